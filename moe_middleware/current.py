@@ -1,0 +1,18 @@
+"""The experiences of the request being handled, from anywhere in its code."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from .models import Experiences, Reason
+
+current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
+
+
+def current_experiences() -> Experiences:
+    """Return the current request's experiences.
+
+    Outside of a request it is an object of the same kind in which nothing matches.
+    """
+    found = current.get()
+    return Experiences(missing=Reason.NO_REQUEST) if found is None else found

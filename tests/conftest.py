@@ -1,0 +1,40 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from moe_middleware.sandbox import Sandbox, embedded
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """The embedded sandbox, empty: what ``data_center: sandbox`` talks to."""
+    embedded().reset()
+    yield embedded()
+    embedded().reset()
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The path of a real Chromium."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        missing_service("chromium")
+    return str(found)
+
+
+def missing_service(name: str) -> None:
+    """Skip for want of a service, or fail where they are all promised to be there."""
+    if os.environ.get("MOE_REQUIRE_SERVICES"):
+        pytest.fail(f"{name} is missing")
+    pytest.skip(f"{name} is missing")

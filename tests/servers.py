@@ -1,0 +1,101 @@
+"""Real processes on real sockets, for tests that must not be fooled."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+PATIENCE = 20.0
+"""How long to wait for what must happen, in seconds; normally it takes a fraction."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+browser = httpx.Client(trust_env=False, verify=False)
+"""For every request of these tests: making a client costs more than a page."""
+
+
+class Process:
+    """A Python module running as a server on 127.0.0.1."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = process
+        self._log = log
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> None:
+        """End it as a deploy does, with SIGTERM."""
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running(
+    *arguments: str, port: int, log: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """Run ``python ARGUMENTS`` until the block ends; begins once it listens."""
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **(environ or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    process = Process(port, started, log)
+    try:
+        wait_for(lambda: _listens(process), what=f"{arguments} to listen")
+        yield process
+    finally:
+        if started.poll() is None:
+            process.stop()
+
+
+def _listens(process: Process) -> bool:
+    if process.process.poll() is not None:
+        raise AssertionError(f"the server ended: {process.log()}")
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", process.port)) == 0
+
+
+def wait_for(condition: object, *, what: str) -> None:
+    """Look again and again until ``condition()`` holds; fail when it never does."""
+    assert callable(condition)
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {PATIENCE:g} seconds for {what}")
+        time.sleep(0.05)
+
+
+@contextmanager
+def sandbox_server(port: int, folder: Path) -> Iterator[Process]:
+    """The sandbox as ``moe-middleware sandbox`` runs it."""
+    with running(
+        *("-m", "moe_middleware", "sandbox", "--port", str(port)),
+        port=port,
+        log=folder / "sandbox.log",
+    ) as process:
+        yield process
+
+
+def counted(server: Process) -> list[dict[str, object]]:
+    """What a sandbox has stored."""
+    answer = browser.get(f"{server.url}/_sandbox/events")
+    events: list[dict[str, object]] = answer.json()["events"]
+    return events

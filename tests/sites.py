@@ -1,0 +1,93 @@
+"""A small personalised site, and a browser for it without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from jinja2 import DictLoader, Environment
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from moe_middleware import MoEngageMiddleware, Settings
+from moe_middleware.runtime import Runtime
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+PAGE = """
+{%- experience "homepage-banner" as banner %}<h1>{{ banner.Title }}</h1>
+{%- else %}<h1>Welcome</h1>{% endexperience -%}
+"""
+
+
+def settings(**sections: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "data_center": "sandbox",
+        "identity": {"customer_id": {"cookie": "customer_id"}},
+        "routes": [{"path": "/", "experiences": ["homepage-banner"]}],
+        "events": {"outbox": "memory:"},
+    }
+    return Settings(**(defaults | sections))
+
+
+def rendered(template: str = PAGE, **environment: Any) -> Handler:
+    """Return a handler that renders one template."""
+    env = Environment(
+        loader=DictLoader({"page": template}),
+        extensions=["moe_middleware.jinja.MoEngageExtension"],
+        autoescape=True,
+        **environment,
+    )
+
+    async def handler(request: Request) -> Response:
+        return HTMLResponse(env.get_template("page").render(request=request))
+
+    return handler
+
+
+class Site:
+    """A wrapped app and a browser that visits it."""
+
+    def __init__(
+        self,
+        handler: Handler | None = None,
+        *,
+        path: str = "/",
+        app: ASGIApp | None = None,
+        **sections: Any,
+    ) -> None:
+        app = app or Starlette(
+            routes=[Route(path, handler or rendered(), methods=["GET", "POST"])]
+        )
+        self.app = MoEngageMiddleware(app, config=settings(**sections))
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.app.runtime
+
+    async def get(self, path: str = "/", **request: Any) -> httpx.Response:
+        return await self.request("GET", path, **request)
+
+    async def request(
+        self,
+        method: str,
+        path: str = "/",
+        *,
+        customer: str | None = None,
+        headers: dict[str, str] | None = None,
+        base_url: str = "http://shop.example",
+    ) -> httpx.Response:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        sent = dict(headers or {})
+        if customer is not None:
+            sent["cookie"] = f"customer_id={customer}"
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as browser:
+            return await browser.request(method, path, headers=sent)
+
+    async def delivered(self) -> None:
+        """Deliver what waits in the outbox, as a shutdown does."""
+        await self.runtime.stop()

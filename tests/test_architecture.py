@@ -1,0 +1,154 @@
+"""The direction of imports, the public names, and what an import must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import moe_middleware
+
+PACKAGE = Path(moe_middleware.__file__).parent
+LAYERS = {
+    "nouns": {"version", "ids", "models", "errors"},
+    "rules": {
+        *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
+        *("variables", "scalars", "nodes", "mistakes", "documents", "constraints"),
+        *("schemas", "sections", "settings"),
+        *("identity", "attributes", "response_headers", "wire", "delivery", "breaker"),
+    },
+    "edges": {"transport", "client", "cache", "outbox"},
+    "engine": {"current", "sharing", "personalizer", "pages", "relay", "runtime"},
+    "doors": {"asgi", "jinja"},
+    "tools": {"sandbox", "cli", "pytest_plugin", "__main__"},
+}
+HEIGHT = {
+    room: height for height, rooms in enumerate(LAYERS.values()) for room in rooms
+}
+
+
+def modules() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path, *, only_at_import: bool = False) -> Iterator[str]:
+    """Yield what a module imports of ours, as names below the package."""
+    package = name_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    tree = ast.parse(path.read_text())
+    for node in tree.body if only_at_import else ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            found = [*base, *(node.module.split(".") if node.module else [])]
+            names = [".".join([*found, alias.name]) for alias in node.names]
+            files = {name_of(other) for other in modules()}
+            yield from (name if name in files else ".".join(found) for name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module.split(".")[0] == "moe_middleware":
+                yield node.module.removeprefix("moe_middleware").lstrip(".")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "moe_middleware":
+                    yield alias.name.removeprefix("moe_middleware").lstrip(".")
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_every_module_has_a_layer_and_imports_only_downward(path: Path) -> None:
+    own = room(name_of(path))
+
+    assert own in HEIGHT, f"{own} is in no layer: say where it belongs"
+    for imported in imports(path):
+        assert imported, f"{own} imports the package's root"
+        assert HEIGHT[room(imported)] <= HEIGHT[own], f"{own} imports {imported}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {
+        name_of(path): set(imports(path, only_at_import=True)) for path in modules()
+    }
+    for start in graph:
+        reached, todo = set(), list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo += graph.get(name, ())
+        assert start not in reached, f"{start} imports itself through others"
+
+
+def test_the_sandbox_speaks_the_api_on_its_own() -> None:
+    allowed = {"sandbox", "documents", "version"}
+    # The workspace file is read as the settings are.
+    allowed |= {"mistakes", "schemas", "errors", "constraints", "variables"}
+
+    for path in modules():
+        if room(name_of(path)) == "sandbox":
+            assert {room(name) for name in imports(path)} <= allowed, path
+
+
+def test_httpx_is_known_to_the_client_and_the_transports_alone() -> None:
+    knowing = {
+        name_of(path) for path in modules() if "import httpx" in path.read_text()
+    }
+
+    assert {room(name) for name in knowing} == {"client", "transport", "sandbox"}
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    names = moe_middleware.__all__
+
+    assert names == sorted(names)
+    assert all(hasattr(moe_middleware, name) for name in names)
+
+
+def test_every_public_name_has_a_home() -> None:
+    assert {*moe_middleware._HOME_OF, "__version__"} == {*moe_middleware.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = moe_middleware.nope
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    undocumented = [
+        name
+        for name in moe_middleware.__all__
+        if name != "__version__" and not getattr(moe_middleware, name).__doc__
+    ]
+
+    assert undocumented == []
+
+
+def test_importing_the_package_loads_no_tool_and_nothing_optional() -> None:
+    unwanted = ["moe_middleware.sandbox", "moe_middleware.cli", "uvicorn"]
+    unwanted += ["django", "redis", "starlette.applications", "fastapi"]
+    program = (
+        "import sys, moe_middleware, moe_middleware.jinja\n"
+        "[getattr(moe_middleware, name) for name in moe_middleware.__all__]\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "[]"
+
+
+def test_every_module_says_its_job_in_its_first_line() -> None:
+    for path in modules():
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert docstring, path
+        assert docstring.splitlines()[0].endswith((".", ":")), path
