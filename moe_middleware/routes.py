@@ -1,0 +1,327 @@
+"""Which experiences a request asks for, by its path. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.convertors import (
+    CONVERTOR_TYPES,
+    FloatConvertor,
+    IntegerConvertor,
+    PathConvertor,
+    StringConvertor,
+    UUIDConvertor,
+)
+from starlette.routing import compile_path
+
+from .models import EMPTY
+from .segments import SegmentTrie
+
+
+class RouteLike(Protocol):
+    """What the table reads of a route; the settings' ``Route`` is one.
+
+    Attributes:
+        path: A path in Starlette's syntax, as in ``/products/{sku}``.
+        methods: The methods it is for; None for all. GET brings HEAD along.
+        hosts: Host names, or ``*.example.com`` for all below; None for all.
+        experiences: The experience keys it adds.
+        attributes: Its in-session attributes, by name.
+        timeout: The budget of a page's fetch, in seconds; None leaves it alone.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def methods(self) -> Collection[str] | None: ...
+    @property
+    def hosts(self) -> Collection[str] | None: ...
+    @property
+    def experiences(self) -> Sequence[str]: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+    @property
+    def timeout(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """All routes that match one request; falsy where they name no experience.
+
+    Attributes:
+        experiences: The keys of all of them, in file order, each once.
+        routes: Each with its own path parameters, in file order.
+        path_params: The parameters of all of them; the later route wins.
+        timeout: In seconds, from the last of them that sets one.
+    """
+
+    experiences: tuple[str, ...]
+    routes: tuple[tuple[RouteLike, Mapping[str, Any]], ...]
+    path_params: Mapping[str, Any]
+    timeout: float | None
+
+    def __bool__(self) -> bool:
+        return bool(self.experiences)
+
+
+class RouteTable:
+    """The routes of a settings file, in a form whose lookups do not grow with it.
+
+    Fixed paths are one dictionary, the others a trie of their segments. The trie only
+    finds candidates: Starlette's own regex has the last word about each.
+
+    Raises:
+        ValueError: A route's path is not Starlette's syntax.
+
+    Attributes:
+        asks_host: Whether any route looks at the host.
+    """
+
+    def __init__(self, routes: Iterable[RouteLike]) -> None:
+        entries = [_Entry(index, route) for index, route in enumerate(routes)]
+        named = {method for entry in entries for method in entry.methods or ()}
+        # One trie per method: a method then costs a lookup nothing more.
+        self._by_method = {method: _Paths(entries, method) for method in named}
+        self._other_methods = _Paths(entries, None)
+        self.asks_host = any(entry.hosted for entry in entries)
+
+    def match(self, method: str, path: str, host: str | None = None) -> Match | None:
+        """Return what matches a request, or None.
+
+        Args:
+            method: In upper case.
+            path: Within the app and decoded, as ``route_path`` returns it.
+            host: The Host header, with or without its port.
+        """
+        paths = self._by_method.get(method, self._other_methods)
+        if path[-1:] == "\n":
+            # A regex's "$" lets one newline follow, and so does Starlette.
+            return _build(paths.entries, path, host)
+        fixed = paths.fixed.get(path)
+        found = paths.loose.find(path)
+        if fixed is None:
+            return _build(found, path, host) if found else None
+        if not found and fixed.shared is not None:
+            return fixed.shared
+        return _build([*fixed.entries, *found], path, host)
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` if it is one in Starlette's syntax.
+
+    Raises:
+        ValueError: It is not; the text tells what to write instead.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} does not start with '/': write {'/' + path!r}")
+    outside = _BRACES.sub("", path)
+    if "{" in outside or "}" in outside:
+        raise ValueError(f"{path!r}: a brace is left alone: write {{name}}")
+    names: set[str] = set()
+    for inside in _BRACES.findall(path):
+        name = _check_parameter(path, inside)
+        if name in names:
+            raise ValueError(f"{path!r}: two parameters are called {name!r}")
+        names.add(name)
+    return path
+
+
+def path_parameters(path: str) -> frozenset[str]:
+    """Return the names of a path's parameters."""
+    return frozenset(inside.partition(":")[0] for inside in _BRACES.findall(path))
+
+
+def route_path(path: str, root_path: str) -> str:
+    """Return the path within the wrapped app, without the prefix it is mounted at.
+
+    A ``root_path`` that the path does not begin with is a server's that has already
+    taken it off.
+    """
+    prefix = root_path.rstrip("/")
+    if prefix and path.startswith(prefix):
+        rest = path[len(prefix) :]
+        if not rest or rest[0] == "/":
+            path = rest
+    return path or "/"
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_PARAMETER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?")
+
+# What never reaches across a slash. Any other converter, an app's own included, may
+# take any number of segments.
+_WITHIN_SEGMENT = {
+    convertor.regex
+    for convertor in (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
+}
+
+
+def _check_parameter(path: str, inside: str) -> str:
+    parameter = _PARAMETER.fullmatch(inside)
+    if parameter is None:
+        raise ValueError(
+            f"{path!r}: {{{inside}}} is no parameter: write {{name}} or {{name:int}}"
+        )
+    name, converter = parameter.groups("str")
+    if converter not in CONVERTOR_TYPES:
+        known = ", ".join(CONVERTOR_TYPES)
+        raise ValueError(
+            f"{path!r}: unknown converter {converter!r}: use one of {known}"
+        )
+    return name
+
+
+class _Entry:
+    """A route, compiled."""
+
+    __slots__ = (
+        "_convertors",
+        "_converts",
+        "_domains",
+        "_hosts",
+        "_regex",
+        "experiences",
+        "hosted",
+        "index",
+        "methods",
+        "route",
+    )
+
+    def __init__(self, index: int, route: RouteLike) -> None:
+        self.index = index
+        self.route = route
+        self.experiences = tuple(dict.fromkeys(route.experiences))
+        self.methods = _with_head(route.methods)
+        self.hosted = route.hosts is not None
+        hosts = [host.lower() for host in route.hosts or ()]
+        self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
+        self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
+        self._regex, _, self._convertors = compile_path(check_path(route.path))
+        self._converts = [
+            (name, convertor.convert)
+            for name, convertor in self._convertors.items()
+            if type(convertor) not in (StringConvertor, PathConvertor)
+        ]
+
+    @property
+    def fixed(self) -> bool:
+        return not self._convertors
+
+    def answers(self, host: str | None) -> bool:
+        name = _without_port(host or "")
+        return name in self._hosts or name.endswith(self._domains)
+
+    def params(self, path: str) -> Mapping[str, Any] | None:
+        """Return the path's parameters; None where it does not match."""
+        matched = self._regex.match(path)
+        if matched is None:
+            return None
+        params: dict[str, Any] = matched.groupdict()
+        try:
+            for name, convert in self._converts:
+                params[name] = convert(params[name])
+        except ValueError:
+            return None  # as an int of 5,000 digits: no page has this address
+        return params
+
+    @property
+    def crossing(self) -> list[str]:
+        """The names of parameters that may take more than one segment."""
+        return [
+            name
+            for name, convertor in self._convertors.items()
+            if convertor.regex not in _WITHIN_SEGMENT
+        ]
+
+
+class _Paths:
+    """The routes of one method, by path."""
+
+    __slots__ = ("entries", "fixed", "loose")
+
+    def __init__(self, entries: Iterable[_Entry], method: str | None) -> None:
+        self.entries: list[_Entry] = []
+        self.fixed: dict[str, _Fixed] = {}
+        self.loose = SegmentTrie[_Entry]()
+        for entry in entries:
+            if entry.methods is None or method in entry.methods:
+                self._add(entry)
+
+    def _add(self, entry: _Entry) -> None:
+        path = entry.route.path
+        self.entries.append(entry)
+        if entry.fixed:
+            self.fixed.setdefault(path, _Fixed()).add(entry)
+        else:
+            self.loose.add(path, entry, entry.crossing)
+
+
+class _Fixed:
+    """The routes of one path without parameters; their match is made in advance."""
+
+    __slots__ = ("entries", "shared")
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.shared: Match | None = None
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        hosted = any(entry.hosted for entry in self.entries)
+        routes = [(entry, EMPTY) for entry in self.entries]
+        self.shared = None if hosted else _merge(routes)
+
+
+def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | None:
+    if len(entries) > 1:
+        entries = sorted(entries, key=_index)
+    matched: list[tuple[_Entry, Mapping[str, Any]]] = []
+    for entry in entries:
+        if entry.hosted and not entry.answers(host):
+            continue
+        params = entry.params(path)
+        if params is not None:
+            matched.append((entry, params))
+    return _merge(matched) if matched else None
+
+
+def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
+    last, path_params = matched[-1]
+    if len(matched) == 1:
+        return Match(
+            experiences=last.experiences,
+            routes=((last.route, path_params),),
+            path_params=path_params,
+            timeout=last.route.timeout,
+        )
+    timeouts = [entry.route.timeout for entry, _ in matched]
+    return Match(
+        experiences=tuple(
+            dict.fromkeys(key for entry, _ in matched for key in entry.experiences)
+        ),
+        routes=tuple((entry.route, params) for entry, params in matched),
+        path_params={name: params[name] for _, params in matched for name in params},
+        timeout=next((t for t in reversed(timeouts) if t is not None), None),
+    )
+
+
+def _index(entry: _Entry) -> int:
+    return entry.index
+
+
+def _with_head(methods: Collection[str] | None) -> frozenset[str] | None:
+    if methods is None:
+        return None
+    named = {method.upper() for method in methods}
+    return frozenset(named | {"HEAD"} if "GET" in named else named)
+
+
+def _without_port(host: str) -> str:
+    """Return a Host header's name, in lower case and without a final dot."""
+    name = host.lower()
+    if not name.endswith("]"):
+        name = name.partition("]:")[0] + "]" if "]:" in name else name.split(":")[0]
+    return name.removesuffix(".")

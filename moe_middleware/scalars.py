@@ -1,0 +1,92 @@
+"""What a scalar of YAML 1.2 means. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+
+MAX_DIGITS = 400
+"""What is longer stays text: no setting counts that far."""
+
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# A number with a leading zero stays text: 03 is a data center, not a three.
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+_REAL = re.compile(
+    r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+
+
+class WrittenText(str):
+    """Text with variables filled in; its ``repr`` shows it as the file writes it."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __repr__(self) -> str:
+        return repr(self.written)
+
+
+class WrittenInt(int):
+    """A whole number that is text again, digit for digit, where text is wanted."""
+
+    text: str
+    written: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.written
+
+
+class WrittenFloat(float):
+    """A number that is text again, digit for digit, where text is wanted."""
+
+    text: str
+    written: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.written
+
+
+def as_text(text: str, written: str) -> str:
+    """Return text that knows how the file writes it."""
+    if text == written:
+        return text
+    value = WrittenText(text)
+    value.written = written
+    return value
+
+
+def as_plain(text: str, written: str) -> object:
+    """Return what a scalar without quotes means: null, a boolean, a number or text.
+
+    Args:
+        text: The scalar, its variables filled in.
+        written: The scalar as the file has it; shown instead of the variables.
+    """
+    if text in _NULL:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    number: WrittenInt | WrittenFloat
+    if len(text) > MAX_DIGITS:
+        return as_text(text, written)
+    if _WHOLE.fullmatch(text):
+        number = WrittenInt(text)
+    elif _BASED.fullmatch(text):
+        number = WrittenInt(text, 0)
+    elif _REAL.fullmatch(text):
+        number = WrittenFloat(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+    else:
+        return as_text(text, written)
+    number.text, number.written = text, written
+    return number

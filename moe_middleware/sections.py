@@ -1,0 +1,310 @@
+"""The sections of a settings file. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+from .constraints import (
+    MAX_COOKIE_AGE,
+    BaseURL,
+    Budget,
+    CookieAge,
+    CookieName,
+    DataCenter,
+    ExperienceKey,
+    Flag,
+    Host,
+    Method,
+    Name,
+    OutboxAddress,
+    Path,
+    PositiveSeconds,
+    Seconds,
+    Secret,
+    Switch,
+    Unique,
+    WorkspaceId,
+)
+from .mistakes import Mistake, Section
+from .routes import check_path, path_parameters
+from .sources import ValueSource
+
+RESERVED_ATTRIBUTES = frozenset(
+    ("experience_key", "identifiers", "customer_id", "visitor_id", "user_id")
+)
+"""What a fetch already says at its top level (document: Fetch Experience)."""
+
+_CREDENTIALS = ("id", "api_key", "api_keys")
+
+
+class Workspace(Section):
+    """The MoEngage workspace, and how to reach it."""
+
+    id: WorkspaceId = Field(
+        description="The workspace id, as the dashboard shows it (or MOE_WORKSPACE_ID)."
+    )
+    api_key: Secret | None = Field(
+        default=None,
+        description="The key of the dashboard's Personalize tile (or MOE_API_KEY).",
+    )
+    api_keys: (
+        Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)] | None
+    ) = Field(
+        default=None,
+        description="Instead of api_key: the new and the old key while a key "
+        "rotates. Where one is refused, the other is tried.",
+    )
+    data_center: DataCenter = Field(
+        default="01",
+        description="The data center, in quotes, or 'sandbox' for the embedded one: "
+        "no network, no server (or MOE_DATA_CENTER).",
+    )
+    base_url: BaseURL | None = Field(
+        default=None,
+        description="Another server that speaks the API, as in "
+        "http://127.0.0.1:8787/v1 (or MOE_BASE_URL).",
+    )
+    dialect: Literal["identifiers", "flat", "both"] = Field(
+        default="both",
+        description="How ids travel in a fetch: within 'identifiers', as in the "
+        "newest documents, 'flat' as in the older ones, or both.",
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded sandbox answers: no network, no server."""
+        return self.data_center == "sandbox" and self.base_url is None
+
+    @property
+    def url(self) -> str:
+        """The API's address, without a slash at its end."""
+        if self.base_url is not None:
+            return self.base_url
+        if self.data_center == "sandbox":
+            return "http://sandbox.invalid/v1"
+        return f"https://sdk-{self.data_center}.moengage.com/v1"
+
+    @property
+    def keys(self) -> tuple[SecretStr, ...]:
+        """The API keys, one or two, the newest first."""
+        return self.api_keys or ((self.api_key,) if self.api_key else ())
+
+    @classmethod
+    def prepared(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("data_center") != "sandbox":
+            return given
+        if given.get("base_url") is None:
+            # The embedded one knows these alone; a real workspace's stay unused.
+            given = {name: given[name] for name in given if name not in _CREDENTIALS}
+        given.setdefault("id", "sandbox")
+        if "api_keys" not in given:
+            given.setdefault("api_key", "sandbox-key")
+        return given
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        if "api_key" in given and "api_keys" in given:
+            yield Mistake(("api_keys",), "api_key is given too: keep one of the two")
+        if "api_key" not in given and "api_keys" not in given:
+            about = cls.model_fields["api_key"].description or ""
+            yield Mistake(("api_key",), f"missing: t{about[1:].rstrip('.')}")
+
+
+class IdentitySettings(Section):
+    """Who a visitor is: where the ids come from."""
+
+    customer_id: ValueSource | None = Field(
+        default=None, description="The brand's own id of a known customer."
+    )
+    visitor_id: ValueSource = Field(
+        default=ValueSource.model_validate({"cookie": "moe_uuid"}),
+        description="The id of an anonymous browser; the default is the cookie of "
+        "MoEngage's Web SDK.",
+    )
+    user_identifiers: dict[Name, ValueSource] = Field(
+        default_factory=dict,
+        max_length=5,
+        description="Further identifiers, as u_em and u_mb, for Identity Resolution.",
+    )
+    anonymous: Switch = Field(
+        default="on",
+        description="Whether an anonymous visitor without a visitor_id gets a cookie "
+        "of ours.",
+    )
+    anonymous_cookie: CookieName = Field(
+        default="moe_visitor", description="The name of our cookie."
+    )
+    anonymous_max_age: CookieAge = Field(
+        default=MAX_COOKIE_AGE,
+        description="How long browsers keep our cookie, in seconds; at most 400 days.",
+    )
+
+
+class Route(Section):
+    """A path and the experiences that its pages want."""
+
+    path: Path = Field(
+        description="The path within the app, as in /products/{sku}, /{id:int} or "
+        "/{rest:path}."
+    )
+    methods: Annotated[tuple[Method, ...], Unique] | None = Field(
+        default=None,
+        min_length=1,
+        description="The HTTP methods; left out, all of them.",
+    )
+    hosts: Annotated[tuple[Host, ...], Unique] | None = Field(
+        default=None,
+        min_length=1,
+        description="The hosts, as shop.example.com or *.example.com; left out, all.",
+    )
+    experiences: Annotated[tuple[ExperienceKey, ...], Unique] = Field(
+        min_length=1, description="The keys of the experiences to fetch."
+    )
+    attributes: dict[Name, ValueSource] = Field(
+        default_factory=dict,
+        description="In-session attributes of this route, beside those of every fetch.",
+    )
+    timeout: Budget | None = Field(
+        default=None, description="The budget of these pages' fetch, in seconds."
+    )
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        attributes = given.get("attributes")
+        yield from reserved_names(attributes)
+        path = given.get("path")
+        if not isinstance(path, str) or not isinstance(attributes, Mapping):
+            return
+        try:
+            known = sorted(path_parameters(check_path(path)))
+        except ValueError:
+            return  # the path's own mistake
+        for name, source in attributes.items():
+            wanted = _path_parameter(source)
+            if wanted is not None and wanted not in known:
+                yield Mistake(
+                    ("attributes", name, "path"), _no_parameter(wanted, path, known)
+                )
+
+
+class FetchSettings(Section):
+    """How experiences are fetched."""
+
+    timeout: Budget = Field(
+        default=0.3,
+        description="The whole budget of one page, in seconds, retries included.",
+    )
+    tries: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="How often a fetch is sent at most, within it.",
+    )
+    payload_values: Literal["native", "text"] = Field(
+        default="native",
+        description="Whether payload values become numbers, booleans and JSON as "
+        "their data_type says, or stay text.",
+    )
+    trust_env: Flag = Field(
+        default=False,
+        description="Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are followed.",
+    )
+
+
+class CacheSettings(Section):
+    """How long answers are kept."""
+
+    ttl: Seconds = Field(
+        default=60.0, description="How long an answer is fresh, in seconds."
+    )
+    stale: Seconds = Field(
+        default=600.0,
+        description="How long after that it is still served, while a fetch in the "
+        "background refreshes it, in seconds.",
+    )
+    max_entries: int = Field(
+        default=100_000, ge=1, description="How many answers one process keeps at most."
+    )
+    redis: str | None = Field(
+        default=None,
+        json_schema_extra={"not": {"type": "string"}},
+        description="Not supported yet by this version: leave it out.",
+    )
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        if "redis" in given:
+            message = "not supported yet by this version: leave it out"
+            yield Mistake(("redis",), message)
+
+
+class EventSettings(Section):
+    """How impressions and clicks are kept and delivered."""
+
+    outbox: OutboxAddress = Field(
+        default="sqlite:///moe-outbox.db",
+        description="Where events wait: sqlite:///moe-outbox.db (relative to the "
+        "current directory), sqlite:////var/lib/moe/outbox.db (absolute), or memory: "
+        "(lost with the process).",
+    )
+    platform: Literal["web", "android", "ios", "tv"] = Field(
+        default="web", description="The platform that events report."
+    )
+    user_timezone_offset: int | None = Field(
+        default=None,
+        ge=-54_000,
+        le=54_000,
+        description="The visitors' offset from UTC, in seconds; left out, not sent.",
+    )
+    interval: PositiveSeconds = Field(
+        default=1.0, description="The pause between the relay's looks, in seconds."
+    )
+    shutdown_timeout: Seconds = Field(
+        default=2.0,
+        description="How long a stopping process still delivers, in seconds.",
+    )
+    lease: PositiveSeconds = Field(
+        default=30.0,
+        description="How long a claimed event is one relay's alone, in seconds.",
+    )
+
+
+class BotSettings(Section):
+    """Who counts as a bot, by parts of the User-Agent, beside the built-in list."""
+
+    also: tuple[Name, ...] = Field(default=(), description="Parts that make it a bot.")
+    never: tuple[Name, ...] = Field(
+        default=(), description="Parts that make it no bot."
+    )
+
+
+def reserved_names(attributes: Any) -> Iterator[Mistake]:
+    """Yield the attributes whose names a fetch uses itself."""
+    for name in attributes if isinstance(attributes, Mapping) else ():
+        if name in RESERVED_ATTRIBUTES:
+            yield Mistake(
+                ("attributes", name),
+                f"{name!r} is no attribute's name: a fetch has a meaning of its own "
+                "for it, see 'identity' and 'routes'",
+            )
+
+
+def _path_parameter(source: Any) -> str | None:
+    if isinstance(source, BaseModel):
+        return getattr(source, "path", None)
+    name = source.get("path") if isinstance(source, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _no_parameter(wanted: str, path: str, known: list[str]) -> str:
+    message = f"the path {path!r} has no parameter {wanted!r}"
+    near = get_close_matches(wanted, known, n=1)
+    if near:
+        return f"{message}: did you mean {near[0]!r}?"
+    if known:
+        return f"{message}: use one of {', '.join(known)}"
+    return f"{message}: write one, as in {path.rstrip('/')}/{{{wanted}}}"

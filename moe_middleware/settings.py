@@ -1,0 +1,246 @@
+"""The settings: from keywords, the environment and ``moe.yml``, in this order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from .constraints import Name, Network
+from .documents import Document, Override, build_document, read_document
+from .errors import Problem, SettingsError
+from .mistakes import Mistake, Place, Section, explained
+from .schemas import build_schema
+from .sections import (
+    RESERVED_ATTRIBUTES,
+    BotSettings,
+    CacheSettings,
+    EventSettings,
+    FetchSettings,
+    IdentitySettings,
+    Route,
+    Workspace,
+    reserved_names,
+)
+from .sources import ValueSource
+from .variables import VariableError, Variables
+
+__all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
+
+FILE = "moe.yml"
+"""The file that ``load`` reads where neither it nor MOE_CONFIG names another."""
+
+VARIABLES: Mapping[str, Place] = {
+    "MOE_WORKSPACE_ID": ("workspace", "id"),
+    "MOE_API_KEY": ("workspace", "api_key"),
+    "MOE_DATA_CENTER": ("workspace", "data_center"),
+    "MOE_BASE_URL": ("workspace", "base_url"),
+}
+"""The variables that take the place of a file's values, and which."""
+
+KEYWORDS: Mapping[str, Place] = {
+    "workspace_id": ("workspace", "id"),
+    "api_key": ("workspace", "api_key"),
+    "api_keys": ("workspace", "api_keys"),
+    "data_center": ("workspace", "data_center"),
+    "base_url": ("workspace", "base_url"),
+}
+"""The short keywords for a workspace's values."""
+
+
+class Settings(Section):
+    """The whole configuration, checked and frozen.
+
+    Beside its fields it takes ``workspace_id``, ``api_key``, ``api_keys``,
+    ``data_center`` and ``base_url`` for those of ``workspace``.
+
+    Raises:
+        SettingsError: Something is wrong; it lists every mistake at once.
+    """
+
+    workspace: Workspace = Field(
+        description="The workspace's id and api_key, and how to reach it (or "
+        "MOE_WORKSPACE_ID and MOE_API_KEY)."
+    )
+    identity: IdentitySettings = Field(
+        default_factory=IdentitySettings,
+        description="Who a visitor is: where the ids come from.",
+    )
+    attributes: dict[Name, ValueSource] = Field(
+        default_factory=dict,
+        description="In-session attributes, sent with every fetch.",
+    )
+    routes: tuple[Route, ...] = Field(
+        default=(),
+        description="Which pages want which experiences. Every route that matches "
+        "adds its keys; single options come from the last one that matches.",
+    )
+    fetch: FetchSettings = Field(
+        default_factory=FetchSettings, description="How experiences are fetched."
+    )
+    cache: CacheSettings = Field(
+        default_factory=CacheSettings, description="How long answers are kept."
+    )
+    events: EventSettings = Field(
+        default_factory=EventSettings,
+        description="How impressions and clicks are kept and delivered.",
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description="The networks of your own proxies, as 10.0.0.0/8: only they may "
+        "say who the visitor is, in X-Forwarded-For or Forwarded.",
+    )
+    bots: BotSettings = Field(
+        default_factory=BotSettings,
+        description="Who counts as a bot, beside the built-in list.",
+    )
+
+    def __init__(self, /, **values: Any) -> None:
+        document, mistakes = _from_keywords(values, {})
+        _refuse(document, [*mistakes, *self._fill(document)])
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        **keywords: Any,
+    ) -> Self:
+        """Read a file; the environment overrides it, and keywords override both.
+
+        Args:
+            path: The file; None takes MOE_CONFIG's, else ``moe.yml``.
+            environ: The variables, for ``${VAR}`` and for MOE_WORKSPACE_ID,
+                MOE_API_KEY, MOE_DATA_CENTER and MOE_BASE_URL.
+            keywords: As for ``Settings``. A mapping replaces single values of its
+                section, anything else the whole.
+
+        Raises:
+            SettingsError: Something is wrong; it lists every mistake at once.
+        """
+        variables = Variables(environ)
+        overrides, mistakes = _overrides(keywords, variables)
+        name = path or environ.get("MOE_CONFIG") or FILE
+        document = read_document(Path(name), variables=variables, overrides=overrides)
+        if not document.readable:
+            _refuse(document, mistakes)
+        if document.tree.get("routes") is None:
+            about = "missing: list which pages want which experiences"
+            mistakes.append(Mistake(("routes",), about))
+        self = cls.__new__(cls)
+        _refuse(document, [*mistakes, *self._fill(document)])
+        return self
+
+    @classmethod
+    def from_env(
+        cls, *, environ: Mapping[str, str] = os.environ, **keywords: Any
+    ) -> Self:
+        """Build settings from the environment and keywords, without a file.
+
+        Raises:
+            SettingsError: Something is wrong; it lists every mistake at once.
+        """
+        document, mistakes = _from_keywords(keywords, environ)
+        self = cls.__new__(cls)
+        _refuse(document, [*mistakes, *self._fill(document)])
+        return self
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of ``moe.yml``, for editors."""
+        schema = build_schema(cls, title="moe.yml, the settings of moe_middleware")
+        schema["required"] = ["workspace", "routes"]
+        # The environment may hold them; the two forms of the key exclude each other.
+        workspace = schema["$defs"]["Workspace"]
+        del workspace["required"]
+        workspace["not"] = {"required": ["api_key", "api_keys"]}
+        reserved = {"not": {"enum": sorted(RESERVED_ATTRIBUTES)}}
+        for section in (schema, schema["$defs"]["Route"]):
+            section["properties"]["attributes"]["propertyNames"] = reserved
+        return schema
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        yield from reserved_names(given.get("attributes"))
+
+    def _fill(self, document: Document) -> list[Mistake]:
+        """Take a document's values, or return what is wrong with them."""
+        if _data_center(document.tree) == "sandbox":
+            for key in ("id", "api_key", "api_keys"):
+                document.forgive(("workspace", key))
+        try:
+            super().__init__(**document.tree)
+        except ValidationError as error:
+            return explained(error, type(self))
+        return []
+
+
+def _refuse(document: Document, mistakes: list[Mistake]) -> None:
+    problems: list[Problem] = document.problems(mistakes)
+    if problems:
+        raise SettingsError(problems)
+
+
+def _from_keywords(
+    keywords: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[Document, list[Mistake]]:
+    overrides, mistakes = _overrides(keywords, Variables(environ))
+    return build_document(overrides), mistakes
+
+
+def _overrides(
+    keywords: Mapping[str, Any], variables: Variables
+) -> tuple[dict[Place, Override], list[Mistake]]:
+    found, mistakes = _keyword_overrides(keywords)
+    for name, place in VARIABLES.items():
+        if place in found or ("workspace",) in found:
+            continue
+        if place == _API_KEY and _API_KEYS in found:
+            continue
+        try:
+            if value := variables.get(name):
+                found[place] = Override(value, name)
+        except VariableError as error:
+            mistakes.append(Mistake(place, str(error)))
+            found[place] = Override("", name)
+    # One form of the key takes the place of the file's other form.
+    for one, other in ((_API_KEY, _API_KEYS), (_API_KEYS, _API_KEY)):
+        if one in found:
+            found.setdefault(other, Override(None))
+    return found, mistakes
+
+
+_API_KEY: Place = ("workspace", "api_key")
+_API_KEYS: Place = ("workspace", "api_keys")
+
+
+def _keyword_overrides(
+    keywords: Mapping[str, Any],
+) -> tuple[dict[Place, Override], list[Mistake]]:
+    found: dict[Place, Override] = {}
+    mistakes: list[Mistake] = []
+    given = {name: value for name, value in keywords.items() if value is not None}
+    for name, value in given.items():
+        if name in KEYWORDS:
+            continue
+        if isinstance(value, Mapping) and value:
+            found |= {(name, key): Override(inner) for key, inner in value.items()}
+        else:
+            found[(name,)] = Override(value)
+    for name, place in KEYWORDS.items():
+        if name not in given:
+            continue
+        if place in found or ("workspace",) in found:
+            message = f"{name} and workspace say it twice: keep one of the two"
+            mistakes.append(Mistake(place, message))
+        found[place] = Override(given[name], name)
+    return found, mistakes
+
+
+def _data_center(tree: Mapping[str, Any]) -> object:
+    workspace = tree.get("workspace")
+    return workspace.get("data_center") if isinstance(workspace, Mapping) else None

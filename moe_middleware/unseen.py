@@ -1,0 +1,113 @@
+"""Requests that nobody looks at: bots and prefetches. They count no impression.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
+
+MAX_USER_AGENT = 512
+"""How much of a User-Agent is read; browsers stay below, and it bounds the memory."""
+
+
+class BotFilter:
+    """Tells by the User-Agent whether a program asks and not a person.
+
+    Known are search engines, link previews, SEO tools, AI fetchers, feed readers,
+    uptime probes, health checks, scanners, headless browsers, and whatever says bot,
+    crawler or spider of itself. The names that MoEngage's Web SDK refuses are among
+    them.
+
+    Not bots are a missing User-Agent, curl, wrk, python-httpx and the like: they are
+    the developer's own tools, and whoever tries a page with one should see it counted.
+    ``also`` adds them where they are unwanted.
+
+    Args:
+        also: Texts that make a User-Agent a bot's, wherever in it, in any case.
+        never: Texts that make it none, whatever else it says.
+
+    Raises:
+        ValueError: One of the texts is empty and would be in every User-Agent.
+    """
+
+    def __init__(self, also: Sequence[str] = (), never: Sequence[str] = ()) -> None:
+        bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
+        spared = re.compile("|".join(_literals(never)) or _NOTHING)
+        # The cache holds the patterns and not this filter, so it dies with it.
+        self._judge = lru_cache(maxsize=4096)(partial(_is_bot, bots, spared))
+
+    def is_bot(self, user_agent: str | None) -> bool:
+        """Whether this User-Agent is a bot's."""
+        return self._judge(user_agent[:MAX_USER_AGENT]) if user_agent else False
+
+
+PURPOSE_HEADERS = frozenset((b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"))
+"""Where browsers say that they ask ahead; today's use the first."""
+
+
+def is_prefetch(*purposes: str | None) -> bool:
+    """Whether a browser asks ahead of its user: prefetch, prerender or preview.
+
+    Args:
+        purposes: The values of the PURPOSE_HEADERS that came.
+    """
+    return any(_AHEAD.search(purpose.lower()) for purpose in purposes if purpose)
+
+
+_AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
+
+_NOTHING = r"(?!)"
+
+
+def _is_bot(bots: re.Pattern[str], spared: re.Pattern[str], user_agent: str) -> bool:
+    text = user_agent.lower()
+    return bots.search(text) is not None and spared.search(text) is None
+
+
+def _literals(texts: Iterable[str]) -> list[str]:
+    literals = [re.escape(text.lower()) for text in texts]
+    if "" in literals:
+        raise ValueError("'' would be in every User-Agent: leave it out")
+    return literals
+
+
+# In lower case, as the User-Agent is when it is searched. What the first group finds
+# is not named again below.
+_SIGNS = (
+    # What says it of itself. Cubot makes phones; its owners are people.
+    r"(?<!cu)bots?(?![a-z])",
+    r"crawl|spider(?![a-z])|scrap(?:er|ing|y)|fetcher|headless",
+    r"\+https?://",
+    r"health[-_ ]?check|uptime|link[ -]?(?:check|preview)|url ?preview",
+    # Search engines and archives.
+    r"google-|googleother|googleproducer|mediapartners|bingpreview|microsoftpreview",
+    r"slurp|yandex(?:render|image|video|media|favicon|metrika|webmaster|direct)",
+    r"yeti/|daumoa|qwantify|ia_archiver|heritrix|wayback|proximic|cincraw|nutch",
+    # Link previews of messengers, mail and social networks. In-app browsers name
+    # their app too, but never in the first place.
+    r"^whatsapp/|^viber|^tumblr/|skypeuripreview|slack-imgproxy|facebookexternalhit",
+    r"facebookcatalog|meta-external|snapchat-?(?:proxy|ads)|snap url|pinterest/0",
+    r"vkshare|line-poker|kakaotalk-scrap|embedly|iframely|bluesky cardyb",
+    r"flipboardproxy|googleimageproxy|yahoomailproxy|ms-office|^microsoft office/",
+    # SEO and site audits.
+    r"ahrefs|semrush|sitebulb|sistrix|seokicks|seobility|siteimprove|netcraft",
+    r"chrome-lighthouse|pagespeed|gtmetrix|webpagetest|ptst/|w3c_validator",
+    # AI: collecting, or fetching on a person's behalf.
+    r"chatgpt-user|claude-(?:user|web)|anthropic-ai|perplexity-user",
+    r"cohere-|mistralai-|firecrawl|gemini-deep|omgili|img2dataset",
+    # Probes and monitors.
+    r"kube-probe|googlehc|envoy/hc|datadog|pingdom|statuscake|site24x7|better ?stack",
+    r"newrelic|hetrixtools|freshping|updown|catchpoint|synthetic|checkly|nodeping",
+    r"zabbix|nagios|check_http|prometheus/|blackbox[ -]exporter|appinsights",
+    r"alwayson|traffic[ -]manager|consul health|haproxy|ohdear|montastic",
+    # Feed readers, which fetch for many.
+    r"\d subscribers?|feedburner|feedvalidator|freshrss|tiny tiny rss|simplepie",
+    # Scanners.
+    r"censys|zgrab|nessus|nuclei|nmap|masscan|l9explore|nikto|sqlmap|wpscan",
+    r"internetmeasurement|detectify|qualys|acunetix",
+    # Browsers without a screen.
+    r"phantomjs|slimerjs|htmlunit|prerender|rendertron|puppeteer|playwright|selenium",
+)

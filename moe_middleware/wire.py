@@ -1,0 +1,318 @@
+"""The API's JSON, both ways, and its limits. Pure: no I/O, no clock.
+
+The rules come from MoEngage's Personalize API documents (Fetch Experience, Fetch
+Experience Metadata, Track Experience Events).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import orjson
+
+from .errors import (
+    AnswerError,
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    RateLimitedError,
+)
+from .models import (
+    Action,
+    Event,
+    Experience,
+    ExperienceMetadata,
+    Identity,
+    Reason,
+    Source,
+)
+
+MAX_EXPERIENCE_KEYS = 25
+"""Keys of one fetch; the API silently drops the rest (Fetch Experience)."""
+
+MAX_EVENT_ELEMENTS = 100
+"""Elements, that is users, of one report (Track Experience Events)."""
+
+Dialect = Literal["identifiers", "flat", "both"]
+PayloadValues = Literal["native", "text"]
+
+ACTION_NAMES = {
+    Action.IMPRESSION: "MOE_PERSONALIZATION_MESSAGE_SHOWN",
+    Action.CLICK: "MOE_PERSONALIZATION_MESSAGE_CLICKED",
+}
+
+
+# --- fetch -----------------------------------------------------------------
+
+
+def split_keys(keys: Sequence[str]) -> list[Sequence[str]]:
+    """Cut keys into the fetches they need; no keys are one fetch of everything."""
+    step = MAX_EXPERIENCE_KEYS
+    return [keys[at : at + step] for at in range(0, len(keys), step)] or [()]
+
+
+def fetch_body(
+    keys: Sequence[str],
+    *,
+    identity: Identity,
+    attributes: Mapping[str, str],
+    dialect: Dialect = "both",
+) -> bytes:
+    """Return the body of a fetch.
+
+    The newest documents put ids under ``identifiers``; the older ones put them at the
+    top level, where alone a ``visitor_id`` can be said.
+    """
+    body: dict[str, Any] = dict(attributes)
+    if keys:
+        body["experience_key"] = list(keys)
+    if dialect != "flat":
+        identifiers: dict[str, Any] = {}
+        if identity.customer_id:
+            identifiers["customer_id"] = identity.customer_id
+        if identity.user_identifiers:
+            identifiers["user_identifiers"] = dict(identity.user_identifiers)
+        if identifiers:
+            body["identifiers"] = identifiers
+    if dialect != "identifiers":
+        if identity.customer_id:
+            body["customer_id"] = identity.customer_id
+        elif identity.visitor_id:
+            body["visitor_id"] = identity.visitor_id
+    return orjson.dumps(body)
+
+
+def parse_experiences(
+    body: bytes, keys: Iterable[str] = (), *, values: PayloadValues = "native"
+) -> list[Experience]:
+    """Read a fetch's answer: what it holds, and every asked-for key it leaves out.
+
+    Args:
+        body: The answer's body.
+        keys: The keys that were asked for.
+        values: ``native`` gives payload values their ``data_type``; ``text`` makes
+            every one of them text.
+
+    Raises:
+        AnswerError: The body is not the documented JSON.
+    """
+    answered = _member(_loads(body), "experiences")
+    unwrap = _native if values == "native" else _text
+    found = {key: _experience(key, given, unwrap) for key, given in answered.items()}
+    for key in keys:
+        if key not in found:
+            found[key] = no_match(key)
+    return list(found.values())
+
+
+def no_match(key: str, source: Source = Source.API) -> Experience:
+    """Return what a visitor gets of an experience that is not for them."""
+    return Experience(key=key, source=source, reason=Reason.NO_MATCH)
+
+
+def _experience(key: str, given: Any, unwrap: Callable[[Any, str], Any]) -> Experience:
+    if not isinstance(given, dict):
+        return Experience(key=key, reason=Reason.BAD_ANSWER)
+    payload, context = given.get("payload"), given.get("experience_context")
+    if not payload and not context:
+        # A paused experience may come as an empty payload instead of no key.
+        return no_match(key)
+    if not isinstance(payload, dict) or not isinstance(context, dict):
+        return Experience(key=key, reason=Reason.BAD_ANSWER)
+    return Experience(
+        key=key,
+        payload={name: _value(wrapped, unwrap) for name, wrapped in payload.items()},
+        experience_context=context,
+        source=Source.API,
+    )
+
+
+def _value(wrapped: Any, unwrap: Callable[[Any, str], Any]) -> Any:
+    if isinstance(wrapped, dict) and "value" in wrapped:
+        return unwrap(wrapped["value"], str(wrapped.get("data_type", "")).lower())
+    return unwrap(wrapped, "")
+
+
+def _native(value: Any, data_type: str) -> Any:
+    """Give a value its data type; one that will not fit stays as it came."""
+    try:
+        match data_type:
+            case "string" if isinstance(value, bool | int | float):
+                return _text(value, data_type)
+            case "number" if isinstance(value, str):
+                number = float(value)
+                return int(value) if value.strip("+-").isdigit() else number
+            case "float" if isinstance(value, str | int):
+                return float(value)
+            case "boolean" if isinstance(value, str):
+                return {"true": True, "false": False}.get(value.lower(), value)
+            case "json" if isinstance(value, str):
+                return orjson.loads(value)
+    except ValueError:
+        pass
+    return value
+
+
+def _text(value: Any, data_type: str) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+# --- metadata --------------------------------------------------------------
+
+
+def parse_metadata(body: bytes) -> list[ExperienceMetadata]:
+    """Read a metadata answer.
+
+    Raises:
+        AnswerError: The body is not the documented JSON.
+    """
+    listed = _member(_loads(body), "metadata").get("experiences")
+    try:
+        return [
+            ExperienceMetadata(
+                key=row["experience_key"],
+                name=row["experience_name"],
+                status=row["status"],
+            )
+            for row in listed or ()
+        ]
+    except (KeyError, TypeError) as error:
+        raise AnswerError("the metadata's experiences have another shape") from error
+
+
+# --- events ----------------------------------------------------------------
+
+
+def batches(events: Iterable[Event]) -> list[list[Event]]:
+    """Cut events into reports of at most 100 users, keeping each user's order."""
+    cut: list[list[Event]] = []
+    users: set[Any] = set()
+    for event in events:
+        user = _element_key(event)
+        if not cut or (user not in users and len(users) == MAX_EVENT_ELEMENTS):
+            cut.append([])
+            users = set()
+        users.add(user)
+        cut[-1].append(event)
+    return cut
+
+
+def events_body(events: Iterable[Event]) -> bytes:
+    """Return the body of a report: one element a user, their actions in order."""
+    elements: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        element = elements.setdefault(_element_key(event), _element(event))
+        element["actions"].append(_action(event))
+    return orjson.dumps({"elements": list(elements.values())})
+
+
+def _element_key(event: Event) -> tuple[str, int | None, bytes]:
+    return (
+        event.customer_id,
+        event.user_timezone_offset,
+        orjson.dumps(event.user_attributes, option=orjson.OPT_SORT_KEYS)
+        if event.user_attributes
+        else b"",
+    )
+
+
+def _element(event: Event) -> dict[str, Any]:
+    element: dict[str, Any] = {"customer_id": event.customer_id}
+    if event.user_attributes:
+        element["user_attributes"] = event.user_attributes
+    if event.user_timezone_offset is not None:
+        element["user_timezone_offset"] = event.user_timezone_offset
+    element["actions"] = []
+    return element
+
+
+def _action(event: Event) -> dict[str, Any]:
+    attributes = dict(event.experience_context)
+    if event.b_id is not None:
+        # The schema tables put b_id on the action, every sample puts it here.
+        attributes["b_id"] = event.b_id
+    return {
+        "action": ACTION_NAMES[event.action],
+        "moe_event_uuid": event.uuid,
+        "event_time": event.occurred_at,
+        "platform": event.platform,
+        "attributes": attributes,
+    }
+
+
+# --- errors ----------------------------------------------------------------
+
+
+def parse_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float
+) -> APIError | AnswerError:
+    """Turn an answer that is no success into the error to raise.
+
+    Args:
+        status: The HTTP status.
+        headers: The answer's headers, looked up without case.
+        body: The answer's body.
+        now: The time, in unix seconds.
+    """
+    envelope = _envelope(body)
+    title = _said(envelope, "title")
+    said = {"title": title, "description": _said(envelope, "description")}
+    if status == 429:
+        return RateLimitedError(retry_after=_retry_after(headers, now), **said)
+    if status in (401, 403) or (status == 400 and title == "Request Error"):
+        # "Request Error" is the API's answer to an unknown MOE-APPKEY: what was
+        # sent is fine, and events must not be given up for it.
+        return AuthenticationError(status=status, **said)
+    code = envelope.get("code")
+    code = code if isinstance(code, str) else None
+    if status in (400, 413):
+        return InvalidRequestError(status=status, code=code, **said)
+    if status >= 400:
+        return APIError(status=status, code=code, **said)
+    return AnswerError(f"the API answered with status {status}")
+
+
+def _envelope(body: bytes) -> dict[str, Any]:
+    try:
+        envelope = orjson.loads(body)
+    except ValueError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
+
+
+def _said(envelope: Mapping[str, Any], name: str) -> str:
+    text = envelope.get(name)
+    return text[:500] if isinstance(text, str) else ""
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return how long to wait, in seconds, by Retry-After, else by the reset."""
+    if after := headers.get("retry-after"):
+        try:
+            return max(0.0, float(after))
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(after).timestamp() - now)
+        except ValueError:
+            pass
+    try:
+        return max(0.0, float(headers["x-ratelimit-reset"]) - now)
+    except (KeyError, ValueError):
+        return None
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        raise AnswerError("the answer is not JSON") from error
+
+
+def _member(holder: Any, name: str) -> dict[str, Any]:
+    member = holder.get(name) if isinstance(holder, dict) else None
+    if not isinstance(member, dict):
+        raise AnswerError(f"the answer has no object {name!r}")
+    return member
