@@ -1,0 +1,345 @@
+"""The client of the three endpoints. The only module that knows httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Self
+from urllib.parse import urlencode
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from . import wire
+from .errors import (
+    AnswerError,
+    AuthenticationError,
+    DeadlineError,
+    MoEngageError,
+    RateLimitedError,
+    TransportError,
+)
+from .models import (
+    EMPTY,
+    Event,
+    Experience,
+    ExperienceMetadata,
+    Experiences,
+    Identity,
+)
+from .settings import Settings
+from .targets import load_target
+from .transport import MAX_ANSWER_BYTES, KeptConnections
+from .version import __version__
+
+REPORT_TIMEOUT = 10.0
+"""For a report or the metadata, in seconds: no page waits for them."""
+
+BACKOFF = 0.05
+"""The pause before the second try, in seconds; it doubles with each further one."""
+
+SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
+
+TransportFactory = Callable[[], httpx.AsyncBaseTransport]
+
+
+class MoEngageClient:
+    """An async client of the Personalize API, usable on its own.
+
+    It opens its connections at the first call and keeps them, one set for each event
+    loop. Close it with ``async with`` or ``aclose()``.
+
+    Args:
+        settings: The whole configuration; None takes the environment's.
+        transport: Makes the transport to send through; None takes the network, or
+            the embedded sandbox where the data center is ``sandbox``.
+        clock: The time, in unix seconds.
+        keywords: ``workspace_id``, ``api_key``, ``api_keys``, ``data_center`` and
+            ``base_url`` for a client without ``settings``.
+
+    Raises:
+        SettingsError: The configuration is wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        transport: TransportFactory | None = None,
+        clock: Callable[[], float] = time.time,
+        **keywords: Any,
+    ) -> None:
+        self._settings = settings or Settings.from_env(**keywords)
+        workspace = self._settings.workspace
+        self._url = httpx.URL(f"{workspace.url}/experiences/")
+        self._headers = [
+            _headers(self._url, workspace.id, key.get_secret_value())
+            for key in workspace.keys
+        ]
+        self._live_key = 0
+        self._make_transport = transport or self._default_transport
+        self._transports: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, httpx.AsyncBaseTransport
+        ] = WeakKeyDictionary()
+        self._clock = clock
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        transport = self._transports.pop(asyncio.get_running_loop(), None)
+        if transport is not None:
+            await transport.aclose()
+
+    async def fetch(
+        self,
+        keys: Iterable[str] = (),
+        *,
+        identity: Identity | None = None,
+        attributes: Mapping[str, str] = EMPTY,
+        timeout: float | None = None,
+    ) -> Experiences:
+        """Fetch what a visitor gets of the experiences (document: Fetch Experience).
+
+        More than 25 keys go out as concurrent calls. Where only some of them fail,
+        their keys come back as fallbacks with the reason.
+
+        Args:
+            keys: Experience keys; none of them means all the visitor can get.
+            identity: Who the visitor is; None is nobody known.
+            attributes: In-session attributes, as in ``{"utm_medium": "email"}``.
+            timeout: For everything, retries included, in seconds; None takes the
+                settings' ``fetch.timeout``.
+
+        Raises:
+            TransportError: No usable answer came (DeadlineError: not in time).
+            APIError: The API refused (AuthenticationError, InvalidRequestError,
+                RateLimitedError).
+        """
+        identity = identity or Identity()
+        chunks = wire.split_keys(tuple(keys))
+        if timeout is None:
+            timeout = self._settings.fetch.timeout
+        if len(chunks) == 1:
+            found = await self._fetch(chunks[0], identity, attributes, timeout)
+            return Experiences(found, identity=identity)
+        answers = await asyncio.gather(
+            *(self._fetch(chunk, identity, attributes, timeout) for chunk in chunks),
+            return_exceptions=True,
+        )
+        return Experiences(_merged(chunks, answers), identity=identity)
+
+    async def metadata(self, statuses: Sequence[str] = ()) -> list[ExperienceMetadata]:
+        """List the workspace's experiences (document: Fetch Experience Metadata).
+
+        Args:
+            statuses: Which ones, of ``Active``, ``Paused`` and ``Scheduled`` in this
+                very spelling; none means all three.
+
+        Raises:
+            TransportError, APIError: As for ``fetch``.
+        """
+        query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
+        body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
+        return wire.parse_metadata(body)
+
+    async def report(self, events: Iterable[Event]) -> None:
+        """Report what happened (document: Track Experience Events).
+
+        More than 100 customers go out as several calls, one after the other. Reporting
+        an event again is harmless: MoEngage deduplicates by its uuid.
+
+        Raises:
+            TransportError, APIError: As for ``fetch``; report all of them again.
+        """
+        for batch in wire.batches(events):
+            body = wire.events_body(batch)
+            await self._call("POST", "events", body, REPORT_TIMEOUT)
+
+    async def _fetch(
+        self,
+        keys: Sequence[str],
+        identity: Identity,
+        attributes: Mapping[str, str],
+        timeout: float,
+    ) -> list[Experience]:
+        body = wire.fetch_body(
+            keys,
+            identity=identity,
+            attributes=attributes,
+            dialect=self._settings.workspace.dialect,
+        )
+        answer = await self._call("POST", "fetch", body, timeout)
+        values = self._settings.fetch.payload_values
+        return wire.parse_experiences(answer, keys, values=values)
+
+    async def _call(
+        self, method: str, endpoint: str, body: bytes, timeout: float
+    ) -> bytes:
+        """Send until it succeeds, cannot succeed, or the time is up."""
+        failure: MoEngageError | None = None
+        deadline = time.monotonic() + timeout
+        try:
+            async with asyncio.timeout(timeout):
+                for pause in _pauses(self._settings.fetch.tries):
+                    try:
+                        return await self._try_keys(method, endpoint, body, deadline)
+                    except MoEngageError as error:
+                        failure = error
+                    wait = _wait(failure, pause, deadline - time.monotonic())
+                    if wait is None:
+                        break
+                    await asyncio.sleep(wait)
+        except TimeoutError as error:
+            raise failure or DeadlineError(
+                f"no answer within {timeout:g} seconds"
+            ) from error
+        assert failure is not None
+        raise failure
+
+    async def _try_keys(
+        self, method: str, endpoint: str, body: bytes, deadline: float
+    ) -> bytes:
+        """Send with the key that worked last; where it is refused, with the other."""
+        first = self._live_key
+        try:
+            return await self._send(method, endpoint, body, first, deadline)
+        except AuthenticationError:
+            if len(self._headers) == 1:
+                raise
+        other = 1 - first
+        answer = await self._send(method, endpoint, body, other, deadline)
+        self._live_key = other
+        return answer
+
+    async def _send(
+        self, method: str, endpoint: str, body: bytes, key: int, deadline: float
+    ) -> bytes:
+        left = max(0.001, deadline - time.monotonic())
+        # Everything is ready-made: httpx would work it out again for every call.
+        length = (b"Content-Length", str(len(body)).encode())
+        request = httpx.Request(
+            method,
+            _joined(self._url, endpoint),
+            headers=[*self._headers[key], length],
+            stream=httpx.ByteStream(body),
+            extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
+        )
+        with _translated():
+            response = await self._transport().handle_async_request(request)
+            try:
+                answer = await _read(response)
+            finally:
+                await response.aclose()
+        if response.status_code == 200:
+            return answer
+        raise wire.parse_error(
+            response.status_code, response.headers, answer, now=self._clock()
+        )
+
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        loop = asyncio.get_running_loop()
+        transport = self._transports.get(loop)
+        if transport is None:
+            transport = self._transports[loop] = self._make_transport()
+        return transport
+
+    def _default_transport(self) -> httpx.AsyncBaseTransport:
+        if self._settings.workspace.embedded:
+            embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
+            return embedded
+        proxy = _proxy(self._url) if self._settings.fetch.trust_env else None
+        if proxy is not None:
+            return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
+        return KeptConnections()
+
+
+_TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+def _headers(
+    url: httpx.URL, workspace_id: str, api_key: str
+) -> list[tuple[bytes, bytes]]:
+    credentials = b64encode(f"{workspace_id}:{api_key}".encode())
+    return [
+        (b"Host", url.netloc),
+        (b"Authorization", b"Basic " + credentials),
+        (b"MOE-APPKEY", workspace_id.encode()),
+        (b"Content-Type", b"application/json"),
+        (b"Accept", b"application/json"),
+        (b"User-Agent", f"moe_middleware/{__version__}".encode()),
+    ]
+
+
+@lru_cache(maxsize=64)
+def _joined(url: httpx.URL, endpoint: str) -> httpx.URL:
+    return url.join(endpoint)
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    return None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+
+
+def _pauses(tries: int) -> Iterator[float | None]:
+    """Yield, for each try, the pause after its failure; None after the last."""
+    for attempt in range(tries - 1):
+        yield BACKOFF * 2**attempt * random.uniform(0.5, 1.5)
+    yield None
+
+
+def _wait(error: MoEngageError, pause: float | None, left: float) -> float | None:
+    """Return how long to wait before the next try; None where it makes no sense."""
+    if pause is None or not error.retryable:
+        return None
+    if isinstance(error, RateLimitedError):
+        # Asking again before the reset is refused and counted, so it waits or stops.
+        pause = max(pause, error.retry_after if error.retry_after is not None else left)
+    return pause if pause < left else None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise DeadlineError("the connection timed out") from error
+    except httpx.DecodingError as error:
+        raise AnswerError("the answer's encoding is broken") from error
+    except (httpx.HTTPError, OSError) as error:
+        raise TransportError(f"no connection: {type(error).__name__}") from error
+
+
+async def _read(response: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise AnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _merged(
+    chunks: Sequence[Sequence[str]],
+    answers: Sequence[list[Experience] | BaseException],
+) -> Iterator[Experience]:
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, MoEngageError) or len(failures) == len(chunks):
+            raise failure
+    for keys, answer in zip(chunks, answers, strict=True):
+        if isinstance(answer, MoEngageError):
+            yield from (Experience(key=key, reason=answer.reason) for key in keys)
+        elif not isinstance(answer, BaseException):
+            yield from answer
