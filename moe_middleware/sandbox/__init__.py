@@ -1,0 +1,40 @@
+"""The sandbox: a local look-alike of MoEngage's Personalize API.
+
+It speaks the published JSON on its own and knows nothing of the rest of this package.
+"""
+
+from __future__ import annotations
+
+from .app import Sandbox
+from .faults import ConnectionDropped, Fault
+from .in_process import embedded, embedded_transport
+from .sample import sample_workspace
+from .schedules import Status
+from .server import serve
+from .workspace import (
+    Audience,
+    Customer,
+    DataType,
+    Experience,
+    Value,
+    Variation,
+    Workspace,
+)
+
+__all__ = [
+    "Audience",
+    "ConnectionDropped",
+    "Customer",
+    "DataType",
+    "Experience",
+    "Fault",
+    "Sandbox",
+    "Status",
+    "Value",
+    "Variation",
+    "Workspace",
+    "embedded",
+    "embedded_transport",
+    "sample_workspace",
+    "serve",
+]

@@ -1,0 +1,230 @@
+"""The three endpoints as an ASGI app: bytes in, the published JSON out.
+
+No framework stands between a call and its answer: the sandbox has to keep up with the
+site that is tested against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from .answers import LISTED, events_answer, fetch_answer, metadata_answer
+from .bodies import parse_body, read_body
+from .credentials import check_credentials
+from .events import MILLISECONDS_FROM, Element, Reading, parse_elements
+from .faults import Hit, hang_up
+from .fetches import parse_fetch
+from .refusals import Refusal, over_limit, plain_refusal, wrong_method
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .app import Sandbox
+
+logger = logging.getLogger(__name__)
+
+ROOT = "/v1/experiences/"
+
+METHODS = {"fetch": ("POST",), "metadata": ("GET", "HEAD"), "events": ("POST",)}
+"""The endpoints, and the methods that each of them takes."""
+
+PIECE = 0.1
+"""How often a slow answer sends a piece of its body, in seconds."""
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+_JSON: Pairs = ((b"content-type", b"application/json"),)
+
+# Each call makes one Call and one Answer; tuples are made faster than dataclasses.
+
+
+class Call(NamedTuple):
+    """One call, read to its end.
+
+    Attributes:
+        workspace: What is configured while it is answered.
+        endpoint: One of ``METHODS``.
+        method: The HTTP method.
+        query: What follows the question mark, as ASGI has it.
+        headers: By name, in lower case, as ASGI has them.
+        body: None where it is larger than is taken.
+    """
+
+    workspace: Workspace
+    endpoint: str
+    method: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes | None
+
+
+class Answer(NamedTuple):
+    """What goes back."""
+
+    status: int
+    headers: Pairs
+    body: bytes
+
+
+def endpoint_of(scope: Mapping[str, Any]) -> str | None:
+    """Return which of the endpoints a call is for; None for everything else."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    name = path.removeprefix(ROOT)
+    return name if path != name and name in METHODS else None
+
+
+class Api:
+    """Answers the calls of the three endpoints, and lets faults hit them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._handlers: dict[str, Callable[[Call], dict[str, Any]]] = {
+            "fetch": self._fetch,
+            "metadata": self._metadata,
+            "events": self._record,
+        }
+
+    async def serve(
+        self, endpoint: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a call or let it go wrong as ordered; either way it is remembered."""
+        at, started = self._sandbox.clock(), time.perf_counter()
+        hit = self._sandbox.arrive(endpoint)
+        if hit:
+            await asyncio.sleep(hit.delay)
+        dropped = hit is not None and hit.fault.drop
+        try:
+            body = b"" if dropped else await read_body(receive)
+        except Refusal:
+            return  # The client went away in the middle: nobody waits for an answer.
+        call = self._call(endpoint, scope, body)
+        answer = None if dropped else self._answer(call, hit)
+        lost = answer is None or (hit is not None and hit.fault.lose_response)
+        self._sandbox.requests.add(
+            scope,
+            endpoint=endpoint,
+            at=at,
+            seconds=time.perf_counter() - started,
+            status=None if answer is None or lost else answer.status,
+            request_body=body,
+            response_body=answer.body if answer else b"",
+            fault=hit.fault.describe() if hit else "",
+        )
+        if answer is None or lost:
+            await hang_up(scope, receive)
+        else:
+            await _send(answer, scope, send, hit.fault.drip if hit else None)
+
+    def _call(self, endpoint: str, scope: Scope, body: bytes | None) -> Call:
+        return Call(
+            workspace=self._sandbox.workspace,
+            endpoint=endpoint,
+            method=scope["method"],
+            query=scope["query_string"],
+            headers=dict(scope["headers"]),
+            body=body,
+        )
+
+    def _answer(self, call: Call, hit: Hit | None) -> Answer:
+        if hit is None:
+            return self._real_answer(call)
+        if status := hit.fault.status:
+            refusal = plain_refusal(status, "The sandbox was told to say so.")
+            answer = self._refuse(call, refusal)
+        else:
+            answer = self._real_answer(call)
+        return answer._replace(body=hit.noise) if hit.fault.garbage else answer
+
+    def _real_answer(self, call: Call) -> Answer:
+        allowed = METHODS[call.endpoint]
+        try:
+            if call.method not in allowed:
+                allow = (b"allow", ", ".join(allowed).encode())
+                return self._refuse(call, wrong_method(), (allow,))
+            return self._pack(call, 200, self._handlers[call.endpoint](call))
+        except Refusal as refusal:
+            return self._refuse(call, refusal)
+        except Exception:
+            logger.exception("sandbox_failed path=%s%s", ROOT, call.endpoint)
+            mistake = plain_refusal(500, "The sandbox has a mistake in it.")
+            return self._refuse(call, mistake)
+
+    def _fetch(self, call: Call) -> dict[str, Any]:
+        workspace = call.workspace
+        check_credentials(workspace, call.headers)
+        if not self._sandbox.limit.take(workspace.fetch_limit):
+            raise over_limit(workspace.fetch_limit)
+        document = parse_body(call.body)
+        fetch = parse_fetch(document, flat_ids=workspace.flat_ids)
+        visitor = self._sandbox.store.visitor(fetch)
+        now = self._sandbox.clock()
+        return fetch_answer(workspace, fetch.keys, visitor, now=now)
+
+    def _metadata(self, call: Call) -> dict[str, Any]:
+        check_credentials(call.workspace, call.headers)
+        query = parse_qs(call.query.decode("latin-1"), errors="replace")
+        asked = ",".join(query.get("status", ()))
+        statuses = asked.split(",") if asked else LISTED
+        now = self._sandbox.clock()
+        return metadata_answer(call.workspace, statuses, now=now)
+
+    def _record(self, call: Call) -> dict[str, Any]:
+        workspace, sandbox = call.workspace, self._sandbox
+        check_credentials(workspace, call.headers)
+        reading = Reading(
+            strict_platform=workspace.strict_platform,
+            iso_event_time=workspace.iso_event_time,
+            millisecond_event_time=workspace.millisecond_event_time,
+        )
+        elements = parse_elements(parse_body(call.body), reading)
+        receipt = events_answer(sandbox.letters())
+        sandbox.store.record(elements, sandbox.clock())
+        _warn_of_milliseconds(elements)
+        return receipt
+
+    def _refuse(self, call: Call, refusal: Refusal, headers: Pairs = ()) -> Answer:
+        envelope = refusal.envelope(self._sandbox.letters)
+        return self._pack(call, refusal.status, envelope, headers)
+
+    def _pack(
+        self, call: Call, status: int, document: Any, headers: Pairs = ()
+    ) -> Answer:
+        if call.endpoint == "fetch":
+            headers += self._sandbox.limit.headers(call.workspace.fetch_limit)
+        return Answer(
+            status=status, headers=_JSON + headers, body=orjson.dumps(document)
+        )
+
+
+def _warn_of_milliseconds(elements: tuple[Element, ...]) -> None:
+    latest = max(action.event_time for one in elements for action in one.actions)
+    if latest >= MILLISECONDS_FROM:
+        logger.warning("event_time_in_milliseconds event_time=%d", latest)
+
+
+async def _send(answer: Answer, scope: Scope, send: Send, drip: float | None) -> None:
+    body = answer.body
+    length = (b"content-length", str(len(body)).encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [*answer.headers, length],
+        }
+    )
+    if scope["method"] == "HEAD":
+        body = b""
+    if drip:
+        size = max(1, int(drip * PIECE))
+        while len(body) > size:
+            piece, body = body[:size], body[size:]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(size / drip)
+    await send({"type": "http.response.body", "body": body})

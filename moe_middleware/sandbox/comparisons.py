@@ -1,0 +1,201 @@
+"""Comparing a profile's attribute with what an audience asks. Pure.
+
+A value of another kind than the operator compares is no match, and no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any
+
+from .rules import Operator
+
+
+def compares(
+    operator: Operator,
+    value: Any,
+    operands: tuple[Any, ...],
+    *,
+    ignore_case: bool = False,
+    now: float = 0.0,
+    zone: tzinfo = UTC,
+) -> bool:
+    """Whether an attribute's value is what the operator and its operands ask for.
+
+    Args:
+        operator: How to compare.
+        value: The attribute's; None where the customer has none, which only
+            ``exists`` can match.
+        operands: What to compare with.
+        ignore_case: Whether text is compared without case.
+        now: The time, in unix seconds.
+        zone: Where the days of dates without a timezone begin.
+    """
+    if operator is Operator.EXISTS:
+        return (value is not None) is bool(operands[0])
+    if value is None:
+        return False
+    if ignore_case:
+        value, operands = _folded(value), tuple(map(_folded, operands))
+    if operator in _OF_VALUES:
+        return _OF_VALUES[operator](value, operands)
+    if operator in _OF_NUMBERS:
+        return _number_compares(operator, value, operands)
+    if operator is Operator.BETWEEN and _is_number(operands[0]):
+        return _is_number(value) and operands[0] <= value <= operands[1]
+    return _date_compares(operator, value, operands, now, zone)
+
+
+def is_one_of(value: object, wanted: tuple[Any, ...]) -> bool:
+    """Whether a value is among others; true is not 1, though Python says so."""
+    return any(
+        value == one and isinstance(value, bool) == isinstance(one, bool)
+        for one in wanted
+    )
+
+
+def parse_days(value: object, zone: tzinfo) -> tuple[datetime, datetime] | None:
+    """Return from when until when a date or a time is; None for what is neither.
+
+    A date lasts for its whole day, a time for no time at all. Numbers are unix seconds.
+    """
+    if _is_number(value):
+        return _parse_seconds(float(value))  # type: ignore[arg-type]
+    return _parse_iso(value, zone) if isinstance(value, str) else None
+
+
+def _contains(value: Any, operands: tuple[Any, ...]) -> bool:
+    if isinstance(value, str):
+        return any(isinstance(one, str) and one in value for one in operands)
+    return isinstance(value, list) and any(is_one_of(one, operands) for one in value)
+
+
+def _has_all(value: Any, operands: tuple[Any, ...]) -> bool:
+    return isinstance(value, list) and all(
+        is_one_of(one, tuple(value)) for one in operands
+    )
+
+
+def _has_none(value: Any, operands: tuple[Any, ...]) -> bool:
+    return isinstance(value, list) and not _contains(value, operands)
+
+
+def _has_any(value: Any, operands: tuple[Any, ...]) -> bool:
+    return isinstance(value, list) and _contains(value, operands)
+
+
+def _texts(operands: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(one for one in operands if isinstance(one, str))
+
+
+_OF_VALUES: Mapping[Operator, Callable[[Any, tuple[Any, ...]], bool]] = {
+    Operator.IS: is_one_of,
+    Operator.IS_NOT: lambda value, operands: not is_one_of(value, operands),
+    Operator.CONTAINS: _contains,
+    Operator.DOES_NOT_CONTAIN: lambda value, operands: not _contains(value, operands),
+    Operator.STARTS_WITH: lambda value, operands: (
+        isinstance(value, str) and value.startswith(_texts(operands))
+    ),
+    Operator.ENDS_WITH: lambda value, operands: (
+        isinstance(value, str) and value.endswith(_texts(operands))
+    ),
+    Operator.HAS_ANY: _has_any,
+    Operator.HAS_ALL: _has_all,
+    Operator.HAS_NONE: _has_none,
+}
+
+_OF_NUMBERS = frozenset(
+    (Operator.ABOVE, Operator.BELOW, Operator.AT_LEAST, Operator.AT_MOST)
+)
+
+
+def _number_compares(operator: Operator, value: Any, operands: tuple[Any, ...]) -> bool:
+    if not _is_number(value):
+        return False
+    (limit,) = operands
+    match operator:
+        case Operator.ABOVE:
+            return bool(value > limit)
+        case Operator.BELOW:
+            return bool(value < limit)
+        case Operator.AT_LEAST:
+            return bool(value >= limit)
+        case _:
+            return bool(value <= limit)
+
+
+def _date_compares(
+    operator: Operator, value: Any, operands: tuple[Any, ...], now: float, zone: tzinfo
+) -> bool:
+    moment = parse_days(value, zone)
+    if moment is None:
+        return False
+    at, _ = moment
+    if operator in (Operator.IN_THE_LAST, Operator.IN_THE_NEXT):
+        return _is_near(operator, at, operands[0], now)
+    begin, end = _span(operands, zone)
+    match operator:
+        case Operator.BEFORE:
+            return at < begin
+        case Operator.AFTER:
+            return at >= end if end > begin else at > end
+        case Operator.ON:
+            return at.astimezone(zone).date() == begin.astimezone(zone).date()
+        case _:
+            return begin <= at < end or at == end == _span(operands[1:], zone)[0]
+
+
+def _is_near(operator: Operator, at: datetime, days: float, now: float) -> bool:
+    here = datetime.fromtimestamp(now, UTC)
+    try:
+        reach = timedelta(days=days)
+        if operator is Operator.IN_THE_LAST:
+            return here - reach <= at <= here
+        return here <= at <= here + reach
+    except OverflowError:
+        return at <= here if operator is Operator.IN_THE_LAST else at >= here
+
+
+def _span(operands: tuple[Any, ...], zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return when the first operand begins and when the last one ends."""
+    spans = [parse_days(one, zone) for one in operands]
+    far = datetime.max.replace(tzinfo=UTC)
+    known = [span or (far, far) for span in spans]
+    return known[0][0], known[-1][1]
+
+
+def _parse_seconds(seconds: float) -> tuple[datetime, datetime] | None:
+    try:
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at, at
+
+
+@lru_cache(maxsize=4096)
+def _parse_iso(text: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
+    try:
+        if len(text) == len("2026-11-22"):
+            day = date.fromisoformat(text)
+            begin = datetime.combine(day, time(), zone).astimezone(UTC)
+            if day == date.max:
+                return begin, datetime.max.replace(tzinfo=UTC)
+            next_day = datetime.combine(day + timedelta(days=1), time(), zone)
+            return begin, next_day.astimezone(UTC)
+        at = datetime.fromisoformat(text)
+        at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at, at
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.casefold()
+    return [_folded(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,186 @@
+"""The body of an events call: elements, one a user, each with its actions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .fields import read_list, read_object, read_text, read_whole, wrong_type
+from .refusals import Refusal, invalid_field
+
+MAX_ELEMENTS = 100
+"""Elements that one call may carry."""
+
+MAX_OFFSET = 54_000
+"""The largest offset from UTC either way, in seconds."""
+
+ACTIONS = ("MOE_PERSONALIZATION_MESSAGE_SHOWN", "MOE_PERSONALIZATION_MESSAGE_CLICKED")
+PLATFORMS = ("web", "android", "ios", "tv")
+REQUIRED_ATTRIBUTES = (
+    "cid",
+    "experience",
+    "moe_locale_id",
+    "moe_variation_id",
+    "audience_name",
+    "audience_id",
+)
+
+MILLISECONDS_FROM = 10**11
+"""From here on an event_time is in milliseconds: in seconds it is the year 5138."""
+
+# Generous: times in milliseconds are a mistake that may be stored.
+_MAX_TIME = 10**13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How strictly an events call is read, where the documents disagree.
+
+    Attributes:
+        strict_platform: Whether an unknown platform is a mistake.
+        iso_event_time: Whether a time may be an ISO 8601 text.
+        millisecond_event_time: Whether a time may be in milliseconds.
+    """
+
+    strict_platform: bool = False
+    iso_event_time: bool = True
+    millisecond_event_time: bool = True
+
+
+LENIENT = Reading()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One impression or click.
+
+    Attributes:
+        action: One of ``ACTIONS``.
+        uuid: What the event is deduplicated by.
+        event_time: When it happened, in whole unix seconds.
+        platform: One of ``PLATFORMS``, or ``Unknown``.
+        attributes: The experience_context as it came back, extra keys included.
+        b_id: Which element was clicked, wherever it was given.
+    """
+
+    action: str
+    uuid: str
+    event_time: int
+    platform: str
+    attributes: Mapping[str, Any]
+    b_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One user's part of a call.
+
+    Attributes:
+        customer_id: Whose; an unknown one gets a profile.
+        user_attributes: What the profile learns.
+        user_timezone_offset: From UTC, in seconds; None where not given.
+        actions: What happened, at least one.
+    """
+
+    customer_id: str
+    user_attributes: Mapping[str, Any]
+    user_timezone_offset: int | None
+    actions: tuple[Action, ...]
+
+
+def parse_elements(document: object, reading: Reading = LENIENT) -> tuple[Element, ...]:
+    """Return the elements of an events call, all of them good.
+
+    Raises:
+        Refusal: One of them is not; it names the element's field, no deeper.
+    """
+    elements = read_list(read_object(document, "body"), "elements", MAX_ELEMENTS)
+    return tuple(_parse_element(element, reading) for element in elements)
+
+
+def _parse_element(raw: object, reading: Reading) -> Element:
+    element = read_object(raw, "elements")
+    field = "customer_id"
+    try:
+        customer_id = _read_filled(element, field)
+        field = "user_attributes"
+        user_attributes = read_object(element.get(field, {}), field)
+        field = "user_timezone_offset"
+        offset = _read_offset(element, field)
+        field = "actions"
+        actions = tuple(
+            _parse_action(read_object(action, field), reading)
+            for action in read_list(element, field, None)
+        )
+    except Refusal as refusal:
+        raise invalid_field(
+            "elements",
+            f"Validators Failed : Validator: Element, Errored Field: {field}",
+        ) from refusal
+    return Element(
+        customer_id=customer_id,
+        user_attributes=user_attributes,
+        user_timezone_offset=offset,
+        actions=actions,
+    )
+
+
+def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
+    if action.get("action") not in ACTIONS:
+        raise invalid_field("action", "Enum doesnt allow value")
+    attributes = read_object(action.get("attributes"), "attributes")
+    for name in REQUIRED_ATTRIBUTES:
+        read_text(attributes, name)
+    return Action(
+        action=action["action"],
+        uuid=_read_filled(action, "moe_event_uuid"),
+        event_time=_read_time(action.get("event_time"), reading),
+        platform=_read_platform(action.get("platform"), reading.strict_platform),
+        attributes=attributes,
+        b_id=_read_b_id(action) or _read_b_id(attributes),
+    )
+
+
+def _read_filled(document: dict[str, Any], field: str) -> str:
+    text: str = read_text(document, field)
+    if not text:
+        raise invalid_field(field, "String value empty not allowed")
+    return text
+
+
+def _read_offset(element: dict[str, Any], field: str) -> int | None:
+    if field not in element:
+        return None
+    return read_whole(element[field], field, -MAX_OFFSET, MAX_OFFSET)
+
+
+def _read_time(value: object, reading: Reading) -> int:
+    if isinstance(value, str) and reading.iso_event_time:
+        value = _parse_iso(value)
+    most = _MAX_TIME if reading.millisecond_event_time else MILLISECONDS_FROM - 1
+    return read_whole(value, "event_time", 0, most)
+
+
+def _parse_iso(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        return int(
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        )
+    except (ValueError, OverflowError) as error:
+        raise wrong_type("event_time", "int", text) from error
+
+
+def _read_platform(value: object, strict: bool) -> str:
+    if isinstance(value, str) and value.lower() in PLATFORMS:
+        return value.lower()
+    if strict:
+        raise invalid_field("platform", "Enum doesnt allow value")
+    return "Unknown"
+
+
+def _read_b_id(holder: dict[str, Any]) -> str | None:
+    b_id: str | None = read_text(holder, "b_id", None)
+    return b_id

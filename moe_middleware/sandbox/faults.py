@@ -1,0 +1,280 @@
+"""Trouble to order: wrong statuses, latency, lost connections, slow or broken answers.
+
+Every draw comes from the fault's own seed, so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Iterable, MutableMapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import httpx
+from starlette.types import Receive
+
+HANG_UP = "moe_middleware.sandbox.hang_up"
+"""The ASGI extension of our own server: a callable that cuts the connection."""
+
+PATHS = ("fetch", "metadata", "events", "*")
+Path = Literal["fetch", "metadata", "events", "*"]
+
+TROUBLES = ("status", "latency", "jitter", "drop", "lose_response", "drip", "garbage")
+"""The fields of a fault that make a call go wrong; the rest says where and when."""
+
+NOISE = 200
+"""The length of a garbage body, in bytes."""
+
+UNSAID: Any = object()
+"""Stands for ``times`` where it is left out: one call, or all of them at a rate."""
+
+
+class ConnectionDropped(httpx.RemoteProtocolError):
+    """No answer will come.
+
+    In process there is no connection to cut. This leaves the ASGI call instead, and it
+    is what an httpx client raises when a server hangs up on it.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What goes wrong, where and how often.
+
+    Attributes:
+        path: The endpoint, or ``*`` for all three.
+        status: Answered instead of the real answer.
+        latency: How long the call waits before anything happens, in seconds.
+        jitter: Up to how much longer it waits, in seconds; drawn for each call.
+        times: How many calls it hits; None for all until the next reset. Left out it
+            is one, or all where there is a rate.
+        rate: Which share of the calls it hits, above 0 and up to 1.
+        drop: Cut the connection without having looked at the call.
+        lose_response: Carry the call out, then cut the connection.
+        drip: Send the answer's body slowly, at this many bytes a second.
+        garbage: Send noise as the body, in place of JSON.
+        seed: What the draws of rate, jitter and noise begin with.
+
+    Raises:
+        ValueError: A value is not one of those, or nothing would go wrong.
+    """
+
+    path: Path = "*"
+    status: int | None = None
+    latency: float = 0.0
+    jitter: float = 0.0
+    times: int | None = UNSAID
+    rate: float = 1.0
+    drop: bool = False
+    lose_response: bool = False
+    drip: float | None = None
+    garbage: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.times is UNSAID:
+            object.__setattr__(self, "times", 1 if self.rate == 1 else None)
+        if self.path not in PATHS:
+            raise ValueError(f"path is {self.path!r}: use one of {', '.join(PATHS)}.")
+        if self.status is not None and not _is_whole(self.status, 400, 599):
+            raise ValueError(f"status is {self.status!r}: use 400 to 599.")
+        for name in ("latency", "jitter"):
+            if not _is_number(seconds := getattr(self, name), 0, 3600):
+                raise ValueError(f"{name} is {seconds!r}: use seconds, 0 to 3600.")
+        if self.times is not None and not _is_whole(self.times, 1, math.inf):
+            raise ValueError(f"times is {self.times!r}: use 1 or more, or null.")
+        if not _is_number(self.rate, 0, 1) or not self.rate:
+            raise ValueError(f"rate is {self.rate!r}: use more than 0, up to 1.")
+        if self.drip is not None and not _is_number(self.drip, 1, 10**9):
+            raise ValueError(f"drip is {self.drip!r}: use bytes a second, 1 or more.")
+        for name in ("drop", "lose_response", "garbage"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is neither true nor false.")
+        if not _is_whole(self.seed, -math.inf, math.inf):
+            raise ValueError(f"seed is {self.seed!r}: use a whole number.")
+        if not any(getattr(self, name) for name in TROUBLES):
+            raise ValueError(f"Say {', '.join(TROUBLES[:-1])} or {TROUBLES[-1]}.")
+
+    def describe(self) -> str:
+        """Return what goes wrong in a few words, as in ``status 503, latency 0.2``."""
+        told = {name: getattr(self, name) for name in TROUBLES}
+        return ", ".join(
+            name if value is True else f"{name} {value:g}"
+            for name, value in told.items()
+            if value
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One fault on one call, with its draws made.
+
+    Attributes:
+        fault: What goes wrong.
+        delay: How long the call waits, jitter included, in seconds.
+        noise: The body of a garbage answer.
+    """
+
+    fault: Fault
+    delay: float
+    noise: bytes
+
+
+@dataclass(slots=True)
+class _Active:
+    fault_id: int
+    fault: Fault
+    left: float
+    draws: random.Random = field(default_factory=random.Random)
+
+    def hit(self) -> Hit:
+        self.left -= 1
+        fault, draws = self.fault, self.draws
+        return Hit(
+            fault=fault,
+            delay=fault.latency + fault.jitter * draws.random(),
+            noise=draws.randbytes(NOISE) if fault.garbage else b"",
+        )
+
+
+class FaultList:
+    """The faults still to come; the oldest that fits a call hits it. Thread-safe.
+
+    Args:
+        standing: The faults that are there from the start and after each reset.
+    """
+
+    def __init__(self, standing: Iterable[Fault] = ()) -> None:
+        self._lock = threading.Lock()
+        self._active: list[_Active] = []
+        self._last_id = 0
+        self.reset(standing)
+
+    def add(self, fault: Fault) -> int:
+        """Let a fault hit calls from now on; return its id."""
+        with self._lock:
+            self._last_id += 1
+            # Two faults with one seed must not hit the very same calls.
+            draws = random.Random(f"{fault.seed}/{self._last_id}")
+            left = math.inf if fault.times is None else fault.times
+            self._active.append(_Active(self._last_id, fault, left, draws))
+            return self._last_id
+
+    def take(self, path: str) -> Hit | None:
+        """Return the fault that hits a call to this endpoint, and count it down."""
+        if not self._active:
+            return None
+        with self._lock:
+            for active in self._active:
+                fault = active.fault
+                if fault.path not in (path, "*"):
+                    continue
+                if fault.rate < 1 and active.draws.random() >= fault.rate:
+                    continue
+                hit = active.hit()
+                if active.left < 1:
+                    self._active.remove(active)
+                return hit
+        return None
+
+    def as_documents(self) -> list[dict[str, Any]]:
+        """Return the faults as JSON, ``times`` being the calls still to be hit."""
+        with self._lock:
+            return [
+                asdict(one.fault)
+                | {
+                    "id": one.fault_id,
+                    "times": None if math.isinf(one.left) else int(one.left),
+                }
+                for one in self._active
+            ]
+
+    def remove(self, fault_id: int) -> bool:
+        """Take one fault back; False where there is none of this id."""
+        with self._lock:
+            before = len(self._active)
+            self._active = [one for one in self._active if one.fault_id != fault_id]
+            return len(self._active) < before
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        with self._lock:
+            self._active.clear()
+
+    def reset(self, standing: Iterable[Fault]) -> None:
+        """Go back to these faults, with their draws from the start."""
+        with self._lock:
+            self._active.clear()
+            self._last_id = 0
+        for fault in standing:
+            self.add(fault)
+
+
+def parse_fault(document: object) -> Fault:
+    """Return the fault that a JSON document describes.
+
+    Raises:
+        ValueError: It describes none; the text says why.
+    """
+    names = [field.name for field in fields(Fault)]
+    if not isinstance(document, dict):
+        raise ValueError(f"Send a JSON object with {', '.join(names)}.")
+    if strange := sorted(set(document) - set(names)):
+        raise ValueError(f"Unknown: {', '.join(strange)}. Use {', '.join(names)}.")
+    return Fault(**document)
+
+
+def parse_fault_form(pairs: Iterable[tuple[str, str]]) -> Fault:
+    """Return the fault that an HTML form describes; what is left empty is left out.
+
+    Raises:
+        ValueError: It describes none; the text says why.
+    """
+    return parse_fault({name: _typed(name, text) for name, text in pairs if text})
+
+
+def _typed(name: str, text: str) -> object:
+    """Return a form's text as the type of the field; nonsense is left as it is."""
+    if name in ("drop", "lose_response", "garbage"):
+        return {"on": True, "true": True, "false": False}.get(text, text)
+    if name == "times" and text == "all":
+        return None
+    if name == "path":
+        return text
+    try:
+        return int(text) if name in ("status", "times", "seed") else float(text)
+    except ValueError:
+        return text
+
+
+async def hang_up(scope: MutableMapping[str, Any], receive: Receive) -> None:
+    """Cut the connection of a request.
+
+    Raises:
+        ConnectionDropped: There is none that we could cut.
+    """
+    cut = scope.get("extensions", {}).get(HANG_UP)
+    if cut is None:
+        raise ConnectionDropped("Server disconnected without sending a response.")
+    cut()
+    # Returning before the server knows would make it answer 500.
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _is_whole(value: object, lowest: float, highest: float) -> bool:
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and lowest <= value <= highest
+    )
+
+
+def _is_number(value: object, lowest: float, highest: float) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and lowest <= value <= highest
+    )

@@ -1,0 +1,131 @@
+"""Where an IP address is: the workspace's own table, then an optional database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any
+
+from .rules import Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A place; what is not known of it is empty.
+
+    Attributes:
+        country: Its name, as in ``Portugal``.
+        state: The state or region.
+        city: Its name.
+        country_code: Two letters, as in ``PT``.
+    """
+
+    country: str = ""
+    state: str = ""
+    city: str = ""
+    country_code: str = ""
+
+    def names(self, region: Region) -> tuple[str, ...]:
+        """Return what a part of it is called; empty where that is not known."""
+        match region:
+            case Region.COUNTRY:
+                names = [self.country, self.country_code]
+            case Region.STATE:
+                names = [self.state]
+            case Region.CITY:
+                names = [self.city]
+        return tuple(name for name in names if name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geography:
+    """What is known of IP addresses.
+
+    Attributes:
+        places: Networks, as in ``203.0.113.0/24``, and where they are.
+        database: A city database in MaxMind's format, asked where the table has no
+            answer; it needs the package maxminddb.
+    """
+
+    places: tuple[tuple[str, Location], ...] = ()
+    database: str | None = None
+
+    def locate(self, address: object) -> Location | None:
+        """Return where an address is; None for what is no address or not known."""
+        if not isinstance(address, str):
+            return None
+        try:
+            found = ip_address(address.strip())
+        except ValueError:
+            return None
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return self._in_table(found) or self._in_database(found)
+
+    def _in_table(self, address: IPv4Address | IPv6Address) -> Location | None:
+        for network, location in _narrow_first(self.places):
+            if address in network:
+                return location
+        return None
+
+    def _in_database(self, address: IPv4Address | IPv6Address) -> Location | None:
+        if self.database is None:
+            return None
+        try:
+            record = open_database(self.database).get(address)
+        except ValueError:
+            return None  # an IPv6 address, and a database that has none
+        return _as_location(record) if isinstance(record, Mapping) else None
+
+
+NOWHERE = Geography()
+
+
+@lru_cache(maxsize=4)
+def open_database(path: str) -> Any:
+    """Return a reader of a city database.
+
+    Raises:
+        ModuleNotFoundError: The package maxminddb is not installed.
+        OSError: There is no such file.
+        ValueError: The file is no such database.
+    """
+    import maxminddb
+
+    try:
+        return maxminddb.open_database(path)
+    except maxminddb.InvalidDatabaseError as error:
+        raise ValueError(f"{path} is no database in MaxMind's format") from error
+
+
+@lru_cache(maxsize=4)
+def _narrow_first(
+    places: Iterable[tuple[str, Location]],
+) -> list[tuple[IPv4Network | IPv6Network, Location]]:
+    table = [(ip_network(network), location) for network, location in places]
+    return sorted(table, key=lambda place: place[0].prefixlen, reverse=True)
+
+
+def _as_location(record: Mapping[str, Any]) -> Location:
+    country = record.get("country") or {}
+    states = record.get("subdivisions") or [{}]
+    return Location(
+        country=_english(country),
+        state=_english(states[0]),
+        city=_english(record.get("city") or {}),
+        country_code=country.get("iso_code", ""),
+    )
+
+
+def _english(part: Mapping[str, Any]) -> str:
+    name: str = part.get("names", {}).get("en", "")
+    return name

@@ -1,0 +1,74 @@
+"""The event stream: what came last, with filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..events import ACTIONS
+from . import words
+from .rendering import Endpoint, render
+
+if TYPE_CHECKING:
+    from ..app import Sandbox
+
+LIMIT = 50
+"""Events on the page."""
+
+_ACTIONS = {"impression": ACTIONS[0], "click": ACTIONS[1]}
+_KINDS = {action: kind for kind, action in _ACTIONS.items()}
+
+
+def events_page(sandbox: Sandbox) -> Endpoint:
+    """Return what shows the event stream."""
+
+    async def events(request: Request) -> Response:
+        asked = {
+            name: request.query_params.get(name, "").strip()
+            for name in ("experience", "action", "customer")
+        }
+        return await render(
+            sandbox, request, "events.html", lambda: _build(sandbox, asked)
+        )
+
+    return events
+
+
+def _build(sandbox: Sandbox, asked: Mapping[str, str]) -> dict[str, Any]:
+    found = sandbox.store.events(
+        limit=LIMIT,
+        newest_first=True,
+        experience_key=asked["experience"] or None,
+        action=_ACTIONS.get(asked["action"]),
+        customer_id=asked["customer"] or None,
+    )
+    workspace = sandbox.workspace
+    names = {one.key: one.name for one in workspace.experiences}
+    return {
+        "asked": asked,
+        "filtered": any(asked.values()),
+        "limit": LIMIT,
+        "events": [_row(event, names) for event in found],
+        "zone": workspace.timezone,
+        "tz": words.zone(workspace.timezone),
+    }
+
+
+def _row(event: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    key, context = event["experience_key"], event["attributes"]
+    return {
+        "id": event["id"],
+        "received_at": event["received_at"],
+        "kind": _KINDS[event["action"]],
+        "known": key in names,
+        "experience_key": key,
+        "experience_name": names.get(key) or context["experience"] or "nothing known",
+        "variation_id": event["variation_id"],
+        "audience": context["audience_name"],
+        "customer_id": event["customer_id"],
+        "b_id": event["b_id"],
+        "uuid": event["moe_event_uuid"],
+    }

@@ -1,0 +1,132 @@
+"""One experience: its results, its split, its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..explanations import text_of
+from ..reports import AudienceReport, ExperienceReport, build_report
+from ..rules import AllOf, AnyOf, NoneOf, Rule
+from ..schedules import Schedule
+from ..workspace import Audience, Experience, Workspace
+from . import words
+from .addresses import address_of
+from .calls import sample_calls
+from .charts import draw_over_time
+from .rendering import Endpoint, render
+from .splits import check_split
+
+if TYPE_CHECKING:
+    from ..app import Sandbox
+
+
+def experience_page(sandbox: Sandbox) -> Endpoint:
+    """Return what shows one experience."""
+
+    async def experience(request: Request) -> Response:
+        key, address = request.path_params["key"], address_of(request)
+        known = {one.key: one for one in sandbox.workspace.experiences}
+        if key not in known:
+            raise HTTPException(404, f"This workspace has no experience “{key}”.")
+        return await render(
+            sandbox,
+            request,
+            "experience.html",
+            lambda: _build(sandbox, known[key], address),
+        )
+
+    return experience
+
+
+def _build(sandbox: Sandbox, experience: Experience, address: str) -> dict[str, Any]:
+    workspace, now = sandbox.workspace, sandbox.clock()
+    report = build_report(
+        sandbox.store, workspace, now=now, experience_key=experience.key
+    )
+    (figures,) = report.experiences
+    return {
+        "experience": experience,
+        "status": experience.status_at(now).value,
+        "schedule": _in_words(experience.schedule),
+        "report": figures,
+        "audiences": [_audience(one) for one in figures.audiences],
+        "b_ids": _b_ids(figures),
+        "chart": draw_over_time(report.over_time),
+        "zone": workspace.timezone,
+        "first": sample_calls(workspace, address, now, experience),
+        "control": _control(workspace, experience),
+        "definitions": [_definition(one) for one in experience.audiences],
+    }
+
+
+def _audience(report: AudienceReport) -> dict[str, Any]:
+    rows = [one for one in report.variations if one.impressions or one.expected_share]
+    return {
+        "name": report.name,
+        "rows": rows,
+        "seen": report.impressions + report.clicks,
+        "top": max((one.high for one in rows if one.impressions), default=1.0),
+        "check": check_split(report),
+    }
+
+
+def _definition(audience: Audience) -> dict[str, Any]:
+    return {
+        "audience_id": audience.audience_id,
+        "name": audience.name,
+        "rules": list(_lines(audience.rules)),
+        "variations": audience.variations,
+    }
+
+
+def _lines(rules: Iterable[Rule], depth: int = 0) -> Iterator[dict[str, Any]]:
+    for rule in rules:
+        yield {"text": text_of(rule), "depth": depth}
+        if isinstance(rule, AllOf | AnyOf | NoneOf):
+            yield from _lines(rule.rules, depth + 1)
+
+
+def _b_ids(report: ExperienceReport) -> list[dict[str, Any]]:
+    found = [
+        {
+            "b_id": b_id,
+            "audience": audience.name,
+            "variation_id": variation.variation_id,
+            "clicks": clicks,
+        }
+        for audience in report.audiences
+        for variation in audience.variations
+        for b_id, clicks in variation.clicks_by_b_id.items()
+    ]
+    return sorted(found, key=lambda one: one["clicks"], reverse=True)
+
+
+def _control(workspace: Workspace, experience: Experience) -> str:
+    """Return who gets nothing, in words; empty where nobody is held back."""
+    groups = [("its own", experience.control_group)]
+    if experience.global_control_group:
+        groups.append(("the global", workspace.control_group))
+    held = [
+        f"{group.percent:g} % in {whose} control group"
+        for whose, group in groups
+        if group.percent or group.customer_ids
+    ]
+    return f"Before that, {' and '.join(held)} get nothing." if held else ""
+
+
+def _in_words(schedule: Schedule | None) -> str:
+    """Return from when until when an experience is on, in its own timezone."""
+    if schedule is None:
+        return ""
+    zone = words.zone(schedule.timezone)
+    parts = [
+        f"{word} {words.moment(at, zone)}"
+        for word, at in (("from", schedule.start_at), ("until", schedule.end_at))
+        if at is not None
+    ]
+    return f"{' '.join(parts)}, {schedule.timezone}" if parts else ""

@@ -1,0 +1,104 @@
+"""How to connect: credentials, calls to copy, settings, and the way to start afresh."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..workspace import Workspace
+from .addresses import address_of
+from .calls import sample_calls
+from .forms import read_form
+from .rendering import Endpoint, go, render
+
+if TYPE_CHECKING:
+    from ..app import Sandbox
+
+TOOLS = (
+    ("_sandbox/report", "the reports as JSON"),
+    ("_sandbox/report.csv", "the reports as CSV"),
+    ("_sandbox/events", "every stored event; ?since=N skips the first N"),
+    ("_sandbox/requests", "the last calls, headers masked"),
+    ("_sandbox/faults", "the faults; POST adds one, DELETE clears them"),
+    ("openapi.json", "the API as an OpenAPI document"),
+)
+
+_CUSTOMERS = 50
+
+
+def help_page(sandbox: Sandbox) -> Endpoint:
+    """Return what shows how to connect."""
+
+    async def show_help(request: Request) -> Response:
+        address = address_of(request)
+        return await render(
+            sandbox, request, "help.html", lambda: _build(sandbox, address)
+        )
+
+    return show_help
+
+
+def reset_form(sandbox: Sandbox) -> Endpoint:
+    """Return what starts afresh."""
+
+    async def reset(request: Request) -> Response:
+        await read_form(request)
+        sandbox.reset()
+        return go(request, "")
+
+    return reset
+
+
+def _build(sandbox: Sandbox, address: str) -> dict[str, Any]:
+    workspace = sandbox.workspace
+    return {
+        "address": address,
+        "first": sample_calls(workspace, address, sandbox.clock()),
+        "exports": _exports(workspace, address),
+        "tools": TOOLS,
+        "settings": _settings(workspace),
+        "customers": workspace.customers[:_CUSTOMERS],
+        "more_customers": max(0, len(workspace.customers) - _CUSTOMERS),
+    }
+
+
+def _exports(workspace: Workspace, address: str) -> str:
+    key = workspace.api_keys[0] if workspace.api_keys else ""
+    told = {
+        "MOE_BASE_URL": f"{address}/v1",
+        "MOE_WORKSPACE_ID": workspace.workspace_id,
+        "MOE_API_KEY": key,
+    }
+    return "\n".join(f"export {k}={shlex.quote(v)}" for k, v in told.items())
+
+
+def _settings(workspace: Workspace) -> list[tuple[str, str]]:
+    return [
+        ("Timezone", workspace.timezone),
+        ("Fetches a minute", f"{workspace.fetch_limit:,}"),
+        ("Identity Resolution", _on(workspace.identity_resolution)),
+        ("Global control group", f"{workspace.control_group.percent:g} %"),
+        (
+            "Custom segments",
+            ", ".join(segment.name for segment in workspace.segments) or "none",
+        ),
+        (
+            "Paused experience",
+            "an empty payload" if workspace.paused_as_empty_payload else "left out",
+        ),
+        (
+            "Unknown platform",
+            "refused" if workspace.strict_platform else "stored as Unknown",
+        ),
+    ]
+
+
+def _names(workspace: Workspace) -> str:
+    return ", ".join(one.name for one in workspace.segments) or "none"
+
+
+def _on(switch: bool) -> str:
+    return "on" if switch else "off"

@@ -1,0 +1,44 @@
+"""The overview: every experience with its figures, and the workspace over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..reports import build_report
+from ..schedules import Status
+from .addresses import address_of
+from .calls import sample_calls
+from .charts import draw_over_time
+from .rendering import Endpoint, render
+
+if TYPE_CHECKING:
+    from ..app import Sandbox
+
+
+def overview_page(sandbox: Sandbox) -> Endpoint:
+    """Return what shows the overview."""
+
+    async def overview(request: Request) -> Response:
+        address = address_of(request)
+        return await render(
+            sandbox, request, "overview.html", lambda: _build(sandbox, address)
+        )
+
+    return overview
+
+
+def _build(sandbox: Sandbox, address: str) -> dict[str, Any]:
+    workspace, now = sandbox.workspace, sandbox.clock()
+    report = build_report(sandbox.store, workspace, now=now)
+    return {
+        "report": report,
+        "experiences": report.experiences,
+        "active": sum(one.status == Status.ACTIVE for one in report.experiences),
+        "chart": draw_over_time(report.over_time),
+        "fetches": sandbox.calls["fetch"],
+        "zone": workspace.timezone,
+        "first": sample_calls(workspace, address, now),
+    }

@@ -1,0 +1,142 @@
+"""How a page is made: templates, links that survive a mount, safe headers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import anyio.to_thread
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from . import words
+
+if TYPE_CHECKING:
+    from ..app import Sandbox
+
+HERE = Path(__file__).parent
+
+# Payloads and events are whatever somebody sent. Nothing in them may run or phone
+# home, even if a template forgot to escape it.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+MINUTE = 60.0
+"""How soon a page shows that a schedule has moved on, in seconds."""
+
+Build = Callable[[], dict[str, Any]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Makes addresses of pages, below wherever the sandbox is mounted.
+
+    Attributes:
+        root: The mount, as in ``/sandbox``; empty where there is none.
+    """
+
+    root: str
+
+    def __call__(self, path: str = "", **query: object) -> str:
+        """Return the address of ``path``, with what is given as its query string."""
+        asked = urlencode({k: v for k, v in query.items() if v not in (None, "")})
+        address = f"{self.root}/{quote(path, safe='/')}"
+        return f"{address}?{asked}" if asked else address
+
+    def experience(self, key: str) -> str:
+        """Return the address of one experience's page."""
+        return f"{self.root}/experiences/{quote(key, safe='')}"
+
+    def static(self, name: str) -> str:
+        """Return the address of a file, another one whenever its content changes."""
+        return f"{self.root}/static/{name}?v={_fingerprint(name)}"
+
+
+def links_of(request: Request) -> Links:
+    """Return what makes addresses for the reader of this request."""
+    return Links(str(request.scope.get("root_path", "")).rstrip("/"))
+
+
+async def render(
+    sandbox: Sandbox,
+    request: Request,
+    template: str,
+    build: Build = dict,
+    *,
+    status: int = 200,
+) -> Response:
+    """Make a page.
+
+    Args:
+        sandbox: What is shown.
+        request: Who asks.
+        template: The template's name.
+        build: Returns what the template needs. It may read the store for a while, so
+            it runs in a thread and the API goes on answering.
+        status: The HTTP status.
+    """
+
+    def work() -> str:
+        everywhere = {
+            "link": links_of(request),
+            "workspace": sandbox.workspace,
+            "state": state_of(sandbox),
+            "tally": sandbox.store.count(),
+            "armed": sandbox.faults.as_documents(),
+        }
+        return environment().get_template(template).render(everywhere | build())
+
+    page = await anyio.to_thread.run_sync(work)
+    return HTMLResponse(page, status, headers=HEADERS)
+
+
+def go(request: Request, path: str) -> Response:
+    """Send the browser on after a form."""
+    return RedirectResponse(links_of(request)(path), 303, headers=HEADERS)
+
+
+def state_of(sandbox: Sandbox) -> str:
+    """Return one short word that changes with everything a page may show."""
+    seen = (
+        sandbox.store.last_id(),
+        sandbox.store.count(),
+        [one.number for one in sandbox.requests.latest(1)],
+        sandbox.faults.as_documents(),
+        id(sandbox.workspace),
+        sandbox.clock() // MINUTE,
+    )
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return the environment of the pages' templates: all they print is escaped."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    env.filters |= words.FILTERS
+    return env
+
+
+@cache
+def _fingerprint(name: str) -> str:
+    return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:10]

@@ -1,0 +1,73 @@
+"""What a split's chi-square test says, in a sentence for people. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..reports import AudienceReport
+
+SUSPICIOUS = 0.001
+"""Usual in checks of a sample ratio: one healthy split in a thousand is below it."""
+
+LEAST_EXPECTED = 5
+"""Users that each variation should have had before the test says anything."""
+
+
+class Verdict(StrEnum):
+    """What can be said of a split."""
+
+    ONE_ARM = "one_arm"
+    EARLY = "early"
+    AS_EXPECTED = "as_expected"
+    SUSPICIOUS = "suspicious"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCheck:
+    """The finding, and the sentence that explains it."""
+
+    verdict: Verdict
+    sentence: str
+
+
+def check_split(report: AudienceReport) -> SplitCheck:
+    """Judge whether an audience's realised split is what its percentages promise."""
+    shares = [one.expected_share for one in report.variations if one.expected_share]
+    seen = sum(one.unique_impressions for one in report.variations)
+    chance = report.split_p_value
+    users = "1 user" if seen == 1 else f"{seen:,} users"
+    if chance == 0.0 and any(
+        one.unique_impressions and one.expected_share == 0 for one in report.variations
+    ):
+        return SplitCheck(
+            Verdict.SUSPICIOUS,
+            f"The split is suspicious: {users}, some of them in a variation of 0 %.",
+        )
+    if len(shares) < 2:
+        return SplitCheck(
+            Verdict.ONE_ARM,
+            "One variation gets everybody: there is no split to check.",
+        )
+    if chance is None or seen * min(shares) < LEAST_EXPECTED:
+        return SplitCheck(
+            Verdict.EARLY,
+            f"Too early to say: {users} so far. The check wants at least "
+            f"{LEAST_EXPECTED} expected in each variation.",
+        )
+    if chance < SUSPICIOUS:
+        return SplitCheck(
+            Verdict.SUSPICIOUS,
+            f"The split is suspicious: {users}, and fewer than 1 in 1,000 healthy "
+            "splits are this far off. Look for a variation whose impressions get "
+            "lost, or for percentages that were changed on the way.",
+        )
+    return SplitCheck(
+        Verdict.AS_EXPECTED,
+        f"The split is as expected: {users}, and {_in_a_hundred(chance)} healthy "
+        "splits are at least as far off.",
+    )
+
+
+def _in_a_hundred(chance: float) -> str:
+    return f"{chance * 100:.0f} of 100" if chance >= 0.01 else "fewer than 1 of 100"

@@ -1,0 +1,151 @@
+"""The last calls of the API, for people: what was asked and what was answered."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from starlette.types import Scope
+
+KEPT = 500
+"""Calls that are remembered; the oldest goes first."""
+
+MAX_SHOWN = 4096
+"""How much of a body is remembered, in bytes."""
+
+_SECRET = {"authorization", "proxy-authorization", "cookie"}
+
+
+class Exchange(NamedTuple):
+    """One call and what became of it. A tuple: each call of the API makes one.
+
+    Attributes:
+        number: Counts the calls; newer ones are larger.
+        at: When it came, in unix seconds.
+        endpoint: ``fetch``, ``metadata`` or ``events``.
+        method: The HTTP method.
+        raw_path: As ASGI has it: show ``path``.
+        raw_query: As ASGI has it.
+        raw_headers: As ASGI has them, credentials included: show ``headers``.
+        status: What was answered; None where the connection was cut.
+        seconds: How long it took until the answer began.
+        request_body: The beginning of what was sent.
+        request_size: How much was sent, in bytes; None for more than is taken.
+        response_body: The beginning of what was answered.
+        response_size: How much was answered, in bytes.
+        fault: The fault that hit it, in words; empty where none did.
+    """
+
+    number: int
+    at: float
+    endpoint: str
+    method: str
+    raw_path: str
+    raw_query: bytes
+    raw_headers: Sequence[tuple[bytes, bytes]]
+    status: int | None
+    seconds: float
+    request_body: bytes
+    request_size: int | None
+    response_body: bytes
+    response_size: int
+    fault: str
+
+    @property
+    def path(self) -> str:
+        """The path, and the query where there is one."""
+        query = self.raw_query.decode("latin-1")
+        return f"{self.raw_path}?{query}" if query else self.raw_path
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The request's headers, credentials masked."""
+        pairs = [
+            (k.decode("latin-1"), v.decode("latin-1")) for k, v in self.raw_headers
+        ]
+        return [(k, _masked(v) if k.lower() in _SECRET else v) for k, v in pairs]
+
+    def as_document(self) -> dict[str, Any]:
+        """Return it as JSON, without a secret."""
+        return {
+            "number": self.number,
+            "at": self.at,
+            "endpoint": self.endpoint,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "seconds": round(self.seconds, 6),
+            "headers": dict(self.headers),
+            "request_body": self.request_body.decode(errors="replace"),
+            "request_size": self.request_size,
+            "response_body": self.response_body.decode(errors="replace"),
+            "response_size": self.response_size,
+            "fault": self.fault,
+        }
+
+
+class RequestLog:
+    """Remembers the last calls. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._kept: deque[Exchange] = deque(maxlen=KEPT)
+
+    def add(
+        self,
+        scope: Scope,
+        *,
+        endpoint: str,
+        at: float,
+        seconds: float,
+        status: int | None,
+        request_body: bytes | None,
+        response_body: bytes,
+        fault: str,
+    ) -> None:
+        """Remember a call; a body of None was larger than is taken."""
+        with self._lock:
+            self._kept.append(
+                Exchange(
+                    number=next(self._numbers),
+                    at=at,
+                    endpoint=endpoint,
+                    method=scope["method"],
+                    raw_path=scope["path"],
+                    raw_query=scope["query_string"],
+                    raw_headers=scope["headers"],
+                    status=status,
+                    seconds=seconds,
+                    request_body=(request_body or b"")[:MAX_SHOWN],
+                    request_size=None if request_body is None else len(request_body),
+                    response_body=response_body[:MAX_SHOWN],
+                    response_size=len(response_body),
+                    fault=fault,
+                )
+            )
+
+    def latest(self, limit: int = KEPT, endpoint: str | None = None) -> list[Exchange]:
+        """Return the last calls, newest first.
+
+        Args:
+            limit: How many at most.
+            endpoint: Only those of one endpoint.
+        """
+        with self._lock:
+            kept = list(self._kept)
+        wanted = [one for one in kept if endpoint in (None, one.endpoint)]
+        return wanted[::-1][:limit]
+
+    def clear(self) -> None:
+        """Forget all calls."""
+        with self._lock:
+            self._kept.clear()
+
+
+def _masked(value: str) -> str:
+    scheme, found, _ = value.strip().partition(" ")
+    return f"{scheme} ***" if found and scheme.isalpha() else "***"

@@ -1,0 +1,155 @@
+"""What an audience may ask of a visitor. Values only: judgements.py judges them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Device(StrEnum):
+    """The device types that the dashboard offers."""
+
+    MOBILE = "mobile"
+    TABLET = "tablet"
+    DESKTOP = "desktop"
+
+
+class Region(StrEnum):
+    """The parts of a location that the dashboard offers."""
+
+    COUNTRY = "country"
+    STATE = "state"
+    CITY = "city"
+
+
+class Operator(StrEnum):
+    """How an attribute is compared, spelled as in the workspace file."""
+
+    IS = "is"
+    IS_NOT = "is_not"
+    CONTAINS = "contains"
+    DOES_NOT_CONTAIN = "does_not_contain"
+    STARTS_WITH = "starts_with"
+    ENDS_WITH = "ends_with"
+    ABOVE = "above"
+    BELOW = "below"
+    AT_LEAST = "at_least"
+    AT_MOST = "at_most"
+    BETWEEN = "between"
+    ON = "on"
+    BEFORE = "before"
+    AFTER = "after"
+    IN_THE_LAST = "in_the_last"
+    IN_THE_NEXT = "in_the_next"
+    HAS_ANY = "has_any"
+    HAS_ALL = "has_all"
+    HAS_NONE = "has_none"
+    EXISTS = "exists"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeIs:
+    """A known customer's attribute has one of these values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeMeets:
+    """A known customer's attribute compares well with these operands."""
+
+    name: str
+    operator: Operator
+    operands: tuple[Any, ...]
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserIsIn:
+    """A known customer is one of these."""
+
+    customer_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentIs:
+    """A known customer belongs to the custom segment of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameterIs:
+    """A custom in-session attribute, as in ``utm_medium``, has exactly this value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayIsIn:
+    """The visit is on one of these days, written as in ``Sunday``."""
+
+    days: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HourIsIn:
+    """The visit falls into one of these hours of the day in UTC, 0 to 23."""
+
+    hours: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceIsIn:
+    """The visitor's browser says that it runs on one of these devices, or on none."""
+
+    devices: tuple[Device, ...]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegionIsIn:
+    """The visitor's IP address is in one of these places, or in none of them."""
+
+    region: Region
+    names: tuple[str, ...]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every one of these rules holds."""
+
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of these rules holds."""
+
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """None of these rules holds: the visitors left out of an audience."""
+
+    rules: tuple[Rule, ...]
+
+
+Group = AllOf | AnyOf | NoneOf
+Leaf = (
+    AttributeIs
+    | AttributeMeets
+    | UserIsIn
+    | SegmentIs
+    | QueryParameterIs
+    | DayIsIn
+    | HourIsIn
+    | DeviceIsIn
+    | RegionIsIn
+)
+Rule = Leaf | Group

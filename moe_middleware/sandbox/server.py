@@ -1,0 +1,134 @@
+"""The sandbox as a server of its own, with what to know printed at its start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from .api import ROOT
+from .app import Sandbox
+from .tables import MEMORY
+from .workspace import Workspace
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    workspace: Workspace | str | os.PathLike[str] | None = None,
+    log_level: str = "warning",
+    *,
+    db: str | os.PathLike[str] = MEMORY,
+) -> None:
+    """Serve a sandbox until the process is told to stop.
+
+    Args:
+        host: The address to listen at.
+        port: The port to listen at; 0 takes any free one.
+        workspace: What is configured, or the file that says so; the sample workspace
+            where left out.
+        log_level: How much the server logs, as in ``info``, which shows every call.
+        db: The SQLite file of what is counted; left out, memory.
+
+    Raises:
+        SystemExit: It cannot listen there, or uvicorn is missing.
+    """
+    try:
+        from .uvicorn import run
+    except ModuleNotFoundError as error:
+        if error.name != "uvicorn":
+            raise
+        raise SystemExit(
+            "The sandbox needs uvicorn to listen at a port: "
+            "pip install 'moe_middleware[sandbox]'"
+        ) from None
+    sandbox = Sandbox(workspace, db=db)
+    with _listen(host, port) as listener:
+        address = _address(host, listener.getsockname()[1])
+        sandbox.address = address
+        print(start_text(sandbox.workspace, address), flush=True)
+        run(sandbox, listener, log_level)
+    sandbox.close()
+
+
+def start_text(workspace: Workspace, address: str) -> str:
+    """Return what a person needs to know to call the sandbox.
+
+    Args:
+        workspace: What is configured.
+        address: Where the sandbox listens, as in ``http://127.0.0.1:8787``.
+    """
+    access = [
+        ("base url", f"{address}/v1"),
+        ("workspace id", workspace.workspace_id),
+        *(("api key", key) for key in workspace.api_keys),
+        ("pages", f"{address}/"),
+        ("openapi", f"{address}/openapi.json"),
+    ]
+    experiences = [
+        (one.key, one.status.value, ", ".join(a.name for a in one.audiences))
+        for one in workspace.experiences
+    ]
+    customers = [
+        (one.customer_id, ", ".join(f"{k} {v}" for k, v in one.attributes.items()))
+        for one in workspace.customers
+    ]
+    return "\n".join(
+        [
+            f"MoEngage Personalize sandbox: {workspace.name}",
+            "",
+            *_columns(access),
+            "",
+            "Experiences",
+            *_columns(experiences),
+            "",
+            "Customers",
+            *_columns(customers),
+            "",
+            "Try",
+            *_curl(workspace, address),
+            "",
+        ]
+    )
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+
+
+def _curl(workspace: Workspace, address: str) -> list[str]:
+    body: dict[str, Any] = {
+        "experience_key": [one.key for one in workspace.experiences[:1]]
+    }
+    for customer in workspace.customers[:1]:
+        body["identifiers"] = {"customer_id": customer.customer_id}
+    credentials = f"{workspace.workspace_id}:{workspace.api_keys[0]}"
+    return [
+        f"  curl -u {shlex.quote(credentials)} \\",
+        f"    -H {shlex.quote(f'MOE-APPKEY: {workspace.workspace_id}')} \\",
+        "    -H 'Content-Type: application/json' \\",
+        f"    -d {shlex.quote(json.dumps(body))} \\",
+        f"    {address}{ROOT}fetch",
+    ]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        # The socket module names the address a second time, in brackets.
+        why, _, _ = str(getattr(error, "strerror", None) or error).partition(" (")
+        raise SystemExit(
+            f"The sandbox cannot listen at {_address(host, port)}: {why.rstrip('.')}. "
+            "Choose another port with --port."
+        ) from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

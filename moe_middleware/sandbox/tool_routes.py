@@ -1,0 +1,111 @@
+"""What stands beside the API for people and tests: events, faults, calls, reset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .api import METHODS, ROOT
+from .bodies import parse_body, read_body
+from .faults import parse_fault
+from .openapi import openapi_document
+from .refusals import Refusal
+
+if TYPE_CHECKING:
+    from .app import Sandbox
+
+TOOLS = ("report", "events", "requests", "faults", "reset")
+
+
+def tool_routes(sandbox: Sandbox) -> list[Route]:
+    """Return the routes of the tools."""
+    tools = _Tools(sandbox)
+    return [
+        Route("/_sandbox/events", tools.show_events, methods=["GET"]),
+        Route("/_sandbox/requests", tools.show_requests, methods=["GET"]),
+        Route("/_sandbox/faults", tools.edit_faults, methods=["GET", "POST", "DELETE"]),
+        Route("/_sandbox/reset", tools.reset, methods=["POST"]),
+        Route("/openapi.json", tools.show_openapi, methods=["GET"]),
+        Route("/", tools.introduce, methods=["GET"]),
+    ]
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    """Return a response with a body of JSON."""
+    return Response(orjson.dumps(document), status, media_type="application/json")
+
+
+class _Tools:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def show_events(self, request: Request) -> Response:
+        since = _read_number(request, "since", "0")
+        store = self._sandbox.store
+        return json_response(
+            {"count": store.count(), "events": store.events(since=since)}
+        )
+
+    async def show_requests(self, request: Request) -> Response:
+        limit = _read_number(request, "limit", "500")
+        endpoint = request.query_params.get("endpoint")
+        latest = self._sandbox.requests.latest(limit, endpoint)
+        return json_response({"requests": [one.as_document() for one in latest]})
+
+    async def edit_faults(self, request: Request) -> Response:
+        faults = self._sandbox.faults
+        if request.method == "POST":
+            _refuse_other_sites(request)
+            document = parse_body(await read_body(request.receive))
+            try:
+                faults.add(parse_fault(document))
+            except ValueError as error:
+                raise Refusal(400, "Bad fault", str(error)) from error
+        elif request.method == "DELETE":
+            _refuse_other_sites(request)
+            self._take_back(request)
+        return json_response({"faults": faults.as_documents()})
+
+    async def reset(self, request: Request) -> Response:
+        _refuse_other_sites(request)
+        self._sandbox.reset()
+        return json_response({"status": "success"})
+
+    async def show_openapi(self, request: Request) -> Response:
+        return json_response(openapi_document(str(request.base_url).rstrip("/")))
+
+    async def introduce(self, _request: Request) -> Response:
+        workspace = self._sandbox.workspace
+        return json_response(
+            {
+                "title": "MoEngage Personalize sandbox",
+                "workspace": workspace.name,
+                "workspace_id": workspace.workspace_id,
+                "api": [f"{ROOT}{name}" for name in METHODS],
+                "openapi": "/openapi.json",
+                "tools": [f"/_sandbox/{name}" for name in TOOLS],
+            }
+        )
+
+    def _take_back(self, request: Request) -> None:
+        if "id" not in request.query_params:
+            self._sandbox.faults.clear()
+        elif not self._sandbox.faults.remove(_read_number(request, "id", "")):
+            raise Refusal(404, "Not Found", "There is no fault of this id any more.")
+
+
+def _read_number(request: Request, name: str, default: str) -> int:
+    text = request.query_params.get(name, default)
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise Refusal(400, f"Bad {name}", f"{name} is a number, 0 or more.")
+    return int(text)
+
+
+def _refuse_other_sites(request: Request) -> None:
+    # Any page that is open in a browser on this machine could send this.
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise Refusal(403, "Forbidden", "This comes from another site's page.")

@@ -1,0 +1,221 @@
+"""The sandbox's workspace: who is known, and what is shown to whom. Pure values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .faults import Fault
+from .geography import NOWHERE, Geography
+from .rules import Rule
+from .schedules import Schedule, Status, status_at
+
+TEST_SUFFIX = "_DEBUG"
+"""What the dashboard's sample call appends to the workspace id for its TEST data."""
+
+FETCH_LIMIT = 10_000
+"""Fetches a minute that MoEngage allows a workspace by default."""
+
+ACTIVE_LIMIT = 20
+"""Experiences that MoEngage allows a workspace to have Active by default."""
+
+_CID_TOKEN = re.compile(r"[0-9a-f]{24}")
+
+
+class DataType(StrEnum):
+    """The types that a payload value may have."""
+
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    JSON = "json"
+    FLOAT = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One payload value, in native JSON form, and the type it is announced with."""
+
+    value: Any
+    data_type: DataType = DataType.STRING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """One arm of an A/B test.
+
+    Attributes:
+        variation_id: Goes out as ``moe_variation_id``.
+        payload: Its content by name.
+        percent: Its share of the audience, 0 to 100.
+        name: For people.
+        locales: What replaces parts of the payload for a language, by its name as
+            in ``pt``.
+    """
+
+    variation_id: str
+    payload: Mapping[str, Value]
+    percent: float = 100.0
+    name: str = ""
+    locales: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Visitors who get the same variations; without rules it is All Users.
+
+    Attributes:
+        audience_id: Short and alphanumeric, as in ``5A``.
+        name: Goes out as ``audience_name``.
+        variations: At least one; their percentages add up to 100.
+        rules: All of them must hold.
+    """
+
+    audience_id: str
+    name: str
+    variations: tuple[Variation, ...]
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        total = sum(variation.percent for variation in self.variations)
+        if abs(total - 100) > 0.01:
+            raise ValueError(
+                f"Audience {self.name!r}: the variations add up to {total:g} percent, "
+                "not to 100."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlGroup:
+    """Users who get nothing, so that what the others get can be compared.
+
+    Attributes:
+        percent: The share of all users, 0 to 100, drawn by a hash of each.
+        customer_ids: Customers who belong to it whatever their hash.
+    """
+
+    percent: float = 0.0
+    customer_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A custom segment: a list of customers, or whoever meets a rule, or both."""
+
+    name: str
+    customer_ids: frozenset[str] = frozenset()
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What marketing configures. The first audience in the list that fits wins.
+
+    Attributes:
+        key: The experience key.
+        name: Goes out as ``experience`` in the context.
+        cid_token: 24 hex digits, the same for the experience's life; every cid of it
+            begins with them.
+        audiences: In order of priority.
+        status: Only an Active one is ever fetched.
+        schedule: What the status follows as time goes by; None for no schedule.
+        control_group: The campaign's own.
+        global_control_group: Whether the workspace's holds here too.
+        locales: The languages that variations may have, as in ``("pt", "de")``; the
+            first one goes out as ``moe_locale_id`` 1, and 0 is none of them.
+    """
+
+    key: str
+    name: str
+    cid_token: str
+    audiences: tuple[Audience, ...]
+    status: Status = Status.ACTIVE
+    schedule: Schedule | None = None
+    control_group: ControlGroup = ControlGroup()
+    global_control_group: bool = True
+    locales: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _CID_TOKEN.fullmatch(self.cid_token):
+            raise ValueError(
+                f"Experience {self.key!r}: cid_token is {self.cid_token!r}, "
+                "not 24 hex digits in lower case."
+            )
+
+    def status_at(self, now: float) -> Status:
+        """Return what the status amounts to at a time, in unix seconds."""
+        return status_at(self.status, self.schedule, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """A known customer's profile.
+
+    Attributes:
+        customer_id: The brand's own id.
+        attributes: What audiences look at.
+        identifiers: What Identity Resolution looks at, as in ``{"u_em": ...}``.
+    """
+
+    customer_id: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Everything that the sandbox knows when it starts.
+
+    Attributes:
+        name: For people.
+        workspace_id: The user name of every call.
+        api_keys: The passwords that work; two while a key rotates.
+        timezone: The app's, for reports and for dates without one of their own.
+        customers: The profiles known from the start.
+        segments: The custom segments.
+        control_group: The global one.
+        geography: Where IP addresses are.
+        experiences: In the order in which a fetch without keys returns them.
+        faults: What goes wrong from the start.
+        identity_resolution: Whether user_identifiers find a customer.
+        fetch_limit: Fetches allowed within one minute.
+        active_limit: Active experiences allowed in a workspace file.
+        test_app_key: Whether the app key with ``_DEBUG`` at its end is known.
+        flat_ids: Whether customer_id, user_id and visitor_id count at the top level
+            of a fetch, as in the older documents.
+        iso_event_time: Whether event_time may be ISO 8601 text.
+        millisecond_event_time: Whether event_time may be in milliseconds; it is then
+            stored, and the log warns.
+        unknown_app_is_401: Whether an unknown app key is answered 401, as in the
+            older documents, instead of 400.
+        values_as_text: Whether numbers, booleans and JSON go out as text.
+        paused_as_empty_payload: Whether a fetch of a Paused or Scheduled experience
+            answers ``{"payload": {}}`` instead of leaving the key out.
+        strict_platform: Whether an unknown event platform is refused instead of
+            stored as ``Unknown``.
+    """
+
+    name: str = "Sandbox"
+    workspace_id: str = "sandbox"
+    api_keys: tuple[str, ...] = ("sandbox-key",)
+    timezone: str = "UTC"
+    customers: tuple[Customer, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    control_group: ControlGroup = ControlGroup()
+    geography: Geography = NOWHERE
+    experiences: tuple[Experience, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    identity_resolution: bool = True
+    fetch_limit: int = FETCH_LIMIT
+    active_limit: int = ACTIVE_LIMIT
+    test_app_key: bool = True
+    flat_ids: bool = True
+    iso_event_time: bool = True
+    millisecond_event_time: bool = True
+    unknown_app_is_401: bool = False
+    values_as_text: bool = False
+    paused_as_empty_payload: bool = False
+    strict_platform: bool = False

@@ -1,0 +1,187 @@
+"""A workspace file: read, checked line by line, and read again when it changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..documents import Document, parse_document, read_document
+from ..errors import Problem, SettingsError
+from ..mistakes import Mistake, explained
+from ..schemas import build_schema
+from ..variables import Variables
+from .geography import Geography, open_database
+from .workspace import Workspace
+from .workspace_building import build_workspace
+from .workspace_references import reference_mistakes
+from .workspace_sections import WorkspaceSection
+
+logger = logging.getLogger(__name__)
+
+LOOKS_EVERY = 1.0
+"""How long a look at the file counts, in seconds."""
+
+
+def load_workspace(
+    path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ
+) -> Workspace:
+    """Return the workspace that a file describes.
+
+    Args:
+        path: The file; a database that it names is found beside it.
+        environ: The variables, for ``${VAR}``.
+
+    Raises:
+        SettingsError: Something is wrong; it lists every mistake at once.
+    """
+    file = Path(path)
+    return _build(read_document(file, variables=Variables(environ)), file.parent)
+
+
+def parse_workspace(
+    text: str,
+    *,
+    file: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Workspace:
+    """Return the workspace that a text describes, as ``load_workspace`` does.
+
+    Args:
+        text: What a workspace file holds.
+        file: The name that problems show.
+        environ: The variables, for ``${VAR}``.
+
+    Raises:
+        SettingsError: Something is wrong; it lists every mistake at once.
+    """
+    document = parse_document(text, file=file, variables=Variables(environ))
+    return _build(document, Path())
+
+
+def workspace_schema() -> dict[str, Any]:
+    """Return the JSON Schema of workspace files, for editors."""
+    title = "workspace.yml, the workspace of moe_middleware's sandbox"
+    return build_schema(WorkspaceSection, title=title)
+
+
+class WorkspaceFile:
+    """A workspace file that is read again when it changes. Thread-safe.
+
+    A change that breaks it leaves the last good workspace, and the log says so once.
+
+    Args:
+        path: The file.
+        environ: The variables, for ``${VAR}``.
+        clock: A time in seconds that only grows.
+
+    Attributes:
+        path: The file.
+        problems: What is wrong with the file as it is now; empty for nothing.
+
+    Raises:
+        SettingsError: The file is wrong from the start.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = Path(path)
+        self.problems: tuple[Problem, ...] = ()
+        self._environ = environ
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._looked_at = clock()
+        self._seen = self._look()
+        self._workspace = load_workspace(self.path, environ=environ)
+
+    def current(self) -> Workspace:
+        """Return the workspace, from the file as it was a second ago or later."""
+        now = self._clock()
+        # Whoever comes while another one reads takes what there is.
+        if now - self._looked_at >= LOOKS_EVERY and self._lock.acquire(blocking=False):
+            try:
+                self._looked_at = now
+                self._follow()
+            finally:
+                self._lock.release()
+        return self._workspace
+
+    def _follow(self) -> None:
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._workspace = load_workspace(self.path, environ=self._environ)
+        except SettingsError as error:
+            self.problems = error.problems
+            logger.error(
+                "workspace_file_broken, the last good one stays:\n%s", str(error)
+            )
+        else:
+            self.problems = ()
+            logger.info("workspace_file_read file=%s", self.path)
+
+    def _look(self) -> tuple[int, ...]:
+        """Return what tells one state of the file from another; nothing for no file."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _build(document: Document, folder: Path) -> Workspace:
+    if not document.readable:
+        raise SettingsError(document.problems())
+    try:
+        section = WorkspaceSection.model_validate(document.tree)
+    except ValidationError as error:
+        mistakes = map(_of_the_value, explained(error, WorkspaceSection))
+        raise SettingsError(document.problems(mistakes)) from None
+    workspace = build_workspace(section)
+    workspace = replace(workspace, geography=_beside(workspace.geography, folder))
+    found = [*reference_mistakes(section), *_database_mistakes(workspace.geography)]
+    if problems := document.problems(found):
+        raise SettingsError(problems)
+    return workspace
+
+
+def _of_the_value(mistake: Mistake) -> Mistake:
+    """Let a key's mistake stand where its value is: that place has a line."""
+    *place, last = mistake.place or ("",)
+    return replace(mistake, place=tuple(place)) if last == "[key]" else mistake
+
+
+def _beside(geography: Geography, folder: Path) -> Geography:
+    if geography.database is None:
+        return geography
+    return replace(geography, database=str(folder / geography.database))
+
+
+def _database_mistakes(geography: Geography) -> Iterator[Mistake]:
+    if geography.database is None:
+        return
+    try:
+        open_database(geography.database)
+    except ModuleNotFoundError:
+        text = "needs the package maxminddb: pip install 'moe_middleware[geo]'"
+    except OSError as error:
+        text = f"{geography.database!r} cannot be read: {error.strerror}"
+    except ValueError as error:
+        text = str(error)
+    else:
+        return
+    yield Mistake(("geography", "database"), text)

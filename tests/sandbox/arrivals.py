@@ -1,0 +1,63 @@
+"""Events as the store takes them, without the way over the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moe_middleware.sandbox.events import ACTIONS, Action, Element
+
+HERO = "66d55ae445921e4d35ae4368"
+STRIP = "66d55ae445921e4d35ae4369"
+NOON = 1_790_000_000
+
+
+def element(
+    *actions: Action, customer: str = "erin", offset: int | None = None, **told: Any
+) -> Element:
+    """One user's part of a call; ``told`` are the user's attributes."""
+    return Element(
+        customer_id=customer,
+        user_attributes=told,
+        user_timezone_offset=offset,
+        actions=actions,
+    )
+
+
+def shown(uuid: str, **fields: Any) -> Action:
+    """An impression."""
+    return action(uuid, clicked=False, **fields)
+
+
+def clicked(uuid: str, **fields: Any) -> Action:
+    """A click."""
+    return action(uuid, clicked=True, **fields)
+
+
+def action(
+    uuid: str,
+    *,
+    clicked: bool,
+    token: str = HERO,
+    audience: str = "5A",
+    variation: str = "1",
+    b_id: str | None = None,
+    at: int = NOON,
+    **attributes: Any,
+) -> Action:
+    """An impression or a click; other attributes join the context."""
+    return Action(
+        action=ACTIONS[clicked],
+        uuid=uuid,
+        event_time=at,
+        platform="web",
+        attributes={
+            "cid": f"{token}_F_T_WP_AB_{variation}_P_0_AU_{audience}",
+            "experience": "Hero",
+            "moe_locale_id": "0",
+            "moe_variation_id": variation,
+            "audience_name": f"Audience {audience}",
+            "audience_id": audience,
+        }
+        | attributes,
+        b_id=b_id,
+    )

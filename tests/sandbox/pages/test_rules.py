@@ -1,0 +1,200 @@
+"""The pages' own rules, as tables: charts, words, splits, what was typed."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as tree
+
+import pytest
+
+from moe_middleware.sandbox.pages.charts import draw_over_time, round_up
+from moe_middleware.sandbox.pages.rendering import Links
+from moe_middleware.sandbox.pages.splits import Verdict, check_split
+from moe_middleware.sandbox.pages.visits import FormError, read_asked, read_lines
+from moe_middleware.sandbox.pages.words import FILTERS
+from moe_middleware.sandbox.reports import AudienceReport, VariationReport
+
+
+@pytest.mark.parametrize(
+    ("highest", "edge"),
+    [(0, 2), (1, 2), (2, 2), (3, 4), (9, 10), (11, 20), (100, 100), (101, 200)],
+)
+def test_chart_ends_at_a_round_even_number(highest: int, edge: int) -> None:
+    assert round_up(highest) == edge
+
+
+def test_chart_is_bars_alone_without_script_style_or_link() -> None:
+    points = [("<10:00>", 3, 1), ("11:00", 12, 0)]
+
+    chart = draw_over_time(points)
+
+    assert chart.svg is not None
+    assert chart.top == 20
+    assert chart.svg.count("<rect") == 4
+    assert "&lt;10:00&gt;: 3 impressions" in chart.svg
+    for unwanted in ("<script", "<style", "style=", "href", "<10:00>", "<!--"):
+        assert unwanted not in chart.svg
+
+
+def test_chart_bars_are_as_high_as_their_figures() -> None:
+    chart = draw_over_time([("a", 10, 5)])
+    drawing = tree.fromstring(str(chart.svg))
+    edge = float(drawing.get("viewBox", "").split()[3])
+    heights = [
+        float(one.get("height", 0)) for one in drawing.iter() if "rect" in one.tag
+    ]
+
+    assert [round(height / edge, 3) for height in heights] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("count", 1234567, "1,234,567"),
+        ("percent", 0.1234, "12.3 %"),
+        ("percent", None, "\N{EN DASH}"),
+        ("clock", 0.0, "00:00:00"),
+        ("clock", 1e15, "00:00:00"),
+        ("duration", 0.0123, "12.3 ms"),
+        ("duration", 2.5, "2.50 s"),
+        ("short", "0123456789abcdef", "0123456789…"),
+        ("short", "short", "short"),
+        ("value", {"a": [1, True]}, '{\n  "a": [\n    1,\n    true\n  ]\n}'),
+        ("value", "text", "text"),
+    ],
+)
+def test_values_are_told_for_people(name: str, given: object, said: str) -> None:
+    assert FILTERS[name](given) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "address"),
+    [
+        ("", {}, "/mount/"),
+        (
+            "events",
+            {"customer": "a&b c", "action": ""},
+            "/mount/events?customer=a%26b+c",
+        ),
+        ("a b", {}, "/mount/a%20b"),
+    ],
+)
+def test_links_are_below_the_mount_and_escaped(
+    path: str, query: dict[str, str], address: str
+) -> None:
+    assert Links("/mount")(path, **query) == address
+
+
+def test_experience_keys_may_be_anything_in_a_link() -> None:
+    assert Links("").experience("a/b?c#d") == "/experiences/a%2Fb%3Fc%23d"
+
+
+def test_lines_are_read_as_json_where_they_are_json() -> None:
+    read = read_lines("tier=gold\nage = 42\n\nvip=true\ntags=[1, 2]\nodd=a=b\nnan=NaN")
+
+    assert read == {
+        "tier": "gold",
+        "age": 42,
+        "vip": True,
+        "tags": [1, 2],
+        "odd": "a=b",
+        "nan": "NaN",
+    }
+
+
+def test_line_without_a_name_is_refused() -> None:
+    with pytest.raises(FormError, match="=gold"):
+        read_lines("=gold")
+
+
+def test_form_becomes_the_fetch_that_says_the_same() -> None:
+    asked = read_asked(
+        {
+            "customer_id": " alice ",
+            "identifiers": "u_em=a@b.example, u_mb=123",
+            "hour": "07",
+            "day": "Sunday",
+            "ip": "203.0.113.7",
+            "device": "tablet",
+            "session": "utm_medium=email\nTIME_OF_THE_DAY=23",
+            "experience": "hero",
+            "unknown": "field",
+        }
+    )
+
+    document = asked.fetch_document()
+
+    assert "Tablet" in document.pop("USER_AGENT")
+    assert document == {
+        "identifiers": {
+            "customer_id": "alice",
+            "user_identifiers": {"u_em": "a@b.example", "u_mb": "123"},
+        },
+        "experience_key": ["hero"],
+        "TIME_OF_THE_DAY": "07",
+        "DAY_OF_THE_WEEK": "Sunday",
+        "USER_IP_ADDRESS": "203.0.113.7",
+        "utm_medium": "email",
+    }
+    assert asked.detailed
+
+
+def test_nothing_filled_in_is_a_fetch_that_says_nothing() -> None:
+    asked = read_asked({"customer_id": " ", "experience": "hero"})
+
+    assert asked.fetch_document() == {"experience_key": ["hero"]}
+    assert not asked.changed
+
+
+def split(p_value: float | None, *arms: tuple[int, float | None]) -> AudienceReport:
+    """An audience whose variations were seen by so many, with these shares."""
+    return AudienceReport(
+        audience_id="1A",
+        name="All Users",
+        impressions=0,
+        unique_impressions=0,
+        clicks=0,
+        unique_clicks=0,
+        ctr=None,
+        split_p_value=p_value,
+        variations=tuple(
+            VariationReport(
+                variation_id=str(number),
+                name="",
+                impressions=seen,
+                unique_impressions=seen,
+                clicks=0,
+                unique_clicks=0,
+                converted=0,
+                ctr=None,
+                low=0.0,
+                high=1.0,
+                chance_to_win=None,
+                clicks_by_b_id={},
+                share=None,
+                expected_share=share,
+            )
+            for number, (seen, share) in enumerate(arms)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "verdict", "part"),
+    [
+        (split(None, (9, 1.0)), Verdict.ONE_ARM, "no split to check"),
+        (split(None, (0, 0.5), (0, 0.5)), Verdict.EARLY, "0 users so far"),
+        (split(0.3, (1, 0.5), (0, 0.5)), Verdict.EARLY, "1 user so far"),
+        (split(0.42, (510, 0.5), (490, 0.5)), Verdict.AS_EXPECTED, "42 of 100"),
+        (split(0.002, (600, 0.5), (500, 0.5)), Verdict.AS_EXPECTED, "fewer than 1"),
+        (split(0.0001, (900, 0.5), (700, 0.5)), Verdict.SUSPICIOUS, "1,600 users"),
+        (split(0.0, (9, 1.0), (1, 0.0)), Verdict.SUSPICIOUS, "a variation of 0 %"),
+    ],
+    ids=lambda given: str(given)[:12],
+)
+def test_split_is_judged_in_a_sentence(
+    report: AudienceReport, verdict: Verdict, part: str
+) -> None:
+    check = check_split(report)
+
+    assert check.verdict is verdict
+    assert part in check.sentence

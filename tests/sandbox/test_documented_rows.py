@@ -1,0 +1,702 @@
+"""Every row of the documents' tables, and of what we decided where they are silent.
+
+A row reads as a curl line with the credentials left out: ``-u`` and ``-H`` replace
+them, and ``-H 'Name:'`` takes a header away, as in curl.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from moe_middleware.sandbox import (
+    Audience,
+    Customer,
+    DataType,
+    Experience,
+    Sandbox,
+    Status,
+    Value,
+    Variation,
+    Workspace,
+)
+from moe_middleware.sandbox.geography import Geography, Location
+from moe_middleware.sandbox.rules import (
+    AttributeIs,
+    Device,
+    DeviceIsIn,
+    HourIsIn,
+    QueryParameterIs,
+    Region,
+    RegionIsIn,
+    Rule,
+)
+from moe_middleware.sandbox.workspace import ControlGroup
+
+from .calls import CONTEXT, HEADERS, Api, action, basic, element
+
+DESKTOP = "Mozilla/5.0 (X11; Linux x86_64)"
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
+
+
+def experience(key: str, *rules: Rule, **fields: Any) -> Experience:
+    payload = fields.pop("payload", {"Title": Value("Hello")})
+    audience = Audience(
+        audience_id="5A",
+        name="All Users",
+        rules=rules,
+        variations=(Variation(variation_id="1", payload=payload),),
+    )
+    number = sum(map(ord, key))
+    defaults = {
+        "name": key,
+        "cid_token": f"{number:024x}",
+        "audiences": (audience,),
+    }
+    return Experience(key=key, **(defaults | fields))
+
+
+def says(text: str) -> dict[str, Value]:
+    return {"Title": Value(text)}
+
+
+WORKSPACE = Workspace(
+    workspace_id="W1",
+    api_keys=("new", "old"),
+    customers=(
+        Customer(customer_id="alice", attributes={"tier": "gold", "First Name": "A"}),
+        Customer(customer_id="bob", identifiers={"u_em": "bob@shop.example"}),
+    ),
+    geography=Geography(places=(("203.0.113.0/24", Location(country="Portugal")),)),
+    experiences=(
+        experience("everyone"),
+        experience("gold", AttributeIs("tier", ("gold",))),
+        experience("email", QueryParameterIs("utm_medium", "email")),
+        experience("seven", HourIsIn((7,))),
+        experience("phone", DeviceIsIn((Device.MOBILE,))),
+        experience("no-phone", DeviceIsIn((Device.MOBILE,), exclude=True)),
+        experience("portugal", RegionIsIn(Region.COUNTRY, ("Portugal",))),
+        experience("control", control_group=ControlGroup(percent=100)),
+        experience("paused", status=Status.PAUSED),
+        experience("scheduled", status=Status.SCHEDULED),
+        experience("expired", status=Status.EXPIRED),
+        experience("draft", status=Status.DRAFT),
+        experience("name", payload=says("Hi {{ UserAttribute['First Name'] }}")),
+        experience(
+            "name-or-guest",
+            payload=says("Hi {{ UserAttribute['First Name']|default('Guest') }}"),
+        ),
+        experience(
+            "name-or-not-sent",
+            payload=says(
+                "Hi {{ UserAttribute['First Name']|default('MOE_NOT_SEND') }}"
+            ),
+        ),
+        experience("never", payload=says("{% MOE_NOT_SEND('no') %}")),
+        experience(
+            "types",
+            payload={
+                "s": Value("text"),
+                "n": Value(7, DataType.NUMBER),
+                "b": Value(True, DataType.BOOLEAN),
+                "j": Value({"a": [1]}, DataType.JSON),
+                "f": Value(1.5, DataType.FLOAT),
+            },
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def api() -> Api:
+    return serving()
+
+
+def serving(**switches: Any) -> Api:
+    return Api(Sandbox(replace(WORKSPACE, **switches), clock=lambda: 1_790_000_000.0))
+
+
+async def curl(api: Api, line: str) -> httpx.Response:
+    """Send what a line says, with the workspace's credentials where it names none."""
+    method, path, *options = shlex.split(line)
+    headers = HEADERS | {"MOE-APPKEY": "W1", "Authorization": basic("W1", "new")}
+    body = ""
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        match option:
+            case "-u":
+                headers["Authorization"] = basic(*value.split(":"))
+            case "-d":
+                body = value
+            case "-H":
+                name, _, text = value.partition(":")
+                headers.pop(name, None)
+                if text:
+                    headers[name] = text.strip()
+    return await api.send(method, f"/v1/experiences/{path}", body.encode(), headers)
+
+
+def event(**fields: Any) -> str:
+    """Return curl's part of an events call with one good action, but for these."""
+    return f"POST events -d {shlex.quote(json.dumps(action(**fields)))}"
+
+
+def without(name: str) -> dict[str, str]:
+    return {key: value for key, value in CONTEXT.items() if key != name}
+
+
+# --- A2: statuses and bodies -------------------------------------------------
+
+UNKNOWN_APP = "400 Request Error: ...MOE-APPKEY or MOE-DBNAME."
+WRONG_KEY = "401 Authentication required: Invalid API_KEY used in Authentication Header"
+EMPTY = "400 Empty request body: A valid JSON document is required."
+MALFORMED = "400 Malformed JSON: Could not decode ..."
+DAYS = "[Sunday, Monday, Tuesday, Wednesday, Thursday, Friday, Saturday]"
+BAD_DAY = (
+    "400 Invalid Field Value: DAY_OF_THE_WEEK - Enum doesnt allow value: "
+    f"funday, allowed values: {DAYS} (code)"
+)
+BAD_HOUR = (
+    "400 Invalid Field Value: TIME_OF_THE_DAY - Enum doesnt allow value: ...(code)"
+)
+BAD_ACTIONS = (
+    "400 Invalid Field Value: elements - Validators Failed : Validator: Element, "
+    "Errored Field: actions (code)"
+)
+BAD_OFFSET = BAD_ACTIONS.replace("actions", "user_timezone_offset")
+BAD_CUSTOMER = BAD_ACTIONS.replace("actions", "customer_id")
+NO_SUCH_METHOD = "405 Method Not Allowed: ..."
+GOOD = "200"
+
+STATUSES = {
+    # app key missing or unknown, all three
+    "POST fetch -H 'MOE-APPKEY:' -d {}": UNKNOWN_APP,
+    "POST fetch -H 'MOE-APPKEY: other' -d {}": UNKNOWN_APP,
+    "GET metadata -H 'MOE-APPKEY:'": UNKNOWN_APP,
+    "GET metadata -H 'MOE-APPKEY: other'": UNKNOWN_APP,
+    "POST events -H 'MOE-APPKEY:' -d {}": UNKNOWN_APP,
+    "POST events -H 'MOE-APPKEY: other' -d {}": UNKNOWN_APP,
+    # workspace id or key wrong, all three
+    "POST fetch -u W1:wrong -d {}": WRONG_KEY,
+    "POST fetch -u other:new -d {}": WRONG_KEY,
+    "GET metadata -u W1:wrong": WRONG_KEY,
+    "GET metadata -u other:new": WRONG_KEY,
+    "POST events -u W1:wrong -d {}": WRONG_KEY,
+    "POST events -u other:new -d {}": WRONG_KEY,
+    "POST fetch -H 'Authorization:' -d {}": WRONG_KEY,
+    "POST fetch -H 'Authorization: Bearer new' -d {}": WRONG_KEY,
+    # both live keys, and the TEST environment
+    "POST fetch -u W1:new -d {}": GOOD,
+    "POST fetch -u W1:old -d {}": GOOD,
+    "POST fetch -H 'MOE-APPKEY: W1_DEBUG' -d {}": GOOD,
+    "GET metadata -H 'MOE-APPKEY: W1_DEBUG' -u W1_DEBUG:old": GOOD,
+    # the order of the checks
+    "POST fetch -H 'MOE-APPKEY:' -u W1:wrong -d {": UNKNOWN_APP,
+    "POST fetch -u W1:wrong -d {": WRONG_KEY,
+    """POST fetch -d '{"DAY_OF_THE_WEEK": "funday"'""": MALFORMED,
+    # body empty, or no JSON in UTF-8
+    "POST fetch": EMPTY,
+    "POST events": EMPTY,
+    "POST fetch -d {": MALFORMED,
+    "POST events -d customer_id=bob": MALFORMED,
+    """POST fetch -d '{"utm_medium": NaN}'""": MALFORMED,
+    # the printed type of the older pages
+    "POST fetch -H 'Content-Type: application/JSON' -d {}": GOOD,
+    # bad enum on fetch
+    """POST fetch -d '{"DAY_OF_THE_WEEK": "funday"}'""": BAD_DAY,
+    """POST fetch -d '{"DAY_OF_THE_WEEK": "Sunday"}'""": GOOD,
+    """POST fetch -d '{"TIME_OF_THE_DAY": "7"}'""": BAD_HOUR,
+    """POST fetch -d '{"TIME_OF_THE_DAY": "24"}'""": BAD_HOUR,
+    """POST fetch -d '{"TIME_OF_THE_DAY": 7}'""": BAD_HOUR,
+    """POST fetch -d '{"TIME_OF_THE_DAY": "07"}'""": GOOD,
+    # bad element on events
+    event(action="moe_personalization_message_shown"): BAD_ACTIONS,
+    event(attributes=without("cid")): BAD_ACTIONS,
+    event(attributes=without("experience")): BAD_ACTIONS,
+    event(attributes=without("moe_locale_id")): BAD_ACTIONS,
+    event(attributes=without("moe_variation_id")): BAD_ACTIONS,
+    event(attributes=without("audience_name")): BAD_ACTIONS,
+    event(attributes=without("audience_id")): BAD_ACTIONS,
+    event(attributes=without("type")): GOOD,
+    event(moe_event_uuid=""): BAD_ACTIONS,
+    event(event_time=None): BAD_ACTIONS,
+    event(event_time=1725258666.0): GOOD,
+    # methods
+    "GET fetch": NO_SUCH_METHOD,
+    "POST metadata": NO_SUCH_METHOD,
+    "GET events": NO_SUCH_METHOD,
+}
+
+
+@pytest.mark.parametrize("line", STATUSES)
+async def test_status_and_body_are_those_of_the_row(api: Api, line: str) -> None:
+    response = await curl(api, line)
+
+    assert_said(response, STATUSES[line])
+
+
+def assert_said(response: httpx.Response, row: str) -> None:
+    """Compare an answer with ``STATUS TITLE: DESCRIPTION (code)``."""
+    document = response.json()
+    said = str(response.status_code)
+    if response.status_code != 200:
+        assert set(document) - {"code"} == {"title", "description"}
+        said += f" {document['title']}: {document['description']}"
+    if "code" in document:
+        assert re.fullmatch("[A-Za-z]{8}", document["code"])
+        said += " (code)"
+    assert re.fullmatch(re.escape(row).replace(re.escape("..."), ".*"), said)
+
+
+@pytest.mark.parametrize(
+    ("offset", "row"),
+    [
+        (-54001, BAD_OFFSET),
+        (-54000, GOOD),
+        (54000, GOOD),
+        (54001, BAD_OFFSET),
+        ("0", BAD_OFFSET),
+    ],
+)
+async def test_offset_has_its_bounds(api: Api, offset: Any, row: str) -> None:
+    body = {"elements": [element(user_timezone_offset=offset)]}
+
+    response = await curl(api, f"POST events -d {shlex.quote(json.dumps(body))}")
+
+    assert_said(response, row)
+
+
+@pytest.mark.parametrize(
+    ("count", "row"),
+    [
+        (100, GOOD),
+        (101, "400 Invalid Field Value: elements - Too many items in list, ...(code)"),
+    ],
+)
+async def test_events_take_a_hundred_elements(api: Api, count: int, row: str) -> None:
+    body = {"elements": [element()] * count}
+
+    response = await curl(api, f"POST events -d {shlex.quote(json.dumps(body))}")
+
+    assert_said(response, row)
+
+
+async def test_one_bad_element_stores_nothing_of_its_call(api: Api) -> None:
+    body = {"elements": [element(), element(customer_id="")]}
+
+    response = await curl(api, f"POST events -d {shlex.quote(json.dumps(body))}")
+
+    assert_said(response, BAD_CUSTOMER)
+    assert api.sandbox.events == []
+
+
+async def test_server_fault_has_the_envelope(api: Api) -> None:
+    api.sandbox.fault("fetch", status=500)
+
+    response = await curl(api, "POST fetch -d {}")
+
+    assert_said(response, "500 Internal Server Error: ...")
+
+
+async def test_body_too_large_has_the_envelope(api: Api) -> None:
+    headers = HEADERS | {"MOE-APPKEY": "W1", "Authorization": basic("W1", "new")}
+
+    for path in ("fetch", "events"):
+        response = await api.send(
+            "POST", f"/v1/experiences/{path}", b" " * 5_000_000, headers
+        )
+        assert_said(response, "413 Payload Too Large: ...")
+
+
+async def test_receipt_of_good_events_is_the_documented_one(api: Api) -> None:
+    receipt = (await curl(api, event())).json()
+
+    assert set(receipt) == {"status", "message", "req_id"}
+    assert receipt["status"] == "success"
+    assert re.fullmatch("[A-Za-z]{8}", receipt["req_id"])
+
+
+# --- A4: the limit -------------------------------------------------------------
+
+
+async def test_fetch_beyond_the_minutes_limit_is_429(api: Api) -> None:
+    for taken in range(1, 10_001):
+        fetched = await curl_quickly(api)
+        assert fetched["x-ratelimit-remaining"] == str(10_000 - taken)
+
+    refused = await curl(api, "POST fetch -d {}")
+
+    assert_said(refused, "429 Too Many Requests: ...")
+    assert refused.headers["x-ratelimit-limit"] == "10000"
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+    assert refused.headers["x-ratelimit-reset"] == "1790000040"
+    assert (await curl(api, "GET metadata")).status_code == 200
+    assert (await curl(api, event())).status_code == 200
+
+
+async def curl_quickly(api: Api) -> dict[str, str]:
+    """Fetch without httpx, which takes longer than the sandbox; return the headers."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"experience_key": ["x"]}'}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = {"moe-appkey": "W1", "authorization": basic("W1", "new")}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/experiences/fetch",
+        "query_string": b"",
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }
+    await api.sandbox(scope, receive, send)
+    assert sent[0]["status"] == 200
+    return {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+
+
+async def test_limit_is_configurable_and_starts_anew_each_minute() -> None:
+    now = [1_790_000_000.0]
+    api = Api(Sandbox(replace(WORKSPACE, fetch_limit=1), clock=lambda: now[0]))
+
+    statuses = [(await curl(api, "POST fetch -d {}")).status_code for _ in range(2)]
+    now[0] += 60
+    later = await curl(api, "POST fetch -d {}")
+
+    assert [*statuses, later.status_code] == [200, 429, 200]
+
+
+# --- A5, A6, J: what a fetch answers -------------------------------------------
+
+ALICE = '"identifiers": {"customer_id": "alice"}'
+BOB_BY_EMAIL = '"identifiers": {"user_identifiers": {"u_em": "bob@shop.example"}}'
+
+
+def ask(keys: str, rest: str = "") -> str:
+    """Return a fetch of these keys, with further fields."""
+    fields = ", ".join(
+        filter(None, [f'"experience_key": {json.dumps(keys.split())}', rest])
+    )
+    return f"POST fetch -d '{{{fields}}}'"
+
+
+FETCHES = {
+    # known and unknown keys together
+    ask("everyone nobody"): "everyone",
+    ask("nobody"): "",
+    # states
+    ask("paused scheduled expired draft everyone"): "everyone",
+    # a missing input matches no audience that asks for it
+    ask("seven phone no-phone portugal email everyone"): "everyone",
+    ask("seven", '"TIME_OF_THE_DAY": "07"'): "seven",
+    ask("seven", '"TIME_OF_THE_DAY": "08"'): "",
+    ask("phone no-phone", f'"USER_AGENT": "{PHONE}"'): "phone",
+    ask("phone no-phone", f'"USER_AGENT": "{DESKTOP}"'): "no-phone",
+    ask("portugal", '"USER_IP_ADDRESS": "203.0.113.7"'): "portugal",
+    ask("portugal", '"USER_IP_ADDRESS": "198.51.100.7"'): "",
+    ask("email", '"utm_medium": "email"'): "email",
+    ask("email", '"utm_medium": "push"'): "",
+    # control group, templates
+    ask("control", ALICE): "",
+    ask("name name-or-guest name-or-not-sent never", ALICE): (
+        "name name-or-guest name-or-not-sent"
+    ),
+    ask("name name-or-guest name-or-not-sent never"): "name-or-guest",
+    # both dialects of the ids
+    ask("gold", ALICE): "gold",
+    ask("gold", '"customer_id": "alice"'): "gold",
+    ask("gold", '"user_id": "alice"'): "gold",
+    ask("gold everyone", '"visitor_id": "b1946ac9"'): "everyone",
+    ask("gold everyone", '"identifiers": {"customer_id": "nobody"}'): "everyone",
+    # one key as a text, as an old table has it
+    """POST fetch -d '{"experience_key": "everyone"}'""": "everyone",
+    # 26 keys: the first 25 are answered
+    ask(" ".join(["nobody"] * 24 + ["everyone", "types"])): "everyone",
+}
+
+
+@pytest.mark.parametrize("line", FETCHES)
+async def test_fetch_answers_what_the_row_says(api: Api, line: str) -> None:
+    response = await curl(api, line)
+
+    assert response.status_code == 200, response.text
+    assert list(response.json()["experiences"]) == FETCHES[line].split()
+
+
+async def test_fetch_without_keys_answers_all_that_fit(api: Api) -> None:
+    nobody = await curl(api, "POST fetch -d {}")
+    alice = await curl(api, f"POST fetch -d '{{{ALICE}}}'")
+
+    # Nobody is in no control group either: that takes an id.
+    of_all = {"everyone", "name-or-guest", "types"}
+    assert set(nobody.json()["experiences"]) == of_all | {"control"}
+    assert set(alice.json()["experiences"]) == of_all | {
+        *("gold", "name", "name-or-not-sent"),
+    }
+
+
+async def test_template_says_the_attribute_or_its_default(api: Api) -> None:
+    alice = await curl(api, ask("name-or-guest", ALICE))
+    nobody = await curl(api, ask("name-or-guest"))
+
+    told = [
+        one.json()["experiences"]["name-or-guest"]["payload"]["Title"]["value"]
+        for one in (alice, nobody)
+    ]
+    assert told == ["Hi A", "Hi Guest"]
+
+
+async def test_context_has_the_documented_names_all_of_them_text(api: Api) -> None:
+    response = await curl(api, ask("everyone"))
+
+    context = response.json()["experiences"]["everyone"]["experience_context"]
+    assert set(context) == {
+        *("cid", "experience", "moe_locale_id", "moe_variation_id", "audience_name"),
+        *("audience_id", "type", "experience_type"),
+    }
+    assert all(isinstance(value, str) for value in context.values())
+    assert re.fullmatch(r"[0-9a-f]{24}_F_T_WP_AB_1_P_0_AU_5A", context["cid"])
+    assert context["type"] == "Web Personalization"
+    assert context["experience_type"] == "API based Experience"
+
+
+@pytest.mark.parametrize(
+    ("identity_resolution", "keys"), [(True, "bobs everyone"), (False, "everyone")]
+)
+async def test_known_email_finds_its_customer_with_identity_resolution_alone(
+    identity_resolution: bool, keys: str
+) -> None:
+    bobs = experience("bobs", AttributeIs("tier", ("gold",)))
+    api = serving(
+        identity_resolution=identity_resolution,
+        experiences=(bobs, *WORKSPACE.experiences),
+        customers=(
+            Customer(
+                customer_id="bob",
+                attributes={"tier": "gold"},
+                identifiers={"u_em": "bob@shop.example"},
+            ),
+        ),
+    )
+
+    response = await curl(api, ask("bobs everyone", BOB_BY_EMAIL))
+
+    assert list(response.json()["experiences"]) == keys.split()
+
+
+async def test_user_keeps_the_variation_and_ten_thousand_share_as_configured() -> None:
+    arms = tuple(
+        Variation(variation_id=str(n), payload={}, percent=percent)
+        for n, percent in enumerate((60, 30, 10), start=1)
+    )
+    audience = Audience(audience_id="5A", name="All Users", variations=arms)
+    one = experience("split", audiences=(audience,))
+    sandbox = Sandbox(replace(WORKSPACE, experiences=(one,), fetch_limit=10**6))
+
+    counts: Counter[str] = Counter()
+    for number in range(10_000):
+        variation = variation_of(sandbox, f"user-{number}")
+        counts[variation] += 1
+        if number % 100 == 0:
+            again = Sandbox(replace(WORKSPACE, experiences=(one,)))
+            assert variation_of(again, f"user-{number}") == variation
+
+    for variation_id, percent in (("1", 60), ("2", 30), ("3", 10)):
+        assert abs(counts[variation_id] / 100 - percent) < 1.5
+
+
+def variation_of(sandbox: Sandbox, customer_id: str) -> str:
+    from moe_middleware.sandbox.targeting import explain
+    from moe_middleware.sandbox.visitors import Visitor
+
+    visitor = Visitor(user_id=customer_id, attributes={}, session={})
+    found = explain(
+        sandbox.workspace, sandbox.workspace.experiences[0], visitor, now=0.0
+    )
+    return found.context["moe_variation_id"]
+
+
+# --- A7: metadata ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 15),
+        ("?status=Active", 13),
+        ("?status=Paused,Scheduled", 2),
+        ("?status=active", 0),
+        ("?status=Draft", 0),
+        ("?status=Expired", 0),
+        ("?status=Active,nonsense", 13),
+    ],
+)
+async def test_metadata_counts_after_the_filter(
+    api: Api, query: str, count: int
+) -> None:
+    metadata = (await curl(api, f"GET 'metadata{query}'")).json()["metadata"]
+
+    assert metadata["count"] == len(metadata["experiences"]) == count
+    for one in metadata["experiences"]:
+        assert set(one) == {"experience_name", "experience_key", "status"}
+
+
+# --- A8: events ------------------------------------------------------------------
+
+EVENTS: dict[str, dict[str, Any]] = {
+    event(): {"platform": "web", "b_id": None, "event_time": 1725258666},
+    event(platform="ANDROID"): {"platform": "android"},
+    event(platform="mweb"): {"platform": "Unknown"},
+    event(platform=None): {"platform": "Unknown"},
+    event(b_id="Shop Now"): {"b_id": "Shop Now"},
+    event(attributes=CONTEXT | {"b_id": "Shop Now"}): {"b_id": "Shop Now"},
+    event(attributes=CONTEXT | {"experience_type": "API based Experience"}): {
+        "variation_id": "2"
+    },
+    event(event_time="2024-09-02T06:31:06Z"): {"event_time": 1725258666},
+    event(event_time="2024-09-02T12:01:06+05:30"): {"event_time": 1725258666},
+}
+
+
+@pytest.mark.parametrize("line", EVENTS)
+async def test_event_is_stored_as_the_row_says(api: Api, line: str) -> None:
+    response = await curl(api, line)
+
+    (stored,) = api.sandbox.events
+    assert_said(response, GOOD)
+    assert stored == stored | EVENTS[line]
+
+
+async def test_same_uuid_again_is_answered_well_and_not_counted(api: Api) -> None:
+    first = await curl(api, event())
+    again = await curl(api, event(event_time=1725259999))
+
+    assert_said(first, GOOD)
+    assert_said(again, GOOD)
+    assert len(api.sandbox.events) == 1
+
+
+async def test_event_of_an_unknown_customer_makes_a_profile(api: Api) -> None:
+    body = action(moe_event_uuid=str(uuid4()))
+    body["elements"][0] |= {"customer_id": "new", "user_attributes": {"tier": "gold"}}
+    before = await curl(api, ask("gold", '"customer_id": "new"'))
+
+    await curl(api, f"POST events -d {shlex.quote(json.dumps(body))}")
+    after = await curl(api, ask("gold", '"customer_id": "new"'))
+
+    assert list(before.json()["experiences"]) == []
+    assert list(after.json()["experiences"]) == ["gold"]
+
+
+# --- the other readings, behind switches -------------------------------------------
+
+SWITCHES = [
+    (
+        {"paused_as_empty_payload": True},
+        ask("paused scheduled expired draft"),
+        {"experiences": {"paused": {"payload": {}}, "scheduled": {"payload": {}}}},
+    ),
+    ({"strict_platform": True}, event(platform="mweb"), BAD_ACTIONS),
+    ({"strict_platform": True}, event(platform="Web"), GOOD),
+    ({"iso_event_time": False}, event(event_time="2024-09-02T06:31:06Z"), BAD_ACTIONS),
+    ({"iso_event_time": False}, event(event_time=1725258666), GOOD),
+    ({}, event(event_time=1725258666000), GOOD),
+    (
+        {"millisecond_event_time": False},
+        event(event_time=1725258666000),
+        BAD_ACTIONS,
+    ),
+    ({"millisecond_event_time": False}, event(event_time=1725258666), GOOD),
+    (
+        {"unknown_app_is_401": True},
+        "GET metadata -H 'MOE-APPKEY: other'",
+        UNKNOWN_APP.replace("400", "401"),
+    ),
+    ({"test_app_key": False}, "GET metadata -H 'MOE-APPKEY: W1_DEBUG'", UNKNOWN_APP),
+    ({"test_app_key": False}, "GET metadata", GOOD),
+    ({"api_keys": ("new",)}, "GET metadata -u W1:old", WRONG_KEY),
+    (
+        {"flat_ids": False},
+        ask("gold", '"customer_id": "alice"'),
+        {"experiences": {}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("switches", "line", "row"), SWITCHES)
+async def test_switch_chooses_the_other_reading(
+    switches: dict[str, Any], line: str, row: str | dict[str, Any]
+) -> None:
+    response = await curl(serving(**switches), line)
+
+    if isinstance(row, str):
+        assert_said(response, row)
+    else:
+        assert response.json() == row
+
+
+@pytest.mark.parametrize(
+    ("as_text", "values"),
+    [
+        (False, {"s": "text", "n": 7, "b": True, "j": {"a": [1]}, "f": 1.5}),
+        (True, {"s": "text", "n": "7", "b": "true", "j": '{"a":[1]}', "f": "1.5"}),
+    ],
+)
+async def test_values_go_out_natively_or_as_text(
+    as_text: bool, values: dict[str, Any]
+) -> None:
+    response = await curl(serving(values_as_text=as_text), ask("types"))
+
+    payload = response.json()["experiences"]["types"]["payload"]
+    assert {name: one["value"] for name, one in payload.items()} == values
+    assert [one["data_type"] for one in payload.values()] == [
+        *("string", "number", "boolean", "json", "float")
+    ]
+
+
+async def test_rotation_lets_both_keys_in_until_the_old_one_is_gone() -> None:
+    api = serving(api_keys=("old",))
+
+    async def statuses() -> list[int]:
+        return [
+            (await curl(api, f"GET metadata -u W1:{key}")).status_code
+            for key in ("old", "new")
+        ]
+
+    before = await statuses()
+    api.sandbox.workspace = replace(api.sandbox.workspace, api_keys=("new", "old"))
+    during = await statuses()
+    api.sandbox.workspace = replace(api.sandbox.workspace, api_keys=("new",))
+
+    assert [before, during, await statuses()] == [[200, 401], [200, 200], [401, 200]]
+
+
+async def test_milliseconds_are_stored_with_a_warning(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    await curl(api, event(event_time=1725258666000))
+
+    assert caplog.messages == [
+        "event_time_in_milliseconds event_time=1725258666000",
+    ]
+    assert api.sandbox.events[0]["event_time"] == 1725258666000
+
+
+async def test_clock_can_be_frozen(api: Api) -> None:
+    api.sandbox.freeze(1_790_000_059.0)
+
+    before = await curl(api, "POST fetch -d {}")
+    api.sandbox.freeze(1_790_000_100.0)
+    after = await curl(api, "POST fetch -d {}")
+
+    assert before.headers["x-ratelimit-reset"] == "1790000100"
+    assert after.headers["x-ratelimit-reset"] == "1790000160"

@@ -1,0 +1,155 @@
+"""The documents' own sample requests, with their placeholders filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .calls import Api
+
+CURL = {
+    "Accept": "*/*",
+    "Content-Type": "application/json",
+    "Authorization": "Basic c2FuZGJveDpzYW5kYm94LWtleQ==",
+    "MOE-APPKEY": "sandbox",
+}
+
+FETCH_2024 = """{ "customer_id": "alice", "visitor_id": "b1946ac9-2492-4d23-a4c8",
+"experience_key": ["homepage-banner"], "Custom_attribute":"utm_medium: email",
+"DAY_OF_THE_WEEK": "%s", "TIME_OF_THE_DAY": "%s",
+"USER_IP_ADDRESS": "203.0.113.7", "USER_AGENT": "Mozilla/5.0 (X11; Linux)" }"""
+
+FETCH_2025 = """{ "customer_id": "alice", "experience_key": ["homepage-banner"],
+"Custom_attribute":"utm_medium: email", "DAY_OF_THE_WEEK": "%s",
+"TIME_OF_THE_DAY": "%s", "USER_IP_ADDRESS": "203.0.113.7",
+"USER_AGENT": "Mozilla/5.0 (X11; Linux)" }"""
+
+# The comma after user_attributes is missing in the document, too.
+NEW_USER = """"user_attributes": {
+"name": "John Doe",
+"first_name": "John",
+"last_name": "Doe"
+}
+"""
+
+
+EVENT = """{
+"elements": [
+{
+"customer_id": "john@example.com",
+USER_ATTRIBUTES"user_timezone_offset": 19800,
+"actions": [
+{
+"action": "ACTION",
+"moe_event_uuid": "aa886712-4537-47c1-b126-2686efda2e26",
+"event_time": 1725258666,
+"platform": "web",
+"attributes": {
+"cid": "66d55ae445921e4d35ae4368_F_T_WP_AB_2_P_0_AU_5A",
+"experience": "Test Server side experience",
+"moe_locale_id": "0",
+"moe_variation_id": "2",
+B_ID"audience_name": "All Users",
+"audience_id": "5A",
+"type": "Web Personalization"
+}
+}
+]
+}
+]
+}"""
+
+
+def events_body(action: str, b_id: str = "", user_attributes: str = "") -> bytes:
+    body = EVENT.replace("ACTION", action).replace("B_ID", b_id)
+    return body.replace("USER_ATTRIBUTES", user_attributes).encode()
+
+
+SHOWN = "MOE_PERSONALIZATION_MESSAGE_SHOWN"
+CLICKED = "MOE_PERSONALIZATION_MESSAGE_CLICKED"
+ADD_TO_CART = '"b_id": "Add to Cart",\n'
+
+
+@pytest.mark.parametrize("sample", [FETCH_2024, FETCH_2025], ids=["2024", "2025"])
+async def test_sample_fetch_is_answered(api: Api, sample: str) -> None:
+    body = (sample % ("Monday", "19")).encode()
+
+    response = await api.send("POST", "/v1/experiences/fetch", body, CURL)
+
+    found = response.json()["experiences"]["homepage-banner"]
+    assert response.status_code == 200
+    assert set(found["payload"]["Title"]) == {"value", "data_type"}
+    assert found["experience_context"]["type"] == "Web Personalization"
+
+
+@pytest.mark.parametrize("sample", [FETCH_2024, FETCH_2025], ids=["2024", "2025"])
+async def test_sample_fetch_with_its_placeholders_is_refused(
+    api: Api, sample: str
+) -> None:
+    body = (
+        sample
+        % (
+            "Day of the week as a string in format: Monday, Tuesday etc.",
+            "Time of the day as string: 00,01,02,..,23",
+        )
+    ).encode()
+
+    response = await api.send("POST", "/v1/experiences/fetch", body, CURL)
+
+    assert response.status_code == 400
+    assert response.json()["description"].startswith(
+        "DAY_OF_THE_WEEK - Enum doesnt allow value: Day of the week as a string"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"identifiers": {"customer_id": "alice"},'
+        b' "experience_key": ["homepage-banner"]}',
+        b'{"identifiers": {"customer_id": "alice"}, "utm_medium":"email",'
+        b' "DAY_OF_THE_WEEK":"Sunday", "TIME_OF_THE_DAY": "00",'
+        b' "experience_key": ["homepage-banner", "promo-strip"]}',
+    ],
+)
+async def test_newest_sample_fetch_is_answered(api: Api, body: bytes) -> None:
+    response = await api.send("POST", "/v1/experiences/fetch", body, CURL)
+
+    assert "homepage-banner" in response.json()["experiences"]
+
+
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        (events_body(SHOWN), {"action": SHOWN, "b_id": None}),
+        (events_body(CLICKED, ADD_TO_CART), {"action": CLICKED, "b_id": "Add to Cart"}),
+        (
+            events_body(SHOWN, user_attributes=f"{NEW_USER.rstrip()},\n"),
+            {"action": SHOWN, "customer_id": "john@example.com"},
+        ),
+    ],
+    ids=["impression", "click", "new user, comma added"],
+)
+async def test_sample_event_is_stored(
+    api: Api, body: bytes, stored: dict[str, Any]
+) -> None:
+    response = await api.send("POST", "/v1/experiences/events", body, CURL)
+
+    (event,) = api.sandbox.events
+    assert response.json()["status"] == "success"
+    assert event | stored == event
+    assert event["user_timezone_offset"] == 19800
+
+
+@pytest.mark.parametrize("action", [SHOWN, CLICKED])
+async def test_sample_event_that_lacks_a_comma_is_malformed(
+    api: Api, action: str
+) -> None:
+    body = events_body(action, user_attributes=NEW_USER)
+
+    response = await api.send("POST", "/v1/experiences/events", body, CURL)
+
+    assert response.status_code == 400
+    assert response.json()["title"] == "Malformed JSON"
+    assert api.sandbox.events == []

@@ -1,0 +1,208 @@
+"""The hands that a sandbox has for tests: what they configure, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moe_middleware.sandbox import Fault, Sandbox, Status, Value, Workspace
+from moe_middleware.sandbox.workspace_file import LOOKS_EVERY
+
+from .calls import ACTION, CONTEXT, Api, element
+
+
+async def values(api: Api, key: str, customer_id: str = "x") -> dict[str, Any] | None:
+    body = {"customer_id": customer_id, "experience_key": key}
+    found = (await api.experiences(body)).get(key)
+    if found is None:
+        return None
+    return {name: one["value"] for name, one in found["payload"].items()}
+
+
+async def test_defined_experience_is_fetched_by_everyone(api: Api) -> None:
+    api.sandbox.define("hero", {"Title": "Hello", "Price": 4.5, "Tags": ["a"]})
+
+    assert await values(api, "hero") == {"Title": "Hello", "Price": 4.5, "Tags": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type"),
+    [
+        ("text", "string"),
+        (7, "number"),
+        (True, "boolean"),
+        (1.5, "float"),
+        ([1], "json"),
+        ({"a": 1}, "json"),
+    ],
+)
+def test_value_is_announced_with_its_type(
+    sandbox: Sandbox, value: object, data_type: str
+) -> None:
+    experience = sandbox.define("hero", {"it": value})
+
+    (variation,) = experience.audiences[0].variations
+    assert variation.payload["it"] == Value(value, data_type)  # type: ignore[arg-type]
+
+
+async def test_experience_for_some_is_not_for_others(api: Api) -> None:
+    api.sandbox.customer("ada", tier="gold", city="Oslo")
+    api.sandbox.customer("bob", tier="gold")
+    api.sandbox.define("hero", {"Title": "Hi"}, to={"tier": "gold", "city": "Oslo"})
+
+    assert await values(api, "hero", "ada") == {"Title": "Hi"}
+    assert await values(api, "hero", "bob") is None
+    assert await values(api, "hero", "nobody") is None
+
+
+async def test_several_payloads_are_variations_in_equal_parts(api: Api) -> None:
+    api.sandbox.define("hero", [{"Title": "A"}, {"Title": "B"}])
+
+    titles = [
+        (await values(api, "hero", f"user-{number}") or {})["Title"]
+        for number in range(200)
+    ]
+
+    assert 70 < titles.count("A") < 130
+    assert titles.count("A") + titles.count("B") == 200
+
+
+async def test_defining_again_replaces(api: Api) -> None:
+    api.sandbox.define("hero", {"Title": "old"})
+    api.sandbox.define("hero", {"Title": "new"})
+
+    assert await values(api, "hero") == {"Title": "new"}
+    keys = [one.key for one in api.sandbox.workspace.experiences]
+    assert keys.count("hero") == 1
+
+
+async def test_status_keeps_an_experience_back(api: Api) -> None:
+    api.sandbox.define("hero", {}, status="Paused")
+
+    assert await values(api, "hero") is None
+    with pytest.raises(ValueError, match="paused"):
+        api.sandbox.define("hero", {}, status="paused")
+
+
+@pytest.mark.parametrize(
+    ("payloads", "why"), [([], "needs a payload"), ({"a": object()}, "a is a object")]
+)
+def test_payload_that_cannot_be_json_is_refused(
+    sandbox: Sandbox, payloads: Any, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        sandbox.define("hero", payloads)
+
+
+async def test_reset_takes_back_what_was_defined(api: Api) -> None:
+    api.sandbox.define("hero", {}, status=Status.ACTIVE)
+    api.sandbox.customer("alice", tier="none")
+    api.sandbox.freeze(0)
+
+    api.sandbox.reset()
+
+    assert await values(api, "hero") is None
+    assert await values(api, "homepage-banner", "alice") is not None
+    assert api.sandbox.clock() > 0
+
+
+async def report(api: Api, key: str, *clicks: str | None) -> None:
+    """Report one impression, and a click for each b_id."""
+    fetched = await api.experiences({"customer_id": "x", "experience_key": key})
+    context = fetched[key]["experience_context"]
+    click = ACTION | {"action": "MOE_PERSONALIZATION_MESSAGE_CLICKED"}
+    actions: list[dict[str, Any]] = [ACTION | {"attributes": context}]
+    for b_id in clicks:
+        attributes = context if b_id is None else context | {"b_id": b_id}
+        actions.append(click | {"attributes": attributes})
+    for number, one in enumerate(actions):
+        one["moe_event_uuid"] = f"{key}-{number}"
+    response = await api.report({"elements": [element(actions=actions)]})
+    assert response.status_code == 200
+
+
+async def test_impressions_and_clicks_are_counted_by_experience(api: Api) -> None:
+    api.sandbox.define("hero", {})
+    api.sandbox.define("footer", {})
+
+    await report(api, "hero", "Shop", "Shop", "Read", None)
+    await report(api, "footer")
+
+    sandbox = api.sandbox
+    assert (sandbox.impressions("hero"), sandbox.clicks("hero")) == (1, 4)
+    assert (sandbox.clicks("hero", "Shop"), sandbox.clicks("hero", b_id="Buy")) == (
+        2,
+        0,
+    )
+    assert (sandbox.impressions("footer"), sandbox.clicks("footer")) == (1, 0)
+    assert sandbox.impressions("hero", "1") == 1
+    assert sandbox.impressions("hero", "2") == 0
+    assert sandbox.impressions("nobody") == 0
+
+
+async def test_event_of_no_known_experience_counts_for_none(api: Api) -> None:
+    await api.report(
+        {"elements": [element(actions=[ACTION | {"attributes": CONTEXT}])]}
+    )
+
+    assert len(api.sandbox.events) == 1
+    assert api.sandbox.impressions("homepage-banner") == 0
+
+
+def test_clock_stands_still_where_it_is_told_to(sandbox: Sandbox) -> None:
+    running = Sandbox()
+
+    running.freeze()
+    stopped_at = running.clock()
+    sandbox.freeze(datetime(2026, 9, 21, 12, tzinfo=UTC))
+
+    assert running.clock() == stopped_at
+    assert sandbox.clock() == 1_789_992_000.0
+    sandbox.freeze(5.0)
+    assert sandbox.clock() == 5.0
+
+
+def test_assigned_workspace_is_what_a_reset_goes_back_to(sandbox: Sandbox) -> None:
+    sandbox.workspace = Workspace(name="Mine", faults=(Fault(status=503),))
+    sandbox.define("hero", {})
+
+    sandbox.reset()
+
+    assert sandbox.workspace.name == "Mine"
+    assert sandbox.workspace.experiences == ()
+    assert len(sandbox.faults.as_documents()) == 1
+
+
+FILE = """
+name: {name}
+faults: [{{path: fetch, status: 503, times: null}}]
+"""
+
+
+def test_workspace_file_is_followed_and_faults_of_today_stay(tmp_path: Path) -> None:
+    file = tmp_path / "workspace.yml"
+    file.write_text(FILE.format(name="First"))
+    sandbox = Sandbox(file)
+    sandbox.fault("events", drop=True)
+
+    file.write_text(FILE.format(name="The second"))
+    time.sleep(LOOKS_EVERY)
+
+    assert sandbox.workspace.name == "The second"
+    assert [one["path"] for one in sandbox.faults.as_documents()] == ["fetch", "events"]
+
+
+def test_workspace_file_with_other_faults_begins_with_these(tmp_path: Path) -> None:
+    file = tmp_path / "workspace.yml"
+    file.write_text(FILE.format(name="First"))
+    sandbox = Sandbox(str(file))
+
+    file.write_text("name: Without faults\n")
+    time.sleep(LOOKS_EVERY)
+
+    assert sandbox.workspace.name == "Without faults"
+    assert sandbox.faults.as_documents() == []

@@ -1,0 +1,135 @@
+"""Whatever is sent, the answer is a documented one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moe_middleware.sandbox import Sandbox, sample_workspace
+
+from .calls import ACTION, CONTEXT, Api
+
+NAMES = [
+    "identifiers",
+    "customer_id",
+    "user_id",
+    "visitor_id",
+    "user_identifiers",
+    "u_em",
+    "experience_key",
+    "DAY_OF_THE_WEEK",
+    "TIME_OF_THE_DAY",
+    "USER_AGENT",
+    "USER_IP_ADDRESS",
+    "elements",
+    "actions",
+    *ACTION,
+    *CONTEXT,
+    "b_id",
+    "user_attributes",
+    "user_timezone_offset",
+]
+VALUES = ["alice", "homepage-banner", "Sunday", "20", "web", ACTION["action"]]
+
+texts = st.sampled_from(VALUES) | st.text(st.characters(codec=None), max_size=5)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | texts
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(NAMES) | texts, inner, max_size=6)
+    ),
+    max_leaves=20,
+)
+objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=8)
+actions = st.builds(lambda some: ACTION | some, objects)
+elements = st.builds(
+    lambda some, those: {"customer_id": "erin", "actions": those} | some,
+    objects,
+    st.lists(actions, max_size=3),
+)
+bodies = (
+    values
+    | objects
+    | st.builds(lambda those: {"elements": those}, st.lists(elements, max_size=3))
+)
+
+# One for all examples: what a hostile body leaves behind must do no harm either.
+SANDBOX = Sandbox(replace(sample_workspace(), fetch_limit=10**9))
+
+
+async def check(path: str, body: bytes) -> None:
+    response = await Api(SANDBOX).send("POST", f"/v1/experiences/{path}", body)
+    listed = await Api(SANDBOX).send("GET", "/_sandbox/events")
+
+    document = response.json()
+    assert response.status_code in (200, 400)
+    assert listed.status_code == 200
+    if response.status_code == 400:
+        assert {"title", "description"} <= set(document)
+        assert set(document) <= {"title", "description", "code"}
+        assert all(isinstance(value, str) for value in document.values())
+    elif path == "fetch":
+        assert set(document) == {"experiences"}
+    else:
+        assert document["status"] == "success"
+
+
+@settings(max_examples=200, deadline=None)
+@given(bodies)
+async def test_any_json_to_fetch_gets_a_documented_answer(body: Any) -> None:
+    await check("fetch", json.dumps(body).encode())
+
+
+@settings(max_examples=200, deadline=None)
+@given(bodies)
+async def test_any_json_to_events_gets_a_documented_answer(body: Any) -> None:
+    await check("events", json.dumps(body).encode())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(), st.sampled_from(["fetch", "events"]))
+async def test_any_bytes_get_a_documented_answer(body: bytes, path: str) -> None:
+    await check(path, body)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(codec="utf-8")))
+async def test_any_status_to_metadata_gets_a_list(status: str) -> None:
+    transport_safe = "".join(f"%{byte:02x}" for byte in status.encode())
+    response = await Api(SANDBOX).metadata(f"?status={transport_safe}")
+
+    metadata = response.json()["metadata"]
+    assert response.status_code == 200
+    assert metadata["count"] == len(metadata["experiences"])
+
+
+@pytest.mark.parametrize("path", ["fetch", "events"])
+@pytest.mark.parametrize("levels", [1, 63, 64, 65, 250, 1000, 5000])
+async def test_any_depth_gets_a_documented_answer(path: str, levels: int) -> None:
+    deep = b'{"a":' * levels + b"1" + b"}" * levels
+    whole = json.dumps({"elements": [{"customer_id": "erin", "actions": [ACTION]}]})
+    body = whole.replace('"erin"', '"erin", "user_attributes": %s') % deep.decode()
+
+    await check(path, body.encode())
+
+
+@pytest.mark.parametrize("path", ["fetch", "events"])
+async def test_last_of_duplicate_names_counts(path: str) -> None:
+    body = b'{"experience_key": 7, "experience_key": "homepage-banner", "elements": 1}'
+
+    response = await Api(SANDBOX).send("POST", f"/v1/experiences/{path}", body)
+
+    assert response.status_code == (200 if path == "fetch" else 400)

@@ -1,0 +1,117 @@
+"""The OpenAPI document, and calls of all kinds that schemathesis makes from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from schemathesis import checks
+
+from moe_middleware.sandbox import Sandbox, sample_workspace
+
+from .calls import HEADERS, Api
+
+CREDENTIALS = {name: HEADERS[name] for name in ("MOE-APPKEY", "Authorization")}
+
+# Read strictly: what the document does not allow must be refused. One for all examples:
+# what a hostile call leaves behind must do no harm either.
+SANDBOX = Sandbox(
+    replace(
+        sample_workspace(),
+        fetch_limit=10**9,
+        unknown_app_is_401=True,
+        iso_event_time=False,
+        millisecond_event_time=False,
+    )
+)
+
+# Used without schemathesis' pytest plugin, which warns at the session's end.
+schema = schemathesis.openapi.from_asgi("/openapi.json", SANDBOX)
+OPERATIONS = {
+    "fetch": schema["/experiences/fetch"]["POST"],
+    "metadata": schema["/experiences/metadata"]["GET"],
+    "events": schema["/experiences/events"]["POST"],
+}
+
+
+def test_the_document_holds_these_operations_and_no_others() -> None:
+    assert sum(1 for _ in schema.get_all_operations()) == len(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_call_is_answered_as_documented(
+    name: str, mode: schemathesis.GenerationMode
+) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(OPERATIONS[name].as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case[Any]) -> None:
+        # A query's further parameters are left alone, as on most sites.
+        lax = [checks.negative_data_rejection] if case.method == "GET" else []
+        case.call_and_validate(headers=CREDENTIALS, excluded_checks=lax)
+
+    check()
+
+
+async def get_document(api: Api) -> dict[str, Any]:
+    response = await api.send("GET", "/openapi.json", headers={})
+    document: dict[str, Any] = response.json()
+    return document
+
+
+async def test_document_names_its_own_address_below_any_root_path() -> None:
+    transport = httpx.ASGITransport(app=Sandbox(), root_path="/sandbox")
+    async with httpx.AsyncClient(transport=transport) as client:
+        response = await client.get("http://shop.example/sandbox/openapi.json")
+
+    document = response.json()
+    assert document["openapi"].startswith("3.1")
+    assert document["servers"] == [{"url": "http://shop.example/sandbox/v1"}]
+
+
+async def test_all_statuses_have_the_envelope_and_fetch_its_limits(api: Api) -> None:
+    paths = (await get_document(api))["paths"]
+
+    statuses = {
+        path: sorted(operation["responses"], key=int)
+        for path, operations in paths.items()
+        for operation in operations.values()
+    }
+    assert statuses == {
+        "/experiences/fetch": ["200", "400", "401", "405", "413", "429", "500"],
+        "/experiences/metadata": ["200", "400", "401", "405", "500"],
+        "/experiences/events": ["200", "400", "401", "405", "413", "500"],
+    }
+    for response in paths["/experiences/fetch"]["post"]["responses"].values():
+        assert "x-ratelimit-reset" in response["headers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("fetch", "post"), ("events", "post"), ("metadata", "get")]
+)
+async def test_examples_work_as_they_are(api: Api, path: str, method: str) -> None:
+    operation = (await get_document(api))["paths"][f"/experiences/{path}"][method]
+    query, body = "", b""
+    if method == "get":
+        query = "?status=" + operation["parameters"][0]["example"]
+    else:
+        body = operation["requestBody"]["content"]["application/json"]["example"]
+
+    response = await api.send(method.upper(), f"/v1/experiences/{path}{query}", body)
+
+    example = operation["responses"]["200"]["content"]["application/json"]["example"]
+    assert response.status_code == 200
+    assert set(response.json()) == set(example)
+
+
+async def test_every_fault_status_has_a_documented_body(api: Api) -> None:
+    for status in (400, 401, 405, 413, 429, 500):
+        api.sandbox.fault("fetch", status=status)
+        response = await api.fetch({})
+        OPERATIONS["fetch"].validate_response(
+            schemathesis.Response.from_httpx(response, verify=False)
+        )

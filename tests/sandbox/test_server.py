@@ -1,0 +1,273 @@
+"""The real server, in a process of its own, over real sockets."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from moe_middleware.sandbox import Workspace, sample_workspace
+from moe_middleware.sandbox.server import start_text
+from moe_middleware.sandbox.stores import Store
+
+from .calls import HEADERS, action
+
+SERVE = "from moe_middleware.sandbox import serve; serve({})"
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[str]:
+    """The server's start text; the server runs until the module is done."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE.format("port=0")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "/v1/experiences/fetch" in line:
+            break
+    yield "".join(lines)
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+@pytest.fixture
+def client(started: str) -> Iterator[httpx.Client]:
+    found = re.search(r"http://127\.0\.0\.1:\d+", started)
+    assert found is not None
+    with httpx.Client(base_url=found[0], headers=HEADERS) as client:
+        client.post("/_sandbox/reset")
+        yield client
+
+
+def test_server_speaks_the_three_endpoints(client: httpx.Client) -> None:
+    body = {"identifiers": {"customer_id": "alice"}, "experience_key": ["price-badge"]}
+
+    fetched = client.post("/v1/experiences/fetch", json=body)
+    listed = client.get("/v1/experiences/metadata?status=Active")
+    reported = client.post("/v1/experiences/events", json=action())
+
+    assert list(fetched.json()["experiences"]) == ["price-badge"]
+    assert fetched.headers["x-ratelimit-limit"] == "10000"
+    assert listed.json()["metadata"]["count"] == 4
+    assert reported.json()["status"] == "success"
+    assert client.get("/_sandbox/events").json()["count"] == 1
+
+
+def test_dropped_connection_ends_without_a_byte(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"path": "fetch", "drop": True})
+    address = (client.base_url.host, client.base_url.port or 0)
+    request = (
+        b"POST /v1/experiences/fetch HTTP/1.1\r\nHost: sandbox\r\n"
+        b"Content-Length: 2\r\n\r\n{}"
+    )
+
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(request)
+        try:
+            received = connection.recv(1000)
+        except ConnectionResetError:
+            received = b""
+
+    assert received == b""
+    assert client.post("/v1/experiences/fetch", json={}).status_code == 200
+
+
+def test_dropped_connection_is_a_transport_error(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"path": "events", "drop": True})
+
+    with pytest.raises(httpx.TransportError):
+        client.post("/v1/experiences/events", json=action())
+
+    assert client.get("/_sandbox/events").json()["count"] == 0
+
+
+def test_lost_response_leaves_the_event_behind(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"path": "events", "lose_response": True})
+
+    with pytest.raises(httpx.TransportError):
+        client.post("/v1/experiences/events", json=action())
+
+    assert client.get("/_sandbox/events").json()["count"] == 1
+    assert client.post("/v1/experiences/events", json=action()).status_code == 200
+    assert client.get("/_sandbox/events").json()["count"] == 1
+
+
+def test_latency_and_status_come_over_the_wire(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"status": 503, "latency": 0.1, "times": 2})
+    started = time.perf_counter()
+
+    answers = [client.post("/v1/experiences/fetch", json={}) for _ in range(3)]
+
+    assert [one.status_code for one in answers] == [503, 503, 200]
+    assert time.perf_counter() - started >= 0.2
+
+
+def test_oversized_body_is_answered_and_the_connection_lives_on(
+    client: httpx.Client,
+) -> None:
+    body = b'{"padding": "' + b"x" * 10_000_000 + b'"}'
+
+    refused = client.post("/v1/experiences/fetch", content=body)
+
+    assert refused.status_code == 413
+    assert client.post("/v1/experiences/fetch", json={}).status_code == 200
+
+
+def test_start_text_names_all_that_a_call_needs(started: str) -> None:
+    for needed in ("sandbox-key", "homepage-banner", "Paused", "alice", "tier gold"):
+        assert needed in started
+
+
+def test_printed_curl_line_works(started: str, client: httpx.Client) -> None:
+    words = shlex.split(started.partition("Try")[2].replace("\\\n", " "))
+
+    assert words[0] == "curl"
+    answer = subprocess.run(
+        [sys.executable, "-c", _CURL, *words], capture_output=True, check=True
+    )
+
+    assert b"Gold members" in answer.stdout
+
+
+# As much of curl as the printed line uses: the machine may have none.
+_CURL = """
+import sys, httpx
+options, url = sys.argv[2:-1], sys.argv[-1]
+pairs = list(zip(options[::2], options[1::2], strict=True))
+headers = dict(value.split(": ") for name, value in pairs if name == "-H")
+given = dict(pairs)
+auth = tuple(given["-u"].split(":"))
+print(httpx.post(url, content=given["-d"], headers=headers, auth=auth).text)
+"""
+
+
+def test_start_text_does_without_customers_and_experiences() -> None:
+    text = start_text(
+        Workspace(name="Bare", workspace_id="it's", api_keys=("a", "b")), "http://x"
+    )
+
+    assert "'it'\"'\"'s:a'" in text
+    assert text.count("api key") == 2
+
+
+def test_columns_of_the_start_text_line_up() -> None:
+    lines = start_text(sample_workspace(), "http://x").splitlines()
+    rows = lines[lines.index("Experiences") + 1 : lines.index("Customers") - 1]
+
+    assert len(rows) == len(sample_workspace().experiences)
+    assert len({re.match(r" +\S+ +\S+ +", row).end() for row in rows if row}) == 1  # type: ignore[union-attr]
+
+
+def test_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = serve_and_fail(f"port={port}")
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"cannot listen at http://127.0.0.1:{port}: Address already" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ("port=70000", "http://127.0.0.1:70000"),
+        ("host='::2'", "http://[::2]:8787"),
+    ],
+)
+def test_impossible_address_is_one_clear_line(arguments: str, address: str) -> None:
+    result = serve_and_fail(arguments)
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"cannot listen at {address}: " in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_is_clean_and_the_file_complete(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    file = tmp_path / "counted.db"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE.format(f"port=0, db={str(file)!r}")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    address = next(line.split()[-1] for line in process.stdout if "base url" in line)
+    # A browser that is still connected must not hold up the stop.
+    with httpx.stream("GET", f"{address[:-3]}/events", timeout=5):
+        httpx.post(f"{address}/experiences/events", json=action(), headers=HEADERS)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+
+    assert (process.returncode, errors) == (0, "")
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
+    store = Store(str(file))
+    assert store.count() == 1
+    store.close()
+
+
+def test_start_text_names_the_pages(started: str, client: httpx.Client) -> None:
+    found = re.search(r"pages +(\S+)", started)
+
+    assert found is not None
+    page = client.get(found[1], headers={"Accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+
+
+def test_drip_comes_slowly_over_the_wire(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"path": "metadata", "drip": 2000})
+    started = time.perf_counter()
+
+    with client.stream("GET", "/v1/experiences/metadata") as response:
+        began = time.perf_counter() - started
+        pieces = [len(piece) for piece in response.iter_raw()]
+    took = time.perf_counter() - started
+
+    assert sum(pieces) == int(response.headers["content-length"])
+    assert max(pieces) <= 200
+    assert took > sum(pieces) / 2000 - 0.1 > began
+
+
+def test_garbage_comes_over_the_wire(client: httpx.Client) -> None:
+    client.post("/_sandbox/faults", json={"path": "fetch", "garbage": True})
+
+    assert len(client.post("/v1/experiences/fetch", json={}).content) == 200
+
+
+def test_missing_uvicorn_says_what_to_install() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; " + SERVE.format("port=0")
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 1
+    assert "pip install 'moe_middleware[sandbox]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def serve_and_fail(arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SERVE.format(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )

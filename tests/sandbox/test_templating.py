@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moe_middleware.sandbox.payloads import payload_for
+from moe_middleware.sandbox.template_limits import MAX_TEXT, Withheld
+from moe_middleware.sandbox.templating import check_template, render
+from moe_middleware.sandbox.workspace import DataType, Value, Variation
+
+ADA = {
+    "First Name": "Ada",
+    "orders": 3,
+    "teas": ["sencha", "assam"],
+    "address": {"city": "Lisbon"},
+    "gone": None,
+    "markup": "<b>",
+    "large": ["x"] * 5_000,
+    "inner": [[["x" * 100] * 100] * 100],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hi {{UserAttribute['First Name']|default('Guest')}}", "Hi Ada"),
+        ("Hi {{UserAttribute['Nope']|default('Guest')}}", "Hi Guest"),
+        ("Hi {{UserAttribute['gone']|default('Guest')}}", "Hi Guest"),
+        ("{{ UserAttribute.orders + 1 }}", "4"),
+        ("{{ UserAttribute.address.city }}", "Lisbon"),
+        ("{{ UserAttribute.get('nope', 'none') }}", "none"),
+        ("{{ UserAttribute.teas|join(', ')|upper }}", "SENCHA, ASSAM"),
+        ("{% if UserAttribute.orders > 2 %}often{% else %}new{% endif %}", "often"),
+        ("{% for tea in UserAttribute.teas %}{{ loop.index }}{{ tea }} {% endfor %}",
+         "1sencha 2assam "),
+        ("{{ 'a' ~ 1 ~ 'b' }}{% set x = 2 * 3 %}{{ x }}", "a1b6"),
+        ("{{ UserAttribute.markup }}{{ UserAttribute.markup|e }}", "<b>&lt;b&gt;"),
+        ("{{ 7.456|round(1) }} {{ 7.2|round(0, 'ceil')|int }}", "7.5 8"),
+        ("{{ 'tea'|replace('t', 's') }}{{ 'x'.upper() }}", "seaX"),
+        ("{% raw %}{{ x }}{% endraw %}{# gone #}", "{{ x }}"),
+        ("{{ range(3)|list }}", "[0, 1, 2]"),
+    ],
+)  # fmt: skip
+def test_template_says_what_it_means(text: str, expected: str) -> None:
+    assert render(text, ADA) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{{UserAttribute['Nope']}}", "'Nope' is missing and has no default"),
+        ("{{UserAttribute['gone']}}", "'gone' is missing and has no default"),
+        ("{{UserAttribute['Nope']|default('MOE_NOT_SEND')}}", "says MOE_NOT_SEND"),
+        ("a{% MOE_NOT_SEND %}b", "the template says MOE_NOT_SEND"),
+        ("{% MOE_NOT_SEND() %}", "the template says MOE_NOT_SEND"),
+        ('{% MOE_NOT_SEND("too few") %}', "the template says MOE_NOT_SEND: too few"),
+        ("{{ none }}", "prints an attribute that is null"),
+        ("{{ 1 / 0 }}", "the template fails: division by zero"),
+    ],
+)
+def test_template_withholds(text: str, reason: str) -> None:
+    with pytest.raises(Withheld, match=r".") as caught:
+        render(text, ADA)
+
+    assert reason in str(caught.value)
+
+
+def test_template_that_is_not_reached_withholds_nothing() -> None:
+    text = "{% if false %}{% MOE_NOT_SEND('never') %}{% endif %}sent"
+
+    assert render(text, {}) == "sent"
+
+
+HOSTILE = [
+    "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}",
+    "{% for a in range(10**9) %}{% endfor %}",
+    "{% for a in UserAttribute.large %}{% endfor %}",
+    "{{ UserAttribute.inner }}",
+    "{{ 'x' * 10**9 }}",
+    "{{ [1] * 10**9 }}",
+    "{{ 10**10**10 }}",
+    "{{ 2**100**2**100 }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ 'x'.ljust(10**9) }}",
+    "{{ '{:>1000000000}'.format(1) }}",
+    "{{ 'x'|center(10**9) }}",
+    "{{ 1.5|round(10**9, 'ceil') }}",
+    "{{ lipsum(10**6) }}",
+    "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a ~ a %}" * 60 + "{{ a }}",
+    "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a + a %}" * 60 + "{{ a }}",
+    "{% set a = [1, 2] %}" + "{% set a = a + a %}" * 60 + "{{ a }}",
+    "{% set a = 9999 %}" + "{% set a = a * a %}" * 60 + "{{ a }}",
+    "{% set a = 'a' %}" + "{% set a = a|replace('a', 'a' * 99) %}" * 60 + "{{ a }}",
+    "{% set a = 'a,' * 9999 %}" + "{{ a|list|sort }}",
+    "{{ ['x' * 999] * 999 | join('y' * 9999) }}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{% block a %}{{ self.a() }}{% endblock %}",
+    "{% include 'x' %}",
+    "{{ " + "-" * 9_000 + "1 }}",
+    "{{ " + "(" * 1_000 + "1" + ")" * 1_000 + " }}",
+    "{% if 1 %}" * 300 + "{% endif %}" * 300,
+    "x" * 20_000 + "{{ 1 }}",
+    "{{ ''.__class__.__mro__ }}",
+    "{{ UserAttribute.__init__.__globals__ }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ UserAttribute.teas.append(1) }}",
+    "{{ UserAttribute._attributes.clear() }}",
+    "{{ UserAttribute }}",
+    "{{ range }}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40])
+def test_hostile_template_withholds_soon(text: str) -> None:
+    started = time.perf_counter()
+
+    with pytest.raises(Withheld):
+        render(text, ADA)
+
+    assert time.perf_counter() - started < 2
+
+
+def test_costliest_loop_that_is_allowed_ends_soon() -> None:
+    text = (
+        "{% set x = 'a,' * 9999 %}"
+        "{% for a in range(999) %}{% set y = x|urlencode %}{% endfor %}"
+    )
+    started = time.perf_counter()
+
+    with pytest.raises(Withheld, match="loops take over"):
+        render(text, {})
+
+    assert time.perf_counter() - started < 5
+
+
+def test_loop_may_go_as_far_as_its_template_is_short() -> None:
+    text = "{% for a in range(500) %}{{ a }} {% endfor %}"
+
+    assert len(render(text, {}).split()) == 500
+
+
+@pytest.mark.parametrize("text", ["{{ x", "{% nope %}", "{{ x|nope }}", "{% if %}"])
+def test_broken_template_is_no_template(text: str) -> None:
+    with pytest.raises(ValueError, match="this is no template"):
+        check_template(text)
+
+
+pieces = st.sampled_from(
+    ["{{", "}}", "{%", "%}", "{#", "#}", " ", "UserAttribute", "['teas']", ".orders",
+     "|", "default", "('x')", "join", "for a in ", "endfor", "if ", "endif", "set x=",
+     "1", "+", "*", "~", "(", ")", "[", "]", "range(9)", "MOE_NOT_SEND", "'", "\ud800",
+     "x", "loop", "else", ".", "**", "99", "in", "not ", "%", "//", "none"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text() | st.lists(pieces, max_size=25).map("".join))
+def test_every_text_is_rendered_or_withheld(text: str) -> None:
+    try:
+        rendered = render(text, ADA)
+    except Withheld as withheld:
+        assert str(withheld)
+    else:
+        assert len(rendered) <= MAX_TEXT
+
+
+def variation(**values: Value) -> Variation:
+    return Variation(
+        variation_id="1",
+        payload=values,
+        locales={"pt": {"title": Value("Olá"), "note": Value("Só em pt")}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "data_type", "expected"),
+    [
+        ("{{ UserAttribute.orders }}", "number", 3),
+        ("{{ UserAttribute.orders / 2 }}", "number", 1.5),
+        ("{{ UserAttribute.orders }}", "float", 3.0),
+        ("{{ UserAttribute.orders > 2 }}", "boolean", True),
+        ("{{ UserAttribute.teas|tojson }}", "json", ["sencha", "assam"]),
+        ("{{ UserAttribute.orders }}", "string", "3"),
+    ],
+)
+def test_rendered_text_becomes_its_data_type(
+    text: str, data_type: str, expected: Any
+) -> None:
+    one = variation(x=Value(text, DataType(data_type)))
+
+    made = payload_for(one, ADA, None)["x"]
+
+    assert made == Value(expected, DataType(data_type))
+    assert type(made.value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "data_type"),
+    [
+        ("{{ 'many' }}", "number"),
+        ("{{ 'nan' }}", "float"),
+        ("{{ '1e999' }}", "number"),
+        ("{{ 'perhaps' }}", "boolean"),
+        ("{{ '[1' }}", "json"),
+        ("{{ '[NaN]' }}", "json"),
+    ],
+)
+def test_rendered_text_of_another_type_withholds(text: str, data_type: str) -> None:
+    with pytest.raises(Withheld, match=f"x: the template gives .* no {data_type}"):
+        payload_for(variation(x=Value(text, DataType(data_type))), ADA, None)
+
+
+def test_templates_within_json_are_rendered() -> None:
+    value = {"to": ["{{ UserAttribute['First Name'] }}", 7, None], "{{ x }}": True}
+
+    made = payload_for(variation(x=Value(value, DataType.JSON)), ADA, None)
+
+    assert made["x"].value == {"to": ["Ada", 7, None], "{{ x }}": True}
+
+
+def test_language_replaces_and_adds_to_the_payload() -> None:
+    one = variation(title=Value("Hello"), link=Value("/"))
+
+    assert payload_for(one, None, "pt") == {
+        "title": Value("Olá"),
+        "link": Value("/"),
+        "note": Value("Só em pt"),
+    }
+    assert payload_for(one, None, "de") == one.payload
+
+
+def test_visitor_without_a_profile_gets_the_defaults() -> None:
+    one = variation(x=Value("Hi {{ UserAttribute.name|default('you') }}"))
+
+    assert payload_for(one, None, None)["x"].value == "Hi you"

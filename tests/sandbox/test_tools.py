@@ -1,0 +1,174 @@
+"""What is beside the API, and the ASGI manners of the whole."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from moe_middleware.sandbox import Sandbox, embedded, embedded_transport
+
+from .calls import ACTION, HEADERS, Api, action, element
+
+
+async def report(api: Api, *uuids: str) -> None:
+    actions = [ACTION | {"moe_event_uuid": uuid} for uuid in uuids]
+    await api.report({"elements": [element(actions=actions)]})
+
+
+@pytest.mark.parametrize(
+    ("query", "uuids"),
+    [
+        ("", ["a", "b", "c"]),
+        ("?since=0", ["a", "b", "c"]),
+        ("?since=2", ["c"]),
+        ("?since=3", []),
+        ("?since=99", []),
+    ],
+)
+async def test_events_are_listed_newest_last(
+    api: Api, query: str, uuids: list[str]
+) -> None:
+    await report(api, "a", "b")
+    await report(api, "c")
+
+    response = await api.send("GET", f"/_sandbox/events{query}")
+
+    document = response.json()
+    assert [event["moe_event_uuid"] for event in document["events"]] == uuids
+    assert document["count"] == 3
+
+
+@pytest.mark.parametrize("since", ["-1", "x", "", "1.5", "²", "9" * 5000])
+async def test_events_cannot_be_skipped_by_nonsense(api: Api, since: str) -> None:
+    response = await api.send("GET", f"/_sandbox/events?since={since}")
+
+    assert response.status_code == 400
+    assert "since" in response.json()["description"]
+
+
+async def test_root_says_what_this_is_but_not_the_key(api: Api) -> None:
+    response = await api.send("GET", "/", headers={})
+
+    assert response.json()["title"] == "MoEngage Personalize sandbox"
+    assert "/v1/experiences/fetch" in response.json()["api"]
+    assert "sandbox-key" not in response.text
+
+
+async def test_head_of_the_metadata_has_no_body(api: Api) -> None:
+    whole = await api.metadata()
+    head = await api.send("HEAD", "/v1/experiences/metadata")
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+
+
+async def test_events_list_cannot_be_changed_from_outside(api: Api) -> None:
+    await report(api, "a")
+
+    api.sandbox.events.clear()
+
+    assert len(api.sandbox.events) == 1
+
+
+async def test_lifespan_starts_and_stops(sandbox: Sandbox) -> None:
+    incoming: list[dict[str, Any]] = [
+        {"type": "lifespan.startup"},
+        {"type": "lifespan.shutdown"},
+    ]
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    await sandbox(scope, receive, send)
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_client_that_leaves_in_the_middle_stores_nothing(
+    sandbox: Sandbox,
+) -> None:
+    incoming: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"elements": [', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/experiences/events",
+        "query_string": b"",
+        "headers": [],
+    }
+
+    async def receive() -> dict[str, Any]:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        """Nobody is there."""
+
+    await sandbox(scope, receive, send)
+
+    assert sandbox.events == []
+
+
+async def test_sandbox_works_below_a_root_path(sandbox: Sandbox) -> None:
+    transport = httpx.ASGITransport(app=sandbox, root_path="/moe")
+    async with httpx.AsyncClient(transport=transport) as client:
+        response = await client.post(
+            "http://host.test/moe/v1/experiences/fetch", json={}, headers=HEADERS
+        )
+
+    assert response.status_code == 200
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_mistake_in_the_sandbox_is_a_plain_500(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken_letters() -> str:
+        raise RuntimeError("no letters left")
+
+    api = Api(Sandbox(letters=broken_letters))
+
+    response = await api.report(action())
+
+    assert response.status_code == 500
+    assert response.json()["title"] == "Internal Server Error"
+    assert caplog.messages == ["sandbox_failed path=/v1/experiences/events"]
+
+
+def test_embedded_sandbox_is_one_for_all_threads_and_loops() -> None:
+    embedded().reset()
+    statuses: list[int] = []
+
+    async def call(number: int) -> None:
+        uuids = [{"moe_event_uuid": f"{number}-{n % 20}"} for n in range(40)]
+        async with httpx.AsyncClient(transport=embedded_transport()) as client:
+            for uuid in uuids:
+                response = await client.post(
+                    "https://sdk-01.moengage.com/v1/experiences/events",
+                    json=action(**uuid),
+                    headers=HEADERS,
+                )
+                statuses.append(response.status_code)
+
+    threads = [
+        threading.Thread(target=lambda n=n: asyncio.run(call(n))) for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [200] * 160
+    assert len(embedded().events) == 80
+    assert embedded().calls["events"] == 160
+    embedded().reset()
