@@ -1,0 +1,395 @@
+"""The command line: check a file, ask the workspace, run the sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .models import Experience, Experiences, Identity
+    from .settings import Route, Settings
+    from .sources import ValueSource
+
+PATIENCE = 10.0
+"""How long ``fetch`` waits, in seconds: a person is more patient than a page."""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    epilog="""\b
+Examples:
+  moe-middleware check                     is moe.yml right, and what does it say?
+  moe-middleware fetch hero --customer 42  what does this customer get?
+  moe-middleware sandbox                   a MoEngage of your own, to develop with
+  moe-middleware schema > moe.schema.json  completion and checks in your editor
+
+The environment overrides the file: MOE_WORKSPACE_ID, MOE_API_KEY (or
+MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL. MOE_CONFIG names the file.""",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """MoEngage Personalize for Python web apps."""
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  moe-middleware check
+  moe-middleware check deploy/moe.yml
+  MOE_DATA_CENTER=sandbox moe-middleware check   without any credentials
+
+Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1."""
+)
+@click.argument("file", required=False, envvar="MOE_CONFIG", type=click.Path())
+def check(file: str | None) -> None:
+    """Check FILE (moe.yml) and show its routes.
+
+    Functions that the file names (call: pkg.mod:function) are imported too.
+    """
+    settings = _load(file)
+    failures = list(_failed_calls(settings))
+    if failures:
+        _stop(failures)
+    click.echo("\n".join(_workspace_lines(settings)))
+    click.echo()
+    click.echo("\n".join(_route_lines(settings.routes)))
+
+
+@main.command(
+    epilog="""\b
+Example, with a first line in moe.yml that editors follow:
+  moe-middleware schema > moe.schema.json
+  # yaml-language-server: $schema=moe.schema.json"""
+)
+@click.option(
+    "--workspace",
+    is_flag=True,
+    help="That of the sandbox's workspace.yml instead.",
+)
+def schema(workspace: bool) -> None:
+    """Print the JSON Schema of moe.yml, for editors."""
+    if workspace:
+        from .sandbox.workspace_file import workspace_schema
+
+        click.echo(json.dumps(workspace_schema(), indent=2))
+        return
+    from .settings import Settings
+
+    click.echo(json.dumps(Settings.json_schema(), indent=2))
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  moe-middleware sandbox --port 8787
+  moe-middleware sandbox --write-sample workspace.yml   to begin your own with
+  moe-middleware sandbox --workspace workspace.yml --db sandbox.db
+  MOE_DATA_CENTER=sandbox MOE_BASE_URL=http://127.0.0.1:8787/v1 \\
+      moe-middleware fetch
+
+The file is read again when it changes; one with a mistake in it is refused at the
+start, and later leaves the last good one in place."""
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    default=8787,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="The port; 0 takes any free one.",
+)
+@click.option(
+    "--workspace",
+    metavar="FILE",
+    type=click.Path(),
+    help="Users, experiences and all the rest; left out, a tea shop's.",
+)
+@click.option(
+    "--db",
+    metavar="FILE",
+    type=click.Path(),
+    help="The SQLite file that keeps what was counted; left out, memory.",
+)
+@click.option(
+    "--write-sample",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write the tea shop's workspace to a new file, and stop.",
+)
+def sandbox(
+    host: str,
+    port: int,
+    workspace: str | None,
+    db: str | None,
+    write_sample: str | None,
+) -> None:
+    """Serve a local look-alike of MoEngage's API."""
+    from .errors import SettingsError
+    from .sandbox import serve
+
+    if write_sample is not None:
+        _write_sample(Path(write_sample))
+        return
+    try:
+        serve(host=host, port=port, workspace=workspace, db=db or ":memory:")
+    except SettingsError as error:
+        _stop(error.problems)
+
+
+def _write_sample(path: Path) -> None:
+    from .sandbox.sample import sample_text
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(sample_text())
+    except FileExistsError:
+        _stop([f"{path}: is there already: name a new file"])
+    except OSError as error:
+        _stop([f"{path}: cannot be written: {error.strerror}"])
+    click.echo(f"{path}: written. Next: moe-middleware sandbox --workspace {path}")
+
+
+def _pairs(
+    _context: click.Context, _option: click.Parameter, given: Iterable[str]
+) -> dict[str, str]:
+    """Read NAME=VALUE options."""
+    pairs = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not (name and found):
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  moe-middleware fetch homepage-banner --customer 42
+  moe-middleware fetch --visitor 3f0c... --attribute utm_medium=email
+  moe-middleware fetch hero --identifier u_em=ada@shop.example --json
+  MOE_DATA_CENTER=sandbox moe-middleware fetch
+
+The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
+)
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--customer", metavar="ID", help="The id of a known customer.")
+@click.option("--visitor", metavar="ID", help="The id of an anonymous browser.")
+@click.option(
+    "--identifier",
+    "identifiers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="A further identifier, as u_em=ada@shop.example. Repeatable.",
+)
+@click.option(
+    "--attribute",
+    "attributes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="An in-session attribute, as utm_medium=email. Repeatable.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="MOE_CONFIG",
+    help="The settings; without it moe.yml, where there is one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def fetch(
+    keys: tuple[str, ...],
+    customer: str | None,
+    visitor: str | None,
+    identifiers: dict[str, str],
+    attributes: dict[str, str],
+    config: str | None,
+    as_json: bool,
+) -> None:
+    """Ask the workspace what a visitor gets of the experiences KEY...
+
+    Without a KEY it asks for all of them. Nothing is counted as an impression.
+    """
+    import asyncio
+
+    from .errors import MoEngageError
+    from .models import Identity
+
+    settings = _load(config, file_needed=False)
+    identity = Identity(
+        customer_id=customer, visitor_id=visitor, user_identifiers=identifiers
+    )
+    try:
+        found = asyncio.run(_ask(settings, keys, identity, attributes))
+    except MoEngageError as error:
+        _stop([f"{type(error).__name__}: {error}"])
+    answers = [found[key] for key in dict.fromkeys((*keys, *found))]
+    if as_json:
+        click.echo(json.dumps({one.key: _as_json(one) for one in answers}, indent=2))
+    else:
+        click.echo(_answer_text(answers))
+
+
+async def _ask(
+    settings: Settings,
+    keys: Sequence[str],
+    identity: Identity,
+    attributes: dict[str, str],
+) -> Experiences:
+    from .client import MoEngageClient
+
+    async with MoEngageClient(settings) as client:
+        return await client.fetch(
+            keys, identity=identity, attributes=attributes, timeout=PATIENCE
+        )
+
+
+def _load(file: str | None, *, file_needed: bool = True) -> Settings:
+    from .errors import SettingsError
+    from .settings import FILE, Settings
+
+    try:
+        if file is None and not file_needed and not Path(FILE).exists():
+            return Settings.from_env()
+        return Settings.load(file or FILE)
+    except SettingsError as error:
+        _stop(error.problems)
+
+
+def _stop(complaints: Iterable[object]) -> NoReturn:
+    for complaint in complaints:
+        click.echo(str(complaint), err=True)
+    sys.exit(1)
+
+
+def _failed_calls(settings: Settings) -> Iterator[str]:
+    """Import every function that the settings name; yield what fails."""
+    from .targets import load_target
+
+    # A console script has its own directory on the path, not the app's.
+    sys.path.insert(0, os.getcwd())
+    for where, source in _sources(settings):
+        if source.call is None:
+            continue
+        try:
+            found = load_target(source.call)
+        except Exception as error:
+            yield f"{where}: {type(error).__name__}: {error}"
+        else:
+            if not callable(found):
+                yield f"{where}: {source.call!r} is not a function"
+
+
+def _sources(settings: Settings) -> Iterator[tuple[str, ValueSource]]:
+    identity = settings.identity
+    if identity.customer_id is not None:
+        yield "identity.customer_id", identity.customer_id
+    yield "identity.visitor_id", identity.visitor_id
+    groups = {
+        "identity.user_identifiers": identity.user_identifiers,
+        "attributes": settings.attributes,
+    }
+    for index, route in enumerate(settings.routes):
+        groups[f"routes.{index}.attributes"] = route.attributes
+    for where, sources in groups.items():
+        for name, source in sources.items():
+            yield f"{where}.{name}", source
+
+
+def _workspace_lines(settings: Settings) -> list[str]:
+    workspace = settings.workspace
+    keys = "1 key, hidden" if len(workspace.keys) == 1 else "2 keys, hidden"
+    url = "the embedded sandbox" if workspace.embedded else workspace.url
+    return _table(
+        [
+            ("workspace", workspace.id),
+            ("api key", keys),
+            ("data center", workspace.data_center),
+            ("asks", url),
+            ("outbox", settings.events.outbox),
+        ]
+    )
+
+
+def _route_lines(routes: Sequence[Route]) -> list[str]:
+    if not routes:
+        return ["no routes"]
+    heads = ("METHODS", "PATH", "HOSTS", "EXPERIENCES", "ATTRIBUTES")
+    return _table([heads, *(_route_row(route) for route in routes)])
+
+
+def _route_row(route: Route) -> tuple[str, ...]:
+    attributes = [f"{name} ({source})" for name, source in route.attributes.items()]
+    return (
+        ",".join(route.methods or ("any",)),
+        route.path,
+        ",".join(route.hosts or ("any",)),
+        ", ".join(route.experiences),
+        ", ".join(attributes) or "-",
+    )
+
+
+def _answer_text(answers: Sequence[Experience]) -> str:
+    if not answers:
+        return "nothing: the visitor is in no audience of any experience"
+    return "\n\n".join("\n".join(_answer_lines(one)) for one in answers)
+
+
+def _answer_lines(experience: Experience) -> Iterator[str]:
+    from .models import Reason
+
+    yield experience.key
+    if not experience:
+        about = " (the visitor is in no audience of it, or there is no such key)"
+        reason = experience.reason or Reason.NO_MATCH
+        yield f"  nothing: {reason}{about if reason is Reason.NO_MATCH else ''}"
+        return
+    context = experience.experience_context
+    rows = [
+        ("source", experience.source),
+        ("variation", _printable(context.get("moe_variation_id", "-"))),
+        ("audience", _printable(context.get("audience_name", "-"))),
+    ]
+    yield from (f"  {line}" for line in _table(rows))
+    if not experience.payload:
+        yield "  the payload is empty"
+        return
+    yield "  payload"
+    values = [(_printable(k), _printable(v)) for k, v in experience.payload.items()]
+    yield from (f"    {line}" for line in _table(values))
+
+
+def _as_json(experience: Experience) -> dict[str, Any]:
+    return {
+        "source": experience.source,
+        "reason": experience.reason,
+        "payload": dict(experience.payload),
+        "experience_context": dict(experience.experience_context),
+    }
+
+
+def _printable(value: object) -> str:
+    """Return a value for a terminal: a payload is nobody's escape sequence."""
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return json.dumps(value)
+
+
+def _table(rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]

@@ -1,0 +1,95 @@
+"""Fixtures for the test suites of apps: pytest finds them without any configuration.
+
+Every pytest run where this package is installed imports this module, so it imports the
+standard library only; the sandbox is loaded by the first test that asks for it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .sandbox import Sandbox
+    from .sandbox.app import Configured
+
+
+@pytest.fixture
+def moe_workspace() -> Configured:
+    """What the sandboxes have configured when a test begins: nothing.
+
+    Override it in your ``conftest.py``: return a ``Workspace`` or the path of a
+    workspace file.
+    """
+    from .sandbox import Workspace
+
+    return Workspace()
+
+
+@pytest.fixture
+def moe_sandbox(
+    moe_workspace: Configured, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Sandbox]:
+    """The sandbox inside this process, which apps with data_center sandbox talk to.
+
+    Settings loaded during the test find it through ``MOE_DATA_CENTER``.
+    """
+    from .sandbox import embedded
+
+    sandbox = embedded()
+    before = sandbox.workspace
+    sandbox.workspace = moe_workspace
+    with _playing_its_part(sandbox, monkeypatch):
+        monkeypatch.delenv("MOE_BASE_URL", raising=False)
+        yield sandbox
+    sandbox.workspace = before
+    sandbox.reset()
+
+
+@pytest.fixture
+def moe_sandbox_server(
+    moe_workspace: Configured, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Sandbox]:
+    """A sandbox on a port of its own, for apps in other processes or languages.
+
+    ``moe_sandbox_server.address`` is where it listens. Settings loaded during the test
+    find it through ``MOE_BASE_URL``, which processes started by the test inherit.
+    """
+    from .sandbox import Sandbox
+
+    try:
+        from .sandbox.uvicorn import running
+    except ModuleNotFoundError as error:
+        if error.name != "uvicorn":
+            raise
+        pytest.fail(
+            "moe_sandbox_server needs uvicorn: pip install 'moe_middleware[sandbox]'",
+            pytrace=False,
+        )
+    sandbox = Sandbox(moe_workspace)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sandbox.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with running(sandbox, listener), _playing_its_part(sandbox, monkeypatch):
+            monkeypatch.setenv("MOE_BASE_URL", f"{sandbox.address}/v1")
+            yield sandbox
+    sandbox.close()
+
+
+@contextmanager
+def _playing_its_part(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Let apps talk to a sandbox that has seen nothing yet, and ask it anew."""
+    from .runtime import clear_caches
+
+    sandbox.reset()
+    monkeypatch.setenv("MOE_DATA_CENTER", "sandbox")
+    monkeypatch.setenv("MOE_WORKSPACE_ID", sandbox.workspace.workspace_id)
+    monkeypatch.setenv("MOE_API_KEY", sandbox.workspace.api_keys[0])
+    clear_caches()
+    yield
+    clear_caches()

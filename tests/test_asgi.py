@@ -1,0 +1,951 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.convertors import (
+    CONVERTOR_TYPES,
+    Convertor,
+    register_url_convertor,
+)
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from moe_middleware import (
+    DuplicateMiddlewareError,
+    Experience,
+    Experiences,
+    MoEngageMiddleware,
+    current_experiences,
+)
+from moe_middleware.sandbox import Sandbox
+
+from .sites import Site, rendered, settings
+
+KEY = "homepage-banner"
+
+
+async def quiet(request: Request) -> Response:
+    return PlainTextResponse("quiet")
+
+
+async def title(request: Request) -> Response:
+    return PlainTextResponse(str(request.state.experiences[KEY].get("Title")))
+
+
+# --- what the app sees -----------------------------------------------------
+
+
+async def test_two_customers_see_two_variations(sandbox: Sandbox) -> None:
+    site = Site()
+
+    alice = await site.get(customer="alice")
+    bob = await site.get(customer="bob")
+
+    assert alice.text != bob.text
+    assert "Welcome" not in alice.text + bob.text
+
+
+async def test_the_experiences_are_there_on_a_path_that_no_route_names(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        hero = request.state.experiences["hero"]
+        return JSONResponse([bool(hero), hero.payload, hero.reason])
+
+    response = await Site(handler, path="/elsewhere").get("/elsewhere")
+
+    assert response.json() == [False, {}, "not_requested"]
+    assert sandbox.calls["fetch"] == 0
+
+
+async def test_they_are_current_anywhere_below_the_handler(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        same = current_experiences() is request.state.experiences
+        return JSONResponse(same)
+
+    assert (await Site(handler).get()).json() is True
+    assert current_experiences()[KEY].reason == "no_request"
+
+
+async def test_a_sync_handler_sees_the_same(sandbox: Sandbox) -> None:
+    def handler(request: Request) -> Response:
+        return JSONResponse(current_experiences() is request.state.experiences)
+
+    app = Starlette(routes=[Route("/", handler)])
+
+    assert (await Site(app=app).get()).json() is True
+
+
+async def test_a_key_that_the_route_did_not_name_can_be_fetched(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        strip = await request.state.experiences.fetch("promo-strip")
+        again = await request.state.experiences.fetch("promo-strip")
+        return JSONResponse([bool(strip), strip is again])
+
+    response = await Site(handler, path="/elsewhere").get("/elsewhere")
+
+    assert response.json() == [True, True]
+    assert sandbox.calls["fetch"] == 1
+    assert "moe_visitor" in response.headers["set-cookie"]
+
+
+async def test_all_matching_routes_add_their_keys_to_one_call(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        return JSONResponse(list(request.state.experiences))
+
+    routes = [
+        {"path": "/{rest:path}", "experiences": ["promo-strip"]},
+        {"path": "/", "experiences": [KEY]},
+    ]
+    response = await Site(handler, routes=routes).get()
+
+    assert response.json() == ["promo-strip", KEY]
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_a_second_page_of_the_same_visitor_comes_from_the_cache(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(request.state.experiences[KEY].source)
+
+    site = Site(handler)
+    sources = [(await site.get(customer="alice")).text for _ in range(2)]
+
+    assert sources == ["api", "cache"]
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_a_no_match_is_cached_too(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        badge = request.state.experiences["price-badge"]
+        return JSONResponse([badge.source, badge.reason])
+
+    routes = [{"path": "/", "experiences": ["price-badge"]}]
+    site = Site(handler, routes=routes)
+    answers = [(await site.get(customer="carol")).json() for _ in range(2)]
+
+    assert answers == [["api", "no_match"], ["cache", "no_match"]]
+
+
+async def test_in_session_attributes_reach_the_targeting(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        context = request.state.experiences["promo-strip"].experience_context
+        return PlainTextResponse(context["audience_name"])
+
+    site = Site(
+        handler,
+        routes=[{"path": "/", "experiences": ["promo-strip"]}],
+        attributes={"utm_medium": {"query": "utm_medium"}},
+    )
+
+    assert (await site.get("/?utm_medium=email")).text == "Email visitors"
+    assert (await site.get("/")).text != "Email visitors"
+
+
+async def test_paths_are_the_wrapped_apps_own_below_a_mount(sandbox: Sandbox) -> None:
+    shop = MoEngageMiddleware(
+        Starlette(routes=[Route("/p/{sku}", title)]),
+        config=settings(routes=[{"path": "/p/{sku}", "experiences": [KEY]}]),
+    )
+    outer = Starlette(routes=[Mount("/shop", app=shop)])
+
+    async def get(scope: Scope, receive: Receive, send: Send) -> None:
+        await outer(scope, receive, send)
+
+    status, body, _ = await ask(get, "/shop/p/1")
+
+    assert (status, body != b"None") == (200, True)
+
+
+async def test_root_path_is_taken_off_before_matching(sandbox: Sandbox) -> None:
+    app = Site(title).app
+
+    _, body, _ = await ask(app, "/prefix/", root_path="/prefix")
+
+    assert body != b"None"
+
+
+async def test_websockets_pass_untouched() -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    scope: Scope = {"type": "websocket", "path": "/"}
+    await MoEngageMiddleware(app, config=settings())(scope, _never, _ignore)
+
+    assert seen == [{"type": "websocket", "path": "/"}]
+    assert seen[0] is scope
+
+
+async def test_installing_it_twice_explains_itself() -> None:
+    once = Site(title).app
+    twice = MoEngageMiddleware(once, config=settings())
+
+    with pytest.raises(DuplicateMiddlewareError, match="installed twice"):
+        await ask(twice, "/")
+
+
+async def test_a_request_leaves_nothing_for_the_garbage_collector(
+    sandbox: Sandbox,
+) -> None:
+    site = Site(identity={"customer_id": {"value": "alice"}})
+    for _ in range(3):
+        await ask(site.app, "/")
+    gc.collect()
+    gc.disable()
+
+    try:
+        for _ in range(10):
+            await ask(site.app, "/")
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left == 0
+
+
+# --- the visitor -----------------------------------------------------------
+
+COOKIE = re.compile(
+    r"moe_visitor=([0-9a-f-]{36}); Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax"
+)
+
+
+async def test_an_anonymous_visitor_gets_an_id_of_our_own(sandbox: Sandbox) -> None:
+    response = await Site().get()
+
+    found = COOKIE.fullmatch(response.headers["set-cookie"])
+    assert found is not None
+    assert uuid.UUID(found[1]).version == 4
+
+
+async def test_the_id_is_kept_and_is_what_events_carry(sandbox: Sandbox) -> None:
+    site = Site()
+    first = await site.get()
+    visitor_id = first.headers["set-cookie"].partition(";")[0].partition("=")[2]
+
+    second = await site.get(headers={"cookie": f"moe_visitor={visitor_id}"})
+    await site.delivered()
+
+    assert "set-cookie" not in second.headers
+    assert second.text == first.text
+    assert [one["customer_id"] for one in sandbox.events] == [visitor_id] * 2
+
+
+async def test_the_cookie_is_secure_on_https(sandbox: Sandbox) -> None:
+    response = await Site().get(base_url="https://shop.example")
+
+    assert response.headers["set-cookie"].endswith("; Secure")
+
+
+async def test_a_trusted_proxy_may_say_that_it_was_https(sandbox: Sandbox) -> None:
+    told = {"x-forwarded-proto": "https"}
+    trusting = Site(trusted_proxies=["127.0.0.1"])
+
+    believed = await trusting.get(headers=told)
+    ignored = await Site().get(headers=told)
+
+    assert believed.headers["set-cookie"].endswith("; Secure")
+    assert not ignored.headers["set-cookie"].endswith("; Secure")
+
+
+@pytest.mark.parametrize("cookie", ["moe_visitor=alice", "moe_visitor="])
+async def test_a_forged_visitor_cookie_is_replaced(
+    sandbox: Sandbox, cookie: str
+) -> None:
+    site = Site()
+
+    response = await site.get(headers={"cookie": cookie})
+    await site.delivered()
+
+    assert COOKIE.fullmatch(response.headers["set-cookie"])
+    assert sandbox.events[0]["customer_id"] != "alice"
+
+
+async def test_the_web_sdks_device_id_is_taken_as_it_is(sandbox: Sandbox) -> None:
+    site = Site()
+
+    response = await site.get(headers={"cookie": "moe_uuid=device-7"})
+    await site.delivered()
+
+    assert "set-cookie" not in response.headers
+    assert sandbox.events[0]["customer_id"] == "device-7"
+
+
+async def test_a_placeholder_customer_is_anonymous(sandbox: Sandbox) -> None:
+    site = Site()
+
+    response = await site.get(customer="guest")
+    await site.delivered()
+
+    assert COOKIE.fullmatch(response.headers["set-cookie"])
+    assert sandbox.events[0]["customer_id"] != "guest"
+
+
+async def test_no_cookie_where_no_route_asked(sandbox: Sandbox) -> None:
+    response = await Site(quiet, path="/elsewhere").get("/elsewhere")
+
+    assert "set-cookie" not in response.headers
+
+
+async def test_switched_off_anonymous_visitors_get_no_id_and_no_events(
+    sandbox: Sandbox,
+) -> None:
+    site = Site(identity={"anonymous": "off"})
+
+    response = await site.get()
+    await site.delivered()
+
+    assert "<h1>" in response.text
+    assert "Welcome" not in response.text
+    assert "set-cookie" not in response.headers
+    assert sandbox.events == []
+
+
+# --- what nobody else may be served ----------------------------------------
+
+
+async def test_a_page_that_used_its_experiences_is_private(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        body = str(request.state.experiences[KEY])
+        return PlainTextResponse(body, headers={"cache-control": "public, max-age=60"})
+
+    response = await Site(handler).get(customer="alice")
+
+    assert response.headers["cache-control"] == "private, max-age=60"
+    assert response.headers["vary"] == "Cookie"
+
+
+async def test_vary_names_the_headers_that_say_who_it_is(sandbox: Sandbox) -> None:
+    identity = {"customer_id": {"header": "X-Customer"}}
+
+    response = await Site(identity=identity).get(headers={"x-customer": "alice"})
+
+    assert response.headers["vary"] == "Cookie, X-Customer"
+
+
+async def test_a_page_that_used_nothing_is_left_alone(sandbox: Sandbox) -> None:
+    response = await Site(quiet).get(customer="alice")
+
+    assert "cache-control" not in response.headers
+    assert "vary" not in response.headers
+
+
+async def test_a_new_visitors_cookie_is_never_cached_for_others(
+    sandbox: Sandbox,
+) -> None:
+    response = await Site(quiet).get()
+
+    assert "set-cookie" in response.headers
+    assert response.headers["cache-control"] == "private"
+
+
+async def test_a_stream_may_use_its_experiences_later_and_is_private(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield str(request.state.experiences.show(KEY).Title)
+
+        return StreamingResponse(body())
+
+    site = Site(handler)
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.headers["cache-control"] == "private"
+    assert len(sandbox.events) == 1
+
+
+# --- impressions -----------------------------------------------------------
+
+
+async def test_a_shown_experience_is_one_impression(sandbox: Sandbox) -> None:
+    site = Site(events={"outbox": "memory:", "user_timezone_offset": 19800})
+
+    await site.get(customer="alice")
+    await site.delivered()
+
+    [event] = sandbox.events
+    assert event["action"] == "MOE_PERSONALIZATION_MESSAGE_SHOWN"
+    assert event["customer_id"] == "alice"
+    assert event["platform"] == "web"
+    assert event["user_timezone_offset"] == 19800
+    assert uuid.UUID(event["moe_event_uuid"]).version == 4
+    assert event["attributes"]["experience_type"] == "API based Experience"
+    assert isinstance(event["event_time"], int)
+
+
+async def test_shown_twice_in_one_page_counts_once(sandbox: Sandbox) -> None:
+    tag = '{% experience "homepage-banner" %}x{% endexperience %}'
+    site = Site(rendered(f"{tag}{tag}{{% for i in range(3) %}}{tag}{{% endfor %}}"))
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.text == "xxxxx"
+    assert len(sandbox.events) == 1
+
+
+async def test_read_but_not_shown_does_not_count(sandbox: Sandbox) -> None:
+    site = Site(title)
+
+    await site.get(customer="alice")
+    await site.delivered()
+
+    assert sandbox.events == []
+
+
+async def test_rendered_with_impression_false_does_not_count(sandbox: Sandbox) -> None:
+    page = '{% experience "homepage-banner" impression=false %}x{% endexperience %}'
+    site = Site(rendered(page))
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.text == "x"
+    assert sandbox.events == []
+
+
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"user-agent": GOOGLEBOT},
+        {"sec-purpose": "prefetch"},
+        {"sec-purpose": "prefetch;prerender"},
+        {"purpose": "prefetch"},
+    ],
+    ids=str,
+)
+async def test_a_page_that_nobody_looks_at_does_not_count(
+    sandbox: Sandbox, headers: dict[str, str]
+) -> None:
+    site = Site(identity={"customer_id": {"value": "alice"}})
+
+    response = await site.get(headers=headers)
+    await site.delivered()
+
+    assert "Welcome" not in response.text
+    assert sandbox.events == []
+
+
+async def test_a_bot_gets_no_id(sandbox: Sandbox) -> None:
+    response = await Site().get(headers={"user-agent": GOOGLEBOT})
+
+    assert "set-cookie" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "counted"),
+    [
+        ("GET", 200, 1),
+        ("GET", 201, 1),
+        ("POST", 200, 1),
+        ("GET", 304, 1),
+        ("HEAD", 200, 0),
+        ("GET", 302, 0),
+        ("GET", 404, 0),
+        ("GET", 500, 0),
+    ],
+)
+async def test_only_a_good_response_counts(
+    sandbox: Sandbox, method: str, status: int, counted: int
+) -> None:
+    async def handler(request: Request) -> Response:
+        request.state.experiences.show(KEY)
+        return Response(status_code=status)
+
+    site = Site(handler)
+
+    response = await site.request(method, customer="alice")
+    await site.delivered()
+
+    assert response.status_code == status
+    assert len(sandbox.events) == counted
+
+
+async def test_a_handler_that_raises_counts_nothing(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        request.state.experiences.show(KEY)
+        raise RuntimeError("broken page")
+
+    site = Site(handler)
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.status_code == 500
+    assert sandbox.events == []
+
+
+async def test_a_response_that_breaks_off_counts_nothing(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield str(request.state.experiences.show(KEY).Title)
+            raise RuntimeError("broken stream")
+
+        return StreamingResponse(body())
+
+    site = Site(handler)
+
+    await site.get(customer="alice")
+    await site.delivered()
+
+    assert sandbox.events == []
+
+
+async def test_a_visitor_who_left_before_the_last_byte_counts_nothing(
+    sandbox: Sandbox,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["experiences"].show(KEY)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        await send({"type": "http.response.body", "body": b"late"})
+
+    site = Site(app=app, identity={"customer_id": {"value": "alice"}})
+    await ask(site.app, "/", receive=_disconnect)
+    await site.delivered()
+
+    assert sandbox.events == []
+
+
+async def test_a_send_that_fails_counts_nothing(sandbox: Sandbox) -> None:
+    site = Site(identity={"customer_id": {"value": "alice"}})
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await site.app(http_scope("/"), _empty_body, send)
+    await site.delivered()
+
+    assert sandbox.events == []
+
+
+async def test_the_impression_waits_for_the_last_byte(sandbox: Sandbox) -> None:
+    waiting: list[int] = []
+
+    async def handler(request: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            request.state.experiences.show(KEY)
+            yield b"first"
+            waiting.append((await site.runtime.outbox.count()).waiting)
+            yield b"last"
+
+        return StreamingResponse(body())
+
+    site = Site(handler)
+    await site.get(customer="alice")
+
+    assert waiting == [0]
+    assert (await site.runtime.outbox.count()).waiting == 1
+
+
+# --- when the API fails ----------------------------------------------------
+
+
+def far_from_the_next_minute(sandbox: Sandbox) -> None:
+    """Let a 429's reset be half a minute away, or the page would wait for it."""
+    sandbox.freeze(time.time() + 30)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"status": 400}, "invalid_request"),
+        ({"status": 401}, "unauthorized"),
+        ({"status": 429}, "rate_limited"),
+        ({"status": 503, "times": 9}, "server_error"),
+        ({"drop": True, "times": 9}, "unreachable"),
+        ({"latency": 5.0}, "timeout"),
+    ],
+    ids=str,
+)
+async def test_the_page_still_comes_with_its_fallback_and_the_reason(
+    sandbox: Sandbox,
+    fault: dict[str, Any],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(request: Request) -> Response:
+        banner = request.state.experiences[KEY]
+        return JSONResponse([bool(banner), banner.source, banner.reason])
+
+    far_from_the_next_minute(sandbox)
+    sandbox.fault(path="fetch", **fault)
+
+    response = await Site(handler).get(customer="alice")
+
+    assert response.json() == [False, "fallback", reason]
+    await asyncio.sleep(0.05)  # the fetch's own end may come just after the page's
+    assert f"fetch_failed reason={reason}" in caplog.text
+    assert "alice" not in caplog.text
+
+
+class Broken(Convertor[str]):
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        raise RuntimeError(f"no idea what {value} is")
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+@pytest.fixture
+def broken_convertor() -> Iterator[None]:
+    register_url_convertor("broken", Broken())
+    yield
+    del CONVERTOR_TYPES["broken"]
+
+
+async def test_a_mistake_of_our_own_or_the_apps_never_breaks_the_page(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, broken_convertor: None
+) -> None:
+    routes = [{"path": "/{it:broken}", "experiences": [KEY]}]
+
+    response = await Site(quiet, path="/secret", routes=routes).get("/secret")
+
+    assert response.text == "quiet"
+    assert "prefetch_failed error=RuntimeError" in caplog.text
+    assert "no idea" not in caplog.text
+
+
+async def test_an_event_that_cannot_be_kept_never_breaks_the_page(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async def handler(request: Request) -> Response:
+        unkeepable = Experience(key="x", experience_context={"cid": object()})
+        request.state.experiences.add([unkeepable])
+        request.state.experiences.show("x")
+        return PlainTextResponse("fine")
+
+    site = Site(handler, events={"outbox": f"sqlite:///{tmp_path}/outbox.db"})
+
+    response = await site.get(customer="alice")
+
+    assert response.text == "fine"
+    assert "record_failed error=" in caplog.text
+
+
+async def test_an_expired_answer_stands_in_for_a_failing_api(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        banner = request.state.experiences[KEY]
+        return JSONResponse([banner.get("Title"), banner.source, banner.reason])
+
+    site = Site(handler, cache={"ttl": 0, "stale": 60})
+    fresh = (await site.get(customer="alice")).json()
+    sandbox.fault(path="fetch", status=503, times=9)
+
+    stale = (await site.get(customer="alice")).json()
+
+    assert fresh[1:] == ["api", None]
+    assert stale == [fresh[0], "stale", "revalidating"]
+
+
+async def test_the_page_has_one_budget_for_all_it_fetches(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        strip = await request.state.experiences.fetch("promo-strip")
+        return JSONResponse([strip.reason, request.state.experiences[KEY].reason])
+
+    sandbox.fault(path="fetch", latency=5.0, times=9)
+
+    response = await Site(handler, fetch={"timeout": 0.05}).get(customer="alice")
+
+    assert response.json() == ["timeout", "timeout"]
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_a_route_may_have_a_budget_of_its_own(sandbox: Sandbox) -> None:
+    routes = [{"path": "/", "experiences": [KEY], "timeout": 5}]
+    sandbox.fault(path="fetch", latency=0.1)
+
+    response = await Site(fetch={"timeout": 0.02}, routes=routes).get(customer="alice")
+
+    assert "Welcome" not in response.text
+
+
+async def test_events_wait_while_the_api_is_down_and_arrive_once(
+    sandbox: Sandbox,
+) -> None:
+    site = Site()
+    await site.get(customer="alice")
+    sandbox.fault(path="events", status=503, times=3)
+
+    await site.delivered()
+    lost = list(sandbox.events)
+    waiting = await site.runtime.outbox.count()
+    await asyncio.sleep(0.6)
+    await site.delivered()
+
+    assert (lost, waiting.waiting) == ([], 1)
+    assert len(sandbox.events) == 1
+
+
+# --- as few calls as can be ------------------------------------------------
+
+
+async def test_fifty_first_visits_at_once_are_one_call(sandbox: Sandbox) -> None:
+    site = Site()
+    sandbox.fault(path="fetch", latency=0.05)
+
+    pages = await asyncio.gather(*(site.get(customer="alice") for _ in range(50)))
+
+    assert len({page.text for page in pages}) == 1
+    assert "Welcome" not in pages[0].text
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_overlapping_keys_wait_for_each_other(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        return JSONResponse([bool(found[key]) for key in (KEY, "promo-strip")])
+
+    routes = [
+        {"path": "/{rest:path}", "experiences": [KEY]},
+        {"path": "/both", "experiences": ["promo-strip"]},
+    ]
+    site = Site(handler, path="/{page}", routes=routes)
+    sandbox.fault(path="fetch", latency=0.05)
+
+    one, both = await asyncio.gather(
+        site.get("/one", customer="alice"), site.get("/both", customer="alice")
+    )
+
+    assert one.json() == [True, False]
+    assert both.json() == [True, True]
+    assert sandbox.calls["fetch"] == 2
+
+
+async def test_a_cancelled_page_leaves_the_call_to_the_others(
+    sandbox: Sandbox,
+) -> None:
+    site = Site()
+    sandbox.fault(path="fetch", latency=0.1)
+
+    first = asyncio.create_task(site.get(customer="alice"))
+    await asyncio.sleep(0.03)
+    second = asyncio.create_task(site.get(customer="alice"))
+    await asyncio.sleep(0.03)
+    first.cancel()
+    page = await second
+
+    assert "Welcome" not in page.text
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_visitors_do_not_share_their_calls(sandbox: Sandbox) -> None:
+    site = Site()
+    sandbox.fault(path="fetch", latency=0.02, times=2)
+
+    alice, bob = await asyncio.gather(
+        site.get(customer="alice"), site.get(customer="bob")
+    )
+
+    assert alice.text != bob.text
+    assert sandbox.calls["fetch"] == 2
+
+
+async def test_an_expired_answer_is_served_at_once_and_refreshed_once(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(request.state.experiences[KEY].source)
+
+    site = Site(handler, cache={"ttl": 0.1, "stale": 60})
+    await site.get(customer="alice")
+    await asyncio.sleep(0.15)
+    sandbox.fault(path="fetch", latency=0.05)
+
+    expired = await asyncio.gather(*(site.get(customer="alice") for _ in range(20)))
+    await asyncio.sleep(0.08)
+    refreshed = await site.get(customer="alice")
+
+    assert {page.text for page in expired} == {"stale"}
+    assert refreshed.text == "cache"
+    assert sandbox.calls["fetch"] == 2
+
+
+async def test_while_the_api_fails_most_pages_do_not_even_ask(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(str(request.state.experiences[KEY].reason))
+
+    site = Site(handler, fetch={"tries": 1})
+    sandbox.fault(path="fetch", status=503, times=None)
+
+    reasons = [(await site.get(customer=f"c{number}")).text for number in range(30)]
+
+    assert reasons == ["server_error"] * 5 + ["breaker_open"] * 25
+    assert sandbox.calls["fetch"] == 5
+
+
+async def test_after_an_outage_pages_are_personal_again(sandbox: Sandbox) -> None:
+    site = Site(fetch={"tries": 1})
+    sandbox.fault(path="fetch", status=503, times=5)
+    for number in range(6):
+        await site.get(customer=f"c{number}")
+
+    await asyncio.sleep(1.05)
+    page = await site.get(customer="alice")
+
+    assert "Welcome" not in page.text
+
+
+async def test_a_rate_limit_stops_asking_until_its_reset(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(str(request.state.experiences[KEY].reason))
+
+    site = Site(handler)
+    far_from_the_next_minute(sandbox)
+    sandbox.fault(path="fetch", status=429, times=None)
+
+    reasons = {(await site.get(customer=f"c{number}")).text for number in range(10)}
+
+    assert reasons == {"rate_limited"}
+    assert sandbox.calls["fetch"] == 1
+
+
+# --- lifespan --------------------------------------------------------------
+
+
+async def test_the_lifespan_of_an_app_without_one_is_spoken_for_it() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("no lifespan here")
+
+    assert await lifespan(MoEngageMiddleware(app, config=settings())) == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+
+
+async def test_shutdown_delivers_what_waits(sandbox: Sandbox) -> None:
+    site = Site(identity={"customer_id": {"value": "alice"}})
+
+    async def visit() -> None:
+        await site.get()
+
+    sent = await lifespan(site.app, between=visit)
+
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert len(sandbox.events) == 1
+
+
+async def test_an_app_that_fails_to_start_says_so_itself() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    assert await lifespan(MoEngageMiddleware(app, config=settings())) == [
+        "lifespan.startup.failed"
+    ]
+
+
+async def test_an_app_that_raises_at_its_start_is_not_silenced() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise RuntimeError("no database")
+
+    with pytest.raises(RuntimeError, match="no database"):
+        await lifespan(MoEngageMiddleware(app, config=settings()))
+
+
+# --- an ASGI server by hand ------------------------------------------------
+
+
+def http_scope(path: str, *, root_path: str = "") -> Scope:
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "root_path": root_path,
+        "headers": [],
+        "query_string": b"",
+        "client": ("127.0.0.1", 5000),
+    }
+
+
+async def _empty_body() -> Message:
+    return {"type": "http.request"}
+
+
+async def _disconnect() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _never() -> Message:
+    raise AssertionError
+
+
+async def _ignore(message: Message) -> None:
+    raise AssertionError
+
+
+async def ask(
+    app: Any, path: str, *, root_path: str = "", receive: Receive = _empty_body
+) -> tuple[int, bytes, Experiences | None]:
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    scope = http_scope(path, root_path=root_path)
+    await app(scope, receive, send)
+    body = b"".join(message.get("body", b"") for message in messages)
+    return messages[0]["status"], body, scope.get("state", {}).get("experiences")
+
+
+async def lifespan(app: Any, between: Any = None) -> list[str]:
+    """Start and stop an app as a server does; return what it said."""
+    said: list[str] = []
+    phases = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        phase = next(phases)
+        if phase == "lifespan.shutdown" and between is not None:
+            await between()
+        return {"type": phase}
+
+    async def send(message: Message) -> None:
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
+    return said
+
+
+async def test_html_with_two_cookies_keeps_both(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        response = HTMLResponse("x")
+        response.set_cookie("session", "s")
+        return response
+
+    response = await Site(handler).get()
+
+    assert len(response.headers.get_list("set-cookie")) == 2
