@@ -1,0 +1,1 @@
+"""What it costs: every figure beside its rival's, measured in one run."""

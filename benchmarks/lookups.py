@@ -1,0 +1,60 @@
+"""The route table: does a lookup cost more in a table of 500 than in one of 5?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from moe_middleware.routes import RouteTable
+from moe_middleware.settings import Route
+
+from .ratios import Comparison, Measure, compare
+
+SHAPES = (
+    "/section-{n}",
+    "/section-{n}/{{sku}}",
+    "/section-{n}/{{id:int}}/edit",
+    "/docs-{n}/{{rest:path}}",
+    "/p{n}-{{slug}}.html",
+)
+PATHS = {
+    "a fixed path": "/section-0",
+    "a parameter": "/section-0/red-shoe",
+    "the rest of a path": "/docs-0/a/b/c",
+    "no match": "/about/us",
+}
+LOOKUPS = 20_000
+
+
+async def lookups() -> AsyncIterator[Comparison]:
+    """Compare 500 routes (ours) with 5 (the rival)."""
+    small, large = _table(5), _table(500)
+    for name, path in PATHS.items():
+        yield await compare(
+            f"route lookup, 500 routes beside 5: {name}",
+            ours=_lookup(large, path),
+            rival=_lookup(small, path),
+            unit="ns",
+            goal="<= 1.3",
+        )
+
+
+def _table(size: int) -> RouteTable:
+    return RouteTable(
+        Route(
+            path=SHAPES[index % len(SHAPES)].format(n=index // len(SHAPES)),
+            experiences=("homepage-banner",),
+        )
+        for index in range(size)
+    )
+
+
+def _lookup(table: RouteTable, path: str) -> Measure:
+    async def measure() -> float:
+        match = table.match
+        started = time.perf_counter()
+        for _ in range(LOOKUPS):
+            match("GET", path, "shop.example")
+        return (time.perf_counter() - started) / LOOKUPS * 1e9
+
+    return measure

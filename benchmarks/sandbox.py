@@ -1,0 +1,304 @@
+"""The sandbox under load: fetches and events with wrk, and reports of many events."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from moe_middleware.sandbox import Experience, sample_workspace
+from moe_middleware.sandbox.events import ACTIONS, Action, Element
+from moe_middleware.sandbox.reports import build_report
+from moe_middleware.sandbox.stores import Store
+
+from .ratios import WIDTH, Comparison, Measure, compare
+from .servers import SANDBOX_FILE, process, server
+from .throughput import figures, wrk_is_here
+
+SECONDS = 3
+ROUNDS = 5
+CONNECTIONS = 8
+CALLS = 100_000
+"""What a server has taken before its memory is looked at again."""
+
+FEW_CALLS = 25_000
+"""The same where the sandbox is one part of the table among others."""
+
+STORED = 1_000_000
+STORED_CUSTOMERS = 200_000
+STORED_DAYS = 90
+BATCH = 2_000
+LOOKS = 9
+PAGES = {
+    "overview page": "/",
+    "experience page": "/experiences/homepage-banner",
+    "/_sandbox/report": "/_sandbox/report",
+    "/_sandbox/report.csv": "/_sandbox/report.csv",
+}
+
+FETCH = """\
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.headers["moe-appkey"] = "sandbox"
+wrk.headers["authorization"] = "Basic c2FuZGJveDpzYW5kYm94LWtleQ=="
+wrk.body = '{"identifiers": {"customer_id": "alice"}, ' ..
+  '"experience_key": ["homepage-banner"]}'
+"""
+# Every event is of its own: one in five is a click, of one in 5,000 customers.
+REPORT = (
+    FETCH
+    + """\
+local number = 0
+request = function()
+  number = number + 1
+  local clicked = number %% 5 == 0
+  local variation = number %% 2 + 1
+  return wrk.format("POST", nil, nil, string.format([[{"elements": [{
+    "customer_id": "customer-%%d", "actions": [{
+      "action": "MOE_PERSONALIZATION_MESSAGE_%%s",
+      "moe_event_uuid": "%%08x-0000-4000-8000-%%012x",
+      "event_time": %(now)d, "platform": "web", "attributes": {
+        "cid": "%(token)s_F_T_WP_AB_%%d_P_0_AU_2B", "experience": "Homepage banner",
+        "moe_locale_id": "0", "moe_variation_id": "%%d", "audience_name": "All Users",
+        "audience_id": "2B", "type": "Web Personalization"%%s}}]}]}]],
+    number %% 5000, clicked and "CLICKED" or "SHOWN", %(round)d, number,
+    variation, variation, clicked and ', "b_id": "Buy"' or ""))
+end
+"""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table that has no rival."""
+
+    what: str
+    text: str
+    goal: str
+
+    def __str__(self) -> str:
+        return f"{self.what:<{WIDTH}} {self.text:<46} {self.goal}"
+
+
+async def sandbox(directory: Path, calls: int) -> AsyncIterator[Comparison | Figure]:
+    """Measure it all; needs wrk for the first part.
+
+    Args:
+        directory: Where files may be left.
+        calls: How many fetches and events a server takes while its memory is watched.
+    """
+    if wrk_is_here():
+        async for row in _under_load(directory, calls):
+            yield row
+    else:
+        print("(fetches and events per second are left out: wrk is not on the PATH)")
+    async for row in _many_events(directory):
+        yield row
+
+
+# --- with wrk --------------------------------------------------------------------
+
+
+async def _under_load(
+    directory: Path, calls: int
+) -> AsyncIterator[Comparison | Figure]:
+    script = directory / "fetch.lua"
+    script.write_text(FETCH)
+    async with server("json", directory) as bare, process("sandbox", directory) as ours:
+        port, pid = ours
+        yield await compare(
+            f"sandbox fetch, {CONNECTIONS} connections, beside a bare JSON route",
+            ours=_fetching(port, script),
+            rival=_fetching(bare, script),
+            unit="fetch/s",
+            goal=">= 0.5",
+            rounds=ROUNDS,
+        )
+        before, taken = _resident(pid), 0
+        while taken < calls:
+            taken += (await _wrk(port, "fetch", script))[0]
+        text = f"{before:.0f} MB before, {_resident(pid):.0f} MB after {taken:,} more"
+        yield Figure(what="  its memory", text=text, goal="flat")
+    for name, what in (("sandbox", "in memory"), ("sandbox-file", "in a file")):
+        async with process(name, directory) as ours:
+            async for row in _taking_events(*ours, what, directory, calls):
+                yield row
+
+
+def _fetching(port: int, script: Path) -> Measure:
+    async def measure() -> float:
+        return (await _wrk(port, "fetch", script))[1]
+
+    return measure
+
+
+async def _taking_events(
+    port: int, pid: int, what: str, directory: Path, calls: int
+) -> AsyncIterator[Figure]:
+    """Take so many events and so many again: only the second half may not grow."""
+    rates: list[float] = []
+    sizes = [_resident(pid)]
+    sent = round_number = 0
+    for half in (1, 2):
+        while sent < half * calls:
+            round_number += 1
+            script = directory / f"events-{round_number}.lua"
+            told = {"round": round_number, "now": time.time(), "token": _TOKEN}
+            script.write_text(REPORT % told)
+            count, rate = await _wrk(port, "events", script)
+            sent += count
+            rates.append(rate)
+        sizes.append(_resident(pid))
+    counted = await _counted(port)
+    # Calls that were on their way when wrk stopped count, but not for wrk.
+    if not sent <= counted <= sent + CONNECTIONS * round_number:
+        raise RuntimeError(f"{counted} events counted of {sent}")
+    yield Figure(
+        what=f"sandbox events, {CONNECTIONS} connections, {what}",
+        text=f"{median(rates):.0f} events/s",
+        goal="no error",
+    )
+    yield Figure(
+        what=f"  its memory, after {sent // 2:,} and {sent:,} events",
+        text=f"{sizes[0]:.0f} MB before, {sizes[1]:.0f} MB, {sizes[2]:.0f} MB",
+        goal="flat",
+    )
+
+
+async def _wrk(port: int, endpoint: str, script: Path) -> tuple[int, float]:
+    """Return how many calls were answered, and how many a second."""
+    running = await asyncio.create_subprocess_exec(
+        *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script)),
+        f"http://127.0.0.1:{port}/v1/experiences/{endpoint}",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await running.communicate()
+    return figures(output.decode())
+
+
+async def _counted(port: int) -> int:
+    async with _client(port) as client:
+        report = (await client.get("/_sandbox/report")).json()
+    return int(report["impressions"] + report["clicks"])
+
+
+def _resident(pid: int) -> float:
+    """Return how much memory a process holds, in megabytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+# --- with many events ------------------------------------------------------------
+
+_WORKSPACE = sample_workspace()
+_TOKEN = _WORKSPACE.experiences[0].cid_token
+
+
+async def _many_events(directory: Path) -> AsyncIterator[Figure]:
+    path = directory / "many" / SANDBOX_FILE
+    path.parent.mkdir()
+    store = Store(str(path), _WORKSPACE)
+    started = time.perf_counter()
+    for batch in _batches():
+        store.record(batch, time.time())
+    seconds = time.perf_counter() - started
+    times = []
+    for _ in range(LOOKS):
+        started = time.perf_counter()
+        build_report(store, _WORKSPACE, now=time.time())
+        times.append(time.perf_counter() - started)
+    store.close()
+    size = path.stat().st_size / STORED
+    yield Figure(
+        what=f"{STORED:,} events stored, in calls of {BATCH:,}",
+        text=f"{seconds / STORED * 1e6:.0f} us, {size:.0f} bytes for each",
+        goal="",
+    )
+    yield _answering("  the report alone, in process", times)
+    async with server("sandbox-file", path.parent) as port, _client(port) as client:
+        for what, page in PAGES.items():
+            yield _answering(
+                f"  {what}", [await _look(client, page) for _ in range(LOOKS)]
+            )
+
+
+def _answering(what: str, times: list[float]) -> Figure:
+    first, rest = times[0] * 1e3, sorted(times[1:])
+    return Figure(
+        what=what,
+        text=f"{first:.0f} ms at first, then {median(rest) * 1e3:.0f}, at most "
+        f"{rest[-1] * 1e3:.0f} ms",
+        goal="<= 300 ms",
+    )
+
+
+async def _look(client: httpx.AsyncClient, page: str) -> float:
+    started = time.perf_counter()
+    response = await client.get(page)
+    response.raise_for_status()
+    return time.perf_counter() - started
+
+
+def _client(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"accept": "text/html"},
+        timeout=30,
+        trust_env=False,
+    )
+
+
+def _batches() -> Iterator[list[Element]]:
+    """Yield events of all experiences and of the last three months, one in six clicks.
+
+    Like visitors', the times are not in order, and many customers come again.
+    """
+    draw = random.Random(7)
+    now = int(time.time())
+    for start in range(0, STORED, BATCH):
+        yield [
+            _element(draw, str(number), now) for number in range(start, start + BATCH)
+        ]
+
+
+def _element(draw: random.Random, uuid: str, now: int) -> Element:
+    experience = draw.choice(_WORKSPACE.experiences)
+    audience = draw.choice(experience.audiences)
+    variation_id = draw.choice(audience.variations).variation_id
+    clicked = draw.random() < 1 / 6
+    action = Action(
+        action=ACTIONS[clicked],
+        uuid=f"{draw.getrandbits(64):016x}-{uuid}",
+        event_time=now - draw.randrange(STORED_DAYS * 86_400),
+        platform="web",
+        attributes=_context(experience, audience.audience_id, variation_id),
+        b_id=draw.choice(("Buy", "More", "Close")) if clicked else None,
+    )
+    return Element(
+        customer_id=f"customer-{draw.randrange(STORED_CUSTOMERS)}",
+        user_attributes={},
+        user_timezone_offset=None,
+        actions=(action,),
+    )
+
+
+def _context(
+    experience: Experience, audience_id: str, variation_id: str
+) -> dict[str, str]:
+    return {
+        "cid": f"{experience.cid_token}_F_T_WP_AB_{variation_id}_P_0_AU_{audience_id}",
+        "experience": experience.name,
+        "moe_locale_id": "0",
+        "moe_variation_id": variation_id,
+        "audience_name": audience_id,
+        "audience_id": audience_id,
+        "type": "Web Personalization",
+        "experience_type": "API based Experience",
+    }

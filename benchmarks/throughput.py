@@ -1,0 +1,87 @@
+"""Pages per second under uvicorn, with wrk: the wrapped shop beside the bare one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from moe_middleware import SQLiteOutbox
+
+from .ratios import Comparison, Measure, compare
+from .servers import server
+from .shop import HEADERS, MANY_VISITORS, WARM_VISITORS
+
+SECONDS = 2
+ROUNDS = 7
+CONNECTIONS = 16
+
+SCRIPT = """\
+math.randomseed(7)
+request = function()
+  local customer = math.random(0, %(visitors)d - 1)
+  wrk.headers["cookie"] = "theme=dark; customer_id=customer-" .. customer
+  return wrk.format("GET", "/")
+end
+"""
+
+
+async def throughput(directory: Path) -> AsyncIterator[Comparison]:
+    """Compare a mapped, cached page with the bare shop's; needs wrk."""
+    pages: list[int] = []
+    async with server("bare", directory) as bare, server("ours", directory) as ours:
+        for visitors, goal in ((WARM_VISITORS, ">= 0.92"), (MANY_VISITORS, ">= 0.88")):
+            script = directory / f"visitors-{visitors}.lua"
+            script.write_text(SCRIPT % {"visitors": visitors})
+            yield await compare(
+                f"cached page under uvicorn, {visitors} random visitors",
+                ours=_wrk(ours, script, pages),
+                rival=_wrk(bare, script, []),
+                unit="pages/s",
+                goal=goal,
+                rounds=ROUNDS,
+            )
+    await _check_recorded(sum(pages), directory)
+
+
+def wrk_is_here() -> bool:
+    """Whether wrk is on the PATH."""
+    return shutil.which("wrk") is not None
+
+
+def _wrk(port: int, script: Path, pages: list[int]) -> Measure:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script)]
+    for name, value in HEADERS.items():
+        command += ["-H", f"{name}: {value}"]
+
+    async def measure() -> float:
+        process = await asyncio.create_subprocess_exec(
+            *command, f"http://127.0.0.1:{port}/", stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        count, rate = figures(output.decode())
+        pages.append(count)
+        return rate
+
+    return measure
+
+
+def figures(output: str) -> tuple[int, float]:
+    """Return how many pages wrk got, and how many per second."""
+    found = re.search(
+        r"(\d+) requests in .*Requests/sec:\s+([\d.]+)", output, re.DOTALL
+    )
+    if found is None or "Non-2xx" in output or "Socket errors" in output:
+        raise RuntimeError(f"wrk met errors:\n{output}")
+    return int(found[1]), float(found[2])
+
+
+async def _check_recorded(pages: int, directory: Path) -> None:
+    """See that the figure is that of recorded impressions, two for each page."""
+    outbox = SQLiteOutbox(str(directory / "outbox.db"))
+    recorded = (await outbox.count()).waiting
+    outbox.close()
+    if recorded < 2 * pages:
+        raise RuntimeError(f"{recorded} impressions recorded for {pages} pages")

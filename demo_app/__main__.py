@@ -1,0 +1,80 @@
+"""Start the shop: ``python -m demo_app --port 8000``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from contextlib import suppress
+
+import uvicorn
+
+from moe_middleware import SettingsError
+
+from .counted import sandbox_pages
+
+WELCOME = """
+  Tea & Thyme, a small shop personalised by moe_middleware
+
+  Open   {site}/
+  Try    another name at the top of the page: hero, prices and cart change
+         the newsletter's link: {site}/?utm_medium=email
+         the foot of every page: what was shown is counted, once
+  Look   {sandbox}
+  Stop   Ctrl+C
+"""
+
+
+def main() -> None:
+    options = _options()
+    try:
+        from .app import app
+    except SettingsError as error:
+        sys.exit(str(error))
+    listener = _listen(options.host, options.port)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    site = f"http://{host}:{listener.getsockname()[1]}"
+    print(WELCOME.format(site=site, sandbox=_where_to_look(site)), flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m demo_app", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        help="the port to listen on; 0 takes a free one",
+    )
+    return parser.parse_args()
+
+
+def _where_to_look(site: str) -> str:
+    match sandbox_pages(os.environ):
+        case None:
+            return "at the reports in MoEngage's own dashboard"
+        case "/sandbox":
+            return f"at what the sandbox counted, and why: {site}/sandbox/"
+        case elsewhere:
+            return f"at what the sandbox counted, and why: {elsewhere}/"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        # The socket module names the address a second time, in brackets.
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        sys.exit(
+            f"Cannot listen on {host} port {port} ({reason}). "
+            f"Choose another: --port {port + 1 if port < 65535 else 8000}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A shop to visit in-process, a shop served by a process of its own, a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from starlette.testclient import TestClient
+
+from demo_app.app import CONFIG, build_app
+from moe_middleware import Settings
+from moe_middleware.sandbox import embedded
+
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0"}
+CHROMIUM_ARGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+OpenShop = Callable[..., TestClient]
+
+
+@pytest.fixture
+def open_shop(tmp_path: Path) -> Iterator[OpenShop]:
+    """Return a function that opens the shop for a visitor, with these variables set."""
+    with ExitStack() as stack:
+
+        def open_one(**environ: str) -> TestClient:
+            outbox = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/outbox.db"}
+            settings = Settings.load(CONFIG, environ=environ | outbox)
+            app = build_app(settings, environ)
+            client = TestClient(app, headers=BROWSER, follow_redirects=False)
+            return stack.enter_context(client)
+
+        yield open_one
+
+
+@pytest.fixture
+def shop(open_shop: OpenShop) -> TestClient:
+    """A visitor's browser, and the shop with its own sandbox."""
+    embedded().reset()
+    return open_shop()
+
+
+@contextmanager
+def served(*command: str, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a command until its address is printed; yield that address."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MOE_")}
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=inherited | dict(environ or {}),
+    ) as process:
+        try:
+            yield _address(process)
+        finally:
+            process.terminate()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            return found[0]
+    pytest.fail("the server ended without printing its address")
+
+
+@pytest.fixture
+def served_shop(tmp_path: Path) -> Iterator[str]:
+    """The address of a shop served as ``make demo`` serves it."""
+    environ = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/served.db"}
+    with served("-m", "demo_app", "--port", "0", environ=environ) as address:
+        yield address
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if not Path(path).exists():
+        if os.environ.get("MOE_REQUIRE_SERVICES") == "1":
+            pytest.fail(f"There is no Chromium at {path}")
+        pytest.skip(f"no Chromium at {path}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=list(CHROMIUM_ARGS)
+        )
+        yield browser
+        browser.close()
+
+
+def eventually(look: Callable[[], int], wanted: int, within: float = 5.0) -> int:
+    """Return what ``look`` sees once it is ``wanted``, or after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while (seen := look()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return seen

@@ -1,0 +1,117 @@
+"""The demo as a newcomer sees it: served, in Chromium."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .conftest import eventually
+
+
+@pytest.fixture
+def console(page: Page) -> list[str]:
+    """What the page complains of, as it comes."""
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
+
+
+@pytest.fixture
+def page(chromium: Browser, served_shop: str) -> Page:
+    context = chromium.new_context(
+        base_url=served_shop, viewport={"width": 1280, "height": 900}
+    )
+    context.set_default_timeout(10_000)
+    return context.new_page()
+
+
+def shown(page: Page) -> int:
+    """How many impressions this page says it counts for."""
+    return page.locator(".made td").filter(has_text="once").count()
+
+
+def total(page: Page) -> int:
+    found = page.locator("[data-total]")
+    return int(found.inner_text()) if found.count() else -1
+
+
+def test_visitors_differ_and_each_impression_counts_once(
+    page: Page, console: list[str]
+) -> None:
+    page.goto("/")
+    anonymous = page.locator("h1").inner_text()
+    first = shown(page)
+    assert first > 0
+    assert eventually(lambda: total(page), first) == first
+
+    page.get_by_role("button", name="alice").click()
+    expect(page.get_by_role("button", name="alice")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    assert page.locator("h1").inner_text() != anonymous
+    second = shown(page)
+    assert second > first
+    assert eventually(lambda: total(page), first + second) == first + second
+
+    # The strip goes on asking, and nothing else happens.
+    page.wait_for_timeout(2_500)
+    assert total(page) == first + second
+    assert console == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_scrolls_sideways_on_a_narrow_phone(
+    page: Page, console: list[str], scheme: str
+) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/products/matcha")
+    page.get_by_role("button", name="dave").click()
+    page.get_by_role("button", name="Add 30 g to the cart").click()
+    for path in ("/cart", "/?utm_medium=email", "/products", "/products/earl-grey"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
+    assert console == []
+
+
+def test_shop_works_without_a_script(chromium: Browser, served_shop: str) -> None:
+    page = chromium.new_context(
+        base_url=served_shop, java_script_enabled=False
+    ).new_page()
+    page.goto("/")
+    page.get_by_role("button", name="bob").click()
+    page.get_by_role("link", name="Sencha").click()
+    badge = page.locator(".badge").inner_text()
+    seen = eventually(lambda: total_after_reload(page, "/nothing"), 7)
+
+    assert badge == "Silver price"
+    # The home page twice, with two and three impressions, then sencha's with two.
+    assert seen == 7
+
+
+def total_after_reload(page: Page, path: str) -> int:
+    page.goto(path)
+    return total(page)
+
+
+def test_taken_port_is_one_plain_line(served_shop: str) -> None:
+    port = served_shop.rpartition(":")[2]
+    second = subprocess.run(
+        [sys.executable, "-m", "demo_app", "--port", port],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert second.stderr.splitlines() == [
+        f"Cannot listen on 127.0.0.1 port {port} (Address already in use). "
+        f"Choose another: --port {int(port) + 1}"
+    ]

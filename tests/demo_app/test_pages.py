@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+
+import pytest
+from starlette.testclient import TestClient
+
+from demo_app.shop import TEAS
+from moe_middleware.sandbox import embedded
+
+from .conftest import OpenShop, eventually, served
+
+
+def title(page: str) -> str:
+    """Return a page's first headline."""
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", page)
+    assert found is not None
+    return found[1]
+
+
+def become(shop: TestClient, who: str, back: str = "/") -> None:
+    answer = shop.post("/who", data={"customer_id": who, "back": back})
+    assert answer.status_code == 303
+
+
+def counted(shop: TestClient) -> int:
+    found = re.search(r'data-total="(\d+)"', shop.get("/counted").text)
+    return int(found[1]) if found else -1
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/products", "/cart", "/counted", *(f"/products/{s}" for s in TEAS)]
+)
+def test_page_answers_with_200(shop: TestClient, path: str) -> None:
+    answer = shop.get(path)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/favicon.ico", "image/svg+xml"),
+        ("/static/favicon.svg", "image/svg+xml"),
+        ("/static/shop.css", "text/css"),
+        ("/static/counted.js", "javascript"),
+    ],
+)
+def test_asset_is_served_as_what_it_is(
+    shop: TestClient, path: str, content_type: str
+) -> None:
+    answer = shop.get(path)
+
+    assert answer.status_code == 200
+    assert content_type in answer.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/products/coffee", "/nothing", "/products/sencha/x"])
+def test_unknown_page_is_a_404_of_the_shop(shop: TestClient, path: str) -> None:
+    answer = shop.get(path)
+
+    assert answer.status_code == 404
+    assert title(answer.text) == "We do not keep that one"
+
+
+def test_two_gold_customers_see_two_variations(shop: TestClient) -> None:
+    become(shop, "alice")
+    for_alice = shop.get("/").text
+    become(shop, "dave")
+    for_dave = shop.get("/").text
+
+    assert title(for_alice) != title(for_dave)
+    assert "Gold members" in for_alice
+    assert "Gold members" in for_dave
+
+
+def test_silver_customer_pays_less_than_a_stranger(shop: TestClient) -> None:
+    assert "£9.50" in shop.get("/products/sencha").text
+
+    become(shop, "bob")
+    page = shop.get("/products/sencha").text
+
+    assert "<ins>£8.50</ins> <del>£9.50</del>" in page
+    assert "Silver price" in page
+
+
+def test_newsletter_changes_the_promo_strip(shop: TestClient) -> None:
+    assert "LETTER10" not in shop.get("/").text
+    assert "LETTER10" in shop.get("/?utm_medium=email").text
+
+
+def test_payload_text_is_escaped(shop: TestClient) -> None:
+    pages = ""
+    for who in ("bob", "carol"):
+        become(shop, who)
+        pages += shop.get("/").text
+
+    assert "blended by hand &amp; posted" in pages
+    assert "blended by hand & posted" not in pages
+
+
+def test_switcher_sets_and_clears_the_cookie(shop: TestClient) -> None:
+    become(shop, "alice")
+    assert shop.cookies["customer_id"] == "alice"
+
+    become(shop, "")
+    assert "customer_id" not in shop.cookies
+
+
+def test_switcher_knows_the_sample_customers_only(shop: TestClient) -> None:
+    become(shop, "mallory")
+
+    assert "customer_id" not in shop.cookies
+
+
+def test_switcher_goes_back_where_it_was_used(shop: TestClient) -> None:
+    answer = shop.post(
+        "/who", data={"customer_id": "bob", "back": "/products?utm_medium=email"}
+    )
+
+    assert answer.headers["location"] == "/products?utm_medium=email"
+
+
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example/", "/\\evil.example", ""]
+)
+def test_switcher_never_leads_off_the_site(shop: TestClient, back: str) -> None:
+    answer = shop.post("/who", data={"customer_id": "bob", "back": back})
+
+    assert answer.headers["location"] == "/"
+
+
+def test_form_that_is_too_large_is_refused(shop: TestClient) -> None:
+    assert shop.post("/who", data={"back": "/" * 3000}).status_code == 413
+
+
+def test_cart_adds_and_removes(shop: TestClient) -> None:
+    for sku in ("sencha", "sencha", "assam"):
+        answer = shop.post("/cart/add", data={"sku": sku})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/cart")
+    full = shop.get("/cart").text
+    shop.post("/cart/remove", data={"sku": "sencha"})
+    less = shop.get("/cart").text
+
+    assert "2 \N{MULTIPLICATION SIGN} £9.50" in full
+    assert "<strong>£26.80</strong>" in full
+    assert "<strong>£7.80</strong>" in less
+    assert "Sencha</a>" not in less
+
+
+@pytest.mark.parametrize("form", [{}, {"sku": "coffee"}, {"sku": "../who"}])
+def test_cart_refuses_what_is_not_sold(
+    shop: TestClient, form: Mapping[str, str]
+) -> None:
+    assert shop.post("/cart/add", data=form).status_code == 404
+    assert "cart" not in shop.cookies
+
+
+def test_cart_follows_the_price_badge_without_counting_it(shop: TestClient) -> None:
+    become(shop, "alice")
+    shop.post("/cart/add", data={"sku": "sencha"})
+    page = shop.get("/cart").text
+
+    assert eventually(lambda: counted(shop), 2) == 2
+    keys = {event["experience_key"] for event in embedded().events}
+
+    assert "Gold price is in these prices" in page
+    assert "<strong>£8.00</strong>" in page
+    assert "price-badge" not in keys
+
+
+def test_upsell_of_what_is_in_the_cart_is_neither_shown_nor_counted(
+    shop: TestClient,
+) -> None:
+    become(shop, "alice")
+    for sku in ("matcha", "chamomile"):
+        shop.post("/cart/add", data={"sku": sku})
+    page = shop.get("/cart").text
+
+    assert eventually(lambda: counted(shop), 1) == 1
+    assert 'class="upsell"' not in page
+
+
+def test_every_impression_of_a_page_is_counted_once(shop: TestClient) -> None:
+    become(shop, "alice")
+    shop.get("/")
+    first = eventually(lambda: counted(shop), 3)
+    shop.get("/products")
+    second = eventually(lambda: counted(shop), 5)
+
+    assert (first, second) == (3, 5)
+    assert len({event["moe_event_uuid"] for event in embedded().events}) == 5
+
+
+def test_strip_itself_counts_nothing(shop: TestClient) -> None:
+    for _ in range(5):
+        shop.get("/counted")
+
+    assert shop.get("/counted").headers["cache-control"] == "no-store"
+    assert embedded().calls["fetch"] == 0
+    assert embedded().events == []
+
+
+def test_page_tells_what_it_got_and_why(shop: TestClient) -> None:
+    become(shop, "carol")
+    shop.get("/")
+    panel = shop.get("/").text.partition("What this page got for carol")[2]
+
+    assert "no_match" in panel
+    assert "<td>cache</td>" in panel
+    assert "<td>once</td>" in panel
+
+
+def test_shop_is_whole_while_nobody_answers(open_shop: OpenShop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = taken.getsockname()[1]
+    shop = open_shop(MOE_BASE_URL=f"http://127.0.0.1:{closed}/v1")
+    page = shop.get("/").text
+
+    assert title(page) == "Good tea, in good time"
+    assert "£9.50" in page
+    assert "unreachable" in page
+    assert f"The sandbox at http://127.0.0.1:{closed} does not answer" in page
+
+
+def test_real_workspace_is_not_asked_for_its_figures(open_shop: OpenShop) -> None:
+    shop = open_shop(MOE_DATA_CENTER="02", MOE_API_KEY="k", MOE_WORKSPACE_ID="w")
+
+    assert "does its counting in its own reports" in shop.get("/counted").text
+
+
+def test_figures_come_from_a_sandbox_of_its_own(open_shop: OpenShop) -> None:
+    code = "from moe_middleware.sandbox import serve; serve(port=0)"
+    with served("-c", code) as address:
+        shop = open_shop(MOE_BASE_URL=f"{address}/v1")
+        become(shop, "alice")
+        shop.get("/")
+
+        assert eventually(lambda: counted(shop), 3) == 3
+        assert "Gold members" in shop.get("/counted").text
+
+
+def test_foot_leads_to_the_sandboxs_pages_about_this_visitor(shop: TestClient) -> None:
+    become(shop, "alice")
+    page = shop.get("/").text
+    link = re.search(r'href="(/sandbox/explain[^"]*)"', page)
+    assert link is not None
+
+    explained = shop.get(link[1], headers={"Accept": "text/html"}).text
+
+    assert "alice would get" in explained
+    assert 'href="/sandbox/events"' in explained
+
+
+def test_real_workspace_has_no_pages_of_a_sandbox(open_shop: OpenShop) -> None:
+    shop = open_shop(MOE_DATA_CENTER="02", MOE_API_KEY="k", MOE_WORKSPACE_ID="w")
+
+    assert "/sandbox" not in shop.get("/nothing").text
+    assert shop.get("/sandbox/").status_code == 404
