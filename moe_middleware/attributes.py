@@ -28,8 +28,7 @@ def session_attributes(
         address: The visitor's own address; None is left out.
         user_agent: The User-Agent header; None is left out.
     """
-    day, hour = _day_and_hour(int(now // 3600))
-    attributes = {"DAY_OF_THE_WEEK": day, "TIME_OF_THE_DAY": hour}
+    attributes = day_and_hour(now)
     if address:
         attributes["USER_IP_ADDRESS"] = address
     if user_agent:
@@ -37,7 +36,19 @@ def session_attributes(
     return attributes
 
 
+def day_and_hour(now: float) -> dict[str, str]:
+    """Return the attributes that the clock alone tells.
+
+    Args:
+        now: The time, in unix seconds; the day and the hour are UTC's.
+    """
+    return dict(_of_the_hour(int(now // 3600)))
+
+
 @lru_cache(maxsize=2)
-def _day_and_hour(hours: int) -> tuple[str, str]:
+def _of_the_hour(hours: int) -> dict[str, str]:
     moment = datetime.fromtimestamp(hours * 3600, UTC)
-    return DAYS[moment.weekday()], f"{moment.hour:02}"
+    return {
+        "DAY_OF_THE_WEEK": DAYS[moment.weekday()],
+        "TIME_OF_THE_DAY": f"{moment.hour:02}",
+    }

@@ -52,18 +52,25 @@ class Breaker:
 
     Args:
         jitter: Returns a random number from 0 to 1.
+        changed: Told each new state.
 
     Attributes:
         state: Whether calls pass.
         reason: While they do not, why.
     """
 
-    def __init__(self, *, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        jitter: Callable[[], float],
+        changed: Callable[[State], None] = lambda _: None,
+    ) -> None:
         self._jitter = jitter
-        self._close()
-
-    def _close(self) -> None:
+        self._changed = changed
         self.state = State.CLOSED
+        self._begin()
+
+    def _begin(self) -> None:
         self.reason = Reason.BREAKER_OPEN
         self._slices: deque[_Slice] = deque(maxlen=SLICES)
         self._pause = FIRST_PAUSE
@@ -75,13 +82,14 @@ class Breaker:
             return True
         if self.state is State.PROBING or now < self._open_until:
             return False
-        self.state = State.PROBING
+        self._become(State.PROBING)
         return True
 
     def succeeded(self, now: float) -> None:
         """Note that a call was answered."""
         if self.state is State.PROBING:
-            self._close()
+            self._begin()
+            self._become(State.CLOSED)
         elif self.state is State.CLOSED:
             self._count(now).calls += 1
 
@@ -100,18 +108,23 @@ class Breaker:
     def abandoned(self) -> None:
         """Note that a call told nothing: it was cancelled."""
         if self.state is State.PROBING:
-            self.state = State.OPEN
+            self._become(State.OPEN)
 
     def pause(self, now: float, seconds: float, reason: Reason) -> None:
         """Let nothing pass for so long, because the API asked for it."""
-        self.state = State.OPEN
         self.reason = reason
         self._open_until = max(self._open_until, now + seconds)
+        self._become(State.OPEN)
 
     def _open(self, now: float) -> None:
-        self.state = State.OPEN
         self.reason = Reason.BREAKER_OPEN
         self._open_until = now + self._pause * (0.5 + self._jitter() / 2)
+        self._become(State.OPEN)
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self._changed(state)
 
     def _count(self, now: float) -> _Slice:
         began_at = now - now % (WINDOW / SLICES)

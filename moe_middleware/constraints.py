@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from .addresses import UNIX_SOCKET
 from .mistakes import shown, suggestion
 from .routes import check_path
+from .targets import check_target
 
 DATA_CENTERS = ("01", "02", "03", "04", "05", "06", "101", "sandbox")
 METHODS = (
@@ -150,14 +151,56 @@ def _check_network(value: str) -> str:
     raise ValueError(f"{value!r} is an address in a network: did you mean '{near}'?")
 
 
-def _check_outbox(value: str) -> str:
+class StoreAddress(str):
+    """Where something is kept: ``memory:``, a ``sqlite:///`` file or a ``redis://``.
+
+    Its repr is without the password, so that settings can be shown.
+    """
+
+    def __repr__(self) -> str:
+        return repr(self.shown)
+
+    @property
+    def shown(self) -> str:
+        """The address as logs and errors may show it."""
+        return _SECRETS.sub("", str(self))
+
+
+_SECRETS = re.compile(r"(?<=//)[^/@]*@|\?.*")
+
+
+def _check_store(value: str) -> StoreAddress:
     prefix, found, file = value.partition("sqlite:///")
     if value == "memory:" or (found and not prefix and file.strip("/")):
-        return value
+        return StoreAddress(value)
+    if value.startswith(REDIS_SCHEMES):
+        return _check_redis(value)
     raise ValueError(
-        f"{value!r} is no outbox: write sqlite:///moe-outbox.db, "
-        "sqlite:////var/lib/moe/outbox.db or memory:"
+        f"{StoreAddress(value)!r} is no place to keep things: write sqlite:///moe.db, "
+        "sqlite:////var/lib/moe/moe.db, redis://host:6379/0 or memory:"
     )
+
+
+def _check_redis(value: str) -> StoreAddress:
+    try:
+        parts = urlsplit(value)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_fine = urlsplit(""), False
+    database = parts.path.strip("/")
+    if (
+        parts.scheme not in ("redis", "rediss")
+        or not (parts.hostname and port_is_fine)
+        or (database and not database.isdecimal())
+    ):
+        raise ValueError(
+            f"{StoreAddress(value)!r} is no Redis: write redis://host:6379/0, or "
+            "rediss:// for TLS"
+        )
+    return StoreAddress(value)
+
+
+REDIS_SCHEMES = ("redis://", "rediss://")
 
 
 def _without_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -210,8 +253,11 @@ Host = Annotated[str, AfterValidator(_check_host), _like(r"^(\*\.)?[\w.-]+$|^\["
 Network = Annotated[
     str, AfterValidator(_check_network), _like("^[0-9a-fA-F:.]+(/[0-9]+)?$|^unix:$")
 ]
-OutboxAddress = Annotated[
-    str, AfterValidator(_check_outbox), _like("^sqlite:///.|^memory:$")
+Store = Annotated[
+    str, AfterValidator(_check_store), _like("^sqlite:///.|^rediss?://.|^memory:$")
 ]
+Redis = Annotated[str, AfterValidator(_check_redis), _like("^rediss?://.")]
+Target = Annotated[str, AfterValidator(check_target), _like(r"^[\w.]+:[\w.]+$")]
+Count = Annotated[int, Field(ge=1)]
 ExperienceKey = Annotated[str, Field(min_length=1, max_length=50)]
 Unique = AfterValidator(_without_duplicates)

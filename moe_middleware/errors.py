@@ -6,6 +6,7 @@ MoEngageError
 ├── TransportError          no usable answer came; retryable
 │   ├── DeadlineError       the time was up before an answer came
 │   └── AnswerError         something answered, but not in the API's language
+├── BudgetError             our own budget of calls is used up; wait retry_after
 ├── APIError                the API said no: status, title, description, code
 │   ├── InvalidRequestError    400, 413: sending it again cannot help
 │   ├── AuthenticationError    401, 403: the credentials are wrong
@@ -87,6 +88,21 @@ class AnswerError(TransportError):
     """An answer came that is not what the API's documents promise."""
 
     reason = Reason.BAD_ANSWER
+
+
+class BudgetError(MoEngageError):
+    """The workspace's budget of calls is used up, so nothing was asked.
+
+    Attributes:
+        retry_after: How long until a call is free, in seconds.
+    """
+
+    reason = Reason.BUDGET_SPENT
+    retryable = True
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the budget of calls is used up for {retry_after:.3g} s")
+        self.retry_after = retry_after
 
 
 class APIError(MoEngageError):

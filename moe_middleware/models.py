@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from .ids import new_id
+
+T = TypeVar("T")
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -30,7 +32,11 @@ class Reason(StrEnum):
     NOT_REQUESTED = "not_requested"
     NO_REQUEST = "no_request"
     REVALIDATING = "revalidating"
+    NOT_READY = "not_ready"
+    NOT_ACTIVE = "not_active"
+    BOT = "bot"
     BREAKER_OPEN = "breaker_open"
+    BUDGET_SPENT = "budget_spent"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     BAD_ANSWER = "bad_answer"
@@ -39,6 +45,13 @@ class Reason(StrEnum):
     UNAUTHORIZED = "unauthorized"
     INVALID_REQUEST = "invalid_request"
     ERROR = "error"
+
+
+class Action(StrEnum):
+    """What can happen to an experience."""
+
+    IMPRESSION = "impression"
+    CLICK = "click"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +129,42 @@ class Experience:
         return target
 
 
+_NOTHING: frozenset[str] = frozenset()
+
 NOBODY = Identity(user_identifiers=EMPTY)
 
-FetchOne = Callable[[str], Awaitable[Experience]]
+
+class Answering(Protocol):
+    """Whoever answers for keys that are not there yet: the request's page."""
+
+    @property
+    def pending(self) -> Sequence[str]:
+        """The keys that a fetch beside the handler will still answer."""
+        ...
+
+    def collect(self) -> None:
+        """Take in what that fetch has brought, if it has ended."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it has ended, or the page's time is up."""
+        ...
+
+    async def fetch(self, key: str) -> Experience:
+        """Return a key's experience, asking for it. Never raises."""
+        ...
+
+    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Return what an async call returns, for a thread without an event loop."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is kept of this visitor's answers."""
+        ...
+
+    def track(self, action: Action, experience: Experience, **fields: Any) -> str:
+        """Store an event that happened just now; return its uuid."""
+        ...
 
 
 class Experiences:
@@ -128,21 +174,30 @@ class Experiences:
     as an impression when the response has been sent.
     """
 
-    __slots__ = ("_fetch", "_found", "_missing", "_shown", "_used", "identity")
+    __slots__ = (
+        "_answering",
+        "_found",
+        "_shown",
+        "_tracked",
+        "_used",
+        "identity",
+        "missing",
+    )
 
     def __init__(
         self,
         found: Iterable[Experience] = (),
         *,
         identity: Identity | None = None,
-        fetch: FetchOne | None = None,
+        answering: Answering | None = None,
         missing: Reason = Reason.NOT_REQUESTED,
     ) -> None:
         self.identity = identity or NOBODY
+        self.missing = missing
         self._found: dict[str, Experience] = {}
-        self._shown: dict[str, Experience] = {}
-        self._fetch = fetch
-        self._missing = missing
+        self._shown: dict[str, Experience] | None = None
+        self._tracked: frozenset[str] = _NOTHING
+        self._answering = answering
         self._used = False
         if found:
             self.add(found)
@@ -150,14 +205,20 @@ class Experiences:
     def __getitem__(self, key: str) -> Experience:
         self._used = True
         found = self._found.get(key)
-        return found if found is not None else Experience(key=key, reason=self._missing)
+        if found is None and key in self.pending and self._answering is not None:
+            self._answering.collect()
+            found = self._found.get(key)
+        if found is not None:
+            return found
+        reason = Reason.NOT_READY if key in self.pending else self.missing
+        return Experience(key=key, reason=reason)
 
     def __contains__(self, key: object) -> bool:
         """Whether the visitor has a match for this key."""
         return isinstance(key, str) and bool(self[key])
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that were asked for."""
+        """Iterate over the keys that were answered."""
         self._used = True
         return iter(self._found)
 
@@ -176,18 +237,139 @@ class Experiences:
         for experience in found:
             self._found[experience.key] = experience
 
+    async def ready(self) -> Self:
+        """Wait for what the page's routes name, within what is left of its budget.
+
+        It is for ``prefetch: concurrent``, where the handler begins before the answers
+        are there; with ``blocking`` there is nothing left to wait for. Never raises for
+        a failing API.
+        """
+        if self._answering is not None:
+            await self._answering.ready()
+        return self
+
     async def fetch(self, key: str) -> Experience:
         """Return a key's experience, asking for it where no route named it.
 
         Never raises for a failing API: the answer is then a fallback with its reason.
         """
-        if key not in self._found and self._fetch is not None:
-            self._found[key] = await self._fetch(key)
+        if self._answering is not None:
+            await self._answering.ready()
+            if key not in self._found:
+                self._found[key] = await self._answering.fetch(key)
         return self[key]
 
+    def ready_sync(self) -> Self:
+        """Do what ``ready`` does, in sync code: a WSGI app, or a handler in a thread.
+
+        Raises:
+            RuntimeError: The event loop itself runs here: it can only await ``ready``.
+        """
+        if self.pending and self._answering is not None:
+            self._answering.block_on(self.ready())
+        return self
+
+    def fetch_sync(self, key: str) -> Experience:
+        """Do what ``fetch`` does, in sync code: a WSGI app, or a handler in a thread.
+
+        Raises:
+            RuntimeError: The event loop itself runs here: it can only await ``fetch``.
+        """
+        if key not in self._found and self._answering is not None:
+            return self._answering.block_on(self.fetch(key))
+        return self[key]
+
+    def track_impression(
+        self,
+        key: str,
+        *,
+        user_attributes: Mapping[str, Any] = EMPTY,
+        user_timezone_offset: int | None = None,
+    ) -> str | None:
+        """Count an experience as shown now, whatever becomes of the response.
+
+        Once per request: where ``show`` or a tag shows it too, it still counts once.
+        It never blocks: the event is delivered in the background.
+
+        Args:
+            key: An experience of this request.
+            user_attributes: Profile attributes to update along the way.
+            user_timezone_offset: The visitor's offset from UTC, in seconds; None takes
+                the settings' ``events.user_timezone_offset``.
+
+        Returns:
+            The event's uuid; None where there is no match, nobody to count it for, or
+            it was counted already.
+        """
+        experience = self[key]
+        if key in self._tracked or not self._can_track(experience):
+            return None
+        self._tracked = self._tracked | {key}
+        return self._track(
+            Action.IMPRESSION, experience, user_attributes, user_timezone_offset
+        )
+
+    def track_click(
+        self,
+        key: str,
+        b_id: str | None = None,
+        *,
+        user_attributes: Mapping[str, Any] = EMPTY,
+        user_timezone_offset: int | None = None,
+    ) -> str | None:
+        """Count a click on an experience, now. It never blocks.
+
+        Args:
+            key: An experience of this request.
+            b_id: Which element was clicked, as in ``"Shop Now"``.
+            user_attributes: Profile attributes to update along the way.
+            user_timezone_offset: As for ``track_impression``.
+
+        Returns:
+            The event's uuid; None where there is no match or nobody to count it for.
+        """
+        experience = self[key]
+        if not self._can_track(experience):
+            return None
+        return self._track(
+            Action.CLICK, experience, user_attributes, user_timezone_offset, b_id=b_id
+        )
+
+    def _can_track(self, experience: Experience) -> bool:
+        return (
+            bool(experience.experience_context)
+            and self.identity.reporting_id is not None
+            and self._answering is not None
+        )
+
+    def _track(
+        self,
+        action: Action,
+        experience: Experience,
+        user_attributes: Mapping[str, Any],
+        user_timezone_offset: int | None,
+        **fields: Any,
+    ) -> str:
+        assert self._answering is not None
+        if user_timezone_offset is not None:
+            fields["user_timezone_offset"] = user_timezone_offset
+        return self._answering.track(
+            action, experience, user_attributes=dict(user_attributes), **fields
+        )
+
+    def forget(self) -> None:
+        """Drop what is kept of this visitor's answers, so that the next page asks anew.
+
+        For when something changed that MoEngage should judge at once, as a purchase.
+        Logging in or out does it by itself where the customer_id comes from a cookie or
+        the session. What this page already has, it keeps.
+        """
+        if self._answering is not None:
+            self._answering.forget()
+
     def end(self) -> None:
-        """Fetch nothing more: the request is over, and whoever asked lets go of it."""
-        self._fetch = None
+        """Fetch nothing more: the request is over, and whoever answered lets go."""
+        self._answering = None
 
     def show(self, key: str) -> Experience:
         """Return a key's experience and count it as shown, once per response.
@@ -197,8 +379,20 @@ class Experiences:
         """
         experience = self[key]
         if experience.experience_context:
+            if self._shown is None:
+                self._shown = {}
             self._shown.setdefault(key, experience)
         return experience
+
+    @property
+    def pending(self) -> Sequence[str]:
+        """The keys whose answers are still on their way: see ``ready``."""
+        return self._answering.pending if self._answering is not None else ()
+
+    @property
+    def sources(self) -> frozenset[Source]:
+        """Where the answers that are there came from."""
+        return frozenset(found.source for found in self._found.values())
 
     @property
     def used(self) -> bool:
@@ -208,14 +402,10 @@ class Experiences:
     @property
     def shown(self) -> tuple[Experience, ...]:
         """The experiences that count as shown, in the order of their first showing."""
-        return tuple(self._shown.values())
-
-
-class Action(StrEnum):
-    """What can happen to an experience."""
-
-    IMPRESSION = "impression"
-    CLICK = "click"
+        if not self._shown:
+            return ()
+        shown = self._shown.values()
+        return tuple(one for one in shown if one.key not in self._tracked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.convertors import (
     CONVERTOR_TYPES,
@@ -20,6 +20,8 @@ from starlette.routing import compile_path
 from .models import EMPTY
 from .segments import SegmentTrie
 
+T = TypeVar("T")
+
 
 class RouteLike(Protocol):
     """What the table reads of a route; the settings' ``Route`` is one.
@@ -31,6 +33,8 @@ class RouteLike(Protocol):
         experiences: The experience keys it adds.
         attributes: Its in-session attributes, by name.
         timeout: The budget of a page's fetch, in seconds; None leaves it alone.
+        prefetch: ``blocking`` or ``concurrent``; None leaves it alone.
+        vary: The attributes that make another answer; None leaves it alone.
     """
 
     @property
@@ -45,6 +49,10 @@ class RouteLike(Protocol):
     def attributes(self) -> Mapping[str, Any]: ...
     @property
     def timeout(self) -> float | None: ...
+    @property
+    def prefetch(self) -> str | None: ...
+    @property
+    def vary(self) -> Collection[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +64,16 @@ class Match:
         routes: Each with its own path parameters, in file order.
         path_params: The parameters of all of them; the later route wins.
         timeout: In seconds, from the last of them that sets one.
+        prefetch: Likewise.
+        vary: Likewise.
     """
 
     experiences: tuple[str, ...]
     routes: tuple[tuple[RouteLike, Mapping[str, Any]], ...]
     path_params: Mapping[str, Any]
     timeout: float | None
+    prefetch: str | None
+    vary: Collection[str] | None
 
     def __bool__(self) -> bool:
         return bool(self.experiences)
@@ -296,16 +308,25 @@ def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
             routes=((last.route, path_params),),
             path_params=path_params,
             timeout=last.route.timeout,
+            prefetch=last.route.prefetch,
+            vary=last.route.vary,
         )
-    timeouts = [entry.route.timeout for entry, _ in matched]
+    routes = [entry.route for entry, _ in matched]
     return Match(
         experiences=tuple(
             dict.fromkeys(key for entry, _ in matched for key in entry.experiences)
         ),
         routes=tuple((entry.route, params) for entry, params in matched),
         path_params={name: params[name] for _, params in matched for name in params},
-        timeout=next((t for t in reversed(timeouts) if t is not None), None),
+        timeout=_last(route.timeout for route in routes),
+        prefetch=_last(route.prefetch for route in routes),
+        vary=_last(route.vary for route in routes),
     )
+
+
+def _last(options: Iterable[T | None]) -> T | None:
+    """Return the last one that is set."""
+    return next((one for one in reversed([*options]) if one is not None), None)
 
 
 def _index(entry: _Entry) -> int:

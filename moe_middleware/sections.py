@@ -14,17 +14,19 @@ from .constraints import (
     Budget,
     CookieAge,
     CookieName,
+    Count,
     DataCenter,
     ExperienceKey,
     Flag,
     Host,
     Method,
     Name,
-    OutboxAddress,
     Path,
     PositiveSeconds,
+    Redis,
     Seconds,
     Secret,
+    Store,
     Switch,
     Unique,
     WorkspaceId,
@@ -144,6 +146,11 @@ class IdentitySettings(Section):
     )
 
 
+Prefetch = Literal["blocking", "concurrent"]
+
+Vary = Annotated[tuple[Name, ...], Unique]
+
+
 class Route(Section):
     """A path and the experiences that its pages want."""
 
@@ -170,6 +177,12 @@ class Route(Section):
     )
     timeout: Budget | None = Field(
         default=None, description="The budget of these pages' fetch, in seconds."
+    )
+    prefetch: Prefetch | None = Field(
+        default=None, description="Whether these pages wait before their handler."
+    )
+    vary: Vary | None = Field(
+        default=None, description="What these pages' answers depend on: see cache.vary."
     )
 
     @classmethod
@@ -198,6 +211,11 @@ class FetchSettings(Section):
         default=0.3,
         description="The whole budget of one page, in seconds, retries included.",
     )
+    prefetch: Prefetch = Field(
+        default="blocking",
+        description="Whether a page waits for its experiences before its handler, or "
+        "where it first asks for them.",
+    )
     tries: int = Field(
         default=3,
         ge=1,
@@ -213,6 +231,17 @@ class FetchSettings(Section):
         default=False,
         description="Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are followed.",
     )
+    max_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=64, description="Calls under way at once, in one process."
+    )
+    warm_connections: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=2, description="Connections opened at the start, before any page asks."
+    )
+    server_timing: Flag = Field(
+        default=True,
+        description="Whether mapped pages say in a Server-Timing header where their "
+        "experiences came from and how long that took.",
+    )
 
 
 class CacheSettings(Section):
@@ -226,30 +255,89 @@ class CacheSettings(Section):
         description="How long after that it is still served, while a fetch in the "
         "background refreshes it, in seconds.",
     )
-    max_entries: int = Field(
-        default=100_000, ge=1, description="How many answers one process keeps at most."
+    max_entries: Count = Field(
+        default=1_000_000, description="How many answers one process keeps at most."
     )
-    redis: str | None = Field(
+    max_bytes: Count = Field(
+        default=64 * 1024 * 1024,
+        description="How much memory they may take in one process, in bytes.",
+    )
+    vary: Vary | None = Field(
         default=None,
-        json_schema_extra={"not": {"type": "string"}},
-        description="Not supported yet by this version: leave it out.",
+        description="The in-session attributes whose values make another answer, "
+        "beside the hour and the day; left out, all that the file names. "
+        "USER_IP_ADDRESS and USER_AGENT count only where they are named here.",
+    )
+    redis: Redis | None = Field(
+        default=None,
+        description="A Redis or Valkey that shares answers between processes and "
+        "hosts, as in redis://host:6379/0; rediss:// for TLS.",
+    )
+    redis_timeout: PositiveSeconds = Field(
+        default=0.05, description="How long one answer of it is waited for, in seconds."
     )
 
-    @classmethod
-    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        if "redis" in given:
-            message = "not supported yet by this version: leave it out"
-            yield Mistake(("redis",), message)
+
+class BudgetSettings(Section):
+    """How many calls may be made, so that the workspace's limit is never met."""
+
+    calls_per_minute: Count = Field(
+        default=10_000,
+        description="Fetches a minute; MoEngage's own limit for a workspace is 10,000 "
+        "unless you agreed on another.",
+    )
+    store: Store = Field(
+        default="memory:",
+        description="Who shares it: memory: (this process alone), "
+        "sqlite:///moe-budget.db (all processes of a host) or redis://host:6379/0 (all "
+        "hosts).",
+    )
+
+
+class MetadataSettings(Section):
+    """How the workspace's list of experiences is kept up to date."""
+
+    interval: Seconds | None = Field(
+        default=None,
+        description="The pause between two looks, in seconds; 0 never looks, and every "
+        "key is then asked for. Left out it is 300, and 0 with data_center sandbox.",
+    )
 
 
 class EventSettings(Section):
     """How impressions and clicks are kept and delivered."""
 
-    outbox: OutboxAddress = Field(
+    outbox: Store = Field(
         default="sqlite:///moe-outbox.db",
         description="Where events wait: sqlite:///moe-outbox.db (relative to the "
-        "current directory), sqlite:////var/lib/moe/outbox.db (absolute), or memory: "
-        "(lost with the process).",
+        "current directory), sqlite:////var/lib/moe/outbox.db (absolute), "
+        "redis://host:6379/0 (for several hosts), or memory: (lost with the process).",
+    )
+    relay: Switch = Field(
+        default="on",
+        description="Whether server processes deliver; off where 'moe-middleware "
+        "relay' does.",
+    )
+    synchronous: Literal["normal", "full"] = Field(
+        default="normal",
+        description="Of a SQLite outbox: normal survives every death of a process, "
+        "full the machine's too.",
+    )
+    max_events: Count = Field(
+        default=2_000_000, description="How many events may wait at most."
+    )
+    when_full: Literal["refuse", "drop_oldest"] = Field(
+        default="refuse",
+        description="Whether a full outbox refuses the newest event or drops the "
+        "oldest; both are counted and logged.",
+    )
+    max_age: PositiveSeconds = Field(
+        default=7 * 86_400.0,
+        description="How long an event is tried, in seconds from when it happened; "
+        "then it becomes a dead letter.",
+    )
+    parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Reports under way at once, in one relay."
     )
     platform: Literal["web", "android", "ios", "tv"] = Field(
         default="web", description="The platform that events report."
@@ -279,6 +367,10 @@ class BotSettings(Section):
     also: tuple[Name, ...] = Field(default=(), description="Parts that make it a bot.")
     never: tuple[Name, ...] = Field(
         default=(), description="Parts that make it no bot."
+    )
+    personalize: Switch = Field(
+        default="off",
+        description="Whether bots get experiences too; their views count in no case.",
     )
 
 

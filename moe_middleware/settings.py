@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from .constraints import Name, Network
+from .constraints import Name, Network, Target
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
 from .mistakes import Mistake, Place, Section, explained
@@ -17,10 +17,12 @@ from .schemas import build_schema
 from .sections import (
     RESERVED_ATTRIBUTES,
     BotSettings,
+    BudgetSettings,
     CacheSettings,
     EventSettings,
     FetchSettings,
     IdentitySettings,
+    MetadataSettings,
     Route,
     Workspace,
     reserved_names,
@@ -32,6 +34,9 @@ __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
 
 FILE = "moe.yml"
 """The file that ``load`` reads where neither it nor MOE_CONFIG names another."""
+
+METADATA_INTERVAL = 300.0
+"""Between two looks at a real workspace's list of experiences, in seconds."""
 
 VARIABLES: Mapping[str, Place] = {
     "MOE_WORKSPACE_ID": ("workspace", "id"),
@@ -84,6 +89,14 @@ class Settings(Section):
     cache: CacheSettings = Field(
         default_factory=CacheSettings, description="How long answers are kept."
     )
+    budget: BudgetSettings = Field(
+        default_factory=BudgetSettings,
+        description="How many calls may be made in a minute.",
+    )
+    metadata: MetadataSettings = Field(
+        default_factory=MetadataSettings,
+        description="How the workspace's list of experiences is kept up to date.",
+    )
     events: EventSettings = Field(
         default_factory=EventSettings,
         description="How impressions and clicks are kept and delivered.",
@@ -97,10 +110,23 @@ class Settings(Section):
         default_factory=BotSettings,
         description="Who counts as a bot, beside the built-in list.",
     )
+    observer: Target | None = Field(
+        default=None,
+        description="An Observer of your own, as 'pkg.mod:object', that is told what "
+        "happens.",
+    )
 
     def __init__(self, /, **values: Any) -> None:
         document, mistakes = _from_keywords(values, {})
         _refuse(document, [*mistakes, *self._fill(document)])
+
+    @property
+    def metadata_interval(self) -> float:
+        """The pause between two looks at the metadata, in seconds; 0 never looks."""
+        if self.metadata.interval is not None:
+            return self.metadata.interval
+        # Whoever edits a sandbox's workspace wants to see it at once.
+        return 0.0 if self.workspace.data_center == "sandbox" else METADATA_INTERVAL
 
     @classmethod
     def load(

@@ -27,6 +27,8 @@ class Route:
     hosts: Collection[str] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
+    prefetch: str | None = None
+    vary: Collection[str] | None = None
 
 
 def keys(
@@ -136,6 +138,21 @@ def test_the_timeout_is_the_last_one_that_is_set(
 
     assert match is not None
     assert match.timeout == expected
+
+
+def test_single_options_come_each_from_the_last_route_that_sets_it() -> None:
+    table = RouteTable(
+        [
+            Route("/", prefetch="concurrent", vary=("shop",)),
+            Route("/{rest:path}", vary=("utm_medium",)),
+            Route("/", timeout=0.1),
+        ]
+    )
+
+    match = table.match("GET", "/", None)
+
+    assert match is not None
+    assert (match.prefetch, match.vary) == ("concurrent", ("utm_medium",))
 
 
 def test_a_match_without_experiences_is_falsy() -> None:

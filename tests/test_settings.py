@@ -561,8 +561,15 @@ def one_mistake_apart() -> list[tuple[str, object]]:
         ("fetch.tries", 0),
         ("fetch.trust_env", "yes"),
         ("cache.ttl", -1),
-        ("cache.redis", "redis://localhost"),
+        ("cache.redis", "http://localhost"),
+        ("cache.max_bytes", 0),
+        ("fetch.prefetch", "later"),
+        ("budget.store", "mysql://moe"),
+        ("metadata.interval", "daily"),
         ("events.outbox", "postgres://moe"),
+        ("events.synchronous", "off"),
+        ("events.when_full", "wait"),
+        ("observer", "metrics"),
         ("trusted_proxies", ["*"]),
         ("bots.alsoo", ["x"]),
     ]
@@ -584,6 +591,28 @@ def test_schema_and_model_both_see_a_single_mistake(place: str, value: object) -
     with pytest.raises(SettingsError) as caught:
         Settings(**tree)
     assert len(caught.value.problems) == 1
+
+
+def test_settings_are_shown_without_a_stores_password() -> None:
+    address = "redis://:s3cret@cache.internal:6379/0"
+    settings = Settings(
+        data_center="sandbox",
+        cache={"redis": address},
+        budget={"store": address},
+        events={"outbox": address},
+    )
+
+    assert settings.cache.redis == address
+    assert "s3cret" not in repr(settings)
+    assert "cache.internal" in repr(settings)
+
+
+def test_a_mistake_in_a_stores_address_does_not_show_its_password() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings(data_center="sandbox", events={"outbox": "redis://u:s3cret@:x/y"})
+
+    assert "s3cret" not in str(caught.value)
+    assert "redis://host:6379/0" in str(caught.value)
 
 
 trees = st.recursive(
