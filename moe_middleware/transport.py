@@ -7,19 +7,26 @@ httpx's own pool looks at every connection that it holds, at every call.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import h11
 import httpx
+
+from .connectors import Connector
+from .threads import in_thread
 
 MAX_CONNECTIONS = 64
 """Calls under way at once; further ones wait for their turn."""
 
 IDLE_FOR = 30.0
 """How long an unused connection is kept, in seconds."""
+
+WARM_WITHIN = 5.0
+"""How long it may take to open connections ahead of need, in seconds."""
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """No documented answer comes near this; one beyond it is not read to its end."""
@@ -31,12 +38,17 @@ class KeptConnections(httpx.AsyncBaseTransport):
     It serves one event loop. A call that is cancelled closes its connection, so an
     answer that comes late can never be taken for another call's. Where a kept
     connection turns out to be closed, the request is sent again on another: every call
-    of the API may be repeated.
+    of the API may be repeated. Where one is silent until its call is cancelled, and no
+    other has spoken meanwhile, the unused ones are taken for dead and closed, too.
+
+    It knows no timeout of its own: whoever calls cancels. The name's lookup and the
+    handshakes happen within that time, and a lookup that hangs holds up nothing else.
 
     Args:
         ssl_context: For https; None makes httpx's default at the first need.
         max_connections: Calls under way at once.
         idle_for: How long an unused connection is kept, in seconds.
+        getaddrinfo: Looks a name up, as the socket module's does; it may block.
     """
 
     def __init__(
@@ -45,12 +57,19 @@ class KeptConnections(httpx.AsyncBaseTransport):
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int = MAX_CONNECTIONS,
         idle_for: float = IDLE_FOR,
+        getaddrinfo: Callable[..., Iterable[Any]] = socket.getaddrinfo,
     ) -> None:
         self._ssl_context = ssl_context
+        self._making_context: asyncio.Future[ssl.SSLContext] | None = None
+        self._getaddrinfo = getaddrinfo
+        self._connector: Connector | None = None
         self._idle: list[_Connection] = []
         self._idle_for = idle_for
+        self._max_connections = max_connections
         self._free = max_connections
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._answers = 0
+        self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its answer, read to the end.
@@ -73,42 +92,92 @@ class KeptConnections(httpx.AsyncBaseTransport):
         finally:
             self._leave()
 
+    async def warm(self, url: httpx.URL, count: int) -> None:
+        """Open connections before a call needs them, until so many are unused.
+
+        Where that fails it says nothing: the calls will.
+
+        Args:
+            url: Any address of the origin.
+            count: How many; ``max_connections`` is the most.
+        """
+        missing = min(count, self._max_connections) - len(self._idle)
+        await asyncio.gather(*(self._open_ahead(url) for _ in range(missing)))
+
     async def aclose(self) -> None:
-        """Close the idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close the connections: the unused ones now, the others after their call."""
+        self._closed = True
+        self._close_idle()
 
     async def _exchange(
         self, connection: _Connection, request: httpx.Request
     ) -> httpx.Response:
+        answers = self._answers
         try:
             answer = await connection.exchange(request)
+        except asyncio.CancelledError:
+            connection.close()
+            if connection.silent and answers == self._answers:
+                # The server may be gone without a word, and would be for them all.
+                self._close_idle()
+            raise
         except BaseException:
             connection.close()
             raise
-        if connection.reusable:
+        self._answers += 1
+        self._keep(connection)
+        return answer
+
+    def _keep(self, connection: _Connection) -> None:
+        if connection.reusable and not self._closed:
             self._idle.append(connection)
             connection.rest(self._idle_for, self._idle)
         else:
             connection.close()
-        return answer
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _open_ahead(self, url: httpx.URL) -> None:
+        try:
+            async with asyncio.timeout(WARM_WITHIN):
+                connection = await self._connect(url)
+        except (httpx.ConnectError, TimeoutError):
+            return
+        self._keep(connection)
 
     async def _connect(self, url: httpx.URL) -> _Connection:
-        secure = url.scheme == "https"
-        if secure and self._ssl_context is None:
-            # It reads hundreds of certificates: not on the event loop.
-            self._ssl_context = await asyncio.to_thread(httpx.create_ssl_context)
         loop = asyncio.get_running_loop()
+        secure = url.scheme == "https"
+        if self._connector is None:
+            port = url.port or (443 if secure else 80)
+            self._connector = Connector(url.host, port, getaddrinfo=self._getaddrinfo)
         try:
+            context = await self._context() if secure else None
+            # asyncio owns the socket from here on, and closes it when cancelled.
             _, connection = await loop.create_connection(
                 lambda: _Connection(loop),
-                url.host,
-                url.port or (443 if secure else 80),
-                ssl=self._ssl_context if secure else None,
+                sock=await self._connector.connect(),
+                ssl=context,
+                server_hostname=url.host if secure else None,
             )
         except OSError as error:
             raise httpx.ConnectError(type(error).__name__) from error
         return connection
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            if self._making_context is None:
+                # It reads hundreds of certificates: not on the event loop.
+                self._making_context = in_thread(httpx.create_ssl_context, "moe-tls")
+            making = self._making_context
+            try:
+                self._ssl_context = await asyncio.shield(making)
+            finally:
+                if making.done():
+                    self._making_context = None
+        return self._ssl_context
 
     async def _enter(self) -> None:
         """Wait for a turn: first come, first served."""
@@ -147,7 +216,7 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[httpx.Response] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._open = True
-        self._used = False
+        self._kept = False
         self._begin()
 
     def _begin(self) -> None:
@@ -155,11 +224,19 @@ class _Connection(asyncio.Protocol):
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._parts: list[bytes | bytearray] = []
         self._size = 0
+        self._heard = False
 
     @property
     def reusable(self) -> bool:
         """Whether another exchange may follow."""
-        return self._open and self._http.our_state is h11.IDLE
+        http = self._http
+        # What came behind the answer would be read as the next one's.
+        return self._open and http.our_state is h11.IDLE and not http.trailing_data[0]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was kept, and then had no word for the call that it was for."""
+        return self._kept and not self._heard
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
         """Send a request and wait for its answer."""
@@ -188,6 +265,7 @@ class _Connection(asyncio.Protocol):
 
     def rest(self, seconds: float, idle: list[_Connection]) -> None:
         """Be closed, and taken out of ``idle``, when not used for so long."""
+        self._kept = True
 
         def expire() -> None:
             if self in idle:
@@ -211,7 +289,12 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._receive(data)
+        self._heard = True
+        if self._answer is None or self._answer.done():
+            # An answer to nothing, as a 408 for being idle: it belongs to no call.
+            self.close()
+        else:
+            self._receive(data)
 
     def eof_received(self) -> None:
         self._open = False
@@ -219,12 +302,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
-        began = self._status or self._parts
-        fresh = not self._used
         self._fail(
-            httpx.ReadError("the connection broke")
-            if began or fresh
-            else _ClosedWhileIdle()
+            _ClosedWhileIdle()
+            if self._kept and not self._heard
+            else httpx.ReadError("the connection broke")
         )
 
     def _receive(self, data: bytes) -> None:
@@ -232,7 +313,7 @@ class _Connection(asyncio.Protocol):
             self._http.receive_data(data)
             self._read_events()
         except h11.RemoteProtocolError as error:
-            if data or self._status:
+            if data:
                 self._fail(httpx.DecodingError(f"not HTTP: {error}"))
             self.close()
 
@@ -245,8 +326,7 @@ class _Connection(asyncio.Protocol):
                 case h11.Data(data=data):
                     self._size += len(data)
                     if self._size > MAX_ANSWER_BYTES:
-                        self._fail(httpx.DecodingError("the answer is too large"))
-                        self.close()
+                        self._refuse_size()
                         return
                     self._parts.append(data)
                 case h11.EndOfMessage():
@@ -255,10 +335,16 @@ class _Connection(asyncio.Protocol):
                 case h11.InformationalResponse():
                     pass
                 case _:
+                    # More is to come: only then it is worth a look how much.
+                    if _length_told(self._headers) > MAX_ANSWER_BYTES:
+                        self._refuse_size()
                     return
 
+    def _refuse_size(self) -> None:
+        self._fail(httpx.DecodingError("the answer is too large"))
+        self.close()
+
     def _finish(self) -> None:
-        self._used = True
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         if self._answer is not None and not self._answer.done():
@@ -273,6 +359,14 @@ class _Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+
+
+def _length_told(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how long the body will be, as far as the headers say."""
+    for name, value in headers:
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
 
 
 def _body_of(request: httpx.Request) -> bytes:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import itertools
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +18,11 @@ from moe_middleware.transport import MAX_ANSWER_BYTES, KeptConnections
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
 
 
 class Server:
@@ -62,6 +70,13 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
         if line.lower().startswith(b"content-length")
     ]
     return head + await reader.readexactly(length)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what must happen."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def answering(*answers: bytes, close: bool = False) -> Talk:
@@ -210,12 +225,10 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
     transport = KeptConnections(idle_for=0.02)
     async with serving(answering(GOOD)) as server:
         await ask(transport, server)
-        await asyncio.sleep(0.1)
-        left_open = server.open
+        await until(lambda: server.open == 0)
         await ask(transport, server)
         await transport.aclose()
 
-    assert left_open == 0
     assert server.connections == 2
 
 
@@ -223,12 +236,20 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
     ("answer", "error"),
     [
         (b"", httpx.ReadError),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart", httpx.DecodingError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart", httpx.ReadError),
+        (b"HTTP/1.1 200 OK\r\ncontent", httpx.ReadError),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", httpx.DecodingError),
         (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", httpx.DecodingError),
         (b"\x00" * 200_000, httpx.DecodingError),
     ],
-    ids=["nothing", "cut off", "another protocol", "bad length", "zeros"],
+    ids=[
+        "nothing",
+        "cut off",
+        "half a head",
+        "another protocol",
+        "bad length",
+        "zeros",
+    ],
 )
 async def test_what_is_no_answer_is_an_error(
     transport: KeptConnections, answer: bytes, error: type[Exception]
@@ -253,10 +274,19 @@ async def test_an_endless_answer_is_cut_off(transport: KeptConnections) -> None:
     async with serving(talk) as server:
         with pytest.raises(httpx.DecodingError, match="too large"):
             await ask(transport, server)
-        await asyncio.sleep(0.05)
+        await until(lambda: server.open == 0)
 
-        assert server.open == 0
         assert sent < MAX_ANSWER_BYTES * 4
+
+
+async def test_an_answer_that_says_it_is_too_large_is_not_waited_for(
+    transport: KeptConnections,
+) -> None:
+    announced = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+    async with serving(answering(announced % (MAX_ANSWER_BYTES + 1))) as server:
+        with pytest.raises(httpx.DecodingError, match="too large"):
+            await ask(transport, server)
+        await until(lambda: server.open == 0)
 
 
 async def test_a_call_that_was_cancelled_leaves_no_answer_for_the_next_one(
@@ -294,20 +324,303 @@ async def test_a_closed_port_is_a_connect_error(transport: KeptConnections) -> N
         await ask(transport, server)
 
 
-async def test_tls_is_spoken_with_who_can_prove_its_name() -> None:
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    knowing, doubting = KeptConnections(ssl_context=trusting), KeptConnections()
+# --- connections ahead of need ---------------------------------------------------
 
-    async with serving(answering(GOOD), server_context) as server:
-        answers = [await ask(knowing, server, scheme="https") for _ in range(2)]
-        connections = server.connections
-        with pytest.raises(httpx.ConnectError):
+
+def url(server: Server, scheme: str = "http") -> httpx.URL:
+    return httpx.URL(f"{scheme}://localhost:{server.port}/v1/")
+
+
+async def test_warm_connections_are_there_before_the_first_call(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        await transport.warm(url(server), 3)
+        await transport.warm(url(server), 2)
+        await until(lambda: server.connections == 3)
+        answers = await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+
+        assert answers == [b"good"] * 3
+        assert server.connections == 3
+
+
+async def test_no_more_are_opened_than_may_be_used_at_once() -> None:
+    transport = KeptConnections(max_connections=2)
+    async with serving(answering(GOOD)) as server:
+        await transport.warm(url(server), 10)
+        await until(lambda: server.connections == 2)
+        await transport.aclose()
+        await until(lambda: server.open == 0)
+
+
+async def test_where_nothing_can_be_opened_ahead_nobody_is_told(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        gone = url(server)
+
+    await transport.warm(gone, 2)
+
+
+async def test_what_is_opened_after_the_end_is_closed_at_once(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        await transport.aclose()
+        await transport.warm(url(server), 2)
+        await until(lambda: server.connections == 2)
+        await until(lambda: server.open == 0)
+
+
+async def test_a_warm_connection_that_was_closed_costs_nothing_but_a_new_one(
+    transport: KeptConnections,
+) -> None:
+    first = itertools.count()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(first):
+            await answering(GOOD)(reader, writer)
+
+    async with serving(talk) as server:
+        await transport.warm(url(server), 1)
+        await until(lambda: server.connections == 1)
+
+        assert await ask(transport, server) == b"good"
+        assert server.connections == 2
+
+
+# --- connections that are no good ------------------------------------------------
+
+
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("extra", [TIMED_OUT, GOOD, b"H"], ids=["408", "200", "byte"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_bytes_that_nobody_asked_for_are_no_answer(
+    transport: KeptConnections, extra: bytes, at_once: bool
+) -> None:
+    heard_all, go_on = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(GOOD + (extra if at_once else b""))
+        await go_on.wait()
+        if not at_once:
+            writer.write(extra)
+        await reader.read()
+        heard_all.set()
+
+    async with serving(talk) as server:
+        first = await ask(transport, server)
+        go_on.set()
+        await heard_all.wait()
+        second = await ask(transport, server)
+
+        assert (first, second) == (b"good", b"good")
+        assert server.connections == 2
+
+
+async def test_where_one_kept_connection_is_silent_all_of_them_are_closed(
+    transport: KeptConnections,
+) -> None:
+    calls = itertools.count()
+    mute = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            if next(calls) == 3:
+                # As if the machine behind these connections were gone.
+                mute.set()
+                await reader.read()
+                return
+            await asyncio.sleep(0.01)
+            writer.write(GOOD)
+
+    async with serving(talk) as server:
+        await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+        silent = asyncio.ensure_future(ask(transport, server))
+        await mute.wait()
+        silent.cancel()
+        await until(lambda: server.open == 0)
+
+        assert await ask(transport, server) == b"good"
+        assert server.connections == 4
+
+
+async def test_one_that_is_only_slow_takes_no_other_with_it(
+    transport: KeptConnections,
+) -> None:
+    calls = itertools.count()
+    asked = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            if next(calls) == 3:
+                asked.set()
+                await reader.read()
+                return
+            await asyncio.sleep(0.01)
+            writer.write(GOOD)
+
+    async with serving(talk) as server:
+        await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+        slow = asyncio.ensure_future(ask(transport, server))
+        await asked.wait()
+        await ask(transport, server)
+        slow.cancel()
+        await until(lambda: server.open == 2)
+        await ask(transport, server)
+
+        assert server.connections == 3
+
+
+async def test_a_cancelled_call_closes_its_connection_in_the_middle_of_a_drip(
+    transport: KeptConnections,
+) -> None:
+    dripping = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n.")
+        dripping.set()
+        await reader.read()
+
+    async with serving(talk) as server:
+        call = asyncio.ensure_future(ask(transport, server))
+        await dripping.wait()
+        call.cancel()
+
+        await until(lambda: server.open == 0)
+
+
+async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
+    hangs = threading.Event()
+    transport = KeptConnections(getaddrinfo=lambda *_, **__: [hangs.wait(30)])
+
+    async with serving(answering(GOOD)) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await ask(transport, server)
+
+    hangs.set()
+
+
+async def test_a_name_that_nobody_knows_is_a_connect_error(
+    transport: KeptConnections,
+) -> None:
+    request = httpx.Request("POST", "http://nobody.invalid/v1/fetch", content=b"{}")
+
+    with pytest.raises(httpx.ConnectError):
+        await transport.handle_async_request(request)
+
+
+# --- TLS -------------------------------------------------------------------------
+
+
+class Authority:
+    """Signs a server's certificate, and is trusted or not."""
+
+    def __init__(self) -> None:
+        self._ca = trustme.CA()
+
+    def server(self, name: str = "localhost") -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._ca.issue_cert(name).configure_cert(context)
+        return context
+
+    def trusting(self) -> KeptConnections:
+        context = ssl.create_default_context()
+        self._ca.configure_trust(context)
+        return KeptConnections(ssl_context=context)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+async def test_tls_is_spoken_with_who_can_prove_its_name(authority: Authority) -> None:
+    transport = authority.trusting()
+
+    async with serving(answering(GOOD), authority.server()) as server:
+        await transport.warm(url(server, "https"), 1)
+        answers = [await ask(transport, server, scheme="https") for _ in range(2)]
+        await transport.aclose()
+
+        assert answers == [b"good"] * 2
+        assert server.connections == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_a_connect_error(
+    authority: Authority,
+) -> None:
+    doubting = KeptConnections()
+
+    async with serving(answering(GOOD), authority.server()) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLCertVerificationError"):
             await ask(doubting, server, scheme="https")
-        await knowing.aclose()
 
-    assert answers == [b"good"] * 2
-    assert connections == 1
+        assert server.connections == 0
+
+
+async def test_another_names_certificate_is_a_connect_error(
+    authority: Authority,
+) -> None:
+    transport = authority.trusting()
+
+    async with serving(answering(GOOD), authority.server("elsewhere.test")) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLCertVerificationError"):
+            await ask(transport, server, scheme="https")
+
+
+async def test_plain_http_at_the_tls_port_is_a_connect_error() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        await reader.read()
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLError"):
+            await ask(KeptConnections(), server, scheme="https")
+        await until(lambda: server.open == 0)
+
+
+async def test_a_handshake_that_hangs_ends_with_the_call(authority: Authority) -> None:
+    spoken_to = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        spoken_to.set()
+        await reader.read()
+
+    async with serving(talk) as server:
+        transport = authority.trusting()
+        call = asyncio.ensure_future(ask(transport, server, scheme="https"))
+        await spoken_to.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+        await until(lambda: server.open == 0)
+
+
+async def test_the_certificates_are_read_in_a_thread_of_their_own() -> None:
+    hangs = threading.Event()
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    app_waits = asyncio.ensure_future(asyncio.to_thread(hangs.wait, 30))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with serving(talk) as server:
+        transport = KeptConnections()
+        calls = [ask(transport, server, scheme="https") for _ in range(5)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(one) for one in ended} == {httpx.ConnectError}
+    hangs.set()
+    await app_waits
