@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .digests import split_key, visitor_key
 from .memory import MemoryCache
 
-__all__ = ["MemoryCache"]
+__all__ = ["MemoryCache", "split_key", "visitor_key"]

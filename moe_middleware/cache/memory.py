@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
+from weakref import WeakSet
 
-import orjson
-from cachetools import LRUCache
+from ..models import Experience, Reason, Source
+from .bodies import decode, encode
+from .digests import experience_digest, split_key, visitor_key
+from .records import (
+    MAX_ANSWERS,
+    Answer,
+    answers_in,
+    count_in,
+    expiry_of,
+    find,
+    pack,
+    recurring_in,
+)
+from .recurring import RecurringBodies
 
-from ..models import Experience, Identity, Reason, Source
+__all__ = ["MemoryCache", "decode", "encode", "split_key", "visitor_key"]
 
-Entry = tuple[float, bytes]
-"""Fresh until (in the clock's seconds), and the experience as bytes.
+GROUP_SIZE = 128
+"""Visitors in a group, at most, on average; splitting one takes 0.2 ms."""
 
-Bytes cost a quarter of the parsed objects' memory and nothing at a garbage
-collection; decoding one takes microseconds.
+MAX_EVICTIONS = 256
+"""Visitors that one ``put`` evicts at most, so that none takes a millisecond.
+
+An answer that would need more room than theirs is not kept.
 """
+
+MAX_EXPIRED = 8
+"""Visitors that one ``put`` finds expired and drops, at most."""
+
+VISITOR_OVERHEAD = 64 + 90
+"""A visitor's digest as an object, and its place in a dict, in bytes (measured)."""
+
+Visitors = dict[bytes, bytes]
+"""Records by visitor, the least recently used first."""
 
 
 class MemoryCache:
-    """Experiences by visitor and key; the least recently seen visitors go first.
+    """Answers by visitor, split and key, bounded by their number and by their bytes.
 
-    Entries carry their deadlines, and an expired one is noticed when it is asked for:
-    nothing ever sweeps.
+    What a visitor has is one record of bytes, which costs a garbage collection
+    nothing; a body that many visitors have in common is kept once. Where a bound is
+    met, the least recently used visitors go. Expired answers are noticed when they are
+    asked for, and every ``put`` drops a few more: nothing ever sweeps.
+
+    Visitors are kept in small groups, of which one is split whenever there are too
+    many visitors: one dict of a million takes 25 ms when it grows. The visitor that is
+    evicted is the least recently used one of its group.
+
+    Threads may share it.
 
     Args:
         ttl: How long an answer is fresh, in seconds.
         stale: How much longer it may be served while it is refreshed, in seconds.
         max_entries: How many answers are kept.
+        max_bytes: How much memory they may take, in bytes.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -40,98 +73,276 @@ class MemoryCache:
         ttl: float,
         stale: float,
         max_entries: int,
+        max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ttl = ttl
         self._stale = stale
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._clock = clock
-        self._visitors: LRUCache[bytes, dict[str, Entry]] = LRUCache(
-            max_entries, getsizeof=len
-        )
         self._lock = threading.Lock()
+        self._empty()
+        _caches.add(self)
 
     def __len__(self) -> int:
         """Return how many answers are kept."""
-        return int(self._visitors.currsize)
+        return self._answers
 
-    def get(self, visitor: bytes, keys: Iterable[str]) -> list[Experience]:
+    @property
+    def size(self) -> int:
+        """The memory that they take, as an estimate, in bytes."""
+        return self._bytes + self._recurring.size
+
+    def get(
+        self, visitor: bytes, split: bytes, keys: Iterable[str]
+    ) -> list[Experience]:
         """Return those of the keys' experiences that are still fresh."""
-        return self._get(visitor, keys, self._clock(), Source.CACHE, None)
+        found = self._find(visitor, split, keys, self._clock())
+        return _decoded(found, Source.CACHE, None)
 
     def get_stale(
-        self, visitor: bytes, keys: Iterable[str], reason: Reason
+        self, visitor: bytes, split: bytes, keys: Iterable[str], reason: Reason
     ) -> list[Experience]:
         """Return those that have expired but may still be served, and say why."""
-        return self._get(
-            visitor, keys, self._clock() - self._stale, Source.STALE, reason
-        )
+        found = self._find(visitor, split, keys, self._clock() - self._stale)
+        return _decoded(found, Source.STALE, reason)
 
-    def put(self, visitor: bytes, experiences: Iterable[Experience]) -> None:
-        """Keep answers of the API, matches and no-matches alike."""
-        fresh_until = self._clock() + self._ttl
-        entries = {
-            experience.key: (fresh_until, _dump(experience))
-            for experience in experiences
-        }
-        with self._lock:
-            known = self._visitors.get(visitor, {})
-            # One whose answers are more than the whole cache may hold goes without.
-            with suppress(ValueError):
-                self._visitors[visitor] = known | entries
-
-    def clear(self) -> None:
-        """Forget every answer."""
-        with self._lock:
-            self._visitors.clear()
-
-    def _get(
+    def put(
         self,
         visitor: bytes,
-        keys: Iterable[str],
-        after: float,
-        source: Source,
-        reason: Reason | None,
-    ) -> list[Experience]:
-        with self._lock:
-            known = self._visitors.get(visitor)
-        if known is None:
-            return []
-        entries = [(key, known[key]) for key in keys if key in known]
-        return [
-            _load(key, body, source, reason)
-            for key, (fresh_until, body) in entries
-            if fresh_until > after
+        split: bytes,
+        experiences: Iterable[Experience],
+        *,
+        fresh_for: float | None = None,
+    ) -> None:
+        """Keep answers of the API, matches and no-matches alike.
+
+        An answer that is fresh for longer is not given up for them.
+
+        Args:
+            fresh_for: How long they are fresh, in seconds, at most the ttl; negative
+                where they are stale already. None stands for the ttl.
+        """
+        left = self._ttl if fresh_for is None else fresh_for
+        bodies = {one.key: (left, encode(one)) for one in experiences}
+        self.put_encoded(visitor, split, bodies)
+
+    def get_encoded(
+        self, visitor: bytes, split: bytes, keys: Iterable[str]
+    ) -> dict[str, tuple[float, bytes]]:
+        """Return for how long answers are fresh, in seconds, and their bodies.
+
+        Stale ones are among them: they have been so for the seconds below zero.
+        """
+        now = self._clock()
+        return {
+            key: (fresh_until - now, body)
+            for key, fresh_until, body in self._find(
+                visitor, split, keys, now - self._stale
+            )
+        }
+
+    def put_encoded(
+        self, visitor: bytes, split: bytes, bodies: Mapping[str, tuple[float, bytes]]
+    ) -> None:
+        """Keep what ``get_encoded`` or another cache returned, as ``put`` does."""
+        now = self._clock()
+        new = [
+            (split + experience_digest(key), now + min(left, self._ttl), body)
+            for key, (left, body) in bodies.items()
         ]
+        with self._lock:
+            known = self._group(visitor).get(visitor)
+            answers = _merged(new, known, now - self._stale)
+            if answers and self._may_fit(answers):
+                self._keep(visitor, answers)
+            else:
+                self._forget(visitor)
+            self._drop_expired(now)
+            self._evict(visitor)
+
+    def forget(self, visitor: bytes) -> None:
+        """Drop everything of a visitor, whatever the split."""
+        with self._lock:
+            self._forget(visitor)
+
+    def clear(self) -> None:
+        """Forget every answer. This takes as long as there are many."""
+        with self._lock:
+            self._empty()
+
+    def _empty(self) -> None:
+        self._groups: list[Visitors] = [{}]
+        self._round = 1
+        self._visitors = 0
+        self._answers = 0
+        self._bytes = 0
+        self._recurring = RecurringBodies()
+        self._turn = 0
+
+    def _group(self, visitor: bytes) -> Visitors:
+        # The lowest bits find the place within the group.
+        return self._groups[self._index(hash(visitor) >> 16)]
+
+    def _index(self, place: int) -> int:
+        """Return which group has a place; those that are not split yet have two."""
+        index = place % (2 * self._round)
+        return index if index < len(self._groups) else index - self._round
+
+    def _find(
+        self, visitor: bytes, split: bytes, keys: Iterable[str], after: float
+    ) -> list[tuple[str, float, bytes]]:
+        """Return the keys' answers that expire after a time, and when they do."""
+        found = []
+        with self._lock:
+            group = self._group(visitor)
+            record = group.pop(visitor, None)
+            if record is None:
+                return []
+            # It is now the most recently used.
+            group[visitor] = record
+            for key in keys:
+                answer = find(record, split + experience_digest(key))
+                if answer is not None and answer[0] > after:
+                    fresh_until, body = answer
+                    if isinstance(body, int):
+                        body = self._recurring[body]
+                    found.append((key, fresh_until, body))
+        return found
+
+    def _keep(self, visitor: bytes, answers: Sequence[Answer]) -> None:
+        """Put a record of answers in the place of what was known of a visitor."""
+        take = self._recurring.take
+        record = pack([(name, until, take(body)) for name, until, body in answers])
+        # Only now, so that a recurring body which stays is not given up meanwhile.
+        self._forget(visitor)
+        self._group(visitor)[visitor] = record
+        self._account(record, 1)
+        if self._visitors > GROUP_SIZE * len(self._groups):
+            self._split_a_group()
+
+    def _forget(self, visitor: bytes) -> None:
+        record = self._group(visitor).pop(visitor, None)
+        if record is not None:
+            self._give_up(record)
+
+    def _account(self, record: bytes, sign: int) -> None:
+        self._visitors += sign
+        self._answers += sign * count_in(record)
+        self._bytes += sign * (size_of(record) + VISITOR_OVERHEAD)
+
+    def _give_up(self, record: bytes) -> None:
+        """Account for a record that is no longer in its group."""
+        self._account(record, -1)
+        for number in recurring_in(record):
+            self._recurring.give_up(number)
+
+    def _drop_oldest(self, group: Visitors) -> None:
+        self._give_up(group.pop(next(iter(group))))
+
+    def _drop_expired(self, now: float) -> None:
+        """Drop a few visitors that are expired for good, of the next group.
+
+        A visitor's last answer came no later than its last use, so behind the least
+        recently used one that is not expired there are hardly any.
+        """
+        group = self._groups[self._next_index()]
+        for _ in range(MAX_EXPIRED):
+            oldest = next(iter(group), None)
+            if oldest is None or expiry_of(group[oldest]) + self._stale > now:
+                break
+            self._drop_oldest(group)
+
+    def _evict(self, newest: bytes) -> None:
+        """Make room for a visitor, in its own group or the next, whichever is fuller.
+
+        So the groups stay of one size, and their oldest visitors of one age.
+        """
+        own = self._index(hash(newest) >> 16)
+        for _ in range(MAX_EVICTIONS):
+            if not self._full():
+                return
+            group = self._groups[max(own, self._next_index(), key=self._load)]
+            if group:
+                self._drop_oldest(group)
+        if self._full():
+            self._forget(newest)
+
+    def _load(self, index: int) -> float:
+        """Return how many visitors a group has, at each of its places."""
+        unsplit = len(self._groups) - self._round <= index < self._round
+        return len(self._groups[index]) / (2 if unsplit else 1)
+
+    def _next_index(self) -> int:
+        self._turn += 1
+        return self._index(self._turn)
+
+    def _may_fit(self, answers: Sequence[Answer]) -> bool:
+        """Whether a visitor alone is within the bounds: no one else has to go first."""
+        bodies = [body for _, _, body in answers if isinstance(body, bytes)]
+        return (
+            len(answers) <= self._max_entries
+            and sum(map(len, bodies)) + VISITOR_OVERHEAD <= self._max_bytes
+        )
+
+    def _full(self) -> bool:
+        return self._answers > self._max_entries or self.size > self._max_bytes
+
+    def _split_a_group(self) -> None:
+        """Move those visitors of one group that belong to a new one."""
+        groups = self._groups
+        place = len(groups) - self._round
+        moving = groups[place]
+        groups[place] = {}
+        groups.append({})
+        for visitor, record in moving.items():
+            self._group(visitor)[visitor] = record
+        if len(groups) == 2 * self._round:
+            self._round = len(groups)
 
 
-def visitor_key(identity: Identity, attributes: dict[str, str]) -> bytes:
-    """Return the cache's name for a visitor: a digest, so that it holds no ids."""
-    told = [
-        identity.customer_id,
-        identity.visitor_id,
-        dict(identity.user_identifiers),
-        attributes,
-    ]
-    packed = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
-    return blake2b(packed, digest_size=16).digest()
+def _merged(
+    new: Iterable[Answer], record: bytes | None, expired: float
+) -> list[Answer]:
+    """Return what is new and what was known, the fresher of each, as they expire."""
+    answers = {answer[0]: answer for answer in new}
+    for answer in answers_in(record) if record else ():
+        name, fresh_until, _ = answer
+        if name not in answers or answers[name][1] < fresh_until:
+            answers[name] = answer
+    kept = [answer for answer in answers.values() if answer[1] > expired]
+    return sorted(kept, key=_fresh_until)[-MAX_ANSWERS:]
 
 
-def _dump(experience: Experience) -> bytes:
-    if not experience:
-        return b""
-    dumped = orjson.dumps([experience.payload, experience.experience_context])
-    # The copy is without the encoder's spare room, of kilobytes.
-    return bytes(memoryview(dumped))
+def _fresh_until(answer: Answer) -> float:
+    return answer[1]
 
 
-def _load(key: str, body: bytes, source: Source, reason: Reason | None) -> Experience:
-    if not body:
-        return Experience(key=key, source=source, reason=reason or Reason.NO_MATCH)
-    payload, context = orjson.loads(body)
-    return Experience(
-        key=key,
-        payload=payload,
-        experience_context=context,
-        source=source,
-        reason=reason,
-    )
+def size_of(data: bytes) -> int:
+    """Return what an object of bytes takes, as an estimate, in bytes."""
+    return len(data) + 33 + 7 & ~15
+
+
+def _decoded(
+    found: Iterable[tuple[str, float, bytes]], source: Source, reason: Reason | None
+) -> list[Experience]:
+    experiences = []
+    for key, _, body in found:
+        # What another cache holds wrongly is as good as not there.
+        with suppress(ValueError):
+            experiences.append(decode(key, body, source, reason))
+    return experiences
+
+
+def _start_afresh_after_fork() -> None:
+    # The thread that changes it now goes on in the parent alone.
+    for cache in _caches:
+        if cache._lock.locked():
+            cache._lock = threading.Lock()
+            cache._empty()
+
+
+_caches: WeakSet[MemoryCache] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh_after_fork)

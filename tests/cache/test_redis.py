@@ -1,0 +1,962 @@
+"""The shared cache against real servers that answer, hang, die, refuse and return."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from moe_middleware.cache.redis import CONNECTIONS, FAILURES_IN_A_ROW, RedisCache
+from moe_middleware.cache.shared import NullSharedCache, fetch_once
+from moe_middleware.ids import new_id
+
+from ..redis_servers import VALKEY, RedisServer, redis_server
+from ..servers import PATIENCE
+
+VISITOR, SPLIT = b"v" * 16, b"s" * 8
+TTL, STALE = 60.0, 600.0
+BODY = b'[{"Title":"Sale"},{}]'
+SERVERS: dict[str, dict[str, Any]] = {
+    "redis": {},
+    "valkey": {"binary": VALKEY},
+    "tls": {"tls": True, "password": "sesame"},
+}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """Shared by all tests that leave it alone: each has a workspace of its own."""
+    folder = tmp_path_factory.mktemp("redis")
+    with redis_server(folder, **SERVERS[request.param]) as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that a test may kill."""
+    with redis_server(tmp_path) as running:
+        yield running
+
+
+class Caches:
+    """Caches of one workspace, as processes have them, and their clocks."""
+
+    def __init__(self) -> None:
+        self.workspace_id = new_id()
+        self.now = 1_000_000.0
+        self.stopwatch = 0.0
+        self.made: list[RedisCache] = []
+
+    def __call__(self, server: RedisServer, **options: Any) -> RedisCache:
+        given = {"timeout": PATIENCE, "clock": lambda: self.now, **options}
+        cache = RedisCache(
+            server.url,
+            workspace_id=self.workspace_id,
+            ttl=TTL,
+            stale=STALE,
+            stopwatch=lambda: self.stopwatch,
+            **given,
+        )
+        self.made.append(cache)
+        return cache
+
+
+@pytest.fixture
+async def caches() -> AsyncIterator[Caches]:
+    made = Caches()
+    yield made
+    for cache in made.made:
+        await cache.aclose()
+
+
+async def keep(
+    cache: RedisCache, bodies: Mapping[str, bytes], split: bytes = SPLIT
+) -> None:
+    """Store answers as a fetch does."""
+    known = await cache.get(VISITOR, split, bodies)
+    lease = await cache.lead(
+        VISITOR, split, bodies.keys(), known.generation, for_seconds=30
+    )
+    cache.finish(VISITOR, split, lease, bodies)
+    await cache.settle()
+
+
+async def bodies_of(
+    cache: RedisCache, *keys: str, split: bytes = SPLIT
+) -> dict[str, bytes]:
+    found = await cache.get(VISITOR, split, keys)
+    return {key: body for key, (_, body) in found.entries.items()}
+
+
+async def answers(cache: RedisCache) -> bool:
+    """Whether Redis answers; the sooner, the longer ago the last failure was."""
+    return (await cache.get(VISITOR, SPLIT, ["hero"])).generation is not None
+
+
+async def until_it_answers(cache: RedisCache, caches: Caches) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await answers(cache):
+            caches.stopwatch += 60
+            await asyncio.sleep(0.01)
+
+
+def raw(server: RedisServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
+
+
+# What it keeps
+
+
+async def test_answers_come_back_on_another_host(
+    server: RedisServer, caches: Caches
+) -> None:
+    await keep(caches(server), {"hero": BODY, "promo": b""})
+
+    found = await caches(server).get(VISITOR, SPLIT, ["hero", "promo", "other"])
+
+    assert found.entries == {"hero": (TTL, BODY), "promo": (TTL, b"")}
+
+
+async def test_visitors_splits_and_workspaces_are_kept_apart(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+
+    caches.workspace_id = new_id()
+    other_workspace = await caches(server).get(VISITOR, SPLIT, ["hero"])
+    other_visitor = await cache.get(b"w" * 16, SPLIT, ["hero"])
+    other_split = await cache.get(VISITOR, b"t" * 8, ["hero"])
+
+    assert not other_workspace.entries
+    assert not other_visitor.entries
+    assert not other_split.entries
+
+
+async def test_an_answer_is_fresh_then_stale_then_gone(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+
+    times = []
+    for seconds in (50.0, 20.0, 580.0, 20.0):
+        caches.now += seconds
+        found = await cache.get(VISITOR, SPLIT, ["hero"])
+        times += [fresh_for for fresh_for, _ in found.entries.values()]
+
+    assert times == [10.0, -10.0, -590.0]
+
+
+async def test_a_host_whose_clock_is_ahead_makes_nothing_last_longer(
+    server: RedisServer, caches: Caches
+) -> None:
+    ahead = caches(server, clock=lambda: caches.now + 3600)
+    await keep(ahead, {"hero": BODY})
+
+    found = await caches(server).get(VISITOR, SPLIT, ["hero"])
+
+    assert found.entries["hero"] == (TTL, BODY)
+
+
+async def test_everything_in_redis_expires_by_itself(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+    await cache.forget(VISITOR)
+    await keep(cache, {"hero": BODY})
+    await cache.lead(VISITOR, SPLIT, ["promo"], b"12345678", for_seconds=30)
+
+    with raw(server) as connection:
+        names = list(connection.scan_iter(f"moe:{caches.workspace_id}:*"))
+        lifetimes = [int(str(connection.ttl(name))) for name in names]
+
+    assert len(names) == 3
+    assert all(0 < lifetime <= TTL + STALE + 60 for lifetime in lifetimes)
+
+
+async def test_what_was_forgotten_is_known_longer_than_any_answer(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await cache.forget(VISITOR)
+    with raw(server) as connection:
+        [name] = connection.scan_iter(f"moe:{caches.workspace_id}:*")
+        connection.expire(name, 5)
+
+    await keep(cache, {"hero": BODY})
+
+    with raw(server) as connection:
+        assert int(str(connection.ttl(name))) > TTL + STALE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\x01", b"\x02" + bytes(16) + BODY, b"hello, I am somebody else's"],
+    ids=["nothing", "cut off", "another version", "foreign"],
+)
+async def test_a_value_that_is_not_ours_is_a_miss_and_is_overwritten(
+    server: RedisServer, caches: Caches, value: bytes
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+    with raw(server) as connection:
+        [name] = connection.scan_iter(f"moe:{caches.workspace_id}:*hero")
+        connection.set(name, value)
+
+    before = await bodies_of(cache, "hero")
+    await keep(cache, {"hero": BODY})
+
+    assert before == {}
+    assert await bodies_of(cache, "hero") == {"hero": BODY}
+
+
+async def test_foreign_kinds_of_values_are_misses(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+    await cache.forget(VISITOR)
+    with raw(server) as connection:
+        for name in list(connection.scan_iter(f"moe:{caches.workspace_id}:*")):
+            connection.delete(name)
+            connection.rpush(name, "a list")
+
+    assert await bodies_of(cache, "hero") == {}
+    await keep(cache, {"hero": BODY})
+    assert await bodies_of(cache, "hero") == {"hero": BODY}
+
+
+# Forgetting
+
+
+async def test_forgetting_drops_a_visitor_in_every_split(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+    await keep(cache, {"hero": BODY}, split=b"t" * 8)
+
+    assert await caches(server).forget(VISITOR)
+
+    assert await bodies_of(cache, "hero") == {}
+    assert await bodies_of(cache, "hero", split=b"t" * 8) == {}
+    await keep(cache, {"hero": b"new"})
+    assert await bodies_of(cache, "hero") == {"hero": b"new"}
+
+
+async def test_an_answer_that_was_under_way_is_forgotten_too(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+
+    await cache.forget(VISITOR)
+    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    await cache.settle()
+
+    assert await bodies_of(cache, "hero") == {}
+
+
+async def test_nobody_waits_for_a_fetch_that_is_forgotten_already(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+
+    await cache.forget(VISITOR)
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+
+    assert lease.keys == ("hero",)
+
+
+# One fetch for all
+
+
+class Calls:
+    """The API: answers when it is told to, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.arrived = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, keys: tuple[str, ...]) -> Mapping[str, bytes]:
+        self.asked.append(keys)
+        self.arrived.set()
+        await self.may_answer.wait()
+        return dict.fromkeys(keys, BODY)
+
+
+async def ask(
+    cache: RedisCache, keys: list[str], fetch: Any, *, for_seconds: float = 30
+) -> list[str]:
+    """Return what came from others."""
+    known = await cache.get(VISITOR, SPLIT, keys)
+    found = await fetch_once(
+        cache,
+        *(VISITOR, SPLIT, keys, known.generation, fetch),
+        for_seconds=for_seconds,
+    )
+    return sorted(found)
+
+
+async def test_a_follower_gets_what_the_leader_fetched(
+    server: RedisServer, caches: Caches
+) -> None:
+    calls, never = Calls(), Calls()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        leader = group.create_task(ask(caches(server), ["hero"], calls))
+        await calls.arrived.wait()
+        follower = group.create_task(ask(caches(server), ["hero"], never))
+        await asyncio.sleep(0.05)
+        calls.may_answer.set()
+
+    assert (leader.result(), follower.result()) == ([], ["hero"])
+    assert (calls.asked, never.asked) == ([("hero",)], [])
+
+
+async def test_overlapping_keys_are_each_fetched_once(
+    server: RedisServer, caches: Caches
+) -> None:
+    first, second = Calls(), Calls()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(ask(caches(server), ["a", "b"], first))
+        await first.arrived.wait()
+        late = group.create_task(ask(caches(server), ["b", "c"], second))
+        await second.arrived.wait()
+        second.may_answer.set()
+        first.may_answer.set()
+
+    assert late.result() == ["b"]
+    assert (first.asked, second.asked) == ([("a", "b")], [("c",)])
+
+
+async def test_an_answer_that_came_just_now_is_not_fetched_again(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache, never = caches(server), Calls()
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    await keep(caches(server), {"hero": BODY})
+
+    found = await fetch_once(
+        cache, VISITOR, SPLIT, ["hero"], known.generation, never, for_seconds=30
+    )
+    await cache.settle()
+
+    assert found == {"hero": (TTL, BODY)}
+    assert never.asked == []
+    with raw(server) as connection:
+        assert not list(connection.scan_iter(f"moe:{caches.workspace_id}:l:*"))
+
+
+async def test_a_stale_answer_is_refreshed_by_one(
+    server: RedisServer, caches: Caches
+) -> None:
+    await keep(caches(server), {"hero": b"old"})
+    caches.now += TTL + 1
+    calls, never = Calls(), Calls()
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(ask(caches(server), ["hero"], calls))
+        await calls.arrived.wait()
+        follower = group.create_task(ask(caches(server), ["hero"], never))
+        await asyncio.sleep(0.05)
+        calls.may_answer.set()
+
+    assert follower.result() == ["hero"]
+    assert await bodies_of(caches(server), "hero") == {"hero": BODY}
+
+
+async def test_a_follower_takes_over_as_soon_as_the_leader_fails(
+    server: RedisServer, caches: Caches
+) -> None:
+    calls, second = Calls(), Calls()
+    second.may_answer.set()
+
+    async def fail(keys: tuple[str, ...]) -> Mapping[str, bytes]:
+        await calls(keys)
+        return {}
+
+    # The lease alone would last longer than this test may.
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(ask(caches(server), ["hero"], fail, for_seconds=300))
+        await calls.arrived.wait()
+        group.create_task(ask(caches(server), ["hero"], second, for_seconds=300))
+        await asyncio.sleep(0.05)
+        calls.may_answer.set()
+
+    assert second.asked == [("hero",)]
+
+
+async def test_a_cancelled_leader_gives_its_lease_up(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache, calls, second = caches(server), Calls(), Calls()
+    second.may_answer.set()
+    leader = asyncio.create_task(ask(cache, ["hero"], calls, for_seconds=300))
+    await calls.arrived.wait()
+
+    leader.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await ask(caches(server), ["hero"], second, for_seconds=300)
+
+    assert second.asked == [("hero",)]
+    assert leader.cancelled()
+
+
+async def test_a_follower_takes_over_from_a_leader_that_died(
+    server: RedisServer, caches: Caches
+) -> None:
+    dead, second = caches(server), Calls()
+    second.may_answer.set()
+    known = await dead.get(VISITOR, SPLIT, ["hero"])
+    await dead.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=0.3)
+
+    async with asyncio.timeout(PATIENCE):
+        await ask(caches(server), ["hero"], second)
+
+    assert second.asked == [("hero",)]
+
+
+async def test_a_lease_that_ran_out_is_not_taken_from_its_next_holder(
+    server: RedisServer, caches: Caches
+) -> None:
+    slow, quick, third = caches(server), caches(server), caches(server)
+    generation = (await slow.get(VISITOR, SPLIT, ["hero"])).generation
+    late = await slow.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=0.001)
+    async with asyncio.timeout(PATIENCE):
+        while not (
+            await quick.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=60)
+        ).keys:
+            await asyncio.sleep(0.01)
+
+    slow.finish(VISITOR, SPLIT, late, {})
+    await slow.settle()
+    lease = await third.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=60)
+
+    assert (lease.keys, lease.others) == ((), ("hero",))
+
+
+async def test_everybody_fetches_alone_where_nothing_is_shared() -> None:
+    cache, calls = NullSharedCache(), Calls()
+    calls.may_answer.set()
+    await cache.warm()
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+
+    for _ in range(2):
+        found = await fetch_once(
+            cache, VISITOR, SPLIT, ["hero"], known.generation, calls, for_seconds=30
+        )
+        assert found == {}
+    waited = await cache.follow(VISITOR, SPLIT, ["hero"], b"", timeout=30)
+
+    assert calls.asked == [("hero",), ("hero",)]
+    assert (waited.generation, await cache.forget(VISITOR)) == (None, True)
+    await cache.settle()
+    await cache.aclose()
+
+
+_VISITS = """
+import asyncio, sys
+from moe_middleware.cache.redis import RedisCache
+from moe_middleware.cache.shared import fetch_once
+
+url, workspace_id, processes, visitors = *sys.argv[1:3], *map(int, sys.argv[3:])
+
+async def visit(cache, redis, number):
+    visitor, split, keys = number.to_bytes(16, "big"), bytes(8), ["a", "b", "c"]
+    async def fetch(keys):
+        for key in keys:
+            await redis.incr(f"{workspace_id} {number} {key}")
+        await asyncio.sleep(0.1)
+        return dict.fromkeys(keys, b"body")
+    keys = keys[number % 2 :]
+    known = await cache.get(visitor, split, keys)
+    await fetch_once(cache, visitor, split, [key for key in keys if
+        key not in known.entries], known.generation, fetch, for_seconds=60)
+
+async def main():
+    cache = RedisCache(url, workspace_id=workspace_id, ttl=60, stale=60, timeout=20)
+    redis = cache._clients.current()
+    await redis.incr(f"{workspace_id} ready")
+    while int(await redis.get(f"{workspace_id} ready")) < processes:
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*(visit(cache, redis, n) for n in range(visitors)))
+    await cache.aclose()
+
+asyncio.run(main())
+"""
+
+
+def test_a_first_visit_that_reaches_four_processes_at_once_costs_one_call(
+    own_server: RedisServer,
+) -> None:
+    workspace_id, processes, visitors = new_id(), 4, 20
+    arguments = (own_server.url, workspace_id, str(processes), str(visitors))
+    running = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", _VISITS, *arguments])
+        for _ in range(processes)
+    ]
+
+    assert [process.wait(2 * PATIENCE) for process in running] == [0] * processes
+    with raw(own_server) as connection:
+        calls = {
+            name.decode(): int(connection.get(name) or b"")
+            for name in connection.scan_iter(f"{workspace_id} * *")
+        }
+    assert len(calls) == visitors * 5 // 2
+    assert set(calls.values()) == {1}
+
+
+# When Redis fails
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message.split()[0] for record in caplog.records]
+
+
+async def test_killed_and_back_it_is_missed_for_a_while_and_says_so_once(
+    own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, calls = caches(own_server), Calls()
+    calls.may_answer.set()
+    await keep(cache, {"hero": BODY})
+
+    own_server.kill()
+    caches.stopwatch += 2 * PATIENCE
+    for _ in range(3 * FAILURES_IN_A_ROW):
+        assert not await answers(cache)
+    await ask(cache, ["hero"], calls)
+    own_server.restart()
+    await until_it_answers(cache, caches)
+
+    assert calls.asked == [("hero",)]
+    assert await bodies_of(cache, "hero") == {}
+    await keep(cache, {"hero": BODY})
+    assert await bodies_of(cache, "hero") == {"hero": BODY}
+    assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]
+
+
+async def test_restarted_between_two_pages_it_costs_no_page_its_answer(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(own_server)
+    await keep(cache, {"hero": BODY})
+
+    own_server.restart()
+    await asyncio.sleep(0.01)  # for the event loop to learn of it
+
+    assert await answers(cache)
+
+
+async def test_hung_it_delays_few_pages_and_then_none(
+    own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = caches(own_server, timeout=0.2)
+    await until_it_answers(cache, caches)
+    own_server.hang()
+    caches.stopwatch += 60
+
+    started = time.monotonic()
+    for _ in range(FAILURES_IN_A_ROW):
+        assert not await answers(cache)
+    until_open = time.monotonic() - started
+    for _ in range(1000):  # that would be 200 seconds
+        assert not await answers(cache)
+    after = time.monotonic() - started - until_open
+    own_server.resume()
+    await until_it_answers(cache, caches)
+
+    assert until_open >= 0.9 * FAILURES_IN_A_ROW * 0.2
+    assert until_open < 10 * FAILURES_IN_A_ROW * 0.2
+    assert after < PATIENCE
+    assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]
+
+
+async def test_hung_while_a_page_follows_it_fetches_alone(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    leader, follower = caches(own_server), caches(own_server, timeout=0.2)
+    calls, alone = Calls(), Calls()
+    alone.may_answer.set()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        asking = group.create_task(ask(leader, ["hero"], calls))
+        await calls.arrived.wait()
+        await until_it_answers(follower, caches)
+        group.create_task(ask(follower, ["hero"], alone))
+        await asyncio.sleep(0.05)
+        own_server.hang()
+        await alone.arrived.wait()
+        calls.may_answer.set()
+        own_server.resume()
+
+    assert asking.result() == []
+    assert alone.asked == [("hero",)]
+
+
+async def test_a_lease_that_came_too_late_is_given_back(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(own_server, timeout=0.2)
+    await until_it_answers(cache, caches)
+    own_server.hang()
+    lease = await cache.lead(VISITOR, SPLIT, ["hero"], bytes(8), for_seconds=300)
+    own_server.resume()
+    await cache.settle()
+    with raw(own_server) as connection:
+        taken = list(connection.scan_iter("moe:*:l:*"))
+
+    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    await cache.settle()
+
+    assert (lease.keys, len(taken)) == (("hero",), 1)
+    assert await bodies_of(caches(own_server), "hero") == {"hero": BODY}
+    with raw(own_server) as connection:
+        assert not list(connection.scan_iter("moe:*:l:*"))
+
+
+async def test_nobody_listens_and_a_page_learns_it_at_once(
+    own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_server.kill()
+    cache = caches(own_server)
+    caches.stopwatch += 2 * PATIENCE
+
+    assert not await answers(cache)
+    assert not await cache.forget(VISITOR)
+    await cache.warm()
+
+
+def _full(server: RedisServer, *, on: bool) -> None:
+    with raw(server) as connection:
+        connection.config_set("maxmemory", 1 if on else 0)
+
+
+def _read_only(server: RedisServer, *, on: bool) -> None:
+    with raw(server) as connection:
+        connection.execute_command(
+            "REPLICAOF", *(("127.0.0.1", "1") if on else ("NO", "ONE"))
+        )
+
+
+@pytest.mark.parametrize(
+    ("refuse", "error"),
+    [(_full, "OutOfMemoryError"), (_read_only, "ReadOnlyError")],
+    ids=["full", "read-only"],
+)
+async def test_refused_it_leaves_redis_alone_until_it_takes_writes_again(
+    own_server: RedisServer,
+    caches: Caches,
+    caplog: pytest.LogCaptureFixture,
+    refuse: Callable[..., None],
+    error: str,
+) -> None:
+    cache = caches(own_server)
+    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+    refuse(own_server, on=True)
+
+    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    await cache.settle()
+    for _ in range(5):
+        caches.stopwatch += 60
+        assert not await answers(cache)
+        await cache.settle()
+    refuse(own_server, on=False)
+    await until_it_answers(cache, caches)
+
+    assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]
+    assert caplog.records[0].message.endswith(f"error={error}")
+
+
+async def test_a_flutter_is_logged_once_a_minute(
+    own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = caches(own_server)
+    for _ in range(3):
+        _full(own_server, on=True)
+        await cache.forget(VISITOR)
+        _full(own_server, on=False)
+        async with asyncio.timeout(PATIENCE):
+            while not await answers(cache):
+                caches.stopwatch += 0.5
+                await cache.settle()
+
+    assert caches.stopwatch < 60
+    assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]
+
+
+async def test_what_was_forgotten_during_a_failure_is_told_later(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    cache, other = caches(own_server), caches(own_server)
+    await keep(cache, {"hero": BODY})
+    _full(own_server, on=True)
+
+    told = await cache.forget(VISITOR)
+    still_there = await bodies_of(other, "hero")
+    _full(own_server, on=False)
+    await until_it_answers(cache, caches)
+    await cache.settle()
+
+    assert (told, still_there) == (False, {"hero": BODY})
+    assert await bodies_of(other, "hero") == {}
+
+
+async def test_what_was_forgotten_in_vain_is_not_served_here(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(own_server, timeout=0.2)
+    await until_it_answers(cache, caches)
+    await keep(cache, {"hero": BODY})
+    own_server.hang()
+    told = await cache.forget(VISITOR)
+    own_server.resume()
+
+    # One failure does not open the breaker: this asks Redis.
+    assert not told
+    assert await bodies_of(cache, "hero") == {}
+
+
+async def test_an_answer_that_came_while_the_loop_was_busy_is_taken(
+    own_server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(own_server, timeout=0.2)
+    await until_it_answers(cache, caches)
+
+    asking = asyncio.create_task(cache.get(VISITOR, SPLIT, ["hero"]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    time.sleep(0.5)
+
+    assert (await asking).generation is not None
+
+
+async def test_a_page_that_is_cancelled_spoils_nothing(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await keep(cache, {"hero": BODY})
+
+    for turns in range(12):
+        asking = asyncio.create_task(cache.get(VISITOR, SPLIT, ["other"]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        assert await bodies_of(cache, "hero") == {"hero": BODY}
+
+
+async def test_many_pages_at_once_share_few_connections(
+    server: RedisServer, caches: Caches
+) -> None:
+    cache = caches(server)
+    await cache.warm()
+    await keep(cache, {"hero": BODY})
+
+    found = await asyncio.gather(*(bodies_of(cache, "hero") for _ in range(200)))
+
+    assert found == [{"hero": BODY}] * 200
+    pool: Any = cache._clients.current().connection_pool
+    assert len(pool._available_connections) <= CONNECTIONS
+
+
+async def test_a_user_with_few_rights_will_do(
+    own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights = "+ping +mget +set +pexpire +eval +get +del"
+    with raw(own_server) as connection:
+        connection.execute_command(
+            "ACL", "SETUSER", "moe", "on", ">sesame", "~moe:*", *rights.split()
+        )
+    own_server.url = own_server.url.replace("//", "//moe:sesame@")
+    cache = caches(own_server)
+
+    await keep(cache, {"hero": BODY})
+
+    assert await bodies_of(cache, "hero") == {"hero": BODY}
+    assert await cache.forget(VISITOR)
+    assert await bodies_of(cache, "hero") == {}
+    assert lines(caplog) == []
+
+
+async def test_a_wrong_password_is_logged_without_it(
+    tmp_path: Path, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(tmp_path, password="sesame") as server:
+        server.url = server.url.replace("sesame", "guessed")
+        cache = caches(server)
+        caches.stopwatch += 2 * PATIENCE
+        for _ in range(FAILURES_IN_A_ROW):
+            assert not await answers(cache)
+
+    assert "shared_cache_down" in caplog.text
+    assert "AuthenticationError" in caplog.text
+    assert "guessed" not in caplog.text
+
+
+async def test_a_certificate_of_nobody_we_trust_is_refused(
+    tmp_path: Path, caches: Caches, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(tmp_path, tls=True) as server:
+        server.url = server.url.partition("?")[0]
+        cache = caches(server)
+        caches.stopwatch += 2 * PATIENCE
+        for _ in range(FAILURES_IN_A_ROW):
+            assert not await answers(cache)
+
+    assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_hung_server_does_not_keep_a_process_from_ending(
+    tmp_path: Path, caches: Caches, tls: bool
+) -> None:
+    with redis_server(tmp_path, tls=tls) as server:
+        cache = caches(server, timeout=0.05)
+        await cache.warm()
+        server.hang()
+        await cache.get(VISITOR, SPLIT, ["hero"])
+
+        async with asyncio.timeout(PATIENCE):
+            await cache.aclose()
+
+
+# Loops, threads and processes
+
+
+def test_each_event_loop_has_its_own_connections(server: RedisServer) -> None:
+    caches = Caches()
+    cache = caches(server)
+
+    async def visit() -> dict[str, bytes]:
+        await keep(cache, {"hero": BODY})
+        try:
+            return await bodies_of(cache, "hero")
+        finally:
+            await cache.aclose()
+
+    assert [asyncio.run(visit()) for _ in range(3)] == [{"hero": BODY}] * 3
+
+
+def _end_well(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def _end_at_once(work: Coroutine[Any, Any, None]) -> None:
+    """As some test clients do: what is under way on the loop never goes on."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(work)
+    loop.set_exception_handler(lambda *_: None)
+    loop.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("end", [_end_well, _end_at_once])
+def test_a_probe_that_ends_with_its_event_loop_is_followed_by_another(
+    own_server: RedisServer, end: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    caches = Caches()
+    cache = caches(own_server)
+    own_server.kill()
+
+    async def fail() -> None:
+        caches.stopwatch += 2 * PATIENCE
+        for _ in range(FAILURES_IN_A_ROW):
+            assert not await answers(cache)
+        await cache.aclose()
+
+    async def begin_a_probe() -> None:
+        caches.stopwatch += 60
+        assert not await answers(cache)
+
+    async def return_() -> None:
+        await until_it_answers(cache, caches)
+        await cache.aclose()
+
+    asyncio.run(fail())
+    end(begin_a_probe())
+    own_server.restart()
+    asyncio.run(return_())
+
+    cache._background.clear()
+    gc.collect()
+
+
+_FORK = """
+import asyncio, os, sys
+from moe_middleware.cache.redis import RedisCache
+
+cache = RedisCache(sys.argv[1], workspace_id=sys.argv[2], ttl=60, stale=60, timeout=20)
+
+async def visits(number, turns):
+    visitor, split = number.to_bytes(16, "big"), bytes(8)
+    for turn in turns:
+        keys = [f"{number}-{turn}"]
+        known = await cache.get(visitor, split, keys)
+        lease = await cache.lead(visitor, split, keys, known.generation, for_seconds=9)
+        assert lease.keys == tuple(keys), lease
+        cache.finish(visitor, split, lease, {keys[0]: keys[0].encode()})
+        await cache.settle()
+        known = await cache.get(visitor, split, keys)
+        assert known.entries[keys[0]][1] == keys[0].encode()
+
+parent = asyncio.new_event_loop()
+asyncio.set_event_loop(parent)
+parent.run_until_complete(visits(1, range(3)))
+child = os.fork()
+if child == 0:
+    asyncio.run(visits(2, range(100)))
+    os._exit(0)
+parent.run_until_complete(visits(1, range(3, 100)))
+_, status = os.waitpid(child, 0)
+parent.run_until_complete(visits(1, range(100, 103)))
+parent.run_until_complete(cache.aclose())
+parent.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_fork_leaves_the_parents_connections_alone(server: RedisServer) -> None:
+    subprocess.run(
+        [sys.executable, "-c", _FORK, server.url, new_id()],
+        check=True,
+        timeout=2 * PATIENCE,
+    )
+
+
+def test_the_log_names_no_visitor_and_no_answer(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caches = Caches()
+    cache = caches(own_server)
+    _full(own_server, on=True)
+
+    async def visit() -> None:
+        known = await cache.get(VISITOR, SPLIT, ["secret-key"])
+        await cache.lead(
+            VISITOR, SPLIT, ["secret-key"], known.generation, for_seconds=9
+        )
+        await cache.aclose()
+
+    asyncio.run(visit())
+
+    assert "shared_cache_down" in caplog.text
+    assert "secret-key" not in caplog.text
+    assert caches.workspace_id not in caplog.text
