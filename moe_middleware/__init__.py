@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AnswerError,
         APIError,
         AuthenticationError,
+        BudgetError,
         DeadlineError,
         DuplicateMiddlewareError,
         InvalidRequestError,
@@ -37,16 +38,21 @@ if TYPE_CHECKING:
         Reason,
         Source,
     )
-    from .outbox import MemoryOutbox, SQLiteOutbox
+    from .observers import Counters, Observer
+    from .outbox import MemoryOutbox, SQLiteOutbox, open_outbox
+    from .runtime import health
     from .settings import Route, Settings
     from .sources import ValueSource
     from .visits import Visit
+    from .wsgi import MoEngageWSGIMiddleware
 
 __all__ = [
     "APIError",
     "Action",
     "AnswerError",
     "AuthenticationError",
+    "BudgetError",
+    "Counters",
     "DeadlineError",
     "DuplicateMiddlewareError",
     "Event",
@@ -59,6 +65,8 @@ __all__ = [
     "MoEngageClient",
     "MoEngageError",
     "MoEngageMiddleware",
+    "MoEngageWSGIMiddleware",
+    "Observer",
     "OutboxError",
     "Problem",
     "RateLimitedError",
@@ -73,6 +81,8 @@ __all__ = [
     "Visit",
     "__version__",
     "current_experiences",
+    "health",
+    "open_outbox",
 ]
 
 _HOMES = {
@@ -83,6 +93,7 @@ _HOMES = {
         "AnswerError",
         "APIError",
         "AuthenticationError",
+        "BudgetError",
         "DeadlineError",
         "DuplicateMiddlewareError",
         "InvalidRequestError",
@@ -103,10 +114,13 @@ _HOMES = {
         "Reason",
         "Source",
     ),
-    "outbox": ("MemoryOutbox", "SQLiteOutbox"),
+    "observers": ("Counters", "Observer"),
+    "outbox": ("MemoryOutbox", "SQLiteOutbox", "open_outbox"),
+    "runtime": ("health",),
     "settings": ("Route", "Settings"),
     "sources": ("ValueSource",),
     "visits": ("Visit",),
+    "wsgi": ("MoEngageWSGIMiddleware",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

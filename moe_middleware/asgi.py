@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,20 +62,20 @@ class MoEngageMiddleware:
             return
         if KEY in scope:
             raise DuplicateMiddlewareError(_TWICE)
-        self.runtime.start()
-        page = Page(self.runtime.personalizer, _visit(scope))
+        loop = self.runtime.start()
+        page = Page(self.runtime.personalizer, scope, _visit, loop)
         scope[KEY] = page
         scope.setdefault("state", {})["experiences"] = page.experiences
         token = current.set(page.experiences)
         try:
-            await page.prefetch()
+            path = route_path(scope["path"], scope.get("root_path", ""))
+            if page.find_routes(scope["method"], path):
+                await page.prefetch()
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
             current.reset(token)
-            # It also parts the page from its experiences: a circle of the two would
-            # be left for the garbage collector, at every request.
-            page.experiences.end()
+            page.end()
 
 
 _TWICE = (
@@ -112,6 +113,8 @@ class _Responder:
             self._status = message["status"]
             headers = list(message.get("headers", ()))
             message["headers"] = self._page.response_headers(headers)
+            if self._page.forgetting is not None:
+                await asyncio.wrap_future(self._page.forgetting)
         await self._send(message)
         if kind in _BODIES and not self._done and not message.get("more_body", False):
             self._done = True

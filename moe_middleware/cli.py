@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from .outbox_commands import outbox
+from .relay_command import relay
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ Examples:
   moe-middleware fetch hero --customer 42  what does this customer get?
   moe-middleware sandbox                   a MoEngage of your own, to develop with
   moe-middleware schema > moe.schema.json  completion and checks in your editor
+  moe-middleware relay                     deliver events, without a server
+  moe-middleware outbox status             what waits, and what was given up
 
 The environment overrides the file: MOE_WORKSPACE_ID, MOE_API_KEY (or
 MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL. MOE_CONFIG names the file.""",
@@ -37,6 +41,10 @@ MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL. MOE_CONFIG names the file.""",
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """MoEngage Personalize for Python web apps."""
+
+
+main.add_command(relay)
+main.add_command(outbox)
 
 
 @main.command(

@@ -17,9 +17,11 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from . import wire
+from .budget import CallBudget, limits_of
 from .errors import (
     AnswerError,
     AuthenticationError,
+    BudgetError,
     DeadlineError,
     MoEngageError,
     RateLimitedError,
@@ -32,7 +34,9 @@ from .models import (
     ExperienceMetadata,
     Experiences,
     Identity,
+    Reason,
 )
+from .observers import Observer
 from .settings import Settings
 from .targets import load_target
 from .transport import MAX_ANSWER_BYTES, KeptConnections
@@ -57,6 +61,8 @@ class MoEngageClient:
 
     Args:
         settings: The whole configuration; None takes the environment's.
+        budget: Asked before each try of a fetch; None lets all of them go.
+        observer: Told how each call ended.
         transport: Makes the transport to send through; None takes the network, or
             the embedded sandbox where the data center is ``sandbox``.
         clock: The time, in unix seconds.
@@ -71,6 +77,8 @@ class MoEngageClient:
         self,
         settings: Settings | None = None,
         *,
+        budget: CallBudget | None = None,
+        observer: Observer | None = None,
         transport: TransportFactory | None = None,
         clock: Callable[[], float] = time.time,
         **keywords: Any,
@@ -87,6 +95,8 @@ class MoEngageClient:
         self._transports: WeakKeyDictionary[
             asyncio.AbstractEventLoop, httpx.AsyncBaseTransport
         ] = WeakKeyDictionary()
+        self._budget = budget
+        self._observer = observer or Observer()
         self._clock = clock
 
     async def __aenter__(self) -> Self:
@@ -94,6 +104,12 @@ class MoEngageClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+    async def warm(self) -> None:
+        """Open connections before a call needs them (``fetch.warm_connections``)."""
+        transport = self._transport()
+        if isinstance(transport, KeptConnections):
+            await transport.warm(self._url, self._settings.fetch.warm_connections)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -125,6 +141,7 @@ class MoEngageClient:
             TransportError: No usable answer came (DeadlineError: not in time).
             APIError: The API refused (AuthenticationError, InvalidRequestError,
                 RateLimitedError).
+            BudgetError: The budget has no call left.
         """
         identity = identity or Identity()
         chunks = wire.split_keys(tuple(keys))
@@ -186,7 +203,22 @@ class MoEngageClient:
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float
     ) -> bytes:
-        """Send until it succeeds, cannot succeed, or the time is up."""
+        """Send until it succeeds, cannot succeed, or the time is up; and tell."""
+        started, outcome = time.monotonic(), Reason.ERROR.value
+        try:
+            answer = await self._try(method, endpoint, body, timeout)
+            outcome = "ok"
+            return answer
+        except MoEngageError as error:
+            outcome = error.reason.value
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self._observer.called(endpoint.partition("?")[0], seconds, outcome)
+
+    async def _try(
+        self, method: str, endpoint: str, body: bytes, timeout: float
+    ) -> bytes:
         failure: MoEngageError | None = None
         deadline = time.monotonic() + timeout
         try:
@@ -225,6 +257,9 @@ class MoEngageClient:
     async def _send(
         self, method: str, endpoint: str, body: bytes, key: int, deadline: float
     ) -> bytes:
+        limited = self._budget if endpoint == "fetch" else None
+        if limited is not None and (wait := await limited.take()) > 0:
+            raise BudgetError(wait)
         left = max(0.001, deadline - time.monotonic())
         # Everything is ready-made: httpx would work it out again for every call.
         length = (b"Content-Length", str(len(body)).encode())
@@ -241,6 +276,15 @@ class MoEngageClient:
                 answer = await _read(response)
             finally:
                 await response.aclose()
+        if limited is not None:
+            refused = response.status_code == 429
+            said = limits_of(response.headers, self._clock(), refused=refused)
+            if said is not None:
+                limited.learn(
+                    limit=said.limit,
+                    remaining=said.remaining,
+                    resets_in=said.resets_in,
+                )
         if response.status_code == 200:
             return answer
         raise wire.parse_error(
@@ -261,7 +305,7 @@ class MoEngageClient:
         proxy = _proxy(self._url) if self._settings.fetch.trust_env else None
         if proxy is not None:
             return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
-        return KeptConnections()
+        return KeptConnections(max_connections=self._settings.fetch.max_connections)
 
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
@@ -299,7 +343,7 @@ def _pauses(tries: int) -> Iterator[float | None]:
 
 def _wait(error: MoEngageError, pause: float | None, left: float) -> float | None:
     """Return how long to wait before the next try; None where it makes no sense."""
-    if pause is None or not error.retryable:
+    if pause is None or not error.retryable or isinstance(error, BudgetError):
         return None
     if isinstance(error, RateLimitedError):
         # Asking again before the reset is refused and counted, so it waits or stops.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 
 from .models import Experiences, Reason
@@ -16,3 +17,12 @@ def current_experiences() -> Experiences:
     """
     found = current.get()
     return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+
+
+def on_event_loop() -> bool:
+    """Whether this thread runs an event loop, so that nothing here may block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

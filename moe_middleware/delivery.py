@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import AuthenticationError, InvalidRequestError, RateLimitedError
+from .errors import AuthenticationError, InvalidRequestError
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
@@ -13,6 +13,15 @@ short enough that the reports fill soon after it is back."""
 
 REFUSED_PAUSE = 60.0
 """Seconds. Wrong credentials are mended by people."""
+
+LONGEST_WAIT = 900.0
+"""Seconds. Whatever an answer asks for: a reset far in the future is a mistake."""
+
+TOO_LARGE = 413
+"""The status of a report that is too large: no event in it need be wrong."""
+
+DAY = 86_400.0
+"""In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Halve:
-    """One of them is refused, and with it all: report each half by itself."""
+    """They are refused together: report each half by itself.
+
+    Attributes:
+        one_is_wrong: Whether an event is to blame, so that it must be in the second
+            half where the first has arrived.
+    """
+
+    one_is_wrong: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +63,8 @@ def judge(
 ) -> Verdict:
     """Return what to do with the events of one report.
 
+    What is not surely the events' own mistake is never held against them.
+
     Args:
         error: What the report raised; None for a success.
         events: How many events it held.
@@ -56,17 +74,44 @@ def judge(
     match error:
         case None:
             return Ack()
+        case InvalidRequestError(status=status) if events > 1:
+            return Halve(one_is_wrong=status != TOO_LARGE)
         case InvalidRequestError():
-            return Halve() if events > 1 else Bury(str(error))
+            return Bury(str(error))
         case AuthenticationError():
             return Retry(REFUSED_PAUSE)
-        case RateLimitedError(retry_after=wait) if wait is not None:
-            return Retry(wait + backoff(1, jitter))
         case _:
-            return Retry(backoff(failures, jitter))
+            asked: float | None = getattr(error, "retry_after", None)
+            if asked is None:
+                return Retry(backoff(failures, jitter))
+            return Retry(min(asked, LONGEST_WAIT) + backoff(1, jitter))
 
 
 def backoff(failures: int, jitter: float) -> float:
     """Return a pause in seconds that doubles with each failure, give or take half."""
     doubled = FIRST_PAUSE * float(2 ** min(failures - 1, 16))
     return min(doubled, LONGEST_PAUSE) * (0.5 + jitter / 2)
+
+
+def too_old(occurred_at: float, attempts: int, now: float, max_age: float) -> bool:
+    """Whether an event has been tried for too long.
+
+    Args:
+        occurred_at: When it happened, in unix seconds.
+        attempts: How often it was claimed, this time included: the first time it is
+            tried however old, be it left over from long ago or replayed.
+        now: The time, in unix seconds.
+        max_age: How long an event is tried, in seconds from when it happened.
+    """
+    return now - occurred_at > max_age and attempts > 1
+
+
+def old_age(max_age: float, error: Exception | None) -> Bury:
+    """Return the burial of an event that is too old.
+
+    Args:
+        max_age: How long it was tried, in seconds from when it happened.
+        error: What the last report raised, where that is known.
+    """
+    spoken = f"{max_age / DAY:g} days" if max_age >= DAY else f"{max_age:g} seconds"
+    return Bury(f"older than {spoken}" + (f"; last: {error}" if error else ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
 from typing import Any
 
 from jinja2 import nodes
@@ -10,7 +11,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 
-from .current import current
+from .current import current, on_event_loop
 from .models import Experience, Experiences, Reason
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,9 @@ class MoEngageExtension(Extension):
     def _call(self, method: str, *args: nodes.Expr) -> nodes.Call:
         return self.call_method(method, [*args, nodes.ContextReference()])
 
-    def _find(self, key: Any, context: Context) -> Experience:
+    def _find(
+        self, key: Any, context: Context
+    ) -> Experience | Coroutine[Any, Any, Experience]:
         if not isinstance(key, str):
             logger.warning(
                 "experience_key_invalid template=%s given=%s expected=str",
@@ -79,8 +82,21 @@ class MoEngageExtension(Extension):
                 type(key).__name__,
             )
             return Experience(key="", reason=Reason.NOT_REQUESTED)
-        experience = experiences_of(context)[key]
-        if experience.reason is Reason.NOT_REQUESTED:
+        experiences = experiences_of(context)
+        experience = experiences[key]
+        if experience.reason is Reason.NOT_READY:
+            if self.environment.is_async:
+                # Jinja awaits what a call in an async template returns.
+                return _when_ready(experiences, key)
+            if not on_event_loop():
+                return experiences.ready_sync()[key]
+            logger.warning(
+                "experience_not_ready key=%s template=%s: a sync template cannot wait: "
+                "'await experiences.ready()' in the handler, or prefetch: blocking",
+                key,
+                context.name,
+            )
+        elif experience.reason is Reason.NOT_REQUESTED:
             logger.warning(
                 "experience_not_requested key=%s template=%s: name it in a route of "
                 "moe.yml, or 'await experiences.fetch(...)' in the handler",
@@ -93,6 +109,10 @@ class MoEngageExtension(Extension):
         if impression:
             experiences_of(context).show(experience.key)
         return ""
+
+
+async def _when_ready(experiences: Experiences, key: str) -> Experience:
+    return (await experiences.ready())[key]
 
 
 def experiences_of(context: Context) -> Experiences:

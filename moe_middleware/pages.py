@@ -2,170 +2,295 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from .addresses import client_address
-from .attributes import session_attributes
-from .identity import minted_id, usable_id, visitor_cookie
-from .models import Action, Event, Experience, Experiences, Identity, Reason
+from .cache import visitor_key
+from .current import on_event_loop
+from .identity import visitor_cookie
+from .models import Action, Event, Experience, Experiences, Identity, Reason, Source
 from .personalizer import Personalizer
 from .response_headers import Headers, personal_headers
 from .routes import Match
-from .sources import read_text, read_texts
+from .sharing import Asked
 from .unseen import PURPOSE_HEADERS, is_prefetch
+from .visitors import Visitor
 from .visits import Visit
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
+
+_DEAREST_FIRST = (Source.FALLBACK, Source.API, Source.STALE, Source.CACHE)
 
 
 class Page:
     """One request's personalization, from its visit to its impressions.
 
+    Args:
+        engine: The personalizer.
+        request: The request as the door has it.
+        visit_of: Makes its visit, at the first need.
+        loop: The event loop that its fetches run on.
+
     Attributes:
         experiences: What the app sees.
+        forgetting: A word to the shared cache on its way; the response waits for it,
+            or the visitor's next page might be quicker. It ends within milliseconds.
     """
 
     __slots__ = (
-        "_attributes",
+        "_asked",
+        "_customer_before",
         "_engine",
+        "_loop",
         "_match",
-        "_new_visitor_id",
+        "_request",
         "_time_left",
         "_visit",
+        "_visit_of",
+        "_visitor",
+        "_waited",
         "experiences",
+        "forgetting",
     )
 
-    def __init__(self, engine: Personalizer, visit: Visit) -> None:
+    def __init__(
+        self,
+        engine: Personalizer,
+        request: Any,
+        visit_of: Callable[[Any], Visit],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._engine = engine
-        self._visit = visit
+        self._loop = loop
+        self._request = request
+        self._visit_of = visit_of
+        self._visit: Visit | None = None
         self._match: Match | None = None
-        self._attributes: dict[str, str] | None = None
-        self._new_visitor_id: str | None = None
+        self._visitor: Visitor | None = None
+        self._asked: Asked | None = None
+        self._customer_before: str | None = None
         self._time_left = engine.settings.fetch.timeout
-        self.experiences = Experiences(fetch=self._fetch)
+        self._waited = 0.0
+        self.forgetting: Future[bool] | None = None
+        self.experiences = Experiences(answering=self)
+
+    @property
+    def visit(self) -> Visit:
+        """What the request tells, read at the first need."""
+        if self._visit is None:
+            self._visit = self._visit_of(self._request)
+        return self._visit
+
+    def end(self) -> None:
+        """Let go of the request and of the app's view of it.
+
+        Both lead back here: a circle would be left for the garbage collector, at every
+        request.
+        """
+        self._request = None
+        self.experiences.end()
+
+    # --- what the app sees ---------------------------------------------------
+
+    def find_routes(self, method: str, path: str) -> bool:
+        """Find the routes of the request; False where it has none.
+
+        Args:
+            method: In upper case.
+            path: Within the wrapped app, decoded.
+        """
+        engine = self._engine
+        try:
+            if engine.logins.reads_session:
+                self._customer_before = engine.logins.before(self.visit)
+            routes = engine.routes
+            host = self.visit.header("host") if routes.asks_host else None
+            self._match = routes.match(method, path, host)
+        except Exception as error:
+            self._failed("prefetch_failed", error)
+        return self._match is not None
 
     async def prefetch(self) -> None:
-        """Get what the page's routes name. Whatever fails, the page goes on."""
-        visit, routes = self._visit, self._engine.routes
+        """Get what the routes name. Whatever fails, the page goes on."""
+        engine, match = self._engine, self._match
+        assert match is not None
         try:
-            host = visit.header("host") if routes.asks_host else None
-            match = routes.match(visit.method, visit.path, host)
-            if match is None:
-                return
-            self._match = match
             if match.timeout is not None:
                 self._time_left = match.timeout
-            found = await self._answer(match.experiences)
-            self.experiences.add(found)
+            started = engine.stopwatch()
+            asked = await self._ask(match.experiences)
+            self._take(asked.found)
+            self._waited = engine.stopwatch() - started
+            if asked.needed:
+                self._asked = asked
+                if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
+                    await self.ready()
         except Exception as error:
             self._failed("prefetch_failed", error)
 
-    async def _fetch(self, key: str) -> Experience:
+    def prefetch_from_cache(self) -> bool:
+        """Get what the routes name without an event loop; False where that takes one.
+
+        It is for doors without a loop of their own, whose way to one is long.
+        """
+        assert self._match is not None
         try:
-            [found] = await self._answer((key,))
+            steps = self._answer_at_once(self._match.experiences)
+            found = _at_once(steps)
+        except _Waits:
+            return False
+        except Exception as error:
+            self._failed("prefetch_failed", error)
+            return True
+        if found is None:
+            return False
+        self._take(found)
+        return True
+
+    async def _answer_at_once(self, keys: Sequence[str]) -> list[Experience] | None:
+        visitor = await self._meet()
+        if visitor is None:
+            return _for_bots(keys)
+        return self._engine.cached(keys, visitor)
+
+    @property
+    def pending(self) -> Sequence[str]:
+        return self._asked.needed if self._asked is not None else ()
+
+    def collect(self) -> None:
+        if self._asked is not None and self._asked.ended:
+            self._end_waiting(self._asked)
+
+    async def ready(self) -> None:
+        asked = self._asked
+        if asked is not None:
+            await self._wait(asked)
+            # Someone else of the same request may have waited too.
+            if self._asked is asked:
+                self._end_waiting(asked)
+
+    async def fetch(self, key: str) -> Experience:
+        try:
+            asked = await self._ask((key,))
+            await self._wait(asked)
         except Exception as error:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
+        [found] = asked.found or asked.late
+        self._engine.note((found,))
         return found
 
-    async def _answer(self, keys: Sequence[str]) -> list[Experience]:
-        if self._attributes is None:
-            await self._meet()
-        assert self._attributes is not None
-        started = self._engine.stopwatch()
-        found = await self._engine.answer(
-            keys,
-            identity=self.experiences.identity,
-            attributes=self._attributes,
-            timeout=self._time_left,
-        )
-        self._time_left -= self._engine.stopwatch() - started
-        return found
-
-    async def _meet(self) -> None:
-        """Find out who the visitor is and what the visit is like."""
-        engine, visit, match = self._engine, self._visit, self._match
-        settings = engine.settings
-        if match is not None:
-            visit.path_params = match.path_params
-        self.experiences.identity = await self._identify()
-        attributes = session_attributes(
-            now=engine.clock(),
-            address=self._address(),
-            user_agent=visit.header("user-agent"),
-        )
-        if settings.attributes:
-            attributes |= await read_texts(
-                settings.attributes, visit, visit.path_params
+    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+        if on_event_loop():
+            steps.close()
+            raise RuntimeError(
+                "this would block the event loop for every visitor: await "
+                "experiences.ready() or experiences.fetch() here"
             )
-        for route, route_params in match.routes if match else ():
-            if route.attributes:
-                attributes |= await read_texts(route.attributes, visit, route_params)
-        self._attributes = attributes
+        return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
 
-    def _address(self) -> str | None:
-        visit, trusted = self._visit, self._engine.trusted
-        if visit.peer not in trusted:
-            return client_address(visit.peer, (), (), trusted)
-        return client_address(
-            visit.peer,
-            visit.headers("forwarded"),
-            visit.headers("x-forwarded-for"),
-            trusted,
-        )
+    def forget(self) -> None:
+        try:
+            if self._visitor is not None:
+                key = self._visitor.key
+            else:
+                identify = self._engine.visitors.identify
+                key = visitor_key(_at_once(identify(self.visit))[0])
+            self._forget(key)
+        except Exception as error:
+            self._failed("forget_failed", error)
 
-    async def _identify(self) -> Identity:
-        wanted, visit = self._engine.settings.identity, self._visit
-        params = visit.path_params
-        visitor_id = None
-        customer_id = usable_id(await read_text(wanted.customer_id, visit, params))
-        if customer_id is None:
-            visitor_id = usable_id(await read_text(wanted.visitor_id, visit, params))
-        if customer_id is None and visitor_id is None and wanted.anonymous == "on":
-            visitor_id = minted_id(visit.cookie(wanted.anonymous_cookie))
-            if visitor_id is None and not self._is_bot():
-                visitor_id = self._new_visitor_id = self._engine.new_id()
-        identifiers = {}
-        if wanted.user_identifiers:
-            identifiers = await read_texts(wanted.user_identifiers, visit, params)
-        return Identity(
-            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
-        )
+    def _forget(self, visitor: bytes) -> None:
+        self._engine.forget(visitor)
+        shared_cache = self._engine.shared_cache
+        if shared_cache is not None:
+            self.forgetting = asyncio.run_coroutine_threadsafe(
+                shared_cache.forget(visitor), self._loop
+            )
 
-    # --- the response ------------------------------------------------------
+    def _take(self, found: Sequence[Experience]) -> None:
+        self.experiences.add(found)
+        self._engine.note(found)
+
+    def _end_waiting(self, asked: Asked) -> None:
+        self._asked = None
+        self._take(asked.late)
+
+    async def _ask(self, keys: Sequence[str]) -> Asked:
+        visitor = await self._meet()
+        if visitor is None:
+            return Asked(_for_bots(keys))
+        return self._engine.ask(keys, visitor, self.visit, timeout=self._time_left)
+
+    async def _meet(self) -> Visitor | None:
+        """Return who the request is from; None for a bot that gets nothing."""
+        engine = self._engine
+        if self._visitor is None:
+            if not engine.personalizes_bots and self._is_bot():
+                return None
+            self._visitor = await engine.visitors.recognise(self.visit, self._match)
+            self.experiences.identity = self._visitor.identity
+        return self._visitor
+
+    async def _wait(self, asked: Asked) -> None:
+        stopwatch = self._engine.stopwatch
+        started = stopwatch()
+        await asked.wait(self._time_left)
+        waited = stopwatch() - started
+        self._waited += waited
+        self._time_left -= waited
+
+    # --- the response --------------------------------------------------------
 
     def response_headers(self, headers: Headers) -> Headers:
         """Return the headers to send: as they are, unless the response is personal."""
-        if not (
-            self.experiences.used or self._new_visitor_id or self._streams(headers)
-        ):
+        engine = self._engine
+        if engine.logins.may_change(headers):
+            self._forget_who_changed(headers)
+        if self._match is not None and engine.settings.fetch.server_timing:
+            headers = [*headers, (b"server-timing", self._server_timing())]
+        is_new = self._visitor is not None and self._visitor.is_new
+        if not (self.experiences.used or is_new or self._streams(headers)):
             return headers
-        headers = personal_headers(headers, self._engine.vary)
-        if self._new_visitor_id:
-            wanted = self._engine.settings.identity
-            cookie = visitor_cookie(
-                wanted.anonymous_cookie,
-                self._new_visitor_id,
-                max_age=int(wanted.anonymous_max_age),
-                secure=self._is_https(),
-            )
-            headers.append((b"set-cookie", cookie.encode("latin-1")))
+        headers = personal_headers(headers, engine.vary)
+        if is_new:
+            headers.append((b"set-cookie", self._visitor_cookie()))
         return headers
+
+    def _visitor_cookie(self) -> bytes:
+        engine, visitor_id = self._engine, self.experiences.identity.visitor_id
+        wanted = engine.settings.identity
+        assert visitor_id is not None
+        return visitor_cookie(
+            wanted.anonymous_cookie,
+            visitor_id,
+            max_age=int(wanted.anonymous_max_age),
+            secure=engine.visitors.is_https(self.visit),
+        ).encode("latin-1")
+
+    def _server_timing(self) -> bytes:
+        """Say where the answers came from, and how long the page waited for them."""
+        sources = self.experiences.sources
+        said = next((one for one in _DEAREST_FIRST if one in sources), "pending")
+        return f'moe;desc="{said}";dur={self._waited * 1000:.1f}'.encode()
+
+    def _forget_who_changed(self, headers: Headers) -> None:
+        engine = self._engine
+        for customer in engine.logins.changed(
+            self.visit, headers, self._customer_before
+        ):
+            self._forget(visitor_key(Identity(customer_id=customer)))
 
     def _streams(self, headers: Headers) -> bool:
         """Whether a mapped page may still use its experiences after this start."""
         return self._match is not None and not any(
             name.lower() == b"content-length" for name, _ in headers
         )
-
-    def _is_https(self) -> bool:
-        visit = self._visit
-        if visit.peer in self._engine.trusted:
-            # Of several proxies' words, the first is about the visitor's own hop.
-            told = (visit.header("x-forwarded-proto") or "").partition(",")[0]
-            return (told.strip() or visit.scheme) == "https"
-        return visit.scheme == "https"
 
     def record(self, status: int) -> None:
         """Turn what was shown into events, now that the last byte is sent.
@@ -176,43 +301,73 @@ class Page:
         if not shown or not self._counts(status):
             return
         try:
-            self._engine.outbox.append(self._impressions(shown))
+            now = int(self._engine.clock())
+            self._engine.outbox.append(
+                [self._event(Action.IMPRESSION, one, now) for one in shown]
+            )
         except Exception as error:
             self._failed("record_failed", error)
 
-    def _impressions(self, shown: Iterable[Experience]) -> list[Event]:
+    def track(self, action: Action, experience: Experience, **fields: Any) -> str:
+        event = self._event(action, experience, int(self._engine.clock()), **fields)
+        self._engine.outbox.append([event])
+        return event.uuid
+
+    def _event(
+        self, action: Action, experience: Experience, occurred_at: int, **fields: Any
+    ) -> Event:
         engine, customer_id = self._engine, self.experiences.identity.reporting_id
         assert customer_id is not None
         events = engine.settings.events
-        occurred_at = int(engine.clock())
-        return [
-            Event(
-                uuid=engine.new_id(),
-                customer_id=customer_id,
-                action=Action.IMPRESSION,
-                occurred_at=occurred_at,
-                experience_context=experience.experience_context,
-                platform=events.platform,
-                user_timezone_offset=events.user_timezone_offset,
-            )
-            for experience in shown
-        ]
+        given = {"user_timezone_offset": events.user_timezone_offset, **fields}
+        return Event(
+            uuid=engine.new_id(),
+            customer_id=customer_id,
+            action=action,
+            occurred_at=occurred_at,
+            experience_context=experience.experience_context,
+            platform=events.platform,
+            **given,
+        )
 
     def _counts(self, status: int) -> bool:
         """Whether someone saw it, and someone whom an event can name."""
-        visit = self._visit
+        visit = self.visit
         return (
             (200 <= status < 300 or status == 304)
             and visit.method != "HEAD"
             and self.experiences.identity.reporting_id is not None
-            and not self._is_bot()
+            and not (self._engine.personalizes_bots and self._is_bot())
             and not is_prefetch(*visit.any_of(PURPOSE_HEADERS))
         )
 
     def _is_bot(self) -> bool:
-        return self._engine.bots.is_bot(self._visit.header("user-agent"))
+        return self._engine.visitors.is_bot(self.visit)
 
     def _failed(self, outcome: str, error: Exception) -> None:
         # The error's text may hold an id; its class and place do not.
         logger.error("%s error=%s", outcome, type(error).__name__)
         logger.debug("%s", outcome, exc_info=error)
+
+
+def _at_once(steps: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that has nothing to wait for.
+
+    Raises:
+        _Waits: It waits for something.
+    """
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    steps.close()
+    raise _Waits("an async source of the identity waits for something")
+
+
+class _Waits(Exception):
+    """Something has to be waited for, and nobody here can."""
+
+
+def _for_bots(keys: Sequence[str]) -> list[Experience]:
+    return [Experience(key=key, reason=Reason.BOT) for key in keys]

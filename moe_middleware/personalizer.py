@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 
-from .addresses import TrustedProxies
-from .breaker import Breaker
-from .cache.memory import MemoryCache, visitor_key
-from .client import MoEngageClient
-from .errors import MoEngageError, RateLimitedError
+from .cache import MemoryCache
+from .cache.shared import SharedCache
+from .catalogue import Catalogue
+from .fetching import Fetcher
 from .ids import new_id
-from .models import Experience, Identity, Reason, Source
+from .logins import LoginWatch
+from .models import Experience, Reason, Source
+from .observers import Observer
 from .outbox import Outbox
 from .routes import RouteTable
 from .settings import Settings
-from .sharing import Answers, SharedFetches
-from .unseen import BotFilter
+from .sharing import Asked
+from .visitors import Visitor, Visitors
+from .visits import Visit
 
 logger = logging.getLogger(__name__)
+
+_FAILURES = frozenset(Reason) - {
+    *(Reason.NO_MATCH, Reason.NOT_REQUESTED, Reason.REVALIDATING),
+    *(Reason.NOT_ACTIVE, Reason.BOT),
+}
+"""Why a page goes without what it would have had on a better day."""
 
 
 class Personalizer:
@@ -28,9 +35,12 @@ class Personalizer:
 
     Args:
         settings: The whole configuration.
-        client: Asks the API.
+        fetcher: Asks the API.
         cache: Keeps its answers.
         outbox: Takes the events.
+        shared_cache: Keeps them for other processes, too; None where none does.
+        catalogue: Knows which experiences are active.
+        observer: Told how pages were answered.
         clock: The time, in unix seconds.
         stopwatch: A clock that never jumps, in seconds.
         new_id: Mints the ids of events and anonymous visitors.
@@ -40,113 +50,95 @@ class Personalizer:
         self,
         settings: Settings,
         *,
-        client: MoEngageClient,
+        fetcher: Fetcher,
         cache: MemoryCache,
         outbox: Outbox,
+        shared_cache: SharedCache | None,
+        catalogue: Catalogue,
+        observer: Observer,
         clock: Callable[[], float] = time.time,
         stopwatch: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = new_id,
     ) -> None:
         self.settings = settings
-        self.client = client
+        self.fetcher = fetcher
         self.cache = cache
+        self.shared_cache = shared_cache
         self.outbox = outbox
+        self.catalogue = catalogue
+        self.observer = observer
         self.clock = clock
         self.stopwatch = stopwatch
         self.new_id = new_id
-        self.shared = SharedFetches()
-        self.breaker = Breaker(jitter=random.random)
         self.routes = RouteTable(settings.routes)
-        self.bots = BotFilter(settings.bots.also, settings.bots.never)
-        self.trusted = TrustedProxies(settings.trusted_proxies)
+        self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
+        self.personalizes_bots = settings.bots.personalize == "on"
+        self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
 
-    async def answer(
+    def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
+        """Return all answers where every one of them is there and fresh, else None."""
+        found = self.cache.get(visitor.key, visitor.split, keys)
+        return found if len(found) == len(keys) else None
+
+    def ask(
         self,
         keys: Sequence[str],
+        visitor: Visitor,
+        visit: Visit,
         *,
-        identity: Identity,
-        attributes: dict[str, str],
         timeout: float,
-    ) -> list[Experience]:
-        """Return the experiences for keys: from the cache, else by one fetch.
+    ) -> Asked:
+        """Answer from the cache what it has, and start a fetch for the rest.
 
-        An expired answer is served at once while a fetch refreshes it. Never raises
-        for a failing API: the keys without any answer come back as fallbacks.
+        An expired answer is served at once while a fetch refreshes it.
 
         Args:
+            keys: What is wanted.
+            visitor: Who wants it.
+            visit: The request, for what a fetch tells of it.
             timeout: How long the page can wait, in seconds.
         """
-        visitor = visitor_key(identity, attributes)
-        found = self.cache.get(visitor, keys)
+        found = self.cache.get(visitor.key, visitor.split, keys)
         if len(found) == len(keys):
-            return found
+            return Asked(found)
         missing = _without(keys, found)
-        found += self.cache.get_stale(visitor, missing, Reason.REVALIDATING)
+        if inactive := self._inactive(missing):
+            found += [Experience(key=key, reason=Reason.NOT_ACTIVE) for key in inactive]
+            missing = _without(missing, found)
+        found += self.cache.get_stale(
+            visitor.key, visitor.split, missing, Reason.REVALIDATING
+        )
         needed = _without(keys, found)
+        if not missing:
+            return Asked(found)
         if needed and timeout <= 0:
-            return found + [
-                Experience(key=key, reason=Reason.TIMEOUT) for key in needed
-            ]
-        waiting = self.shared.start(
-            visitor,
-            missing,
-            lambda keys: self._fetch(visitor, keys, identity, attributes, timeout),
-        )
-        if needed:
-            found += await self.shared.wait(waiting, needed, timeout=timeout)
-        return found
+            late = [Experience(key=key, reason=Reason.TIMEOUT) for key in needed]
+            return Asked(found + late)
+        told = self.visitors.session_attributes(visit, visitor.attributes)
+        waiting = self.fetcher.start(missing, visitor, told, timeout=timeout)
+        return Asked(found, needed, waiting)
 
-    async def _fetch(
-        self,
-        visitor: bytes,
-        keys: list[str],
-        identity: Identity,
-        attributes: dict[str, str],
-        timeout: float,
-    ) -> Answers:
-        """Fetch for the cache and for everyone who waits; never raises."""
-        breaker, clock = self.breaker, self.stopwatch
-        if not breaker.allows(clock()):
-            return breaker.reason
-        try:
-            fetched = await self.client.fetch(
-                keys,
-                identity=identity,
-                attributes=attributes,
-                # A page may have little time left; the others and the cache have more.
-                timeout=max(timeout, self.settings.fetch.timeout),
+    def _inactive(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if not self.catalogue.is_active(key)]
+
+    def note(self, found: Sequence[Experience]) -> None:
+        """Tell the observer and the log how a page was answered."""
+        answers: dict[tuple[Source, Reason | None], int] = {}
+        for one in found:
+            answer = (one.source, one.reason)
+            answers[answer] = answers.get(answer, 0) + 1
+        for (source, reason), count in answers.items():
+            self.observer.answered(source, reason, count)
+            level = logging.INFO if reason in _FAILURES else logging.DEBUG
+            logger.log(
+                level, "answered source=%s reason=%s keys=%d", source, reason, count
             )
-        except MoEngageError as error:
-            self._note_failure(error, len(keys))
-            return error.reason
-        except BaseException as error:
-            breaker.abandoned()
-            if not isinstance(error, Exception):
-                raise
-            logger.error("fetch_failed error=%s", type(error).__name__, exc_info=True)
-            return Reason.ERROR
-        breaker.succeeded(clock())
-        answers = [fetched[key] for key in keys]
-        self.cache.put(visitor, [one for one in answers if one.source is Source.API])
-        return answers
 
-    def _note_failure(self, error: MoEngageError, keys: int) -> None:
-        now = self.stopwatch()
-        if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            self.breaker.pause(now, error.retry_after, error.reason)
-        elif error.retryable:
-            self.breaker.failed(now)
-        else:
-            # It was refused, so the API is there.
-            self.breaker.succeeded(now)
-        logger.warning(
-            "fetch_failed reason=%s error=%s keys=%d breaker=%s",
-            error.reason,
-            type(error).__name__,
-            keys,
-            self.breaker.state,
-        )
+    def forget(self, visitor: bytes) -> None:
+        """Drop what this process keeps of a visitor, or is about to."""
+        self.cache.forget(visitor)
+        self.fetcher.forget(visitor)
 
 
 def _without(keys: Sequence[str], found: Sequence[Experience]) -> list[str]:

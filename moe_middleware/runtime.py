@@ -7,16 +7,26 @@ import atexit
 import contextlib
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
+from .budget import open_budget
 from .cache import MemoryCache
+from .cache.shared import SharedCache
+from .catalogue import Catalogue
 from .client import MoEngageClient
-from .errors import Problem, SettingsError
+from .errors import OutboxError, Problem, SettingsError
+from .fetching import Fetcher
+from .loop_threads import background
+from .observers import Both, Counters, Observer
 from .outbox import open_outbox
 from .personalizer import Personalizer
 from .relay import Relay
 from .settings import Settings
+from .targets import load_target
 
 logger = logging.getLogger(__name__)
 
@@ -31,49 +41,214 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.client = MoEngageClient(settings)
-        self.outbox = open_outbox(settings.events.outbox)
+        self.counters = Counters()
+        self.observer = _observer(settings, self.counters)
+        self.budget = open_budget(
+            settings.budget.store,
+            settings.budget.calls_per_minute,
+            workspace_id=settings.workspace.id,
+            # A number of the file's own is no guess: the API may only lower it.
+            fixed="calls_per_minute" in settings.budget.model_fields_set,
+        )
+        self.client = MoEngageClient(
+            settings, budget=self.budget, observer=self.observer
+        )
+        self.outbox = open_outbox(
+            settings.events,
+            workspace_id=settings.workspace.id,
+            observer=self.observer,
+        )
+        self.catalogue = Catalogue(
+            [key for route in settings.routes for key in route.experiences],
+            self.client.metadata,
+            interval=settings.metadata_interval,
+        )
         cache = settings.cache
         self.cache = MemoryCache(
-            ttl=cache.ttl, stale=cache.stale, max_entries=cache.max_entries
+            ttl=cache.ttl,
+            stale=cache.stale,
+            max_entries=cache.max_entries,
+            max_bytes=cache.max_bytes,
+        )
+        self.shared_cache = _shared_cache(settings, self.observer)
+        self.fetcher = Fetcher(
+            self.client,
+            self.cache,
+            self.shared_cache,
+            timeout=settings.fetch.timeout,
+            observer=self.observer,
         )
         self.personalizer = Personalizer(
-            settings, client=self.client, cache=self.cache, outbox=self.outbox
+            settings,
+            fetcher=self.fetcher,
+            cache=self.cache,
+            shared_cache=self.shared_cache,
+            outbox=self.outbox,
+            catalogue=self.catalogue,
+            observer=self.observer,
         )
-        self._relays: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, asyncio.Task[None]
-        ] = WeakKeyDictionary()
+        self._lives: WeakKeyDictionary[asyncio.AbstractEventLoop, _Life] = (
+            WeakKeyDictionary()
+        )
+        # Looked at by every request, and quicker than the dictionary.
+        self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
 
-    def start(self) -> None:
-        """See to it that a relay runs on the running event loop."""
+    def start(self) -> asyncio.AbstractEventLoop:
+        """See to it that what runs beside the pages runs on the running event loop.
+
+        Returns:
+            That event loop.
+        """
         loop = asyncio.get_running_loop()
-        if loop not in self._relays:
-            self._relays[loop] = loop.create_task(self._relay().run(), name="moe-relay")
+        if loop is self._last_loop():
+            return loop
+        self._last_loop = ref(loop)
+        if loop not in self._lives:
+            self._lives[loop] = self._begin_life(loop)
+            self.catalogue.start()
             _started.add(self)
+        return loop
+
+    def start_in_background(self) -> asyncio.AbstractEventLoop:
+        """Do what ``start`` does, on the process's own loop thread, and return it."""
+        loop = background.loop
+        if loop is not self._last_loop():
+            background.run(self._start())
+        return loop
+
+    async def _start(self) -> None:
+        self.start()
 
     async def stop(self) -> None:
         """End this loop's relay and deliver what waits, within the shutdown timeout.
 
         What is not delivered stays in the outbox for the next start.
         """
-        running = self._relays.pop(asyncio.get_running_loop(), None)
-        if running is not None:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-        await self._relay().drain(self.settings.events.shutdown_timeout)
+        self._last_loop = _no_loop
+        life = self._lives.pop(asyncio.get_running_loop(), None)
+        await self.catalogue.stop()
+        events = self.settings.events
+        if events.relay == "on":
+            relay = life.relay if life is not None and life.relay else self._relay()
+            await relay.drain(events.shutdown_timeout)
+        for task in life.tasks if life is not None else ():
+            task.cancel()
+        await self.fetcher.aclose()
         await self.client.aclose()
-        self.outbox.close()
+        await self.budget.aclose()
+        if self.shared_cache is not None:
+            await self.shared_cache.aclose()
+        self.outbox.close(timeout=events.shutdown_timeout)
         _started.discard(self)
 
+    async def health(self) -> dict[str, Any]:
+        """Return how it goes, for a readiness probe or a status page; see ``health``.
+
+        It never raises, and takes about a second at most.
+        """
+        store, counts = await self.outbox.health(), None
+        if store.writable:
+            with contextlib.suppress(OutboxError):
+                counts = await self.outbox.count()
+        relays = [life.relay for life in self._lives.values() if life.relay]
+        return {
+            "ok": store.writable,
+            "breaker": str(self.fetcher.breaker.state),
+            "cache": {"answers": len(self.cache), "bytes": self.cache.size},
+            "outbox": {
+                **asdict(store),
+                **(asdict(counts) if counts is not None else {}),
+            },
+            "relay": {"failures": sum(relay.failures for relay in relays)},
+            "counters": dict(self.counters.snapshot()),
+        }
+
+    def _begin_life(self, loop: asyncio.AbstractEventLoop) -> _Life:
+        tasks = [loop.create_task(self._warm(), name="moe-warm")]
+        relay = self._relay() if self.settings.events.relay == "on" else None
+        if relay is not None:
+            tasks.append(loop.create_task(relay.run(), name="moe-relay"))
+        return _Life(relay, tasks)
+
+    async def _warm(self) -> None:
+        """Connect before the first page has to; where that fails, the pages will say."""
+        if self.shared_cache is not None:
+            await self.shared_cache.warm()
+        await self.client.warm()
+
     def _relay(self) -> Relay:
-        events = self.settings.events
-        return Relay(
-            self.outbox,
-            self.client.report,
-            interval=events.interval,
-            lease_for=events.lease,
+        return Relay.configured(
+            self.settings.events, self.outbox, self.client.report, self.observer
         )
+
+
+@dataclass(slots=True)
+class _Life:
+    """What runs on one event loop beside the pages."""
+
+    relay: Relay | None
+    tasks: list[asyncio.Task[None]]
+
+
+async def health() -> list[dict[str, Any]]:
+    """Return how each configuration of this process does, for a readiness probe.
+
+    ``ok`` is whether its events can be stored; ``breaker`` is ``closed``, ``open`` or
+    ``probing``; ``cache`` counts answers and bytes; ``outbox`` tells what waits, what
+    was given up and what is wrong; ``relay`` how many reports failed since one arrived;
+    ``counters`` is what was counted so far. An outage of MoEngage does not make it not
+    ok: pages go on.
+    """
+    return [await runtime.health() for runtime in list(_runtimes.values())]
+
+
+def _shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
+    """Return the cache that processes share, where the settings name one.
+
+    Raises:
+        SettingsError: The redis package is missing.
+    """
+    cache = settings.cache
+    if cache.redis is None or cache.ttl == 0:
+        return None
+    from .cache.redis import RedisCache
+
+    # What makes other bodies out of the same answers must not meet in one Redis.
+    shape = f"{settings.workspace.url} {settings.fetch.payload_values}".encode()
+    digest = blake2b(shape, digest_size=4).hexdigest()
+    return RedisCache(
+        cache.redis,
+        workspace_id=f"{settings.workspace.id}.{digest}",
+        ttl=cache.ttl,
+        stale=cache.stale,
+        timeout=cache.redis_timeout,
+        observer=observer,
+    )
+
+
+def _no_loop() -> None:
+    """Stand for a reference to no event loop."""
+
+
+def _observer(settings: Settings, counters: Counters) -> Observer:
+    """Return who is told: the counters, and the app's own observer where it has one.
+
+    Raises:
+        SettingsError: ``observer`` names nothing that is one.
+    """
+    if settings.observer is None:
+        return counters
+    try:
+        found = load_target(settings.observer)
+    except (ImportError, ValueError) as error:
+        raise SettingsError([Problem(where="observer", message=str(error))]) from error
+    if not isinstance(found, Observer):
+        message = (
+            f"{settings.observer!r} is {type(found).__name__}: it must be an object of "
+            "a class that inherits from moe_middleware.Observer"
+        )
+        raise SettingsError([Problem(where="observer", message=message)])
+    return Both(counters, found)
 
 
 def runtime_for(
@@ -127,7 +302,11 @@ def _stop_all() -> None:
         await asyncio.gather(*(runtime.stop() for runtime in list(_started)))
 
     if _started:
+        timeout = max(one.settings.events.shutdown_timeout for one in _started)
         try:
-            asyncio.run(stop_all())
+            if background.is_running:
+                background.run(stop_all(), timeout + 1)
+            else:
+                asyncio.run(stop_all())
         except Exception as error:
             logger.warning("exit_delivery_failed error=%s", type(error).__name__)

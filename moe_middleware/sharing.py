@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from .models import Experience, Reason
@@ -12,6 +13,9 @@ Answers = list[Experience] | Reason
 """What a fetch brought, or why it brought nothing."""
 
 Waiting = dict[str, "asyncio.Task[Answers]"]
+
+_UnderWay = dict[tuple[bytes, str], "asyncio.Task[Answers]"]
+"""By the cache's name for the attributes that matter, and the experience key."""
 
 
 class SharedFetches:
@@ -22,13 +26,14 @@ class SharedFetches:
     """
 
     def __init__(self) -> None:
-        self._under_way: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[bytes, Waiting]
+        self._loops: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[bytes, _UnderWay]
         ] = WeakKeyDictionary()
 
     def start(
         self,
         visitor: bytes,
+        split: bytes,
         keys: Iterable[str],
         fetch: Callable[[list[str]], Awaitable[Answers]],
     ) -> Waiting:
@@ -36,39 +41,81 @@ class SharedFetches:
 
         Args:
             visitor: The cache's name for the visitor.
+            split: The cache's name for the attributes that matter.
             keys: What is wanted.
             fetch: Fetches keys; it must not raise.
         """
         loop = asyncio.get_running_loop()
-        visitors = self._under_way.setdefault(loop, {})
-        waiting = visitors.setdefault(visitor, {})
-        wanted = list(keys)
-        if missing := [key for key in wanted if key not in waiting]:
+        visitors = self._loops.setdefault(loop, {})
+        under_way = visitors.setdefault(visitor, {})
+        wanted = {key: (split, key) for key in keys}
+        missing = [
+            key
+            for key, name in wanted.items()
+            if name not in under_way or under_way[name].done()
+        ]
+        if missing:
             task = asyncio.ensure_future(fetch(missing))
-            waiting.update(dict.fromkeys(missing, task))
-            task.add_done_callback(lambda _: _end(visitors, visitor, missing))
-        return {key: waiting[key] for key in wanted}
+            names = [wanted[key] for key in missing]
+            under_way.update(dict.fromkeys(names, task))
+            task.add_done_callback(
+                lambda task: _end(visitors, visitor, under_way, task, names)
+            )
+        return {key: under_way[name] for key, name in wanted.items()}
 
-    async def wait(
-        self, waiting: Waiting, keys: Collection[str], *, timeout: float
-    ) -> list[Experience]:
-        """Wait for some keys' answers; what does not come in time is a fallback.
+    def forget(self, visitor: bytes) -> None:
+        """Let nobody join the fetches under way for a visitor; ``holds`` denies them.
 
-        Args:
-            waiting: What ``start`` returned.
-            keys: Which of its keys.
-            timeout: In seconds.
+        Those who wait already still get their answers.
         """
-        await asyncio.wait({waiting[key] for key in keys}, timeout=timeout)
-        return [_answer(waiting[key], key) for key in keys]
+        for visitors in list(self._loops.values()):
+            visitors.pop(visitor, None)
+
+    async def aclose(self) -> None:
+        """Give up the fetches of the running event loop."""
+        visitors = self._loops.pop(asyncio.get_running_loop(), {})
+        tasks = {task for one in visitors.values() for task in one.values()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def holds(self, visitor: bytes) -> bool:
+        """Whether the running task's fetch for a visitor has not been forgotten."""
+        loop = asyncio.get_running_loop()
+        under_way = self._loops.get(loop, {}).get(visitor, {})
+        return asyncio.current_task() in under_way.values()
 
 
-def _end(visitors: dict[bytes, Waiting], visitor: bytes, keys: Iterable[str]) -> None:
-    waiting = visitors[visitor]
-    for key in keys:
-        del waiting[key]
-    if not waiting:
-        del visitors[visitor]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: the answers that are there, and those on their way.
+
+    Attributes:
+        found: The answers that were there at once.
+        needed: The keys of those that were not.
+        waiting: The fetches that will bring them.
+    """
+
+    found: list[Experience]
+    needed: Sequence[str] = ()
+    waiting: Waiting = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is on its way any more."""
+        return all(self.waiting[key].done() for key in self.needed)
+
+    @property
+    def late(self) -> list[Experience]:
+        """The answers of ``needed``; what has not come by now is a fallback."""
+        return [_answer(self.waiting[key], key) for key in self.needed]
+
+    async def wait(self, timeout: float) -> None:
+        """Wait for what is on its way, for ``timeout`` seconds at most."""
+        tasks = {self.waiting[key] for key in self.needed}
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, timeout))
 
 
 def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
@@ -81,3 +128,18 @@ def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
             return Experience(key=key, reason=reason)
         case found:
             return next(one for one in found if one.key == key)
+
+
+def _end(
+    visitors: dict[bytes, _UnderWay],
+    visitor: bytes,
+    under_way: _UnderWay,
+    task: asyncio.Task[Answers],
+    names: Iterable[tuple[bytes, str]],
+) -> None:
+    for name in names:
+        # A refresh may have taken its place meanwhile.
+        if under_way.get(name) is task:
+            del under_way[name]
+    if not under_way and visitors.get(visitor) is under_way:
+        del visitors[visitor]

@@ -35,6 +35,15 @@ MAX_EXPERIENCE_KEYS = 25
 MAX_EVENT_ELEMENTS = 100
 """Elements, that is users, of one report (Track Experience Events)."""
 
+MAX_REPORT_BYTES = 256 * 1024
+"""No limit is published. A hundred users with three events each fit, and gateways
+commonly take four times as much."""
+
+EVENT_OVERHEAD = 240
+"""Bytes of an event beside its context, id and attributes: names, uuid and the like."""
+
+_ElementKey = tuple[str, int | None, bytes]
+
 Dialect = Literal["identifiers", "flat", "both"]
 PayloadValues = Literal["native", "text"]
 
@@ -185,30 +194,57 @@ def parse_metadata(body: bytes) -> list[ExperienceMetadata]:
 # --- events ----------------------------------------------------------------
 
 
-def batches(events: Iterable[Event]) -> list[list[Event]]:
-    """Cut events into reports of at most 100 users, keeping each user's order."""
+class Room:
+    """The room of one report: 100 users and so many bytes.
+
+    Args:
+        max_bytes: How large the report may grow.
+    """
+
+    def __init__(self, max_bytes: int = MAX_REPORT_BYTES) -> None:
+        self._bytes_left = max_bytes
+        self._elements: set[_ElementKey] = set()
+
+    def takes(self, event: Event) -> bool:
+        """Give an event its room, if there is any; the first one always gets it."""
+        key, size = _element_key(event), _size(event)
+        if self._elements:
+            full = len(self._elements) == MAX_EVENT_ELEMENTS
+            if size > self._bytes_left or (full and key not in self._elements):
+                return False
+        self._elements.add(key)
+        self._bytes_left -= size
+        return True
+
+
+def batches(
+    events: Iterable[Event], *, max_bytes: int = MAX_REPORT_BYTES
+) -> list[list[Event]]:
+    """Cut events into reports that each have room for theirs, in order."""
     cut: list[list[Event]] = []
-    users: set[Any] = set()
+    room = Room(0)
     for event in events:
-        user = _element_key(event)
-        if not cut or (user not in users and len(users) == MAX_EVENT_ELEMENTS):
+        if not cut or not room.takes(event):
+            room = Room(max_bytes)
+            room.takes(event)
             cut.append([])
-            users = set()
-        users.add(user)
         cut[-1].append(event)
     return cut
 
 
 def events_body(events: Iterable[Event]) -> bytes:
     """Return the body of a report: one element a user, their actions in order."""
-    elements: dict[Any, dict[str, Any]] = {}
+    elements: dict[_ElementKey, dict[str, Any]] = {}
     for event in events:
-        element = elements.setdefault(_element_key(event), _element(event))
+        key = _element_key(event)
+        element = elements.get(key)
+        if element is None:
+            element = elements[key] = _element(event)
         element["actions"].append(_action(event))
     return orjson.dumps({"elements": list(elements.values())})
 
 
-def _element_key(event: Event) -> tuple[str, int | None, bytes]:
+def _element_key(event: Event) -> _ElementKey:
     return (
         event.customer_id,
         event.user_timezone_offset,
@@ -216,6 +252,15 @@ def _element_key(event: Event) -> tuple[str, int | None, bytes]:
         if event.user_attributes
         else b"",
     )
+
+
+def _size(event: Event) -> int:
+    """Return about how many bytes an event adds to a report, rather too many."""
+    size = EVENT_OVERHEAD + len(orjson.dumps(event.experience_context))
+    size += len(event.customer_id) + len(event.b_id or "")
+    if event.user_attributes:
+        size += len(orjson.dumps(event.user_attributes))
+    return size
 
 
 def _element(event: Event) -> dict[str, Any]:

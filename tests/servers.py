@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """How long to wait for what must happen, in seconds; normally it takes a fraction."""
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+PORTS = range(12_000, 32_000)
+"""Below those that the system gives to outgoing connections: one of these could take
+a port before its server does, or reach itself where no server listens."""
 
+WORKERS = 16
+"""Processes that share them out, at most."""
+
+
+def free_port() -> int:
+    """Return a port that no other test of this run is given."""
+    while True:
+        port = next(_ports)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def _own_ports() -> Iterator[int]:
+    # pytest-xdist's processes are called gw0, gw1, ...
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = PORTS[worker % WORKERS :: WORKERS]
+    # Two runs at once begin at different ones.
+    begin = os.getpid() % len(ports)
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+_ports = _own_ports()
 
 browser = httpx.Client(trust_env=False, verify=False)
 """For every request of these tests: making a client costs more than a page."""

@@ -25,8 +25,11 @@ PAGE = """
 
 
 def settings(**sections: Any) -> Settings:
+    # A busy machine is not what most tests are about.
+    fetch = {"timeout": 5, **sections.pop("fetch", {})}
     defaults: dict[str, Any] = {
         "data_center": "sandbox",
+        "fetch": fetch,
         "identity": {"customer_id": {"cookie": "customer_id"}},
         "routes": [{"path": "/", "experiences": ["homepage-banner"]}],
         "events": {"outbox": "memory:"},

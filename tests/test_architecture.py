@@ -14,17 +14,18 @@ import moe_middleware
 
 PACKAGE = Path(moe_middleware.__file__).parent
 LAYERS = {
-    "nouns": {"version", "ids", "models", "errors"},
+    "nouns": {"version", "ids", "models", "errors", "observers"},
     "rules": {
         *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
         *("variables", "scalars", "nodes", "mistakes", "documents", "constraints"),
         *("schemas", "sections", "settings"),
         *("identity", "attributes", "response_headers", "wire", "delivery", "breaker"),
+        *("logins", "gcra"),
     },
-    "edges": {"transport", "client", "cache", "outbox"},
-    "engine": {"current", "sharing", "personalizer", "pages", "relay", "runtime"},
-    "doors": {"asgi", "jinja"},
-    "tools": {"sandbox", "cli", "pytest_plugin", "__main__"},
+    "edges": {"threads", "connectors", "transport", "client", "redis_clients", "cache", "budget", "outbox"},
+    "engine": {"current", "sharing", "catalogue", "visitors", "fetching", "personalizer", "pages", "backlog", "relay", "runtime", "loop_threads"},
+    "doors": {"asgi", "wsgi", "jinja"},
+    "tools": {"sandbox", "cli", "outbox_commands", "relay_command", "pytest_plugin", "__main__"},
 }
 HEIGHT = {
     room: height for height, rooms in enumerate(LAYERS.values()) for room in rooms
@@ -40,6 +41,9 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
+FILES = {name_of(path) for path in modules()}
+
+
 def imports(path: Path, *, only_at_import: bool = False) -> Iterator[str]:
     """Yield what a module imports of ours, as names below the package."""
     package = name_of(path).split(".")
@@ -51,8 +55,7 @@ def imports(path: Path, *, only_at_import: bool = False) -> Iterator[str]:
             base = package[: len(package) - node.level + 1]
             found = [*base, *(node.module.split(".") if node.module else [])]
             names = [".".join([*found, alias.name]) for alias in node.names]
-            files = {name_of(other) for other in modules()}
-            yield from (name if name in files else ".".join(found) for name in names)
+            yield from (name if name in FILES else ".".join(found) for name in names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             if node.module.split(".")[0] == "moe_middleware":
                 yield node.module.removeprefix("moe_middleware").lstrip(".")

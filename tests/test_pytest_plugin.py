@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(200)
+"""Each test starts Python, and a pytest, anew."""
+
 APP = """
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -50,7 +53,7 @@ def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
     )
 
 

@@ -37,10 +37,12 @@ from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.server import start_text
 from moe_middleware.sections import (
     BotSettings,
+    BudgetSettings,
     CacheSettings,
     EventSettings,
     FetchSettings,
     IdentitySettings,
+    MetadataSettings,
     Route,
     Workspace,
 )
@@ -392,7 +394,8 @@ def test_every_hand_of_the_sandbox_is_there() -> None:
     "section",
     [
         *(Settings, Workspace, IdentitySettings, Route, FetchSettings),
-        *(CacheSettings, EventSettings, BotSettings),
+        *(CacheSettings, BudgetSettings, MetadataSettings),
+        *(EventSettings, BotSettings),
     ],
 )
 def test_every_setting_is_shown(section: type[BaseModel]) -> None:
@@ -409,7 +412,8 @@ def test_values_shown_for_settings_are_their_defaults(tmp_path: Path) -> None:
 
     plain = Settings(workspace_id="W1", api_key="k")
     examples = {"customer_id", "user_identifiers"}
-    for name in ("workspace", "fetch", "cache", "events", "trusted_proxies", "bots"):
+    told = {*Settings.model_fields} - {"identity", "attributes", "routes"}
+    for name in told:
         assert getattr(loaded, name) == getattr(plain, name)
     assert loaded.identity.model_dump(exclude=examples) == plain.identity.model_dump(
         exclude=examples

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moe_middleware import Action, Identity, Reason, Source, wire
+from moe_middleware import Action, Event, Identity, Reason, Source, wire
 from moe_middleware.errors import (
     AnswerError,
     APIError,
@@ -251,6 +252,49 @@ def test_batches_hold_100_users_however_many_events_these_have() -> None:
     assert [one for batch in cut for one in batch] == events
     assert all(len({one.customer_id for one in batch}) <= 100 for batch in cut)
     assert len(cut) == 3
+
+
+def test_batches_hold_so_many_bytes() -> None:
+    events = [event("alice") for _ in range(1000)]
+
+    cut = wire.batches(events)
+
+    bodies = [wire.events_body(batch) for batch in cut]
+    assert [one for batch in cut for one in batch] == events
+    assert all(len(body) <= wire.MAX_REPORT_BYTES for body in bodies)
+    assert len(bodies) <= 2 * sum(map(len, bodies)) / wire.MAX_REPORT_BYTES
+
+
+def test_an_event_beyond_the_limit_is_a_report_of_its_own() -> None:
+    long = {"name": "Alice" * 100}
+    events = [event("alice"), event("bob", user_attributes=long), event("carl")]
+
+    cut = wire.batches(events, max_bytes=1000)
+
+    assert cut == [[events[0]], [events[1]], [events[2]]]
+
+
+def test_no_events_are_no_report() -> None:
+    assert wire.batches([]) == []
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        event("x" * 300, platform="android", user_timezone_offset=-54_000),
+        event(action=Action.CLICK, b_id="Shop Now" * 50),
+        event(user_attributes={"name": "Alice", "points": list(range(100))}),
+        event(occurred_at=10**12, experience_context={}),
+    ],
+    ids=["long id", "click", "attributes", "no context"],
+)
+def test_no_event_takes_more_bytes_than_it_is_given_room_for(one: Event) -> None:
+    events = [replace(one, customer_id=f"{one.customer_id}{n}") for n in range(50)]
+
+    cut = wire.batches(events, max_bytes=5000)
+
+    assert all(len(batch) > 1 for batch in cut[:-1])
+    assert all(len(wire.events_body(batch)) <= 5000 for batch in cut)
 
 
 def error(status: int, envelope: Any = None, **headers: str) -> APIError | AnswerError:

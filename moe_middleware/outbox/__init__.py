@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .contract import Claim, Counts, DeadLetter, Outbox
+from ..constraints import REDIS_SCHEMES
+from ..observers import Observer
+from ..sections import EventSettings
+from .contract import (
+    Claim,
+    Counts,
+    DeadLetter,
+    EventId,
+    Health,
+    Kind,
+    Outbox,
+    WaitingEvent,
+    WhenFull,
+)
 from .memory import MemoryOutbox
 from .sqlite import SQLiteOutbox
 
@@ -10,21 +23,56 @@ __all__ = [
     "Claim",
     "Counts",
     "DeadLetter",
+    "EventId",
+    "Health",
+    "Kind",
     "MemoryOutbox",
     "Outbox",
     "SQLiteOutbox",
+    "WaitingEvent",
+    "WhenFull",
     "open_outbox",
 ]
 
 SQLITE_SCHEME = "sqlite:///"
 
 
-def open_outbox(url: str) -> Outbox:
-    """Return the outbox of a settings file's ``events.outbox``; nothing is opened yet.
+def open_outbox(
+    events: EventSettings | str,
+    *,
+    workspace_id: str = "",
+    observer: Observer | None = None,
+) -> Outbox:
+    """Return the outbox that the settings name; nothing is opened yet.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``memory:``.
+        events: The settings of events, or only the outbox's address:
+            ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+            ``redis://host:6379/0`` or ``memory:``.
+        workspace_id: Whose events they are: one Redis may hold several workspaces'.
+        observer: Is told what happens to events.
     """
+    if isinstance(events, str):
+        events = EventSettings(outbox=events)
+    url = events.outbox
+    if url.startswith(REDIS_SCHEMES):
+        from .redis import RedisOutbox
+
+        return RedisOutbox(
+            url,
+            workspace_id=workspace_id,
+            max_events=events.max_events,
+            when_full=events.when_full,
+            observer=observer or Observer(),
+        )
     if url.startswith(SQLITE_SCHEME):
-        return SQLiteOutbox(url.removeprefix(SQLITE_SCHEME))
-    return MemoryOutbox()
+        return SQLiteOutbox(
+            url.removeprefix(SQLITE_SCHEME),
+            synchronous=events.synchronous,
+            max_events=events.max_events,
+            when_full=events.when_full,
+            observer=observer,
+        )
+    return MemoryOutbox(
+        max_events=events.max_events, when_full=events.when_full, observer=observer
+    )

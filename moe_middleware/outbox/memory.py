@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from ..models import Event
-from .contract import Claim, Counts, DeadLetter
+from ..observers import Observer
+from .bodies import decode, encode
+from .contract import (
+    MAX_EVENTS,
+    UNREADABLE,
+    Claim,
+    Counts,
+    DeadLetter,
+    EventId,
+    Health,
+    Kind,
+    WaitingEvent,
+    WhenFull,
+)
+from .losses import Losses, tell
 
 
 @dataclass(slots=True)
 class _Row:
-    event: Event
-    claimable_at: float
+    id: int
+    event: Event | None
+    body: bytes
+    claimable_at: float = 0.0
     attempts: int = 0
+    relay: str = ""
 
 
 class MemoryOutbox:
     """The outbox contract without a disk.
 
     Args:
+        max_events: How many events wait at most.
+        when_full: Whether the newest event is then refused or the oldest dropped.
+        observer: Is told what happens to events.
         clock: The time, in unix seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        max_events: int = MAX_EVENTS,
+        when_full: WhenFull = "refuse",
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_events = max_events
+        self._when_full = when_full
+        self._observer = observer or Observer()
         self._clock = clock
+        self._losses = Losses("memory:", self._observer)
+        self._forget()
+        _outboxes.add(self)
+
+    def _forget(self) -> None:
+        """Start afresh: after a fork, what is held is the parent's to deliver."""
+        self._losses.forget()
         self._lock = threading.Lock()
+        self._seen_at = 0.0
         self._ids = itertools.count(1)
         self._rows: dict[int, _Row] = {}
         self._dead: dict[int, DeadLetter] = {}
@@ -37,59 +78,235 @@ class MemoryOutbox:
     def events(self) -> list[Event]:
         """The events waiting, oldest first."""
         with self._lock:
-            return [row.event for row in self._rows.values()]
+            return [row.event for row in self._rows.values() if row.event]
+
+    # --- what happens to an event ------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        bodies = [encode(event) for event in events]
+        refused = dropped = 0
         with self._lock:
-            for event in events:
-                self._rows[next(self._ids)] = _Row(event, self._clock())
+            excess = max(0, len(self._rows) + len(events) - self._max_events)
+            if self._when_full == "refuse":
+                refused = min(excess, len(events))
+            for event, body in zip(
+                events[: len(events) - refused], bodies, strict=False
+            ):
+                self._keep(event, body)
+            if self._when_full == "drop_oldest":
+                dropped = self._drop(excess)
+        tell(self._observer, "appended", len(events))
+        if refused:
+            self._losses.add("refused", refused, "outbox_full")
+        if dropped:
+            self._losses.add("dropped", dropped, "outbox_full")
 
-    async def claim(self, *, limit: int, lease_for: float) -> list[Claim]:
+    def _keep(self, event: Event | None, body: bytes) -> None:
+        id = next(self._ids)
+        self._rows[id] = _Row(id, event, body)
+
+    def _drop(self, count: int) -> int:
+        """Drop the oldest that no relay is about to deliver."""
+        now = self._now()
+        idle = (row.id for row in self._rows.values() if row.claimable_at <= now)
+        oldest = list(itertools.islice(idle, count))
+        for id in oldest:
+            del self._rows[id]
+        return len(oldest)
+
+    async def claim(
+        self, *, limit: int, lease_for: float, relay: str = ""
+    ) -> list[Claim]:
+        claims: list[Claim] = []
+        unreadable: list[int] = []
+        held: set[str] = set()
+        with self._lock:
+            now = self._now()
+            for row in self._rows.values():
+                if len(claims) == limit:
+                    break
+                if row.event is None:
+                    unreadable.append(row.id)
+                elif row.claimable_at > now:
+                    if not (relay and row.relay == relay):
+                        held.add(row.event.customer_id)
+                elif row.event.customer_id not in held:
+                    row.claimable_at = now + lease_for
+                    row.attempts += 1
+                    row.relay = relay
+                    claims.append(
+                        Claim(id=row.id, event=row.event, attempts=row.attempts)
+                    )
+            self._bury(unreadable, UNREADABLE)
+        if unreadable:
+            tell(self._observer, "buried", len(unreadable))
+        return claims
+
+    def _now(self) -> float:
+        """Return the time; where the clock was set back, set leases back with it."""
         now = self._clock()
-        with self._lock:
-            due = [id for id, row in self._rows.items() if row.claimable_at <= now]
-            return [self._lease(id, now + lease_for) for id in due[:limit]]
+        if now < self._seen_at:
+            for row in self._rows.values():
+                row.claimable_at -= self._seen_at - now
+        self._seen_at = now
+        return now
 
-    def _lease(self, id: int, until: float) -> Claim:
-        row = self._rows[id]
-        row.claimable_at = until
-        row.attempts += 1
-        return Claim(id=id, event=row.event, attempts=row.attempts)
-
-    async def ack(self, ids: Sequence[int]) -> None:
+    async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
         with self._lock:
-            for id in ids:
+            until = self._now() + lease_for
+            for id in _numbers(ids):
+                if row := self._rows.get(id):
+                    row.claimable_at = until
+
+    async def ack(self, ids: Sequence[EventId]) -> None:
+        with self._lock:
+            for id in _numbers(ids):
                 self._rows.pop(id, None)
 
-    async def retry(self, ids: Sequence[int], *, delay: float) -> None:
-        at = self._clock() + delay
+    async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
         with self._lock:
-            for id in ids:
+            at = self._now() + delay
+            for id in _numbers(ids):
                 if row := self._rows.get(id):
                     row.claimable_at = at
+                    row.relay = ""
 
-    async def bury(self, ids: Sequence[int], *, reason: str) -> None:
+    async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
         with self._lock:
-            for id in ids:
-                if row := self._rows.pop(id, None):
-                    self._dead[id] = DeadLetter(id=id, event=row.event, reason=reason)
+            self._bury(_numbers(ids), reason)
 
-    async def replay(self) -> int:
-        with self._lock:
-            dead, self._dead = self._dead, {}
-        self.append([letter.event for letter in dead.values() if letter.event])
-        return len(dead)
-
-    async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
-        with self._lock:
-            return list(reversed(self._dead.values()))[:limit]
-
-    async def count(self) -> Counts:
-        with self._lock:
-            return Counts(waiting=len(self._rows), dead=len(self._dead))
+    def _bury(self, ids: Iterable[int], reason: str) -> None:
+        for id in ids:
+            if row := self._rows.pop(id, None):
+                self._dead[id] = DeadLetter(
+                    id=id,
+                    body=row.body,
+                    reason=reason,
+                    attempts=row.attempts,
+                    buried_at=self._clock(),
+                )
 
     async def flush(self) -> None:
         """Everything is as safe as it will ever be."""
 
-    def close(self) -> None:
+    def close(self, *, timeout: float = 5.0) -> None:
         """Nothing is open."""
+
+    # --- to see and to steer -----------------------------------------------
+
+    async def count(self) -> Counts:
+        with self._lock:
+            return Counts(
+                waiting=len(self._rows),
+                dead=len(self._dead),
+                refused=self._losses["refused"],
+                dropped=self._losses["dropped"],
+            )
+
+    async def health(self, *, timeout: float = 1.0) -> Health:
+        return Health(writable=True)
+
+    async def waiting(
+        self, *, limit: int = 100, after: EventId | None = None
+    ) -> list[WaitingEvent]:
+        start = _number(after) if after is not None else 0
+        with self._lock:
+            rows = (row for row in self._rows.values() if row.id > start)
+            return [_waiting(row) for row in itertools.islice(rows, limit)]
+
+    async def dead_letters(
+        self, *, limit: int = 100, after: EventId | None = None
+    ) -> list[DeadLetter]:
+        with self._lock:
+            ids = (id for id in self._dead if after is None or id < _number(after))
+            return [self._dead[id] for id in heapq.nlargest(limit, ids)]
+
+    async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
+        with self._lock:
+            if row := self._rows.get(_number(id)):
+                return _waiting(row)
+            return self._dead.get(_number(id))
+
+    async def replay(
+        self, *, ids: Sequence[EventId] | None = None, limit: int | None = None
+    ) -> int:
+        with self._lock:
+            chosen = _chosen(self._dead, ids, limit)
+            for id in chosen:
+                letter = self._dead.pop(id)
+                self._keep(letter.event, letter.body)
+            return len(chosen)
+
+    async def purge(
+        self,
+        kind: Kind,
+        *,
+        ids: Sequence[EventId] | None = None,
+        limit: int | None = None,
+    ) -> int:
+        held: dict[int, _Row] | dict[int, DeadLetter]
+        held = self._rows if kind == "waiting" else self._dead
+        with self._lock:
+            chosen = _chosen(held, ids, limit)
+            for id in chosen:
+                del held[id]
+            return len(chosen)
+
+    async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
+        with self._lock:
+            for one in kept:
+                if isinstance(one, WaitingEvent):
+                    self._keep(decode(one.body), one.body)
+                else:
+                    id = next(self._ids)
+                    self._dead[id] = DeadLetter(
+                        id=id,
+                        body=one.body,
+                        reason=one.reason,
+                        attempts=one.attempts,
+                        buried_at=one.buried_at,
+                    )
+
+
+_outboxes: WeakSet[MemoryOutbox] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for outbox in list(_outboxes):
+        outbox._forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _waiting(row: _Row) -> WaitingEvent:
+    return WaitingEvent(
+        id=row.id,
+        body=row.body,
+        attempts=row.attempts,
+        claimable_at=row.claimable_at,
+    )
+
+
+def _number(id: EventId) -> int:
+    """Return an id as the number that it is; what is none names nothing."""
+    try:
+        return int(id)
+    except ValueError:
+        return 0
+
+
+def _numbers(ids: Iterable[EventId]) -> list[int]:
+    return [_number(id) for id in ids]
+
+
+def _chosen(
+    held: Iterable[int], ids: Sequence[EventId] | None, limit: int | None
+) -> list[int]:
+    found = sorted(held)
+    if ids is not None:
+        wanted = set(_numbers(ids))
+        found = [id for id in found if id in wanted]
+    return found[:limit]

@@ -1,0 +1,513 @@
+"""What a Redis outbox does inside Redis, in Lua: each script happens whole or not."""
+
+from __future__ import annotations
+
+CHUNK = 500
+"""Events that one script handles at most: Redis does nothing else for these few
+milliseconds. Claims may be as large as ``MAX_CLAIM``."""
+
+CHUNK_BYTES = 1_000_000
+"""Their size together, from which on no more are added."""
+
+MAX_CLAIM = 1_000
+
+CLOCK_TOLERANCE = 1.0
+"""A clock that goes back further than this was set back, in seconds: leases follow."""
+
+FORGET_RELAYS_AFTER = 3_600.0
+"""When a relay that holds nothing and asks for nothing leaves the group, in seconds."""
+
+WRITER_EXPIRES_AFTER = 86_400
+"""How long Redis remembers what a silent process wrote last, in seconds."""
+
+# Keys, always in this order:
+# 1 events  the stream: waiting events in the order of their ids
+# 2 lines   sorted set: every event that was read from the stream, by its line
+# 3 times   hash: when a leased or retried one is claimable (again)
+# 4 due     sorted set: every line in `lines`, by its first event's time
+# 5 owners  hash: the relay that holds all of a line but what is parked
+# 6 behind  sorted set: RELAY LINE where events are parked behind an owner's
+# 7 dead    hash: dead letters
+# 8 graves  sorted set: their ids, by age
+# 9 seen    the latest time that a claim saw
+# 10 writer what this process wrote last
+#
+# An id is NUMBER-LINE. The number grows, and is the time of the append in
+# microseconds. A line is a customer's digest: events of one line are claimed in
+# order. Customers that share one by chance only wait for each other.
+#
+# An event that was read while an earlier one of its line is held is parked: in
+# `lines`, and not in `times`. What is parked comes last in its line. Whatever takes
+# the first of a line away, `settle` makes the line due at its new first event's time.
+COMMON = """
+local EVENTS, LINES, TIMES, DUE, OWNERS, BEHIND, DEAD, GRAVES, SEEN, WRITER =
+  unpack(KEYS)
+local GROUP = 'relay'
+local call = redis.call
+
+local function many(command, key, arguments, group)
+  for from = 1, #arguments, 1000 do
+    local to = math.min(from + 999, #arguments)
+    if group then
+      call(command, key, group, unpack(arguments, from, to))
+    else
+      call(command, key, unpack(arguments, from, to))
+    end
+  end
+end
+
+local function words(text)
+  local found = {}
+  for word in string.gmatch(text, '%S+') do found[#found + 1] = word end
+  return found
+end
+
+local function number_of(id) return string.match(id, '^%d+') end
+
+local function line_of(id) return string.match(id, '%d+$') end
+
+local function now_of(given)
+  if given ~= '' then return tonumber(given) end
+  local time = call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local function disown(line)
+  local owner = call('HGET', OWNERS, line)
+  if owner then
+    call('HDEL', OWNERS, line)
+    call('ZREM', BEHIND, owner .. ' ' .. line)
+  end
+end
+
+local function first_of(line)
+  return call('ZRANGEBYSCORE', LINES, line, line, 'LIMIT', 0, 1)[1]
+end
+
+local function settle(ids)
+  local settled, gone = {}, {}
+  local is_any_behind = call('EXISTS', BEHIND) == 1
+  for _, id in ipairs(ids) do
+    local line = line_of(id)
+    if not settled[line] then
+      settled[line] = true
+      local first = first_of(line)
+      if first then
+        call('ZADD', DUE, call('HGET', TIMES, first) or 0, line)
+      else
+        gone[#gone + 1] = line
+        if is_any_behind then disown(line) end
+      end
+    end
+  end
+  many('ZREM', DUE, gone)
+  many('HDEL', OWNERS, gone)
+end
+
+local function forget(ids)
+  if #ids == 0 then return 0 end
+  local before = call('XLEN', EVENTS)
+  many('XDEL', EVENTS, ids)
+  many('XACK', EVENTS, ids, GROUP)
+  many('ZREM', LINES, ids)
+  many('HDEL', TIMES, ids)
+  settle(ids)
+  return before - call('XLEN', EVENTS)
+end
+
+local function attempts_of(id)
+  local held = redis.pcall('XPENDING', EVENTS, GROUP, id, id, 1)
+  return not held.err and held[1] and held[1][4] or 0
+end
+
+local function next_number()
+  local time = call('TIME')
+  local number = tonumber(time[1]) * 1e6 + tonumber(time[2])
+  local about = redis.pcall('XINFO', 'STREAM', EVENTS)
+  for at = 1, about.err and 0 or #about, 2 do
+    if about[at] == 'last-generated-id' then
+      number = math.max(number, tonumber(number_of(about[at + 1])) + 1)
+    end
+  end
+  return number
+end
+
+local function add(number, line, body)
+  local id = string.format('%.0f-%.0f', number, line)
+  call('XADD', EVENTS, id, 'body', body)
+  return id
+end
+
+local function add_all(blob, count)
+  local number, at = next_number(), 1
+  for added = 0, count - 1 do
+    local line, size, from = struct.unpack('>I4I4', blob, at)
+    at = from + size
+    add(number + added, line, string.sub(blob, from, at - 1))
+  end
+end
+
+local function inter(id, letter)
+  call('HSET', DEAD, id, letter)
+  call('ZADD', GRAVES, number_of(id), id)
+end
+
+local function disinter(ids)
+  if #ids == 0 then return 0 end
+  local before = call('ZCARD', GRAVES)
+  many('HDEL', DEAD, ids)
+  many('ZREM', GRAVES, ids)
+  return before - call('ZCARD', GRAVES)
+end
+"""
+
+# A batch that is sent again because its answer was lost is not written again. What
+# was refused and dropped is returned as this process's totals, for the same reason.
+APPEND = (
+    COMMON
+    + """
+local sequence, stored = tonumber(ARGV[1]), tonumber(ARGV[2])
+local refused, dropped = tonumber(ARGV[3]), tonumber(ARGV[4])
+local most, when_full, now = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local count, blob = tonumber(ARGV[8]), ARGV[9]
+local told = string.gmatch(call('GET', WRITER) or '0 0 0', '%d+')
+local last = tonumber(told())
+if last < stored then
+  last = stored
+else
+  refused, dropped = tonumber(told()), tonumber(told())
+end
+if sequence > last + 1 then
+  return redis.error_reply('MOE the batch before this one was not stored')
+end
+
+local function oldest_unheld(wanted)
+  local ids, from, time = {}, '-', now_of(now)
+  while #ids < wanted do
+    local page = call('XRANGE', EVENTS, from, '+', 'COUNT', 100)
+    if #page == 0 then break end
+    for _, entry in ipairs(page) do
+      local at = call('HGET', TIMES, entry[1])
+      if #ids < wanted and not (at and tonumber(at) > time) then
+        ids[#ids + 1] = entry[1]
+      end
+      from = '(' .. entry[1]
+    end
+  end
+  return ids
+end
+
+if sequence > last then
+  local excess = math.max(0, call('XLEN', EVENTS) + count - most)
+  if when_full == 'refuse' then
+    local turned_away = math.min(excess, count)
+    refused = refused + turned_away
+    count = count - turned_away
+  end
+  if count > 0 then add_all(blob, count) end
+  if when_full == 'drop_oldest' and excess > 0 then
+    dropped = dropped + forget(oldest_unheld(excess))
+  end
+  local record = string.format('%.0f %.0f %.0f', sequence, refused, dropped)
+  call('SET', WRITER, record, 'EX', ARGV[10])
+end
+return {refused, dropped}
+"""
+)
+
+# Lines that are due first: their events are older than all that was not read yet.
+CLAIM = (
+    COMMON
+    + """
+local now, lease_for, limit = now_of(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local relay, consumer, tolerance = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local till = now + lease_for
+local ids, attempts, sizes, bodies = {}, {}, {}, {}
+local whole, passed_over = {}, 0
+
+local back = tonumber(call('GET', SEEN) or 0) - now
+if back > tolerance then
+  local times = call('HGETALL', TIMES)
+  for at = 1, #times, 2 do call('HINCRBYFLOAT', TIMES, times[at], -back) end
+  settle(call('ZRANGE', DUE, 0, -1))
+end
+
+local function is_held(at) return at and tonumber(at) > now end
+
+local function take(id, fields, count)
+  local body = fields[2]
+  ids[#ids + 1], attempts[#ids + 1] = id, count
+  sizes[#ids], bodies[#ids] = #body, body
+end
+
+local function lease(id, at)
+  local count = at and attempts_of(id) + 1 or 1
+  local entry = call('XCLAIM', EVENTS, GROUP, consumer, 0, id,
+    'RETRYCOUNT', count, 'FORCE')[1]
+  if entry then
+    take(id, entry[2], count)
+    call('HSET', TIMES, id, till)
+  else
+    call('ZREM', LINES, id)
+    call('HDEL', TIMES, id)
+  end
+end
+
+local function in_line(line, from, count)
+  return call('ZRANGEBYSCORE', LINES, line, line, 'LIMIT', from, count)
+end
+
+local function take_line(line)
+  local wanted = limit - #ids
+  local rest = nil
+  for place, id in ipairs(in_line(line, 0, wanted + 1)) do
+    local at = call('HGET', TIMES, id)
+    if place > wanted or is_held(at) then
+      rest = at and 'held' or 'parked'
+      break
+    end
+    lease(id, at)
+  end
+  disown(line)
+  if relay ~= '' and rest ~= 'held' then
+    call('HSET', OWNERS, line, relay)
+    if rest then call('ZADD', BEHIND, 0, relay .. ' ' .. line) end
+  end
+  whole[line] = not rest
+  settle({line})
+end
+
+local function take_parked(line)
+  local from = 0
+  while #ids < limit do
+    local page = in_line(line, from, 200)
+    for _, id in ipairs(page) do
+      if #ids < limit and not call('HGET', TIMES, id) then lease(id) end
+    end
+    from = from + #page
+    if #page < 200 then
+      if #ids < limit then call('ZREM', BEHIND, relay .. ' ' .. line) end
+      break
+    end
+  end
+end
+
+local function read(count)
+  local command = {'XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count,
+    'STREAMS', EVENTS, '>'}
+  local found = redis.pcall(unpack(command))
+  if found and found.err then
+    call('XGROUP', 'CREATE', EVENTS, GROUP, '0', 'MKSTREAM')
+    found = call(unpack(command))
+  end
+  return found and found[1] and found[1][2] or {}
+end
+
+local function may_take(line)
+  if whole[line] ~= nil then return whole[line], false end
+  if not call('ZSCORE', DUE, line) then return true, true end
+  return relay ~= '' and call('HGET', OWNERS, line) == relay
+    and not call('ZSCORE', BEHIND, relay .. ' ' .. line), false
+end
+
+local function park(line)
+  local owner = call('HGET', OWNERS, line)
+  if owner then call('ZADD', BEHIND, 0, owner .. ' ' .. line) end
+  whole[line] = false
+  passed_over = passed_over + 1
+end
+
+local lines = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, limit)
+for _, line in ipairs(lines) do
+  if #ids < limit then take_line(line) end
+end
+
+if relay ~= '' then
+  local mine = call('ZRANGEBYLEX', BEHIND, '[' .. relay .. ' ', '(' .. relay .. '!')
+  for _, member in ipairs(mine) do
+    local line = line_of(member)
+    if #ids < limit and call('HGET', OWNERS, line) == relay then take_parked(line) end
+  end
+end
+
+while #ids < limit and passed_over < 1000 do
+  local entries = read(limit - #ids)
+  if #entries == 0 then break end
+  local in_lines, in_times, in_due, in_owners = {}, {}, {}, {}
+  local function put(where, one, other)
+    where[#where + 1] = one
+    where[#where + 1] = other
+  end
+  for _, entry in ipairs(entries) do
+    local id = entry[1]
+    local line = line_of(id)
+    put(in_lines, line, id)
+    local is_free, is_new = may_take(line)
+    if is_free then
+      take(id, entry[2], 1)
+      put(in_times, id, till)
+      if is_new then
+        put(in_due, till, line)
+        if relay ~= '' then put(in_owners, line, relay) end
+      end
+      whole[line] = true
+    else
+      park(line)
+    end
+  end
+  many('ZADD', LINES, in_lines)
+  many('HSET', TIMES, in_times)
+  many('ZADD', DUE, in_due)
+  many('HSET', OWNERS, in_owners)
+end
+if #ids > 0 or back > tolerance then call('SET', SEEN, now) end
+local may_be_more = (#ids == limit or passed_over >= 1000) and 1 or 0
+return {table.concat(ids, ' '), table.concat(attempts, ' '),
+  table.concat(sizes, ' '), table.concat(bodies), may_be_more}
+"""
+)
+
+ACK = COMMON + "return forget(words(ARGV[1]))"
+
+# Both a retry and a longer lease; after a retry nobody owns the line.
+HOLD = (
+    COMMON
+    + """
+local till, ids, is_retry = now_of(ARGV[1]) + ARGV[2], words(ARGV[3]), ARGV[4] == '1'
+local held = {}
+for _, id in ipairs(ids) do
+  if call('HEXISTS', TIMES, id) == 1 then
+    held[#held + 1] = id
+    call('HSET', TIMES, id, till)
+    if is_retry then disown(line_of(id)) end
+  end
+end
+settle(held)
+return #held
+"""
+)
+
+BURY = (
+    COMMON
+    + """
+local now, reason, ids = now_of(ARGV[1]), ARGV[2], words(ARGV[3])
+local buried, letters = {}, {}
+for _, id in ipairs(ids) do
+  local entry = call('XRANGE', EVENTS, id, id)[1]
+  if entry then
+    buried[#buried + 1] = id
+    letters[#buried] = struct.pack('>dI4I4', now, attempts_of(id), #reason)
+      .. reason .. entry[2][2]
+  end
+end
+forget(ids)
+for at, id in ipairs(buried) do inter(id, letters[at]) end
+return #buried
+"""
+)
+
+# An empty list of ids stands for all of them.
+REPLAY = (
+    COMMON
+    + """
+local ids = words(ARGV[2])
+if #ids == 0 then ids = call('ZRANGE', GRAVES, 0, ARGV[1] - 1) end
+local number, replayed = next_number(), {}
+for _, id in ipairs(ids) do
+  local letter = call('HGET', DEAD, id)
+  if letter then
+    local _, _, size, from = struct.unpack('>dI4I4', letter)
+    add(number + #replayed, line_of(id), string.sub(letter, from + size))
+    replayed[#replayed + 1] = id
+  end
+end
+disinter(replayed)
+return #replayed
+"""
+)
+
+PURGE_WAITING = (
+    COMMON
+    + """
+local ids = words(ARGV[2])
+if #ids == 0 then
+  for _, entry in ipairs(call('XRANGE', EVENTS, '-', '+', 'COUNT', ARGV[1])) do
+    ids[#ids + 1] = entry[1]
+  end
+end
+return forget(ids)
+"""
+)
+
+PURGE_DEAD = (
+    COMMON
+    + """
+local ids = words(ARGV[2])
+if #ids == 0 then ids = call('ZRANGE', GRAVES, 0, ARGV[1] - 1) end
+return disinter(ids)
+"""
+)
+
+WAITING = (
+    COMMON
+    + """
+local found = {}
+for at, entry in ipairs(call('XRANGE', EVENTS, ARGV[1], ARGV[2], 'COUNT', ARGV[3])) do
+  local id = entry[1]
+  local at_time = call('HGET', TIMES, id)
+  found[at] = {id, entry[2][2], at_time and attempts_of(id) or 0, at_time or '0'}
+end
+return found
+"""
+)
+
+DEAD_LETTERS = (
+    COMMON
+    + """
+local found = {}
+local ids = call('ZREVRANGEBYSCORE', GRAVES, ARGV[1], '-inf', 'LIMIT', 0, ARGV[2])
+for at, id in ipairs(ids) do found[at] = {id, call('HGET', DEAD, id)} end
+return found
+"""
+)
+
+DEAD_LETTER = (
+    COMMON
+    + """
+local letter = call('HGET', DEAD, ARGV[1])
+return letter and {{ARGV[1], letter}} or {}
+"""
+)
+
+COUNT = COMMON + "return {call('XLEN', EVENTS), call('HLEN', DEAD)}"
+
+RESTORE_WAITING = COMMON + "add_all(ARGV[2], tonumber(ARGV[1]))"
+
+RESTORE_DEAD = (
+    COMMON
+    + """
+local number = next_number()
+for at = 1, #ARGV, 2 do
+  local id = add(number + at, ARGV[at], '')
+  call('XDEL', EVENTS, id)
+  inter(id, ARGV[at + 1])
+end
+"""
+)
+
+# A small write shows what a read does not: a full Redis, and one that is a replica.
+TRY_TO_WRITE = COMMON + "call('SET', WRITER, ARGV[1], 'EX', 60)"
+
+TIDY = (
+    COMMON
+    + """
+local relays = redis.pcall('XINFO', 'CONSUMERS', EVENTS, GROUP)
+for _, about in ipairs(relays.err and {} or relays) do
+  local relay = {}
+  for at = 1, #about, 2 do relay[about[at]] = about[at + 1] end
+  if relay.pending == 0 and relay.idle > tonumber(ARGV[1]) * 1000 then
+    call('XGROUP', 'DELCONSUMER', EVENTS, GROUP, relay.name)
+  end
+end
+"""
+)

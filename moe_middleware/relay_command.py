@@ -1,0 +1,193 @@
+"""The command that delivers alone, beside or instead of the server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .relay import Relay
+    from .runtime import Runtime
+    from .settings import Settings
+
+COUNT_FOR = 3.0
+"""How long counting may take for a status line, in seconds."""
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moe-middleware relay                     until it is told to stop
+  moe-middleware relay --until-empty       before a machine is taken away
+  moe-middleware relay --once              from cron
+  moe-middleware relay --outbox redis://queue.internal:6379/0
+
+Any number of relays may work on one outbox, beside servers that deliver too; let these
+only collect with 'events: {relay: off}'. SIGTERM and Ctrl-C end it: reports under way
+are waited for as long as events.shutdown_timeout says, the rest stays in the outbox.
+
+The exit code is 0, and 1 where the settings are wrong or --once could not deliver."""
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="MOE_CONFIG",
+    help="The settings; without it moe.yml, where there is one.",
+)
+@click.option(
+    "--outbox",
+    metavar="URL",
+    help="Where events wait, as sqlite:///moe-outbox.db; left out, the settings'.",
+)
+@click.option("--once", is_flag=True, help="Deliver what is due now, and stop.")
+@click.option(
+    "--until-empty",
+    is_flag=True,
+    help="Deliver until nothing waits, through failures and pauses, and stop.",
+)
+@click.option(
+    "--status-every",
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="The pause between two status lines.",
+)
+def relay(
+    config: str | None,
+    outbox: str | None,
+    once: bool,
+    until_empty: bool,
+    status_every: float,
+) -> None:
+    """Deliver the events that wait in the outbox."""
+    if once and until_empty:
+        raise click.UsageError("give --once or --until-empty, not both")
+    from .errors import SettingsError
+    from .runtime import Runtime
+
+    # A console script has its own directory on the path, not the app's.
+    sys.path.insert(0, os.getcwd())
+    try:
+        settings = _settings(config, outbox)
+        runtime = Runtime(settings)
+    except SettingsError as error:
+        _stop(error.problems)
+    if settings.events.outbox == "memory:":
+        _stop(["events.outbox: memory: is each process's own, and ours is empty"])
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    for line in _opening_lines(settings):
+        click.echo(line)
+    ended_well = asyncio.run(_deliver(runtime, once, until_empty, status_every))
+    sys.exit(0 if ended_well else 1)
+
+
+async def _deliver(
+    runtime: Runtime, once: bool, until_empty: bool, status_every: float
+) -> bool:
+    """Deliver until done or told to stop; tell whether that went well."""
+    from .relay import Relay
+
+    events = runtime.settings.events
+    report = runtime.client.report
+    relay = Relay.configured(events, runtime.outbox, report, runtime.observer)
+    begin = (
+        relay.deliver(to_the_end=True) if once else relay.run(until_empty=until_empty)
+    )
+    work = asyncio.create_task(begin)
+    told_to_stop = asyncio.Event()
+    told = asyncio.create_task(told_to_stop.wait())
+    status = asyncio.create_task(_say_status(runtime, relay, status_every))
+    with _signals(told_to_stop.set):
+        await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+    # From here on a second signal ends the process at once.
+    relay.stop()
+    await asyncio.wait({work}, timeout=events.shutdown_timeout)
+    for task in (work, told, status):
+        task.cancel()
+    ended = await asyncio.gather(work, told, status, return_exceptions=True)
+    click.echo(await _status_line(runtime, relay))
+    await runtime.client.aclose()
+    runtime.outbox.close()
+    return told_to_stop.is_set() or not ended[0]
+
+
+async def _say_status(runtime: Runtime, relay: Relay, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        click.echo(await _status_line(runtime, relay))
+
+
+async def _status_line(runtime: Runtime, relay: Relay) -> str:
+    """Return what was done so far, and what there is to do."""
+    counted = runtime.counters.snapshot()
+    done = [
+        f"{what}={counted.get(f'events.{what}', 0)}"
+        for what in ("delivered", "retried", "buried")
+    ]
+    try:
+        async with asyncio.timeout(COUNT_FOR):
+            counts = await runtime.outbox.count()
+    except Exception:
+        waiting, dead = "unknown", "unknown"
+    else:
+        waiting, dead = str(counts.waiting), str(counts.dead)
+    left = [f"waiting={waiting}", f"dead={dead}", f"failures={relay.failures}"]
+    return " ".join([*done, *left])
+
+
+@contextlib.contextmanager
+def _signals(tell: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT tell rather than end the process."""
+    loop = asyncio.get_running_loop()
+
+    def heed(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(tell)
+
+    before = {one: signal.signal(one, heed) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _settings(config: str | None, outbox: str | None) -> Settings:
+    from .settings import FILE, Settings
+
+    keywords = {} if outbox is None else {"events": {"outbox": outbox}}
+    if config is None and not Path(FILE).exists():
+        return Settings.from_env(**keywords)
+    return Settings.load(config or FILE, **keywords)
+
+
+def _opening_lines(settings: Settings) -> Iterator[str]:
+    workspace, events = settings.workspace, settings.events
+    to = "the embedded sandbox" if workspace.embedded else workspace.url
+    # An address may hold a password, and its repr shows none.
+    shown = getattr(events.outbox, "shown", events.outbox)
+    yield f"delivering from {shown} to {to}"
+    if workspace.embedded:
+        yield (
+            "warning: this sandbox is embedded in each process, so what is delivered "
+            "ends with this one; set MOE_BASE_URL to that of 'moe-middleware sandbox'"
+        )
+
+
+def _stop(complaints: Iterable[object]) -> NoReturn:
+    for complaint in complaints:
+        click.echo(str(complaint), err=True)
+    sys.exit(1)

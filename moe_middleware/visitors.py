@@ -1,0 +1,170 @@
+"""Recognises visitors: who they are, and what their answers depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from .addresses import TrustedProxies, client_address
+from .attributes import day_and_hour, session_attributes
+from .cache import split_key, visitor_key
+from .identity import minted_id, usable_id
+from .models import EMPTY, Identity
+from .routes import Match
+from .settings import Settings
+from .sources import read_text, read_texts
+from .unseen import BotFilter
+from .visits import Visit
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Who asks, as the engine knows them.
+
+    Attributes:
+        identity: Their ids.
+        is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
+        attributes: The in-session attributes that the file names.
+        key: The cache's name for them.
+        split: The cache's name for those attributes that make another answer.
+    """
+
+    identity: Identity
+    is_new: bool
+    attributes: Mapping[str, str]
+    key: bytes
+    split: bytes
+
+
+class Visitors:
+    """Recognises a visitor by what a request tells.
+
+    Args:
+        settings: The whole configuration.
+        clock: The time, in unix seconds.
+        new_id: Mints the ids of anonymous visitors.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._identity = settings.identity
+        self._attributes = settings.attributes
+        self._vary: Collection[str] | None = settings.cache.vary
+        self._clock = clock
+        self._new_id = new_id
+        self._bots = BotFilter(settings.bots.also, settings.bots.never)
+        self._trusted = TrustedProxies(settings.trusted_proxies)
+        self._plain_split = (-1.0, b"")
+
+    async def recognise(self, visit: Visit, match: Match | None) -> Visitor:
+        """Return who the request is from.
+
+        Args:
+            visit: The request.
+            match: Its routes, for their path parameters and attributes.
+        """
+        if match is not None:
+            visit.path_params = match.path_params
+        identity, is_new = await self.identify(visit)
+        attributes: dict[str, str] = {}
+        if self._attributes:
+            attributes = await read_texts(self._attributes, visit, visit.path_params)
+        for route, route_params in match.routes if match else ():
+            if route.attributes:
+                attributes |= await read_texts(route.attributes, visit, route_params)
+        vary = self._vary
+        if match is not None and match.vary is not None:
+            vary = match.vary
+        return Visitor(
+            identity=identity,
+            is_new=is_new,
+            attributes=attributes,
+            key=visitor_key(identity),
+            split=self._split(visit, identity, attributes, vary),
+        )
+
+    async def identify(self, visit: Visit) -> tuple[Identity, bool]:
+        """Return the ids of a request, and whether one was minted for it."""
+        wanted, params = self._identity, visit.path_params
+        visitor_id, is_new = None, False
+        customer_id = usable_id(await read_text(wanted.customer_id, visit, params))
+        if customer_id is None:
+            visitor_id = usable_id(await read_text(wanted.visitor_id, visit, params))
+            if visitor_id is None and wanted.anonymous == "on":
+                visitor_id = minted_id(visit.cookie(wanted.anonymous_cookie))
+                if visitor_id is None and not self.is_bot(visit):
+                    visitor_id, is_new = self._new_id(), True
+        identifiers: Mapping[str, str] = EMPTY
+        if wanted.user_identifiers:
+            identifiers = await read_texts(wanted.user_identifiers, visit, params)
+        identity = Identity(
+            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
+        )
+        return identity, is_new
+
+    def session_attributes(
+        self, visit: Visit, named: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return all in-session attributes of a fetch.
+
+        Args:
+            visit: The request.
+            named: Those that the file names; they win.
+        """
+        unasked = session_attributes(
+            now=self._clock(),
+            address=self._address(visit),
+            user_agent=visit.header("user-agent"),
+        )
+        return {**unasked, **named}
+
+    def is_bot(self, visit: Visit) -> bool:
+        """Whether a program asks and not a person."""
+        return self._bots.is_bot(visit.header("user-agent"))
+
+    def is_https(self, visit: Visit) -> bool:
+        """Whether the visitor's own connection is encrypted."""
+        if visit.peer in self._trusted:
+            # Of several proxies' words, the first is about the visitor's own hop.
+            told = (visit.header("x-forwarded-proto") or "").partition(",")[0]
+            return (told.strip() or visit.scheme) == "https"
+        return visit.scheme == "https"
+
+    def _split(
+        self,
+        visit: Visit,
+        identity: Identity,
+        named: Mapping[str, str],
+        vary: Collection[str] | None,
+    ) -> bytes:
+        now = self._clock()
+        if not named and not vary and not identity.user_identifiers:
+            if self._plain_split[0] != now // 3600:
+                self._plain_split = now // 3600, split_key(day_and_hour(now))
+            return self._plain_split[1]
+        if vary is not None:
+            told = self.session_attributes(visit, named)
+            named = {name: told[name] for name in vary if name in told}
+        ids = identity.user_identifiers
+        return split_key(
+            {
+                **day_and_hour(now),
+                **named,
+                **{f"user_identifiers.{name}": ids[name] for name in ids},
+            }
+        )
+
+    def _address(self, visit: Visit) -> str | None:
+        if visit.peer not in self._trusted:
+            return client_address(visit.peer, (), (), self._trusted)
+        return client_address(
+            visit.peer,
+            visit.headers("forwarded"),
+            visit.headers("x-forwarded-for"),
+            self._trusted,
+        )
