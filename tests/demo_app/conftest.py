@@ -12,12 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import embedded
+
+from ..servers import PATIENCE
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0"}
 CHROMIUM_ARGS = (
@@ -31,6 +33,8 @@ CHROMIUM_ARGS = (
     "--disable-sync",
 )
 
+expect.set_options(timeout=PATIENCE * 1000)
+
 OpenShop = Callable[..., TestClient]
 
 
@@ -41,7 +45,9 @@ def open_shop(tmp_path: Path) -> Iterator[OpenShop]:
 
         def open_one(**environ: str) -> TestClient:
             outbox = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/outbox.db"}
-            settings = Settings.load(CONFIG, environ=environ | outbox)
+            settings = Settings.load(
+                CONFIG, environ=environ | outbox, fetch={"timeout": 5}
+            )
             app = build_app(settings, environ)
             client = TestClient(app, headers=BROWSER, follow_redirects=False)
             return stack.enter_context(client)
@@ -83,7 +89,10 @@ def _address(process: subprocess.Popen[str]) -> str:
 @pytest.fixture
 def served_shop(tmp_path: Path) -> Iterator[str]:
     """The address of a shop served as ``make demo`` serves it."""
-    environ = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/served.db"}
+    environ = {
+        "MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/served.db",
+        "MOE_DEMO_BUDGET": "5",
+    }
     with served("-m", "demo_app", "--port", "0", environ=environ) as address:
         yield address
 
@@ -103,7 +112,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def eventually(look: Callable[[], int], wanted: int, within: float = 5.0) -> int:
+def eventually(look: Callable[[], int], wanted: int, within: float = PATIENCE) -> int:
     """Return what ``look`` sees once it is ``wanted``, or after ``within`` seconds."""
     deadline = time.monotonic() + within
     while (seen := look()) != wanted and time.monotonic() < deadline:

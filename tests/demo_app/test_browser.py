@@ -8,6 +8,7 @@ import sys
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from ..servers import PATIENCE
 from .conftest import eventually
 
 
@@ -28,7 +29,7 @@ def page(chromium: Browser, served_shop: str) -> Page:
     context = chromium.new_context(
         base_url=served_shop, viewport={"width": 1280, "height": 900}
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE * 1000)
     return context.new_page()
 
 

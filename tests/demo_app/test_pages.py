@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 
 import pytest
@@ -10,6 +9,7 @@ from starlette.testclient import TestClient
 from demo_app.shop import TEAS
 from moe_middleware.sandbox import embedded
 
+from ..servers import free_port
 from .conftest import OpenShop, eventually, served
 
 
@@ -215,8 +215,7 @@ def test_page_tells_what_it_got_and_why(shop: TestClient) -> None:
 
 
 def test_shop_is_whole_while_nobody_answers(open_shop: OpenShop) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        closed = taken.getsockname()[1]
+    closed = free_port()
     shop = open_shop(MOE_BASE_URL=f"http://127.0.0.1:{closed}/v1")
     page = shop.get("/").text
 

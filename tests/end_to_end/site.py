@@ -33,11 +33,12 @@ async def home(request: Request) -> Response:
 
 
 async def slow(request: Request) -> Response:
-    """Show the banner at once and go on sending for half a second."""
+    """Show the banner at once and go on sending for so many hundredths of a second."""
+    pieces = int(request.query_params.get("pieces", "50"))
 
     async def body() -> AsyncIterator[str]:
         yield str(request.state.experiences.show("homepage-banner").Title)
-        for _ in range(50):
+        for _ in range(pieces):
             await asyncio.sleep(0.01)
             yield "." * 1000
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..servers import (
+    PATIENCE,
     Process,
     browser,
     counted,
@@ -28,7 +29,10 @@ identity: {customer_id: {cookie: customer_id}}
 routes:
   - {path: "/{page:path}", experiences: [homepage-banner]}
 fetch: {timeout: "${BUDGET}"}
-events: {outbox: "sqlite:///OUTBOX", interval: 0.1}
+events:
+  outbox: "sqlite:///OUTBOX"
+  interval: 0.1
+  shutdown_timeout: "${SHUTDOWN}"
 """
 
 
@@ -45,7 +49,7 @@ class Setup:
         return sandbox_server(self.sandbox_port, self.folder)
 
     def site(
-        self, *options: str, budget: float = 5.0
+        self, *options: str, budget: float = 5.0, shutdown: float = 20.0
     ) -> AbstractContextManager[Process]:
         port = free_port()
         return running(
@@ -55,6 +59,7 @@ class Setup:
             log=self.folder / "site.log",
             environ={
                 "BUDGET": str(budget),
+                "SHUTDOWN": str(shutdown),
                 "MOE_CONFIG": str(self.folder / "moe.yml"),
                 "MOE_BASE_URL": f"http://127.0.0.1:{self.sandbox_port}/v1",
             },
@@ -77,7 +82,7 @@ def cookie(customer_id: str) -> dict[str, str]:
 
 
 def visit(site: Process, customer_id: str) -> str:
-    response = browser.get(site.url, headers=cookie(customer_id), timeout=10)
+    response = browser.get(site.url, headers=cookie(customer_id), timeout=PATIENCE)
     assert response.status_code == 200
     return response.text
 
@@ -155,7 +160,7 @@ def test_a_sandbox_that_hangs_costs_a_page_its_budget_and_no_more(
 def test_what_a_stopped_site_could_not_deliver_goes_out_at_the_next_start(
     setup: Setup,
 ) -> None:
-    with setup.sandbox() as sandbox, setup.site() as site:
+    with setup.sandbox() as sandbox, setup.site(shutdown=1) as site:
         browser.post(
             f"{sandbox.url}/_sandbox/faults",
             json={"path": "events", "status": 503, "times": None},
@@ -186,10 +191,11 @@ def test_sigterm_delivers_what_waits(setup: Setup, lifespan: str) -> None:
 
 def test_a_visitor_who_leaves_in_the_middle_is_not_counted(setup: Setup) -> None:
     with setup.sandbox() as sandbox, setup.site() as site:
-        url = f"{site.url}/slow"
-        with browser.stream("GET", url, headers=cookie("leaver"), timeout=10) as page:
+        url, leaver = f"{site.url}/slow", cookie("leaver")
+        endless = f"{url}?pieces=10000"
+        with browser.stream("GET", endless, headers=leaver, timeout=PATIENCE) as page:
             next(page.iter_raw())
-        stayed = browser.get(url, headers=cookie("stayer"), timeout=10)
+        stayed = browser.get(url, headers=cookie("stayer"), timeout=PATIENCE)
         wait_for(lambda: counted(sandbox), what="the stayer's impression")
         visit(site, "later")
         wait_for(lambda: len(counted(sandbox)) >= 2, what="a later impression")

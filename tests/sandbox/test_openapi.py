@@ -42,6 +42,7 @@ def test_the_document_holds_these_operations_and_no_others() -> None:
     assert sum(1 for _ in schema.get_all_operations()) == len(OPERATIONS)
 
 
+@pytest.mark.timeout(300)  # hundreds of calls, seconds of work even alone
 @pytest.mark.parametrize("mode", schemathesis.GenerationMode)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_call_is_answered_as_documented(

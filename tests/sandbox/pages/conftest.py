@@ -12,11 +12,14 @@ from uuid import uuid4
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
 from tests.conftest import missing_service
+from tests.servers import PATIENCE
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -114,7 +117,7 @@ def page(browser: Browser, site: Site) -> Iterator[Page]:
     context = browser.new_context(
         base_url=site.address, viewport={"width": 1280, "height": 900}
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE * 1000)
     yield context.new_page()
     context.close()
 

@@ -1,0 +1,64 @@
+"""The benchmarks work: every part once, with next to no rounds, and no rivals.
+
+What they measure is no test: a loaded machine would break it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.calls import calls
+from benchmarks.delivery import delivery
+from benchmarks.effort import Effort
+from benchmarks.fetches import LIMIT, fetches
+from benchmarks.growth import growth
+from benchmarks.in_process import in_process
+from benchmarks.latencies import latencies
+from benchmarks.lookups import lookups
+from benchmarks.orders import REPOSITORY
+from benchmarks.ratios import Note, Row
+from benchmarks.recording import recording
+from benchmarks.stalls import stalls
+
+QUICK = Effort(rounds=1, quick=True)
+PARTS: dict[str, Callable[[Path], AsyncIterator[Row]]] = {
+    "in_process": lambda folder: in_process(folder, QUICK),
+    "fetches": lambda folder: fetches(folder, QUICK, {LIMIT: "bare sockets"}),
+    "stalls": lambda folder: stalls(folder, QUICK, ()),
+    "latencies": lambda folder: latencies(folder, QUICK),
+    "lookups": lambda folder: lookups(folder, QUICK),
+    "recording": lambda folder: recording(folder, QUICK, ()),
+    "delivery": lambda folder: delivery(folder, QUICK, ()),
+    "growth": lambda folder: growth(folder, QUICK),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_every_part_measures_something(name: str, tmp_path: Path) -> None:
+    rows = [row async for row in PARTS[name](tmp_path)]
+
+    assert rows
+    assert not any(isinstance(row, Note) for row in rows)
+
+
+async def test_one_user_costs_one_call(tmp_path: Path) -> None:
+    rows = [row async for row in calls(tmp_path, QUICK, ())]
+
+    assert [row.verdict for row in rows] == ["met", "met"]
+
+
+def test_the_command_prints_one_part_and_its_verdicts() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "lookups"]
+
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "P7: the route table" in done.stdout
+    assert re.search(r"goals met: \d, not met: \d", done.stdout)
+    assert "written to" not in done.stdout
