@@ -1,97 +1,64 @@
-"""One fetch's CPU time: our client beside a tuned httpx, against a local server."""
+"""One fetch's CPU time: our client beside httpx, aiohttp, and a bare socket."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
-import orjson
+from .effort import FULL, Effort
+from .orders import Worker
+from .peers.crews import crew
+from .ratios import NO_GOAL, Comparison, Measure, Row, measure_in_turns
 
-from moe_middleware import Identity, MoEngageClient, Settings
-
-from .ratios import Comparison, Measure, compare
-from .servers import server
-
-FETCHES = 448
-KEYS = ["homepage-banner"]
-CUSTOMER = "customer-7"
-ATTRIBUTES = {"DAY_OF_THE_WEEK": "Friday", "TIME_OF_THE_DAY": "09"}
-GOALS = {1: "<= 1.0", 16: "<= 0.5", 64: "<= 0.20"}
-
-Fetch = Callable[[], Awaitable[object]]
-
-
-async def fetches(directory: Path) -> AsyncIterator[Comparison]:
-    """Compare a fetch and its answer, read, with httpx's; connections are kept."""
-    async with server("api", directory) as port:
-        base_url = f"http://127.0.0.1:{port}/v1"
-        async with _our_client(base_url) as ours, _stock_client() as stock:
-            for at_once, goal in GOALS.items():
-                yield await compare(
-                    f"one fetch, {at_once} at once, beside tuned httpx",
-                    ours=_fetching(_our_fetch(ours), at_once),
-                    rival=_fetching(_stock_fetch(stock, base_url), at_once),
-                    unit="us CPU",
-                    goal=goal,
-                )
+FETCHES = 640
+ROUNDS = 5
+OURS = "ours/client"
+STOCK = "httpx"
+WITH_SNIFFIO = "httpx/sniffio"
+LIMIT = "sockets"
+RIVALS = {
+    STOCK: "stock httpx, tuned",
+    WITH_SNIFFIO: "stock httpx with sniffio",
+    "aiohttp": "aiohttp",
+    LIMIT: "bare sockets, the limit",
+}
+AT_ONCE = (1, 16, 64, 128)
+GOALS = {(STOCK, 64): "<= 0.20"}
 
 
-def _our_client(base_url: str) -> MoEngageClient:
-    workspace = {"id": "W", "api_key": "K", "base_url": base_url}
-    return MoEngageClient(Settings(workspace=workspace))
+async def fetches(
+    directory: Path, effort: Effort = FULL, rivals: dict[str, str] = RIVALS
+) -> AsyncIterator[Row]:
+    """Compare a fetch and its answer, read; connections are kept."""
+    async with crew(
+        directory, [OURS, *rivals], at_home=[WITH_SNIFFIO, LIMIT]
+    ) as together:
+        for note in together.missing:
+            yield note
+        for at_once in AT_ONCE:
+            count = max(effort.amount(FETCHES), at_once)
+            figures = await measure_in_turns(
+                {
+                    name: _fetching(worker, count, at_once)
+                    for name, worker in together.workers.items()
+                },
+                effort.rounds_of(ROUNDS),
+            )
+            for name in rivals:
+                if name in figures:
+                    yield Comparison(
+                        what=f"one fetch, {at_once} at once, beside {rivals[name]}",
+                        unit="us CPU",
+                        ours=figures[OURS],
+                        rival=figures[name],
+                        goal=GOALS.get((name, at_once), NO_GOAL),
+                    )
 
 
-def _our_fetch(client: MoEngageClient) -> Fetch:
-    identity = Identity(customer_id=CUSTOMER)
-
-    async def fetch() -> object:
-        found = await client.fetch(
-            KEYS, identity=identity, attributes=ATTRIBUTES, timeout=10.0
-        )
-        return found["homepage-banner"].payload["Title"]
-
-    return fetch
-
-
-def _stock_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=10.0)
-
-
-def _stock_fetch(client: httpx.AsyncClient, base_url: str) -> Fetch:
-    url = httpx.URL(f"{base_url}/experiences/fetch")
-    headers = httpx.Headers(
-        {
-            "authorization": f"Basic {b64encode(b'W:K').decode()}",
-            "moe-appkey": "W",
-            "content-type": "application/json",
-        }
-    )
-    body = {
-        "identifiers": {"customer_id": CUSTOMER},
-        "experience_key": KEYS,
-        **ATTRIBUTES,
-    }
-
-    async def fetch() -> object:
-        response = await client.post(url, content=orjson.dumps(body), headers=headers)
-        answer = orjson.loads(response.content)
-        return answer["experiences"]["homepage-banner"]["payload"]["Title"]["value"]
-
-    return fetch
-
-
-def _fetching(fetch: Fetch, at_once: int) -> Measure:
-    async def one_after_the_other() -> None:
-        for _ in range(FETCHES // at_once):
-            await fetch()
-
+def _fetching(worker: Worker, count: int, at_once: int) -> Measure:
     async def measure() -> float:
-        started = time.process_time()
-        await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
-        return (time.process_time() - started) / FETCHES * 1e6
+        answer = await worker.ask("fetches", count=count, at_once=at_once)
+        seconds: float = answer["seconds"]
+        return seconds * 1e6
 
     return measure

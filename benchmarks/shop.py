@@ -92,7 +92,7 @@ def our_shop(directory: str | Path) -> MoEngageMiddleware:
     return MoEngageMiddleware(_shop(_template(PERSONAL), {}), config=settings)
 
 
-def request_scope(path: str, customer: int) -> dict[str, Any]:
+def request_scope(path: str, customer: int | str) -> dict[str, Any]:
     """Return a request as uvicorn would hand it over."""
     headers = {**HEADERS, "cookie": f"theme=dark; customer_id=customer-{customer}"}
     return {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from moe_middleware import SQLiteOutbox
 
-from .ratios import Comparison, Measure, compare
+from .effort import FULL, Effort
+from .ratios import Measure, Note, Row, compare
 from .servers import server
 from .shop import HEADERS, MANY_VISITORS, WARM_VISITORS
 
@@ -28,8 +29,11 @@ end
 """
 
 
-async def throughput(directory: Path) -> AsyncIterator[Comparison]:
+async def throughput(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     """Compare a mapped, cached page with the bare shop's; needs wrk."""
+    if not wrk_is_here():
+        yield Note(text="left out: wrk is not on the PATH")
+        return
     pages: list[int] = []
     async with server("bare", directory) as bare, server("ours", directory) as ours:
         for visitors, goal in ((WARM_VISITORS, ">= 0.92"), (MANY_VISITORS, ">= 0.88")):
@@ -41,7 +45,7 @@ async def throughput(directory: Path) -> AsyncIterator[Comparison]:
                 rival=_wrk(bare, script, []),
                 unit="pages/s",
                 goal=goal,
-                rounds=ROUNDS,
+                rounds=effort.rounds_of(ROUNDS),
             )
     await _check_recorded(sum(pages), directory)
 

@@ -1,0 +1,377 @@
+"""A million distinct visitors through the cache, beside other ways to keep them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import random
+import sys
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from cachetools import TTLCache
+
+from moe_middleware.cache.memory import (
+    MemoryCache,
+    decode,
+    encode,
+    split_key,
+    visitor_key,
+)
+from moe_middleware.models import Experience, Identity, Source
+
+from .effort import FULL, Effort
+from .ratios import (
+    NO_GOAL,
+    Comparison,
+    Figure,
+    Measure,
+    Note,
+    Row,
+    measure_in_turns,
+    spread,
+)
+
+MILLION = 1_000_000
+POPULATIONS = (1_000, 100_000, MILLION)
+HITS = 5_000
+"""Hits of one round, of random visitors."""
+
+ROUNDS = 9
+KEYS = ("homepage-banner", "promo-strip")
+SPLIT = split_key({"DAY_OF_THE_WEEK": "Monday", "TIME_OF_THE_DAY": "09"})
+VARIATIONS = 4
+EVERYONE = ("ours", "TTLCache", "dict")
+BOUND = 64 * 1024 * 1024
+"""The default of ``cache.max_bytes``."""
+
+NO_BOUND = 1 << 40
+TTL = 60.0
+MIB = 1024 * 1024
+
+
+class Kept(Protocol):
+    """What keeps the answers of visitors."""
+
+    def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
+        """Keep a visitor's answers."""
+
+    def get(self, visitor: bytes) -> list[Experience]:
+        """Return both of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one process measured, alone with its visitors.
+
+    Attributes:
+        steps: The longest ``put`` while they came, in milliseconds of CPU time.
+        memory: What the process grew by, in bytes.
+        size: The cache's own estimate of it; None where it makes none.
+        visitors: How many are there in the end.
+        collection: A full garbage collection beside one without them, in milliseconds.
+        expired: The ``put`` after all of them have expired, in milliseconds.
+    """
+
+    steps: float
+    memory: int
+    size: int | None
+    visitors: int
+    collection: float
+    expired: float
+
+
+async def caches(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+    """Measure each in a process of its own, as memory is the process's."""
+    count = effort.amount(MILLION)
+    rounds = effort.rounds_of(ROUNDS)
+    reports = {
+        name: Report(**await _apart("memory", name, count))
+        for name in ("bounded", "own", *EVERYONE)
+    }
+    yield Note(
+        text=f"2 keys a visitor, {VARIATIONS} variations of each; the rivals keep the "
+        "same bytes, without a lock"
+    )
+    for name, of_whom in (("bounded", "alike"), ("own", "each visitor's own")):
+        report = reports[name]
+        yield Figure(
+            what=f"{count:,} visitors, max_bytes {BOUND // MIB} MiB, bodies {of_whom}",
+            text=f"{report.memory / MIB:.0f} MiB, {report.visitors:,} kept",
+            goal=f"<= {BOUND * 1.15 / MIB:.0f} MiB",
+            value=report.memory / MIB,
+        )
+        if report.size is not None:
+            yield Figure(
+                what="  the process's memory beside the cache's own estimate",
+                text=f"{report.memory / report.size:.2f}",
+                goal="<= 1.15",
+                value=report.memory / report.size,
+            )
+    for name in EVERYONE:
+        report = reports[name]
+        yield Figure(
+            what=f"{count:,} visitors without a bound: {name}",
+            text=f"{report.memory / MIB:.0f} MiB, {report.memory / count:.0f} B each",
+            goal=NO_GOAL,
+        )
+    async for row in _hit_rows(count, rounds):
+        yield row
+    for name, goal in (
+        ("ours", "<= 1 ms"),
+        ("bounded", "<= 1 ms"),
+        ("TTLCache", NO_GOAL),
+        ("dict", NO_GOAL),
+    ):
+        yield Figure(
+            what=f"longest put while {count:,} came: {name}",
+            text=f"{reports[name].steps:.2f} ms CPU",
+            goal=goal,
+            value=reports[name].steps,
+        )
+    for name, goal in (("ours", "<= 1 ms"), ("TTLCache", NO_GOAL)):
+        yield Figure(
+            what=f"the put after {count:,} have expired: {name}",
+            text=f"{reports[name].expired:.2f} ms CPU",
+            goal=goal,
+            value=reports[name].expired,
+        )
+    for name in EVERYONE:
+        yield Figure(
+            what=f"what a full garbage collection takes longer: {name}",
+            text=f"{reports[name].collection:.1f} ms",
+            goal=NO_GOAL,
+        )
+
+
+async def _hit_rows(count: int, rounds: int) -> AsyncIterator[Row]:
+    measured = await _apart("hits", count, rounds)
+    for population, figures in measured.items():
+        yield Figure(
+            what=f"a hit of 2 keys among {int(population):,} visitors",
+            text=spread(figures["ours"], "us CPU"),
+            goal=NO_GOAL,
+        )
+        for rival, goal in (("TTLCache", "<= 1.3"), ("dict", "<= 2")):
+            yield Comparison(
+                what=f"  beside {rival}",
+                unit="us CPU",
+                ours=figures["ours"],
+                rival=figures[rival],
+                goal=goal,
+            )
+    few, many = min(measured, key=int), max(measured, key=int)
+    yield Comparison(
+        what=f"a hit among {int(many):,} visitors beside {int(few):,}",
+        unit="us CPU",
+        ours=measured[many]["ours"],
+        rival=measured[few]["ours"],
+        goal="<= 2",
+    )
+
+
+async def _apart(*arguments: object) -> Any:
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", __name__, *map(str, arguments)],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{arguments} ended with {process.returncode}")
+    return json.loads(printed)
+
+
+# --- in a process of its own -----------------------------------------------
+
+
+class Ours:
+    """Our cache."""
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
+        self.cache = MemoryCache(
+            ttl=TTL,
+            stale=0.0,
+            max_entries=10 * MILLION,
+            max_bytes=max_bytes,
+            clock=clock,
+        )
+
+    def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
+        answers = {key: (TTL, body) for key, body in bodies.items()}
+        self.cache.put_encoded(visitor, SPLIT, answers)
+
+    def get(self, visitor: bytes) -> list[Experience]:
+        return self.cache.get(visitor, SPLIT, KEYS)
+
+
+class Mapped:
+    """A mapping from visitors to their bodies by key."""
+
+    def __init__(self, kept: MutableMapping[bytes, dict[str, bytes]]) -> None:
+        self.kept = kept
+
+    def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
+        self.kept[visitor + SPLIT] = bodies
+
+    def get(self, visitor: bytes) -> list[Experience]:
+        bodies = self.kept[visitor + SPLIT]
+        return [decode(key, bodies[key], Source.CACHE) for key in KEYS]
+
+
+class Clock:
+    """A clock that stands still until it is moved, in seconds."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _made(name: str, clock: Clock) -> Kept:
+    match name:
+        case "TTLCache":
+            return Mapped(TTLCache(10 * MILLION, TTL, clock))
+        case "dict":
+            return Mapped({})
+        case "ours":
+            return Ours(NO_BOUND, clock)
+        case _:
+            return Ours(BOUND, clock)
+
+
+def _memory_of(name: str, count: int) -> dict[str, Any]:
+    clock = Clock()
+    gc.collect()
+    # What the imports left is no part of what the visitors cost.
+    gc.freeze()
+    without = _collection()
+    steps = [array("d", bytes(8 * count)) for _ in range(2)]
+    before = _memory()
+    kept = _made(name, clock)
+    _fill(kept, name, count, steps[0])
+    memory = _memory() - before
+    with_them = _collection()
+    size, visitors = None, count
+    if isinstance(kept, Ours):
+        size, visitors = kept.cache.size, len(kept.cache) // len(KEYS)
+    clock.now += TTL
+    began = time.thread_time()
+    kept.put(_visitor(-1), _bodies(name, -1))
+    expired = time.thread_time() - began
+    kept = _made(name, clock)
+    gc.collect()
+    _fill(kept, name, count, steps[1])
+    report = Report(
+        # What strikes the same put twice is its own doing, not the machine's.
+        steps=max(map(min, *steps)) * 1e3,
+        memory=memory,
+        size=size,
+        visitors=visitors,
+        collection=(with_them - without) * 1e3,
+        expired=expired * 1e3,
+    )
+    return {field.name: getattr(report, field.name) for field in fields(Report)}
+
+
+def _fill(kept: Kept, name: str, count: int, took: array[float]) -> None:
+    """Let visitors come, and note how long each one took."""
+    for number in range(count):
+        visitor, bodies = _visitor(number), _bodies(name, number)
+        began = time.thread_time()
+        kept.put(visitor, bodies)
+        took[number] = time.thread_time() - began
+
+
+async def _hits_of_everyone(count: int, rounds: int) -> dict[str, Any]:
+    everyone = {name: _made(name, Clock()) for name in EVERYONE}
+    # The rivals' objects are no burden to the others.
+    gc.disable()
+    measured: dict[str, Any] = {}
+    there = 0
+    for population in sorted({min(population, count) for population in POPULATIONS}):
+        for number in range(there, population):
+            for kept in everyone.values():
+                kept.put(_visitor(number), _bodies("alike", number))
+        there = population
+        measured[str(population)] = await measure_in_turns(
+            {name: _hits(kept, population) for name, kept in everyone.items()}, rounds
+        )
+    return measured
+
+
+def _hits(kept: Kept, visitors: int) -> Measure:
+    async def measure() -> float:
+        wanted = [_visitor(random.randrange(visitors)) for _ in range(HITS)]
+        began = time.thread_time()
+        for visitor in wanted:
+            kept.get(visitor)
+        return (time.thread_time() - began) / HITS * 1e6
+
+    return measure
+
+
+def _visitor(number: int) -> bytes:
+    return visitor_key(Identity(customer_id=f"customer-{number}"))
+
+
+def _bodies(name: str, number: int) -> dict[str, bytes]:
+    """Return bodies as they come from the network: each time other objects."""
+    alike = BODIES[number % VARIATIONS]
+    if name == "own":
+        greeting = b"Hello %d" % number
+        return {key: body.replace(b"Hello", greeting) for key, body in alike.items()}
+    return {key: bytes(memoryview(body)) for key, body in alike.items()}
+
+
+BODIES = [
+    {
+        key: encode(
+            Experience(
+                key=key,
+                payload={
+                    "Title": "Free shipping on your first order",
+                    "CTA Label": "Shop now",
+                    "Greeting": "Hello",
+                },
+                experience_context={
+                    "cid": f"66d55ae445921e4d35ae4368_F_T_WP_AB_{variation}_P_0_AU_5A",
+                    "experience": key,
+                    "moe_locale_id": "0",
+                    "moe_variation_id": f"{variation}",
+                    "audience_name": "All Users",
+                    "audience_id": "5A",
+                    "type": "Web Personalization",
+                    "experience_type": "API based Experience",
+                },
+            )
+        )
+        for key in KEYS
+    }
+    for variation in range(VARIATIONS)
+]
+
+
+def _collection() -> float:
+    began = time.perf_counter()
+    gc.collect()
+    return time.perf_counter() - began
+
+
+def _memory() -> int:
+    """Return what the process has in memory, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["memory", name, count]:
+            found = _memory_of(name, int(count))
+        case [_, count, rounds]:
+            found = asyncio.run(_hits_of_everyone(int(count), int(rounds)))
+    print(json.dumps(found))

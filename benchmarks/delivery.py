@@ -1,0 +1,169 @@
+"""Events a second: into the durable outbox, and from there to a local upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import median
+
+from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
+from moe_middleware.relay import Relay
+
+from .effort import FULL, Effort
+from .orders import Worker
+from .peers.contract import CONTEXT, KEY, USERS
+from .peers.crews import crew
+from .peers.ours import settings
+from .ratios import (
+    NO_GOAL,
+    Comparison,
+    Figure,
+    Measure,
+    Note,
+    Row,
+    measure_in_turns,
+    spread,
+)
+from .upstream import Upstream, upstream
+
+APPENDED = 50_000
+DELIVERED = 20_000
+ROUNDS = 5
+OURS = "ours/events"
+RIVALS = ("segment", "posthog", "amplitude", "launchdarkly")
+ARRIVAL_TIMEOUT = 60.0
+"""How long the last event may take to arrive, in seconds."""
+
+SHOWN = Experience(key=KEY, experience_context=CONTEXT)
+
+
+async def delivery(
+    directory: Path, effort: Effort = FULL, rivals: tuple[str, ...] = RIVALS
+) -> AsyncIterator[Row]:
+    """Measure the outbox and the relay alone, then everyone from end to end."""
+    async for row in _alone(directory, effort):
+        yield row
+    async for row in _end_to_end(directory, effort, rivals):
+        yield row
+
+
+async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
+    appended: list[float] = []
+    delivered: list[float] = []
+    async with upstream(directory) as server:
+        for number in range(effort.rounds_of(ROUNDS)):
+            outbox = SQLiteOutbox(str(directory / f"delivery-{number}.db"))
+            events = _events(effort.amount(APPENDED))
+            await _opened(outbox)
+            appended.append(await _append_rate(outbox, events))
+            delivered.append(await _delivery_rate(outbox, server, len(events)))
+            outbox.close()
+    for what, values, goal in (
+        ("durable append, one by one, until committed", appended, ">= 100,000/s"),
+        ("delivery of what waits: claim, report, ack", delivered, ">= 60,000/s"),
+    ):
+        text = spread(values, "/s")
+        yield Figure(what=what, text=text, goal=goal, value=median(values))
+
+
+def _events(count: int) -> list[Event]:
+    users = itertools.islice(itertools.cycle(USERS), count)
+    return [Event.impression(SHOWN, user) for user in users]
+
+
+async def _opened(outbox: SQLiteOutbox) -> None:
+    """Let it make its file, which is not what is measured."""
+    await outbox.count()
+
+
+async def _append_rate(outbox: SQLiteOutbox, events: list[Event]) -> float:
+    began = time.perf_counter()
+    for event in events:
+        outbox.append([event])
+    await outbox.flush()
+    return len(events) / (time.perf_counter() - began)
+
+
+async def _delivery_rate(outbox: SQLiteOutbox, server: Upstream, count: int) -> float:
+    await server.behave()
+    async with MoEngageClient(settings(server.url)) as client:
+        began = time.perf_counter()
+        await Relay(outbox, client.report).deliver()
+        took = time.perf_counter() - began
+    waiting, (arrived, _) = (await outbox.count()).waiting, await server.events()
+    if waiting or arrived != count:
+        raise RuntimeError(f"{arrived} of {count} events arrived, {waiting} wait")
+    return count / took
+
+
+async def _end_to_end(
+    directory: Path, effort: Effort, rivals: tuple[str, ...]
+) -> AsyncIterator[Row]:
+    worked: defaultdict[str, list[float]] = defaultdict(list)
+    async with crew(directory, [OURS, *rivals]) as together:
+        for note in together.missing:
+            yield note
+        rates = await measure_in_turns(
+            {
+                name: _delivering(
+                    worker, together.upstream, effort.amount(DELIVERED), worked[name]
+                )
+                for name, worker in together.workers.items()
+            },
+            effort.rounds_of(ROUNDS),
+        )
+    yield Figure(
+        what="recorded and delivered, from the first to the last",
+        text=spread(rates[OURS], "/s"),
+        goal=NO_GOAL,
+    )
+    for name in rates:
+        if name == OURS:
+            continue
+        yield Comparison(
+            what=f"  beside {name}",
+            unit="/s",
+            ours=rates[OURS],
+            rival=rates[name],
+            goal=NO_GOAL,
+        )
+        # The first round only warmed up.
+        yield Comparison(
+            what="    CPU time of the whole process for one event",
+            unit="us CPU",
+            ours=worked[OURS][1:],
+            rival=worked[name][1:],
+            goal=NO_GOAL,
+        )
+    if rivals:
+        yield Note(text="ours are on the disk before they go out; theirs never are")
+
+
+def _delivering(
+    worker: Worker, server: Upstream, count: int, worked: list[float]
+) -> Measure:
+    async def measure() -> float:
+        await server.behave()
+        before = (await worker.ask("worked"))["seconds"]
+        began_at = (await worker.ask("deliver", count=count))["began_at"]
+        last_at = await _all_arrived(server, count)
+        after = (await worker.ask("worked"))["seconds"]
+        worked.append((after - before) / count * 1e6)
+        # Both clocks are the machine's monotonic one.
+        return count / (last_at - float(began_at))
+
+    return measure
+
+
+async def _all_arrived(server: Upstream, count: int) -> float:
+    """Wait for the last event; return when it came."""
+    async with asyncio.timeout(ARRIVAL_TIMEOUT):
+        while True:
+            arrived, last_at = await server.events()
+            if arrived >= count:
+                return last_at
+            await asyncio.sleep(0.01)

@@ -1,0 +1,487 @@
+"""Every fault of the API, its name server and the shared cache, under a real server.
+
+``python -m benchmarks outages`` serves a small site by uvicorn, visits it while
+something is wrong, and once more while nothing is. It writes ``docs/outages.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from tests.end_to_end.visits import Browser, Visited, browsing
+from tests.misbehaving import API, RESET_AFTER, Authority, Fault, misbehaving
+from tests.redis_servers import RedisServer, redis_server
+from tests.servers import free_port, running
+
+from .effort import FULL, Effort
+from .machine import machine
+from .ratios import Figure, Note, Row
+
+BUDGET = 0.3
+"""Of a page, in seconds: the default."""
+
+OVER_BUDGET = 0.020
+ADDED = 0.001
+"""Goal P5: at most so much over the budget, and added while the breaker is open."""
+
+LASTS = 4.0
+"""How long a fault lasts, in seconds."""
+
+KNOWN = 4
+"""Visitors who were there before."""
+
+TTL = 0.2
+"""How long answers are fresh, in seconds: short, so that known visitors' expire."""
+
+PATIENCE = 60.0
+"""How long to wait for the recovery, in seconds."""
+
+REPORT = Path(__file__).parent.parent / "docs" / "outages.md"
+
+CONFIG = """
+workspace: {{id: W, api_key: K}}
+identity: {{customer_id: {{cookie: customer_id}}}}
+routes: [{{path: "/", experiences: [hero]}}]
+fetch: {{timeout: {budget}}}
+cache: {{ttl: {ttl}, stale: 600{shared}}}
+metadata: {{interval: 0}}
+budget: {{calls_per_minute: 1000000}}
+events: {{outbox: "memory:", relay: "off"}}
+"""
+
+Opened = TypeVar("Opened")
+
+Change = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run saw.
+
+    Attributes:
+        asked: Pages of new visitors for which a call was made.
+        spared: Those for which none was, because the breaker was open.
+        known: Pages of visitors whose answers have expired.
+        added: What each spared page took longer than the plain page after it, in
+            seconds.
+        pages: Pages that wanted an experience while it lasted.
+        calls: Fetches that the site made meanwhile.
+        heard: Requests that reached the API, further tries included.
+        recovery: From the fault's end to the first new visitor with an answer, in
+            seconds.
+    """
+
+    asked: list[Visited] = field(default_factory=list)
+    spared: list[Visited] = field(default_factory=list)
+    known: list[Visited] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
+    pages: int = 0
+    calls: int = 0
+    heard: int = 0
+    recovery: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """One row: what is wrong, how it begins and how it ends.
+
+    Attributes:
+        name: What is wrong.
+        run: Serves the site and visits it; with the fault, or without.
+    """
+
+    name: str
+    run: Callable[[Path, bool, float], Awaitable[_Run]]
+
+
+async def outages(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+    """Measure every fault beside its control, and write the report of a whole run."""
+    lines = []
+    for number, trouble in enumerate(_troubles()):
+        runs = []
+        for faulty in (False, True):
+            folder = directory / f"{number}-{faulty}"
+            folder.mkdir()
+            lasts = LASTS / 4 if effort.quick else LASTS if faulty else LASTS / 2
+            runs.append(await trouble.run(folder, faulty, lasts))
+        control, run = runs
+        for row in _rows(trouble.name, run, control):
+            yield row
+        lines.append(_line(trouble.name, run, control))
+    if not effort.quick:
+        REPORT.write_text(_report(lines))
+        yield Note(text=f"written to docs/{REPORT.name}")
+
+
+def _troubles() -> Iterable[_Trouble]:
+    for fault in Fault:
+        if fault is not Fault.NONE:
+            run = _with(fault, tls=fault in _OF_TLS)
+            yield _Trouble(name=f"API {fault}", run=run)
+    yield _Trouble(name="DNS hangs from the start", run=_without_names(True))
+    yield _Trouble(name="DNS hangs later", run=_without_names(False))
+    yield _Trouble(name="Redis hangs", run=_with_redis(RedisServer.hang))
+    yield _Trouble(name="Redis is killed", run=_with_redis(RedisServer.kill))
+
+
+_OF_TLS = (Fault.UNTRUSTED, Fault.NO_TLS)
+
+
+# --- one run ---------------------------------------------------------------------
+
+
+def _with(
+    fault: Fault, *, tls: bool = False
+) -> Callable[[Path, bool, float], Awaitable[_Run]]:
+    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
+        authority = Authority() if tls else None
+        environ = {}
+        if authority is not None:
+            (folder / "ca.pem").write_bytes(authority.certificate())
+            environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
+        async with (
+            misbehaving(authority=authority) as api,
+            _serving(folder, api.url, environ) as browser,
+        ):
+
+            async def begin() -> None:
+                await api.behave(fault if faulty else Fault.NONE)
+
+            return await _visited(
+                browser, api, begin, lambda: api.behave(Fault.NONE), lasts
+            )
+
+    return run
+
+
+def _without_names(at_first: bool) -> Callable[[Path, bool, float], Awaitable[_Run]]:
+    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
+        hangs = folder / "hangs"
+        environ = {"HANGING_NAMES": str(hangs)}
+
+        async def begin() -> None:
+            if faulty:
+                hangs.touch()
+
+        async def end() -> None:
+            hangs.unlink(missing_ok=True)
+
+        if at_first:
+            await begin()
+        async with misbehaving() as api:
+            url = f"http://api.test:{api.port}/v1"
+            async with _serving(folder, url, environ) as browser:
+                known = not (at_first and faulty)
+                return await _visited(browser, api, begin, end, lasts, known=known)
+
+    return run
+
+
+def _with_redis(
+    harm: Callable[[RedisServer], None],
+) -> Callable[[Path, bool, float], Awaitable[_Run]]:
+    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
+        with contextlib.ExitStack() as stack:
+            redis = await _in_thread(stack, redis_server(folder))
+
+            async def begin() -> None:
+                if faulty:
+                    await asyncio.to_thread(harm, redis)
+
+            async def end() -> None:
+                if faulty and harm is RedisServer.hang:
+                    redis.resume()
+                elif faulty:
+                    await asyncio.to_thread(redis.restart)
+
+            for name in ("one", "other"):
+                (folder / name).mkdir()
+            async with (
+                misbehaving() as api,
+                _serving(folder / "one", api.url, redis=redis.url) as browser,
+                _serving(folder / "other", api.url, redis=redis.url) as other,
+            ):
+                return await _visited(browser, api, begin, end, lasts, other=other)
+
+    return run
+
+
+@asynccontextmanager
+async def _serving(
+    folder: Path,
+    url: str,
+    environ: dict[str, str] | None = None,
+    redis: str | None = None,
+) -> AsyncIterator[Browser]:
+    """Serve the site by a uvicorn of its own until the block ends."""
+    shared = f', redis: "{redis}"' if redis else ""
+    (folder / "moe.yml").write_text(
+        CONFIG.format(budget=BUDGET, ttl=TTL, shared=shared)
+    )
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        await _in_thread(
+            stack,
+            running(
+                *("-m", "uvicorn", "--factory", "--port", str(port)),
+                *("--log-level", "error"),
+                "tests.end_to_end.telling_site:configured",
+                port=port,
+                log=folder / "site.log",
+                environ={
+                    "MOE_CONFIG": str(folder / "moe.yml"),
+                    "MOE_BASE_URL": url,
+                    **(environ or {}),
+                },
+            ),
+        )
+        async with browsing(port) as browser:
+            yield browser
+
+
+async def _visited(
+    browser: Browser,
+    api: API,
+    begin: Change,
+    end: Change,
+    lasts: float,
+    *,
+    known: bool = True,
+    other: Browser | None = None,
+) -> _Run:
+    """Visit while it lasts, then until all is well.
+
+    Args:
+        browser: At the site.
+        api: What the site asks.
+        begin: Begins the fault; nothing, in a control.
+        end: Ends it.
+        lasts: For how long, in seconds.
+        known: Whether there were visitors before.
+        other: At another site of the same shared cache: the recovery is complete when
+            it has what the first site fetched.
+    """
+    run, numbers = _Run(), iter(range(1_000_000))
+    for number in range(KNOWN if known else 0):
+        await _primed(browser, f"known-{number}")
+    await browser.visit(path="/plain")
+    await asyncio.sleep(TTL * 2)
+    calls, heard = await _calls(browser), api.heard
+    await begin()
+    until = time.monotonic() + lasts
+    while time.monotonic() < until:
+        number = next(numbers)
+        page = await browser.visit(f"new-{number}")
+        plain = await browser.visit(path="/plain")
+        _sort(run, page, plain)
+        run.pages += 1
+        if known:
+            page = await browser.visit(f"known-{number % KNOWN}")
+            run.known.append(page)
+            run.pages += 1
+    run.calls, run.heard = await _calls(browser) - calls, api.heard - heard
+    await end()
+    run.recovery = await _recovered(browser, other)
+    return run
+
+
+async def _primed(browser: Browser, visitor: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        for pause in itertools.repeat(0.05):
+            if (await browser.visit(visitor)).source != "fallback":
+                return
+            await asyncio.sleep(pause)
+
+
+def _sort(run: _Run, page: Visited, plain: Visited) -> None:
+    # Of a rate limit the API itself tells but once, in a page's whole time.
+    paused = page.reason == "rate_limited" and any(
+        one.reason == "rate_limited" for one in run.asked[-1:] + run.spared[-1:]
+    )
+    spared = page.reason == "breaker_open" or paused
+    if spared:
+        run.spared.append(page)
+        run.added.append(page.seconds - plain.seconds)
+    else:
+        run.asked.append(page)
+
+
+async def _calls(browser: Browser) -> int:
+    counters = (await browser.told())["counters"]
+    return sum(n for name, n in counters.items() if name.startswith("calls.fetch."))
+
+
+async def _recovered(browser: Browser, other: Browser | None) -> float:
+    started = time.monotonic()
+    async with asyncio.timeout(PATIENCE):
+        for number in range(1_000_000):
+            visitor = f"after-{number}"
+            page = await browser.visit(visitor)
+            if other is not None:
+                page = await other.visit(visitor)
+            if page.source == ("api" if other is None else "cache"):
+                break
+            await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def _in_thread(
+    stack: contextlib.ExitStack, opened: contextlib.AbstractContextManager[Opened]
+) -> Opened:
+    """Open what blocks until it is open, as a process's start does."""
+    return await asyncio.to_thread(stack.enter_context, opened)
+
+
+# --- telling ---------------------------------------------------------------------
+
+
+def _rows(name: str, run: _Run, control: _Run) -> Iterable[Row]:
+    if run.asked:
+        over = _p(run.asked, 99) - BUDGET
+        yield Figure(
+            what=f"{name}: a page's time over its budget",
+            text=f"p99 of {len(run.asked)}: {over * 1e3:.1f} ms; {_answers(run.asked)}",
+            goal="<= 20 ms",
+            value=over * 1e3,
+        )
+    if run.added:
+        added = median(run.added) * 1e3
+        yield Figure(
+            what="  added while the breaker is open",
+            text=f"{added:.2f} ms, the median of {len(run.spared)} pages",
+            goal="<= 1 ms",
+            value=added,
+        )
+    yield Note(
+        text=f"known visitors {_latency(run.known)} {_answers(run.known)}; "
+        f"{run.calls} calls; recovery {run.recovery:.2f} s; "
+        f"without the fault {_latency(control.asked)} {_answers(control.asked)}"
+    )
+
+
+def _line(name: str, run: _Run, control: _Run) -> str:
+    added = f", adds {median(run.added) * 1e3:.2f}" if run.added else ""
+    cells = [
+        name,
+        _latency(run.asked),
+        _answers(run.asked),
+        f"{_latency(run.spared)}{added}" if run.spared else "-",
+        _latency(run.known),
+        _answers(run.known),
+        f"{run.calls} ({run.heard})",
+        str(run.pages),
+        f"{run.recovery:.2f}",
+        f"{_latency(control.asked)}, {_answers(control.asked)}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _answers(pages: Sequence[Visited]) -> str:
+    counts = Counter(page.answer for page in pages)
+    if not counts:
+        return "-"
+    return ", ".join(
+        answer if len(counts) == 1 else f"{answer} x{count}"
+        for answer, count in counts.most_common(3)
+    )
+
+
+def _latency(pages: Sequence[Visited]) -> str:
+    """Return ``p50 / p99`` in milliseconds."""
+    if not pages:
+        return "-"
+    return f"{_p(pages, 50) * 1e3:.1f} / {_p(pages, 99) * 1e3:.1f}"
+
+
+def _p(pages: Sequence[Visited], share: int) -> float:
+    """Return the latency within which this share of the pages came, in seconds."""
+    took = sorted(page.seconds for page in pages)
+    if share == 50:
+        return median(took)
+    return took[min(len(took) - 1, len(took) * share // 100)]
+
+
+def _report(lines: Sequence[str]) -> str:
+    facts = "\n".join(
+        f"- {name}: {fact}" for name, fact in machine(0.0, {}) if name in _TOLD
+    )
+    return TEXT.format(
+        date=datetime.now(UTC).date(),
+        lines="\n".join(lines),
+        facts=facts,
+        lasts=f"{LASTS:g}",
+        budget=f"{BUDGET:g}",
+        ttl=f"{TTL:g}",
+        known=KNOWN,
+        reset=RESET_AFTER,
+    )
+
+
+_TOLD = ("processor", "cores", "system", "Python", "ours")
+
+TEXT = """\
+# What a page does while something is wrong
+
+Each line is a run of a small site under uvicorn, in a process of its own, over real
+sockets. All is well at first: {known} visitors come and get their experience. Then the
+fault begins and lasts {lasts} seconds, and pages are visited one after the other: by
+visitors whom nobody has seen before, by those {known}, whose answers have expired
+meanwhile, and a page that no route names. Then the fault ends. The last column is the
+same run without the fault. The settings are the defaults (a budget of {budget} seconds,
+3 tries), but answers are fresh for {ttl} seconds only, metadata is not looked at and
+the budget of calls is out of the way.
+
+In every line every page was served: a missing answer would have ended the run.
+
+| what is wrong | new visitors, ms | answered | breaker open, ms | known visitors, ms \
+| answered | calls | pages | recovery, s | without the fault, ms |
+|---|---|---|---|---|---|---|---|---|---|
+{lines}
+
+- **new visitors**: p50 / p99 of the pages that waited for a call. A page waits for its
+  budget at most; a fault that shows earlier ends the page earlier, after its 3 tries.
+- **answered**: the source of the page's experience, and its reason: what
+  `experiences["hero"].source` and `.reason` say. `fallback` is the template's `else`.
+- **breaker open**: p50 / p99 of the new visitors' pages for which no call was made,
+  because the last ones had failed (or because a 429 asked to wait, here for up to
+  {reset} seconds), and how much longer they took than the page without a route that
+  was visited right after each: the median.
+- **known visitors**: p50 / p99 of the pages of visitors whose answers had expired. They
+  get them at once, as `stale`, while a call in the background tries to refresh them.
+- **calls**: fetches that the site made while the fault lasted, and in brackets the
+  requests that the API heard of them: a fetch is sent up to 3 times, and where nobody
+  listens nothing is heard.
+- **pages**: pages that wanted an experience meanwhile.
+- **recovery**: from the end of the fault to the first new visitor who got an answer
+  of the API; for Redis, to the first answer that another site, on the same Redis, had
+  from there. An open breaker pauses for 0.5 to 1 second before it lets one page probe,
+  and doubles that with each probe that fails, up to 30 seconds: after an outage of
+  hours the recovery takes up to half a minute.
+
+What to know beside the figures:
+
+- The breaker opens when half of the calls of the last 10 seconds, and 5 at least, have
+  failed. On a busy site with a healthy past this takes up to 5 seconds of an outage;
+  until then each new visitor's page waits.
+- 401 does not open the breaker: the API is there, and answers at once.
+- A name's addresses are remembered for 10 minutes and looked up in the background, so
+  DNS that fails later is not noticed. A lookup that hangs has a thread of its own, at
+  most 4 of them: the app's own threads stay free.
+- A shared cache that fails costs a page no more than `cache.redis_timeout`, and the API
+  answers in its place.
+
+Measured on {date} by `python -m benchmarks outages`; latencies hold for this machine.
+
+{facts}
+"""

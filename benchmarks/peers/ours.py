@@ -1,0 +1,112 @@
+"""moe_middleware: the client alone, whole pages, and the durable outbox with its relay.
+
+It is installed in the project's own virtual environment, not in the rivals'.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from moe_middleware import (
+    Event,
+    Experience,
+    Identity,
+    MoEngageClient,
+    MoEngageMiddleware,
+    Settings,
+    SQLiteOutbox,
+)
+from moe_middleware.relay import Relay
+
+from ..shop import request_scope, visit
+from .contract import CONTEXT, KEY
+
+PATIENCE = 5.0
+"""The page's budget, in seconds: longer than any answer of the benchmark takes."""
+
+ATTRIBUTES = {"DAY_OF_THE_WEEK": "Friday", "TIME_OF_THE_DAY": "09"}
+
+
+def settings(url: str, **sections: Any) -> Settings:
+    """Return settings for the benchmark's upstream."""
+    workspace = {"id": "W", "api_key": "K", "base_url": f"{url}/v1"}
+    return Settings(workspace=workspace, **sections)
+
+
+class Client:
+    """A fetch by our client, without cache and page."""
+
+    def __init__(self, url: str) -> None:
+        self._client = MoEngageClient(settings(url))
+
+    async def fetch(self, user: str) -> object:
+        found = await self._client.fetch(
+            [KEY],
+            identity=Identity(customer_id=user),
+            attributes=ATTRIBUTES,
+            timeout=PATIENCE,
+        )
+        return found[KEY].payload["Title"]
+
+
+class Pages:
+    """A page behind our middleware."""
+
+    def __init__(self, url: str) -> None:
+        self._app = MoEngageMiddleware(
+            _reading_app(),
+            config=settings(
+                url,
+                identity={"customer_id": {"cookie": "customer_id"}},
+                routes=[{"path": "/{reads:int}", "experiences": [KEY]}],
+                fetch={"timeout": PATIENCE},
+                events={"outbox": "memory:"},
+            ),
+        )
+
+    async def page(self, user: str, reads: int) -> object:
+        status = await visit(self._app, request_scope(f"/{reads}", user))
+        assert status == 200
+        return status
+
+
+class Events:
+    """Impressions into a SQLite file, and from there to the upstream."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self._outbox = SQLiteOutbox(str(directory / "ours.db"))
+        self._client = MoEngageClient(settings(url))
+        self._relay = Relay(self._outbox, self._client.report)
+        self._shown = Experience(key=KEY, experience_context=CONTEXT)
+
+    def record(self, user: str) -> None:
+        self._outbox.append([Event.impression(self._shown, user)])
+
+    async def flush(self) -> None:
+        await self._outbox.flush()
+        await self._relay.deliver()
+
+
+def peer(url: str, directory: Path, variant: str) -> Client | Pages | Events:
+    match variant:
+        case "client":
+            return Client(url)
+        case "events":
+            return Events(url, directory)
+        case _:
+            return Pages(url)
+
+
+def _reading_app() -> Starlette:
+    async def read(request: Request) -> Response:
+        for _ in range(request.path_params["reads"]):
+            title = request.state.experiences[KEY].payload["Title"]
+        return PlainTextResponse(title)
+
+    return Starlette(routes=[Route("/{reads:int}", read)])
