@@ -94,6 +94,10 @@ class Catalogue:
         task.cancel()
         await asyncio.wait([task])
 
+    def clear(self) -> None:
+        """Know nothing again, as at the start, until the next look."""
+        self._active = None
+
     async def look(self) -> float:
         """Look once; return how long to wait until the next look, in seconds."""
         try:

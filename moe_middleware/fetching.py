@@ -13,7 +13,12 @@ from .cache import MemoryCache
 from .cache.bodies import decode, encode
 from .cache.shared import Entry, Found, SharedCache, fetch_once
 from .client import MoEngageClient
-from .errors import BudgetError, MoEngageError, RateLimitedError
+from .errors import (
+    AuthenticationError,
+    BudgetError,
+    MoEngageError,
+    RateLimitedError,
+)
 from .models import Experience, Reason, Source
 from .observers import Observer
 from .sharing import Answers, SharedFetches, Waiting
@@ -21,6 +26,10 @@ from .visitors import Visitor
 
 LEASE_MARGIN = 0.2
 """How much longer than its fetch a lease lasts, in seconds: the answer is kept then."""
+
+REFUSED_FOR = 10.0
+"""How long nothing is asked after our credentials were refused, in seconds: only people
+mend that, and until then each call would be for nothing."""
 
 logger = logging.getLogger(__name__)
 
@@ -220,6 +229,8 @@ class Fetcher:
             self._observer.budget_spent(error.retry_after)
         elif isinstance(error, RateLimitedError) and error.retry_after is not None:
             self.breaker.pause(now, error.retry_after, error.reason)
+        elif isinstance(error, AuthenticationError):
+            self.breaker.pause(now, REFUSED_FOR, error.reason)
         elif error.retryable:
             self.breaker.failed(now)
         else:

@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -29,6 +30,9 @@ from .settings import Settings
 from .targets import load_target
 
 logger = logging.getLogger(__name__)
+
+STORE_WITHIN = 1.0
+"""What a stopping process has at least to store its last events, in seconds."""
 
 
 class Runtime:
@@ -124,6 +128,7 @@ class Runtime:
 
         What is not delivered stays in the outbox for the next start.
         """
+        until = time.monotonic() + self.settings.events.shutdown_timeout
         self._last_loop = _no_loop
         life = self._lives.pop(asyncio.get_running_loop(), None)
         await self.catalogue.stop()
@@ -138,7 +143,7 @@ class Runtime:
         await self.budget.aclose()
         if self.shared_cache is not None:
             await self.shared_cache.aclose()
-        self.outbox.close(timeout=events.shutdown_timeout)
+        self.outbox.close(timeout=max(STORE_WITHIN, until - time.monotonic()))
         _started.discard(self)
 
     async def health(self) -> dict[str, Any]:
@@ -288,6 +293,7 @@ def clear_caches() -> None:
     """Let every runtime of this process ask the API anew, as one test after another."""
     for runtime in list(_runtimes.values()):
         runtime.cache.clear()
+        runtime.catalogue.clear()
 
 
 _runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()

@@ -852,6 +852,21 @@ async def test_after_an_outage_pages_are_personal_again(sandbox: Sandbox) -> Non
     assert sandbox.calls["fetch"] == 6
 
 
+async def test_refused_credentials_are_not_tried_for_every_page(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(str(request.state.experiences[KEY].reason))
+
+    site = Site(handler)
+    sandbox.fault(path="fetch", status=401, times=None)
+
+    reasons = {(await site.get(customer=f"c{number}")).text for number in range(10)}
+
+    assert reasons == {"unauthorized"}
+    assert sandbox.calls["fetch"] == 1
+
+
 async def test_a_rate_limit_stops_asking_until_its_reset(sandbox: Sandbox) -> None:
     async def handler(request: Request) -> Response:
         return PlainTextResponse(str(request.state.experiences[KEY].reason))

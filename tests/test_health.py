@@ -1,0 +1,58 @@
+"""What a readiness probe is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moe_middleware import health
+from moe_middleware.sandbox import Sandbox
+
+from .sites import Site
+
+
+async def test_a_good_day(sandbox: Sandbox, tmp_path: Path) -> None:
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    site = Site(
+        fetch={"timeout": 5}, events={"outbox": outbox, "interval": 60, "relay": "off"}
+    )
+    await site.get(customer="alice")
+
+    told = await site.runtime.health()
+    everything = await health()
+    await site.runtime.stop()
+
+    assert (told["ok"], told["breaker"]) == (True, "closed")
+    assert told["cache"]["answers"] == 1
+    assert told["cache"]["bytes"] > 0
+    assert (told["outbox"]["waiting"], told["outbox"]["dead"]) == (1, 0)
+    assert told["counters"]["answers.api"] == 1
+    assert told["counters"]["events.appended"] == 1
+    assert told in everything
+
+
+async def test_an_outbox_that_cannot_be_written_is_not_ready(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/missing/outbox.db"
+    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
+
+    page = await site.get(customer="alice")
+    told = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert "Welcome" not in page.text
+    assert told["ok"] is False
+    assert told["outbox"]["problem"]
+
+
+async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
+    sandbox: Sandbox,
+) -> None:
+    site = Site(fetch={"timeout": 5, "tries": 1})
+    sandbox.fault(path="fetch", status=503, times=None)
+    for number in range(6):
+        await site.get(customer=f"c{number}")
+
+    told = await site.runtime.health()
+
+    assert (told["ok"], told["breaker"]) == (True, "open")
