@@ -24,6 +24,10 @@ FEWEST_CALLS = 5
 FAILING_SHARE = 0.5
 """The share of failed calls from which on asking is given up."""
 
+FAILURES_IN_A_ROW = 10
+"""Failed calls without an answer in between that tell enough, however good the time
+before them was."""
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds. The pause doubles with every probe that fails."""
@@ -73,6 +77,7 @@ class Breaker:
     def _begin(self) -> None:
         self.reason = Reason.BREAKER_OPEN
         self._slices: deque[_Slice] = deque(maxlen=SLICES)
+        self._in_a_row = 0
         self._pause = FIRST_PAUSE
         self._open_until = 0.0
 
@@ -91,6 +96,7 @@ class Breaker:
             self._begin()
             self._become(State.CLOSED)
         elif self.state is State.CLOSED:
+            self._in_a_row = 0
             self._count(now).calls += 1
 
     def failed(self, now: float) -> None:
@@ -102,7 +108,8 @@ class Breaker:
             counted = self._count(now)
             counted.calls += 1
             counted.failures += 1
-            if self._is_failing(now):
+            self._in_a_row += 1
+            if self._in_a_row >= FAILURES_IN_A_ROW or self._is_failing(now):
                 self._open(now)
 
     def abandoned(self) -> None:

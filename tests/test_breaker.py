@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from moe_middleware import Reason
 from moe_middleware.breaker import (
+    FAILURES_IN_A_ROW,
     FEWEST_CALLS,
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -36,6 +37,44 @@ def test_it_opens_when_half_of_enough_calls_failed() -> None:
     assert made.state is State.OPEN
     assert made.reason is Reason.BREAKER_OPEN
     assert not made.allows(100.0)
+
+
+def test_many_failures_in_a_row_outweigh_a_healthy_past() -> None:
+    made = breaker()
+    for _ in range(1_000):
+        made.succeeded(100.0)
+
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        made.failed(101.0)
+    before = made.state
+    made.failed(101.0)
+
+    assert (before, made.state) == (State.CLOSED, State.OPEN)
+
+
+def test_an_answer_in_between_begins_the_row_anew() -> None:
+    made = breaker()
+    for _ in range(1_000):
+        made.succeeded(100.0)
+
+    for _ in range(3):
+        for _ in range(FAILURES_IN_A_ROW - 1):
+            made.failed(101.0)
+        made.succeeded(101.0)
+
+    assert made.state is State.CLOSED
+
+
+def test_it_tells_of_each_change() -> None:
+    told: list[State] = []
+    made = Breaker(jitter=lambda: 1.0, changed=told.append)
+
+    for _ in range(FEWEST_CALLS):
+        made.failed(100.0)
+    made.allows(100.0 + FIRST_PAUSE)
+    made.succeeded(101.0)
+
+    assert told == [State.OPEN, State.PROBING, State.CLOSED]
 
 
 def test_a_few_failures_prove_nothing() -> None:

@@ -99,7 +99,9 @@ async def test_a_fault_costs_a_page_its_experience_and_no_more(fault: Fault) -> 
         plain = await browser.visit(path="/plain")
         heard = api.heard
         await api.behave(Fault.NONE)
-        after = await healed(browser)
+        if fault is not Fault.UNAUTHORIZED:
+            # That one is asked about again after ten seconds only.
+            assert (await healed(browser)).title == "Sale"
 
     assert (first.answer, first.title) == ("api", "Sale")
     assert {page.answer for page in fresh} == {f"fallback {REASONS[fault]}"}
@@ -107,8 +109,7 @@ async def test_a_fault_costs_a_page_its_experience_and_no_more(fault: Fault) -> 
     assert (known.source, known.title) == ("stale", "Sale")
     assert plain.answer == "plain"
     # One call for each page at most; where nobody listens, none arrives.
-    assert heard <= 4
-    assert after.title == "Sale"
+    assert heard <= (2 if fault is Fault.UNAUTHORIZED else 4)
 
 
 @pytest.mark.parametrize("fault", [Fault.NONE, *TLS_FAULTS], ids=str)
