@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .outbox_commands import outbox
 from .relay_command import relay
+from .terminal import printable, stop, table
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -53,22 +55,46 @@ Examples:
   moe-middleware check
   moe-middleware check deploy/moe.yml
   MOE_DATA_CENTER=sandbox moe-middleware check   without any credentials
+  moe-middleware check --templates templates     are the keys of all tags asked for?
 
 Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1."""
 )
 @click.argument("file", required=False, envvar="MOE_CONFIG", type=click.Path())
-def check(file: str | None) -> None:
+@click.option(
+    "--templates",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Jinja or Django templates whose tags' keys a route must name. Repeatable.",
+)
+@click.option(
+    "--fetched",
+    metavar="KEY",
+    multiple=True,
+    help="A key that handlers fetch, so that no route need name it. Repeatable.",
+)
+def check(
+    file: str | None, templates: tuple[Path, ...], fetched: tuple[str, ...]
+) -> None:
     """Check FILE (moe.yml) and show its routes.
 
     Functions that the file names (call: pkg.mod:function) are imported too.
     """
     settings = _load(file)
-    failures = list(_failed_calls(settings))
+    asked = {key for route in settings.routes for key in route.experiences}
+    tags, unreadable = _read_templates(templates)
+    failures = [
+        *_failed_calls(settings),
+        *unreadable,
+        *_unasked(tags, asked | set(fetched)),
+    ]
     if failures:
-        _stop(failures)
+        stop(failures)
     click.echo("\n".join(_workspace_lines(settings)))
     click.echo()
     click.echo("\n".join(_route_lines(settings.routes)))
+    if templates:
+        click.echo(f"\n{len(tags)} tags with a key in the templates, all asked for")
 
 
 @main.command(
@@ -149,7 +175,7 @@ def sandbox(
     try:
         serve(host=host, port=port, workspace=workspace, db=db or ":memory:")
     except SettingsError as error:
-        _stop(error.problems)
+        stop(error.problems)
 
 
 def _write_sample(path: Path) -> None:
@@ -159,9 +185,9 @@ def _write_sample(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(sample_text())
     except FileExistsError:
-        _stop([f"{path}: is there already: name a new file"])
+        stop([f"{path}: is there already: name a new file"])
     except OSError as error:
-        _stop([f"{path}: cannot be written: {error.strerror}"])
+        stop([f"{path}: cannot be written: {error.strerror}"])
     click.echo(f"{path}: written. Next: moe-middleware sandbox --workspace {path}")
 
 
@@ -239,7 +265,7 @@ def fetch(
     try:
         found = asyncio.run(_ask(settings, keys, identity, attributes))
     except MoEngageError as error:
-        _stop([f"{type(error).__name__}: {error}"])
+        stop([f"{type(error).__name__}: {error}"])
     answers = [found[key] for key in dict.fromkeys((*keys, *found))]
     if as_json:
         click.echo(json.dumps({one.key: _as_json(one) for one in answers}, indent=2))
@@ -270,13 +296,7 @@ def _load(file: str | None, *, file_needed: bool = True) -> Settings:
             return Settings.from_env()
         return Settings.load(file or FILE)
     except SettingsError as error:
-        _stop(error.problems)
-
-
-def _stop(complaints: Iterable[object]) -> NoReturn:
-    for complaint in complaints:
-        click.echo(str(complaint), err=True)
-    sys.exit(1)
+        stop(error.problems)
 
 
 def _failed_calls(settings: Settings) -> Iterator[str]:
@@ -295,6 +315,57 @@ def _failed_calls(settings: Settings) -> Iterator[str]:
         else:
             if not callable(found):
                 yield f"{where}: {source.call!r} is not a function"
+
+
+def _read_templates(
+    places: Iterable[Path],
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return each tag's place and key, and the complaints on what cannot be read."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    from .template_keys import tagged_keys
+
+    tags, complaints = [], []
+    environment = Environment(autoescape=True)
+    for path in _files(places):
+        source = path.read_bytes()
+        # What holds no tag may be anything.
+        if _TAG.search(source) is None:
+            continue
+        try:
+            found = tagged_keys(environment, source.decode(errors="replace"))
+        except TemplateSyntaxError as error:
+            complaints.append(f"{path}:{error.lineno}: no template: {error.message}")
+        else:
+            tags += [(f"{path}:{line}", key) for key, line in found]
+    return tags, complaints
+
+
+_TAG = re.compile(rb"\{%[-+]?\s*experience\b")
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_file():
+            yield place
+        else:
+            yield from sorted(path for path in place.rglob("*") if path.is_file())
+
+
+def _unasked(tags: Iterable[tuple[str, str]], asked: Collection[str]) -> Iterator[str]:
+    """Yield a sentence on each tag whose key nobody asks for."""
+    for place, key in tags:
+        if key not in asked:
+            yield f"{place}: no route asks for {key!r}: {_nearest(key, asked)}"
+
+
+def _nearest(key: str, asked: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, asked, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"name it in a route, or pass --fetched {key} where a handler fetches it"
 
 
 def _sources(settings: Settings) -> Iterator[tuple[str, ValueSource]]:
@@ -317,7 +388,7 @@ def _workspace_lines(settings: Settings) -> list[str]:
     workspace = settings.workspace
     keys = "1 key, hidden" if len(workspace.keys) == 1 else "2 keys, hidden"
     url = "the embedded sandbox" if workspace.embedded else workspace.url
-    return _table(
+    return table(
         [
             ("workspace", workspace.id),
             ("api key", keys),
@@ -332,7 +403,7 @@ def _route_lines(routes: Sequence[Route]) -> list[str]:
     if not routes:
         return ["no routes"]
     heads = ("METHODS", "PATH", "HOSTS", "EXPERIENCES", "ATTRIBUTES")
-    return _table([heads, *(_route_row(route) for route in routes)])
+    return table([heads, *(_route_row(route) for route in routes)])
 
 
 def _route_row(route: Route) -> tuple[str, ...]:
@@ -364,16 +435,16 @@ def _answer_lines(experience: Experience) -> Iterator[str]:
     context = experience.experience_context
     rows = [
         ("source", experience.source),
-        ("variation", _printable(context.get("moe_variation_id", "-"))),
-        ("audience", _printable(context.get("audience_name", "-"))),
+        ("variation", printable(context.get("moe_variation_id", "-"))),
+        ("audience", printable(context.get("audience_name", "-"))),
     ]
-    yield from (f"  {line}" for line in _table(rows))
+    yield from (f"  {line}" for line in table(rows))
     if not experience.payload:
         yield "  the payload is empty"
         return
     yield "  payload"
-    values = [(_printable(k), _printable(v)) for k, v in experience.payload.items()]
-    yield from (f"    {line}" for line in _table(values))
+    values = [(printable(k), printable(v)) for k, v in experience.payload.items()]
+    yield from (f"    {line}" for line in table(values))
 
 
 def _as_json(experience: Experience) -> dict[str, Any]:
@@ -383,21 +454,3 @@ def _as_json(experience: Experience) -> dict[str, Any]:
         "payload": dict(experience.payload),
         "experience_context": dict(experience.experience_context),
     }
-
-
-def _printable(value: object) -> str:
-    """Return a value for a terminal: a payload is nobody's escape sequence."""
-    if isinstance(value, str) and value.isprintable():
-        return value
-    return json.dumps(value)
-
-
-def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = list(rows)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in cells
-    ]

@@ -20,24 +20,33 @@ class IdMint:
 
     def _empty(self) -> None:
         """Forget the pool: a forked child that kept it would mint its parent's ids."""
-        self._pool: list[bytes] = []
+        self._pool: list[str] = []
         self._lock = threading.Lock()
 
     def __call__(self) -> str:
         """Return a new uuid as text."""
+        try:
+            return self._pool.pop()
+        except IndexError:
+            pass
         with self._lock:
             if not self._pool:
-                fresh = os.urandom(POOLED * _ID_BYTES)
-                self._pool = [
-                    fresh[at : at + _ID_BYTES] for at in range(0, len(fresh), _ID_BYTES)
-                ]
-            random = self._pool.pop()
-        digits = random.hex()
-        variant = "89ab"[random[8] & 3]
-        return (
-            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-"
-            f"{variant}{digits[17:20]}-{digits[20:]}"
-        )
+                self._pool = _minted()
+            return self._pool.pop()
+
+
+def _minted() -> list[str]:
+    digits = os.urandom(POOLED * _ID_BYTES).hex()
+    size = 2 * _ID_BYTES
+    raw = [digits[at : at + size] for at in range(0, len(digits), size)]
+    return [
+        f"{one[:8]}-{one[8:12]}-4{one[13:16]}-"
+        f"{_VARIANTS[one[16]]}{one[17:20]}-{one[20:]}"
+        for one in raw
+    ]
+
+
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 new_id = IdMint()

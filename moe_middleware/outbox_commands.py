@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from .terminal import printable, stop, table
 
 if TYPE_CHECKING:
     from .outbox import DeadLetter, EventId, Kind, Outbox, WaitingEvent
@@ -99,7 +101,7 @@ def status(config: str | None, url: str | None, as_json: bool) -> None:
             ("dead", f"{found['dead']:,}"),
             ("writable", "yes" if found["writable"] else f"no: {found['problem']}"),
         ]
-        click.echo("\n".join(_table(rows)))
+        click.echo("\n".join(table(rows)))
     if not found["writable"]:
         sys.exit(1)
 
@@ -153,7 +155,7 @@ def list_(
         names += ["customer_id", "uuid"] if reveal else []
         heads = [name.upper().replace("_", " ") for name in names]
         rows = [[_cell(name, one.get(name)) for name in names] for one in described]
-        click.echo("\n".join(_table([heads, *rows])))
+        click.echo("\n".join(table([heads, *rows])))
 
 
 @outbox.command(epilog=EXIT_CODES)
@@ -167,13 +169,13 @@ def show(
     """Show one event, waiting or dead, by the ID that 'list' prints."""
     _, found = _run(config, url, lambda outbox: outbox.find(id))
     if found is None:
-        _stop(f"{id}: no event has this id: it may have been delivered")
+        stop([f"{id}: no event has this id: it may have been delivered"])
     described = _described(found, reveal=reveal)
     if as_json:
         click.echo(json.dumps(described, indent=2))
         return
     rows = [(name, _cell(name, value)) for name, value in described.items()]
-    click.echo("\n".join(_table(rows)))
+    click.echo("\n".join(table(rows)))
     if not reveal:
         click.echo("who it was and what was reported: --reveal")
 
@@ -345,7 +347,7 @@ def _run(
     try:
         events, workspace_id = _settings(config, url)
     except SettingsError as error:
-        _stop(*error.problems)
+        stop(error.problems)
     _check_place(events.outbox, make=make)
     address = getattr(events.outbox, "shown", events.outbox)
 
@@ -359,7 +361,7 @@ def _run(
     try:
         return address, asyncio.run(run())
     except OutboxError as error:
-        _stop(error)
+        stop([error])
 
 
 def _settings(config: str | None, url: str | None) -> tuple[EventSettings, str]:
@@ -402,12 +404,14 @@ def _check_place(address: str, *, make: bool) -> None:
     from .outbox import SQLITE_SCHEME
 
     if address == "memory:":
-        _stop("memory: is inside the server's process: nobody else can look at it")
+        stop(["memory: is inside the server's process: nobody else can look at it"])
     path = address.removeprefix(SQLITE_SCHEME)
     if path != address and not make and not os.path.exists(path):
-        _stop(
-            f"{path}: there is no such file: either nothing was ever appended, or the "
-            "path is relative to another directory"
+        stop(
+            [
+                f"{path}: there is no such file: either nothing was ever appended, or "
+                "the path is relative to another directory"
+            ]
         )
 
 
@@ -441,7 +445,7 @@ async def _step_by_step(
 
 def _report(verb: str, count: int, ids: Sequence[str]) -> None:
     if count < len(set(ids)):
-        _stop(f"{verb} {count:,} of {len(set(ids)):,}: the others are not there")
+        stop([f"{verb} {count:,} of {len(set(ids)):,}: the others are not there"])
     click.echo(f"{verb} {count:,}")
 
 
@@ -467,9 +471,9 @@ def _new_file(name: str) -> Iterator[IO[bytes]]:
     try:
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        _stop(f"{name}: is there already: name a new file")
+        stop([f"{name}: is there already: name a new file"])
     except OSError as error:
-        _stop(f"{name}: cannot be written: {error.strerror}")
+        stop([f"{name}: cannot be written: {error.strerror}"])
     with open(handle, "wb") as file:
         yield file
 
@@ -482,7 +486,7 @@ def _old_file(name: str) -> Iterator[IO[bytes]]:
     try:
         file = open(name, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        _stop(f"{name}: cannot be read: {error.strerror}")
+        stop([f"{name}: cannot be read: {error.strerror}"])
     with file:
         yield file
 
@@ -547,7 +551,7 @@ def _record(number: int, line: bytes) -> WaitingEvent | DeadLetter:
             return WaitingEvent(id=0, body=body)
         reason, buried_at = str(about["reason"]), float(about["buried_at"])
     except (ValueError, TypeError, KeyError):
-        _stop(f"line {number}: this is no event that 'export' wrote")
+        stop([f"line {number}: this is no event that 'export' wrote"])
     return DeadLetter(id=0, body=body, reason=reason, buried_at=buried_at)
 
 
@@ -599,10 +603,7 @@ def _cell(name: str, value: Any) -> str:
         return _duration(value) if value or name == "age" else "now"
     if value is None:
         return "-"
-    # What was reported is nobody's escape sequence.
-    if isinstance(value, str) and value.isprintable():
-        return value
-    return json.dumps(value, default=dict)
+    return printable(value)
 
 
 def _duration(seconds: float | None) -> str:
@@ -612,20 +613,3 @@ def _duration(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = list(rows)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-
-
-def _stop(*complaints: object) -> NoReturn:
-    for complaint in complaints:
-        click.echo(str(complaint), err=True)
-    sys.exit(1)

@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
+
+from .terminal import stop
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -85,9 +87,9 @@ def relay(
         settings = _settings(config, outbox)
         runtime = Runtime(settings)
     except SettingsError as error:
-        _stop(error.problems)
+        stop(error.problems)
     if settings.events.outbox == "memory:":
-        _stop(["events.outbox: memory: is each process's own, and ours is empty"])
+        stop(["events.outbox: memory: is each process's own, and ours is empty"])
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     for line in _opening_lines(settings):
         click.echo(line)
@@ -185,9 +187,3 @@ def _opening_lines(settings: Settings) -> Iterator[str]:
             "warning: this sandbox is embedded in each process, so what is delivered "
             "ends with this one; set MOE_BASE_URL to that of 'moe-middleware sandbox'"
         )
-
-
-def _stop(complaints: Iterable[object]) -> NoReturn:
-    for complaint in complaints:
-        click.echo(str(complaint), err=True)
-    sys.exit(1)

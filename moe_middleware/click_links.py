@@ -1,0 +1,166 @@
+"""Links that count a click and lead on, only to where they were made for. Pure."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from .links import harmless, leads_to
+from .models import Experience, Identity
+from .seals import NONCE_SIZE, Seal
+
+logger = logging.getLogger(__name__)
+
+PURPOSE = "click"
+
+LINKS = "c"
+"""Where links are followed, below ``clicks.path``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """What a click link says.
+
+    Attributes:
+        target: Where it leads.
+        uuid: The click's own, the same however often the link is followed.
+        b_id: Which element was clicked.
+        experience_context: Of the experience that it belongs to.
+        whose: A digest of the id that the page was made for.
+        expires_at: Until when it counts, in unix seconds.
+    """
+
+    target: str
+    uuid: str
+    b_id: str | None
+    experience_context: Mapping[str, Any]
+    whose: str
+    expires_at: float
+
+
+class ClickLinks:
+    """Makes and reads click links.
+
+    Args:
+        secrets: The newest first.
+        path: Where the links are followed, as in ``/_moe/c/``.
+        hosts: Other hosts that a link may lead to.
+        max_age: How long a link counts, in seconds.
+        clock: The time, in unix seconds.
+        random_bytes: As ``os.urandom``.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        *,
+        path: str,
+        hosts: Collection[str],
+        max_age: float,
+        clock: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._seal = Seal(secrets, PURPOSE)
+        self._path = path
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._max_age = max_age
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    def make(
+        self,
+        target: str,
+        *,
+        b_id: str | None,
+        experience_context: Mapping[str, Any],
+        identity: Identity,
+    ) -> str:
+        """Return the link that counts a click and leads to ``target``.
+
+        A target that is neither a path of this site nor on one of the hosts is returned
+        as it is, where a page may hold it at all: such a link does not count.
+        """
+        if not self.may_lead_to(target):
+            logger.warning(
+                "click_not_counted b_id=%s: the target is no path of this site: write "
+                "one that begins with '/', or name its host in clicks.hosts",
+                b_id,
+            )
+            return harmless(target)
+        nonce = self._random_bytes(NONCE_SIZE)
+        whose = _whose(identity, _uuid(nonce))
+        expires_at = int(self._clock() + self._max_age)
+        context = dict(experience_context)
+        message = orjson.dumps([target, b_id, context, whose, expires_at])
+        return self._path + self._seal.close(zlib.compress(message, 6), nonce)
+
+    def may_lead_to(self, target: str) -> bool:
+        """Whether a target is on this site, or on one of the hosts."""
+        return leads_to(target, self._hosts)
+
+    def read(self, token: str) -> Click | None:
+        """Return what a link says; None for one that is not ours."""
+        opened = self._seal.open(token)
+        if opened is None:
+            return None
+        packed, nonce = opened
+        try:
+            # It is signed: nobody else's zip bomb gets here.
+            target, b_id, context, whose, expires_at = orjson.loads(
+                zlib.decompress(packed)
+            )
+            uuid = _uuid(nonce)
+        except (ValueError, zlib.error):
+            return None
+        return Click(
+            target=target,
+            uuid=uuid,
+            b_id=b_id,
+            experience_context=context,
+            whose=whose,
+            expires_at=expires_at,
+        )
+
+    def is_of(self, click: Click, identity: Identity) -> bool:
+        """Whether whoever follows a link is the one whose page had it."""
+        return click.whose == _whose(identity, click.uuid)
+
+
+def _uuid(nonce: bytes) -> str:
+    return str(UUID(bytes=nonce, version=4))
+
+
+def _whose(identity: Identity, uuid: str) -> str:
+    """Return a digest of the id that events carry, another one for each link."""
+    text = f"{uuid} {identity.reporting_id or ''}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+class PageLinks:
+    """Makes the click links of one page.
+
+    Args:
+        links: Makes them.
+        identity: Whom the page is for.
+    """
+
+    __slots__ = ("_identity", "_links")
+
+    def __init__(self, links: ClickLinks, identity: Identity) -> None:
+        self._links = links
+        self._identity = identity
+
+    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
+        return self._links.make(
+            target,
+            b_id=b_id,
+            experience_context=experience.experience_context,
+            identity=self._identity,
+        )

@@ -1,0 +1,36 @@
+"""What the commands share: tables, values that are safe to print, and giving up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import click
+
+
+def table(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their cells below each other."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def printable(value: object) -> str:
+    """Return a value for a terminal: what others wrote is nobody's escape sequence."""
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return json.dumps(value, default=dict)
+
+
+def stop(complaints: Iterable[object]) -> NoReturn:
+    """End the command with exit code 1, after a line on stderr for each complaint."""
+    for complaint in complaints:
+        click.echo(str(complaint), err=True)
+    sys.exit(1)
