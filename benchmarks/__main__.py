@@ -21,12 +21,14 @@ import uvloop
 from .caches import caches
 from .calls import calls
 from .delivery import delivery
+from .doors import door_servers, doors
 from .effort import Effort
 from .fetches import fetches
 from .growth import growth
 from .in_process import in_process
 from .latencies import latencies
 from .lookups import lookups
+from .losses.suite import losses
 from .machine import machine
 from .outages import outages
 from .peers.environment import peers_versions
@@ -55,6 +57,7 @@ class Part:
 
 PARTS = {
     "in_process": Part("P1, P2: what a request costs, without a server", in_process),
+    "doors": Part("P1, P2: what a request costs at each door", doors),
     "throughput": Part("P2: pages a second under uvicorn", throughput),
     "fetches": Part("P3: one fetch", fetches),
     "stalls": Part("P4: the event loop while the upstream is slow", stalls),
@@ -66,7 +69,13 @@ PARTS = {
     "growth": Part("P10: as the work grows", growth),
     "caches": Part("P10: a million visitors in the cache", caches),
     "sandbox": Part("The sandbox under load", sandbox),
+    "door_servers": Part(
+        "Every server: pages sent and impressions that arrive",
+        door_servers,
+        always=False,
+    ),
     "outages": Part("P5: every fault, under a real server", outages, always=False),
+    "losses": Part("No event lost, none counted twice", losses, always=False),
     "sandbox_soak": Part("The sandbox after 100,000 calls", sandbox_soak, always=False),
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .current import current
+from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError
 from .pages import Page
 from .routes import route_path
@@ -21,7 +22,8 @@ KEY = "moe_middleware"
 class MoEngageMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 
-    The app finds them as ``request.state.experiences`` on every request.
+    The app finds them as ``request.state.experiences`` on every request, and anywhere
+    by ``current_experiences()``. Websockets pass by untouched.
 
     Args:
         app: The ASGI app to wrap.
@@ -54,28 +56,71 @@ class MoEngageMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _Lifespan(self, receive, send).run(scope)
-            return
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            app = self._lifespan if scope["type"] == "lifespan" else self.app
+            await app(scope, receive, send)
             return
         if KEY in scope:
             raise DuplicateMiddlewareError(_TWICE)
-        loop = self.runtime.start()
-        page = Page(self.runtime.personalizer, scope, _visit, loop)
+        try:
+            loop = self.runtime.start()
+        except RuntimeError as error:
+            raise error if on_event_loop() else RuntimeError(_NO_ASYNCIO) from error
+        path = route_path(scope["path"], scope.get("root_path", ""))
+        if self.runtime.own_paths.answers(path):
+            await self._answer(path, scope, receive, send)
+            return
+        page = Page(self.runtime.personalizer, scope, self.visit_of, loop)
         scope[KEY] = page
         scope.setdefault("state", {})["experiences"] = page.experiences
         token = current.set(page.experiences)
         try:
-            path = route_path(scope["path"], scope.get("root_path", ""))
             if page.find_routes(scope["method"], path):
                 await page.prefetch()
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
-            current.reset(token)
             page.end()
+            current.reset(token)
+
+    def visit_of(self, scope: Scope) -> Visit:
+        """Return what a request tells."""
+        headers = scope["headers"]
+        if not isinstance(headers, list | tuple):
+            # What can be read but once is the app's as well.
+            headers = scope["headers"] = list(headers)
+        client = scope.get("client")
+        return Visit(
+            method=scope["method"],
+            path=route_path(scope["path"], scope.get("root_path", "")),
+            headers=headers,
+            query_string=scope.get("query_string", b""),
+            scheme=scope.get("scheme", "http"),
+            peer=client[0] if client else None,
+            session=scope.get("session"),
+            user=scope.get("user"),
+        )
+
+    async def _answer(
+        self, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer for one of our own paths."""
+        own_paths = self.runtime.own_paths
+        body = await _read(receive, own_paths.max_body(path))
+        reply = await own_paths.reply(self.visit_of(scope), body)
+        start = {"type": "http.response.start", "status": reply.status}
+        await send({**start, "headers": reply.headers})
+        sent = b"" if scope["method"] == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": sent})
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if on_event_loop():
+            await _Lifespan(self, receive, send).run(scope)
+            return
+        # The server runs another async library. Most servers go on without a lifespan
+        # that raises, and every page would fail: so it ends here.
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": _NO_ASYNCIO})
 
 
 _TWICE = (
@@ -87,42 +132,139 @@ _TWICE = (
     "included."
 )
 
+_NO_ASYNCIO = (
+    "moe_middleware needs asyncio, and this server runs another event loop: run "
+    "hypercorn without --worker-class trio"
+)
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """Return a request's body; what is longer than ``most`` is cut just behind it."""
+    body, more = b"", most > 0
+    while more and len(body) <= most:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return body[: most + 1]
+
 
 class _Responder:
-    """Watches one response go out: its start, its last byte, and a visitor who left."""
+    """Watches one response go out: its start, its last byte, and a visitor who left.
 
-    __slots__ = ("_done", "_page", "_receive", "_send", "_status")
+    Most responses show nothing, and cost little more than the look at it.
+    """
+
+    _start: Message
+    _sent = 0
+    _ended = False
+    _listening = False
+    _unread: tuple[Message, ...] = ()
 
     def __init__(self, page: Page, receive: Receive, send: Send) -> None:
         self._page = page
         self._receive = receive
         self._send = send
-        self._status = 0
-        self._done = False
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        if self._unread:
+            message, *unread = self._unread
+            self._unread = tuple(unread)
+        else:
+            self._listening = True
+            try:
+                message = await self._receive()
+            finally:
+                self._listening = False
         if message["type"] == "http.disconnect":
             # Left before the last byte: what follows is sent to nobody.
-            self._done = True
+            self._ended = True
         return message
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._status = message["status"]
-            headers = list(message.get("headers", ()))
-            message["headers"] = self._page.response_headers(headers)
-            if self._page.forgetting is not None:
-                await asyncio.wrap_future(self._page.forgetting)
+        page = self._page
+        if message["type"] == "http.response.start":
+            given = message.get("headers", ())
+            headers = given if isinstance(given, list) else list(given)
+            headers = page.response_headers(headers)
+            if headers is not given:
+                # It is the app's, which may send the same one to the next visitor.
+                message = {**message, "headers": headers}
+            self._start = message
+            if page.forgetting is not None:
+                await asyncio.wrap_future(page.forgetting)
+        elif page.experiences.shown and self._ends_with(message):
+            # Before it is sent: with the last byte some servers say at once that the
+            # visitor left.
+            self._ended = True
+            stayed = not await self._has_left()
+            await self._send(message)
+            if stayed:
+                page.record(self._start["status"])
+            return
+        elif "more_body" in message:
+            self._sent += len(message.get("body", b""))
         await self._send(message)
-        if kind in _BODIES and not self._done and not message.get("more_body", False):
-            self._done = True
-            self._page.record(self._status)
+
+    def _ends_with(self, message: Message) -> bool:
+        """Whether a message holds the response's last byte, for a visitor still there.
+
+        The last of as many bytes as the headers promise is the last: Granian and
+        hypercorn then end the response, and some apps with it, before they could send
+        a last and empty message.
+        """
+        if self._ended:
+            return False
+        if message["type"] not in _BODIES:
+            ends = message["type"] == _TRAILERS
+            return ends and not message.get("more_trailers", False)
+        if message.get("more_body", False):
+            sent = self._sent + len(message.get("body", b""))
+            if sent < _content_length(self._start):
+                return False
+        return not self._start.get("trailers", False)
+
+    async def _has_left(self) -> bool:
+        """Ask whether the visitor left a longer body, where the app itself never asks.
+
+        Sending to one who left goes unpunished with most servers.
+        """
+        if not self._sent or self._listening:
+            return False
+        message = await self._told_at_once()
+        if message and message["type"] == "http.request":
+            # The request's own body, which nobody wanted, comes first.
+            message = None if message.get("more_body") else await self._told_at_once()
+        return message is not None and message["type"] == "http.disconnect"
+
+    async def _told_at_once(self) -> Message | None:
+        """Return what the server has for us without waiting; the app gets it too."""
+        asking = asyncio.ensure_future(self._receive())
+        try:
+            await asyncio.sleep(0)
+        finally:
+            asking.cancel()
+        if not asking.done() or asking.cancelled() or asking.exception():
+            return None
+        message = asking.result()
+        self._unread = (*self._unread, message)
+        return message
 
 
-# A server that sends files by itself gets the whole body in one pathsend.
-_BODIES = ("http.response.body", "http.response.pathsend")
+# A server that sends files by itself gets them in messages of their own.
+_BODIES = (
+    "http.response.body",
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+)
+_TRAILERS = "http.response.trailers"
+
+
+def _content_length(start: Message) -> float:
+    """Return how many bytes a response promises; infinity where it does not."""
+    for name, value in start.get("headers", ()):
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return math.inf
 
 
 class _Lifespan:
@@ -156,7 +298,7 @@ class _Lifespan:
 
     async def send(self, message: Message) -> None:
         self._app_speaks = True
-        if message["type"] not in ("lifespan.startup.complete",):
+        if message["type"] != "lifespan.startup.complete":
             await self._runtime.stop()
         await self._send(message)
 
@@ -167,17 +309,3 @@ class _Lifespan:
         await self._receive()
         await self._runtime.stop()
         await self._send({"type": "lifespan.shutdown.complete"})
-
-
-def _visit(scope: Scope) -> Visit:
-    client = scope.get("client")
-    return Visit(
-        method=scope["method"],
-        path=route_path(scope["path"], scope.get("root_path", "")),
-        headers=scope["headers"],
-        query_string=scope.get("query_string", b""),
-        scheme=scope.get("scheme", "http"),
-        peer=client[0] if client else None,
-        session=scope.get("session"),
-        user=scope.get("user"),
-    )

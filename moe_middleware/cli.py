@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .outbox_commands import outbox
+from .preview_command import preview
 from .relay_command import relay
 from .terminal import printable, stop, table
 from .version import __version__
@@ -47,6 +48,7 @@ def main() -> None:
 
 main.add_command(relay)
 main.add_command(outbox)
+main.add_command(preview)
 
 
 @main.command(
@@ -377,6 +379,9 @@ def _sources(settings: Settings) -> Iterator[tuple[str, ValueSource]]:
         "identity.user_identifiers": identity.user_identifiers,
         "attributes": settings.attributes,
     }
+    consent = settings.consent
+    if consent is not None and consent.given_by is not None:
+        yield "consent.given_by", consent.given_by
     for index, route in enumerate(settings.routes):
         groups[f"routes.{index}.attributes"] = route.attributes
     for where, sources in groups.items():

@@ -11,7 +11,7 @@ from .click_links import Click, ClickLinks
 from .errors import OutboxError
 from .models import Action, Event, Identity
 from .outbox import Outbox
-from .own_paths import NEVER_KEPT, Reply, refused
+from .own_paths import NEVER_KEPT, PLAIN_TEXT, Reply, refused
 from .sections import EventSettings
 from .unseen import PURPOSE_HEADERS, is_prefetch
 from .visitors import Visitors
@@ -71,8 +71,8 @@ class Clicks:
             logger.error("click_failed error=%s", type(error).__name__)
         # What is no ASCII travels percent-encoded; what is encoded already stays so.
         location = quote(click.target, safe=_URL_MARKS).encode()
-        headers = [(b"location", location), (b"content-length", b"0"), *NEVER_KEPT]
-        return Reply(302, headers)
+        headers = [(b"location", location), *PLAIN_TEXT, (b"content-length", b"0")]
+        return Reply(302, [*headers, *NEVER_KEPT])
 
     async def _count(self, click: Click, visit: Visit) -> None:
         now = self._clock()

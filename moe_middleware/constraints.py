@@ -203,6 +203,37 @@ def _check_redis(value: str) -> StoreAddress:
 REDIS_SCHEMES = ("redis://", "rediss://")
 
 
+def check_prefix(value: str) -> str:
+    """Return ``value`` if it is a plain path below the root, without a final slash.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _PREFIX.fullmatch(value):
+        raise ValueError(f"{value!r} is no path for our own answers: write it as /_moe")
+    return value
+
+
+_PREFIX = re.compile(r"(/[\w.~-]+)+")
+
+
+def _check_secret_key(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_strength(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(
+            f"a secret key has {SHORTEST_SECRET} characters at least: make one with "
+            "'python -c \"import secrets; print(secrets.token_urlsafe(32))\"'"
+        )
+    return value
+
+
+SHORTEST_SECRET = 16
+"""Characters of a secret_key."""
+
+
 def _without_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
@@ -237,6 +268,19 @@ Secret = Annotated[
     SecretStr,
     AfterValidator(_check_secret),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1}),
+]
+SecretKeys = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_check_strength)], ...],
+    Field(min_length=1, max_length=5),
+    BeforeValidator(_check_secret_key),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
 ]
 WorkspaceId = Annotated[str, AfterValidator(_check_workspace_id)]
 BaseURL = Annotated[str, AfterValidator(_check_base_url), _like("^https?://[^/?#@]")]

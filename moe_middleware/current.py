@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 
+from .loop_threads import background
 from .models import Experiences, Reason
 
 current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
@@ -22,7 +23,7 @@ def current_experiences() -> Experiences:
 def on_event_loop() -> bool:
     """Whether this thread runs an event loop, so that nothing here may block."""
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return False
-    return True
+    return not background.is_elsewhere(loop)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from jinja2 import nodes
+from jinja2 import Environment, Template, nodes, pass_context
+from jinja2.environment import TemplateModule
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Undefined
+from jinja2.utils import missing
 
-from .current import current, on_event_loop
+from .current import current_experiences, on_event_loop
 from .models import Experience, Experiences, Reason
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_NAME = "experience"
+ENVIRON = "moe_middleware.experiences"
+
+# What a compiled template calls. It is kept in bytecode caches, which outlive a
+# release: what these names do there may not change, only be joined by other names.
+FIND = "moe_middleware.find"
+SHOW = "moe_middleware.show"
 
 
 class MoEngageExtension(Extension):
@@ -25,9 +35,21 @@ class MoEngageExtension(Extension):
     The body is rendered where the visitor has a match, with the experience under the
     name after ``as``; else the ``else`` branch is. A rendered body counts as an
     impression once the response is sent, unless ``impression=false`` follows the key.
+
+    The experiences are those of ``experiences`` in the template's context, where it is
+    an ``Experiences``; else of the ``request`` in it, whichever framework's; else of
+    the request being handled here.
     """
 
     tags = {"experience"}  # noqa: RUF012  (jinja declares it mutable)
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        # Filters are called directly. Methods of an extension would go through
+        # Context.call, which takes three times as long and more in a sandbox.
+        environment.filters[FIND] = _find
+        environment.filters[SHOW] = _show
+        environment.template_class = _personal(environment.template_class)
 
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
@@ -37,7 +59,7 @@ class MoEngageExtension(Extension):
         while parser.stream.current.type != "block_end":
             parser.stream.skip_if("comma")
             if parser.stream.skip_if("name:as"):
-                name = parser.stream.expect("name").value
+                name = parser.parse_assign_target(name_only=True).name
             elif parser.stream.skip_if("name:impression"):
                 parser.stream.expect("assign")
                 impression = parser.parse_expression()
@@ -52,77 +74,185 @@ class MoEngageExtension(Extension):
         if next(parser.stream).value == "else":
             otherwise = parser.parse_statements(("name:endexperience",), True)
         # Compiled to an assignment and a branch of the template's own, so that
-        # autoescaping and block nesting stay Jinja's business. Marking is an output
-        # of its own, which Jinja skips where nothing is put out: outside of the
-        # blocks of a template that extends another.
-        found = self._call("_find", key)
-        marked = self._call("_mark", nodes.Name(name, "load"), impression)
+        # autoescaping and block nesting stay Jinja's business.
+        all_of_them = parser.free_identifier()
+        found = _call(FIND, key, nodes.Const(lineno))
+        shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
+        targets: list[nodes.Expr] = [nodes.Name(name, "store"), all_of_them]
         return nodes.Scope(
             [
-                nodes.Assign(nodes.Name(name, "store"), found),
+                nodes.Assign(nodes.Tuple(targets, "store"), found),
                 nodes.If(
                     nodes.Name(name, "load"),
-                    [nodes.Output([marked]), *body],
+                    [self._statement(shown), *body],
                     [],
                     otherwise,
                 ),
             ],
         ).set_lineno(lineno)
 
-    def _call(self, method: str, *args: nodes.Expr) -> nodes.Call:
-        return self.call_method(method, [*args, nodes.ContextReference()])
+    def _statement(self, call: nodes.Expr) -> nodes.Stmt:
+        """Return what calls for the effect alone.
 
-    def _find(
-        self, key: Any, context: Context
-    ) -> Experience | Coroutine[Any, Any, Experience]:
-        if not isinstance(key, str):
-            logger.warning(
-                "experience_key_invalid template=%s given=%s expected=str",
-                context.name,
-                type(key).__name__,
-            )
-            return Experience(key="", reason=Reason.NOT_REQUESTED)
-        experiences = experiences_of(context)
-        experience = experiences[key]
-        if experience.reason is Reason.NOT_READY:
-            if self.environment.is_async:
-                # Jinja awaits what a call in an async template returns.
-                return _when_ready(experiences, key)
-            if not on_event_loop():
-                return experiences.ready_sync()[key]
-            logger.warning(
-                "experience_not_ready key=%s template=%s: a sync template cannot wait: "
-                "'await experiences.ready()' in the handler, or prefetch: blocking",
-                key,
-                context.name,
-            )
-        elif experience.reason is Reason.NOT_REQUESTED:
-            logger.warning(
-                "experience_not_requested key=%s template=%s: name it in a route of "
-                "moe.yml, or 'await experiences.fetch(...)' in the handler",
-                key,
-                context.name,
-            )
-        return experience
-
-    def _mark(self, experience: Experience, impression: Any, context: Context) -> str:
-        if impression:
-            experiences_of(context).show(experience.key)
-        return ""
+        Best is an output of nothing: Jinja skips outputs where nothing is put out, as
+        outside of the blocks of a template that extends another. But where outputs are
+        finalized, or may be other things than text, nothing would become something.
+        """
+        environment = self.environment
+        is_text = environment.concat is Environment.concat
+        if is_text and environment.finalize is None:
+            return nodes.Output([call])
+        return nodes.ExprStmt(call)
 
 
-async def _when_ready(experiences: Experiences, key: str) -> Experience:
-    return (await experiences.ready())[key]
+def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(first, name, [*others], [], None, None)
+
+
+_Found = tuple[Experience, Experiences]
+
+
+@pass_context
+def _find(
+    context: Context, key: Any, lineno: int
+) -> _Found | Coroutine[Any, Any, _Found]:
+    """Return the experience of a key, and all of them."""
+    rendered = _rendered.get()
+    if rendered is not None:
+        rendered.append(lineno)
+    experiences = experiences_of(context)
+    if not isinstance(key, str):
+        if isinstance(key, Undefined):
+            # A strict environment's raises here: that is what it is chosen for.
+            str(key)
+        _warn(context, lineno, "experience_key_invalid", given=type(key).__name__)
+        return Experience(key="", reason=Reason.NOT_REQUESTED), experiences
+    experience = experiences[key]
+    if experience.reason is Reason.NOT_READY:
+        if context.environment.is_async:
+            # Jinja awaits what a filter in an async template returns.
+            return _when_ready(experiences, key)
+        if not on_event_loop():
+            return experiences.ready_sync()[key], experiences
+        _warn(context, lineno, "experience_not_ready", key=key)
+    elif experience.reason is Reason.NOT_REQUESTED:
+        _warn(context, lineno, "experience_not_requested", key=key)
+    return experience, experiences
+
+
+async def _when_ready(experiences: Experiences, key: str) -> _Found:
+    return (await experiences.ready())[key], experiences
+
+
+def _show(experiences: Experiences, experience: Experience, impression: Any) -> str:
+    if impression:
+        counting = impression if impression in ("response", "visible") else None
+        experiences.show(experience.key, counting)
+    return experiences.badge()
+
+
+_ADVICE = {
+    "experience_key_invalid": "a key is a str",
+    "experience_not_ready": "a sync template cannot wait on the event loop: 'await "
+    "experiences.ready()' in the handler, or prefetch: blocking",
+    "experience_not_requested": "name it in a route of moe.yml, or 'await "
+    "experiences.fetch(...)' in the handler",
+}
+
+
+def _warn(context: Context, lineno: int, outcome: str, **about: str) -> None:
+    [(what, value)] = about.items()
+    template = context.name or "<template>"
+    logger.warning(
+        "%s %s=%s template=%s:%d: %s",
+        *(outcome, what, value, template, lineno, _ADVICE[outcome]),
+    )
 
 
 def experiences_of(context: Context) -> Experiences:
-    """Return the experiences of the request that a template is rendered for.
+    """Return the experiences that a template is rendered with.
 
-    The current request's; where a thread of the app's own has lost it, those of the
-    ``request`` in the template's context.
+    Those of ``experiences`` in its context, else of ``request``, else of the request
+    being handled here; outside of any, an object in which nothing matches.
     """
-    found = current.get()
-    if found is None:
-        scope = getattr(context.get("request"), "scope", None)
-        found = scope.get("state", {}).get("experiences") if scope else None
-    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+    given = context.resolve_or_missing("experiences")
+    # The app may have a list of its own by this name.
+    if isinstance(given, Experiences):
+        return given
+    found = _of_request(context.resolve_or_missing("request"))
+    return current_experiences() if found is None else found
+
+
+def _of_request(request: Any) -> Experiences | None:
+    """Return the experiences that a door has left with a framework's request."""
+    if request is missing:
+        return None
+    try:
+        # Django's are on the request, Sanic's in its ctx.
+        found = getattr(getattr(request, "ctx", request), "experiences", None)
+        if not isinstance(found, Experiences):
+            environ = getattr(request, "environ", None)
+            if environ is not None:
+                found = environ.get(ENVIRON)
+            else:
+                found = request.scope["state"]["experiences"]
+    except Exception:
+        # No such place; or a proxy, which raises what it likes outside of a request.
+        return None
+    return found if isinstance(found, Experiences) else None
+
+
+class _PersonalTemplate(Template):
+    """A template of which nothing is kept that a tag has rendered.
+
+    What is included or imported without context Jinja renders once, and shows it to
+    everybody from then on.
+    """
+
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        if self._is_made(ctx) or self.environment.is_async:
+            return super()._get_default_module(ctx)
+        with _noting_tags() as tags:
+            module = self.make_module()
+        if not tags:
+            self._module = module
+        return module
+
+    async def _get_default_module_async(
+        self, ctx: Context | None = None
+    ) -> TemplateModule:
+        if self._is_made(ctx):
+            return await super()._get_default_module_async(ctx)
+        with _noting_tags() as tags:
+            module = await self.make_module_async()
+        if not tags:
+            self._module = module
+        return module
+
+    def _is_made(self, ctx: Context | None) -> bool:
+        """Whether it is made already, or made anew every time as it is."""
+        if ctx is not None and ctx.globals_keys - self.globals.keys():
+            return True
+        return self._module is not None
+
+
+def _personal(kind: type[Template]) -> type[Template]:
+    if issubclass(kind, _PersonalTemplate):
+        return kind
+    return type(f"Personal{kind.__name__}", (_PersonalTemplate, kind), {})
+
+
+_rendered: ContextVar[list[int] | None] = ContextVar("moe_jinja", default=None)
+
+
+@contextmanager
+def _noting_tags() -> Iterator[list[int]]:
+    """Note the lines of the tags that are rendered meanwhile, here or further in."""
+    outer, inner = _rendered.get(), list[int]()
+    token = _rendered.set(inner)
+    try:
+        yield inner
+    finally:
+        _rendered.reset(token)
+        if outer is not None:
+            outer += inner

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import selectors
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 
 class LoopThread:
     """Runs coroutines for sync code. The thread starts at the first need.
 
     It is a daemon: it never holds up the interpreter's exit. A forked child starts
-    another one, at its first need.
+    another one, at its first need. Where gevent has patched the threads it is a
+    greenlet, beside those of the requests.
     """
 
     def __init__(self) -> None:
@@ -25,24 +31,56 @@ class LoopThread:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
+        self._thread: int | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether the thread has been started in this process."""
-        return self._loop is not None
+        return self._loop is not None and self._process == os.getpid()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop, running in its thread."""
-        if self._loop is None:
-            with self._lock:
-                if self._loop is None:
-                    loop = asyncio.new_event_loop()
+        """The event loop, running in its thread.
+
+        Raises:
+            RuntimeError: No thread can be started, or gevent came too late.
+        """
+        loop = self._loop
+        # uWSGI forks without telling Python.
+        if loop is None or self._process != os.getpid():
+            loop = self._start()
+        return loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._process != os.getpid():
+            self._forget()
+        cooperative = _gevent_has_patched(self._lock)
+        with self._lock:
+            if self._loop is None:
+                _warn_of_sleeping_threads()
+                loop = _cooperative_loop() if cooperative else asyncio.new_event_loop()
+                try:
                     threading.Thread(
-                        target=_run, args=(loop,), name="moe-loop", daemon=True
+                        target=self._work, args=(loop,), name="moe-loop", daemon=True
                     ).start()
-                    self._loop = loop
-        return self._loop
+                except BaseException:
+                    loop.close()
+                    raise
+                self._loop = loop
+            return self._loop
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._thread = threading.get_ident()
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+    def is_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether ``loop`` is this one, while the caller is not in its thread.
+
+        Where threads are greenlets, asyncio takes each for all others.
+        """
+        return loop is self._loop and threading.get_ident() != self._thread
 
     def run(self, steps: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine there and return its result.
@@ -54,17 +92,70 @@ class LoopThread:
         Raises:
             TimeoutError: It has not ended in time, and is cancelled.
         """
-        future = asyncio.run_coroutine_threadsafe(steps, self.loop)
+        try:
+            loop = self.loop
+        except BaseException:
+            steps.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(steps, loop)
         try:
             return future.result(timeout)
-        except TimeoutError:
+        except BaseException:
+            # Its own error, which this changes nothing of, or nobody waits any longer.
             future.cancel()
             raise
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
+def _gevent_has_patched(lock: object) -> bool:
+    """Whether threads are greenlets.
+
+    Args:
+        lock: One that was made when this module was imported.
+
+    Raises:
+        RuntimeError: They became greenlets after that: whoever held a lock of before
+            could be put aside, and whoever wants it would stop the whole process.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return False
+    if isinstance(lock, monkey.get_original("_thread", "LockType")):
+        raise RuntimeError(_LATE)
+    return True
+
+
+_LATE = (
+    "gevent patched the threads after moe_middleware was imported. Patch them first: "
+    "with gunicorn --preload put 'from gevent import monkey; monkey.patch_all()' at "
+    "the top of gunicorn.conf.py"
+)
+
+
+def _cooperative_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop for a greenlet."""
+
+    class Selector(selectors.DefaultSelector):
+        """While it waits, other greenlets run; they are on no event loop."""
+
+        def select(self, timeout: float | None = None) -> Any:
+            loop = asyncio._get_running_loop()
+            asyncio._set_running_loop(None)
+            try:
+                return super().select(timeout)
+            finally:
+                asyncio._set_running_loop(loop)
+
+    return asyncio.SelectorEventLoop(Selector())
+
+
+def _warn_of_sleeping_threads() -> None:
+    """Say so where uWSGI lets no thread run between two requests, as old ones do."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
+        logger.error(
+            "threads_asleep server=uwsgi: impressions are delivered only while "
+            "requests are handled: run uwsgi with --enable-threads"
+        )
 
 
 background = LoopThread()

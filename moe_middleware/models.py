@@ -7,9 +7,10 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from .ids import new_id
+from .links import harmless
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ class Source(StrEnum):
     CACHE = "cache"
     STALE = "stale"
     FALLBACK = "fallback"
+    PREVIEW = "preview"
 
 
 class Reason(StrEnum):
@@ -35,6 +37,7 @@ class Reason(StrEnum):
     NOT_READY = "not_ready"
     NOT_ACTIVE = "not_active"
     BOT = "bot"
+    NO_CONSENT = "no_consent"
     BREAKER_OPEN = "breaker_open"
     BUDGET_SPENT = "budget_spent"
     TIMEOUT = "timeout"
@@ -75,6 +78,30 @@ class Identity:
         return self.customer_id or self.visitor_id
 
 
+Counting = Literal["response", "visible"]
+"""When an impression counts: with a good response, or once it was on screen."""
+
+
+class Links(Protocol):
+    """Makes click links for the experiences of one page, and marks its elements."""
+
+    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
+        """Return a link that counts a click and leads to ``target``."""
+        ...
+
+    def attrs(self, experience: Experience, b_id: str | None) -> str:
+        """Return the attributes of an element that our script watches."""
+        ...
+
+    def watch(self, key: str) -> None:
+        """Let a key's impression count once one of its elements was on screen."""
+        ...
+
+    def sight(self, key: str) -> str | None:
+        """Return the uuid of a watched key's impression, None for other keys."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """One experience as this visitor gets it; falsy where there is none.
@@ -89,6 +116,7 @@ class Experience:
         experience_context: What MoEngage wants back with every event, untouched.
         source: Where the answer came from.
         reason: Why it is empty, or stale; None for a fresh match.
+        links: Makes its click links, within a request; None makes none.
     """
 
     key: str
@@ -96,6 +124,7 @@ class Experience:
     experience_context: Mapping[str, Any] = field(default_factory=dict)
     source: Source = Source.FALLBACK
     reason: Reason | None = None
+    links: Links | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.payload or self.experience_context)
@@ -117,16 +146,34 @@ class Experience:
         return self.payload.get(name, default)
 
     def click_url(self, target: str, b_id: str | None = None) -> str:
-        """Return the link for an element of this experience.
+        """Return the link for an element of this experience, which counts its clicks.
 
-        Clicks are not recorded yet: the link is the target itself, so that templates
-        written today need no change when they are.
+        It is signed, and leads nowhere but to ``target``. Without a ``secret_key`` in
+        the settings, and where nothing matched, it is the target itself. A target that
+        runs a script or hides its host is replaced by ``#``.
 
         Args:
-            target: Where the link leads.
+            target: Where the link leads: a path of this site, beginning with ``/``, or
+                an address on one of ``clicks.hosts``. Others are not counted.
             b_id: Which element it is, as in ``"Shop Now"``.
         """
-        return target
+        if self.links is None or not self.experience_context:
+            return harmless(target)
+        return self.links.click_url(self, target, b_id)
+
+    def attrs(self, b_id: str | None = None) -> str:
+        """Return HTML attributes that let our script count for an element.
+
+        With a ``b_id`` its clicks count; where the impression is ``visible``, it counts
+        too, once half the element was on screen for a second. Without a ``secret_key``
+        in the settings, and where there is nothing to count, it is empty.
+
+        Args:
+            b_id: Which element it is, as in ``"Shop Now"``.
+        """
+        if self.links is None or not self.experience_context:
+            return ""
+        return self.links.attrs(self, b_id)
 
 
 _NOTHING: frozenset[str] = frozenset()
@@ -136,6 +183,24 @@ NOBODY = Identity(user_identifiers=EMPTY)
 
 class Answering(Protocol):
     """Whoever answers for keys that are not there yet: the request's page."""
+
+    @property
+    def links(self) -> Links | None:
+        """Makes the page's click links; None where clicks are not counted."""
+        ...
+
+    @property
+    def counting(self) -> Counting:
+        """When impressions count, where a tag does not say."""
+        ...
+
+    def script(self, nonce: str | None) -> str:
+        """Return the element that loads our script; empty where nothing needs it."""
+        ...
+
+    def badge(self) -> str:
+        """Return what says that a page is a preview, once; empty where it is none."""
+        ...
 
     @property
     def pending(self) -> Sequence[str]:
@@ -234,7 +299,10 @@ class Experiences:
 
     def add(self, found: Iterable[Experience]) -> None:
         """Take in more answers."""
+        links = self._answering.links if self._answering is not None else None
         for experience in found:
+            if links is not None:
+                object.__setattr__(experience, "links", links)
             self._found[experience.key] = experience
 
     async def ready(self) -> Self:
@@ -256,7 +324,7 @@ class Experiences:
         if self._answering is not None:
             await self._answering.ready()
             if key not in self._found:
-                self._found[key] = await self._answering.fetch(key)
+                self.add([await self._answering.fetch(key)])
         return self[key]
 
     def ready_sync(self) -> Self:
@@ -305,8 +373,14 @@ class Experiences:
         if key in self._tracked or not self._can_track(experience):
             return None
         self._tracked = self._tracked | {key}
+        # Where the browser may tell of it too, both say the same impression.
+        sight = experience.links.sight(key) if experience.links is not None else None
         return self._track(
-            Action.IMPRESSION, experience, user_attributes, user_timezone_offset
+            Action.IMPRESSION,
+            experience,
+            user_attributes,
+            user_timezone_offset,
+            **({"uuid": sight} if sight else {}),
         )
 
     def track_click(
@@ -371,18 +445,52 @@ class Experiences:
         """Fetch nothing more: the request is over, and whoever answered lets go."""
         self._answering = None
 
-    def show(self, key: str) -> Experience:
+    def show(self, key: str, counting: Counting | None = None) -> Experience:
         """Return a key's experience and count it as shown, once per response.
 
-        The impression is recorded only after a good response's last byte was sent.
-        The template tag does this by itself.
+        The impression is recorded only after a good response's last byte was sent; or,
+        where it counts when it is ``visible``, once the browser says so of an element
+        with the experience's ``attrs``. The template tag does this by itself.
+
+        Args:
+            key: An experience of this request.
+            counting: ``response`` or ``visible``; None takes the route's
+                ``impression``. The first showing of a key decides.
         """
         experience = self[key]
-        if experience.experience_context:
+        if experience.experience_context and not self._is_watched(experience, counting):
             if self._shown is None:
                 self._shown = {}
             self._shown.setdefault(key, experience)
         return experience
+
+    def _is_watched(self, experience: Experience, counting: Counting | None) -> bool:
+        """Whether the browser tells of an impression, and nobody else counts it."""
+        links, answering, key = experience.links, self._answering, experience.key
+        if links is None or answering is None or key in (self._shown or ()):
+            return False
+        if links.sight(key) is None:
+            if (counting or answering.counting) == "response" or key in self._tracked:
+                return False
+            links.watch(key)
+        return True
+
+    def script(self, nonce: str | None = None) -> str:
+        """Return the ``<script>`` that counts clicks and what was on screen.
+
+        It stands anywhere in a page, once; empty without a ``secret_key``.
+
+        Args:
+            nonce: Of the page's Content-Security-Policy.
+        """
+        return self._answering.script(nonce) if self._answering is not None else ""
+
+    def badge(self) -> str:
+        """Return an element that says so where the page is a preview for QA.
+
+        The first call of a page returns it; others, and other pages', nothing.
+        """
+        return self._answering.badge() if self._answering is not None else ""
 
     @property
     def pending(self) -> Sequence[str]:
@@ -457,7 +565,8 @@ class Event:
         **fields: Any,
     ) -> Self:
         """Return the event that an element of this experience was clicked, now."""
-        return cls._of(Action.CLICK, experience, customer_id, {"b_id": b_id, **fields})
+        fields["b_id"] = b_id
+        return cls._of(Action.CLICK, experience, customer_id, fields)
 
     @classmethod
     def _of(
@@ -465,21 +574,20 @@ class Event:
         action: Action,
         experience: Experience,
         customer_id: str,
-        fields: Mapping[str, Any],
+        fields: dict[str, Any],
     ) -> Self:
         if not experience.experience_context:
             raise ValueError(
                 f"experience {experience.key!r} has no experience_context: only one "
                 "that matched can be reported"
             )
-        given = dict(fields)
         return cls(
-            uuid=given.pop("uuid", None) or new_id(),
-            occurred_at=given.pop("occurred_at", None) or int(time.time()),
+            uuid=fields.pop("uuid", None) or new_id(),
+            occurred_at=fields.pop("occurred_at", None) or int(time.time()),
             action=action,
             customer_id=customer_id,
             experience_context=experience.experience_context,
-            **given,
+            **fields,
         )
 
 

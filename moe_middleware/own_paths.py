@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
 
+PLAIN_TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
+
 NEVER_KEPT: Headers = [
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
@@ -105,7 +107,7 @@ def refused(status: int, said: str, *, allow: tuple[str, ...] = ()) -> Reply:
     """Return a refusal in plain text, which nobody keeps."""
     body = said.encode()
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        *PLAIN_TEXT,
         (b"content-length", str(len(body)).encode()),
         *NEVER_KEPT,
     ]

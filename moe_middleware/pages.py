@@ -8,23 +8,38 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from .beacons import PageMarks, beacons_for
+from .browser import script_element
 from .cache import visitor_key
 from .current import on_event_loop
 from .identity import visitor_cookie
-from .models import Action, Event, Experience, Experiences, Identity, Reason, Source
+from .models import (
+    Action,
+    Counting,
+    Event,
+    Experience,
+    Experiences,
+    Identity,
+    Reason,
+    Source,
+)
 from .personalizer import Personalizer
+from .preview_links import COOKIE, Preview, Refusal
 from .response_headers import Headers, personal_headers
 from .routes import Match
+from .sections import Route
 from .sharing import Asked
 from .unseen import PURPOSE_HEADERS, is_prefetch
-from .visitors import Visitor
+from .visitors import UNTOLD, Visitor
 from .visits import Visit
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_DEAREST_FIRST = (Source.FALLBACK, Source.API, Source.STALE, Source.CACHE)
+_DEAREST_FIRST = (
+    *(Source.PREVIEW, Source.FALLBACK, Source.API, Source.STALE, Source.CACHE),
+)
 
 
 class Page:
@@ -44,10 +59,13 @@ class Page:
 
     __slots__ = (
         "_asked",
+        "_badge_shown",
         "_customer_before",
         "_engine",
+        "_links",
         "_loop",
         "_match",
+        "_preview",
         "_request",
         "_time_left",
         "_visit",
@@ -71,8 +89,11 @@ class Page:
         self._visit_of = visit_of
         self._visit: Visit | None = None
         self._match: Match | None = None
+        self._links: PageMarks | None = None
         self._visitor: Visitor | None = None
+        self._preview: Preview | Refusal | None = None
         self._asked: Asked | None = None
+        self._badge_shown = False
         self._customer_before: str | None = None
         self._time_left = engine.settings.fetch.timeout
         self._waited = 0.0
@@ -154,9 +175,44 @@ class Page:
 
     async def _answer_at_once(self, keys: Sequence[str]) -> list[Experience] | None:
         visitor = await self._meet()
-        if visitor is None:
-            return _for_bots(keys)
+        if isinstance(visitor, Reason):
+            return _without(keys, visitor)
         return self._engine.cached(keys, visitor)
+
+    @property
+    def links(self) -> PageMarks | None:
+        engine, identity = self._engine, self.experiences.identity
+        if engine.click_links is None or identity.reporting_id is None:
+            return None
+        if self._links is None:
+            self._links = PageMarks(
+                engine.click_links,
+                identity,
+                lambda: beacons_for(engine.settings),
+                clock=engine.clock,
+                new_id=engine.new_id,
+            )
+        return self._links
+
+    @property
+    def counting(self) -> Counting:
+        for route, _ in reversed(self._match.routes if self._match else ()):
+            if isinstance(route, Route) and route.impression is not None:
+                return route.impression
+        return "response"
+
+    def badge(self) -> str:
+        previews, preview = self._engine.visitors.previews, self._preview
+        if previews is None or not isinstance(preview, Preview) or self._badge_shown:
+            return ""
+        self._badge_shown = True
+        return previews.badge(preview)
+
+    def script(self, nonce: str | None) -> str:
+        engine = self._engine
+        if engine.click_links is None:
+            return ""
+        return script_element(engine.settings.clicks.path, nonce)
 
     @property
     def pending(self) -> Sequence[str]:
@@ -168,22 +224,36 @@ class Page:
 
     async def ready(self) -> None:
         asked = self._asked
-        if asked is not None:
-            await self._wait(asked)
-            # Someone else of the same request may have waited too.
-            if self._asked is asked:
-                self._end_waiting(asked)
+        if asked is None:
+            return
+        if asyncio.get_running_loop() is not self._loop:
+            await self._over_there(self.ready())
+            return
+        await self._wait(asked)
+        # Someone else of the same request may have waited too.
+        if self._asked is asked:
+            self._end_waiting(asked)
 
     async def fetch(self, key: str) -> Experience:
+        if asyncio.get_running_loop() is not self._loop:
+            return await self._over_there(self.fetch(key))
         try:
             asked = await self._ask((key,))
             await self._wait(asked)
         except Exception as error:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
-        [found] = asked.found or asked.late
+        [found] = self._with_preview(asked.found or asked.late)
         self._engine.note((found,))
         return found
+
+    async def _over_there(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Await on the loop of this request: a view may have another one, for itself.
+
+        Fetches and their connections live as long as the request's does.
+        """
+        future = asyncio.run_coroutine_threadsafe(steps, self._loop)
+        return await asyncio.wrap_future(future)
 
     def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
         if on_event_loop():
@@ -214,8 +284,25 @@ class Page:
             )
 
     def _take(self, found: Sequence[Experience]) -> None:
+        found = self._with_preview(found)
         self.experiences.add(found)
         self._engine.note(found)
+
+    def _with_preview(self, found: Sequence[Experience]) -> Sequence[Experience]:
+        """Return answers with that of the previewed key in place of its real one."""
+        preview = self._preview
+        if not isinstance(preview, Preview):
+            return found
+        return [preview.experience if one.key == preview.key else one for one in found]
+
+    def _see_preview(self) -> None:
+        """Read what this browser has opened, if anything."""
+        previews, token = self._engine.visitors.previews, self.visit.cookie(COOKIE)
+        if previews is None or token is None:
+            return
+        self._preview = previews.read(token)
+        if isinstance(self._preview, Refusal):
+            logger.warning("preview_refused reason=%s", self._preview)
 
     def _end_waiting(self, asked: Asked) -> None:
         self._asked = None
@@ -223,19 +310,27 @@ class Page:
 
     async def _ask(self, keys: Sequence[str]) -> Asked:
         visitor = await self._meet()
-        if visitor is None:
-            return Asked(_for_bots(keys))
-        return self._engine.ask(keys, visitor, self.visit, timeout=self._time_left)
+        if isinstance(visitor, Reason):
+            return Asked(_without(keys, visitor))
+        told = self.visit if visitor.consents else UNTOLD
+        return self._engine.ask(keys, visitor, told, timeout=self._time_left)
 
-    async def _meet(self) -> Visitor | None:
-        """Return who the request is from; None for a bot that gets nothing."""
+    async def _meet(self) -> Visitor | Reason:
+        """Return who the request is from; for those who get nothing, why."""
         engine = self._engine
         if self._visitor is None:
+            if engine.visitors.previews is not None and self._preview is None:
+                self._see_preview()
             if not engine.personalizes_bots and self._is_bot():
-                return None
+                return Reason.BOT
             self._visitor = await engine.visitors.recognise(self.visit, self._match)
-            self.experiences.identity = self._visitor.identity
-        return self._visitor
+            if not isinstance(self._preview, Preview):
+                # Else there is nobody to count anything for, on the whole page.
+                self.experiences.identity = self._visitor.identity
+        visitor, consents = self._visitor, engine.visitors.consents
+        if visitor.consents or consents is None or consents.anonymous:
+            return visitor
+        return Reason.NO_CONSENT
 
     async def _wait(self, asked: Asked) -> None:
         stopwatch = self._engine.stopwatch
@@ -254,24 +349,58 @@ class Page:
             self._forget_who_changed(headers)
         if self._match is not None and engine.settings.fetch.server_timing:
             headers = [*headers, (b"server-timing", self._server_timing())]
-        is_new = self._visitor is not None and self._visitor.is_new
-        if not (self.experiences.used or is_new or self._streams(headers)):
+        visitor, cookie = self._visitor, None
+        if visitor is not None and visitor.is_new:
+            cookie = self._visitor_cookie(visitor.identity.visitor_id or "")
+        elif engine.visitors.consents is not None and self._is_withdrawn():
+            cookie = self._visitor_cookie("")
+        if self._preview is not None:
+            headers = self._preview_headers(headers)
+        if cookie is None and not (self.experiences.used or self._streams(headers)):
             return headers
         headers = personal_headers(headers, engine.vary)
-        if is_new:
-            headers.append((b"set-cookie", self._visitor_cookie()))
+        if cookie is not None:
+            headers.append((b"set-cookie", cookie))
         return headers
 
-    def _visitor_cookie(self) -> bytes:
-        engine, visitor_id = self._engine, self.experiences.identity.visitor_id
+    def _preview_headers(self, headers: Headers) -> Headers:
+        """Return headers that nobody keeps the page under, not even this browser.
+
+        A cookie that opens nothing, or no more, goes.
+        """
+        kept = [one for one in headers if one[0].lower() != b"cache-control"]
+        kept.append((b"cache-control", b"no-store"))
+        if isinstance(self._preview, Refusal):
+            secure = self._engine.visitors.is_https(self.visit)
+            gone = visitor_cookie(COOKIE, "", max_age=0, secure=secure)
+            kept.append((b"set-cookie", gone.encode()))
+        return kept
+
+    def _visitor_cookie(self, visitor_id: str) -> bytes:
+        """Return the Set-Cookie that keeps a minted id; an empty one takes it back."""
+        engine = self._engine
         wanted = engine.settings.identity
-        assert visitor_id is not None
         return visitor_cookie(
             wanted.anonymous_cookie,
             visitor_id,
-            max_age=int(wanted.anonymous_max_age),
+            max_age=int(wanted.anonymous_max_age) if visitor_id else 0,
             secure=engine.visitors.is_https(self.visit),
         ).encode("latin-1")
+
+    def _is_withdrawn(self) -> bool:
+        """Whether someone without consent still has our cookie."""
+        engine = self._engine
+        consents = engine.visitors.consents
+        held = self.visit.cookie(engine.settings.identity.anonymous_cookie)
+        if consents is None or held is None:
+            return False
+        if self._visitor is not None:
+            return not self._visitor.consents
+        try:
+            return not _at_once(consents.given(self.visit))
+        except Exception:
+            # It cannot be told here: the next page that is mapped tells.
+            return False
 
     def _server_timing(self) -> bytes:
         """Say where the answers came from, and how long the page waited for them."""
@@ -280,11 +409,13 @@ class Page:
         return f'moe;desc="{said}";dur={self._waited * 1000:.1f}'.encode()
 
     def _forget_who_changed(self, headers: Headers) -> None:
-        engine = self._engine
-        for customer in engine.logins.changed(
-            self.visit, headers, self._customer_before
-        ):
-            self._forget(visitor_key(Identity(customer_id=customer)))
+        try:
+            for customer in self._engine.logins.changed(
+                self.visit, headers, self._customer_before
+            ):
+                self._forget(visitor_key(Identity(customer_id=customer)))
+        except Exception as error:
+            self._failed("forget_failed", error)
 
     def _streams(self, headers: Headers) -> bool:
         """Whether a mapped page may still use its experiences after this start."""
@@ -321,7 +452,7 @@ class Page:
         events = engine.settings.events
         given = {"user_timezone_offset": events.user_timezone_offset, **fields}
         return Event(
-            uuid=engine.new_id(),
+            uuid=given.pop("uuid", None) or engine.new_id(),
             customer_id=customer_id,
             action=action,
             occurred_at=occurred_at,
@@ -369,5 +500,5 @@ class _Waits(Exception):
     """Something has to be waited for, and nobody here can."""
 
 
-def _for_bots(keys: Sequence[str]) -> list[Experience]:
-    return [Experience(key=key, reason=Reason.BOT) for key in keys]
+def _without(keys: Sequence[str], reason: Reason) -> list[Experience]:
+    return [Experience(key=key, reason=reason) for key in keys]

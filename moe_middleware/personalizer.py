@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 
 from .cache import MemoryCache
 from .cache.shared import SharedCache
 from .catalogue import Catalogue
+from .click_links import LINKS, ClickLinks
+from .consents import Consents
 from .fetching import Fetcher
 from .ids import new_id
 from .logins import LoginWatch
@@ -25,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _FAILURES = frozenset(Reason) - {
     *(Reason.NO_MATCH, Reason.NOT_REQUESTED, Reason.REVALIDATING),
-    *(Reason.NOT_ACTIVE, Reason.BOT),
+    *(Reason.NOT_ACTIVE, Reason.BOT, Reason.NO_CONSENT),
 }
 """Why a page goes without what it would have had on a better day."""
 
@@ -73,6 +76,7 @@ class Personalizer:
         self.routes = RouteTable(settings.routes)
         self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
         self.personalizes_bots = settings.bots.personalize == "on"
+        self.click_links = _click_links(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
 
@@ -146,6 +150,20 @@ def _without(keys: Sequence[str], found: Sequence[Experience]) -> list[str]:
     return [key for key in keys if key not in known]
 
 
+def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks | None:
+    """Return what makes click links; None without a secret to sign them with."""
+    if settings.secret_key is None:
+        return None
+    return ClickLinks(
+        [key.get_secret_value() for key in settings.secret_key],
+        path=f"{settings.clicks.path}/{LINKS}/",
+        hosts=settings.clicks.hosts,
+        max_age=settings.clicks.max_age,
+        clock=clock,
+        random_bytes=os.urandom,
+    )
+
+
 def _vary(settings: Settings) -> str:
     """Return what every answer depends on, in Vary's terms."""
     wanted = settings.identity
@@ -154,4 +172,5 @@ def _vary(settings: Settings) -> str:
     for attributes in (settings.attributes, *(r.attributes for r in settings.routes)):
         sources += attributes.values()
     names = {source.name: None for source in sources if source.kind == "header"}
-    return ", ".join(["Cookie", *names])
+    asked = Consents(settings.consent).headers if settings.consent is not None else ()
+    return ", ".join(dict.fromkeys(["Cookie", *names, *asked]))

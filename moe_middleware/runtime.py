@@ -14,17 +14,25 @@ from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
+from .beacons import BEACONS, MAX_BODY, beacons_for
+from .browser import SCRIPT_NAME
 from .budget import open_budget
 from .cache import MemoryCache
 from .cache.shared import SharedCache
 from .catalogue import Catalogue
+from .click_links import LINKS
+from .clicks import METHODS, Clicks
 from .client import MoEngageClient
+from .collector import Collector, serve_script
 from .errors import OutboxError, Problem, SettingsError
 from .fetching import Fetcher
 from .loop_threads import background
 from .observers import Both, Counters, Observer
 from .outbox import open_outbox
+from .own_paths import OwnPath, OwnPaths
 from .personalizer import Personalizer
+from .preview_links import PREVIEWS
+from .previews import Previews
 from .relay import Relay
 from .settings import Settings
 from .targets import load_target
@@ -96,6 +104,42 @@ class Runtime:
         )
         # Looked at by every request, and quicker than the dictionary.
         self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
+
+        self.own_paths = OwnPaths(settings.clicks.path, self._own_paths())
+        # What is registered last runs first: the outbox's own goodbye comes after ours.
+        atexit.unregister(_stop_all)
+        atexit.register(_stop_all)
+
+    def _own_paths(self) -> dict[str, OwnPath]:
+        engine = self.personalizer
+        previews = Previews(
+            engine.visitors.previews, engine.visitors, clock=lambda: engine.clock()
+        )
+        # Without a secret it refuses, and says so in the log.
+        paths = {PREVIEWS: OwnPath(METHODS, previews.answer)}
+        if engine.click_links is None:
+            return paths
+        clicks = Clicks(
+            engine.click_links,
+            engine.visitors,
+            self.outbox,
+            self.settings.events,
+            clock=lambda: engine.clock(),
+        )
+        collector = Collector(
+            beacons_for(self.settings),
+            engine.visitors,
+            self.outbox,
+            self.settings.events,
+            clock=lambda: engine.clock(),
+            stopwatch=lambda: engine.stopwatch(),
+        )
+        return {
+            **paths,
+            LINKS: OwnPath(METHODS, clicks.follow),
+            BEACONS: OwnPath(("POST",), collector.collect, MAX_BODY),
+            SCRIPT_NAME: OwnPath(METHODS, serve_script),
+        }
 
     def start(self) -> asyncio.AbstractEventLoop:
         """See to it that what runs beside the pages runs on the running event loop.
@@ -176,7 +220,7 @@ class Runtime:
         return _Life(relay, tasks)
 
     async def _warm(self) -> None:
-        """Connect before the first page has to; where that fails, the pages will say."""
+        """Connect before the first page has to; what fails, the pages will say."""
         if self.shared_cache is not None:
             await self.shared_cache.warm()
         await self.client.warm()
@@ -281,7 +325,8 @@ def runtime_for(
         settings, name = config, str(id(config))
     else:
         settings = Settings.load(config, **given)
-        keys = [key.get_secret_value() for key in settings.workspace.keys]
+        secrets = (*settings.workspace.keys, *(settings.secret_key or ()))
+        keys = [key.get_secret_value() for key in secrets]
         name = f"{settings.model_dump_json()}{keys}"
     runtime = _runtimes.get(name)
     if runtime is None:
@@ -300,7 +345,6 @@ _runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()
 _started: set[Runtime] = set()
 
 
-@atexit.register
 def _stop_all() -> None:
     """Deliver at exit what no server's shutdown has; all within one timeout."""
 
@@ -311,7 +355,7 @@ def _stop_all() -> None:
         timeout = max(one.settings.events.shutdown_timeout for one in _started)
         try:
             if background.is_running:
-                background.run(stop_all(), timeout + 1)
+                background.run(stop_all(), timeout + STORE_WITHIN + 1)
             else:
                 asyncio.run(stop_all())
         except Exception as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from .constraints import (
     MAX_COOKIE_AGE,
@@ -30,8 +30,10 @@ from .constraints import (
     Switch,
     Unique,
     WorkspaceId,
+    check_prefix,
 )
 from .mistakes import Mistake, Section
+from .models import Counting
 from .routes import check_path, path_parameters
 from .sources import ValueSource
 
@@ -183,6 +185,11 @@ class Route(Section):
     )
     vary: Vary | None = Field(
         default=None, description="What these pages' answers depend on: see cache.vary."
+    )
+    impression: Counting | None = Field(
+        default=None,
+        description="Whether impressions of these pages count with the response, as "
+        "they do where it is left out, or once they are visible on the screen.",
     )
 
     @classmethod
@@ -361,6 +368,24 @@ class EventSettings(Section):
     )
 
 
+class ClickSettings(Section):
+    """How links count clicks."""
+
+    path: Annotated[str, AfterValidator(check_prefix)] = Field(
+        default="/_moe",
+        description="Where this middleware answers by itself, below the wrapped app.",
+    )
+    hosts: Annotated[tuple[Host, ...], Unique] = Field(
+        default=(),
+        description="Other hosts that a counted link may lead to, as "
+        "partner.example.com.",
+    )
+    max_age: PositiveSeconds = Field(
+        default=30 * 86_400.0,
+        description="How long a link counts, in seconds; then it only leads on.",
+    )
+
+
 class BotSettings(Section):
     """Who counts as a bot, by parts of the User-Agent, beside the built-in list."""
 
@@ -372,6 +397,46 @@ class BotSettings(Section):
         default="off",
         description="Whether bots get experiences too; their views count in no case.",
     )
+
+
+class ConsentSettings(Section):
+    """Who consents to be recognised and counted; without the section, everyone."""
+
+    given_by: ValueSource | None = Field(
+        default=None,
+        description="Where a visitor's consent stands; left out, everyone consents "
+        "who does not object.",
+    )
+    values: Annotated[tuple[Name, ...], Unique] = Field(
+        default=("yes", "true", "granted", "1"),
+        min_length=1,
+        description="Which of its values are a consent, in any case.",
+    )
+    without: Literal["fallback", "anonymous"] = Field(
+        default="fallback",
+        description="What others get: the fallback, or what a fetch brings that tells "
+        "nothing of them.",
+    )
+    honour_gpc: Flag = Field(
+        default=True,
+        description="Whether Global Privacy Control (Sec-GPC: 1) is an objection.",
+    )
+    honour_dnt: Flag = Field(
+        default=False, description="Whether Do Not Track (DNT: 1) is one."
+    )
+    honour_sdk_opt_out: Flag = Field(
+        default=True,
+        description="Whether the Web SDK's opt-out cookies, moe_dis and moe_dt_d, are.",
+    )
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        if _path_parameter(given.get("given_by")) is not None:
+            about = "a consent holds on every path: name a cookie, a header or a call"
+            yield Mistake(("given_by", "path"), about)
+        if "values" in given and "given_by" not in given:
+            about = "values of what? say in given_by where the consent stands"
+            yield Mistake(("values",), about)
 
 
 def reserved_names(attributes: Any) -> Iterator[Mistake]:

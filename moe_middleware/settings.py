@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from .constraints import Name, Network, Target
+from .constraints import Name, Network, SecretKeys, Target
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
 from .mistakes import Mistake, Place, Section, explained
@@ -19,6 +19,8 @@ from .sections import (
     BotSettings,
     BudgetSettings,
     CacheSettings,
+    ClickSettings,
+    ConsentSettings,
     EventSettings,
     FetchSettings,
     IdentitySettings,
@@ -43,6 +45,7 @@ VARIABLES: Mapping[str, Place] = {
     "MOE_API_KEY": ("workspace", "api_key"),
     "MOE_DATA_CENTER": ("workspace", "data_center"),
     "MOE_BASE_URL": ("workspace", "base_url"),
+    "MOE_SECRET_KEY": ("secret_key",),
 }
 """The variables that take the place of a file's values, and which."""
 
@@ -101,6 +104,14 @@ class Settings(Section):
         default_factory=EventSettings,
         description="How impressions and clicks are kept and delivered.",
     )
+    secret_key: SecretKeys | None = Field(
+        default=None,
+        description="Signs links that count clicks; a list while a key rotates, the "
+        "newest first (or MOE_SECRET_KEY). Without it clicks are not counted.",
+    )
+    clicks: ClickSettings = Field(
+        default_factory=ClickSettings, description="How links count clicks."
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         description="The networks of your own proxies, as 10.0.0.0/8: only they may "
@@ -109,6 +120,10 @@ class Settings(Section):
     bots: BotSettings = Field(
         default_factory=BotSettings,
         description="Who counts as a bot, beside the built-in list.",
+    )
+    consent: ConsentSettings | None = Field(
+        default=None,
+        description="Who consents to be recognised and counted; left out, everyone.",
     )
     observer: Target | None = Field(
         default=None,
@@ -192,6 +207,15 @@ class Settings(Section):
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from reserved_names(given.get("attributes"))
+        routes = given.get("routes")
+        for index, route in enumerate(routes if isinstance(routes, list) else ()):
+            wanted = route.get("impression") if isinstance(route, Mapping) else None
+            if wanted == "visible" and not given.get("secret_key"):
+                yield Mistake(
+                    ("routes", index, "impression"),
+                    "'visible' needs a secret_key, or nobody can trust what browsers "
+                    "say: give one (or MOE_SECRET_KEY)",
+                )
 
     def _fill(self, document: Document) -> list[Mistake]:
         """Take a document's values, or return what is wrong with them."""

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from .addresses import TrustedProxies, client_address
 from .attributes import day_and_hour, session_attributes
 from .cache import split_key, visitor_key
+from .consents import Consents
 from .identity import minted_id, usable_id
-from .models import EMPTY, Identity
+from .models import EMPTY, NOBODY, Identity
+from .preview_links import PREVIEWS, PreviewLinks
 from .routes import Match
 from .settings import Settings
-from .sources import read_text, read_texts
+from .sources import ValueSource, read_text, read_texts
 from .unseen import BotFilter
 from .visits import Visit
+
+UNTOLD = Visit()
+"""What a fetch tells of the request of someone without consent: nothing."""
+
+_OF_THE_PAGE = frozenset({"path", "query", "value"})
+"""The kinds of sources that tell what was asked for, and not who asks."""
 
 
 @dataclass(slots=True)
@@ -27,6 +35,8 @@ class Visitor:
         attributes: The in-session attributes that the file names.
         key: The cache's name for them.
         split: The cache's name for those attributes that make another answer.
+        consents: Whether they may be recognised and counted; without it they have no
+            ids, and attributes of the page alone.
     """
 
     identity: Identity
@@ -34,6 +44,7 @@ class Visitor:
     attributes: Mapping[str, str]
     key: bytes
     split: bytes
+    consents: bool = True
 
 
 class Visitors:
@@ -43,6 +54,10 @@ class Visitors:
         settings: The whole configuration.
         clock: The time, in unix seconds.
         new_id: Mints the ids of anonymous visitors.
+
+    Attributes:
+        consents: Tells who consents; None where everyone does.
+        previews: Reads the previews that browsers have open; None without a secret.
     """
 
     def __init__(
@@ -59,6 +74,8 @@ class Visitors:
         self._new_id = new_id
         self._bots = BotFilter(settings.bots.also, settings.bots.never)
         self._trusted = TrustedProxies(settings.trusted_proxies)
+        self.consents = Consents(settings.consent) if settings.consent else None
+        self.previews = _previews(settings, clock)
         self._plain_split = (-1.0, b"")
 
     async def recognise(self, visit: Visit, match: Match | None) -> Visitor:
@@ -70,16 +87,18 @@ class Visitors:
         """
         if match is not None:
             visit.path_params = match.path_params
-        identity, is_new = await self.identify(visit)
+        vary = self._vary
+        if match is not None and match.vary is not None:
+            vary = match.vary
+        if self.consents is not None and not await self.consents.given(visit):
+            return await self._nobody(visit, match, vary)
+        identity, is_new = await self._identify(visit)
         attributes: dict[str, str] = {}
         if self._attributes:
             attributes = await read_texts(self._attributes, visit, visit.path_params)
         for route, route_params in match.routes if match else ():
             if route.attributes:
                 attributes |= await read_texts(route.attributes, visit, route_params)
-        vary = self._vary
-        if match is not None and match.vary is not None:
-            vary = match.vary
         return Visitor(
             identity=identity,
             is_new=is_new,
@@ -89,7 +108,34 @@ class Visitors:
         )
 
     async def identify(self, visit: Visit) -> tuple[Identity, bool]:
-        """Return the ids of a request, and whether one was minted for it."""
+        """Return the ids of a request, and whether one was minted for it.
+
+        Someone without consent has none.
+        """
+        if self.consents is not None and not await self.consents.given(visit):
+            return NOBODY, False
+        return await self._identify(visit)
+
+    async def _nobody(
+        self, visit: Visit, match: Match | None, vary: Collection[str] | None
+    ) -> Visitor:
+        """Return someone of whom nothing is known but the page that they ask for."""
+        attributes = await read_texts(
+            _of_the_page(self._attributes), visit, visit.path_params
+        )
+        for route, route_params in match.routes if match else ():
+            of_the_page = _of_the_page(route.attributes)
+            attributes |= await read_texts(of_the_page, visit, route_params)
+        return Visitor(
+            identity=NOBODY,
+            is_new=False,
+            attributes=attributes,
+            key=visitor_key(NOBODY),
+            split=self._split(UNTOLD, NOBODY, attributes, vary),
+            consents=False,
+        )
+
+    async def _identify(self, visit: Visit) -> tuple[Identity, bool]:
         wanted, params = self._identity, visit.path_params
         visitor_id, is_new = None, False
         customer_id = usable_id(await read_text(wanted.customer_id, visit, params))
@@ -168,3 +214,17 @@ class Visitors:
             visit.headers("x-forwarded-for"),
             self._trusted,
         )
+
+
+def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:
+    if settings.secret_key is None:
+        return None
+    secrets = [key.get_secret_value() for key in settings.secret_key]
+    path = f"{settings.clicks.path}/{PREVIEWS}/"
+    return PreviewLinks(secrets, path=path, clock=clock)
+
+
+def _of_the_page(sources: Mapping[str, ValueSource]) -> dict[str, ValueSource]:
+    return {
+        name: source for name, source in sources.items() if source.kind in _OF_THE_PAGE
+    }

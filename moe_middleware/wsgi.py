@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import Context, copy_context
+from concurrent.futures import wait
+from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .current import current
 from .errors import DuplicateMiddlewareError
 from .loop_threads import background
+from .models import Experiences, Reason
 from .pages import Page
+from .response_headers import Headers
 from .runtime import runtime_for
 from .settings import Settings
 from .visits import Visit
@@ -19,8 +24,15 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+logger = logging.getLogger(__name__)
+
 KEY = "moe_middleware"
 EXPERIENCES = "moe_middleware.experiences"
+FILE_WRAPPER = "wsgi.file_wrapper"
+
+FORGETTING = 1.0
+"""How long a response waits for the shared cache to forget a visitor, in seconds. It
+takes milliseconds."""
 
 
 class MoEngageWSGIMiddleware:
@@ -65,43 +77,81 @@ class MoEngageWSGIMiddleware:
     ) -> Iterable[bytes]:
         if KEY in environ:
             raise DuplicateMiddlewareError(_TWICE)
-        loop = self.runtime.start_in_background()
+        try:
+            loop = self.runtime.start_in_background()
+        except Exception as error:
+            logger.error("start_failed error=%s: %s", type(error).__name__, error)
+            environ[EXPERIENCES] = Experiences(missing=Reason.ERROR)
+            return self.app(environ, start_response)
+        path = _path(environ)
+        if self.runtime.own_paths.answers(path):
+            return self._answer(path, environ, start_response)
         page = Page(self.runtime.personalizer, environ, self.visit_of, loop)
         environ[KEY] = page
         environ[EXPERIENCES] = page.experiences
-        path = _decoded(environ.get("PATH_INFO", "")) or "/"
-        if page.find_routes(environ["REQUEST_METHOD"], path):
-            page.prefetch_from_cache() or background.run(page.prefetch())
-        context = copy_context()
-        context.run(current.set, page.experiences)
-        response = _Response(page, start_response)
+        response = _Response(page, environ, start_response)
         try:
-            body = context.run(self.app, environ, response.start)
+            if page.find_routes(_method(environ), path):
+                page.prefetch_from_cache() or background.run(page.prefetch())
+            wrapper = environ.get(FILE_WRAPPER)
+            if wrapper is not None and not isinstance(wrapper, type):
+                wrapper = environ[FILE_WRAPPER] = _FileWrapper(wrapper)
+            # Set and put back around every call of the app's, in the thread's own
+            # context: in a copy the app would lose what it keeps there from one
+            # request to the next, as Django does its connections to caches.
+            token = current.set(page.experiences)
+            try:
+                body = self.app(environ, response.start)
+            finally:
+                current.reset(token)
         except BaseException:
-            page.end()
+            response.end(complete=False)
             raise
-        wrapper = environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(body, wrapper):
+        if _is_file(body, wrapper):
             # The server sends the file by itself if it gets its own object back; of
             # its end nobody tells us.
-            response.end()
+            response.end(complete=True)
             return body
-        return _body(body, context, response)
+        kind = _SizedBody if hasattr(body, "__len__") else _Body
+        return kind(body, page.experiences, response)
+
+    def _answer(
+        self, path: str, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer for one of our own paths."""
+        own_paths = self.runtime.own_paths
+        body = _read(environ, own_paths.max_body(path))
+        reply = background.run(own_paths.reply(self.visit_of(environ), body))
+        start_response(
+            f"{reply.status} {HTTPStatus(reply.status).phrase}",
+            [(name.decode(), text.decode("latin-1")) for name, text in reply.headers],
+        )
+        return [] if _method(environ) == "HEAD" else [reply.body]
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return what a request tells."""
         return Visit(
-            method=environ["REQUEST_METHOD"],
-            path=_decoded(environ.get("PATH_INFO", "")) or "/",
-            headers=[*_headers(environ)],
-            query_string=environ.get("QUERY_STRING", "").encode("latin-1"),
+            method=_method(environ),
+            path=_path(environ),
+            headers=_headers(environ),
+            query_string=_latin(environ.get("QUERY_STRING", "")),
             scheme=environ.get("wsgi.url_scheme", "http"),
             peer=environ.get("REMOTE_ADDR") or None,
         )
 
 
+def _read(environ: WSGIEnvironment, most: int) -> bytes:
+    """Return a request's body; what is longer than ``most`` is cut just behind it."""
+    try:
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        size = 0
+    body: bytes = environ["wsgi.input"].read(min(size, most + 1)) if most else b""
+    return body
+
+
 _TWICE = (
-    "MoEngageWSGIMiddleware met a request that it has already personalized: it is "
+    "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
     "installed twice around this handler. Keep the outermost one."
 )
 
@@ -109,96 +159,188 @@ _TWICE = (
 class _Response:
     """Watches one response begin and end."""
 
-    def __init__(self, page: Page, start_response: StartResponse) -> None:
+    __slots__ = ("_ended", "_environ", "_page", "_start_response", "_status")
+
+    def __init__(
+        self, page: Page, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
         self._page = page
+        self._environ = environ
         self._start_response = start_response
         self._status = 0
+        self._ended = False
 
     def start(
         self,
         status: str,
         headers: list[tuple[str, str]],
         exc_info: OptExcInfo | None = None,
-        /,
     ) -> Callable[[bytes], object]:
-        self._status = int(status[:3])
-        given = [(name.encode("latin-1"), it.encode("latin-1")) for name, it in headers]
-        sent = self._page.response_headers(given)
-        headers = [(name.decode("latin-1"), it.decode("latin-1")) for name, it in sent]
+        self._status = _code(status)
+        headers = _changed(headers, self._page.response_headers)
         if self._page.forgetting is not None:
-            self._page.forgetting.result()
+            wait((self._page.forgetting,), FORGETTING)
         if exc_info is None:
             return self._start_response(status, headers)
         return self._start_response(status, headers, exc_info)
 
-    def end(self, *, complete: bool = True) -> None:
-        """Count what was shown, where the whole body was handed over."""
-        # Of these the server may take no body at all.
-        if complete or self._status in (204, 304):
+    def end(self, *, complete: bool | None) -> None:
+        """Count what was shown, where the whole body was handed over. Once.
+
+        Args:
+            complete: Whether it was; None where the server took none of it.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        if complete is None:
+            complete = self._status in (204, 304)
+        if complete:
             self._page.record(self._status)
         self._page.end()
+        # Whoever handles this environ again begins anew.
+        self._environ.pop(KEY, None)
 
 
 class _Body:
-    """The app's body, as lazy as it was, within the request's context to its end."""
+    """The app's body, as lazy as it was, with the request's experiences to its end."""
+
+    __slots__ = ("_body", "_complete", "_experiences", "_parts", "_response")
 
     def __init__(
-        self, body: Iterable[bytes], context: Context, response: _Response
+        self, body: Iterable[bytes], experiences: Experiences, response: _Response
     ) -> None:
         self._body = body
-        self._context = context
+        self._experiences = experiences
         self._response = response
         self._parts: Iterator[bytes] | None = None
-        self._complete = False
+        self._complete: bool | None = None
 
     def __iter__(self) -> Iterator[bytes]:
+        # Some clients ask twice; the body has but one beginning.
+        if self._parts is None:
+            token = current.set(self._experiences)
+            try:
+                self._parts = iter(self._body)
+            finally:
+                current.reset(token)
         return self
 
     def __next__(self) -> bytes:
         if self._parts is None:
-            self._parts = self._context.run(iter, self._body)
+            iter(self)
+            assert self._parts is not None
+        self._complete = False
+        token = current.set(self._experiences)
         try:
-            return self._context.run(next, self._parts)
+            return next(self._parts)
         except StopIteration:
             self._complete = True
             raise
+        finally:
+            current.reset(token)
 
     def close(self) -> None:
+        token = current.set(self._experiences)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
-                self._context.run(close)
+                close()
         finally:
+            current.reset(token)
             self._response.end(complete=self._complete)
 
 
 class _SizedBody(_Body):
     """One whose length a server may ask for, to work out the Content-Length."""
 
+    __slots__ = ()
     _body: list[bytes]
 
     def __len__(self) -> int:
         return len(self._body)
 
 
-def _body(body: Iterable[bytes], context: Context, response: _Response) -> _Body:
-    kind = _SizedBody if hasattr(body, "__len__") else _Body
-    return kind(body, context, response)
+class _FileWrapper:
+    """A server's function that wraps files; ``isinstance`` knows what it made last.
+
+    It may return anything, as uWSGI's does the file itself.
+    """
+
+    __slots__ = ("_made", "_wrap")
+
+    def __init__(self, wrap: Callable[..., object]) -> None:
+        self._wrap = wrap
+        self._made: object = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        self._made = self._wrap(*args, **kwargs)
+        return self._made
+
+    def __instancecheck__(self, body: object) -> bool:
+        return body is self._made is not None
 
 
-def _headers(environ: WSGIEnvironment) -> Iterator[tuple[bytes, bytes]]:
-    for name, value in environ.items():
-        if name.startswith("HTTP_"):
-            name = name[5:]
-        elif name not in ("CONTENT_TYPE", "CONTENT_LENGTH") or not value:
-            continue
-        yield name.replace("_", "-").lower().encode("latin-1"), _latin(value)
+def _is_file(body: object, wrapper: Any) -> bool:
+    """Whether the server knows this body as a file that it sends by itself."""
+    return wrapper is not None and isinstance(body, wrapper)
+
+
+def _changed(
+    given: list[tuple[str, str]], change: Callable[[Headers], Headers]
+) -> list[tuple[str, str]]:
+    """Return headers as ``change`` wants them; the very list where it changes none."""
+    ours: Headers = []
+    odd: list[tuple[str, str]] = []
+    for header in given:
+        try:
+            name, value = header
+            ours.append((name.encode("latin-1"), value.encode("latin-1")))
+        except (AttributeError, TypeError, ValueError):
+            # Not what the standard allows; the server has its own word to say.
+            odd.append(header)
+    changed = change(ours)
+    if changed is ours:
+        return given
+    return [
+        *((name.decode("latin-1"), value.decode("latin-1")) for name, value in changed),
+        *odd,
+    ]
+
+
+def _code(status: str) -> int:
+    """Return a status line's number; 0 where it has none, which the server minds."""
+    try:
+        return int(status[:3])
+    except (TypeError, ValueError):
+        return 0
+
+
+def _method(environ: WSGIEnvironment) -> str:
+    return str(environ.get("REQUEST_METHOD", "GET")).upper()
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    """Return the path as people write it: WSGI hands over bytes disguised as text."""
+    return _latin(environ.get("PATH_INFO", "")).decode("utf-8", "replace") or "/"
+
+
+def _headers(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (_header_name(name), _latin(value))
+        for name, value in environ.items()
+        if name[:5] == "HTTP_"
+    ]
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if value := environ.get(name):
+            headers.append((_header_name(name), _latin(value)))
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> bytes:
+    return _latin(name.removeprefix("HTTP_").replace("_", "-").lower())
 
 
 def _latin(value: Any) -> bytes:
     return str(value).encode("latin-1", "replace")
-
-
-def _decoded(path: str) -> str:
-    """Return a path as people write it: WSGI hands over bytes disguised as text."""
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")

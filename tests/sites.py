@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -67,6 +68,9 @@ class Site:
             routes=[Route(path, handler or rendered(), methods=["GET", "POST"])]
         )
         self.app = MoEngageMiddleware(app, config=settings(**sections))
+        # The hour is part of every fetch: none ends in the middle of a test.
+        began = time.time()
+        self.runtime.personalizer.clock = lambda: began
 
     @property
     def runtime(self) -> Runtime:

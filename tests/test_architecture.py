@@ -14,18 +14,28 @@ import moe_middleware
 
 PACKAGE = Path(moe_middleware.__file__).parent
 LAYERS = {
-    "nouns": {"version", "ids", "models", "errors", "observers"},
+    "nouns": {"version", "ids", "links", "models", "errors", "observers"},
     "rules": {
         *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
         *("variables", "scalars", "nodes", "mistakes", "documents", "constraints"),
-        *("schemas", "sections", "settings"),
-        *("identity", "attributes", "response_headers", "wire", "delivery", "breaker"),
-        *("logins", "gcra"),
+        *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
+        *("identity", "attributes", "response_headers", "logins", "template_keys"),
+        *("wire", "delivery", "breaker", "consents", "preview_links"),
     },
-    "edges": {"threads", "connectors", "transport", "client", "redis_clients", "cache", "budget", "outbox"},
-    "engine": {"current", "sharing", "catalogue", "visitors", "fetching", "personalizer", "pages", "backlog", "relay", "runtime", "loop_threads"},
-    "doors": {"asgi", "wsgi", "jinja"},
-    "tools": {"sandbox", "cli", "outbox_commands", "relay_command", "pytest_plugin", "__main__"},
+    "edges": {
+        *("threads", "connectors", "transport", "client", "browser"),
+        *("redis_clients", "cache", "budget", "outbox"),
+    },
+    "engine": {
+        *("current", "sharing", "catalogue", "visitors", "fetching", "personalizer"),
+        *("previews", "pages", "own_paths", "clicks", "collector"),
+        *("backlog", "relay", "runtime", "loop_threads"),
+    },
+    "doors": {"asgi", "wsgi", "django", "templatetags", "flask", "quart", "jinja"},
+    "tools": {
+        *("sandbox", "terminal", "cli", "outbox_commands", "relay_command"),
+        *("pytest_plugin", "__main__", "preview_command"),
+    },
 }
 HEIGHT = {
     room: height for height, rooms in enumerate(LAYERS.values()) for room in rooms

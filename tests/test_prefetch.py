@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from jinja2 import DictLoader, Environment
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
+from moe_middleware import Experiences
 from moe_middleware.sandbox import Sandbox
 
 from .sites import PAGE, Handler, Site, rendered
@@ -156,3 +159,25 @@ async def test_fetch_joins_what_is_on_its_way(sandbox: Sandbox) -> None:
 
     assert response.text == "api"
     assert sandbox.calls["fetch"] == 1
+
+
+@pytest.mark.parametrize("call", ["ready", "fetch"])
+async def test_a_view_on_an_event_loop_of_its_own_gets_its_answer(
+    sandbox: Sandbox, call: str
+) -> None:
+    async def view(found: Experiences) -> str:
+        if call == "ready":
+            return str((await found.ready())[KEY].source)
+        return str((await found.fetch("promo-strip")).source)
+
+    def handler(request: Request) -> Response:
+        # As Flask runs an async view in a thread.
+        return PlainTextResponse(asyncio.run(view(request.state.experiences)))
+
+    sandbox.fault(path="fetch", latency=0.05)
+    app = Starlette(routes=[Route("/", handler)])
+    site = Site(app=app, fetch={"prefetch": "concurrent", "timeout": 30})
+
+    response = await asyncio.wait_for(site.get(customer="alice"), 20)
+
+    assert response.text == "api"

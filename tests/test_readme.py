@@ -39,6 +39,8 @@ from moe_middleware.sections import (
     BotSettings,
     BudgetSettings,
     CacheSettings,
+    ClickSettings,
+    ConsentSettings,
     EventSettings,
     FetchSettings,
     IdentitySettings,
@@ -56,6 +58,8 @@ MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
 START = "Ten lines to a personalised page"
 VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
 """What a reader of the settings has set, for the files that ask for it."""
+PATIENT = "\nfetch: {timeout: 5}\n"
+"""The one thing that is added: this machine may have other tests to run."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _NAME = re.compile(r"(?:# |\{# )(\S+\.\w+)(?: #\})?\n")
@@ -140,7 +144,10 @@ class Newcomer:
         assert block.file is not None
         path = self.folder / block.file
         path.parent.mkdir(exist_ok=True)
-        path.write_text(block.text, encoding="utf-8")
+        text = block.text
+        if block.file == "moe.yml" and "\nfetch:" not in text:
+            text += PATIENT
+        path.write_text(text, encoding="utf-8")
         self.restart()
 
     def _python(self, block: Block) -> None:
@@ -395,7 +402,7 @@ def test_every_hand_of_the_sandbox_is_there() -> None:
     [
         *(Settings, Workspace, IdentitySettings, Route, FetchSettings),
         *(CacheSettings, BudgetSettings, MetadataSettings),
-        *(EventSettings, BotSettings),
+        *(EventSettings, BotSettings, ClickSettings, ConsentSettings),
     ],
 )
 def test_every_setting_is_shown(section: type[BaseModel]) -> None:

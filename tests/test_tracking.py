@@ -31,7 +31,8 @@ async def test_an_impression_counts_at_once_and_whatever_the_response(
     await site.delivered()
 
     [event] = sandbox.events
-    assert event["moe_event_uuid"] == response.text == str(uuid.UUID(response.text, version=4))
+    assert event["moe_event_uuid"] == response.text
+    assert str(uuid.UUID(response.text, version=4)) == response.text
 
 
 async def test_tracked_and_shown_is_counted_once(sandbox: Sandbox) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -58,7 +60,9 @@ class Server:
     """A wrapped app, and a server that keeps to the letter."""
 
     def __init__(self, app: WSGIApplication, **sections: Any) -> None:
-        config = settings(**{"fetch": {"timeout": 5}, **sections})
+        # What is counted here is not delivered meanwhile.
+        events = {"outbox": "memory:", "relay": "off"}
+        config = settings(**{"events": events, **sections})
         self.app = MoEngageWSGIMiddleware(app, config=config)
         self.status = ""
         self.headers: dict[str, str] = {}
@@ -92,6 +96,13 @@ class Server:
     def shown(self) -> int:
         """How many impressions have been recorded."""
         return asyncio.run(self.app.runtime.outbox.count()).waiting
+
+
+def request(**environ: Any) -> dict[str, Any]:
+    """Return a request of alice's as a server without a validator hands it over."""
+    setup_testing_defaults(environ)
+    environ.setdefault("HTTP_COOKIE", "customer_id=alice")
+    return environ
 
 
 def close(body: object) -> None:
@@ -270,7 +281,9 @@ def test_an_app_that_raises_is_heard(sandbox: Sandbox) -> None:
         Server(app).request()
 
 
-def test_nothing_leaks_from_one_request_into_the_next(sandbox: Sandbox) -> None:
+def test_nothing_of_ours_leaks_and_the_apps_variables_are_as_without_us(
+    sandbox: Sandbox,
+) -> None:
     mine = contextvars.ContextVar("mine", default=0)
     seen: list[int] = []
 
@@ -280,11 +293,16 @@ def test_nothing_leaks_from_one_request_into_the_next(sandbox: Sandbox) -> None:
         start_response("200 OK", TEXT)
         return [b""]
 
-    server = Server(app)
-    for _ in range(3):
-        server.request()
+    def visit_thrice() -> None:
+        server = Server(app)
+        for _ in range(3):
+            server.request()
+            assert current_experiences()[KEY].reason == "no_request"
 
-    assert seen == [0, 0, 0]
+    contextvars.copy_context().run(visit_thrice)
+
+    # As Django keeps its connections to caches.
+    assert seen == [0, 1, 2]
 
 
 def test_the_budget_holds_on_a_thread_too(sandbox: Sandbox) -> None:
@@ -324,8 +342,228 @@ def test_sync_fetches_are_there(sandbox: Sandbox) -> None:
     assert Server(app, routes=[]).request() == b"api"
 
 
+def test_a_second_close_counts_nothing_more(sandbox: Sandbox) -> None:
+    server = Server(replying([b"one"]))
+    body = server.app(request(), lambda *_: lambda _: None)
+
+    assert [*body] == [b"one"]
+    close(body)
+    close(body)
+
+    assert server.shown == 1
+
+
+def test_a_body_that_breaks_half_way_counts_nothing(sandbox: Sandbox) -> None:
+    def half() -> Iterator[bytes]:
+        yield b"one"
+        raise LookupError("mine")
+
+    server = Server(replying(half()))
+
+    with pytest.raises(LookupError, match="mine"):
+        server.request()
+    assert server.shown == 0
+
+
+def test_of_a_304_a_server_may_take_no_body(sandbox: Sandbox) -> None:
+    server = Server(replying([b""], "304 Not Modified"))
+
+    close(server.app(request(), lambda *_: lambda _: None))
+
+    assert server.shown == 1
+
+
+def test_a_304_of_an_app_that_then_fails_counts_nothing(sandbox: Sandbox) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        environ["moe_middleware.experiences"].show(KEY)
+        start_response("304 Not Modified", [])
+        raise LookupError("mine")
+
+    server = Server(app)
+
+    with pytest.raises(LookupError, match="mine"):
+        server.app(request(), lambda *_: lambda _: None)
+    assert server.shown == 0
+
+
+def test_a_file_that_the_server_wraps_by_a_function_goes_back_as_it_is(
+    sandbox: Sandbox,
+) -> None:
+    file = io.BytesIO(b"a file")
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        start_response("200 OK", TEXT)
+        return environ["wsgi.file_wrapper"](file, 8192)
+
+    wrapped: list[object] = []
+
+    def sendfile(given: object, block: int = 0) -> object:
+        # uWSGI notes it, and gives it back.
+        wrapped.append(given)
+        return given
+
+    body = Server(app).app(
+        request(**{"wsgi.file_wrapper": sendfile}), lambda *_: lambda _: None
+    )
+
+    assert body is file
+    assert wrapped == [file]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param({"REQUEST_METHOD": "get"}, id="method in lower case"),
+        pytest.param({"REQUEST_METHOD": None}, id="no method"),
+        pytest.param({"PATH_INFO": None, "SCRIPT_NAME": None}, id="no path"),
+        pytest.param({"PATH_INFO": "", "SCRIPT_NAME": "/shop"}, id="mounted"),
+        pytest.param({"QUERY_STRING": None, "REMOTE_ADDR": None}, id="bare minimum"),
+        pytest.param({"HTTP_X_ODD": "\u20ac", "HTTP_\u20ac": "x"}, id="beyond latin"),
+        pytest.param({"QUERY_STRING": "q=\u20ac"}, id="query beyond latin"),
+    ],
+)
+def test_an_odd_request_is_personalized_like_any_other(
+    sandbox: Sandbox, odd: dict[str, str | None]
+) -> None:
+    server = Server(
+        replying([b"page"]),
+        attributes={"q": {"query": "q"}, "odd": {"header": "X-Odd"}},
+    )
+    environ = {**request(), **odd}
+
+    body = server.app(
+        {name: value for name, value in environ.items() if value is not None},
+        lambda *_: lambda _: None,
+    )
+
+    assert [*body] == [b"page"]
+    close(body)
+    assert server.shown == 1
+
+
+def test_headers_that_no_server_can_send_are_the_servers_to_refuse(
+    sandbox: Sandbox,
+) -> None:
+    odd: Any = [("X-Price", "5 \u20ac"), ("X-Number", 5), "no pair"]
+    told: list[Any] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        environ["moe_middleware.experiences"].show(KEY)
+        start_response("200 OK", [*odd, *TEXT])
+        return []
+
+    def start_response(*given: Any) -> Callable[[bytes], object]:
+        told.extend(given[1])
+        return lambda _: None
+
+    Server(app).app(request(), start_response)
+
+    assert [one for one in told if one in odd] == odd
+    assert ("cache-control", "private") in told
+
+
+def test_a_status_without_a_number_is_the_servers_to_refuse(sandbox: Sandbox) -> None:
+    server = Server(replying([], "fine"))
+
+    body = server.app(request(), lambda *_: lambda _: None)
+    assert [*body] == []
+    close(body)
+
+    assert server.shown == 0
+
+
+def test_an_unmapped_pages_headers_are_the_apps_own_list(sandbox: Sandbox) -> None:
+    told: list[object] = []
+
+    def start_response(*given: Any) -> Callable[[bytes], object]:
+        told.append(given[1])
+        return lambda _: None
+
+    Server(replying([], show=False), routes=[]).app(request(), start_response)
+
+    assert told[0] is TEXT
+
+
+def test_exc_info_may_be_named(sandbox: Sandbox) -> None:
+    told: list[Any] = []
+    error = (LookupError, LookupError("mine"), None)
+
+    def app(environ: WSGIEnvironment, start_response: Any) -> list[bytes]:
+        start_response("500 Oh", TEXT, exc_info=error)
+        return []
+
+    def start_response(*given: Any) -> Callable[[bytes], object]:
+        told.append(given[2])
+        return lambda _: None
+
+    Server(app).app(request(), start_response)
+
+    assert told == [error]
+
+
+def test_a_body_may_be_gone_through_twice_as_without_us(sandbox: Sandbox) -> None:
+    body = Server(replying([b"one", b"two"])).app(request(), lambda *_: lambda _: None)
+
+    assert [[*body], [*body]] == [[b"one", b"two"]] * 2
+
+
+def test_a_request_that_is_over_may_be_handled_again(sandbox: Sandbox) -> None:
+    """As by a middleware that tries once more what failed."""
+    server = Server(replying([b"page"]))
+    environ = request()
+
+    for _ in range(2):
+        body = server.app(environ, lambda *_: lambda _: None)
+        assert [*body] == [b"page"]
+        close(body)
+
+    assert server.shown == 2
+
+
+def test_fifty_threads_at_once_see_their_own(sandbox: Sandbox) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        together.wait(60)
+        # Another thread's request is under way between any two of these.
+        for _ in range(5):
+            yield str(current_experiences().identity.customer_id).encode() + b" "
+
+    together = threading.Barrier(50)
+    server = Server(app)
+
+    def visit(number: int) -> set[bytes]:
+        environ = request(HTTP_COOKIE=f"customer_id=customer-{number}")
+        body = server.app(environ, lambda *_: lambda _: None)
+        said = b"".join(body)
+        close(body)
+        return {*said.split()}
+
+    with ThreadPoolExecutor(50) as threads:
+        seen = [*threads.map(visit, range(50))]
+
+    assert seen == [{f"customer-{number}".encode()} for number in range(50)]
+
+
 def test_installed_twice_explains_itself(sandbox: Sandbox) -> None:
     twice = Server(MoEngageWSGIMiddleware(rendered, config=settings()))
 
     with pytest.raises(DuplicateMiddlewareError, match="installed twice"):
         twice.request()
+
+
+def test_a_click_link_is_followed(sandbox: Sandbox) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        hero = environ["moe_middleware.experiences"][KEY]
+        start_response("200 OK", TEXT)
+        return [hero.click_url("/shop", "Shop Now").encode()]
+
+    server = Server(app, secret_key="a secret key of these tests")
+    link = server.request().decode()
+
+    answer = server.request(link)
+
+    assert link.startswith("/_moe/c/")
+    assert answer == b""
+    assert server.status == "302 Found"
+    assert server.headers["location"] == "/shop"
+    assert server.shown == 1

@@ -31,7 +31,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response  # noq
 from starlette.routing import Route  # noqa: E402
 
 from moe_middleware import MoEngageMiddleware, Settings  # noqa: E402
-from moe_middleware.runtime import health  # noqa: E402
 
 KEY = "hero"
 
@@ -48,14 +47,14 @@ async def plain(_: Request) -> Response:
     return PlainTextResponse("plain None Welcome")
 
 
-async def told(_: Request) -> Response:
-    """Tell what was counted so far."""
-    return JSONResponse((await health())[0])
-
-
 def site(config: Settings | None = None) -> MoEngageMiddleware:
+    async def told(_: Request) -> Response:
+        """Tell what this site counted so far."""
+        return JSONResponse(await app.runtime.health())
+
     routes = [Route("/", page), Route("/plain", plain), Route("/told", told)]
-    return MoEngageMiddleware(Starlette(routes=routes), config=config)
+    app = MoEngageMiddleware(Starlette(routes=routes), config=config)
+    return app
 
 
 def configured() -> MoEngageMiddleware:

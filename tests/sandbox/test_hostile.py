@@ -87,6 +87,10 @@ async def check(path: str, body: bytes) -> None:
         assert document["status"] == "success"
 
 
+pytestmark = pytest.mark.timeout(200)
+"""Hundreds of calls each."""
+
+
 @settings(max_examples=200, deadline=None)
 @given(bodies)
 async def test_any_json_to_fetch_gets_a_documented_answer(body: Any) -> None:

@@ -1,0 +1,162 @@
+"""``docs/losses.md``: what a whole run of the failure suite came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..orders import REPOSITORY
+from .scenarios import SCENARIOS, Result, Scenario
+from .side_by_side import DUELS, RECOVERS_WITHIN, SETTLED_WITHIN, SHOWN, Cell, Duel
+
+REPORT = REPOSITORY / "docs" / "losses.md"
+
+TOLD = (
+    *("processor", "cores", "load when it began", "system", "Python", "SQLite"),
+    *("ours", "rivals"),
+)
+
+
+def write(
+    ours: Iterable[tuple[Scenario, Result, Result]],
+    everybody: Sequence[tuple[Duel, Mapping[str, Cell]]],
+    left_out: Sequence[str],
+    facts: Sequence[tuple[str, str]],
+) -> Path:
+    """Write the report and return where it is.
+
+    Args:
+        ours: Our scenarios, each with its fault and without.
+        everybody: The common rows.
+        left_out: What could not be played.
+        facts: What is known of the machine.
+    """
+    played = sorted(ours, key=lambda one: SCENARIOS.index(one[0]))
+    windows = [
+        _window(scenario, fault) for scenario, fault, _ in played if scenario.window
+    ]
+    rows = sorted(everybody, key=lambda one: DUELS.index(one[0]))
+    who = list(rows[0][1]) if rows else []
+    told = dict(facts)
+    REPORT.write_text(
+        TEXT.format(
+            date=datetime.now(UTC).date(),
+            ours="\n".join(_line(*one) for one in played),
+            windows="\n".join(windows),
+            heads=" | ".join(who),
+            rules="---|" * len(who),
+            everybody="\n".join(_common(duel, cells, who) for duel, cells in rows),
+            left_out="".join(f"\nNot played here: {what}.\n" for what in left_out),
+            facts="\n".join(f"- {name}: {told[name]}" for name in TOLD if name in told),
+            shown=SHOWN,
+            settled=f"{SETTLED_WITHIN:g}",
+            recovers=f"{RECOVERS_WITHIN:g}",
+        )
+    )
+    return REPORT
+
+
+def _line(scenario: Scenario, result: Result, control: Result) -> str:
+    tally, calm = result.tally, control.tally
+    cells = [
+        scenario.name,
+        f"{result.repeats}",
+        f"{tally.shown:,}",
+        f"{tally.stored:,}",
+        f"{len(tally.lost)}",
+        f"{tally.twice}",
+        f"{tally.unseen}",
+        f"{max(result.ended):.1f}" if result.ended else "",
+        f"{len(calm.lost)} of {calm.shown:,}, {calm.twice} twice",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _window(scenario: Scenario, result: Result) -> str:
+    each = Counter(result.lost_each)
+    spread = ", ".join(f"{lost} in {each[lost]}" for lost in sorted(each))
+    text = (
+        f"- **{scenario.name}**: {len(result.tally.lost)} of {result.tally.shown:,} in "
+        f"{result.repeats} ends; lost by each: {spread}."
+    )
+    if result.ages:
+        oldest = max(result.ages) * 1000
+        text += (
+            f" The oldest of them had been received {oldest:.1f} ms before the kill."
+        )
+    return text
+
+
+def _common(duel: Duel, cells: Mapping[str, Cell], who: Sequence[str]) -> str:
+    return (
+        f"| {duel.name} | {duel.repeats} | {' | '.join(str(cells[w]) for w in who)} |"
+    )
+
+
+TEXT = """\
+# No event lost, none counted twice
+
+Real processes end badly here: web servers, scripts, relays, Redis, a disk. Afterwards
+the sandbox, a process of its own with a file, says which impressions it stored. Every
+visitor is someone new, so that each page is told from each other one.
+
+## Ours
+
+Four visitors at a time load pages over real sockets. A page is *shown* once a visitor
+has its last byte and it has the banner of the template tag. After the bad moment
+`moe-middleware relay --until-empty` delivers what is left in the outbox, as the next
+start of the site would. The settings are the defaults, but a page may take 5 seconds.
+
+| what happens | times | pages shown | stored | lost | counted twice | of pages nobody \
+received | slowest end, s | the same without it |
+|---|---|---|---|---|---|---|---|---|
+{ours}
+{left_out}
+- **lost**: shown, and not stored.
+- **of pages nobody received**: the last byte was handed to the server, which is all
+  that an app can know, and then the connection or the process ended.
+- **slowest end**: from the signal, or from a script's last page, to the process's end;
+  the server's own wait for open connections is part of it, and so is what else this
+  machine did. `events.shutdown_timeout` is 2 seconds; what is not delivered by then
+  stays.
+- A script's pages go through the WSGI door, without a server.
+
+### The window that is left
+
+An event waits in memory for up to 5 ms, so that one commit takes what gathers, and then
+for the commit, which waits for the disk now and then. A process that is killed just
+then, by `kill -9` or a crash, loses it, and so does one that ends by `os._exit`, which
+runs no atexit: the children of `multiprocessing` do.
+
+{windows}
+
+A SIGTERM that Python itself does not handle, as in a plain script, kills just as
+surely; within a server it does not, for servers handle it.
+
+## Everybody
+
+The same script for each: it records {shown} impressions and ends as the row says, on
+its package's own defaults. Ours shows each by the template tag on a page of the WSGI
+door, against the sandbox; the rivals' clients record each by their own call, against a
+server that keeps ids and passes over what it has, where their events say so by an id:
+PostHog's uuid, Segment's messageId, Amplitude's insert_id, LaunchDarkly's payload id.
+A forked child lives on for {settled} seconds after its last impression, longer than
+anybody's interval. After an outage everybody has {recovers} seconds. Afterwards ours
+has the relay that its next start would be; the others keep nothing that a next start
+could deliver.
+
+| what happens | times | {heads} |
+|---|---|{rules}
+{everybody}
+
+- **N of M lost**: of M impressions N were never stored; 0 of M is all well.
+- **twice**: counted more than once. **hung**: killed, because it did not end.
+- An end that took 3 seconds and more is told.
+
+Measured on {date} by `python -m benchmarks losses`; the outages last as long as their
+names say.
+
+{facts}
+"""

@@ -1,0 +1,539 @@
+"""Our own bad days, played by real processes: each with the fault and without it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.redis_servers import redis_server
+from tests.servers import Process, wait_for
+
+from .crowds import Crowd
+from .places import SITES, Place, Tally, begin_script
+
+SIGTERM = signal.SIGTERM
+
+PAGES = 30
+"""Pages that are received before anything happens."""
+
+FEW = 20
+"""Impressions of a script."""
+
+RANDOM_PAUSE = 0.3
+"""Up to how long a site works on before its bad moment, in seconds."""
+
+ENDED_WITHIN = 60.0
+"""How long a process may take to end before it counts as hanging, in seconds."""
+
+ANSWERS = 5
+"""How many answers are lost in a row at most: the pauses in between double."""
+
+TMPFS = "2m"
+"""How large a small disk is."""
+
+OUTAGE_PAUSE = 1.0
+"""How long each visitor pauses between two pages of an outage, in seconds."""
+
+SETTLED = 1.0
+"""How long all is quiet before a kill that nothing may be lost in, in seconds."""
+
+
+class NotHere(Exception):
+    """This machine lacks what a scenario needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a scenario came to, over all its repeats.
+
+    Attributes:
+        tally: What was shown, stored, lost and counted twice.
+        repeats: How often it was played.
+        lost_each: How many were lost, repeat by repeat.
+        ages: How long before the kill the lost pages had been received, in seconds.
+        ended: How long each process took to end after it was told to, in seconds.
+        note: What else is to be told.
+    """
+
+    tally: Tally
+    repeats: int = 1
+    lost_each: tuple[int, ...] = ()
+    ages: tuple[float, ...] = ()
+    ended: tuple[float, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One row of the table.
+
+    Attributes:
+        name: What happens.
+        play: Plays it in an empty folder: with its fault or without, so many times.
+        repeats: How often it is played where chance has a part in it.
+        window: Whether events may be lost that were not stored yet.
+        takes_minutes: Whether it is left out of a quick run.
+    """
+
+    name: str
+    play: Callable[[Path, bool, int], Result]
+    repeats: int = 1
+    window: bool = False
+    takes_minutes: bool = False
+
+
+# --- sites -----------------------------------------------------------------
+
+
+def stopped(server: str) -> Callable[[Path, bool, int], Result]:
+    """SIGTERM, as every deploy sends it, while pages are loaded."""
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place, crowds, ended = Place(folder), [], []
+        with place.sandbox():
+            for number in range(repeats):
+                with place.site(server) as site:
+                    with _crowd(site, number) as crowd:
+                        if not faulty:
+                            crowd.leave()
+                            place.wait_until_stored(crowd.received)
+                        ended.append(_told_to_end(site))
+                    crowds.append(crowd)
+            place.deliver()
+        return _result(place, crowds, ended=ended)
+
+    return play
+
+
+def killed(
+    server: str, *, settled_for: float | None = None
+) -> Callable[[Path, bool, int], Result]:
+    """SIGKILL at a random moment, or once all is quiet for a while (in seconds)."""
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place, crowds, moments = Place(folder), [], []
+        with place.sandbox():
+            for number in range(repeats):
+                with place.site(server) as site, _crowd(site, number) as crowd:
+                    if settled_for is not None or not faulty:
+                        crowd.leave()
+                        time.sleep(settled_for or 0.0)
+                    if faulty:
+                        moments.append(_kill(site))
+                    else:
+                        place.wait_until_stored(crowd.received)
+                crowds.append(crowd)
+            place.deliver()
+        return _result(place, crowds, moments=moments)
+
+    return play
+
+
+def outage(lasts: float, **fault: Any) -> Callable[[Path, bool, int], Result]:
+    """No report arrives for so many seconds, while visitors go on to come.
+
+    Args:
+        lasts: For how long, in seconds.
+        fault: What becomes of the reports, as the sandbox takes it.
+    """
+
+    def play(folder: Path, faulty: bool, _repeats: int) -> Result:
+        place = Place(folder)
+        with place.sandbox(), place.site() as site:
+            if faulty:
+                place.fault(path="events", times=None, **fault)
+            with _crowd(site, 0, pause=OUTAGE_PAUSE) as crowd:
+                time.sleep(lasts if faulty else SETTLED)
+            place.no_more_faults()
+            began = time.monotonic()
+            place.wait_until_stored(crowd.received)
+            seconds = time.monotonic() - began
+        note = f"all delivered {seconds:.0f} s after its end" if faulty else ""
+        return replace(_result(place, [crowd]), note=note)
+
+    return play
+
+
+def upstream_dead_at_exit(hangs: bool) -> Callable[[Path, bool, int], Result]:
+    """SIGTERM while nobody answers reports; the exit must not wait for long."""
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place, crowds, ended = Place(folder), [], []
+        for number in range(repeats):
+            with place.sandbox() as sandbox, place.site() as site:
+                if faulty:
+                    place.fault(path="events", status=503, times=None)
+                with _crowd(site, number) as crowd:
+                    crowd.leave()
+                crowds.append(crowd)
+                if faulty:
+                    _silence(sandbox, hangs)
+                ended.append(_told_to_end(site))
+                if hangs:
+                    sandbox.process.send_signal(signal.SIGCONT)
+        with place.sandbox():
+            place.deliver()
+        return _result(place, crowds, ended=ended)
+
+    return play
+
+
+def answers_lost(folder: Path, faulty: bool, repeats: int) -> Result:
+    """Connections are cut after their reports were stored; these are sent again."""
+    place, answers = Place(folder), min(repeats, ANSWERS)
+    with place.sandbox(), place.site() as site:
+        if faulty:
+            place.fault(path="events", lose_response=True, times=answers)
+        with _crowd(site, 0) as crowd:
+            crowd.leave()
+        place.wait_until_stored(crowd.received)
+        wait_for(lambda: _waiting(place) == 0, what="an empty outbox")
+        return replace(_result(place, [crowd]), repeats=answers)
+
+
+def redis_killed(folder: Path, faulty: bool, repeats: int) -> Result:
+    """Redis, which keeps the outbox on its disk, is killed under load, and returns."""
+    if shutil.which("redis-server") is None:
+        raise NotHere("redis-server is missing")
+    with redis_server(folder, aof=True) as redis:
+        place = Place(folder, outbox=redis.url)
+        with place.sandbox():
+            with place.site() as site, _crowd(site, 0) as crowd:
+                for _ in range(repeats if faulty else 0):
+                    redis.kill()
+                    crowd.wait_for_pages(PAGES)
+                    redis.restart()
+                    crowd.wait_for_pages(PAGES)
+                crowd.leave()
+                if not faulty:
+                    place.wait_until_stored(crowd.received)
+            place.deliver()
+        return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
+
+
+def disk_full(folder: Path, faulty: bool, _repeats: int) -> Result:
+    """The outbox's disk fills up, and somebody makes room before the process ends."""
+    with _small_disk(folder) as disk:
+        place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
+        with place.sandbox():
+            with place.site() as site, _crowd(site, 0) as crowd:
+                # So that deliveries make no room meanwhile.
+                place.fault(path="events", status=503, times=None)
+                if faulty:
+                    _fill(disk / "ballast")
+                    crowd.wait_for_pages(PAGES)
+                    wait_for(lambda: "outbox_failed" in site.log(), what="a full disk")
+                    (disk / "ballast").unlink()
+                    crowd.wait_for_pages(PAGES)
+                crowd.leave()
+                place.no_more_faults()
+                if not faulty:
+                    place.wait_until_stored(crowd.received)
+                else:
+                    wait_for(lambda: "outbox_recovered" in site.log(), what="room")
+            place.deliver()
+        return _result(place, [crowd])
+
+
+# --- scripts ---------------------------------------------------------------
+
+
+def script(
+    steps: str, *, end: signal.Signals | None = None, after: float = 0.0
+) -> Callable[[Path, bool, int], Result]:
+    """A plain script, without a server.
+
+    Args:
+        steps: What it does instead of closing.
+        end: The signal that ends it.
+        after: How long it does nothing before that, in seconds.
+    """
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place, scripts, ended = Place(folder), [], []
+        with place.sandbox():
+            for number in range(repeats):
+                one = begin_script(
+                    "ours",
+                    "",
+                    steps if faulty else f"show {FEW}, close",
+                    name=f"c{number}",
+                    log=folder / "script.log",
+                    environ=place.environ,
+                )
+                scripts.append(one)
+                word = "waiting" if faulty and end else "done"
+                one.wait_for_word(word)
+                time.sleep(after)
+                began = time.monotonic()
+                if faulty and end:
+                    one.process.send_signal(end)
+                assert one.end(ENDED_WITHIN), "it hangs"
+                ended.append(time.monotonic() - began)
+            place.deliver()
+        shown = [one for each in scripts for one in each.shown]
+        stored = place.stored()
+        lost = tuple(sum(not stored[c] for c in one.shown) for one in scripts)
+        tally = place.tally(shown)
+        return Result(tally=tally, repeats=repeats, lost_each=lost, ended=tuple(ended))
+
+    return play
+
+
+# --- relays ----------------------------------------------------------------
+
+
+def relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
+    """SIGKILL for a relay with reports under way; another delivers after the lease."""
+    place = Place(folder, events="relay: off, lease: 2")
+    shown: list[str] = []
+    with place.sandbox():
+        for number in range(repeats):
+            shown += script_shows(place, f"c{number}", 300)
+            if faulty:
+                place.fault(path="events", latency=0.2, times=None)
+                relay = place.begin_relay()
+                try:
+                    before = place.stored().total()
+                    wait_for(
+                        lambda before=before: place.stored().total() > before,
+                        what="the first reports",
+                    )
+                    time.sleep(random.uniform(0, 0.2))
+                finally:
+                    relay.kill()
+                    relay.wait()
+                place.no_more_faults()
+            place.deliver()
+    return replace(_result_of(place, shown), repeats=repeats)
+
+
+def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
+    """Two relays empty one outbox, and one of them is told to stop in the middle."""
+    place = Place(folder, events="relay: off")
+    shown: list[str] = []
+    with place.sandbox():
+        for number in range(repeats):
+            shown += script_shows(place, f"c{number}", 600)
+            if faulty:
+                place.fault(path="events", latency=0.05, times=None)
+                one, other = place.begin_relay(), place.begin_relay("--until-empty")
+                before = place.stored().total()
+                try:
+                    wait_for(
+                        lambda before=before: place.stored().total() > before,
+                        what="the first reports",
+                    )
+                finally:
+                    one.send_signal(SIGTERM)
+                    ended = [_wait(relay) for relay in (one, other)]
+                # Told to end before it listens to signals, it ends at once.
+                assert ended[0] in (0, -SIGTERM) and not ended[1], place.said()
+                place.no_more_faults()
+            place.deliver()
+    return replace(_result_of(place, shown), repeats=repeats)
+
+
+def script_shows(place: Place, name: str, count: int) -> list[str]:
+    """Have a script show so many pages that nobody delivers yet; return for whom."""
+    script = begin_script(
+        "ours",
+        "",
+        f"show {count}, close",
+        name=name,
+        log=place.folder / "script.log",
+        environ=place.environ,
+    )
+    script.wait_for_word("done")
+    assert script.end(ENDED_WITHIN), "it hangs"
+    return script.shown
+
+
+# --- parts of them ---------------------------------------------------------
+
+
+@contextmanager
+def _crowd(site: Process, number: int, *, pause: float = 0.0) -> Iterator[Crowd]:
+    """Visit until the block ends; it begins once some pages are received."""
+    with Crowd(site.port, f"c{number}", pause=pause) as crowd:
+        crowd.wait_for_pages(PAGES)
+        time.sleep(random.uniform(0, RANDOM_PAUSE))
+        yield crowd
+
+
+def _told_to_end(site: Process) -> float:
+    """Send SIGTERM; return how long the end took, in seconds."""
+    began = time.monotonic()
+    site.process.terminate()
+    site.process.wait(ENDED_WITHIN)
+    return time.monotonic() - began
+
+
+def _kill(site: Process) -> float:
+    """Kill it; return when that was, by the monotonic clock."""
+    moment = time.monotonic()
+    site.process.kill()
+    site.process.wait()
+    return moment
+
+
+def _silence(sandbox: Process, hangs: bool) -> None:
+    if hangs:
+        sandbox.process.send_signal(signal.SIGSTOP)
+    else:
+        sandbox.process.kill()
+        sandbox.process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(ENDED_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _waiting(place: Place) -> int:
+    with sqlite3.connect(place.outbox) as db:
+        [count] = db.execute("select count(*) from event").fetchone()
+    db.close()
+    return int(count)
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Path]:
+    """Mount a small disk of its own until the block ends.
+
+    Raises:
+        NotHere: This machine does not let us.
+    """
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise NotHere("a small disk cannot be mounted here") from None
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _fill(ballast: Path) -> None:
+    """Write a file until nothing more fits on its disk."""
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512):
+            try:
+                while file.write(b"." * size):
+                    pass
+            except OSError:
+                continue
+
+
+def _result(
+    place: Place,
+    crowds: list[Crowd],
+    *,
+    moments: list[float] | None = None,
+    ended: list[float] | None = None,
+) -> Result:
+    stored = place.stored()
+    lost = [[c for c in crowd.received if not stored[c]] for crowd in crowds]
+    ages = [
+        moment - crowd.received[customer]
+        for crowd, moment, customers in zip(crowds, moments or (), lost, strict=False)
+        for customer in customers
+    ]
+    return replace(
+        _result_of(place, [one for crowd in crowds for one in crowd.received]),
+        repeats=len(crowds),
+        lost_each=tuple(len(customers) for customers in lost),
+        ages=tuple(ages),
+        ended=tuple(ended or ()),
+    )
+
+
+def _result_of(place: Place, shown: list[str]) -> Result:
+    return Result(tally=place.tally(shown))
+
+
+# --- the table -------------------------------------------------------------
+
+SCENARIOS = (
+    Scenario(name="a script ends without a flush", play=script(f"show {FEW}")),
+    Scenario(
+        name="SIGTERM for a script",
+        play=script(f"show {FEW}, wait", end=SIGTERM, after=0.2),
+        repeats=20,
+    ),
+    *(
+        Scenario(name=f"SIGTERM under load: {server}", play=stopped(server), repeats=20)
+        for server in SITES
+    ),
+    Scenario(
+        name="SIGKILL at random moments under load: uvicorn",
+        play=killed("uvicorn"),
+        repeats=30,
+        window=True,
+    ),
+    Scenario(
+        name="SIGKILL one second after the last page: uvicorn",
+        play=killed("uvicorn", settled_for=SETTLED),
+        repeats=20,
+    ),
+    Scenario(
+        name="fork before the first page",
+        play=script(f"fork, show {FEW}"),
+        repeats=20,
+    ),
+    Scenario(
+        name="fork after the first page",
+        play=script(f"show {FEW}, fork, show {FEW}"),
+        repeats=20,
+    ),
+    Scenario(
+        name="fork, and the child ends without atexit at once",
+        play=script(f"show {FEW}, fork, show {FEW}, drop"),
+        repeats=20,
+        window=True,
+    ),
+    Scenario(
+        name="reports are answered 503 for 60 s",
+        play=outage(60.0, status=503),
+        takes_minutes=True,
+    ),
+    Scenario(
+        name="reports are cut off for 10 min",
+        play=outage(600.0, drop=True),
+        takes_minutes=True,
+    ),
+    Scenario(
+        name="MoEngage refuses connections at the exit",
+        play=upstream_dead_at_exit(hangs=False),
+        repeats=5,
+    ),
+    Scenario(
+        name="MoEngage hangs at the exit",
+        play=upstream_dead_at_exit(hangs=True),
+        repeats=5,
+    ),
+    Scenario(
+        name="connections are cut after a report was stored",
+        play=answers_lost,
+        repeats=20,
+    ),
+    Scenario(name="a relay is killed mid-batch", play=relay_killed, repeats=20),
+    Scenario(name="two relays on one outbox", play=two_relays, repeats=20),
+    Scenario(name="Redis is killed, with AOF", play=redis_killed, repeats=20),
+    Scenario(name="the outbox's disk is full", play=disk_full),
+)

@@ -1,0 +1,72 @@
+"""Whether a visitor may be recognised and counted. Pure: no I/O of its own."""
+
+from __future__ import annotations
+
+from .sections import ConsentSettings
+from .sources import read_text
+from .visits import Visit
+
+OPT_OUT_COOKIES = ("moe_dis", "moe_dt_d")
+"""What the Web SDK sets where it, or its tracking, was switched off."""
+
+_NOT_SET = frozenset({"", "0", "false", "null", "undefined"})
+
+
+class Consents:
+    """Reads a visitor's consent from a request.
+
+    An objection wins over a consent: whoever says both is not recognised. What cannot
+    be read, as where a function fails, is no consent.
+
+    Args:
+        wanted: The settings' section.
+
+    Attributes:
+        anonymous: Whether who does not consent gets what a fetch brings that tells
+            nothing of them; else it is the fallback.
+    """
+
+    def __init__(self, wanted: ConsentSettings) -> None:
+        self.anonymous = wanted.without == "anonymous"
+        self._source = wanted.given_by
+        self._values = frozenset(value.casefold() for value in wanted.values)
+        self._signals = [
+            name
+            for name, honoured in (
+                ("sec-gpc", wanted.honour_gpc),
+                ("dnt", wanted.honour_dnt),
+            )
+            if honoured
+        ]
+        self._cookies = OPT_OUT_COOKIES if wanted.honour_sdk_opt_out else ()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The request headers that it looks at, beside the cookies."""
+        source = self._source
+        own = [source.name] if source is not None and source.kind == "header" else []
+        return (*own, *(_SIGNAL_NAMES[name] for name in self._signals))
+
+    async def given(self, visit: Visit) -> bool:
+        """Whether the visitor consents."""
+        if self.objects(visit):
+            return False
+        if self._source is None:
+            return True
+        told = await read_text(self._source, visit, visit.path_params)
+        return told is not None and told.strip().casefold() in self._values
+
+    def objects(self, visit: Visit) -> bool:
+        """Whether the browser says that its user does not want this."""
+        return any(
+            value.strip() == "1"
+            for name in self._signals
+            for value in visit.headers(name)
+        ) or any(_is_set(visit.cookie(name)) for name in self._cookies)
+
+
+_SIGNAL_NAMES = {"sec-gpc": "Sec-GPC", "dnt": "DNT"}
+
+
+def _is_set(cookie: str | None) -> bool:
+    return cookie is not None and cookie.casefold() not in _NOT_SET

@@ -1,0 +1,136 @@
+"""Links that show one payload to whoever has them, until they expire. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from .links import leads_to
+from .models import Experience, Source
+from .seals import Seal
+
+PURPOSE = "preview"
+
+PREVIEWS = "p"
+"""Where previews are opened and left, below ``clicks.path``."""
+
+LEAVE = "leave"
+
+COOKIE = "moe_preview"
+"""The name of the cookie that keeps a preview, for as long as it lasts."""
+
+MAX_PREVIEW = 3_800
+"""Characters of a token; browsers keep no cookie of more than 4,096 bytes, its name
+and its attributes among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a preview link shows.
+
+    Attributes:
+        key: The experience key.
+        variation: Its variation, as whoever made the link calls it.
+        payload: The forced content.
+        target: The page to open it on, a path of this site.
+        expires_at: Until when it is shown, in unix seconds.
+    """
+
+    key: str
+    variation: str
+    payload: Mapping[str, Any]
+    target: str
+    expires_at: int
+
+    @property
+    def experience(self) -> Experience:
+        """What pages get for the key; without a context there is nothing to count."""
+        return Experience(key=self.key, payload=self.payload, source=Source.PREVIEW)
+
+
+class Refusal(StrEnum):
+    """Why a token shows nothing."""
+
+    NOT_OURS = "not_ours"
+    EXPIRED = "expired"
+
+
+class PreviewLinks:
+    """Makes and reads preview links.
+
+    Args:
+        secrets: The newest first.
+        path: Where they are opened, as in ``/_moe/p/``.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self, secrets: Sequence[str], *, path: str, clock: Callable[[], float]
+    ) -> None:
+        self._seal = Seal(secrets, PURPOSE)
+        self._path = path
+        self._clock = clock
+
+    def make(self, preview: Preview, nonce: bytes) -> str:
+        """Return the link that shows a preview.
+
+        Args:
+            preview: What to show.
+            nonce: NONCE_SIZE random bytes, never used before.
+
+        Raises:
+            ValueError: It leads elsewhere, or its payload is empty or too large.
+        """
+        if not (preview.key.isprintable() and preview.variation.isprintable()):
+            raise ValueError("the key and the variation are shown: leave out controls")
+        if not leads_to(preview.target):
+            raise ValueError(f"{preview.target!r} is no path of a site: begin with '/'")
+        if not preview.payload:
+            raise ValueError("the payload is empty: there is nothing to show")
+        said = [preview.key, preview.variation, dict(preview.payload)]
+        message = orjson.dumps([*said, preview.target, preview.expires_at])
+        token = self._seal.close(zlib.compress(message, 9), nonce)
+        if len(token) > MAX_PREVIEW:
+            raise ValueError(
+                f"the payload is too large for a cookie: the link has {len(token):,} "
+                f"characters of {MAX_PREVIEW:,}"
+            )
+        return self._path + token
+
+    def read(self, token: str) -> Preview | Refusal:
+        """Return what a token shows, or why it shows nothing."""
+        opened = self._seal.open(token)
+        if opened is None:
+            return Refusal.NOT_OURS
+        try:
+            # It is signed: nobody else's zip bomb gets here.
+            said = orjson.loads(zlib.decompress(opened[0]))
+            preview = Preview(*said)
+        except (ValueError, TypeError, zlib.error):
+            return Refusal.NOT_OURS
+        if self._clock() >= preview.expires_at:
+            return Refusal.EXPIRED
+        return preview
+
+    def badge(self, preview: Preview) -> Markup:
+        """Return an element that says on a page what is shown, and how to leave."""
+        leave = f"{self._path}{LEAVE}"
+        return _BADGE.format(preview.key, preview.variation, leave, _STYLE, _LINK)
+
+
+_STYLE = (
+    "position:fixed;right:1rem;bottom:1rem;z-index:2147483647;padding:.5rem .9rem;"
+    "border-radius:.5rem;background:#1d1d1f;color:#fff;font:14px/1.4 sans-serif"
+)
+_LINK = "color:#9cf;text-decoration:underline"
+# No script, and no class names that a site might have of its own.
+_BADGE = Markup(
+    '<span role="status" style="{3}">Preview of {0}, {1}: nothing is counted. '
+    '<a href="{2}" style="{4}">Leave</a></span>'
+)

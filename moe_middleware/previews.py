@@ -1,0 +1,96 @@
+"""Opens previews for QA, and leaves them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+from .identity import visitor_cookie
+from .own_paths import NEVER_KEPT, Headers, Reply, refused
+from .preview_links import COOKIE, LEAVE, Preview, PreviewLinks, Refusal
+from .visitors import Visitors
+from .visits import Visit
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD")
+
+HOME = "/"
+
+_URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
+
+
+class Previews:
+    """Hands the cookie of a preview to whoever has its link, and takes it back.
+
+    Args:
+        links: Reads them; None where there is no secret, so that all are refused.
+        visitors: Tells whether a browser's own connection is encrypted.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        links: PreviewLinks | None,
+        visitors: Visitors,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._links = links
+        self._visitors = visitors
+        self._clock = clock
+
+    async def answer(self, visit: Visit, token: str, body: bytes) -> Reply:
+        """Open the preview of a token, or leave the one that is open."""
+        return self._leave(visit) if token == LEAVE else self._open(visit, token)
+
+    def _open(self, visit: Visit, token: str) -> Reply:
+        if self._links is None:
+            logger.warning("preview_refused reason=no_secret_key")
+            return refused(404, "previews need a secret_key in the settings")
+        preview = self._links.read(token)
+        if isinstance(preview, Refusal):
+            logger.warning("preview_refused reason=%s", preview)
+            return _REFUSED[preview]
+        if visit.method == "HEAD":
+            return _redirect(preview.target)
+        logger.info(
+            "preview_opened key=%s variation=%s", preview.key, preview.variation
+        )
+        max_age = max(1, int(preview.expires_at - self._clock()))
+        return _redirect(preview.target, self._cookie(visit, token, max_age))
+
+    def _leave(self, visit: Visit) -> Reply:
+        token = visit.cookie(COOKIE)
+        if token is None or visit.method == "HEAD":
+            return _redirect(HOME)
+        preview = self._links.read(token) if self._links is not None else None
+        target = HOME
+        if isinstance(preview, Preview):
+            target = preview.target
+            logger.info("preview_left key=%s", preview.key)
+        return _redirect(target, self._cookie(visit, "", 0))
+
+    def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
+        secure = self._visitors.is_https(visit)
+        return visitor_cookie(COOKIE, token, max_age=max_age, secure=secure).encode()
+
+
+_REFUSED = {
+    Refusal.NOT_OURS: refused(404, "this preview is none of ours"),
+    Refusal.EXPIRED: refused(410, "this preview has expired: ask for a new link"),
+}
+
+
+def _redirect(target: str, cookie: bytes | None = None) -> Reply:
+    # What is no ASCII travels percent-encoded; what is encoded already stays so.
+    location = quote(target, safe=_URL_MARKS).encode()
+    headers: Headers = [
+        (b"location", location),
+        (b"content-length", b"0"),
+        *NEVER_KEPT,
+    ]
+    if cookie is not None:
+        headers.append((b"set-cookie", cookie))
+    return Reply(302, headers)

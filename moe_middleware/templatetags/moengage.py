@@ -1,0 +1,140 @@
+"""Django's template door: ``{% load moengage %}{% experience "hero" as hero %}...``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.template import (  # type: ignore[import-untyped]
+    Library,
+    Node,
+    NodeList,
+    TemplateSyntaxError,
+)
+
+from ..current import current, on_event_loop
+from ..models import Experience, Experiences, Reason
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_NAME = "experience"
+
+_SWITCHES = {"true": "True", "false": "False"}
+
+
+class ExperienceNode(Node):  # type: ignore[misc]
+    """Renders its body where the visitor has a match, else the ``else`` branch."""
+
+    child_nodelists = ("body", "otherwise")
+
+    def __init__(
+        self, key: Any, name: str, impression: Any, body: Any, otherwise: Any
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.impression = impression
+        self.body = body
+        self.otherwise = otherwise
+
+    def render(self, context: Any) -> str:
+        experiences = experiences_of(context)
+        found = _find(experiences, self.key.resolve(context), self.origin)
+        with context.push(**{self.name: found}):
+            if not found:
+                return str(self.otherwise.render(context))
+            told = self.impression.resolve(context) if self.impression else True
+            if told:
+                counting = told if told in ("response", "visible") else None
+                experiences.show(found.key, counting)
+            return f"{experiences.badge()}{self.body.render(context)}"
+
+
+def experience(parser: Any, token: Any) -> ExperienceNode:
+    """Parse ``{% experience KEY [impression=False] [as NAME] %}``."""
+    tag, *bits = token.split_contents()
+    if not bits:
+        raise TemplateSyntaxError(_USE.format(tag=tag))
+    key = parser.compile_filter(bits.pop(0))
+    name, impression = DEFAULT_NAME, None
+    while bits:
+        bit = bits.pop(0)
+        option, found, value = bit.partition("=")
+        if bit == "as" and bits and bits[0].isidentifier():
+            name = bits.pop(0)
+        elif option == "impression" and found:
+            impression = parser.compile_filter(_SWITCHES.get(value.lower(), value))
+        else:
+            raise TemplateSyntaxError(_USE.format(tag=tag))
+    body = parser.parse(("else", f"end{tag}"))
+    otherwise = NodeList()
+    if parser.next_token().contents == "else":
+        otherwise = parser.parse((f"end{tag}",))
+        parser.delete_first_token()
+    return ExperienceNode(key, name, impression, body, otherwise)
+
+
+_USE = "the tag {tag!r} takes a key, then 'as NAME' and 'impression=False'"
+
+
+def value(experience: Any, name: str) -> Any:
+    """Return a payload value by any name: ``{{ hero|value:"CTA Label" }}``.
+
+    It is empty where there is none.
+    """
+    return experience.get(name, "") if isinstance(experience, Experience) else ""
+
+
+def click_url(experience: Any, target: str, b_id: str | None = None) -> str:
+    """Return the link for an element: ``{% click_url hero "/shop" "Shop Now" %}``."""
+    known = experience if isinstance(experience, Experience) else Experience(key="")
+    return known.click_url(target, b_id)
+
+
+register = Library()
+register.tag("experience", experience)
+register.filter("value", value)
+register.simple_tag(click_url)
+
+
+def experiences_of(context: Any) -> Experiences:
+    """Return the experiences of the request that a template is rendered for.
+
+    Those under the name ``experiences`` in its context, else its request's, else the
+    current request's.
+    """
+    given = context.get("experiences")
+    if isinstance(given, Experiences):
+        return given
+    request = getattr(context, "request", None) or context.get("request")
+    found = getattr(request, "experiences", None)
+    if found is None:
+        found = current.get()
+    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+
+
+def _find(experiences: Experiences, key: Any, template: Any) -> Experience:
+    if not isinstance(key, str):
+        logger.warning(
+            "experience_key_invalid template=%s given=%s expected=str",
+            template,
+            type(key).__name__,
+        )
+        return Experience(key="", reason=Reason.NOT_REQUESTED)
+    found = experiences[key]
+    if found.reason is Reason.NOT_READY:
+        if not on_event_loop():
+            return experiences.ready_sync()[key]
+        logger.warning(
+            "experience_not_ready key=%s template=%s: a template cannot wait here: "
+            "'await request.experiences.ready()' in the view, or prefetch: blocking",
+            key,
+            template,
+        )
+    elif found.reason is Reason.NOT_REQUESTED:
+        logger.warning(
+            "experience_not_requested key=%s template=%s: name it in a route of "
+            "moe.yml, or fetch it in the view",
+            key,
+            template,
+        )
+    return found

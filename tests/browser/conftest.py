@@ -1,0 +1,178 @@
+"""A small site on a real port, and a real Chromium that visits it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import uvicorn
+from jinja2 import DictLoader, Environment
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from moe_middleware.sandbox import Sandbox
+
+from ..conftest import missing_service
+from ..servers import PATIENCE, wait_for
+from ..sites import Site
+
+ARGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic")
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
+POLICY = "default-src 'none'; script-src 'nonce-n0nce'; connect-src 'self'"
+KEY = "homepage-banner"
+
+FRAME = """<!doctype html><meta charset="utf-8"><title>{{ path }}</title>
+{{ experiences.script("n0nce") }}
+<body>{% block body %}{% endblock %}"""
+
+BODIES = {
+    "/": """<a href="/next" {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
+      <button type="button" {{ hero.attrs("Button") }}>Stay</button>
+      <p id="far" style="margin: 300vh 0; height: 200px" {{ hero.attrs() }}>Far</p>""",
+    "/link": """<a href="{{ hero.click_url('/next', 'Link') }}"
+      {{ hero.attrs("Link") }}>Link</a>""",
+    "/tall": """<p style="margin-top: 200vh; height: 800vh" id="far"
+      {{ hero.attrs() }}>Tall</p>""",
+    "/near": "<p {{ hero.attrs() }}>Near</p>",
+    "/fragment": "<p {{ hero.attrs('Fragment') }}>Fragment</p>",
+    "/veiled": "<div id='veil'><p {{ hero.attrs() }}>Veiled</p></div>",
+    "/next": "<p>Next</p>",
+}
+
+
+@dataclass
+class Shop:
+    """A site that is served.
+
+    Attributes:
+        url: Its address.
+        sandbox: Counts what it reports.
+    """
+
+    url: str
+    sandbox: Sandbox
+
+    def clicks(self, b_id: str | None = None) -> int:
+        return self.sandbox.clicks(KEY, b_id)
+
+    def impressions(self) -> int:
+        return self.sandbox.impressions(KEY)
+
+
+@dataclass
+class Tab:
+    """A page of a browser, and what it complains of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+
+def site() -> Site:
+    environment = Environment(
+        loader=DictLoader(
+            {
+                path: '{% extends "frame" %}{% block body %}' + body + "{% endblock %}"
+                for path, body in BODIES.items()
+            }
+            | {"frame": FRAME}
+        ),
+        autoescape=True,
+    )
+
+    async def handler(request: Request) -> Response:
+        experiences, path = request.state.experiences, request.url.path
+        if path not in BODIES:
+            return PlainTextResponse("nothing is here", 404)
+        html = environment.get_template(path).render(
+            path=path, experiences=experiences, hero=experiences.show(KEY)
+        )
+        headers = {"content-security-policy": f"{POLICY}; style-src 'unsafe-inline'"}
+        return HTMLResponse(html, headers=headers)
+
+    routes = [
+        {"path": path, "experiences": [KEY], "impression": "visible"} for path in BODIES
+    ]
+    return Site(
+        app=Starlette(routes=[Route("/{rest:path}", handler)]),
+        routes=routes,
+        secret_key="a secret of sixteen or more",
+        events={"outbox": "memory:", "interval": 0.05},
+    )
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """Serve the site by a thread of its own; yield its address."""
+    config = uvicorn.Config(site().app, port=0, log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, what="the site to listen")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+@pytest.fixture
+def shop(sandbox: Sandbox) -> Iterator[Shop]:
+    """The site, served."""
+    with serving() as url:
+        yield Shop(url, sandbox)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        missing_service("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[*ARGS],
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
+    """Alice's browser."""
+    context = browser.new_context(
+        base_url=shop.url,
+        user_agent=USER_AGENT,
+        viewport={"width": 800, "height": 600},
+    )
+    context.set_default_timeout(PATIENCE * 1000)
+    context.add_cookies([{"name": "customer_id", "value": "alice", "url": shop.url}])
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def tab(visitor: BrowserContext) -> Iterator[Tab]:
+    """A page of hers; it has nothing to complain of, as of a policy's violation."""
+    tab = Tab(visitor.new_page())
+    tab.page.on(
+        "console",
+        lambda said: tab.complaints.append(said.text) if said.type == "error" else None,
+    )
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    yield tab
+    assert [one for one in tab.complaints if "favicon" not in one] == []
+
+
+@pytest.fixture
+def page(tab: Tab) -> Page:
+    return tab.page

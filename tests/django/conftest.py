@@ -1,0 +1,43 @@
+"""A database with users and sessions, and sites made of a test's own views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
+from django.core.management import call_command  # type: ignore[import-untyped]
+from django.db import connections  # type: ignore[import-untyped]
+
+from moe_middleware.sandbox import Sandbox
+
+from . import project
+from .sites import Site
+
+assert project.MIDDLEWARE
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An SQLite file: Django's threads have a connection each."""
+    file = tmp_path_factory.mktemp("django") / "db.sqlite3"
+    connections["default"].settings_dict["NAME"] = file
+    call_command("migrate", verbosity=0)
+    # MoEngage takes the ids 1 and 2 for nobody's.
+    for name in ("root", "staff", "alice", "bob"):
+        get_user_model().objects.create_user(name, f"{name}@shop.example", "secret")
+    yield
+    connections.close_all()
+
+
+@pytest.fixture
+def site(sandbox: Sandbox, database: None) -> Iterator[Callable[..., Site]]:
+    """Make sites: their views by path, then settings."""
+    with ExitStack() as stack:
+
+        def make(view: Any = None, **given: Any) -> Site:
+            return stack.enter_context(Site(view, **given).running())
+
+        yield make

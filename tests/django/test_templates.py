@@ -1,0 +1,364 @@
+"""The tag, the filter and the link of ``{% load moengage %}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.template import (  # type: ignore[import-untyped]
+    Context,
+    Engine,
+    RequestContext,
+    TemplateSyntaxError,
+)
+from django.test import RequestFactory  # type: ignore[import-untyped]
+from django.test.utils import override_settings  # type: ignore[import-untyped]
+
+from moe_middleware import Experiences
+from moe_middleware.current import current
+from moe_middleware.sandbox import Sandbox
+
+from ..makers import experience
+from . import project
+from .sites import Site
+
+assert project.TEMPLATES
+
+
+@pytest.fixture
+def experiences() -> Iterator[Experiences]:
+    """What the current request has."""
+    made = Experiences(
+        [
+            experience(
+                "hero",
+                **{
+                    "Title": "Sale",
+                    "Html": "<b>&",
+                    "key": "shadow",
+                    "CTA Label": "<Buy>",
+                },
+            ),
+            experience("b"),
+        ]
+    )
+    token = current.set(made)
+    yield made
+    current.reset(token)
+
+
+def engine(**templates: str) -> Engine:
+    loader = ("django.template.loaders.locmem.Loader", templates)
+    return Engine(
+        loaders=[loader],
+        libraries={"moengage": "moe_middleware.templatetags.moengage"},
+        builtins=["moe_middleware.templatetags.moengage"],
+    )
+
+
+def render(
+    source: str, *, templates: dict[str, str] | None = None, **values: Any
+) -> str:
+    made = engine(**(templates or {}), page=source).get_template("page")
+    return str(made.render(Context(values)))
+
+
+def keys(experiences: Experiences) -> list[str]:
+    return [shown.key for shown in experiences.shown]
+
+
+HERO = '{% experience "hero" as h %}'
+END = "{% endexperience %}"
+
+BODIES = {
+    "named": (HERO + "{{ h.Title }}" + END, "Sale"),
+    "unnamed": ('{% experience "hero" %}{{ experience.Title }}' + END, "Sale"),
+    "value over field": (HERO + "{{ h.key }} {{ h.reason }}" + END, "shadow None"),
+    "missing value": (HERO + "[{{ h.Nothing }}]" + END, "[]"),
+    "missing inner value": (HERO + "[{{ h.Title.inner.most }}]" + END, "[]"),
+    "escaped": (HERO + "{{ h.Html }}" + END, "&lt;b&gt;&amp;"),
+    "safe where asked": (HERO + "{{ h.Html|safe }}" + END, "<b>&"),
+    "autoescape off": (
+        "{% autoescape off %}" + HERO + "{{ h.Html }}" + END + "{% endautoescape %}",
+        "<b>&",
+    ),
+    "filtered": (HERO + "{{ h.Title|upper }}" + END, "SALE"),
+    "awkward name": (HERO + '{{ h|value:"CTA Label" }}' + END, "&lt;Buy&gt;"),
+    "awkward missing": (HERO + '[{{ h|value:"No Such" }}]' + END, "[]"),
+    "value of nothing": (HERO + '[{{ nothing|value:"CTA Label" }}]' + END, "[]"),
+    "with": (HERO + '{% with t=h|value:"Title" %}{{ t }}{% endwith %}' + END, "Sale"),
+    "payload": (
+        HERO + "{% for name, it in h.payload.items %}{{ name }} {% endfor %}" + END,
+        "Title Html key CTA Label ",
+    ),
+    "truth": (HERO + "{% if h %}yes{% endif %}" + END, "yes"),
+    "variable key": (
+        '{% with k="hero" %}{% experience k as h %}{{ h.Title }}'
+        + END
+        + "{% endwith %}",
+        "Sale",
+    ),
+    "filtered key": (
+        '{% experience "HERO"|lower as h %}{{ h.Title }}' + END,
+        "Sale",
+    ),
+    "loop": (
+        '{% for k in "hero,x,b"|cut:" "|make_list %}{% endfor %}'
+        "{% for k in ks %}{% experience k as h %}{{ forloop.counter }}{{ h.Title }} "
+        "{% else %}- {% endexperience %}{% endfor %}",
+        "1Sale - 3Sale ",
+    ),
+    "nested": (
+        HERO + '{% experience "b" as b %}{{ h.Html|length }}{{ b.Title }}' + END + END,
+        "4Sale",
+    ),
+    "nested in else": (
+        '{% experience "x" %}{% else %}{% experience "b" %}b' + END + END,
+        "b",
+    ),
+    "if within": (
+        HERO + "{% if h.Nothing %}a{% else %}b{% endif %}{% else %}c" + END,
+        "b",
+    ),
+    "counting": ('{% experience "hero" impression=true %}x' + END, "x"),
+    "options in any order": (
+        '{% experience "hero" as h impression=True %}{{ h.Title }}' + END,
+        "Sale",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "text"), BODIES.values(), ids=BODIES.keys())
+def test_the_body_is_rendered_with_the_payload(
+    experiences: Experiences, source: str, text: str
+) -> None:
+    assert render(source, ks=["hero", "x", "b"]) == text
+    assert experiences.shown
+
+
+def test_without_a_match_the_else_branch_is_rendered(experiences: Experiences) -> None:
+    source = (
+        '{% experience "x" as x %}{{ x.Title }}{% else %}[{{ x.Title }}]default' + END
+    )
+
+    assert render(source) == "[]default"
+    assert render('{% experience "x" %}x' + END) == ""
+    assert keys(experiences) == []
+
+
+def test_outside_of_a_request_the_else_branch_is_rendered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert render('{% experience "hero" %}x{% else %}default' + END) == "default"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "asking", ["impression=False", "impression=false", "impression=c"]
+)
+def test_impression_false_renders_without_counting(
+    experiences: Experiences, asking: str
+) -> None:
+    source = f'{{% experience "hero" {asking} as h %}}{{{{ h.Title }}}}{END}'
+
+    assert render(source, c=0) == "Sale"
+    assert keys(experiences) == []
+
+
+def test_names_do_not_leak_out_of_the_tag(experiences: Experiences) -> None:
+    source = HERO + "{{ h.Title }}" + END + "{{ h }}"
+
+    assert render(source, h="outer") == "Saleouter"
+
+
+def test_includes_see_the_experience_and_may_hold_tags(
+    experiences: Experiences,
+) -> None:
+    templates = {
+        "inner": "[{{ h.Title }}]",
+        "tag": '{% experience "b" as b %}{{ b.Title }}' + END,
+    }
+    source = HERO + '{% include "inner" %}' + END + '{% include "tag" only %}'
+
+    assert render(source, templates=templates) == "[Sale]Sale"
+    assert keys(experiences) == ["hero", "b"]
+
+
+def test_inherited_blocks_hold_tags_and_tags_outside_them_do_not_count(
+    experiences: Experiences,
+) -> None:
+    base = {"base": "<{% block main %}{% endblock %}>"}
+    source = (
+        '{% extends "base" %}{% experience "b" %}never put out'
+        + END
+        + "{% block main %}"
+        + HERO
+        + "{{ h.Title }}{{ block.super }}"
+        + END
+        + "{% endblock %}"
+    )
+
+    assert render(source, templates=base) == "<Sale>"
+    assert keys(experiences) == ["hero"]
+
+
+def test_a_block_within_the_body_sees_it_and_can_be_replaced(
+    experiences: Experiences,
+) -> None:
+    base = {"base": HERO + "{% block main %}{{ h.Title }}{% endblock %}" + END}
+
+    assert render('{% extends "base" %}', templates=base) == "Sale"
+    child = '{% extends "base" %}{% block main %}{{ block.super }}!{% endblock %}'
+    assert render(child, templates=base) == "Sale!"
+
+
+@pytest.mark.parametrize("key", [None, 7, ["hero"]])
+def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
+    experiences: Experiences, key: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "{% experience key %}x{% else %}default" + END
+
+    assert render(source, key=key) == "default"
+    assert "experience_key_invalid template=page" in caplog.text
+
+
+def test_a_key_that_nobody_asked_for_says_what_to_do(
+    experiences: Experiences, caplog: pytest.LogCaptureFixture
+) -> None:
+    render('{% experience "x" %}' + END)
+
+    assert "experience_not_requested key=x template=page" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{% experience %}" + END, "takes a key"),
+        ('{% experience "a" as %}' + END, "takes a key"),
+        ('{% experience "a" as "b" %}' + END, "takes a key"),
+        ('{% experience "a" foo %}' + END, "takes a key"),
+        ('{% experience "a" impression %}' + END, "takes a key"),
+        ('{% experience "a" limit=1 %}' + END, "takes a key"),
+        ('{% experience "a" %}', "Unclosed tag on line 1: 'experience'"),
+        ('{% experience "a" %}{% else %}{% else %}' + END, "Invalid block tag"),
+        ('{% experience "a" %}{% endfor %}', "expected 'else' or 'endexperience'"),
+    ],
+)
+def test_a_syntax_mistake_is_told(source: str, said: str) -> None:
+    with pytest.raises(TemplateSyntaxError, match=re.escape(said)):
+        render(source)
+
+
+def test_an_error_in_the_body_names_its_place(experiences: Experiences) -> None:
+    made = Engine(
+        debug=True, libraries={"moengage": "moe_middleware.templatetags.moengage"}
+    ).from_string("{% load moengage %}\n" + HERO + "\n{% include missing %}" + END)
+
+    with pytest.raises(Exception) as raised:
+        made.render(Context({"missing": "nowhere"}))
+
+    assert raised.value.template_debug["line"] == 3  # type: ignore[attr-defined]
+
+
+# --- where they are found ----------------------------------------------------
+
+
+def test_those_in_the_context_come_first_then_the_requests(
+    experiences: Experiences,
+) -> None:
+    request = RequestFactory().get("/")
+    request.experiences = Experiences([experience("hero", Title="request")])
+    given = Experiences([experience("hero", Title="given")])
+    made = engine(page=HERO + "{{ h.Title }}" + END).get_template("page")
+
+    found = [
+        made.render(RequestContext(request, {"experiences": given})),
+        made.render(RequestContext(request, {"experiences": "the app's own"})),
+        made.render(Context({"request": request})),
+        made.render(Context({"request": RequestFactory().get("/")})),
+    ]
+
+    assert found == ["given", "request", "request", "Sale"]
+
+
+# --- links -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('{% click_url h "/shop" "Shop Now" %}', "/shop"),
+        ('{% click_url h target b_id="Shop Now" %}', "/a?b&amp;c"),
+        ("{% click_url h target as url %}{{ url }}", "/a?b&amp;c"),
+        ("{% click_url nothing target %}", "/a?b&amp;c"),
+    ],
+)
+def test_a_link_leads_to_its_target(
+    experiences: Experiences, source: str, text: str
+) -> None:
+    assert render(HERO + source + END, target="/a?b&c").startswith(text)
+
+
+# --- in a project ------------------------------------------------------------
+
+
+def test_load_finds_the_library_of_an_installed_app(
+    site: Callable[..., Site],
+) -> None:
+    shop = site()
+
+    assert b"Welcome" not in shop.get().content
+    assert shop.shown == 1
+
+
+def test_load_finds_the_library_by_its_name_too(experiences: Experiences) -> None:
+    backend = {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "OPTIONS": {"libraries": {"moe": "moe_middleware.templatetags.moengage"}},
+    }
+    with override_settings(TEMPLATES=[backend]):
+        from django.template import engines
+
+        source = "{% load moe %}" + HERO + "{{ h.Title }}" + END
+        assert engines["django"].from_string(source).render() == "Sale"
+
+
+def test_a_tag_waits_in_a_thread_and_not_on_the_event_loop(
+    site: Callable[..., Site], sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    from asgiref.sync import async_to_sync
+
+    from .urls import async_page, page
+
+    shop = site(
+        page,
+        urls={"async": async_page},
+        routes=[{"path": "/{all:path}", "experiences": ["homepage-banner"]}],
+        fetch={"prefetch": "concurrent", "timeout": 30},
+    )
+    sandbox.fault(path="fetch", latency=0.05)
+
+    waited = async_to_sync(shop.aget)("/")
+    shop.async_client.cookies.clear()
+    could_not = async_to_sync(shop.aget)("/async")
+
+    assert b"Welcome" not in waited.content
+    assert b"Welcome" in could_not.content
+    assert "experience_not_ready key=homepage-banner template=page.html" in caplog.text
+
+
+def test_a_page_rendered_by_hand_counts_too(site: Callable[..., Site]) -> None:
+    source = "{% load moengage %}" + HERO.replace("hero", "homepage-banner") + "x" + END
+
+    def view(request: Any) -> Any:
+        from django.template import engines
+
+        return HttpResponse(engines["django"].from_string(source).render({}, request))
+
+    shop = site(view)
+
+    assert shop.get().content == b"x"
+    assert shop.shown == 1

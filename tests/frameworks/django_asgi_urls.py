@@ -1,0 +1,87 @@
+"""The small shop of ``asgi_apps`` as Django views."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
+from django.shortcuts import render  # type: ignore[import-untyped]
+from django.urls import path  # type: ignore[import-untyped]
+
+from .asgi_apps import (
+    SSE,
+    async_env,
+    download,
+    events,
+    job,
+    late,
+    shown,
+    streamed,
+    title,
+)
+
+
+async def tag(request: Any) -> Any:
+    return render(request, "page")
+
+
+async def async_tag(request: Any) -> Any:
+    return HttpResponse(await async_env.get_template("page").render_async())
+
+
+async def handler(request: Any) -> Any:
+    return HttpResponse(title(request.scope["state"].get("experiences")))
+
+
+def thread(request: Any) -> Any:
+    return HttpResponse(title())
+
+
+async def stream(request: Any) -> Any:
+    return StreamingHttpResponse(streamed(), content_type="text/plain")
+
+
+async def sse(request: Any) -> Any:
+    return StreamingHttpResponse(events(), content_type=SSE)
+
+
+async def late_page(request: Any) -> Any:
+    return StreamingHttpResponse(late(), content_type="text/plain")
+
+
+_running: set[Any] = set()
+
+
+async def background(request: Any) -> Any:
+    _running.add(asyncio.create_task(job()))
+    return HttpResponse(shown())
+
+
+async def file(request: Any) -> Any:
+    shown()
+    return HttpResponse(download().read_bytes(), "application/octet-stream")
+
+
+async def broken(request: Any) -> Any:
+    shown()
+    raise RuntimeError("broken page")
+
+
+async def echo(request: Any) -> Any:
+    return HttpResponse(request.body)
+
+
+urlpatterns = [
+    path("tag", tag),
+    path("async-tag", async_tag),
+    path("handler", handler),
+    path("thread", thread),
+    path("stream", stream),
+    path("events", sse),
+    path("late", late_page),
+    path("background", background),
+    path("file", file),
+    path("broken", broken),
+    path("echo", echo),
+]

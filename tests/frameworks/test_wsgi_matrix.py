@@ -1,0 +1,276 @@
+"""Every WSGI framework, and every way it answers: what works bare works wrapped.
+
+``python -m tests.frameworks.test_wsgi_matrix`` prints which cell passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moe_middleware import MoEngageWSGIMiddleware, Settings, current_experiences
+from moe_middleware.sandbox import Sandbox, embedded
+
+from ..sites import settings
+from . import wsgi_apps
+from .wsgi_apps import DOWNLOAD, FRAMEWORKS, KEY, PIECE
+from .wsgi_server import Answer, Probe, ask
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+pytestmark = [
+    # Pyramid's own.
+    pytest.mark.filterwarnings("ignore:pkg_resources:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+THREADS = 50
+
+
+class Site:
+    """A framework's shop behind us, and how many impressions it counted."""
+
+    def __init__(self, framework: str, *, experience: str = KEY) -> None:
+        self.config = everywhere(experience)
+        self.door: MoEngageWSGIMiddleware | None = None
+        self.app = FRAMEWORKS[framework](self._wrap)
+
+    def _wrap(self, app: WSGIApplication) -> WSGIApplication:
+        self.door = MoEngageWSGIMiddleware(app, config=self.config)
+        return self.door
+
+    def get(self, path: str, customer: str = "alice", **how: Any) -> Answer:
+        return self.ask("GET", path, customer, **how)
+
+    def ask(
+        self, method: str, path: str, customer: str = "alice", **how: Any
+    ) -> Answer:
+        headers = {"cookie": f"customer_id={customer}"}
+        answer = ask(self.app, method, path, headers=headers, **how)
+        assert not isinstance(answer.error, AssertionError), answer.error
+        # Whatever came of the request, the thread is nobody's again.
+        assert current_experiences()[KEY].reason == "no_request"
+        return answer
+
+    @property
+    def impressions(self) -> int:
+        assert self.door is not None
+        return asyncio.run(self.door.runtime.outbox.count()).waiting
+
+
+def everywhere(experience: str = KEY) -> Settings:
+    routes = [{"path": "/{rest:path}", "experiences": [experience]}]
+    return settings(routes=routes, events={"outbox": "memory:", "relay": "off"})
+
+
+@contextmanager
+def open_site(framework: str, **how: Any) -> Iterator[Site]:
+    of_django = framework == "django"
+    with wsgi_apps.django_settings() if of_django else nullcontext():
+        yield Site(framework, **how)
+
+
+# --- the cells -------------------------------------------------------------
+
+
+def tag(site: Site) -> None:
+    """A page with our tag, rendered by Jinja."""
+    _two_variations(site, "/tag", "<h1>")
+
+
+def engine(site: Site) -> None:
+    """The framework's own template language, or its own way to use one."""
+    _two_variations(site, "/engine", "<p>")
+
+
+def _two_variations(site: Site, path: str, begin: str) -> None:
+    alice, bob = site.get(path), site.get(path, "bob")
+
+    assert (alice.status, alice.error) == (200, None), alice.text
+    assert alice.text.startswith(begin)
+    assert "Welcome" not in alice.text + bob.text
+    assert "nobody" not in alice.text + bob.text
+    assert alice.text != bob.text
+    assert alice.header("cache-control") == "private"
+    assert "Cookie" in str(alice.header("vary"))
+    assert site.impressions == 2
+
+
+def handler(site: Site) -> None:
+    titles = {who: site.get("/handler", who).text for who in ("alice", "bob")}
+
+    assert len({"nobody", *titles.values()}) == 3
+
+
+def threads(site: Site) -> None:
+    """Many at once, each of them sees its own."""
+    titles = {who: site.get("/handler", who).text for who in ("alice", "bob")}
+    together = threading.Barrier(THREADS)
+
+    def visit(number: int) -> bool:
+        who = "alice" if number % 2 else "bob"
+        together.wait(60)
+        body = site.get("/stream", who).text
+        return titles[who] in body and body.startswith(PIECE)
+
+    with ThreadPoolExecutor(THREADS) as visitors:
+        assert all(visitors.map(visit, range(THREADS)))
+    assert site.impressions == THREADS
+
+
+def stream(site: Site) -> None:
+    """The experience is looked up while the body goes out, piece by piece."""
+    title = site.get("/handler").text
+    answer = site.get("/stream")
+
+    assert answer.text == f"{PIECE}{title}{PIECE}"
+    assert len(answer.parts) >= 3
+    assert answer.header("cache-control") == "private"
+    assert site.impressions == 1
+
+
+def missing(site: Site) -> None:
+    assert site.get("/nowhere").status == 404
+    assert site.impressions == 0
+
+
+def broken(site: Site) -> None:
+    """A handler that raises: 500, or the error goes on to the server."""
+    answer = site.get("/broken")
+
+    assert answer.status == 500 or isinstance(answer.error, RuntimeError)
+    assert site.impressions == 0
+
+
+def head(site: Site) -> None:
+    assert site.ask("HEAD", "/tag").status in (200, 405)
+    assert site.impressions == 0
+
+
+def disconnect(site: Site) -> None:
+    """The visitor leaves in the middle of a page that has shown something."""
+    answer = site.get("/late", leave_after=2)
+
+    assert answer.body == PIECE.encode() * 2
+    assert site.impressions == 0
+
+
+def file(site: Site) -> None:
+    """The server gets its own file wrapper back, and sends the file by itself."""
+    answer = site.get("/file", validate=False)
+
+    assert answer.body == DOWNLOAD
+    assert answer.sent_as_file
+    assert site.impressions == 1
+
+
+def post(site: Site) -> None:
+    """What is posted is the handler's to read, however the server ends it."""
+    # wsgiref's validator knows nothing of an input that ends by itself.
+    for how in (dict[str, Any](), TERMINATED):
+        answer = site.ask("POST", "/echo", body=b"a cup of tea", **how)
+
+        assert answer.text == "a cup of tea"
+
+
+CELLS: tuple[Callable[[Site], None], ...] = (
+    *(tag, engine, handler, threads, stream, missing, broken, head, disconnect),
+    *(file, post),
+)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_matrix(sandbox: Sandbox, framework: str, cell: Callable[[Site], None]) -> None:
+    with open_site(framework) as site:
+        cell(site)
+
+
+# --- transparency ----------------------------------------------------------
+
+TERMINATED: dict[str, Any] = {"wsgi.input_terminated": True, "validate": False}
+
+RECORDED: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    *((method, "/tag", {}) for method in ("GET", "HEAD", "OPTIONS", "DELETE")),
+    *(("GET", f"/{page}", {}) for page in ("engine", "handler", "stream", "late")),
+    ("GET", "/late", {"leave_after": 2}),
+    ("GET", "/file", {"validate": False}),
+    *(("GET", path, {}) for path in ("/broken", "/nowhere", "/", "")),
+    ("POST", "/echo", {"body": b"tea" * 3_000}),
+    *(("POST", "/echo", {"body": b"tea", **how}) for how in (TERMINATED, {})),
+    ("GET", "/caf\xc3\xa9", {"QUERY_STRING": "q=%00&q=\xe9", "SCRIPT_NAME": "/shop"}),
+)
+OURS = ("cache-control", "vary", "server-timing", "date")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_wrapping_adds_and_changes_nothing_else(
+    sandbox: Sandbox, framework: str
+) -> None:
+    bare: list[Any] = []
+    wrapped: list[Any] = []
+
+    # A visitor whom nothing matches: what differs is our doing.
+    with open_site(framework, experience="no-such-experience") as site:
+        probes: list[Probe] = []
+
+        def watched(app: WSGIApplication) -> Probe:
+            probes.append(Probe(app))
+            return probes[-1]
+
+        apps = {
+            "bare": (FRAMEWORKS[framework](watched), bare),
+            "ours": (
+                FRAMEWORKS[framework](lambda app: site._wrap(watched(app))),
+                wrapped,
+            ),
+        }
+        for (app, seen), probe in zip(apps.values(), probes, strict=True):
+            for method, path, how in RECORDED:
+                answer = ask(app, method, path, **how)
+                seen.append(
+                    (
+                        *(method, path, answer.line, answer.parts, repr(answer.error)),
+                        *(_others(answer), answer.sent_as_file, probe.calls.copy()),
+                    )
+                )
+                probe.calls.clear()
+
+    for one, other in zip(bare, wrapped, strict=True):
+        assert one == other
+
+
+def _others(answer: Answer) -> list[tuple[str, str]]:
+    """Return a response's headers without those that we add."""
+    return [
+        (name, value)
+        for name, value in answer.headers
+        if name.lower() not in OURS and not value.startswith("moe_visitor")
+    ]
+
+
+def main() -> None:
+    """Print which cell passes."""
+    print(f"{'':<12}" + " ".join(f"{cell.__name__:<10}" for cell in CELLS))
+    for framework in FRAMEWORKS:
+        said = []
+        for cell in CELLS:
+            embedded().reset()
+            try:
+                with open_site(framework) as site:
+                    cell(site)
+                said.append("yes")
+            except Exception as error:
+                said.append(type(error).__name__[:10])
+        print(f"{framework:<12}" + " ".join(f"{one:<10}" for one in said))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Real WSGI servers: every page served is one impression that arrives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ..servers import (
+    PATIENCE,
+    browser,
+    counted,
+    free_port,
+    running,
+    sandbox_server,
+    wait_for,
+)
+
+PAGES = 200
+VISITORS = 20
+SERVERS = {
+    "gunicorn sync": ("gunicorn", "--workers", "1"),
+    "gunicorn gthread, preloaded": (
+        *("gunicorn", "--worker-class", "gthread", "--threads", "4"),
+        *("--workers", "3", "--preload"),
+    ),
+}
+CONFIG = """
+workspace: {id: sandbox, api_key: sandbox-key}
+identity: {customer_id: {cookie: customer_id}}
+routes: [{path: /, experiences: [homepage-banner]}]
+fetch: {timeout: 20}
+events: {outbox: "sqlite:///OUTBOX", interval: 0.1, shutdown_timeout: 20}
+"""
+
+
+@pytest.mark.parametrize("options", SERVERS.values(), ids=SERVERS.keys())
+def test_every_page_served_is_one_impression(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "moe.yml").write_text(
+        CONFIG.replace("OUTBOX", str(tmp_path / "outbox.db"))
+    )
+    port, sandbox_port = free_port(), free_port()
+    visits = Counter(f"customer-{number % VISITORS}" for number in range(PAGES))
+    # A worker asks for each visitor once: as few pages as these are no flood.
+    with sandbox_server(sandbox_port, tmp_path) as sandbox:
+        with running(
+            *("-m", *options, "--bind", f"127.0.0.1:{port}", "--no-control-socket"),
+            "tests.frameworks.wsgi_site:app",
+            port=port,
+            log=tmp_path / "site.log",
+            environ={
+                "MOE_CONFIG": str(tmp_path / "moe.yml"),
+                "MOE_BASE_URL": f"{sandbox.url}/v1",
+            },
+        ) as site:
+
+            def visit(who: str) -> str:
+                headers = {"cookie": f"customer_id={who}"}
+                response = browser.get(site.url, headers=headers, timeout=PATIENCE)
+                assert response.status_code == 200, site.log()
+                return response.text
+
+            with ThreadPoolExecutor(4) as visitors:
+                pages = [*visitors.map(visit, visits.elements())]
+            # SIGTERM, at once: what has not gone yet goes now.
+            site.stop()
+        wait_for(lambda: len(counted(sandbox)) >= PAGES, what="all impressions")
+        events = counted(sandbox)
+
+    assert "Welcome" not in "".join(pages), site.log()
+    assert Counter(event["customer_id"] for event in events) == visits
+    assert len({event["moe_event_uuid"] for event in events}) == PAGES
