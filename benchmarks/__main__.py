@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from .backlog import backlog
 from .caches import caches
 from .calls import calls
 from .delivery import delivery
@@ -74,6 +75,7 @@ PARTS = {
         door_servers,
         always=False,
     ),
+    "backlog": Part("P10: a million events that wait", backlog, always=False),
     "outages": Part("P5: every fault, under a real server", outages, always=False),
     "losses": Part("No event lost, none counted twice", losses, always=False),
     "sandbox_soak": Part("The sandbox after 100,000 calls", sandbox_soak, always=False),

@@ -205,50 +205,56 @@ class _Response:
 class _Body:
     """The app's body, as lazy as it was, with the request's experiences to its end."""
 
-    __slots__ = ("_body", "_complete", "_experiences", "_parts", "_response")
+    __slots__ = ("_body", "_response", "complete", "experiences")
 
     def __init__(
         self, body: Iterable[bytes], experiences: Experiences, response: _Response
     ) -> None:
         self._body = body
-        self._experiences = experiences
         self._response = response
-        self._parts: Iterator[bytes] | None = None
-        self._complete: bool | None = None
+        self.experiences = experiences
+        self.complete: bool | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        # Some clients ask twice; the body has but one beginning.
-        if self._parts is None:
-            token = current.set(self._experiences)
-            try:
-                self._parts = iter(self._body)
-            finally:
-                current.reset(token)
-        return self
-
-    def __next__(self) -> bytes:
-        if self._parts is None:
-            iter(self)
-            assert self._parts is not None
-        self._complete = False
-        token = current.set(self._experiences)
+        token = current.set(self.experiences)
         try:
-            return next(self._parts)
-        except StopIteration:
-            self._complete = True
-            raise
+            return _Parts(self, iter(self._body))
         finally:
             current.reset(token)
 
     def close(self) -> None:
-        token = current.set(self._experiences)
+        token = current.set(self.experiences)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
         finally:
             current.reset(token)
-            self._response.end(complete=self._complete)
+            self._response.end(complete=self.complete)
+
+
+class _Parts:
+    """One pass through a body; asked again for an iterator, it goes on where it is."""
+
+    __slots__ = ("_body", "_parts")
+
+    def __init__(self, body: _Body, parts: Iterator[bytes]) -> None:
+        self._body = body
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self._body.complete = False
+        token = current.set(self._body.experiences)
+        try:
+            return next(self._parts)
+        except StopIteration:
+            self._body.complete = True
+            raise
+        finally:
+            current.reset(token)
 
 
 class _SizedBody(_Body):

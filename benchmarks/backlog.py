@@ -1,0 +1,69 @@
+"""A million events that have waited: how fast they go out, and with how much memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
+from moe_middleware.relay import Relay
+
+from .effort import FULL, Effort
+from .peers.contract import CONTEXT, KEY
+from .peers.ours import settings
+from .ratios import NO_GOAL, Figure, Row
+from .upstream import upstream
+
+EVENTS = 1_000_000
+CUSTOMERS = 200_000
+APPENDED_AT_ONCE = 5_000
+LOOKS = 0.5
+"""Between two looks at the memory, in seconds."""
+
+SHOWN = Experience(key=KEY, experience_context=CONTEXT)
+
+
+async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+    """Append events while nobody delivers, then let one relay empty the outbox."""
+    outbox = SQLiteOutbox(str(directory / "backlog.db"))
+    count = effort.amount(EVENTS)
+    customers = itertools.cycle(f"customer-{number}" for number in range(CUSTOMERS))
+    began = time.perf_counter()
+    for _ in range(0, count, APPENDED_AT_ONCE):
+        some = itertools.islice(customers, min(APPENDED_AT_ONCE, count))
+        outbox.append([Event.impression(SHOWN, customer) for customer in some])
+        await outbox.flush()
+    rate = count / (time.perf_counter() - began)
+    yield Figure(what=f"{count:,} events appended", text=f"{rate:,.0f}/s", goal=NO_GOAL)
+    async with (
+        upstream(directory) as server,
+        MoEngageClient(settings(server.url)) as client,
+    ):
+        before, most = _memory(), 0.0
+        began = time.perf_counter()
+        run = asyncio.create_task(Relay(outbox, client.report).run(until_empty=True))
+        while not run.done():
+            await asyncio.wait([run], timeout=LOOKS)
+            most = max(most, _memory())
+        rate = count / (time.perf_counter() - began)
+        arrived, _ = await server.events()
+    waiting = (await outbox.count()).waiting
+    outbox.close()
+    if waiting or arrived != count:
+        raise RuntimeError(f"{arrived} of {count} events arrived, {waiting} wait")
+    yield Figure(what="  delivered by one relay", text=f"{rate:,.0f}/s", goal=NO_GOAL)
+    yield Figure(
+        what="  memory meanwhile",
+        text=f"{before:.0f} MiB before, {most:.0f} at most",
+        goal="<= 64 MiB more",
+        value=most - before,
+    )
+
+
+def _memory() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
