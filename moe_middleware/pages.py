@@ -131,7 +131,9 @@ class Page:
                 self._customer_before = engine.logins.before(self.visit)
             routes = engine.routes
             host = self.visit.header("host") if routes.asks_host else None
-            self._match = routes.match(method, path, host)
+            match = self._match = routes.match(method, path, host)
+            if match is not None and match.timeout is not None:
+                self._time_left = match.timeout
         except Exception as error:
             self._failed("prefetch_failed", error)
         return self._match is not None
@@ -141,8 +143,6 @@ class Page:
         engine, match = self._engine, self._match
         assert match is not None
         try:
-            if match.timeout is not None:
-                self._time_left = match.timeout
             started = engine.stopwatch()
             asked = await self._ask(match.experiences)
             self._take(asked.found)

@@ -567,3 +567,23 @@ def test_a_click_link_is_followed(sandbox: Sandbox) -> None:
     assert server.status == "302 Found"
     assert server.headers["location"] == "/shop"
     assert server.shown == 1
+
+
+def test_a_routes_own_budget_holds_after_a_cached_page_too(sandbox: Sandbox) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", TEXT)
+        found = environ["moe_middleware.experiences"]
+        if environ["QUERY_STRING"]:
+            return [str(found.fetch_sync("promo-strip").reason).encode()]
+        return [found[KEY].source.encode()]
+
+    routes = [{"path": "/", "experiences": [KEY], "timeout": 2}]
+    server = Server(app, routes=routes, fetch={"timeout": 30})
+    first, second = server.request(), server.request()
+    sandbox.fault(path="fetch", latency=30, times=None)
+
+    started = time.monotonic()
+    reason = server.request(QUERY_STRING="more")
+
+    assert (first, second, reason) == (b"api", b"cache", b"timeout")
+    assert time.monotonic() - started < 20
