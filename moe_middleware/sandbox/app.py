@@ -34,6 +34,7 @@ from .schedules import Status
 from .stores import Store
 from .tables import MEMORY
 from .tool_routes import json_response, tool_routes
+from .web_sdk import web_sdk_routes
 from .workspace import Customer, Experience, Workspace
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class Sandbox:
             return self._calls.copy()
 
     def impressions(self, key: str, variation_id: str | None = None) -> int:
-        """Return how many impressions of an experience were counted."""
+        """Return how many impressions of an experience were counted, by either way."""
         return self.store.count(
             experience_key=key, action=SHOWN, variation_id=variation_id
         )
@@ -282,7 +283,12 @@ class Sandbox:
 
     def _build_beside(self) -> Starlette:
         app = Starlette(
-            routes=[*page_routes(self), *report_routes(self), *tool_routes(self)],
+            routes=[
+                *page_routes(self),
+                *report_routes(self),
+                *tool_routes(self),
+                *web_sdk_routes(self),
+            ],
             exception_handlers={
                 Refusal: self._refuse,
                 HTTPException: self._refuse,

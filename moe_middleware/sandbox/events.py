@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from .fields import read_list, read_object, read_text, read_whole, wrong_type
@@ -17,6 +18,9 @@ MAX_OFFSET = 54_000
 """The largest offset from UTC either way, in seconds."""
 
 ACTIONS = ("MOE_PERSONALIZATION_MESSAGE_SHOWN", "MOE_PERSONALIZATION_MESSAGE_CLICKED")
+WEB_SDK_ACTIONS = ("MOE_WEBP_MESSAGE_SHOWN", "MOE_WEBP_MESSAGE_CLICKED")
+"""What the Web SDK calls them, in the order of ``ACTIONS``."""
+
 PLATFORMS = ("web", "android", "ios", "tv")
 REQUIRED_ATTRIBUTES = (
     "cid",
@@ -52,17 +56,26 @@ class Reading:
 LENIENT = Reading()
 
 
+class Via(StrEnum):
+    """Which way an event came."""
+
+    API = "api"
+    WEB_SDK = "web_sdk"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One impression or click.
 
     Attributes:
-        action: One of ``ACTIONS``.
+        action: One of ``ACTIONS``, whatever its way calls it.
         uuid: What the event is deduplicated by.
         event_time: When it happened, in whole unix seconds.
         platform: One of ``PLATFORMS``, or ``Unknown``.
         attributes: The experience_context as it came back, extra keys included.
         b_id: Which element was clicked, wherever it was given.
+        via: Which way it came.
+        device_uuid: The browser's id with the Web SDK; None where it came otherwise.
     """
 
     action: str
@@ -71,6 +84,8 @@ class Action:
     platform: str
     attributes: Mapping[str, Any]
     b_id: str | None
+    via: Via = Via.API
+    device_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +145,7 @@ def _parse_element(raw: object, reading: Reading) -> Element:
 def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
     if action.get("action") not in ACTIONS:
         raise invalid_field("action", "Enum doesnt allow value")
-    attributes = read_object(action.get("attributes"), "attributes")
-    for name in REQUIRED_ATTRIBUTES:
-        read_text(attributes, name)
+    attributes = read_context(action.get("attributes"))
     return Action(
         action=action["action"],
         uuid=_read_filled(action, "moe_event_uuid"),
@@ -141,6 +154,18 @@ def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
         attributes=attributes,
         b_id=_read_b_id(action) or _read_b_id(attributes),
     )
+
+
+def read_context(value: object) -> dict[str, Any]:
+    """Return an event's attributes: all that the API requires, and any others.
+
+    Raises:
+        Refusal: They are no object, or one that is required is missing or no text.
+    """
+    attributes = read_object(value, "attributes")
+    for name in REQUIRED_ATTRIBUTES:
+        read_text(attributes, name)
+    return attributes
 
 
 def _read_filled(document: dict[str, Any], field: str) -> str:

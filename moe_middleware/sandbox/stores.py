@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import orjson
 
-from .events import ACTIONS, Element
+from .events import ACTIONS, WEB_SDK_ACTIONS, Element, Via
 from .fetches import Fetch
 from .tables import MEMORY, TABLES, open_tables
 from .visitors import Visitor
@@ -33,7 +33,7 @@ LOOK_AGAIN_AFTER = 1.0
 _FIELDS = (
     *("uuid", "clicked", "customer_id", "context", "cid_token", "audience_id"),
     *("variation_id", "b_id", "event_time", "platform", "user_timezone_offset"),
-    *("user_attributes", "received_at"),
+    *("user_attributes", "received_at", "via", "device_uuid"),
 )
 
 # Rows travel as one JSON text, in and out: Python gives up the interpreter's lock at
@@ -72,13 +72,16 @@ select json_group_array(json_array(customer_id, json(attributes))) from (
 EVENTS = f"""
 select json_group_array(json_object(
     'id', id, 'customer_id', customer_id,
-    'action', iif(clicked, '{ACTIONS[1]}', '{ACTIONS[0]}'),
+    'action', iif(via = '{Via.WEB_SDK}',
+        iif(clicked, '{WEB_SDK_ACTIONS[1]}', '{WEB_SDK_ACTIONS[0]}'),
+        iif(clicked, '{ACTIONS[1]}', '{ACTIONS[0]}')
+    ),
     'moe_event_uuid', uuid, 'event_time', event_time, 'platform', platform,
     'attributes', json(body), 'b_id', b_id,
     'user_timezone_offset', user_timezone_offset,
     'user_attributes', json(coalesce(user_attributes, json_object())),
     'cid_token', cid_token, 'audience_id', audience_id, 'variation_id', variation_id,
-    'received_at', received_at
+    'received_at', received_at, 'via', via, 'device_uuid', device_uuid
 )) from (
     select event.*, body, cid_token, audience_id, variation_id
     from event cross join context on context.id = context_id
@@ -221,7 +224,7 @@ class Store:
             limit: How many at most.
             newest_first: Whether the newest one comes first instead of last.
             experience_key: Of this experience.
-            action: One of ``events.ACTIONS``.
+            action: One of ``events.ACTIONS``, whichever way it came.
             customer_id: Of this customer.
             variation_id: Of the variation with this id, in any audience.
             b_id: Clicks at this element.
@@ -437,6 +440,8 @@ def _rows(element: Element, received_at: float) -> Iterator[tuple[Any, ...]]:
             element.user_timezone_offset,
             element.user_attributes or None,
             received_at,
+            action.via,
+            action.device_uuid,
         )
 
 

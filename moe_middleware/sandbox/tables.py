@@ -29,7 +29,35 @@ CHECKPOINT_AFTER = 8_000
 Rarely and long (some 30 ms) beats often: 99 calls in 100 do not wait at all."""
 
 APPLICATION_ID = 0x4D6F4553
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+ARRIVAL = """
+create view arrival as
+select uuid, clicked, customer_id, body as context, cid_token, audience_id,
+    variation_id, b_id, event_time, received_at, platform, user_timezone_offset,
+    user_attributes, via, device_uuid
+from event join context on context.id = context_id;
+
+create trigger arrived instead of insert on arrival begin
+    insert into profile (customer_id) values (new.customer_id) on conflict do nothing;
+    insert into context (body, cid_token, audience_id, variation_id)
+    values (new.context, new.cid_token, new.audience_id, new.variation_id)
+    on conflict do nothing;
+    insert into event (
+        uuid, clicked, customer_id, context_id, b_id, event_time, received_at,
+        platform, user_timezone_offset, user_attributes, via, device_uuid
+    )
+    values (
+        new.uuid, new.clicked, new.customer_id,
+        (select id from context where body = new.context),
+        new.b_id, new.event_time, new.received_at,
+        new.platform, new.user_timezone_offset, new.user_attributes,
+        -- A process that opened the file before version 2 names no way.
+        coalesce(new.via, 'api'), new.device_uuid
+    )
+    on conflict do nothing;
+end;
+"""
 
 CREATE = f"""
 create table profile (
@@ -62,7 +90,9 @@ create table event (
     received_at real not null,
     platform text not null,
     user_timezone_offset integer,
-    user_attributes text
+    user_attributes text,
+    via text not null,
+    device_uuid text
 );
 
 -- Who has seen (clicked = 0) or clicked (clicked = 1) what.
@@ -106,31 +136,7 @@ create table quarter (
     primary key (quarter, cid_token)
 ) without rowid;
 
-create view arrival as
-select uuid, clicked, customer_id, body as context, cid_token, audience_id,
-    variation_id, b_id, event_time, received_at, platform, user_timezone_offset,
-    user_attributes
-from event join context on context.id = context_id;
-
-create trigger arrived instead of insert on arrival begin
-    insert into profile (customer_id) values (new.customer_id) on conflict do nothing;
-    insert into context (body, cid_token, audience_id, variation_id)
-    values (new.context, new.cid_token, new.audience_id, new.variation_id)
-    on conflict do nothing;
-    insert into event (
-        uuid, clicked, customer_id, context_id, b_id, event_time, received_at,
-        platform, user_timezone_offset, user_attributes
-    )
-    values (
-        new.uuid, new.clicked, new.customer_id,
-        (select id from context where body = new.context),
-        new.b_id, new.event_time, new.received_at,
-        new.platform, new.user_timezone_offset, new.user_attributes
-    )
-    on conflict do nothing;
-end;
-
-create trigger counted after insert on event begin
+{ARRIVAL}create trigger counted after insert on event begin
     insert into tally
     select cid_token, audience_id, variation_id, new.clicked, 1,
         not exists (
@@ -184,6 +190,17 @@ pragma application_id = {APPLICATION_ID};
 pragma user_version = {SCHEMA_VERSION};
 """
 
+# What makes a file of an older version one of the next.
+_UPGRADES = {
+    1: f"""
+drop view arrival;
+alter table event add column via text not null default 'api';
+alter table event add column device_uuid text;
+{ARRIVAL}
+pragma user_version = 2;
+""",
+}
+
 TABLES = (
     *("profile", "profile_attribute", "context", "event"),
     *("actor", "tally", "button", "quarter"),
@@ -235,22 +252,30 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
         db.execute("pragma synchronous = normal")
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_AFTER}")
     db.execute("begin immediate")
-    if _is_empty(db):
-        # Not executescript, which would commit first and let another process in.
-        for statement in _statements(CREATE):
-            db.execute(statement)
+    script = CREATE if _is_empty(db) else _upgrade_from(_version(db))
+    # Not executescript, which would commit first and let another process in.
+    for statement in _statements(script):
+        db.execute(statement)
     db.execute("commit")
+
+
+def _upgrade_from(version: int) -> str:
+    return "".join(_UPGRADES[one] for one in range(version, SCHEMA_VERSION))
 
 
 def _check(db: sqlite3.Connection, path: str) -> None:
     if _is_empty(db):
         return
     (application,) = db.execute("pragma application_id").fetchone()
-    (version,) = db.execute("pragma user_version").fetchone()
-    if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
+    if application != APPLICATION_ID or not 0 < _version(db) <= SCHEMA_VERSION:
         raise StoreError(
             f"{path} is no file of this version's sandbox: name another, or remove it."
         )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("pragma user_version").fetchone()
+    return int(version)
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:

@@ -18,7 +18,7 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from .app import Sandbox
 
-TOOLS = ("report", "events", "requests", "faults", "reset")
+TOOLS = ("report", "events", "requests", "faults", "reset", "web_sdk.js")
 
 
 def tool_routes(sandbox: Sandbox) -> list[Route]:

@@ -50,6 +50,8 @@ async def test_stored_event_is_the_action_with_its_user(api: Api) -> None:
             "audience_id": "5A",
             "variation_id": "2",
             "received_at": NOW,
+            "via": "api",
+            "device_uuid": None,
         }
     ]
 

@@ -7,16 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moe_middleware.sandbox import Customer, Experience, Workspace
-from moe_middleware.sandbox.events import ACTIONS
+from moe_middleware.sandbox.events import ACTIONS, Via
 from moe_middleware.sandbox.fetches import Fetch
+from moe_middleware.sandbox.reports import build_report
 from moe_middleware.sandbox.stores import CHUNK, LOOK_AGAIN_AFTER, Store
-from moe_middleware.sandbox.tables import MEMORY, StoreError
+from moe_middleware.sandbox.tables import MEMORY, TABLES, StoreError
 
 from .arrivals import HERO, NOON, clicked, element, shown
 
@@ -84,6 +86,8 @@ def test_event_comes_back_whole(store: Store) -> None:
             "audience_id": "5A",
             "variation_id": "1",
             "received_at": NOON + 0.25,
+            "via": "api",
+            "device_uuid": None,
         }
     ]
 
@@ -509,6 +513,86 @@ def test_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     store.record([element(shown("b"))], NOON)
     assert uuids(store) == ["b"]
     store.close()
+
+
+def old_file(path: Path) -> Path:
+    """A file as the sandbox's first version left it: an impression and a click."""
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    old.close()
+    return path
+
+
+def test_file_of_the_first_version_is_read_and_written_on(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "sandbox.db")
+    web = replace(shown("c"), via=Via.WEB_SDK, device_uuid="d-1")
+
+    store = Store(str(path), WORKSPACE)
+    store.record([element(shown("a"), web)], NOON)
+
+    assert [(one["moe_event_uuid"], one["via"]) for one in store.events()] == [
+        ("a", "api"),
+        ("b", "api"),
+        ("c", "web_sdk"),
+    ]
+    assert store.events(since=2)[0]["device_uuid"] == "d-1"
+    assert store.events()[1]["b_id"] == "Buy"
+    report = build_report(store, WORKSPACE, now=NOON)
+    assert (report.impressions, report.clicks) == (2, 1)
+    store.close()
+    again = Store(str(path), WORKSPACE)
+    assert uuids(again) == ["a", "b", "c"]
+    again.close()
+
+
+def test_process_of_the_first_version_goes_on_beside_the_second(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "sandbox.db")
+    first = sqlite3.connect(path, isolation_level=None)
+    store = Store(str(path), WORKSPACE)
+
+    first.execute(
+        "insert into arrival (uuid, clicked, customer_id, context, cid_token,"
+        " audience_id, variation_id, event_time, platform, received_at)"
+        " select 'c', 0, 'bob', body, cid_token, audience_id, variation_id, 1, 'web', 1"
+        " from context"
+    )
+    first.close()
+
+    assert [one["via"] for one in store.events(since=2)] == ["api"]
+    store.close()
+
+
+def test_upgraded_file_is_laid_out_as_a_new_one(tmp_path: Path) -> None:
+    def layout(path: Path) -> list[object]:
+        Store(str(path)).close()
+        db = sqlite3.connect(path)
+        (version,) = db.execute("pragma user_version").fetchone()
+        columns = [
+            [row[1:4] for row in db.execute(f"pragma table_info({table})")]
+            for table in (*TABLES, "arrival")
+        ]
+        rest = db.execute("select sql from sqlite_master where type in ('trigger')")
+        triggers = sorted(sql for (sql,) in rest)
+        db.close()
+        return [version, columns, triggers]
+
+    upgraded = layout(old_file(tmp_path / "old.db"))
+
+    assert upgraded == layout(tmp_path / "new.db")
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_file_of_a_version_to_come_is_left_alone(tmp_path: Path, version: int) -> None:
+    path = old_file(tmp_path / "sandbox.db")
+    later = sqlite3.connect(path)
+    later.execute(f"pragma user_version = {version}")
+    later.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="no file of this version"):
+        Store(str(path))
+
+    assert path.read_bytes() == before
 
 
 def test_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..events import ACTIONS
+from ..events import ACTIONS, WEB_SDK_ACTIONS, Via
 from . import words
 from .rendering import Endpoint, render
 
@@ -19,7 +19,12 @@ LIMIT = 50
 """Events on the page."""
 
 _ACTIONS = {"impression": ACTIONS[0], "click": ACTIONS[1]}
-_KINDS = {action: kind for kind, action in _ACTIONS.items()}
+_KINDS = {
+    action: kind
+    for actions in (ACTIONS, WEB_SDK_ACTIONS)
+    for action, kind in zip(actions, _ACTIONS, strict=True)
+}
+_WAYS = {Via.API: "API", Via.WEB_SDK: "Web SDK"}
 
 
 def events_page(sandbox: Sandbox) -> Endpoint:
@@ -70,5 +75,6 @@ def _row(event: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
         "audience": context["audience_name"],
         "customer_id": event["customer_id"],
         "b_id": event["b_id"],
+        "way": _WAYS[event["via"]],
         "uuid": event["moe_event_uuid"],
     }

@@ -23,6 +23,7 @@ TOOLS = (
     ("_sandbox/events", "every stored event; ?since=N skips the first N"),
     ("_sandbox/requests", "the last calls, headers masked"),
     ("_sandbox/faults", "the faults; POST adds one, DELETE clears them"),
+    ("_sandbox/web_sdk.js", "the stand-in of the Web SDK, for pages that report"),
     ("openapi.json", "the API as an OpenAPI document"),
 )
 

@@ -1,0 +1,337 @@
+"""What pages report with the stand-in of the Web SDK, beside the API's own events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox.web_sdk import MAX_REPORT
+
+from .calls import CONTEXT, HEADERS, Api, action
+from .conftest import NOW
+
+HERO = next(iter(sample_workspace().experiences))
+DEVICE = "3f2c8a54-1f62-4f6e-9d65-0c8a41a7be11"
+SHOWN, CLICKED = "MOE_WEBP_MESSAGE_SHOWN", "MOE_WEBP_MESSAGE_CLICKED"
+HERE = CONTEXT | {"cid": f"{HERO.cid_token}_F_T_WP_AB_2_P_0_AU_5A"}
+ATTRIBUTES = HERE | {"campaign_id": HERO.cid_token}
+
+# A beacon's own headers, from a site at another port.
+BEACON = {
+    "Content-Type": "text/plain;charset=UTF-8",
+    "Origin": "http://localhost:8000",
+    "Sec-Fetch-Site": "same-site",
+}
+
+
+def report(**fields: Any) -> dict[str, Any]:
+    """A report of an impression, but for these fields."""
+    return {
+        "app_id": "sandbox",
+        "device_uuid": DEVICE,
+        "user": {},
+        "action": SHOWN,
+        "attributes": ATTRIBUTES,
+    } | fields
+
+
+def click(**attributes: Any) -> dict[str, Any]:
+    return report(action=CLICKED, attributes=ATTRIBUTES | attributes)
+
+
+async def send(
+    api: Api, document: object, headers: Mapping[str, str] = BEACON
+) -> httpx.Response:
+    return await api.send("POST", "/_sandbox/web_sdk/events", document, headers)
+
+
+async def test_report_is_stored_as_it_came(api: Api, sandbox: Sandbox) -> None:
+    answer = await send(api, click(widget_id="Shop Now"))
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    listed = (await api.send("GET", "/_sandbox/events")).json()
+    (event,) = listed["events"]
+    assert event == sandbox.events[0]
+    assert event.pop("moe_event_uuid")
+    assert event == {
+        "id": 1,
+        "customer_id": DEVICE,
+        "action": CLICKED,
+        "event_time": int(NOW),
+        "platform": "web",
+        "attributes": ATTRIBUTES | {"widget_id": "Shop Now"},
+        "b_id": "Shop Now",
+        "user_timezone_offset": None,
+        "user_attributes": {},
+        "experience_key": HERO.key,
+        "audience_id": "5A",
+        "variation_id": "2",
+        "received_at": NOW,
+        "via": "web_sdk",
+        "device_uuid": DEVICE,
+    }
+
+
+async def test_each_report_counts_though_nothing_differs(
+    api: Api, sandbox: Sandbox
+) -> None:
+    for _ in range(2):
+        await send(api, report())
+
+    assert sandbox.impressions(HERO.key) == 2
+    assert len({event["moe_event_uuid"] for event in sandbox.events}) == 2
+
+
+async def test_both_ways_are_counted_together(api: Api, sandbox: Sandbox) -> None:
+    await api.report(action(attributes=HERE))
+    await send(api, report(user={"uid": "erin"}))
+    await send(api, click(widget_id="Buy"))
+    await send(api, click(button_id="Buy", button_name="Buy it"))
+    await send(api, click())
+
+    assert sandbox.impressions(HERO.key) == 2
+    assert sandbox.impressions(HERO.key, "2") == 2
+    assert sandbox.clicks(HERO.key) == 3
+    assert sandbox.clicks(HERO.key, "Buy") == 2
+    path = f"/_sandbox/report?experience_key={HERO.key}"
+    counted = (await api.send("GET", path)).json()["experiences"][0]
+    assert (counted["impressions"], counted["unique_impressions"]) == (2, 1)
+    assert (counted["clicks"], counted["unique_clicks"]) == (3, 1)
+    audience = next(one for one in counted["audiences"] if one["audience_id"] == "5A")
+    variation = next(v for v in audience["variations"] if v["variation_id"] == "2")
+    assert variation["clicks_by_b_id"] == {"Buy": 2}
+    ways = [event["via"] for event in sandbox.events]
+    assert ways == ["api", *["web_sdk"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("user", "resolved", "customer_id"),
+    [
+        ({}, True, DEVICE),
+        ({"uid": "alice"}, True, "alice"),
+        ({"uid": "nobody-yet"}, True, "nobody-yet"),
+        ({"u_em": "alice@example.com"}, True, "alice"),
+        ({"u_em": "alice@example.com"}, False, DEVICE),
+        ({"u_em": "strange@example.com"}, True, DEVICE),
+        ({"uid": "bob", "u_em": "alice@example.com"}, True, "bob"),
+    ],
+)
+async def test_event_is_the_customers_or_else_the_devices(
+    api: Api, sandbox: Sandbox, user: dict[str, str], resolved: bool, customer_id: str
+) -> None:
+    alice = replace(
+        sandbox.customer("alice"), identifiers={"u_em": "alice@example.com"}
+    )
+    sandbox.workspace = replace(
+        sandbox.workspace, identity_resolution=resolved, customers=(alice,)
+    )
+
+    await send(api, report(user=user))
+
+    (event,) = sandbox.events
+    assert (event["customer_id"], event["device_uuid"]) == (customer_id, DEVICE)
+
+
+BAD = {
+    "no object": ([report()], "body - "),
+    "no app id": (report(app_id=None), "app_id - "),
+    "an action of the API": (
+        report(action="MOE_PERSONALIZATION_MESSAGE_SHOWN"),
+        f"action - Enum doesnt allow value: MOE_PERSONALIZATION_MESSAGE_SHOWN, "
+        f"allowed values: [{SHOWN}, {CLICKED}]",
+    ),
+    "no action": (
+        {k: v for k, v in report().items() if k != "action"},
+        "action - Value cannot be None",
+    ),
+    "attributes that are text": (report(attributes="{}"), "attributes - "),
+    "no attributes": (report(attributes=None), "attributes - Value cannot be None"),
+    "no cid": (
+        report(attributes={k: v for k, v in ATTRIBUTES.items() if k != "cid"}),
+        "cid - Value cannot be None",
+    ),
+    "an empty cid": (
+        report(attributes=ATTRIBUTES | {"cid": ""}),
+        "cid - String value empty not allowed",
+    ),
+    "no audience": (
+        report(attributes={k: v for k, v in ATTRIBUTES.items() if k != "audience_id"}),
+        "audience_id - Value cannot be None",
+    ),
+    "a number as variation": (
+        report(attributes=ATTRIBUTES | {"moe_variation_id": 2}),
+        "moe_variation_id - Value must be of type str, passed type: int",
+    ),
+    "a widget that is a list": (click(widget_id=["a"]), "widget_id - "),
+    "no device": (report(device_uuid=None), "device_uuid - "),
+    "a device that is none": (report(device_uuid="x" * 36), "device_uuid - "),
+    "a device in braces": (report(device_uuid=f"{{{DEVICE}}}"), "device_uuid - "),
+    "a user that is text": (report(user="alice"), "user - "),
+    "an id that is a number": (report(user={"uid": 7}), "uid - "),
+    "an empty id": (report(user={"uid": ""}), "uid - String value empty not allowed"),
+}
+
+
+@pytest.mark.parametrize(("document", "why"), BAD.values(), ids=BAD)
+async def test_bad_field_is_refused_by_name_and_nothing_is_stored(
+    api: Api,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    document: object,
+    why: str,
+) -> None:
+    answer = await send(api, document)
+
+    assert answer.status_code == 400
+    told = answer.json()
+    assert sorted(told) == ["code", "description", "title"]
+    assert told["title"] == "Invalid Field Value"
+    assert told["description"].startswith(why)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert sandbox.events == []
+    assert (
+        "web_sdk_event_refused status=400 reason='Invalid Field Value'" in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "title"),
+    [
+        (b"", 400, "Empty request body"),
+        (b"{", 400, "Malformed JSON"),
+        (b'"\xff"', 400, "Malformed JSON"),
+        (b"[" * 100 + b"]" * 100, 400, "Malformed JSON"),
+        (json.dumps(click(widget_id="x" * MAX_REPORT)).encode(), 413, None),
+        (b"x" * (5 * 1024 * 1024), 413, None),
+    ],
+    ids=["empty", "no JSON", "no UTF-8", "too deep", "too large", "much too large"],
+)
+async def test_bad_body_is_refused(
+    api: Api, sandbox: Sandbox, body: bytes, status: int, title: str | None
+) -> None:
+    answer = await send(api, body)
+
+    assert answer.status_code == status
+    assert answer.json()["title"] == (title or "Payload Too Large")
+    assert sandbox.events == []
+
+
+@pytest.mark.parametrize(
+    ("app_id", "test_app_key", "taken"),
+    [
+        ("sandbox", True, True),
+        ("sandbox_DEBUG", True, True),
+        ("sandbox_DEBUG", False, False),
+        ("another", True, False),
+        ("", True, False),
+    ],
+)
+async def test_report_is_taken_for_this_workspace_alone(
+    api: Api, sandbox: Sandbox, app_id: str, test_app_key: bool, taken: bool
+) -> None:
+    sandbox.workspace = replace(sandbox.workspace, test_app_key=test_app_key)
+
+    answer = await send(api, report(app_id=app_id))
+
+    assert answer.status_code == (204 if taken else 400)
+    assert len(sandbox.events) == int(taken)
+    if not taken:
+        assert answer.json()["title"] == "Request Error"
+        assert "appId is the workspace id" in answer.json()["description"]
+
+
+async def test_other_origins_may_ask_first(api: Api) -> None:
+    answer = await api.send("OPTIONS", "/_sandbox/web_sdk/events", headers=BEACON)
+
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-methods"] == "POST"
+    assert answer.headers["access-control-allow-headers"] == "content-type"
+
+
+async def test_other_methods_are_refused(api: Api) -> None:
+    answer = await api.send("GET", "/_sandbox/web_sdk/events", headers={})
+
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
+    assert answer.json()["title"] == "Method Not Allowed"
+
+
+async def test_script_is_served_to_any_page_and_asked_for_each_time(api: Api) -> None:
+    answer = await api.send("GET", "/_sandbox/web_sdk.js", headers={"Accept": "*/*"})
+    known = {"If-None-Match": answer.headers["etag"]}
+    again = await api.send("GET", "/_sandbox/web_sdk.js", headers=known)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert "eval" not in answer.text
+    assert "Function(" not in answer.text
+    assert again.status_code in (200, 304)
+
+
+def test_both_are_below_a_mount(sandbox: Sandbox) -> None:
+    site = Starlette(routes=[Mount("/sandbox", sandbox)])
+
+    with TestClient(site) as client:
+        script = client.get("/sandbox/_sandbox/web_sdk.js")
+        answer = client.post(
+            "/sandbox/_sandbox/web_sdk/events", content=json.dumps(report())
+        )
+
+    assert (script.status_code, answer.status_code) == (200, 204)
+    assert sandbox.impressions(HERO.key) == 1
+
+
+async def test_root_and_reset_know_of_it(api: Api, sandbox: Sandbox) -> None:
+    introduced = (await api.send("GET", "/")).json()
+    await send(api, report())
+
+    await api.send("POST", "/_sandbox/reset", headers=HEADERS)
+
+    assert "/_sandbox/web_sdk.js" in introduced["tools"]
+    assert sandbox.events == []
+
+
+def test_page_of_events_tells_the_two_ways_apart(sandbox: Sandbox) -> None:
+    with TestClient(sandbox) as client:
+        client.post("/_sandbox/web_sdk/events", json=click(widget_id="Buy"))
+        html = client.get("/events", headers={"Accept": "text/html"}).text
+        clicks = client.get("/events?action=click", headers={"Accept": "text/html"})
+        impressions = client.get(
+            "/events?action=impression", headers={"Accept": "text/html"}
+        )
+
+    rows = html.partition("<tbody")[2]
+    assert '<span class="click">click</span>' in rows
+    assert '<td class="roomy">Web SDK</td>' in rows
+    assert "<code>Buy</code>" in rows
+    assert "Web SDK</td>" in clicks.text
+    assert "No event fits this filter" in impressions.text
+
+
+def test_embedded_fixture_counts_it(moe_sandbox: Sandbox) -> None:
+    hero = moe_sandbox.define("hero", {"Title": "Hello"})
+    attributes = CONTEXT | {"cid": f"{hero.cid_token}_F_T_WP_AB_1_P_0_AU_1A"}
+    with TestClient(moe_sandbox) as client:
+        app_id = moe_sandbox.workspace.workspace_id
+        for one in (SHOWN, CLICKED):
+            document = report(app_id=app_id, action=one, attributes=attributes)
+            assert (
+                client.post("/_sandbox/web_sdk/events", json=document).status_code
+                == 204
+            )
+
+    assert (moe_sandbox.impressions("hero"), moe_sandbox.clicks("hero")) == (1, 1)
