@@ -37,6 +37,7 @@ from .ratios import HEADINGS, Note, Row
 from .recording import recording
 from .results import Section, save, summary
 from .sandbox import sandbox, sandbox_soak
+from .scripts import scripts
 from .stalls import stalls
 from .throughput import throughput
 
@@ -69,6 +70,7 @@ PARTS = {
     "delivery": Part("P9: into the outbox and out of it", delivery),
     "growth": Part("P10: as the work grows", growth),
     "caches": Part("P10: a million visitors in the cache", caches),
+    "scripts": Part("Clicks and sight: bytes, server, browser", scripts),
     "sandbox": Part("The sandbox under load", sandbox),
     "door_servers": Part(
         "Every server: pages sent and impressions that arrive",

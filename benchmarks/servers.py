@@ -26,7 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
 
-from .shop import MANY_VISITORS, bare_shop, fill_cache, our_shop
+from .scripts_site import scripts_site
+from .shop import MANY_VISITORS, WARM_VISITORS, bare_shop, fill_cache, our_shop
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
@@ -91,6 +92,9 @@ async def _serve(name: str, directory: Path) -> None:
         case "ours":
             app = ours = our_shop(directory)
             await fill_cache(ours, MANY_VISITORS)
+        case "scripts":
+            app = scripts = scripts_site(directory)
+            await fill_cache(scripts, WARM_VISITORS)
         case "json":
             app = _json_route()
         case _:

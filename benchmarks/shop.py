@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,33 @@ def our_shop(directory: str | Path) -> MoEngageMiddleware:
     Nothing is delivered while it runs: the sandbox that would take the events works
     in this very process, and its work is not ours.
     """
-    # Visitors come by the thousand within a second, all of them for the first time.
-    embedded().workspace = replace(sample_workspace(), fetch_limit=MANY_FETCHES)
-    settings = Settings(
-        workspace={"data_center": "sandbox"},
-        identity={"customer_id": {"cookie": "customer_id"}},
-        routes=[
+    settings = shop_settings(
+        directory,
+        [
             {"path": "/", "experiences": ["homepage-banner", "promo-strip"]},
             {"path": "/products/{sku}", "experiences": ["cart-upsell"]},
             {"path": "/docs/{rest:path}", "experiences": ["promo-strip"]},
         ],
+    )
+    return MoEngageMiddleware(_shop(_template(PERSONAL), {}), config=settings)
+
+
+def shop_settings(
+    directory: str | Path, routes: Sequence[Mapping[str, Any]], **sections: Any
+) -> Settings:
+    """Return settings for the sandbox in this process, whose limit of fetches goes.
+
+    Args:
+        directory: Where the outbox's file goes.
+        routes: As in ``moe.yml``.
+        sections: Other sections of ``moe.yml``.
+    """
+    # Visitors come by the thousand within a second, all of them for the first time.
+    embedded().workspace = replace(sample_workspace(), fetch_limit=MANY_FETCHES)
+    return Settings(
+        workspace={"data_center": "sandbox"},
+        identity={"customer_id": {"cookie": "customer_id"}},
+        routes=routes,
         fetch={"timeout": 5.0},
         budget={"calls_per_minute": MANY_FETCHES},
         cache={"ttl": 3600.0},
@@ -96,8 +114,8 @@ def our_shop(directory: str | Path) -> MoEngageMiddleware:
             "interval": 3600.0,
             "shutdown_timeout": 0.0,
         },
+        **sections,
     )
-    return MoEngageMiddleware(_shop(_template(PERSONAL), {}), config=settings)
 
 
 def request_scope(path: str, customer: int | str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.calls import calls
+from benchmarks.chromium import chromium_path
 from benchmarks.delivery import delivery
 from benchmarks.effort import Effort
 from benchmarks.fetches import LIMIT, fetches
@@ -22,8 +23,11 @@ from benchmarks.in_process import in_process
 from benchmarks.latencies import latencies
 from benchmarks.lookups import lookups
 from benchmarks.orders import REPOSITORY
-from benchmarks.ratios import Note, Row
+from benchmarks.ratios import Comparison, Note, Row
 from benchmarks.recording import recording
+from benchmarks.scripts_browser import scripts_browser
+from benchmarks.scripts_pages import scripts_pages
+from benchmarks.scripts_site import FEATURES
 from benchmarks.stalls import stalls
 
 QUICK = Effort(rounds=1, quick=True)
@@ -51,6 +55,41 @@ async def test_one_user_costs_one_call(tmp_path: Path) -> None:
     rows = [row async for row in calls(tmp_path, QUICK, ())]
 
     assert [row.verdict for row in rows] == ["met", "met"]
+
+
+async def test_every_feature_of_a_page_has_its_bytes_and_its_cost(
+    tmp_path: Path,
+) -> None:
+    rows = [row async for row in scripts_pages(tmp_path, QUICK)]
+
+    told = {row.what: row for row in rows if not isinstance(row, Note)}
+    for feature in FEATURES.values():
+        size, cost = (
+            next(row for what, row in told.items() if what.startswith(begin))
+            for begin in (f"with {feature}: ", f"  with {feature}: ")
+        )
+        assert isinstance(size, Comparison) and isinstance(cost, Comparison)
+        assert size.ratios[0] > 1 and cost.unit == "us CPU"
+    assert {"a click link followed", "a beacon with 50 signals"} <= told.keys()
+    assert told["the script that counts, as it is served"].verdict == "met"
+
+
+async def test_a_browser_tells_what_the_script_costs_its_page(tmp_path: Path) -> None:
+    rows = [row async for row in scripts_browser(tmp_path, QUICK)]
+
+    if chromium_path() is None:
+        assert [str(row) for row in rows] == [
+            "  (left out: no Chromium is on the PATH)"
+        ]
+        return
+    told = [row.what for row in rows if not isinstance(row, Note)]
+    for name in (
+        "DOMContentLoaded, cold",
+        "main thread at work, warm",
+        "JS heap, cold",
+    ):
+        assert name in told
+    assert {"one click, main thread at work", "  the script's part"} <= {*told}
 
 
 def test_the_command_prints_one_part_and_its_verdicts() -> None:
