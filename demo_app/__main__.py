@@ -20,7 +20,11 @@ WELCOME = """
   Open   {site}/
   Try    another name at the top of the page: hero, prices and cart change
          the newsletter's link: {site}/?utm_medium=email
-         the foot of every page: what was shown is counted, once
+         the foot of every page: what was shown and clicked is counted, once,
+         and each experience has a link to preview another variation
+         the cart of alice: what it suggests counts once it was on the screen
+         the club: {site}/club leaves the counting to the Web SDK
+         no to being remembered: nothing is counted any more
   Look   {sandbox}
   Stop   Ctrl+C
 """

@@ -22,8 +22,11 @@ from starlette.templating import Jinja2Templates
 from moe_middleware import MoEngageMiddleware, Settings
 from moe_middleware.sandbox import embedded
 
+from . import consent
 from .counted import open_ledger, read_counted, sandbox_pages
 from .forms import read_form, same_site
+from .policy import new_nonce, policy
+from .previews import PreviewDesk
 from .shop import (
     TEAS,
     add_to_cart,
@@ -61,6 +64,11 @@ async def cart(request: Request) -> Response:
     return await page(request, "cart.html")
 
 
+async def club(request: Request) -> Response:
+    """The page whose counting is the Web SDK's part."""
+    return await page(request, "club.html", web_sdk=True)
+
+
 async def change_cart(request: Request) -> Response:
     """Add a tea to the cart, or take it out."""
     form = await read_form(request)
@@ -81,6 +89,14 @@ async def become(request: Request) -> Response:
     return go(same_site(form.get("back")), customer_id=who if who in CUSTOMERS else "")
 
 
+async def decide(request: Request) -> Response:
+    """Note what the visitor says to being remembered."""
+    form = await read_form(request)
+    said = form.get("consent", "")
+    kept = said if said in consent.ANSWERS else ""
+    return go(same_site(form.get("back")), **{consent.COOKIE: kept})
+
+
 async def counted(request: Request) -> Response:
     """What the strip at the foot asks for every second."""
     summary = await read_counted(request.state.ledger)
@@ -88,7 +104,10 @@ async def counted(request: Request) -> Response:
         request,
         "counted.html",
         {"counted": summary},
-        headers={"Cache-Control": "no-store"},
+        headers={
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'",
+        },
     )
 
 
@@ -108,8 +127,13 @@ async def page(
     experiences = request.state.experiences
     who = request.cookies.get("customer_id", "")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    previews, nonce = request.state.previews, new_nonce()
     everywhere: dict[str, Any] = {
         "experiences": experiences,
+        "csp_nonce": nonce,
+        "consent": consent.answer(request),
+        "previews": previews,
+        "preview": previews and previews.opened(request.cookies.get("moe_preview")),
         "offer": read_offer(experiences["price-badge"].payload),
         "cart": read_cart(request.cookies.get("cart", "")),
         "customers": CUSTOMERS,
@@ -121,7 +145,11 @@ async def page(
         "sandbox": request.state.sandbox,
     }
     return templates.TemplateResponse(
-        request, template, everywhere | context, status_code=status
+        request,
+        template,
+        everywhere | context,
+        status_code=status,
+        headers={"Content-Security-Policy": policy(nonce, request.state.sandbox)},
     )
 
 
@@ -159,12 +187,22 @@ def build_app(
     """
 
     pages = sandbox_pages(environ)
+    settings = (
+        config
+        if isinstance(config, Settings)
+        else Settings.load(config, environ=environ)
+    )
+    previews = PreviewDesk(settings, embedded()) if pages == "/sandbox" else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         # A sandbox is a neighbour: a proxy between us would only be in the way.
         async with httpx.AsyncClient(trust_env=False) as client:
-            yield {"ledger": open_ledger(environ, client), "sandbox": pages}
+            yield {
+                "ledger": open_ledger(environ, client),
+                "sandbox": pages,
+                "previews": previews,
+            }
 
     return Starlette(
         routes=[
@@ -174,14 +212,16 @@ def build_app(
             Route("/cart", cart),
             Route("/cart/add", change_cart, methods=["POST"]),
             Route("/cart/remove", change_cart, methods=["POST"]),
+            Route("/club", club),
             Route("/who", become, methods=["POST"]),
+            Route("/consent", decide, methods=["POST"]),
             Route("/counted", counted),
             Route("/favicon.ico", favicon),
             Mount("/static", StaticFiles(directory=HERE / "static")),
             # The sandbox inside this process shows its pages at our own address.
             *([Mount(pages, embedded())] if pages == "/sandbox" else []),
         ],
-        middleware=[Middleware(MoEngageMiddleware, config=config)],
+        middleware=[Middleware(MoEngageMiddleware, config=settings)],
         exception_handlers={404: sorry, 405: sorry, 413: sorry},
         lifespan=lifespan,
     )

@@ -12,7 +12,8 @@ import httpx
 
 from moe_middleware.sandbox import embedded
 
-IMPRESSION = "MOE_PERSONALIZATION_MESSAGE_SHOWN"
+# The API's events and the Web SDK's have names of their own, which end alike.
+IMPRESSION = "_MESSAGE_SHOWN"
 RECENT = 6
 TIMEOUT = 0.4
 
@@ -101,14 +102,34 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clicked:
+    """How often one element was clicked.
+
+    Attributes:
+        b_id: Which one it is; empty where nobody said so.
+    """
+
+    experience_key: str
+    b_id: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One event, as the page tells it."""
+    """One event, as the page tells it.
+
+    Attributes:
+        b_id: Of a click, which element it was.
+        by_web_sdk: Whether MoEngage's script in the page told of it, and not we.
+    """
 
     experience_key: str
     variation: str
     who: str
     verb: str
     at: datetime
+    b_id: str = ""
+    by_web_sdk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +139,14 @@ class Counted:
     Attributes:
         total: All impressions.
         tallies: The impressions by experience, audience and variation.
+        clicks: The clicks by experience and element.
         recent: The last few events, newest first.
         notice: Why nothing could be read; None when it could.
     """
 
     total: int = 0
     tallies: tuple[Tally, ...] = ()
+    clicks: tuple[Clicked, ...] = ()
     recent: tuple[Sighting, ...] = ()
     notice: str | None = None
 
@@ -138,16 +161,30 @@ async def read_counted(ledger: Ledger) -> Counted:
 
 
 def sum_up(events: Sequence[Event]) -> Counted:
-    """Count impressions by variation and tell the last few events."""
-    counts = Counter(_place(event) for event in events if event["action"] == IMPRESSION)
+    """Count impressions by variation and clicks by element; tell the last events."""
+    counts = Counter(_place(event) for event in events if _is_impression(event))
+    clicks = Counter(
+        (event["experience_key"], event.get("b_id") or "")
+        for event in events
+        if not _is_impression(event)
+    )
     return Counted(
         total=counts.total(),
         tallies=tuple(
             Tally(experience_key=key, audience=audience, variation=variation, count=n)
             for (key, audience, variation), n in sorted(counts.items())
         ),
+        clicks=tuple(
+            Clicked(experience_key=key, b_id=b_id, count=n)
+            for (key, b_id), n in sorted(clicks.items())
+        ),
         recent=tuple(_sighting(event) for event in reversed(events[-RECENT:])),
     )
+
+
+def _is_impression(event: Event) -> bool:
+    action: str = event["action"]
+    return action.endswith(IMPRESSION)
 
 
 def _place(event: Event) -> tuple[str, str, str]:
@@ -164,8 +201,10 @@ def _sighting(event: Event) -> Sighting:
         experience_key=event["experience_key"],
         variation=event["attributes"].get("moe_variation_id", ""),
         who=short(event["customer_id"]),
-        verb="saw" if event["action"] == IMPRESSION else "clicked",
+        verb="saw" if _is_impression(event) else "clicked",
         at=datetime.fromtimestamp(event["event_time"], UTC),
+        b_id=event.get("b_id") or "",
+        by_web_sdk=event.get("via") == "web_sdk",
     )
 
 

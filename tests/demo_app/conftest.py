@@ -97,7 +97,7 @@ def served_shop(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     if not Path(path).exists():
@@ -106,7 +106,9 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"no Chromium at {path}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=list(CHROMIUM_ARGS)
+            executable_path=path,
+            args=list(CHROMIUM_ARGS),
+            ignore_default_args=["--disable-back-forward-cache"],
         )
         yield browser
         browser.close()

@@ -12,8 +12,10 @@ SHOWN = "MOE_PERSONALIZATION_MESSAGE_SHOWN"
 CLICKED = "MOE_PERSONALIZATION_MESSAGE_CLICKED"
 
 
-def event(key: str, variation: str = "1", action: str = SHOWN) -> dict[str, Any]:
-    return {
+def event(
+    key: str, variation: str = "1", action: str = SHOWN, **more: Any
+) -> dict[str, Any]:
+    return more | {
         "customer_id": "alice",
         "action": action,
         "event_time": 1_700_000_000,
@@ -36,6 +38,36 @@ def test_click_is_told_and_is_no_impression() -> None:
 
     assert counted.total == 1
     assert [sighting.verb for sighting in counted.recent] == ["clicked", "saw"]
+
+
+def test_clicks_are_summed_up_by_element() -> None:
+    button, link = {"b_id": "Shop Now"}, {"b_id": "Read on"}
+    counted = sum_up(
+        [
+            event("hero", action=CLICKED, **button),
+            event("hero", "2", action=CLICKED, **button),
+            event("hero", action=CLICKED, **link),
+            event("badge", action=CLICKED, b_id=None),
+        ]
+    )
+
+    rows = [(one.experience_key, one.b_id, one.count) for one in counted.clicks]
+    assert rows == [("badge", "", 1), ("hero", "Read on", 1), ("hero", "Shop Now", 2)]
+    assert [one.b_id for one in counted.recent][1:] == ["Read on"] + ["Shop Now"] * 2
+
+
+def test_what_the_web_sdk_says_counts_as_well() -> None:
+    counted = sum_up(
+        [
+            event("hero", action="MOE_WEBP_MESSAGE_SHOWN", via="web_sdk"),
+            event("hero", action="MOE_WEBP_MESSAGE_CLICKED", via="web_sdk", b_id="Go"),
+            event("hero", via="api"),
+        ]
+    )
+
+    assert counted.total == 2
+    assert [one.b_id for one in counted.clicks] == ["Go"]
+    assert [one.by_web_sdk for one in counted.recent] == [False, True, True]
 
 
 def test_last_six_events_are_told_newest_first() -> None:

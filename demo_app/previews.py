@@ -1,0 +1,100 @@
+"""Links to other variations, made as ``moe-middleware preview`` makes them.
+
+A real site leaves this to its QA: here everybody gets them, to see what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moe_middleware import Settings
+from moe_middleware.preview_links import PREVIEWS, Preview, PreviewLinks
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.sandbox.payloads import payload_for
+from moe_middleware.sandbox.template_limits import Withheld
+from moe_middleware.sandbox.workspace import Variation, Workspace
+from moe_middleware.seals import NONCE_SIZE
+
+LASTS = 3600
+"""How long a link works, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A variation that can be looked at.
+
+    Attributes:
+        name: As ``moe-middleware preview --variation`` takes it.
+        link: Opens it.
+    """
+
+    name: str
+    link: str
+
+
+class PreviewDesk:
+    """Offers, for each experience, the variation after the one that is shown.
+
+    Args:
+        settings: Whose ``secret_key`` signs the links.
+        sandbox: Has the variations.
+    """
+
+    def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._links = PreviewLinks(
+            [secret.get_secret_value() for secret in settings.secret_key or ()],
+            path=f"{settings.clicks.path}/{PREVIEWS}/",
+            clock=time.time,
+        )
+
+    def opened(self, cookie: str | None) -> Preview | None:
+        """Return the preview that a browser has open, if it has one."""
+        preview = self._links.read(cookie) if cookie else None
+        return preview if isinstance(preview, Preview) else None
+
+    def offer(self, key: str, shown: str, who: str, back: str) -> Offered | None:
+        """Return a link to an experience's next variation; None where it has one only.
+
+        Behind the last one, the first is next.
+
+        Args:
+            key: The experience.
+            shown: The variation on the page, as ``AUDIENCE/ID``; what is none of them
+                comes before the first.
+            who: The customer whose attributes its templates are rendered with.
+            back: The page to see it on.
+        """
+        workspace = self._sandbox.workspace
+        names = dict(_variations(workspace, key))
+        order = [*names]
+        after = order.index(shown) + 1 if shown in names else 0
+        name = (order[after:] or order or [""])[0]
+        if name in ("", shown):
+            return None
+        try:
+            content = payload_for(names[name], _attributes(workspace, who), None)
+            payload = {field: value.value for field, value in content.items()}
+            preview = Preview(key, name, payload, back, int(time.time()) + LASTS)
+            link = self._links.make(preview, os.urandom(NONCE_SIZE))
+        except (Withheld, ValueError):
+            # Its templates withhold it, or it does not fit into a cookie.
+            return None
+        return Offered(name=name, link=link)
+
+
+def _variations(workspace: Workspace, key: str) -> Iterator[tuple[str, Variation]]:
+    for experience in workspace.experiences:
+        if experience.key == key:
+            for audience in experience.audiences:
+                for one in audience.variations:
+                    yield f"{audience.name}/{one.variation_id}", one
+
+
+def _attributes(workspace: Workspace, who: str) -> Mapping[str, Any] | None:
+    known = {one.customer_id: one.attributes for one in workspace.customers}
+    return known.get(who)

@@ -1,0 +1,530 @@
+"""What the demo says of clicks, sight, the Web SDK, consent and previews: in Chromium.
+
+A shop of its own for each test, at a real port, with the sandbox inside this process.
+No page of it may break its own Content-Security-Policy, in any of these tests.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from demo_app.app import CONFIG, build_app
+from moe_middleware import Settings
+from moe_middleware.sandbox import Sandbox, embedded
+
+from ..servers import PATIENCE, wait_for
+
+# Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
+
+LONGER = 1_500
+"""Milliseconds; long enough for a second's sight to be told, if it were."""
+
+TELL_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
+  console.error("policy:", event.violatedDirective, event.blockedURI, event.sample))"""
+
+HERO, PROMO, BADGE, UPSELL = (
+    *("homepage-banner", "promo-strip", "price-badge", "cart-upsell"),
+)
+
+
+@dataclass
+class Visitor:
+    """A browser of someone's own, and what its pages complain of."""
+
+    context: BrowserContext
+    complaints: list[str] = field(default_factory=list)
+
+    def open_tab(self) -> Page:
+        page = self.context.new_page()
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def cookies(self) -> dict[str, str]:
+        return {one["name"]: one["value"] for one in self.context.cookies()}
+
+
+Welcome = Callable[..., Visitor]
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    """What counts: the one that the shop shows at its foot."""
+    embedded().reset()
+    return embedded()
+
+
+@pytest.fixture
+def site(tmp_path: Path, sandbox: Sandbox) -> Iterator[str]:
+    """The address of a shop."""
+    environ = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/outbox.db"}
+    settings = Settings.load(CONFIG, environ=environ, fetch={"timeout": 5})
+    app = build_app(settings, {})
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", access_log=False)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, what="the shop to listen")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+@pytest.fixture
+def welcome(chromium: Browser, site: str) -> Iterator[Welcome]:
+    """Return a function that lets someone in, who has answered the shop's question."""
+    visitors: list[Visitor] = []
+
+    def welcome(who: str = "", *, consent: str = "yes", **options: Any) -> Visitor:
+        size = {"width": 1280, "height": 800}
+        given = {"base_url": site, "user_agent": USER_AGENT, "viewport": size}
+        context = chromium.new_context(**(given | options))
+        context.set_default_timeout(PATIENCE * 1000)
+        context.add_init_script(TELL_VIOLATIONS)
+        held = {"customer_id": who, "consent": consent}
+        context.add_cookies(
+            [{"name": k, "value": v, "url": site} for k, v in held.items() if v]
+        )
+        visitors.append(Visitor(context))
+        return visitors[-1]
+
+    yield welcome
+    for visitor in visitors:
+        visitor.context.close()
+    assert [visitor.complaints for visitor in visitors if visitor.complaints] == []
+
+
+def reach(look: Callable[[], int], wanted: int) -> None:
+    wait_for(lambda: look() >= wanted, what=f"{wanted} events")
+    assert look() == wanted
+
+
+def freeze(page: Page) -> None:
+    """Let the page's clock stand still, but for what the test lets pass."""
+    page.clock.install(time=1_800_000_000)
+    page.clock.pause_at(1_800_000_001)
+
+
+def stay(page: Page) -> None:
+    """Let the page's forms be clicked without being sent."""
+    page.evaluate("addEventListener('submit', (event) => event.preventDefault())")
+
+
+def go_back(page: Page) -> None:
+    """Go back to a page that the browser has kept alive."""
+    # No load event comes from its cache, and a page made anew knows nothing of this.
+    page.go_back(wait_until="commit")
+    page.wait_for_function("window.kept === true")
+
+
+def told_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
+    """Return which way each event of an experience came, and whose it is."""
+    return [
+        (event["via"], event["customer_id"])
+        for event in sandbox.events
+        if event["experience_key"] == key and event["action"].endswith(end)
+    ]
+
+
+def asked(sandbox: Sandbox) -> str:
+    """Return what the last fetch said."""
+    return sandbox.requests.latest(1, "fetch")[0].request_body.decode()
+
+
+# --- clicks ------------------------------------------------------------------
+
+
+def test_links_count_without_a_script(welcome: Welcome, sandbox: Sandbox) -> None:
+    page = welcome("alice", java_script_enabled=False).open_tab()
+    page.goto("/")
+    link = page.get_by_role("link", name="Reserve a tin").get_attribute("href")
+    page.get_by_role("link", name="Reserve a tin").click()
+    page.wait_for_url("**/products/sencha")
+    page.goto(str(link))
+    page.wait_for_url("**/products/sencha")
+    page.get_by_role("link", name="Have a look").click()
+    page.wait_for_url("**/products/assam")
+
+    reach(lambda: sandbox.clicks(PROMO, "Promo strip"), 1)
+    # The same link, followed twice.
+    assert sandbox.clicks(HERO, "Reserve a tin") == 1
+    page.goto("/products")
+    expect(page.locator(".clicks tbody")).to_contain_text("Reserve a tin")
+
+
+def test_a_click_counts_by_beacon_and_the_strip_tells_of_it(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    page.goto("/products/sencha")
+    page.get_by_role("button", name="Add 80 g to the cart").click()
+    page.wait_for_url("**/cart")
+
+    reach(lambda: sandbox.clicks(BADGE, "Add to cart"), 1)
+    expect(page.locator(".clicks tbody tr")).to_have_text(re.compile("Add to cart *1"))
+
+
+def test_no_click_is_lost_where_the_page_is_left_at_once(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome("alice")
+    for _ in range(5):
+        page = visitor.open_tab()
+        page.goto("/products/sencha")
+        page.get_by_role("button", name="Add 80 g to the cart").click()
+        page.close()
+
+    reach(lambda: sandbox.clicks(BADGE, "Add to cart"), 5)
+
+
+def test_a_double_click_counts_once(welcome: Welcome, sandbox: Sandbox) -> None:
+    page = welcome("alice").open_tab()
+    # However slow this machine is, its second half comes 40 milliseconds later.
+    page.add_init_script("{ let now = 1.8e12; Date.now = () => (now += 40); }")
+    page.goto("/cart")
+    stay(page)
+    page.get_by_role("button", name="Add Matcha").dblclick()
+    page.goto("/")
+    page.get_by_role("link", name="Reserve a tin").dblclick()
+    page.wait_for_url("**/products/sencha")
+    page.get_by_role("link", name="Have a look").click()
+
+    reach(lambda: sandbox.clicks(PROMO), 1)
+    assert sandbox.clicks(UPSELL, "Add to cart") == 1
+    assert sandbox.clicks(HERO, "Reserve a tin") == 1
+
+
+def test_of_twenty_fast_clicks_three_count_each_second(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    freeze(page)
+    page.goto("/cart")
+    stay(page)
+    for _ in range(20):
+        page.get_by_role("button", name="Add Matcha").click()
+        page.clock.run_for(100)
+    page.get_by_role("link", name="Have a look").click()
+
+    reach(lambda: sandbox.clicks(PROMO), 1)
+    # At 0, 300, 600, ... 1,800 milliseconds.
+    reach(lambda: sandbox.clicks(UPSELL, "Add to cart"), 7)
+
+
+# --- what was seen -----------------------------------------------------------
+
+
+def test_what_is_below_counts_once_it_was_scrolled_to(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice", viewport={"width": 800, "height": 600}).open_tab()
+    for sku in ("assam", "rooibos", "sencha", "earl-grey"):
+        page.goto(f"/products/{sku}")
+        page.get_by_role("button", name="to the cart").click()
+        page.wait_for_url("**/cart")
+    page.wait_for_timeout(LONGER)
+    assert sandbox.impressions(UPSELL) == 0
+
+    page.locator(".upsell").scroll_into_view_if_needed()
+    reach(lambda: sandbox.impressions(UPSELL), 1)
+    expect(page.locator(".impressions tbody")).to_contain_text(UPSELL)
+
+
+def test_a_tab_in_the_background_shows_nothing(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    # No headless browser hides a tab: this is what the page would be told.
+    page.add_init_script(
+        "Object.defineProperty(document, 'hidden', {value: true, writable: true})"
+    )
+    page.goto("/cart")
+    page.wait_for_timeout(LONGER)
+    assert sandbox.impressions(UPSELL) == 0
+
+    page.evaluate(
+        "document.hidden = false;"
+        "void document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    reach(lambda: sandbox.impressions(UPSELL), 1)
+
+
+def test_a_page_that_comes_back_from_the_cache_counts_on(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    page.goto("/cart")
+    reach(lambda: sandbox.impressions(UPSELL), 1)
+    page.evaluate("window.kept = true")
+    page.get_by_role("link", name="Teas", exact=True).click()
+    page.wait_for_url("**/products")
+    go_back(page)
+    page.wait_for_timeout(LONGER)
+    page.get_by_role("button", name="Add Matcha").click()
+    page.wait_for_url("**/cart")
+
+    reach(lambda: sandbox.clicks(UPSELL, "Add to cart"), 1)
+    assert sandbox.impressions(UPSELL) == 1
+
+
+# --- the policy --------------------------------------------------------------
+
+
+def test_the_policy_holds_back_what_is_not_the_shops(welcome: Welcome) -> None:
+    visitor = welcome("alice")
+    page = visitor.open_tab()
+    page.goto("/")
+    assert visitor.complaints == []
+    page.evaluate(
+        "() => { const stranger = document.createElement('script');"
+        "  stranger.textContent = 'window.stolen = true';"
+        "  document.body.append(stranger);"
+        "  document.body.style.color = 'red';"
+        "  document.body.setAttribute('style', 'color: blue'); }"
+    )
+    expect(page.locator("h1")).to_be_visible()
+
+    assert page.evaluate("window.stolen") is None
+    told = " ".join(visitor.complaints)
+    assert "policy: script-src-elem inline" in told
+    assert "policy: style-src-attr inline" in told
+    visitor.complaints.clear()
+
+
+# --- the Web SDK -------------------------------------------------------------
+
+
+def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    page.goto("/club")
+    reach(lambda: sandbox.impressions(BADGE), 1)
+    # It comes to the front again, by itself and from the browser's cache.
+    page.evaluate("void document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("window.kept = true")
+    page.get_by_role("link", name="Cart").click()
+    page.wait_for_url("**/cart")
+    go_back(page)
+    page.get_by_role("link", name="See all teas").click()
+    page.wait_for_url("**/products")
+
+    # The shelf behind the button is the server's to count.
+    wait_for(lambda: sandbox.impressions(BADGE) > 1, what="the shelf's badge")
+    reach(lambda: sandbox.clicks(BADGE, "See all teas"), 1)
+    shown = told_by(sandbox, BADGE, "_SHOWN")
+    assert sorted(shown) == [("api", "alice"), ("web_sdk", "alice")]
+    assert told_by(sandbox, BADGE, "_CLICKED") == [("web_sdk", "alice")]
+    expect(page.locator(".recent")).to_contain_text("“See all teas”")
+    expect(page.locator(".recent")).to_contain_text("says the Web SDK")
+
+
+def test_each_visit_of_the_club_is_one_impression(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("bob").open_tab()
+    for number in (1, 2, 3):
+        page.goto("/club")
+        reach(lambda: sandbox.impressions(BADGE), number)
+
+    assert told_by(sandbox, BADGE, "") == [("web_sdk", "bob")] * 3
+
+
+def test_the_web_sdks_device_id_goes_with_the_next_fetch(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome()
+    page = visitor.open_tab()
+    page.goto("/club")
+    wait_for(lambda: "moe_uuid" in visitor.cookies(), what="the SDK's cookie")
+    device = visitor.cookies()["moe_uuid"]
+    page.goto("/products")
+
+    assert f'"visitor_id":"{device}"' in asked(sandbox).replace(" ", "")
+    reach(lambda: sandbox.impressions(PROMO), 1)
+    assert told_by(sandbox, PROMO, "_SHOWN") == [("api", device)]
+
+    # It yields to the customer's own id.
+    page.get_by_role("button", name="carol").click()
+    page.wait_for_load_state()
+    assert device not in asked(sandbox)
+    assert "carol" in asked(sandbox)
+
+
+def test_a_device_id_without_a_cookie_is_handed_over_once(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome()
+    # As with the SDK's disableCookies: no script can keep one.
+    visitor.context.add_init_script(
+        "Object.defineProperty(document, 'cookie', {get: () => '', set: () => {}})"
+    )
+    page = visitor.open_tab()
+    handed: list[str] = []
+    page.on(
+        "request",
+        lambda sent: (
+            handed.append(sent.post_data or "")
+            if sent.url.endswith("/_moe/d")
+            else None
+        ),
+    )
+    page.goto("/club")
+    wait_for(lambda: "moe_device" in visitor.cookies(), what="the server's cookie")
+    device = page.evaluate("Moengage.device.getUuid()")
+    page.goto("/products")
+    first = asked(sandbox)
+    page.goto("/club")
+    page.wait_for_function("Moengage.initialised === 1")
+    page.goto("/products")
+
+    assert "moe_uuid" not in visitor.cookies()
+    assert handed == [device]
+    assert f'"visitor_id":"{device}"' in first.replace(" ", "")
+
+
+# --- consent -----------------------------------------------------------------
+
+
+def test_who_takes_consent_back_is_forgotten_at_once(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome(consent="")
+    page = visitor.open_tab()
+    page.goto("/")
+    reach(lambda: sandbox.impressions(HERO), 1)
+    assert "moe_visitor" in visitor.cookies()
+    old_id = visitor.cookies()["moe_visitor"]
+    older = visitor.open_tab()
+    older.goto("/")
+    reach(lambda: sandbox.impressions(HERO), 2)
+
+    page.get_by_role("button", name="No, thank you").click()
+    expect(page.get_by_text("We do not remember you.")).to_be_visible()
+    assert "moe_visitor" not in visitor.cookies()
+    page.locator(".hero .button").click()
+    page.wait_for_url("**/products/*")
+    page.goto("/club")
+    assert "moe_uuid" not in visitor.cookies()
+    assert old_id not in asked(sandbox)
+    assert "visitor_id" not in asked(sandbox)
+    # A page from before, which has marks and links of its own.
+    older.locator(".hero .button").click()
+    older.wait_for_url("**/products/*")
+
+    page.get_by_role("button", name="Remember me").click()
+    expect(page.get_by_text("We remember you.")).to_be_visible()
+    page.goto("/")
+    reach(lambda: sandbox.impressions(HERO), 3)
+    assert sandbox.clicks(HERO) == 0
+    assert visitor.cookies()["moe_visitor"] != old_id
+    assert sandbox.impressions(PROMO) == 3
+
+
+# --- previews ----------------------------------------------------------------
+
+
+def test_a_preview_is_opened_used_and_left_and_nothing_counts(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome("dave")
+    page = visitor.open_tab()
+    page.goto("/")
+    expect(page.locator("h1")).to_have_text("A golden cup, on the house")
+    page.get_by_role("link", name="preview All Users/1").first.click()
+    badge = page.get_by_role("status")
+    expect(badge).to_contain_text("Preview of homepage-banner, All Users/1")
+    expect(badge).to_have_css("position", "fixed")
+    expect(page.locator("h1")).to_have_text("Slow mornings, good tea")
+
+    page.get_by_role("link", name="Meet the Earl Grey").click()
+    page.wait_for_url("**/products/earl-grey")
+    page.get_by_role("button", name="to the cart").click()
+    page.wait_for_url("**/cart")
+    expect(badge).to_contain_text("nothing is counted")
+    other = welcome("dave").open_tab()
+    other.goto("/products")
+    expect(other.get_by_role("status")).to_have_count(0)
+
+    page.get_by_role("link", name="Leave").click()
+    expect(page.locator("h1")).to_have_text("A golden cup, on the house")
+    expect(badge).to_have_count(0)
+    assert "moe_preview" not in visitor.cookies()
+    page.get_by_role("link", name="Claim the sample").click()
+
+    # Two pages of the start, and the sample's click.
+    reach(lambda: sandbox.clicks(HERO), 1)
+    reach(lambda: sandbox.impressions(HERO), 2)
+    assert sandbox.clicks(HERO, "Claim the sample") == 1
+    assert sandbox.clicks(BADGE) == 0
+    assert sandbox.impressions(UPSELL) == 0
+
+
+def test_the_badge_of_a_preview_leaves_the_foot_free(welcome: Welcome) -> None:
+    visitor = welcome("dave", viewport={"width": 360, "height": 740})
+    page = visitor.open_tab()
+    page.goto("/")
+    page.get_by_role("link", name="preview All Users/1").first.click()
+    badge, last = page.get_by_role("status"), page.locator(".recent li").last
+    expect(last).to_be_attached()
+    page.mouse.wheel(0, 100_000)
+    page.wait_for_function("scrollY + innerHeight >= document.body.scrollHeight - 1")
+
+    place, end = badge.bounding_box(), last.bounding_box()
+    assert place is not None
+    assert end is not None
+    assert end["y"] + end["height"] <= place["y"]
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+# --- for everybody -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_axe_finds_nothing_wrong(welcome: Welcome, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    size = {"width": width, "height": 800}
+    visitor = welcome("alice", viewport=size, color_scheme=scheme, bypass_csp=True)
+    page = visitor.open_tab()
+
+    def check(what: str) -> None:
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, f"{what}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") == width, what
+
+    page.goto("/products/sencha")
+    page.get_by_role("button", name="to the cart").click()
+    page.wait_for_url("**/cart")
+    check("cart")
+    page.goto("/")
+    expect(page.locator(".clicks tbody")).to_contain_text("Add to cart")
+    check("home")
+    page.goto("/club")
+    check("club")
+    page.get_by_role("link", name="preview Silver").click()
+    expect(page.get_by_role("status")).to_be_visible()
+    check("preview")
+    visitor.context.clear_cookies()
+    page.goto("/products")
+    expect(page.get_by_text("May we remember you?")).to_be_visible()
+    check("consent")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from demo_app.app import CONFIG
+from demo_app.previews import PreviewDesk
+from moe_middleware import Settings
+from moe_middleware.sandbox import Sandbox
+
+HERO = "homepage-banner"
+
+
+def desk(sandbox: Sandbox | None = None) -> PreviewDesk:
+    return PreviewDesk(Settings.load(CONFIG, environ={}), sandbox or Sandbox())
+
+
+@pytest.mark.parametrize(
+    ("shown", "offered"),
+    [
+        ("Gold members/1", "Gold members/2"),
+        ("Gold members/2", "All Users/1"),
+        ("All Users/2", "Gold members/1"),
+        ("/", "Gold members/1"),
+    ],
+)
+def test_the_variation_behind_the_shown_one_is_offered(
+    shown: str, offered: str
+) -> None:
+    found = desk().offer(HERO, shown, "", "/")
+
+    assert found is not None
+    assert found.name == offered
+
+
+def test_its_link_shows_that_variation_on_the_same_page() -> None:
+    found = desk().offer(HERO, "Gold members/1", "alice", "/?utm_medium=email")
+    assert found is not None
+    opened = desk().opened(urlsplit(found.link).path.rpartition("/")[2])
+
+    assert opened is not None
+    assert (opened.key, opened.variation) == (HERO, "Gold members/2")
+    assert opened.payload["Title"] == "A golden cup, on the house"
+    assert opened.target == "/?utm_medium=email"
+
+
+def test_an_experience_of_one_variation_has_no_other() -> None:
+    sandbox = Sandbox()
+    sandbox.define("hero", {"Title": "Hello"})
+
+    assert desk(sandbox).offer("hero", "All Users/1", "", "/") is None
+    assert desk(sandbox).offer("no-such-key", "/", "", "/") is None
+
+
+def test_templates_are_rendered_with_the_customers_attributes() -> None:
+    sandbox = Sandbox()
+    sandbox.define("hero", {"Title": "For {{ UserAttribute['first_name'] }}"})
+
+    for_alice = desk(sandbox).offer("hero", "/", "alice", "/")
+    assert for_alice is not None
+    opened = desk().opened(for_alice.link.rpartition("/")[2])
+    assert opened is not None
+    assert opened.payload == {"Title": "For Alice"}
+    # Of a stranger no first name is known: the sandbox would withhold it, too.
+    assert desk(sandbox).offer("hero", "/", "", "/") is None
+
+
+def test_what_is_too_large_for_a_cookie_is_not_offered() -> None:
+    sandbox = Sandbox()
+    sandbox.define("hero", {"Title": "".join(map(chr, range(0x4E00, 0x6000)))})
+
+    assert desk(sandbox).offer("hero", "/", "", "/") is None
+
+
+@pytest.mark.parametrize("cookie", [None, "", "forged", "a.b"])
+def test_a_browser_without_a_preview_has_none(cookie: str | None) -> None:
+    assert desk().opened(cookie) is None
