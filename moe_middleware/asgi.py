@@ -93,6 +93,7 @@ class MoEngageMiddleware:
         return Visit(
             method=scope["method"],
             path=route_path(scope["path"], scope.get("root_path", "")),
+            root_path=scope.get("root_path", ""),
             headers=headers,
             query_string=scope.get("query_string", b""),
             scheme=scope.get("scheme", "http"),

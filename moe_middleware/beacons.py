@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +12,16 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-import orjson
 from markupsafe import Markup
 
 from .click_links import ClickLinks, PageLinks
+from .log_texts import one_line
 from .models import Action, Experience, Identity
+from .packing import pack, unpack
 from .seals import MAX_TOKEN, NONCE_SIZE, Seal
 from .settings import Settings
+
+logger = logging.getLogger(__name__)
 
 PURPOSE = "beacon"
 
@@ -148,10 +151,10 @@ class Beacons:
         nonce = self._random_bytes(NONCE_SIZE)
         expires_at = int(now + self._max_age)
         whose = _whose(identity, nonce)
-        message = orjson.dumps(
-            [b_id, sight, dict(experience_context), whose, expires_at]
-        )
-        return self._seal.close(zlib.compress(message, 6), nonce)
+        # Templates hand over what a payload has, as a number.
+        element = None if b_id is None else str(b_id)
+        said = [element, sight, dict(experience_context), whose, expires_at]
+        return self._seal.close(pack(said), nonce)
 
     def read(self, token: str) -> Mark | None:
         """Return what a token says; None for one that is not ours."""
@@ -160,11 +163,8 @@ class Beacons:
             return None
         packed, nonce = opened
         try:
-            # It is signed: nobody else's zip bomb gets here.
-            b_id, sight, context, whose, expires_at = orjson.loads(
-                zlib.decompress(packed)
-            )
-        except (ValueError, zlib.error):
+            b_id, sight, context, whose, expires_at = unpack(packed)
+        except ValueError:
             return None
         return Mark(
             nonce=nonce,
@@ -204,6 +204,7 @@ class PageMarks(PageLinks):
         links: Makes the links.
         identity: Whom the page is for.
         beacons: Returns what makes the tokens.
+        prefix: Where the app is mounted, as in ``/shop``.
         clock: The time, in unix seconds.
         new_id: Mints the uuids of impressions.
     """
@@ -216,10 +217,11 @@ class PageMarks(PageLinks):
         identity: Identity,
         beacons: Callable[[], Beacons],
         *,
+        prefix: str,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        super().__init__(links, identity)
+        super().__init__(links, identity, prefix)
         self._beacons = beacons
         self._clock = clock
         self._new_id = new_id
@@ -235,6 +237,7 @@ class PageMarks(PageLinks):
         sight = self.sight(experience.key)
         if (b_id is None and sight is None) or self._identity.reporting_id is None:
             return ""
+        self.counted.add(experience.key)
         token = self._beacons().make(
             b_id=b_id,
             sight=sight,
@@ -242,10 +245,11 @@ class PageMarks(PageLinks):
             identity=self._identity,
             now=self._clock(),
         )
+        if len(token) > MAX_TOKEN:
+            logger.warning("element_not_marked b_id=%s: too long", one_line(b_id))
+            return ""
         kinds = [
             name for name, it in (("click", b_id), ("seen", sight)) if it is not None
         ]
-        return _ATTRS.format(token, " ".join(kinds))
-
-
-_ATTRS = Markup('data-moe="{}" data-moe-on="{}"')
+        # Nothing in either is to be escaped.
+        return Markup(f'data-moe="{token}" data-moe-on="{" ".join(kinds)}"')

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from weakref import WeakSet
 
 from .errors import RateLimitedError
+from .log_texts import one_line
 from .models import ExperienceMetadata
 
 logger = logging.getLogger(__name__)
@@ -133,11 +134,15 @@ class Catalogue:
                 continue
             self._told.add(key)
             if status := statuses.get(key):
-                logger.info("experience_not_active key=%s status=%s", key, status)
+                logger.info(
+                    "experience_not_active key=%s status=%s",
+                    one_line(key),
+                    one_line(status),
+                )
             else:
                 logger.warning(
                     "experience_unknown key=%s did_you_mean=%s hint=%r",
-                    key,
+                    one_line(key),
                     _nearest(key, statuses) or "-",
                     "unknown to this workspace, or not published",
                 )

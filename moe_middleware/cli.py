@@ -400,8 +400,20 @@ def _workspace_lines(settings: Settings) -> list[str]:
             ("data center", workspace.data_center),
             ("asks", url),
             ("outbox", settings.events.outbox),
+            ("secret key", _secret_key_text(settings)),
         ]
     )
+
+
+def _secret_key_text(settings: Settings) -> str:
+    from .secret_keys import WITHOUT, weakness
+
+    secrets = [key.get_secret_value() for key in settings.secret_key or ()]
+    if not secrets:
+        return f"none: {WITHOUT}"
+    count = "1 key" if len(secrets) == 1 else f"{len(secrets)} keys"
+    weak = weakness(secrets)
+    return f"{count}, hidden; {weak}" if weak else f"{count}, hidden"
 
 
 def _route_lines(routes: Sequence[Route]) -> list[str]:

@@ -62,13 +62,15 @@ class Clicks:
         """Count a click, store its event, and lead on."""
         click = self._links.read(token)
         if click is None or not self._links.may_lead_to(click.target):
-            logger.warning("click_refused reason=not_ours")
+            who = await self._visitors.log_name(visit)
+            logger.warning("click_refused reason=not_ours%s", who)
             return refused(404, "this link is none of ours")
         try:
             await self._count(click, visit)
         except Exception as error:
             # Whatever is wrong, whoever clicked gets where they want.
-            logger.error("click_failed error=%s", type(error).__name__)
+            who = await self._visitors.log_name(visit)
+            logger.error("click_failed error=%s%s", type(error).__name__, who)
         # What is no ASCII travels percent-encoded; what is encoded already stays so.
         location = quote(click.target, safe=_URL_MARKS).encode()
         headers = [(b"location", location), *PLAIN_TEXT, (b"content-length", b"0")]
@@ -83,15 +85,17 @@ class Clicks:
             or is_prefetch(*visit.any_of(PURPOSE_HEADERS))
         ):
             return
-        identity, is_new = await self._visitors.identify(visit)
-        if is_new or not self._links.is_of(click, identity):
+        known_as = await self._visitors.known_as(visit)
+        whose = [one for one in known_as if self._links.is_of(click, one)]
+        if not whose:
             return
-        self._outbox.append([self._event(click, identity, now)])
+        self._outbox.append([self._event(click, whose[0], now)])
         try:
             async with asyncio.timeout(STORE_WITHIN):
                 await self._outbox.flush()
         except (TimeoutError, OutboxError) as error:
-            logger.warning("click_not_stored_yet error=%s", type(error).__name__)
+            who = self._visitors.log_names.of(whose[0])
+            logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)
 
     def _event(self, click: Click, identity: Identity, now: float) -> Event:
         assert identity.reporting_id is not None

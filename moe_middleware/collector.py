@@ -1,21 +1,19 @@
-"""Collects what our script tells from browsers, and serves the script."""
+"""Collects what our script tells from browsers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from cachetools import LRUCache
 
 from .beacons import Beacons, Mark, Signal, read_signals
-from .browser import SCRIPT
 from .errors import OutboxError
 from .gcra import Rate, spend
 from .models import Action, Event, Identity
 from .outbox import Outbox
-from .own_paths import NEVER_KEPT, Reply, refused
+from .own_paths import NEVER_KEPT, Reply, is_own_site, refused
 from .sections import EventSettings
 from .unseen import PURPOSE_HEADERS, is_prefetch
 from .visitors import Visitors
@@ -24,7 +22,7 @@ from .visits import Visit
 logger = logging.getLogger(__name__)
 
 RATE = Rate(interval=0.5, burst=100)
-"""What one visitor may tell of: a hundred elements at once, then two each second."""
+"""What one visitor may tell of: a hundred events at once, then two each second."""
 
 MAX_VISITORS = 20_000
 """Of so many the rate is known, the latest ones."""
@@ -70,33 +68,41 @@ class Collector:
     async def collect(self, visit: Visit, rest: str, body: bytes) -> Reply:
         """Count what a beacon says, store its events, and answer nothing."""
         if not is_own_site(visit):
-            return _refused(403, "other_site")
+            return await self._refused(403, "other_site", visit)
         signals = read_signals(body)
         if signals is None:
-            return _refused(400, "malformed")
+            return await self._refused(400, "malformed", visit)
         read = [(signal, self._beacons.read(signal.token)) for signal in signals]
         told = [(signal, mark) for signal, mark in read if mark is not None]
         if len(told) < len(signals):
-            return _refused(400, "not_ours")
+            return await self._refused(400, "not_ours", visit)
         if self._visitors.is_bot(visit) or is_prefetch(*visit.any_of(PURPOSE_HEADERS)):
             return _NOTHING
-        identity, is_new = await self._visitors.identify(visit)
-        if is_new or identity.reporting_id is None:
+        known_as = await self._visitors.known_as(visit)
+        if not known_as:
             return _NOTHING
-        if not self._may_tell(identity.reporting_id, len(told)):
-            return _refused(429, "too_many")
-        events = self._counted(told, identity, identity.reporting_id)
-        return await self._store(events) if events else _NOTHING
+        # All elements of an experience tell of one impression.
+        happened = {signal.uuid(mark) for signal, mark in told}
+        if not self._may_tell(known_as[0], len(happened)):
+            return await self._refused(429, "too_many", visit)
+        events = self._counted(told, known_as)
+        return await self._store(events, known_as[0]) if events else _NOTHING
 
-    def _may_tell(self, reporting_id: str, signals: int) -> bool:
+    async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:
+        who = await self._visitors.log_name(visit)
+        logger.warning("beacon_refused reason=%s%s", reason, who)
+        return refused(status, reason)
+
+    def _may_tell(self, identity: Identity, events: int) -> bool:
+        reporting_id = str(identity.reporting_id)
         used_until = self._used_until.get(reporting_id, 0.0)
         self._used_until[reporting_id], wait = spend(
-            used_until, self._stopwatch(), RATE, signals
+            used_until, self._stopwatch(), RATE, events
         )
         return wait == 0
 
     def _counted(
-        self, told: list[tuple[Signal, Mark]], identity: Identity, customer_id: str
+        self, told: list[tuple[Signal, Mark]], known_as: list[Identity]
     ) -> list[Event]:
         now = self._clock()
         events: dict[str, Event] = {}
@@ -104,11 +110,12 @@ class Collector:
             uuid = signal.uuid(mark)
             if uuid is None or now > mark.expires_at:
                 continue
-            if not self._beacons.is_of(mark, identity):
+            whose = [one for one in known_as if self._beacons.is_of(mark, one)]
+            if not whose:
                 continue
             events[uuid] = Event(
                 uuid=uuid,
-                customer_id=customer_id,
+                customer_id=str(whose[0].reporting_id),
                 action=signal.action,
                 occurred_at=int(now),
                 experience_context=mark.experience_context,
@@ -118,47 +125,19 @@ class Collector:
             )
         return [*events.values()]
 
-    async def _store(self, events: list[Event]) -> Reply:
+    async def _store(self, events: list[Event], identity: Identity) -> Reply:
         try:
             self._outbox.append(events)
             async with asyncio.timeout(STORE_WITHIN):
                 await self._outbox.flush()
         except TimeoutError:
-            logger.warning("beacon_not_stored_yet events=%d", len(events))
+            who = self._visitors.log_names.of(identity)
+            logger.warning("beacon_not_stored_yet events=%d%s", len(events), who)
         except OutboxError as error:
-            logger.warning("beacon_not_stored error=%s", type(error).__name__)
+            who = self._visitors.log_names.of(identity)
+            logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)
             return refused(503, "not stored")
         return _NOTHING
-
-
-async def serve_script(visit: Visit, rest: str, body: bytes) -> Reply:
-    """Answer with the script, for ever the same below its name."""
-    headers = [
-        (b"content-type", b"text/javascript; charset=utf-8"),
-        (b"content-length", str(len(SCRIPT)).encode()),
-        (b"cache-control", b"public, max-age=31536000, immutable"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
-    return Reply(200, headers, SCRIPT if visit.method == "GET" else b"")
-
-
-def is_own_site(visit: Visit) -> bool:
-    """Whether a page of the same origin sent a request, by what its browser says.
-
-    Where the browser does not say it outright, the origin has to be the host.
-    """
-    if (site := visit.header("sec-fetch-site")) is not None:
-        return site == "same-origin"
-    host, origin = visit.header("host"), visit.header("origin")
-    try:
-        return bool(host) and urlsplit(origin or "").netloc == host
-    except ValueError:
-        return False
-
-
-def _refused(status: int, reason: str) -> Reply:
-    logger.warning("beacon_refused reason=%s", reason)
-    return refused(status, reason)
 
 
 _NOTHING = Reply(204, [*NEVER_KEPT])

@@ -255,6 +255,11 @@ CookieAge = Annotated[
     float, Field(gt=0, le=MAX_COOKIE_AGE), BeforeValidator(_as_seconds)
 ]
 Flag = Annotated[bool, BeforeValidator(_as_flag)]
+LogIds = Annotated[
+    Literal["off", "sha256"],
+    BeforeValidator(_as_switch),
+    _one_of("off", False, "sha256"),
+]
 Switch = Annotated[
     Literal["on", "off"], BeforeValidator(_as_switch), _one_of("on", "off", True, False)
 ]

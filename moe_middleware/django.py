@@ -11,6 +11,7 @@ from collections.abc import (
     Iterator,
     Mapping,
     MutableMapping,
+    Sequence,
     Set,
 )
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from .asgi import MoEngageMiddleware as ASGIMiddleware
 from .cache import visitor_key
 from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError
+from .identity import DEVICE_COOKIE
 from .loop_threads import background
 from .models import Experience, Experiences, Identity
 from .own_paths import Reply
@@ -84,8 +86,9 @@ class MoEngageMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
         self.runtime = runtime_for(_settings())
-        self._kinds = _kinds(self.runtime.settings)
-        _check_order(type(self), self._kinds)
+        sources = _sources(self.runtime.settings)
+        _check_order(type(self), {source.kind for source in sources})
+        self._lazy = [one for one in sources if one.kind in _LAZY]
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -130,6 +133,7 @@ class MoEngageMiddleware:
                 await page.read_ahead_in_thread()
                 await page.prefetch()
             response = await self.get_response(request)
+            await page.read_consent_in_thread()
             _send_off(page, request, response)
             if page.forgetting is not None:
                 await asyncio.wrap_future(page.forgetting)
@@ -144,7 +148,7 @@ class MoEngageMiddleware:
         if KEY in _holder(request):
             raise DuplicateMiddlewareError(_TWICE)
         engine = self.runtime.personalizer
-        page = _Page(engine, request, self.visit_of, loop, self._kinds)
+        page = _Page(engine, request, self.visit_of, loop, self._lazy)
         _holder(request)[KEY] = page
         request.experiences = page.experiences
         return page
@@ -177,6 +181,7 @@ class MoEngageMiddleware:
         return Visit(
             method=request.method,
             path=request.path_info or "/",
+            root_path=request.META.get("SCRIPT_NAME", ""),
             headers=headers,
             query_string=query_string,
             scheme=request.scheme,
@@ -256,19 +261,25 @@ def _loaded(given: object) -> Settings:
 def _response(reply: Reply) -> Any:
     response = HttpResponse(reply.body, status=reply.status)
     for name, text in reply.headers:
-        response[name.decode()] = text.decode("latin-1")
+        if name == b"set-cookie":
+            response.cookies.load(text.decode("latin-1"))
+        else:
+            response[name.decode()] = text.decode("latin-1")
     return response
 
 
-def _kinds(settings: Settings) -> Set[str]:
-    """Return the kinds of sources that the settings name."""
+def _sources(settings: Settings) -> Sequence[ValueSource]:
+    """Return the sources that the settings name."""
     wanted = settings.identity
     sources = [wanted.customer_id, wanted.visitor_id, *wanted.user_identifiers.values()]
     sources += settings.attributes.values()
     sources += [one for route in settings.routes for one in route.attributes.values()]
     sources += [settings.consent.given_by] if settings.consent is not None else []
-    return {source.kind for source in sources if source is not None}
+    return [source for source in sources if source is not None]
 
+
+_LAZY = frozenset({"user", "session", "call"})
+"""The kinds of sources that may ask the database."""
 
 _NEEDED = {
     "session": "django.contrib.sessions.middleware.SessionMiddleware",
@@ -318,7 +329,7 @@ class _Page(Page):
     That is asked only where Django lets it be asked: never on an event loop.
     """
 
-    __slots__ = ("_kinds", "_read")
+    __slots__ = ("_lazy", "_read")
 
     def __init__(
         self,
@@ -326,11 +337,11 @@ class _Page(Page):
         request: Any,
         visit_of: Callable[[Any], Visit],
         loop: asyncio.AbstractEventLoop,
-        kinds: Set[str],
+        lazy: Sequence[ValueSource],
     ) -> None:
         super().__init__(engine, request, visit_of, loop)
         self.experiences = _Experiences(answering=self)
-        self._kinds = kinds
+        self._lazy = lazy
         self._read = False
 
     def keep_private(self) -> None:
@@ -344,17 +355,30 @@ class _Page(Page):
             return
         self._read = True
         try:
-            if self._kinds & {"user", "call"}:
-                getattr(self.visit.user, "is_authenticated", None)
-            if self._kinds & {"session", "call"} and self.visit.session is not None:
-                self.visit.session.get("")
+            for source in self._lazy:
+                if source.kind != "session":
+                    getattr(self.visit.user, "is_authenticated", None)
+                if source.kind != "user" and self.visit.session is not None:
+                    self.visit.session.get("")
+                if source.kind == "user" and "." in source.name:
+                    # As in profile.plan: the row of another table, which stays read.
+                    source.read(self.visit, {})
         except Exception as error:
             self._failed("visitor_unread", error)
 
     async def read_ahead_in_thread(self) -> None:
         """Do what ``read_ahead`` does, from an event loop."""
-        if not self._read and self._kinds & {"user", "session", "call"}:
+        if not self._read and self._lazy:
             await sync_to_async(self.read_ahead)()
+
+    async def read_consent_in_thread(self) -> None:
+        """Read what tells whether our cookies must go, where no route has asked it."""
+        engine = self._engine
+        if engine.visitors.consents is None or self._visitor is not None:
+            return
+        ours = (engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
+        if any(self.visit.cookie(name) is not None for name in ours):
+            await self.read_ahead_in_thread()
 
     async def fetch(self, key: str) -> Experience:
         await self.read_ahead_in_thread()

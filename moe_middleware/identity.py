@@ -20,6 +20,9 @@ PLACEHOLDER_IDS = frozenset(
 )
 """Texts that mean "nobody"; MoEngage's own SDKs refuse most of them as user ids."""
 
+DEVICE_COOKIE = "moe_device"
+"""The cookie that keeps a device id which the Web SDK's own cookie did not tell."""
+
 _MINTED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -40,6 +43,14 @@ def minted_id(cookie: str | None) -> str | None:
     whose profile this browser's events would then land.
     """
     return cookie if cookie and _MINTED.fullmatch(cookie) else None
+
+
+def device_id(told: str | None) -> str | None:
+    """Return the Web SDK's device id, or None of what is none: all of them are uuids.
+
+    Whatever else a browser tells could be a customer's id.
+    """
+    return told if told and _MINTED.fullmatch(told.lower()) else None
 
 
 def visitor_cookie(name: str, visitor_id: str, *, max_age: int, secure: bool) -> str:

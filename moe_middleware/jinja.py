@@ -1,4 +1,8 @@
-"""The template door: ``{% experience "hero" as hero %}...{% endexperience %}``."""
+"""The template door: ``{% experience "hero" as hero %}...{% endexperience %}``.
+
+Beside it, ``{{ moe_script() }}`` and ``{{ moe_web_sdk() }}`` load what counts in
+browsers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, Template, nodes, pass_context
 from jinja2.environment import TemplateModule
@@ -16,7 +20,7 @@ from jinja2.runtime import Context, Undefined
 from jinja2.utils import missing
 
 from .current import current_experiences, on_event_loop
-from .models import Experience, Experiences, Reason
+from .models import Counting, Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,9 @@ SHOW = "moe_middleware.show"
 
 class MoEngageExtension(Extension):
     """Adds the tag ``experience`` to a Jinja environment, sync or async.
+
+    And two functions: ``moe_script(nonce)`` is ``Experiences.script``, and
+    ``moe_web_sdk(*keys, nonce=..., api=...)`` is ``Experiences.web_sdk``.
 
     The body is rendered where the visitor has a match, with the experience under the
     name after ``as``; else the ``else`` branch is. A rendered body counts as an
@@ -50,6 +57,8 @@ class MoEngageExtension(Extension):
         environment.filters[FIND] = _find
         environment.filters[SHOW] = _show
         environment.template_class = _personal(environment.template_class)
+        environment.globals.setdefault("moe_script", _script)
+        environment.globals.setdefault("moe_web_sdk", _web_sdk)
 
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
@@ -117,9 +126,7 @@ def _find(
     context: Context, key: Any, lineno: int
 ) -> _Found | Coroutine[Any, Any, _Found]:
     """Return the experience of a key, and all of them."""
-    rendered = _rendered.get()
-    if rendered is not None:
-        rendered.append(lineno)
+    _note(lineno)
     experiences = experiences_of(context)
     if not isinstance(key, str):
         if isinstance(key, Undefined):
@@ -146,9 +153,29 @@ async def _when_ready(experiences: Experiences, key: str) -> _Found:
 
 def _show(experiences: Experiences, experience: Experience, impression: Any) -> str:
     if impression:
-        counting = impression if impression in ("response", "visible") else None
+        counting = impression if impression in _COUNTING else None
         experiences.show(experience.key, counting)
     return experiences.badge()
+
+
+_COUNTING = get_args(Counting)
+
+
+@pass_context
+def _script(context: Context, nonce: str | None = None) -> str:
+    _note(0)
+    return experiences_of(context).script(nonce)
+
+
+@pass_context
+def _web_sdk(
+    context: Context,
+    *keys: str | Experience,
+    nonce: str | None = None,
+    api: WebSDKApi = "web_p",
+) -> str:
+    _note(0)
+    return experiences_of(context).web_sdk(*keys, nonce=nonce, api=api)
 
 
 _ADVICE = {
@@ -243,6 +270,13 @@ def _personal(kind: type[Template]) -> type[Template]:
 
 
 _rendered: ContextVar[list[int] | None] = ContextVar("moe_jinja", default=None)
+
+
+def _note(lineno: int) -> None:
+    """Note that something here is one visitor's own."""
+    rendered = _rendered.get()
+    if rendered is not None:
+        rendered.append(lineno)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 MAX_TARGET = 2_000
 """Characters of a link's target."""
@@ -39,11 +39,26 @@ def harmless(target: str) -> str:
     return NOWHERE if target.startswith("//") else target
 
 
+def mounted_at(root_path: str) -> str:
+    """Return what the paths of an app begin with in a page, as in ``/shop``.
+
+    Empty for one that is not mounted, and where the prefix would lead elsewhere.
+
+    Args:
+        root_path: As the server tells it, decoded.
+    """
+    prefix = quote(root_path.rstrip("/"), safe="/-._~!$&'()*+,;=:@%")
+    return prefix if leads_to(prefix) else ""
+
+
 _WEB = ("http", "https")
 
 
-def _split(target: str) -> tuple[str, str | None] | None:
+def _split(target: object) -> tuple[str, str | None] | None:
     """Return the scheme and the host of a target, None of what is none."""
+    if not isinstance(target, str):
+        # A payload may have a number there, or nothing at all.
+        return None
     odd = "\\" in target or not target.isprintable() or target != target.strip()
     if odd or len(target) > MAX_TARGET:
         return None
@@ -54,7 +69,9 @@ def _split(target: str) -> tuple[str, str | None] | None:
         scheme = parts.scheme or ("?" if _may_be_scheme(target) else "")
     except ValueError:
         return None
-    if parts.username is not None or (parts.netloc and host is None):
+    # Browsers find a host, and credentials, in "https:user@evil.example" as well.
+    has_host = parts.netloc or scheme in _WEB
+    if parts.username is not None or (has_host and host is None):
         return None
     return scheme, host
 

@@ -78,8 +78,13 @@ class Identity:
         return self.customer_id or self.visitor_id
 
 
-Counting = Literal["response", "visible"]
-"""When an impression counts: with a good response, or once it was on screen."""
+Counting = Literal["response", "visible", "web_sdk"]
+"""When an impression counts: with a good response, once it was on screen, or where
+MoEngage's Web SDK says so, and the server says nothing."""
+
+WebSDKApi = Literal["web_p", "personalize"]
+"""Which of its two documented ways the Web SDK is told: ``Moengage.web_p`` or the newer
+``Moengage.personalize``."""
 
 
 class Links(Protocol):
@@ -165,8 +170,10 @@ class Experience:
         """Return HTML attributes that let our script count for an element.
 
         With a ``b_id`` its clicks count; where the impression is ``visible``, it counts
-        too, once half the element was on screen for a second. Without a ``secret_key``
-        in the settings, and where there is nothing to count, it is empty.
+        too, once half the element was on screen for a second. Where it is ``web_sdk``,
+        the SDK is told of the clicks, with the ``b_id`` as their ``widget_id``; else
+        this takes a ``secret_key`` in the settings. It is empty where there is nothing
+        to count.
 
         Args:
             b_id: Which element it is, as in ``"Shop Now"``.
@@ -196,6 +203,14 @@ class Answering(Protocol):
 
     def script(self, nonce: str | None) -> str:
         """Return the element that loads our script; empty where nothing needs it."""
+        ...
+
+    def leave_to_sdk(self, experience: Experience) -> None:
+        """Let the Web SDK tell of an experience from now on."""
+        ...
+
+    def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
+        """Return the elements that tell the Web SDK what was left to it."""
         ...
 
     def badge(self) -> str:
@@ -242,6 +257,7 @@ class Experiences:
     __slots__ = (
         "_answering",
         "_found",
+        "_left_to_sdk",
         "_shown",
         "_tracked",
         "_used",
@@ -262,6 +278,7 @@ class Experiences:
         self._found: dict[str, Experience] = {}
         self._shown: dict[str, Experience] | None = None
         self._tracked: frozenset[str] = _NOTHING
+        self._left_to_sdk: frozenset[str] = _NOTHING
         self._answering = answering
         self._used = False
         if found:
@@ -366,8 +383,8 @@ class Experiences:
                 the settings' ``events.user_timezone_offset``.
 
         Returns:
-            The event's uuid; None where there is no match, nobody to count it for, or
-            it was counted already.
+            The event's uuid; None where there is no match, nobody to count it for, it
+            was counted already, or the Web SDK tells of it.
         """
         experience = self[key]
         if key in self._tracked or not self._can_track(experience):
@@ -400,7 +417,8 @@ class Experiences:
             user_timezone_offset: As for ``track_impression``.
 
         Returns:
-            The event's uuid; None where there is no match or nobody to count it for.
+            The event's uuid; None where there is no match, nobody to count it for, or
+            the Web SDK tells of it.
         """
         experience = self[key]
         if not self._can_track(experience):
@@ -412,6 +430,7 @@ class Experiences:
     def _can_track(self, experience: Experience) -> bool:
         return (
             bool(experience.experience_context)
+            and experience.key not in self._left_to_sdk
             and self.identity.reporting_id is not None
             and self._answering is not None
         )
@@ -454,7 +473,7 @@ class Experiences:
 
         Args:
             key: An experience of this request.
-            counting: ``response`` or ``visible``; None takes the route's
+            counting: ``response``, ``visible`` or ``web_sdk``; None takes the route's
                 ``impression``. The first showing of a key decides.
         """
         experience = self[key]
@@ -467,13 +486,25 @@ class Experiences:
     def _is_watched(self, experience: Experience, counting: Counting | None) -> bool:
         """Whether the browser tells of an impression, and nobody else counts it."""
         links, answering, key = experience.links, self._answering, experience.key
-        if links is None or answering is None or key in (self._shown or ()):
+        if answering is None or key in (self._shown or ()):
             return False
-        if links.sight(key) is None:
-            if (counting or answering.counting) == "response" or key in self._tracked:
-                return False
+        if key in self._left_to_sdk:
+            return True
+        if links is not None and links.sight(key) is not None:
+            return True
+        wanted = counting or answering.counting
+        if wanted == "response" or key in self._tracked:
+            return False
+        if wanted == "web_sdk":
+            self._leave_to_sdk(experience, answering)
+            return True
+        if links is not None:
             links.watch(key)
-        return True
+        return links is not None
+
+    def _leave_to_sdk(self, experience: Experience, answering: Answering) -> None:
+        self._left_to_sdk |= {experience.key}
+        answering.leave_to_sdk(experience)
 
     def script(self, nonce: str | None = None) -> str:
         """Return the ``<script>`` that counts clicks and what was on screen.
@@ -484,6 +515,41 @@ class Experiences:
             nonce: Of the page's Content-Security-Policy.
         """
         return self._answering.script(nonce) if self._answering is not None else ""
+
+    def web_sdk(
+        self,
+        *keys: str | Experience,
+        nonce: str | None = None,
+        api: WebSDKApi = "web_p",
+    ) -> str:
+        """Return the elements that let MoEngage's Web SDK count instead of us.
+
+        Once the SDK is initialised, our script gives it the experience_context of each
+        for an impression, and of the elements with ``attrs`` for their clicks. The
+        server then reports nothing of them. It stands behind what it is about; empty
+        where nobody may be counted: without consent, for bots and in previews. A
+        visitor whose device id we do not know yet has it handed over.
+
+        Args:
+            keys: What the SDK is to count, as keys or experiences; without any, all
+                that was shown so far and is not ``visible``.
+            nonce: Of the page's Content-Security-Policy.
+            api: ``web_p``, or ``personalize`` for the newer calls of the Personalize
+                SDK.
+        """
+        answering = self._answering
+        if answering is None:
+            return ""
+        for one in keys or tuple(self._shown or ()):
+            key = one.key if isinstance(one, Experience) else one
+            experience = self[key]
+            links = experience.links
+            watched = links is not None and links.sight(key) is not None
+            if experience.experience_context and not (watched or key in self._tracked):
+                (self._shown or {}).pop(key, None)
+                if key not in self._left_to_sdk:
+                    self._leave_to_sdk(experience, answering)
+        return answering.web_sdk(nonce, api)
 
     def badge(self) -> str:
         """Return an element that says so where the page is a preview for QA.

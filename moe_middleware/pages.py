@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from .beacons import PageMarks, beacons_for
 from .browser import script_element
 from .cache import visitor_key
 from .current import on_event_loop
-from .identity import visitor_cookie
+from .identity import DEVICE_COOKIE, visitor_cookie
+from .links import mounted_at
 from .models import (
     Action,
     Counting,
@@ -22,6 +23,7 @@ from .models import (
     Identity,
     Reason,
     Source,
+    WebSDKApi,
 )
 from .personalizer import Personalizer
 from .preview_links import COOKIE, Preview, Refusal
@@ -32,6 +34,7 @@ from .sharing import Asked
 from .unseen import PURPOSE_HEADERS, is_prefetch
 from .visitors import UNTOLD, Visitor
 from .visits import Visit
+from .web_sdk import LeftToSDK
 
 T = TypeVar("T")
 
@@ -62,6 +65,7 @@ class Page:
         "_badge_shown",
         "_customer_before",
         "_engine",
+        "_left_to_sdk",
         "_links",
         "_loop",
         "_match",
@@ -94,6 +98,7 @@ class Page:
         self._preview: Preview | Refusal | None = None
         self._asked: Asked | None = None
         self._badge_shown = False
+        self._left_to_sdk: LeftToSDK | None = None
         self._customer_before: str | None = None
         self._time_left = engine.settings.fetch.timeout
         self._waited = 0.0
@@ -113,6 +118,9 @@ class Page:
         Both lead back here: a circle would be left for the garbage collector, at every
         request.
         """
+        if self._left_to_sdk is not None and self._left_to_sdk.untold:
+            keys = ",".join(self._left_to_sdk.untold)
+            logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
         self._request = None
         self.experiences.end()
 
@@ -189,6 +197,7 @@ class Page:
                 engine.click_links,
                 identity,
                 lambda: beacons_for(engine.settings),
+                prefix=self._prefix,
                 clock=engine.clock,
                 new_id=engine.new_id,
             )
@@ -206,13 +215,60 @@ class Page:
         if previews is None or not isinstance(preview, Preview) or self._badge_shown:
             return ""
         self._badge_shown = True
-        return previews.badge(preview)
+        return previews.badge(preview, self._prefix)
 
     def script(self, nonce: str | None) -> str:
-        engine = self._engine
-        if engine.click_links is None:
+        return script_element(self._own_path, nonce) if self._engine.click_links else ""
+
+    def leave_to_sdk(self, experience: Experience) -> None:
+        if self._left_to_sdk is None:
+            self._left_to_sdk = LeftToSDK()
+        if self._links is not None and experience.key in self._links.counted:
+            logger.warning("web_sdk_late key=%s: %s", experience.key, _LATE)
+        self._left_to_sdk.leave(experience)
+
+    def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
+        if api not in get_args(WebSDKApi):
+            logger.warning("web_sdk_api_unknown given=%.20s: %s", api, _NO_API)
+            api = "web_p"
+        if self._left_to_sdk is None:
+            self._left_to_sdk = LeftToSDK()
+        if not self._may_be_counted():
+            self._left_to_sdk.untold = {}
             return ""
-        return script_element(engine.settings.clicks.path, nonce)
+        return self._left_to_sdk.elements(
+            self._own_path, nonce=nonce, api=api, device=self._device_wanted()
+        )
+
+    def _may_be_counted(self) -> bool:
+        visitor = self._visitor
+        return not (
+            visitor is None
+            or not visitor.consents
+            or isinstance(self._preview, Preview)
+            or (self._engine.personalizes_bots and self._is_bot())
+        )
+
+    def _device_wanted(self) -> str | None:
+        """Return the cookie that would tell the device id; None where it is known."""
+        identity, wanted = self.experiences.identity, self._engine.settings.identity
+        minted = self.visit.cookie(wanted.anonymous_cookie)
+        is_ours = self._visitor is not None and self._visitor.is_new
+        if identity.customer_id is not None:
+            return None
+        if not is_ours and identity.visitor_id not in (None, minted):
+            return None
+        return wanted.visitor_id.cookie or ""
+
+    @property
+    def _prefix(self) -> str:
+        root_path = self.visit.root_path
+        return mounted_at(root_path) if root_path else ""
+
+    @property
+    def _own_path(self) -> str:
+        """Where our own paths begin, as a page writes it."""
+        return self._prefix + self._engine.settings.clicks.path
 
     @property
     def pending(self) -> Sequence[str]:
@@ -244,7 +300,7 @@ class Page:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
         [found] = self._with_preview(asked.found or asked.late)
-        self._engine.note((found,))
+        self._engine.note((found,), self._known)
         return found
 
     async def _over_there(self, steps: Coroutine[Any, Any, T]) -> T:
@@ -286,7 +342,7 @@ class Page:
     def _take(self, found: Sequence[Experience]) -> None:
         found = self._with_preview(found)
         self.experiences.add(found)
-        self._engine.note(found)
+        self._engine.note(found, self._known)
 
     def _with_preview(self, found: Sequence[Experience]) -> Sequence[Experience]:
         """Return answers with that of the previewed key in place of its real one."""
@@ -349,18 +405,18 @@ class Page:
             self._forget_who_changed(headers)
         if self._match is not None and engine.settings.fetch.server_timing:
             headers = [*headers, (b"server-timing", self._server_timing())]
-        visitor, cookie = self._visitor, None
+        visitor, ours = self._visitor, engine.settings.identity.anonymous_cookie
+        cookies: list[bytes] = []
         if visitor is not None and visitor.is_new:
-            cookie = self._visitor_cookie(visitor.identity.visitor_id or "")
-        elif engine.visitors.consents is not None and self._is_withdrawn():
-            cookie = self._visitor_cookie("")
+            cookies = [self._cookie(ours, visitor.identity.visitor_id or "")]
+        elif engine.visitors.consents is not None and (held := self._held()):
+            cookies = [self._cookie(name, "") for name in held]
         if self._preview is not None:
             headers = self._preview_headers(headers)
-        if cookie is None and not (self.experiences.used or self._streams(headers)):
+        if not (cookies or self.experiences.used or self._streams(headers)):
             return headers
         headers = personal_headers(headers, engine.vary)
-        if cookie is not None:
-            headers.append((b"set-cookie", cookie))
+        headers += [(b"set-cookie", cookie) for cookie in cookies]
         return headers
 
     def _preview_headers(self, headers: Headers) -> Headers:
@@ -376,31 +432,31 @@ class Page:
             kept.append((b"set-cookie", gone.encode()))
         return kept
 
-    def _visitor_cookie(self, visitor_id: str) -> bytes:
-        """Return the Set-Cookie that keeps a minted id; an empty one takes it back."""
+    def _cookie(self, name: str, visitor_id: str) -> bytes:
+        """Return the Set-Cookie that keeps an id; an empty one takes it back."""
         engine = self._engine
-        wanted = engine.settings.identity
+        max_age = int(engine.settings.identity.anonymous_max_age)
         return visitor_cookie(
-            wanted.anonymous_cookie,
+            name,
             visitor_id,
-            max_age=int(wanted.anonymous_max_age) if visitor_id else 0,
+            max_age=max_age if visitor_id else 0,
             secure=engine.visitors.is_https(self.visit),
         ).encode("latin-1")
 
-    def _is_withdrawn(self) -> bool:
-        """Whether someone without consent still has our cookie."""
+    def _held(self) -> list[str]:
+        """Return our cookies that someone without consent still has."""
         engine = self._engine
-        consents = engine.visitors.consents
-        held = self.visit.cookie(engine.settings.identity.anonymous_cookie)
-        if consents is None or held is None:
-            return False
+        ours = (engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
+        held = [name for name in ours if self.visit.cookie(name) is not None]
+        if not held:
+            return []
         if self._visitor is not None:
-            return not self._visitor.consents
+            return [] if self._visitor.consents else held
         try:
-            return not _at_once(consents.given(self.visit))
+            return [] if _at_once(engine.visitors.consent(self.visit)) else held
         except Exception:
             # It cannot be told here: the next page that is mapped tells.
-            return False
+            return []
 
     def _server_timing(self) -> bytes:
         """Say where the answers came from, and how long the page waited for them."""
@@ -472,13 +528,29 @@ class Page:
             and not is_prefetch(*visit.any_of(PURPOSE_HEADERS))
         )
 
+    @property
+    def _known(self) -> Identity | None:
+        """Who the request is from, as far as that is known by now."""
+        return self._visitor.identity if self._visitor is not None else None
+
     def _is_bot(self) -> bool:
         return self._engine.visitors.is_bot(self.visit)
 
     def _failed(self, outcome: str, error: Exception) -> None:
         # The error's text may hold an id; its class and place do not.
-        logger.error("%s error=%s", outcome, type(error).__name__)
+        who = self._engine.visitors.log_names.of(self._known)
+        logger.error("%s error=%s%s", outcome, type(error).__name__, who)
         logger.debug("%s", outcome, exc_info=error)
+
+
+_NOT_TOLD = (
+    "nobody counts them: put {{ moe_web_sdk() }} into the page, behind their tags"
+)
+_LATE = (
+    "it has a link or a mark on this page that the server counts too: say "
+    "impression: web_sdk for its route or its tag"
+)
+_NO_API = "it is 'web_p' or 'personalize'; the page takes 'web_p'"
 
 
 def _at_once(steps: Coroutine[Any, Any, T]) -> T:

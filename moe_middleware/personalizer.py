@@ -15,7 +15,7 @@ from .consents import Consents
 from .fetching import Fetcher
 from .ids import new_id
 from .logins import LoginWatch
-from .models import Experience, Reason, Source
+from .models import Experience, Identity, Reason, Source
 from .observers import Observer
 from .outbox import Outbox
 from .routes import RouteTable
@@ -126,8 +126,10 @@ class Personalizer:
     def _inactive(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not self.catalogue.is_active(key)]
 
-    def note(self, found: Sequence[Experience]) -> None:
-        """Tell the observer and the log how a page was answered."""
+    def note(
+        self, found: Sequence[Experience], identity: Identity | None = None
+    ) -> None:
+        """Tell the observer and the log how a page was answered, and whose it is."""
         answers: dict[tuple[Source, Reason | None], int] = {}
         for one in found:
             answer = (one.source, one.reason)
@@ -135,9 +137,10 @@ class Personalizer:
         for (source, reason), count in answers.items():
             self.observer.answered(source, reason, count)
             level = logging.INFO if reason in _FAILURES else logging.DEBUG
-            logger.log(
-                level, "answered source=%s reason=%s keys=%d", source, reason, count
-            )
+            if logger.isEnabledFor(level):
+                who = self.visitors.log_names.of(identity)
+                line = "answered source=%s reason=%s keys=%d%s"
+                logger.log(level, line, source, reason, count, who)
 
     def forget(self, visitor: bytes) -> None:
         """Drop what this process keeps of a visitor, or is about to."""

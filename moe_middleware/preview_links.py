@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
-import orjson
 from markupsafe import Markup
 
 from .links import leads_to
 from .models import Experience, Source
+from .packing import pack, unpack
 from .seals import Seal
 
 PURPOSE = "preview"
@@ -93,9 +93,9 @@ class PreviewLinks:
             raise ValueError(f"{preview.target!r} is no path of a site: begin with '/'")
         if not preview.payload:
             raise ValueError("the payload is empty: there is nothing to show")
-        said = [preview.key, preview.variation, dict(preview.payload)]
-        message = orjson.dumps([*said, preview.target, preview.expires_at])
-        token = self._seal.close(zlib.compress(message, 9), nonce)
+        shown = [preview.key, preview.variation, dict(preview.payload)]
+        message = pack([*shown, preview.target, preview.expires_at])
+        token = self._seal.close(message, nonce)
         if len(token) > MAX_PREVIEW:
             raise ValueError(
                 f"the payload is too large for a cookie: the link has {len(token):,} "
@@ -109,28 +109,38 @@ class PreviewLinks:
         if opened is None:
             return Refusal.NOT_OURS
         try:
-            # It is signed: nobody else's zip bomb gets here.
-            said = orjson.loads(zlib.decompress(opened[0]))
-            preview = Preview(*said)
-        except (ValueError, TypeError, zlib.error):
+            preview = Preview(*unpack(opened[0]))
+        except (ValueError, TypeError):
             return Refusal.NOT_OURS
         if self._clock() >= preview.expires_at:
             return Refusal.EXPIRED
         return preview
 
-    def badge(self, preview: Preview) -> Markup:
-        """Return an element that says on a page what is shown, and how to leave."""
-        leave = f"{self._path}{LEAVE}"
-        return _BADGE.format(preview.key, preview.variation, leave, _STYLE, _LINK)
+    def badge(self, preview: Preview, prefix: str = "") -> Markup:
+        """Return an element that says on a page what is shown, and how to leave.
+
+        Args:
+            preview: What is shown.
+            prefix: Where the app is mounted, as in ``/shop``.
+        """
+        path = f"{prefix}{self._path}"
+        return _BADGE.format(preview.key, preview.variation, path, STYLE_NAME, LEAVE)
 
 
-_STYLE = (
-    "position:fixed;right:1rem;bottom:1rem;z-index:2147483647;padding:.5rem .9rem;"
-    "border-radius:.5rem;background:#1d1d1f;color:#fff;font:14px/1.4 sans-serif"
+# A file of its own: a Content-Security-Policy that allows the site's own styles allows
+# this, and few allow what stands in an element. Without it, the badge is plain text.
+STYLE = (
+    b".moe-preview{position:fixed;right:1rem;bottom:1rem;max-width:calc(100% - 2rem);"
+    b"box-sizing:border-box;z-index:2147483647;padding:.5rem .9rem;"
+    b"border:1px solid #75757a;border-radius:.5rem;background:#1d1d1f;color:#fff;"
+    b"font:14px/1.4 sans-serif;text-align:left;overflow-wrap:anywhere}"
+    b".moe-preview a{color:#9cf;text-decoration:underline}"
 )
-_LINK = "color:#9cf;text-decoration:underline"
-# No script, and no class names that a site might have of its own.
+
+STYLE_NAME = f"{blake2b(STYLE, digest_size=8).hexdigest()}.css"
+"""Beside the links; another name for each content, so that browsers may keep it."""
+
 _BADGE = Markup(
-    '<span role="status" style="{3}">Preview of {0}, {1}: nothing is counted. '
-    '<a href="{2}" style="{4}">Leave</a></span>'
+    '<link rel="stylesheet" href="{2}{3}"><span role="status" class="moe-preview">'
+    'Preview of {0}, {1}: nothing is counted. <a href="{2}{4}">Leave</a></span>'
 )

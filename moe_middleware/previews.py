@@ -7,16 +7,23 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from .identity import visitor_cookie
-from .own_paths import NEVER_KEPT, Headers, Reply, refused
-from .preview_links import COOKIE, LEAVE, Preview, PreviewLinks, Refusal
+from .links import mounted_at
+from .own_paths import NEVER_KEPT, Headers, Reply, asset_handler, refused
+from .preview_links import (
+    COOKIE,
+    LEAVE,
+    STYLE,
+    STYLE_NAME,
+    Preview,
+    PreviewLinks,
+    Refusal,
+)
 from .visitors import Visitors
 from .visits import Visit
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD")
-
-HOME = "/"
 
 _URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
@@ -43,33 +50,38 @@ class Previews:
 
     async def answer(self, visit: Visit, token: str, body: bytes) -> Reply:
         """Open the preview of a token, or leave the one that is open."""
-        return self._leave(visit) if token == LEAVE else self._open(visit, token)
+        if token == STYLE_NAME:
+            return await _style(visit, token, body)
+        who = await self._visitors.log_name(visit)
+        if token == LEAVE:
+            return self._leave(visit, who)
+        return self._open(visit, token, who)
 
-    def _open(self, visit: Visit, token: str) -> Reply:
+    def _open(self, visit: Visit, token: str, who: str) -> Reply:
         if self._links is None:
-            logger.warning("preview_refused reason=no_secret_key")
+            logger.warning("preview_refused reason=no_secret_key%s", who)
             return refused(404, "previews need a secret_key in the settings")
         preview = self._links.read(token)
         if isinstance(preview, Refusal):
-            logger.warning("preview_refused reason=%s", preview)
+            logger.warning("preview_refused reason=%s%s", preview, who)
             return _REFUSED[preview]
         if visit.method == "HEAD":
             return _redirect(preview.target)
         logger.info(
-            "preview_opened key=%s variation=%s", preview.key, preview.variation
+            "preview_opened key=%s variation=%s%s", preview.key, preview.variation, who
         )
         max_age = max(1, int(preview.expires_at - self._clock()))
         return _redirect(preview.target, self._cookie(visit, token, max_age))
 
-    def _leave(self, visit: Visit) -> Reply:
-        token = visit.cookie(COOKIE)
+    def _leave(self, visit: Visit, who: str) -> Reply:
+        token, home = visit.cookie(COOKIE), f"{mounted_at(visit.root_path)}/"
         if token is None or visit.method == "HEAD":
-            return _redirect(HOME)
+            return _redirect(home)
         preview = self._links.read(token) if self._links is not None else None
-        target = HOME
+        target = home
         if isinstance(preview, Preview):
             target = preview.target
-            logger.info("preview_left key=%s", preview.key)
+            logger.info("preview_left key=%s%s", preview.key, who)
         return _redirect(target, self._cookie(visit, "", 0))
 
     def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
@@ -81,6 +93,9 @@ _REFUSED = {
     Refusal.NOT_OURS: refused(404, "this preview is none of ours"),
     Refusal.EXPIRED: refused(410, "this preview has expired: ask for a new link"),
 }
+
+
+_style = asset_handler(STYLE, b"text/css")
 
 
 def _redirect(target: str, cookie: bytes | None = None) -> Reply:

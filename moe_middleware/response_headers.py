@@ -9,6 +9,14 @@ Headers = list[tuple[bytes, bytes]]
 
 _SHARED = ("public", "s-maxage", "private")
 
+_OVERRULING = {
+    b"surrogate-control": b"no-store",
+    b"x-accel-expires": b"0",
+    b"edge-control": b"no-store",
+}
+"""What content delivery networks and nginx heed more than Cache-Control, and the values
+that let none of them keep a response."""
+
 
 def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Headers:
     """Return a personalised response's headers: kept private, and varied.
@@ -28,8 +36,11 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
                 cache_control.append(value.decode("latin-1"))
             case b"vary":
                 varied = (*varied, value.decode("latin-1"))
-            case _:
-                kept.append((name, value))
+            case lower if lower.endswith(b"cdn-cache-control"):
+                # RFC 9213, and vendors' own with a name before it.
+                kept.append((name, b"no-store"))
+            case lower:
+                kept.append((name, _OVERRULING.get(lower, value)))
     kept.append((b"cache-control", private(", ".join(cache_control)).encode("latin-1")))
     if both := merged_vary(varied, vary):
         kept.append((b"vary", both.encode("latin-1")))
@@ -41,11 +52,12 @@ def private(cache_control: str) -> str:
     """Return the Cache-Control that no shared cache may store under.
 
     ``no-store`` and a plain ``private`` are strict enough. ``private="Field"`` is not:
-    it protects that one field only.
+    it protects that one field only; and ``must-understand`` takes back a ``no-store``.
     """
     directives = _split_quoted(cache_control)
     names = [directive.lower() for directive in directives]
-    if "no-store" in names or "private" in names:
+    unstored = "no-store" in names and "must-understand" not in names
+    if unstored or "private" in names:
         return cache_control
     kept = [
         directive
@@ -67,9 +79,10 @@ def merged_vary(given: tuple[str, ...], added: str) -> str:
 
 def _split_quoted(text: str) -> list[str]:
     """Split at the commas that stand outside of quotes."""
-    parts, quoted = [""], False
+    parts, quoted, escaped = [""], False, False
     for character in text:
-        quoted ^= character == '"'
+        quoted ^= character == '"' and not escaped
+        escaped = quoted and character == "\\" and not escaped
         if character == "," and not quoted:
             parts.append("")
         else:

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from .beacons import BEACONS, MAX_BODY, beacons_for
-from .browser import SCRIPT_NAME
+from .browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
 from .budget import open_budget
 from .cache import MemoryCache
 from .cache.shared import SharedCache
@@ -23,21 +23,26 @@ from .catalogue import Catalogue
 from .click_links import LINKS
 from .clicks import METHODS, Clicks
 from .client import MoEngageClient
-from .collector import Collector, serve_script
+from .collector import Collector
+from .devices import DEVICES, Devices
+from .devices import MAX_BODY as DEVICE_BODY
 from .errors import OutboxError, Problem, SettingsError
 from .fetching import Fetcher
 from .loop_threads import background
 from .observers import Both, Counters, Observer
 from .outbox import open_outbox
-from .own_paths import OwnPath, OwnPaths
+from .own_paths import OwnPath, OwnPaths, asset_handler
 from .personalizer import Personalizer
 from .preview_links import PREVIEWS
 from .previews import Previews
 from .relay import Relay
+from .secret_keys import WITHOUT, weakness
 from .settings import Settings
 from .targets import load_target
 
 logger = logging.getLogger(__name__)
+
+SCRIPT_KIND = b"text/javascript"
 
 STORE_WITHIN = 1.0
 """What a stopping process has at least to store its last events, in seconds."""
@@ -104,6 +109,8 @@ class Runtime:
         )
         # Looked at by every request, and quicker than the dictionary.
         self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
+        # An iterator: however many loops start at once, only one of them gets it.
+        self._unsaid = iter((True,))
 
         self.own_paths = OwnPaths(settings.clicks.path, self._own_paths())
         # What is registered last runs first: the outbox's own goodbye comes after ours.
@@ -115,8 +122,15 @@ class Runtime:
         previews = Previews(
             engine.visitors.previews, engine.visitors, clock=lambda: engine.clock()
         )
-        # Without a secret it refuses, and says so in the log.
-        paths = {PREVIEWS: OwnPath(METHODS, previews.answer)}
+        devices = Devices(
+            engine.visitors, max_age=int(self.settings.identity.anonymous_max_age)
+        )
+        paths = {
+            # Without a secret it refuses, and says so in the log.
+            PREVIEWS: OwnPath(METHODS, previews.answer),
+            DEVICES: OwnPath(("POST",), devices.take, DEVICE_BODY),
+            SDK_SCRIPT_NAME: OwnPath(METHODS, asset_handler(SDK_SCRIPT, SCRIPT_KIND)),
+        }
         if engine.click_links is None:
             return paths
         clicks = Clicks(
@@ -138,7 +152,7 @@ class Runtime:
             **paths,
             LINKS: OwnPath(METHODS, clicks.follow),
             BEACONS: OwnPath(("POST",), collector.collect, MAX_BODY),
-            SCRIPT_NAME: OwnPath(METHODS, serve_script),
+            SCRIPT_NAME: OwnPath(METHODS, asset_handler(SCRIPT, SCRIPT_KIND)),
         }
 
     def start(self) -> asyncio.AbstractEventLoop:
@@ -152,6 +166,8 @@ class Runtime:
             return loop
         self._last_loop = ref(loop)
         if loop not in self._lives:
+            if next(self._unsaid, False):
+                self._say_what_is_off()
             self._lives[loop] = self._begin_life(loop)
             self.catalogue.start()
             _started.add(self)
@@ -211,6 +227,17 @@ class Runtime:
             "relay": {"failures": sum(relay.failures for relay in relays)},
             "counters": dict(self.counters.snapshot()),
         }
+
+    def _say_what_is_off(self) -> None:
+        """Tell the log of a secret key that is missing, or that others may know."""
+        keys = [key.get_secret_value() for key in self.settings.secret_key or ()]
+        if not keys:
+            logger.info("secret_key_missing: %s", WITHOUT)
+        # With the sandbox there is nothing yet to be protected.
+        elif self.settings.workspace.data_center != "sandbox" and (
+            weak := weakness(keys)
+        ):
+            logger.warning("secret_key_weak: it is %s", weak)
 
     def _begin_life(self, loop: asyncio.AbstractEventLoop) -> _Life:
         tasks = [loop.create_task(self._warm(), name="moe-warm")]

@@ -189,7 +189,8 @@ class Route(Section):
     impression: Counting | None = Field(
         default=None,
         description="Whether impressions of these pages count with the response, as "
-        "they do where it is left out, or once they are visible on the screen.",
+        "they do where it is left out, once they are visible on the screen, or where "
+        "MoEngage's Web SDK says so: web_sdk.",
     )
 
     @classmethod
@@ -392,6 +393,11 @@ class BotSettings(Section):
     also: tuple[Name, ...] = Field(default=(), description="Parts that make it a bot.")
     never: tuple[Name, ...] = Field(
         default=(), description="Parts that make it no bot."
+    )
+    library: Switch = Field(
+        default="off",
+        description="Whether the package crawler-user-agents tells further bots: pip "
+        "install 'moe_middleware[bots]'.",
     )
     personalize: Switch = Field(
         default="off",

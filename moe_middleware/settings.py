@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from .constraints import Name, Network, SecretKeys, Target
+from .constraints import LogIds, Name, Network, SecretKeys, Target
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
 from .mistakes import Mistake, Place, Section, explained
@@ -124,6 +124,11 @@ class Settings(Section):
     consent: ConsentSettings | None = Field(
         default=None,
         description="Who consents to be recognised and counted; left out, everyone.",
+    )
+    log_ids: LogIds = Field(
+        default="off",
+        description="Whether log lines about one visitor end with the first 16 digits "
+        "of the SHA-256 of their id; no line has the id itself.",
     )
     observer: Target | None = Field(
         default=None,

@@ -32,5 +32,5 @@ def printable(value: object) -> str:
 def stop(complaints: Iterable[object]) -> NoReturn:
     """End the command with exit code 1, after a line on stderr for each complaint."""
     for complaint in complaints:
-        click.echo(str(complaint), err=True)
+        click.echo(printable(str(complaint)), err=True)
     sys.exit(1)

@@ -6,7 +6,7 @@ Pure: no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
 MAX_USER_AGENT = 512
@@ -23,21 +23,27 @@ class BotFilter:
 
     Not bots are a missing User-Agent, curl, wrk, python-httpx and the like: they are
     the developer's own tools, and whoever tries a page with one should see it counted.
-    ``also`` adds them where they are unwanted.
+    ``also`` adds them where they are unwanted. They are none for a library either.
 
     Args:
         also: Texts that make a User-Agent a bot's, wherever in it, in any case.
         never: Texts that make it none, whatever else it says.
+        library: Tells further bots by their User-Agent.
 
     Raises:
         ValueError: One of the texts is empty and would be in every User-Agent.
     """
 
-    def __init__(self, also: Sequence[str] = (), never: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        also: Sequence[str] = (),
+        never: Sequence[str] = (),
+        library: Callable[[str], bool] | None = None,
+    ) -> None:
         bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
         spared = re.compile("|".join(_literals(never)) or _NOTHING)
         # The cache holds the patterns and not this filter, so it dies with it.
-        self._judge = lru_cache(maxsize=4096)(partial(_is_bot, bots, spared))
+        self._judge = lru_cache(maxsize=4096)(partial(_is_bot, bots, spared, library))
 
     def is_bot(self, user_agent: str | None) -> bool:
         """Whether this User-Agent is a bot's."""
@@ -62,9 +68,22 @@ _AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
 _NOTHING = r"(?!)"
 
 
-def _is_bot(bots: re.Pattern[str], spared: re.Pattern[str], user_agent: str) -> bool:
+def _is_bot(
+    bots: re.Pattern[str],
+    spared: re.Pattern[str],
+    library: Callable[[str], bool] | None,
+    user_agent: str,
+) -> bool:
     text = user_agent.lower()
-    return bots.search(text) is not None and spared.search(text) is None
+    if spared.search(text) is not None:
+        return False
+    if bots.search(text) is not None:
+        return True
+    return library is not None and not _is_tool(text) and library(user_agent)
+
+
+def _is_tool(text: str) -> bool:
+    return _TOOLS.match(text) is not None
 
 
 def _literals(texts: Iterable[str]) -> list[str]:
@@ -73,6 +92,19 @@ def _literals(texts: Iterable[str]) -> list[str]:
         raise ValueError("'' would be in every User-Agent: leave it out")
     return literals
 
+
+# In lower case, as all that follows. What a developer tries a page with, or makes
+# requests with in a program, says its name first; a crawler that is built with one says
+# its own.
+_TOOLS = re.compile(
+    r"-?$|"
+    r"(?:lib)?curl/|wget/|wrk|hey/|apachebench/|siege/|vegeta|k6/|locust|bombardier|"
+    r"oha/|httpie/|xh/|postmanruntime/|insomnia/|bruno|"
+    r"python/\d|python-(?:httpx|requests|urllib)|aiohttp/|testclient|"
+    r"go-http-client/|okhttp/|apache-httpclient/|java/|java-http-client/|axios/|"
+    r"node-fetch|undici|node$|bun/|deno/|reqwest/|ruby$|faraday |guzzlehttp/|"
+    r"libwww-perl/|dart/"
+)
 
 # In lower case, as the User-Agent is when it is searched. What the first group finds
 # is not named again below.

@@ -9,10 +9,13 @@ from .addresses import TrustedProxies, client_address
 from .attributes import day_and_hour, session_attributes
 from .cache import split_key, visitor_key
 from .consents import Consents
-from .identity import minted_id, usable_id
+from .crawlers import load_crawlers
+from .identity import DEVICE_COOKIE, device_id, minted_id, usable_id
+from .log_names import LogNames
 from .models import EMPTY, NOBODY, Identity
 from .preview_links import PREVIEWS, PreviewLinks
 from .routes import Match
+from .sections import BotSettings
 from .settings import Settings
 from .sources import ValueSource, read_text, read_texts
 from .unseen import BotFilter
@@ -56,6 +59,7 @@ class Visitors:
         new_id: Mints the ids of anonymous visitors.
 
     Attributes:
+        log_names: What log lines call them.
         consents: Tells who consents; None where everyone does.
         previews: Reads the previews that browsers have open; None without a secret.
     """
@@ -72,8 +76,9 @@ class Visitors:
         self._vary: Collection[str] | None = settings.cache.vary
         self._clock = clock
         self._new_id = new_id
-        self._bots = BotFilter(settings.bots.also, settings.bots.never)
+        self._bots = _bot_filter(settings.bots)
         self._trusted = TrustedProxies(settings.trusted_proxies)
+        self.log_names = LogNames(settings.log_ids)
         self.consents = Consents(settings.consent) if settings.consent else None
         self.previews = _previews(settings, clock)
         self._plain_split = (-1.0, b"")
@@ -90,7 +95,7 @@ class Visitors:
         vary = self._vary
         if match is not None and match.vary is not None:
             vary = match.vary
-        if self.consents is not None and not await self.consents.given(visit):
+        if not await self.consent(visit):
             return await self._nobody(visit, match, vary)
         identity, is_new = await self._identify(visit)
         attributes: dict[str, str] = {}
@@ -112,9 +117,53 @@ class Visitors:
 
         Someone without consent has none.
         """
-        if self.consents is not None and not await self.consents.given(visit):
+        if not await self.consent(visit):
             return NOBODY, False
         return await self._identify(visit)
+
+    async def log_name(self, visit: Visit) -> str:
+        """Return what a log line about a request ends with; nothing, mostly."""
+        if not self.log_names.wanted:
+            return ""
+        try:
+            identity, is_new = await self.identify(visit)
+        except Exception:
+            return ""
+        return "" if is_new else self.log_names.of(identity)
+
+    async def known_as(self, visit: Visit) -> list[Identity]:
+        """Return everyone whom a request's pages may have been made for.
+
+        A visitor who logs in, or whose device id comes up, is somebody else from then
+        on; what an earlier page had counts for whom that page was made for. Who they
+        are now comes first. Someone without consent is nobody.
+        """
+        if not await self.consent(visit):
+            return []
+        identity, is_new = await self._identify(visit)
+        known = [] if is_new else [identity]
+        for visitor_id in (await self._device(visit), self._minted(visit)):
+            if visitor_id is not None:
+                known.append(Identity(visitor_id=visitor_id))
+        return [one for one in known if one.reporting_id is not None]
+
+    async def has_device_id(self, visit: Visit) -> bool:
+        """Whether a request tells the Web SDK's device id, whoever its visitor is."""
+        return await self._device(visit) is not None
+
+    async def consent(self, visit: Visit) -> bool:
+        """Whether the visitor may be recognised and counted."""
+        return self.consents is None or await self.consents.given(visit)
+
+    async def _device(self, visit: Visit) -> str | None:
+        """Return what the settings' source tells, else the id that was handed over."""
+        told = await read_text(self._identity.visitor_id, visit, visit.path_params)
+        return usable_id(told) or device_id(visit.cookie(DEVICE_COOKIE))
+
+    def _minted(self, visit: Visit) -> str | None:
+        if self._identity.anonymous == "off":
+            return None
+        return minted_id(visit.cookie(self._identity.anonymous_cookie))
 
     async def _nobody(
         self, visit: Visit, match: Match | None, vary: Collection[str] | None
@@ -140,9 +189,9 @@ class Visitors:
         visitor_id, is_new = None, False
         customer_id = usable_id(await read_text(wanted.customer_id, visit, params))
         if customer_id is None:
-            visitor_id = usable_id(await read_text(wanted.visitor_id, visit, params))
+            visitor_id = await self._device(visit)
             if visitor_id is None and wanted.anonymous == "on":
-                visitor_id = minted_id(visit.cookie(wanted.anonymous_cookie))
+                visitor_id = self._minted(visit)
                 if visitor_id is None and not self.is_bot(visit):
                     visitor_id, is_new = self._new_id(), True
         identifiers: Mapping[str, str] = EMPTY
@@ -214,6 +263,16 @@ class Visitors:
             visit.headers("x-forwarded-for"),
             self._trusted,
         )
+
+
+def _bot_filter(wanted: BotSettings) -> BotFilter:
+    """Return what tells bots.
+
+    Raises:
+        SettingsError: The package for ``bots.library`` is missing.
+    """
+    library = load_crawlers() if wanted.library == "on" else None
+    return BotFilter(wanted.also, wanted.never, library)
 
 
 def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:

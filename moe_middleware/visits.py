@@ -15,6 +15,7 @@ class Visit:
     Attributes:
         method: The HTTP method in upper case.
         path: The path within the wrapped app, without its ``root_path``.
+        root_path: Where the wrapped app is mounted, as in ``/shop``; else empty.
         scheme: ``http`` or ``https``.
         peer: The address of the connection's other end; None where unknown.
         path_params: The parameters of the routes that matched, merged.
@@ -31,6 +32,7 @@ class Visit:
         "path",
         "path_params",
         "peer",
+        "root_path",
         "scheme",
         "session",
         "user",
@@ -41,6 +43,7 @@ class Visit:
         *,
         method: str = "GET",
         path: str = "/",
+        root_path: str = "",
         headers: Iterable[tuple[bytes, bytes]] = (),
         query_string: bytes = b"",
         scheme: str = "http",
@@ -51,6 +54,7 @@ class Visit:
     ) -> None:
         self.method = method
         self.path = path
+        self.root_path = root_path
         self.scheme = scheme
         self.peer = peer
         self.path_params = path_params

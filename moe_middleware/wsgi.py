@@ -133,6 +133,7 @@ class MoEngageWSGIMiddleware:
         return Visit(
             method=_method(environ),
             path=_path(environ),
+            root_path=_text(environ.get("SCRIPT_NAME", "")),
             headers=_headers(environ),
             query_string=_latin(environ.get("QUERY_STRING", "")),
             scheme=environ.get("wsgi.url_scheme", "http"),
@@ -328,7 +329,7 @@ def _method(environ: WSGIEnvironment) -> str:
 
 def _path(environ: WSGIEnvironment) -> str:
     """Return the path as people write it: WSGI hands over bytes disguised as text."""
-    return _latin(environ.get("PATH_INFO", "")).decode("utf-8", "replace") or "/"
+    return _text(environ.get("PATH_INFO", "")) or "/"
 
 
 def _headers(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
@@ -346,6 +347,10 @@ def _headers(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
 @lru_cache(maxsize=256)
 def _header_name(name: str) -> bytes:
     return _latin(name.removeprefix("HTTP_").replace("_", "-").lower())
+
+
+def _text(value: Any) -> str:
+    return _latin(value).decode("utf-8", "replace")
 
 
 def _latin(value: Any) -> bytes:

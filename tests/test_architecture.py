@@ -14,21 +14,24 @@ import moe_middleware
 
 PACKAGE = Path(moe_middleware.__file__).parent
 LAYERS = {
-    "nouns": {"version", "ids", "links", "models", "errors", "observers"},
+    "nouns": {
+        *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
+    },
     "rules": {
         *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
         *("variables", "scalars", "nodes", "mistakes", "documents", "constraints"),
         *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
-        *("wire", "delivery", "breaker", "consents", "preview_links"),
+        *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
+        *("secret_keys", "packing"),
     },
     "edges": {
-        *("threads", "connectors", "transport", "client", "browser"),
-        *("redis_clients", "cache", "budget", "outbox"),
+        *("threads", "connectors", "transport", "client", "browser", "web_sdk"),
+        *("redis_clients", "cache", "budget", "outbox", "crawlers"),
     },
     "engine": {
         *("current", "sharing", "catalogue", "visitors", "fetching", "personalizer"),
-        *("previews", "pages", "own_paths", "clicks", "collector"),
+        *("previews", "pages", "own_paths", "clicks", "collector", "devices"),
         *("backlog", "relay", "runtime", "loop_threads"),
     },
     "doors": {"asgi", "wsgi", "django", "templatetags", "flask", "quart", "jinja"},

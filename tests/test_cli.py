@@ -55,6 +55,8 @@ def test_check_shows_the_workspace_and_an_aligned_table(folder: Path) -> None:
         "data center  01",
         "asks         https://sdk-01.moengage.com/v1",
         "outbox       sqlite:///moe-outbox.db",
+        "secret key   none: click links stay plain, attrs() and script() empty, "
+        "previews refused",
         "",
         "METHODS  PATH             HOSTS           EXPERIENCES  ATTRIBUTES",
         "any      /                any             hero, promo  -",

@@ -321,6 +321,20 @@ async def test_each_visitor_may_tell_so_much_in_a_time(sandbox: Sandbox) -> None
     assert sandbox.clicks(KEY) == 151
 
 
+async def test_many_elements_of_one_impression_take_no_more_than_one(
+    sandbox: Sandbox,
+) -> None:
+    some = site()
+    some.runtime.personalizer.stopwatch = lambda: 1_000.0
+    button, box = marks(await some.get(customer="alice"))
+    many = [f"s {button}", f"s {box}"] * 25
+
+    assert [await tell(some, *many) for _ in range(5)] == [204] * 5
+    await some.delivered()
+
+    assert sandbox.impressions(KEY) == 1
+
+
 async def test_a_beacon_that_cannot_be_stored_is_not_said_to_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

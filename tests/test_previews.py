@@ -254,6 +254,23 @@ async def test_a_badge_says_so_once_and_only_there(sandbox: Sandbox) -> None:
     assert "Preview of" not in plain.text
 
 
+async def test_a_badge_looks_right_where_a_policy_forbids_styles_in_elements(
+    sandbox: Sandbox,
+) -> None:
+    page = await look(site := a_site(), token())
+    found = re.search(r'<link rel="stylesheet" href="(/_moe/p/\w+\.css)">', page.text)
+    assert found is not None
+    whole = await open_(site, found[1])
+    head = await open_(site, found[1], method="HEAD")
+
+    assert "style=" not in page.text
+    assert b".moe-preview{position:fixed" in whole.body
+    assert told(whole)["content-type"] == "text/css; charset=utf-8"
+    assert told(whole)["cache-control"] == "public, max-age=31536000, immutable"
+    assert (whole.status, head.status, head.body) == (200, 200, b"")
+    assert whole.headers == head.headers
+
+
 async def test_nothing_of_a_preview_is_counted(sandbox: Sandbox) -> None:
     async def handler(request: Request) -> Response:
         found = request.state.experiences

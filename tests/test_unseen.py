@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -208,8 +209,10 @@ def test_never_spares_a_user_agent_whatever_else_it_says() -> None:
 
 @pytest.mark.parametrize("where", ["also", "never"])
 def test_an_empty_text_is_refused(where: str) -> None:
+    given: Any = {where: ["curl", ""]}
+
     with pytest.raises(ValueError, match="would be in every User-Agent"):
-        BotFilter(**{where: ["curl", ""]})
+        BotFilter(**given)
 
 
 def test_only_the_beginning_of_an_endless_user_agent_is_read() -> None:

@@ -1,4 +1,4 @@
-"""The script that counts in browsers: what of it is served, and how pages load it."""
+"""The scripts that run in browsers: what of them is served, and how pages load them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from hashlib import blake2b
 from pathlib import Path
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 
 def _served(source: str) -> bytes:
@@ -24,20 +24,42 @@ def _narrow(mark: re.Match[str]) -> str:
     return mark[0].strip()
 
 
-SCRIPT = _served(Path(__file__).with_name("moe.js").read_text(encoding="utf-8"))
+def _read(name: str) -> bytes:
+    return _served(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
-SCRIPT_NAME = f"{blake2b(SCRIPT, digest_size=8).hexdigest()}.js"
-"""Another name for each content, so that browsers may keep it for ever."""
 
-_ELEMENT = Markup('<script src="{}/{}" defer{}></script>')
-_NONCE = Markup(' nonce="{}"')
+def _named(script: bytes) -> str:
+    """Return another name for each content, so that browsers may keep it for ever."""
+    return f"{blake2b(script, digest_size=8).hexdigest()}.js"
+
+
+SCRIPT = _read("moe.js")
+SCRIPT_NAME = _named(SCRIPT)
+
+SDK_SCRIPT = _read("sdk.js")
+SDK_SCRIPT_NAME = _named(SDK_SCRIPT)
 
 
 def script_element(path: str, nonce: str | None) -> Markup:
-    """Return the element that loads the script.
+    """Return the element that loads the script that counts.
 
     Args:
         path: Where our own paths begin, as in ``/_moe``.
         nonce: Of the page's Content-Security-Policy.
     """
-    return _ELEMENT.format(path, SCRIPT_NAME, _NONCE.format(nonce) if nonce else "")
+    return _element(path, SCRIPT_NAME, nonce)
+
+
+def sdk_script_element(path: str, nonce: str | None) -> Markup:
+    """Return the element that loads the script that tells the Web SDK.
+
+    Args:
+        path: Where our own paths begin, as in ``/_moe``.
+        nonce: Of the page's Content-Security-Policy.
+    """
+    return _element(path, SDK_SCRIPT_NAME, nonce)
+
+
+def _element(path: str, name: str, nonce: str | None) -> Markup:
+    nonced = f' nonce="{escape(nonce)}"' if nonce else ""
+    return Markup(f'<script src="{escape(path)}/{name}" defer{nonced}></script>')

@@ -3,12 +3,16 @@
 (() => {
   const page = document, own = page.currentScript.src.replace(/[^/]*$/, "");
   const clicked = new WeakMap, marks = new WeakMap, timers = new Map, lines = [];
-  let due;
+  let due, later;
 
+  // One beacon takes fifty lines.
   const send = () => {
-    const body = lines.splice(0).join("\n"), to = own + "e";
-    if (body && !navigator.sendBeacon?.(to, body))
-      fetch(to, {method: "POST", body, keepalive: true}).catch(() => {});
+    later = 0;
+    while (lines.length) {
+      const body = lines.splice(0, 50).join("\n"), to = own + "e";
+      if (!navigator.sendBeacon?.(to, body))
+        fetch(to, {method: "POST", body, keepalive: true}).catch(() => {});
+    }
   };
 
   // A link that counts by itself is left alone, and so is a double click's second half.
@@ -37,7 +41,7 @@
       stop(node);
       watch.unobserve(node);
       lines.push("s " + node.dataset.moe);
-      setTimeout(send);
+      later ||= setTimeout(send, 50);
     }, 1000));
   };
 

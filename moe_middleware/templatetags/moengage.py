@@ -1,9 +1,12 @@
-"""Django's template door: ``{% load moengage %}{% experience "hero" as hero %}...``."""
+"""Django's template door: ``{% load moengage %}{% experience "hero" as hero %}...``.
+
+Beside it, ``{% moe_script %}`` and ``{% moe_web_sdk %}`` load what counts in browsers.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, get_args
 
 from django.template import (  # type: ignore[import-untyped]
     Library,
@@ -13,11 +16,13 @@ from django.template import (  # type: ignore[import-untyped]
 )
 
 from ..current import current, on_event_loop
-from ..models import Experience, Experiences, Reason
+from ..models import Counting, Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_NAME = "experience"
+
+_COUNTING = get_args(Counting)
 
 _SWITCHES = {"true": "True", "false": "False"}
 
@@ -42,9 +47,9 @@ class ExperienceNode(Node):  # type: ignore[misc]
         with context.push(**{self.name: found}):
             if not found:
                 return str(self.otherwise.render(context))
-            told = self.impression.resolve(context) if self.impression else True
+            told: Any = self.impression.resolve(context) if self.impression else True
             if told:
-                counting = told if told in ("response", "visible") else None
+                counting = told if told in _COUNTING else None
                 experiences.show(found.key, counting)
             return f"{experiences.badge()}{self.body.render(context)}"
 
@@ -86,14 +91,40 @@ def value(experience: Any, name: str) -> Any:
 
 def click_url(experience: Any, target: str, b_id: str | None = None) -> str:
     """Return the link for an element: ``{% click_url hero "/shop" "Shop Now" %}``."""
-    known = experience if isinstance(experience, Experience) else Experience(key="")
-    return known.click_url(target, b_id)
+    return _known(experience).click_url(target, b_id)
+
+
+def attrs(experience: Any, b_id: str | None = None) -> str:
+    """Return what marks an element: ``<a {% attrs hero "Shop Now" %} ...>``."""
+    return _known(experience).attrs(b_id)
+
+
+def moe_script(context: Any, nonce: str | None = None) -> str:
+    """Return the script that counts: ``{% moe_script nonce=request.csp_nonce %}``."""
+    return experiences_of(context).script(nonce)
+
+
+def moe_web_sdk(
+    context: Any,
+    *keys: str | Experience,
+    nonce: str | None = None,
+    api: WebSDKApi = "web_p",
+) -> str:
+    """Return what tells the Web SDK: ``{% moe_web_sdk nonce=request.csp_nonce %}``."""
+    return experiences_of(context).web_sdk(*keys, nonce=nonce, api=api)
+
+
+def _known(experience: Any) -> Experience:
+    return experience if isinstance(experience, Experience) else Experience(key="")
 
 
 register = Library()
 register.tag("experience", experience)
 register.filter("value", value)
 register.simple_tag(click_url)
+register.simple_tag(attrs)
+register.simple_tag(moe_script, takes_context=True)
+register.simple_tag(moe_web_sdk, takes_context=True)
 
 
 def experiences_of(context: Any) -> Experiences:

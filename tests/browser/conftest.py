@@ -41,6 +41,7 @@ BODIES = {
       {{ hero.attrs("Link") }}>Link</a>""",
     "/tall": """<p style="margin-top: 200vh; height: 800vh" id="far"
       {{ hero.attrs() }}>Tall</p>""",
+    "/many": "{% for n in range(60) %}<i {{ hero.attrs() }}>.</i>{% endfor %}",
     "/near": "<p {{ hero.attrs() }}>Near</p>",
     "/fragment": "<p {{ hero.attrs('Fragment') }}>Fragment</p>",
     "/veiled": "<div id='veil'><p {{ hero.attrs() }}>Veiled</p></div>",
@@ -109,9 +110,10 @@ def site() -> Site:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """Serve the site by a thread of its own; yield its address."""
-    config = uvicorn.Config(site().app, port=0, log_level="error", access_log=False)
+def serving(served: Site | None = None) -> Iterator[str]:
+    """Serve a site by a thread of its own; yield its address."""
+    app = (served or site()).app
+    config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

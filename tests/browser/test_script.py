@@ -178,6 +178,23 @@ def test_less_than_a_second_is_no_impression(shop: Shop, page: Page) -> None:
     reach(lambda: seen_after(1_100, shop, page), 1)
 
 
+def test_what_comes_into_sight_together_is_told_together(
+    shop: Shop, page: Page
+) -> None:
+    told: list[str] = []
+    page.on("request", lambda sent: told.append(sent.post_data or ""))
+    freeze(page)
+    page.goto("/many")
+
+    # One beacon takes fifty lines, and there are sixty.
+    reach(lambda: seen_after(1_100, shop, page), 1)
+    wait_for(
+        lambda: seen_after(100, shop, page) and sum(map(bool, told)) > 1,
+        what="the other beacon",
+    )
+    assert [len(body.splitlines()) for body in told if body] == [50, 10]
+
+
 def test_a_page_that_comes_back_from_the_cache_counts_on(
     shop: Shop, page: Page
 ) -> None:
@@ -188,7 +205,7 @@ def test_a_page_that_comes_back_from_the_cache_counts_on(
     page.goto("/next")
     # No load event comes from the cache.
     page.go_back(wait_until="commit")
-    page.wait_for_function("document.title == 'true'")
+    wait_for(lambda: page.title() == "true", what="the page to come back")
 
     page.wait_for_timeout(LONGER)
     page.get_by_role("button").click()

@@ -1,7 +1,8 @@
-"""Click links under Django: the middleware answers them by itself."""
+"""What we answer by ourselves under Django: links, beacons, scripts, device ids."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,22 @@ from .sites import Site
 from .urls import KEY
 
 SECRET = "a secret key of these tests"
+DEVICE = "3d2f6a10-58d4-4d0e-9b57-0d1f6b2a7c11"
+BANNER = """{% load moengage %}
+{% experience "homepage-banner" as hero %}
+<b {% attrs hero "Shop Now" %}>{{ hero.Title }}</b>
+{% else %}Welcome{% endexperience %}"""
+
+
+def templated(source: str) -> Any:
+    """Return a view of one template."""
+
+    def view(request: Any) -> Any:
+        from django.template import engines  # type: ignore[import-untyped]
+
+        return HttpResponse(engines["django"].from_string(source).render({}, request))
+
+    return view
 
 
 def linking(request: Any) -> Any:
@@ -39,3 +56,90 @@ def test_a_signed_in_users_click_counts_and_leads_on(
     assert followed["cache-control"] == "no-store"
     [click] = shop.events
     assert (click.action, click.b_id) == (Action.CLICK, "Shop Now")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_marks_and_the_script_that_counts_them(
+    site: Callable[..., Site], mode: str
+) -> None:
+    route = {"path": "/", "experiences": [KEY], "impression": "visible"}
+    shop = site(
+        templated(BANNER + '{% moe_script nonce="n0nce" %}'),
+        secret_key=SECRET,
+        routes=[route],
+    )
+    shop.sign_in("alice")
+    page = shop.get().content.decode()
+    [mark] = re.findall(r'data-moe="(.*?)" data-moe-on="click seen"', page)
+    [src] = re.findall(r'<script src="(/_moe/\w+\.js)" defer nonce="n0nce">', page)
+    sent = {"headers": {"sec-fetch-site": "same-origin"}, "content_type": "text/plain"}
+    body = f"c {mark} 1\ns {mark}"
+
+    if mode == "async":
+        told = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
+    else:
+        told = shop.client.post("/_moe/e", body, **sent)
+
+    assert (told.status_code, told.content) == (204, b"")
+    assert b"IntersectionObserver" in shop.get(src).content
+    assert {event.action for event in shop.events} == {*Action}
+
+
+def test_what_is_left_to_the_web_sdk_is_told_to_it_alone(
+    site: Callable[..., Site],
+) -> None:
+    shop = site(
+        templated(BANNER + '{% moe_web_sdk nonce="n0nce" api="personalize" %}'),
+        routes=[{"path": "/", "experiences": [KEY], "impression": "web_sdk"}],
+    )
+    page = shop.get().content.decode()
+    [told] = re.findall(r"data-moe-told>(.*?)</script>", page)
+    [src] = re.findall(r'<script src="(/_moe/\w+\.js)" defer nonce="n0nce">', page)
+
+    assert list(json.loads(told)["contexts"]) == [KEY]
+    assert json.loads(told)["api"] == "personalize"
+    assert 'data-moe-widget="Shop Now"' in page
+    assert b"MOE_LIFECYCLE" in shop.get(src).content
+    assert shop.events == []
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_device_id_is_kept_for_the_next_page(
+    site: Callable[..., Site], mode: str
+) -> None:
+    def view(request: Any) -> Any:
+        return HttpResponse(request.experiences.identity.visitor_id)
+
+    shop = site(view)
+    sent = {"headers": {"sec-fetch-site": "same-origin"}, "content_type": "text/plain"}
+
+    if mode == "async":
+        client = shop.async_client
+        taken = async_to_sync(client.post)("/_moe/d", DEVICE, **sent)
+        page = async_to_sync(client.get)("/")
+    else:
+        taken = shop.client.post("/_moe/d", DEVICE, **sent)
+        page = shop.client.get("/")
+
+    assert taken.status_code == 204
+    assert page.content.decode() == DEVICE
+
+
+def test_below_a_script_name_all_of_ours_is_too(site: Callable[..., Site]) -> None:
+    shop = site(
+        templated(BANNER + "{% moe_script %}{% moe_web_sdk %}"), secret_key=SECRET
+    )
+    page = shop.get(SCRIPT_NAME="/shop").content.decode()
+
+    assert len(re.findall(r'src="/shop/_moe/', page)) == 2
+
+
+@pytest.mark.parametrize(
+    "source", ["{% attrs nothing %}", '{% attrs "text" "x" %}', "{% moe_script %}"]
+)
+def test_without_a_match_or_a_secret_a_page_has_nothing_of_it(
+    source: str, site: Callable[..., Site]
+) -> None:
+    page = site(templated("{% load moengage %}[" + source + "]")).get()
+
+    assert page.content == b"[]"

@@ -1,0 +1,93 @@
+"""What a page leaves to MoEngage's Web SDK, and the elements that tell it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from .browser import sdk_script_element
+from .links import harmless
+from .models import Experience, WebSDKApi
+
+
+class _Marks:
+    """Marks the elements whose clicks the SDK is told of; its links are plain ones."""
+
+    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
+        return harmless(target)
+
+    def attrs(self, experience: Experience, b_id: str | None) -> str:
+        return "" if b_id is None else _ATTRS.format(experience.key, b_id)
+
+    def watch(self, key: str) -> None:
+        """Do nothing: nobody watches it but the SDK."""
+
+    def sight(self, key: str) -> None:
+        return None
+
+
+_MARKS = _Marks()
+_ATTRS = Markup('data-moe-sdk="{}" data-moe-widget="{}"')
+
+
+class LeftToSDK:
+    """The experiences of one page that the Web SDK tells of.
+
+    Attributes:
+        untold: Those that no element of the page tells it of so far.
+    """
+
+    __slots__ = ("_script_given", "untold")
+
+    def __init__(self) -> None:
+        self._script_given = False
+        self.untold: dict[str, Experience] = {}
+
+    def leave(self, experience: Experience) -> None:
+        """Leave an experience to the SDK, its clicks included."""
+        object.__setattr__(experience, "links", _MARKS)
+        self.untold[experience.key] = experience
+
+    def elements(
+        self, path: str, *, nonce: str | None, api: WebSDKApi, device: str | None
+    ) -> Markup:
+        """Return what tells the SDK of those it does not know of yet.
+
+        Args:
+            path: Where our own paths begin, as in ``/_moe``.
+            nonce: Of the page's Content-Security-Policy.
+            api: Which of its ways it is told.
+            device: The cookie that would have told us the device id, or empty where
+                no cookie would; None where it is known.
+        """
+        contexts = {key: one.experience_context for key, one in self.untold.items()}
+        if not contexts and (device is None or self._script_given):
+            return _NOTHING
+        told = {"api": api, "contexts": contexts, "device": device}
+        elements = _BLOCK.format(Markup(_json(told)))
+        if not self._script_given:
+            elements += sdk_script_element(path, nonce)
+        self._script_given = True
+        self.untold = {}
+        return elements
+
+
+_NOTHING = Markup()
+
+# It is data, which no Content-Security-Policy keeps from being read.
+_BLOCK = Markup('<script type="application/json" data-moe-told>{}</script>')
+
+
+def _json(told: Any) -> str:
+    """Return JSON that ends no element and no line of the page that it stands in."""
+    text = orjson.dumps(told, default=dict, option=orjson.OPT_NON_STR_KEYS).decode()
+    for letter, escaped in _ESCAPED:
+        text = text.replace(letter, escaped)
+    return text
+
+
+_ESCAPED = tuple(
+    (letter, f"\\u{ord(letter):04x}") for letter in ("<", ">", "&", "\u2028", "\u2029")
+)
