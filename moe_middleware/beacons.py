@@ -204,7 +204,7 @@ class PageMarks(PageLinks):
         links: Makes the links.
         identity: Whom the page is for.
         beacons: Returns what makes the tokens.
-        prefix: Where the app is mounted, as in ``/shop``.
+        root_path: Where the app is mounted, as in ``/shop``.
         clock: The time, in unix seconds.
         new_id: Mints the uuids of impressions.
     """
@@ -217,11 +217,11 @@ class PageMarks(PageLinks):
         identity: Identity,
         beacons: Callable[[], Beacons],
         *,
-        prefix: str,
+        root_path: str,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        super().__init__(links, identity, prefix)
+        super().__init__(links, identity, root_path)
         self._beacons = beacons
         self._clock = clock
         self._new_id = new_id

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from .links import harmless, leads_to
+from .links import harmless, leads_to, mounted_at
 from .log_texts import one_line
 from .models import Experience, Identity
 from .packing import pack, unpack
@@ -159,18 +159,18 @@ class PageLinks:
     Args:
         links: Makes them.
         identity: Whom the page is for.
-        prefix: Where the app is mounted, as in ``/shop``.
+        root_path: Where the app is mounted, as in ``/shop``.
 
     Attributes:
         counted: The keys of the experiences that have links or marks which count.
     """
 
-    __slots__ = ("_identity", "_links", "_prefix", "counted")
+    __slots__ = ("_identity", "_links", "_root_path", "counted")
 
-    def __init__(self, links: ClickLinks, identity: Identity, prefix: str) -> None:
+    def __init__(self, links: ClickLinks, identity: Identity, root_path: str) -> None:
         self._links = links
         self._identity = identity
-        self._prefix = prefix
+        self._root_path = root_path
         self.counted: set[str] = set()
 
     def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
@@ -180,5 +180,5 @@ class PageLinks:
             b_id=b_id,
             experience_context=experience.experience_context,
             identity=self._identity,
-            prefix=self._prefix,
+            prefix=mounted_at(self._root_path),
         )

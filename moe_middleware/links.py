@@ -47,6 +47,8 @@ def mounted_at(root_path: str) -> str:
     Args:
         root_path: As the server tells it, decoded.
     """
+    if not root_path:
+        return ""
     prefix = quote(root_path.rstrip("/"), safe="/-._~!$&'()*+,;=:@%")
     return prefix if leads_to(prefix) else ""
 

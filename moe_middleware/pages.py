@@ -197,7 +197,7 @@ class Page:
                 engine.click_links,
                 identity,
                 lambda: beacons_for(engine.settings),
-                prefix=self._prefix,
+                root_path=self.visit.root_path,
                 clock=engine.clock,
                 new_id=engine.new_id,
             )
@@ -233,37 +233,34 @@ class Page:
             api = "web_p"
         if self._left_to_sdk is None:
             self._left_to_sdk = LeftToSDK()
-        if not self._may_be_counted():
+        visitor = self._visitor
+        if visitor is None or not self._may_be_counted(visitor):
             self._left_to_sdk.untold = {}
             return ""
+        device = self._device_wanted(visitor)
         return self._left_to_sdk.elements(
-            self._own_path, nonce=nonce, api=api, device=self._device_wanted()
+            self._own_path, nonce=nonce, api=api, device=device
         )
 
-    def _may_be_counted(self) -> bool:
-        visitor = self._visitor
-        return not (
-            visitor is None
-            or not visitor.consents
-            or isinstance(self._preview, Preview)
-            or (self._engine.personalizes_bots and self._is_bot())
+    def _may_be_counted(self, visitor: Visitor) -> bool:
+        return (
+            visitor.consents
+            and not isinstance(self._preview, Preview)
+            and not (self._engine.personalizes_bots and self._is_bot())
         )
 
-    def _device_wanted(self) -> str | None:
+    def _device_wanted(self, visitor: Visitor) -> str | None:
         """Return the cookie that would tell the device id; None where it is known."""
-        identity, wanted = self.experiences.identity, self._engine.settings.identity
-        minted = self.visit.cookie(wanted.anonymous_cookie)
-        is_ours = self._visitor is not None and self._visitor.is_new
-        if identity.customer_id is not None:
-            return None
-        if not is_ours and identity.visitor_id not in (None, minted):
+        identity, wanted = visitor.identity, self._engine.settings.identity
+        ours = (None, self.visit.cookie(wanted.anonymous_cookie))
+        is_ours = visitor.is_new or identity.visitor_id in ours
+        if identity.customer_id is not None or not is_ours:
             return None
         return wanted.visitor_id.cookie or ""
 
     @property
     def _prefix(self) -> str:
-        root_path = self.visit.root_path
-        return mounted_at(root_path) if root_path else ""
+        return mounted_at(self.visit.root_path)
 
     @property
     def _own_path(self) -> str:

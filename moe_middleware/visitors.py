@@ -95,7 +95,7 @@ class Visitors:
         vary = self._vary
         if match is not None and match.vary is not None:
             vary = match.vary
-        if not await self.consent(visit):
+        if self.consents is not None and not await self.consents.given(visit):
             return await self._nobody(visit, match, vary)
         identity, is_new = await self._identify(visit)
         attributes: dict[str, str] = {}
