@@ -443,7 +443,7 @@ def _answer_text(answers: Sequence[Experience]) -> str:
 def _answer_lines(experience: Experience) -> Iterator[str]:
     from .models import Reason
 
-    yield experience.key
+    yield printable(experience.key)
     if not experience:
         about = " (the visitor is in no audience of it, or there is no such key)"
         reason = experience.reason or Reason.NO_MATCH

@@ -20,6 +20,7 @@ from jinja2.runtime import Context, Undefined
 from jinja2.utils import missing
 
 from .current import current_experiences, on_event_loop
+from .log_texts import one_line
 from .models import Counting, Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,7 @@ def _warn(context: Context, lineno: int, outcome: str, **about: str) -> None:
     template = context.name or "<template>"
     logger.warning(
         "%s %s=%s template=%s:%d: %s",
-        *(outcome, what, value, template, lineno, _ADVICE[outcome]),
+        *(outcome, what, one_line(value), template, lineno, _ADVICE[outcome]),
     )
 
 

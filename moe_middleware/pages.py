@@ -14,6 +14,7 @@ from .cache import visitor_key
 from .current import on_event_loop
 from .identity import DEVICE_COOKIE, visitor_cookie
 from .links import mounted_at
+from .log_texts import one_line
 from .models import (
     Action,
     Counting,
@@ -119,7 +120,7 @@ class Page:
         request.
         """
         if self._left_to_sdk is not None and self._left_to_sdk.untold:
-            keys = ",".join(self._left_to_sdk.untold)
+            keys = ",".join(map(one_line, self._left_to_sdk.untold))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
         self._request = None
         self.experiences.end()
@@ -224,12 +225,12 @@ class Page:
         if self._left_to_sdk is None:
             self._left_to_sdk = LeftToSDK()
         if self._links is not None and experience.key in self._links.counted:
-            logger.warning("web_sdk_late key=%s: %s", experience.key, _LATE)
+            logger.warning("web_sdk_late key=%s: %s", one_line(experience.key), _LATE)
         self._left_to_sdk.leave(experience)
 
     def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
         if api not in get_args(WebSDKApi):
-            logger.warning("web_sdk_api_unknown given=%.20s: %s", api, _NO_API)
+            logger.warning("web_sdk_api_unknown given=%s: %s", one_line(api), _NO_API)
             api = "web_p"
         if self._left_to_sdk is None:
             self._left_to_sdk = LeftToSDK()

@@ -144,7 +144,7 @@ class MoEngageWSGIMiddleware:
 def _read(environ: WSGIEnvironment, most: int) -> bytes:
     """Return a request's body; what is longer than ``most`` is cut just behind it."""
     try:
-        size = int(environ.get("CONTENT_LENGTH") or 0)
+        size = max(0, int(environ.get("CONTENT_LENGTH") or 0))
     except ValueError:
         size = 0
     body: bytes = environ["wsgi.input"].read(min(size, most + 1)) if most else b""

@@ -16,6 +16,7 @@ from django.template import (  # type: ignore[import-untyped]
 )
 
 from ..current import current, on_event_loop
+from ..log_texts import one_line
 from ..models import Counting, Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
@@ -158,14 +159,14 @@ def _find(experiences: Experiences, key: Any, template: Any) -> Experience:
         logger.warning(
             "experience_not_ready key=%s template=%s: a template cannot wait here: "
             "'await request.experiences.ready()' in the view, or prefetch: blocking",
-            key,
+            one_line(key),
             template,
         )
     elif found.reason is Reason.NOT_REQUESTED:
         logger.warning(
             "experience_not_requested key=%s template=%s: name it in a route of "
             "moe.yml, or fetch it in the view",
-            key,
+            one_line(key),
             template,
         )
     return found

@@ -1,0 +1,116 @@
+"""Games with the paths that we answer ourselves, and with headers that rename them."""
+
+from __future__ import annotations
+
+import pytest
+
+from moe_middleware.browser import SCRIPT, SCRIPT_NAME
+
+from .conftest import MakeShop
+from .doors import Shop, page_of
+
+APP = "the app's own page"
+
+# The path as a server hands it over: decoded once.
+GAMES = {
+    "//_moe/c/TOKEN": "app",
+    "///_moe/c/TOKEN": "app",
+    "/_moe//c/TOKEN": "app",
+    "/./_moe/c/TOKEN": "app",
+    "/x/../_moe/c/TOKEN": "app",
+    "/_moe/../_moe/c/TOKEN": "app",
+    "/_MOE/c/TOKEN": "app",
+    "/_moe/C/TOKEN": "app",
+    "/_moe%2fc/TOKEN": "app",
+    "/_moe/%63/TOKEN": "app",
+    "/_moe\\c\\TOKEN": "app",
+    "/_moe;x/c/TOKEN": "app",
+    "/_moe/c;x/TOKEN": "app",
+    "/_moe/c\0/TOKEN": "app",
+    "/_moe/c /TOKEN": "app",
+    "/_moe": "app",
+    "/_moe/": "app",
+    "/_moe/x": "app",
+    "/_moe/leave": "app",
+    "/_moe/e.js": "app",
+    "/_moex/c/TOKEN": "app",
+    "/x/_moe/c/TOKEN": "app",
+    "/_moe/c": "ours",
+    "/_moe/c/": "ours",
+    "/_moe/c//TOKEN": "ours",
+    "/_moe/c/TOKEN/": "ours",
+    "/_moe/c/TOKEN/x": "ours",
+    "/_moe/c/./TOKEN": "ours",
+    "/_moe/c/../c/TOKEN": "ours",
+    "/_moe/c/../../shop": "ours",
+    "/_moe/c/TOKEN?x": "ours",
+    "/_moe/c/TOKEN#x": "ours",
+    "/_moe/c/TOKEN.css": "ours",
+    "/_moe/c/TOKEN;x.css": "ours",
+    "/_moe/c/ TOKEN": "ours",
+    "/_moe/c/TOKEN\n": "ours",
+    "/_moe/c/%54OKEN": "ours",
+    "/_moe/c///evil.example": "ours",
+    "/_moe/c/https://evil.example": "ours",
+    "/_moe/c/\\\\evil.example": "ours",
+    "/_moe/p/": "ours",
+    "/_moe/p//evil.example": "ours",
+    "/_moe/p/leave/": "ours",
+    "/_moe/p/leave//evil.example": "ours",
+    "/_moe/p/LEAVE": "ours",
+    "/_moe/p/TOKEN": "ours",
+}
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_no_other_spelling_of_a_path_leads_anywhere(
+    make_shop: MakeShop, game: str
+) -> None:
+    shop = make_shop()
+    path = game.replace("TOKEN", shop.link().rpartition("/")[2])
+
+    answer = shop.ask(path, customer="alice")
+
+    assert answer.get("location") is None
+    assert answer.status == (200 if GAMES[game] == "app" else 404)
+    assert shop.clicks == 0
+    if answer.status == 404:
+        # Nobody's cache keeps it as the stylesheet that it says it is.
+        assert answer.get("cache-control") == "no-store"
+        assert (answer.get("content-type") or "").startswith("text/plain")
+
+
+def test_a_query_changes_nothing(shop: Shop) -> None:
+    link = shop.link()
+    query = "next=//evil.example&url=https://evil.example&target=javascript:alert(1)"
+
+    answer = shop.ask(link, customer="alice", query=query)
+    left = shop.ask("/_moe/p/leave", query=query)
+
+    assert answer.get("location") == "/shop"
+    assert left.get("location") == "/"
+
+
+@pytest.mark.parametrize(
+    "name", ["x-original-url", "x-rewrite-url", "x-forwarded-prefix", "x-forwarded-uri"]
+)
+def test_no_header_renames_a_path(make_shop: MakeShop, name: str) -> None:
+    shop = make_shop(page_of("{{ found.script() }}" + APP))
+    script = f"/_moe/{SCRIPT_NAME}"
+
+    app = shop.ask("/", headers=[(name, script)])
+    own = shop.ask(script, headers=[(name, "/evil")])
+
+    assert APP in app.text and f'src="{script}"' in app.text
+    assert own.body == SCRIPT
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_links_and_previews_are_followed_by_looking_alone(
+    shop: Shop, method: str
+) -> None:
+    for path in (shop.link(), "/_moe/p/leave", f"/_moe/{SCRIPT_NAME}"):
+        answer = shop.ask(path, method=method, customer="alice")
+
+        assert (answer.status, answer.get("allow")) == (405, "GET, HEAD")
+    assert shop.clicks == 0

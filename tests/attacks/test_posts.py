@@ -1,0 +1,265 @@
+"""Beacons from elsewhere, of other shapes, without end, and of ten megabytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from moe_middleware.beacons import MAX_BODY
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site
+from .doors import HOST, SECRET, Answer, Body, Headers, Shop
+
+OWN = ("sec-fetch-site", "same-origin")
+TEN_MEGABYTES = 10 * 1024 * 1024
+EVIL = "http://evil.example"
+
+# Whatever a page of another site can make a browser send, and what proxies may add.
+FROM_ELSEWHERE: dict[str, Headers] = {
+    "cross-site": [("sec-fetch-site", "cross-site")],
+    "same-site": [("sec-fetch-site", "same-site")],
+    "by hand": [("sec-fetch-site", "none")],
+    "in capitals": [("sec-fetch-site", "SAME-ORIGIN-NOT")],
+    "empty": [("sec-fetch-site", "")],
+    "own origin, but cross-site": [
+        ("sec-fetch-site", "cross-site"),
+        ("origin", f"http://{HOST}"),
+    ],
+    "nothing": [("accept", "*/*")],
+    "another origin": [("origin", EVIL)],
+    "no origin": [("origin", "null")],
+    "an empty one": [("origin", "")],
+    "no origin, without a host": [("origin", "null"), ("host", "")],
+    "an empty one, without a host": [("origin", ""), ("host", "")],
+    "a subdomain": [("origin", f"http://evil.{HOST}")],
+    "a longer name": [("origin", f"http://{HOST}.evil.example")],
+    "another port": [("origin", f"http://{HOST}:8080")],
+    "the host as a user": [("origin", f"http://{HOST}@evil.example")],
+    "the host as a path": [("origin", f"http://evil.example/{HOST}")],
+    "the host as a scheme": [("origin", f"{HOST}:evil")],
+    "a forwarded host": [("origin", EVIL), ("x-forwarded-host", "evil.example")],
+    "a forwarded by": [("origin", EVIL), ("forwarded", "host=evil.example")],
+    "an original host": [("origin", EVIL), ("x-original-host", "evil.example")],
+    "a referer": [("referer", f"http://{HOST}/")],
+    "a form": [
+        ("origin", EVIL),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ],
+    "a script's header": [("origin", EVIL), ("x-requested-with", "XMLHttpRequest")],
+}
+
+
+@pytest.mark.parametrize("name", FROM_ELSEWHERE)
+def test_a_post_from_elsewhere_counts_nothing(shop: Shop, name: str) -> None:
+    mark = shop.mark()
+
+    answer = shop.tell(
+        f"c {mark} 1".encode(), customer="alice", origin=FROM_ELSEWHERE[name]
+    )
+
+    assert answer.status == 403
+    assert shop.clicks == 0
+    assert not [one for one, _ in answer.headers if one.startswith("access-control")]
+
+
+@pytest.mark.parametrize("origin", [[OWN], [("origin", f"http://{HOST}")]])
+def test_a_page_of_the_site_counts(shop: Shop, origin: Headers) -> None:
+    mark = shop.mark()
+
+    answer = shop.tell(f"c {mark} 1".encode(), customer="alice", origin=origin)
+
+    assert (answer.status, shop.clicks) == (204, 1)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/_moe/e", "/_moe/e/", "/_moe/e/x.css"])
+def test_no_other_method_tells_anything(shop: Shop, method: str, path: str) -> None:
+    body = f"c {shop.mark()} 1".encode()
+    disguises = [("x-http-method-override", "POST"), ("x-method-override", "POST")]
+
+    answer = shop.ask(
+        path, method=method, customer="alice", headers=[OWN, *disguises], body=body
+    )
+
+    # Also what asks whether another site may: nothing says that it may.
+    assert (answer.status, answer.get("allow")) == (405, "POST")
+    assert not [one for one, _ in answer.headers if one.startswith("access-control")]
+    assert shop.clicks == 0
+
+
+# --- sizes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [str(TEN_MEGABYTES), None, "70000", "-1", "65537"])
+def test_ten_megabytes_are_not_read(shop: Shop, door: str, said: str | None) -> None:
+    mark = shop.mark()
+    # It begins well: nothing of it counts nevertheless.
+    content = f"c {mark} 1\n".encode().ljust(TEN_MEGABYTES, b"x")
+    body = Body(content, said)
+
+    answer = shop.tell(body, customer="alice")
+
+    assert answer.status == (413 if body.read > MAX_BODY else 400)
+    assert shop.clicks == 0
+    if door != "django-async":
+        # Under ASGI, Django puts it into a file before any middleware is asked.
+        assert body.read <= 2 * MAX_BODY
+    assert all(0 <= size <= MAX_BODY + 1 for size in body.asked)
+
+
+@pytest.mark.parametrize("said", ["0", "5", "x", "-5", "", " ", "0x10", "1e9", "٣"])
+def test_a_length_that_is_none_counts_nothing(shop: Shop, door: str, said: str) -> None:
+    content = f"c {shop.mark()} 1".encode()
+    body = Body(content, said if said.isascii() else said.encode().decode("latin-1"))
+
+    answer = shop.tell(body, customer="alice")
+
+    # An ASGI server reads the body by itself, whatever the header says.
+    whole = door in ("asgi", "django-async")
+    assert answer.status == (204 if whole else 400)
+    assert shop.clicks == int(whole)
+    assert all(0 <= size <= MAX_BODY + 1 for size in body.asked)
+
+
+SHAPES = {
+    "nothing": b"",
+    "JSON": b'{"token": "%b"}',
+    "a form": b"c=%b",
+    "in capitals": b"C %b 1",
+    "no number": b"c %b",
+    "a negative number": b"c %b -1",
+    "a long number": b"c %b 1234567890123456",
+    "other digits": "c %b ٣".encode(),
+    "two spaces": b"c  %b 1",
+    "a tab": b"c\t%b 1",
+    "CRLF": b"c %b 1\r\nc %b 2",
+    "a line too many": b"c %b 1\n",
+    "a header": b"c %b 1\r\nset-cookie: a=b\r\n\r\n",
+    "a NUL": b"c %b 1\0",
+    "UTF-16": "c %b 1".encode("utf-16"),
+    "a BOM": b"\xef\xbb\xbfc %b 1",
+    "no UTF-8": b"c \xff\xfe%b 1",
+    "a good line before a bad one": b"c %b 1\nx %b 1",
+    "a good line behind a bad one": b"c A.B 1\nc %b 1",
+    "fifty-one lines": b"\n".join([b"c %b 1"] * 51),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_no_beacon_counts_nothing(shop: Shop, shape: str) -> None:
+    body = SHAPES[shape].replace(b"%b", shop.mark().encode())
+
+    answer = shop.tell(body, customer="alice")
+
+    assert answer.status == 400
+    assert shop.clicks == 0
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("text/plain;charset=UTF-8", "application/json", "image/png", "x"),
+        *("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_its_content_type_changes_nothing(shop: Shop, content_type: str) -> None:
+    body = f"c {shop.mark()} 1".encode()
+    headers = [("content-type", content_type), ("content-encoding", "gzip")]
+
+    answer = shop.tell(body, customer="alice", headers=headers)
+
+    # None of them opens another way in: no form is parsed, and nothing is unpacked.
+    assert (answer.status, answer.body, shop.clicks) == (204, b"", 1)
+
+
+def test_a_flood_of_good_beacons_ends(shop: Shop) -> None:
+    shop.runtime.personalizer.stopwatch = lambda: 1_000.0
+    mark = shop.mark()
+    floods = [
+        b"\n".join(b"c %b %d" % (mark.encode(), n) for n in range(at, at + 50))
+        for at in range(0, 500, 50)
+    ]
+
+    statuses = [shop.tell(flood, customer="alice").status for flood in floods]
+
+    assert statuses == [204, 204, *[429] * 8]
+    assert shop.clicks == 100
+
+
+async def test_a_body_that_never_ends_holds_nobody_up(sandbox: Sandbox) -> None:
+    site = Site(secret_key=SECRET)
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        begun.set()
+        for letter in b"c never-ending":
+            yield bytes([letter])
+        await over.wait()
+        yield b" 1"
+
+    transport = httpx.ASGITransport(site.app)
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as one:
+        dripping = asyncio.ensure_future(
+            one.post("/_moe/e", content=drip(), headers=[OWN])
+        )
+        await begun.wait()
+        others = [await one.get("/") for _ in range(3)]
+        assert not dripping.done()
+        over.set()
+        answer = await dripping
+
+    assert [other.status_code for other in others] == [200] * 3
+    # Nothing of it was looked at before it was whole, and then it is none of ours.
+    assert answer.status_code == 400
+
+
+# --- device ids ----------------------------------------------------------------
+
+DEVICE = "0b6e1a52-7c53-4f4e-9d0e-6b7a1c2d3e4f"
+
+
+def hand_over(shop: Shop, body: bytes | Body, **given: Any) -> Answer:
+    headers = given.pop("origin", [OWN])
+    return shop.ask("/_moe/d", method="POST", headers=headers, body=body, **given)
+
+
+@pytest.mark.parametrize("name", FROM_ELSEWHERE)
+def test_no_other_site_gives_a_visitor_an_id(shop: Shop, name: str) -> None:
+    answer = hand_over(shop, DEVICE.encode(), origin=FROM_ELSEWHERE[name])
+
+    assert (answer.status, answer.get("set-cookie")) == (403, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"alice", b"{}", DEVICE[:-1].encode(), f" {DEVICE}"[:36].encode()),
+        *(DEVICE.replace("-", "").encode(), f"{DEVICE}\r\n".encode()),
+        *(f"{DEVICE}; Domain=evil.example".encode(), b"x" * TEN_MEGABYTES),
+        *(b"\xff" * 36, b"\r\nset-cookie: moe_visitor=alice; x=".ljust(36, b"x")[:36]),
+        DEVICE.replace("e", "\u0435").encode(),
+    ],
+    ids=lambda body: ascii(body[:40]),
+)
+def test_what_is_no_device_id_is_not_kept(shop: Shop, body: bytes) -> None:
+    answer = hand_over(shop, body)
+
+    assert answer.status in (400, 413)
+    assert answer.get("set-cookie") is None
+
+
+def test_a_device_id_is_taken_once_and_kept_from_scripts(shop: Shop) -> None:
+    first = hand_over(shop, DEVICE.encode())
+    [cookie] = first.all("set-cookie")
+    other = DEVICE.replace("0b6e", "1111").encode()
+    second = hand_over(shop, other, cookie=f"moe_device={DEVICE}")
+    third = hand_over(shop, other, cookie="moe_uuid=the-sdks-own")
+
+    assert first.status == 204 and cookie.startswith(f"moe_device={DEVICE}; ")
+    assert {"httponly", "samesite=lax"} <= {*cookie.lower().split("; ")}
+    assert second.all("set-cookie") == third.all("set-cookie") == []

@@ -1,0 +1,286 @@
+"""Open redirects: what a page can be brought to link to, and where its links lead."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markupsafe import escape
+
+from moe_middleware.links import NOWHERE
+
+from .conftest import MakeShop
+from .doors import Answer, Shop, page_of
+
+HOSTS = ["partner.example", "xn--bcher-kva.example"]
+LINK = """{% experience "homepage-banner" as one -%}
+<a href="{{ one.click_url(target, "Link") }}">{% endexperience %}"""
+
+# None of these may ever come out of a redirect of ours, nor stand in a page as a link
+# that a browser would run or take for another host than it shows.
+NOWHERE_AT_ALL = [
+    "//evil.example",
+    "///evil.example",
+    "////evil.example/%2e%2e",
+    "/\\evil.example",
+    "\\/evil.example",
+    "\\\\evil.example",
+    "/\t/evil.example",
+    "/\r\n/evil.example",
+    "/\x0b/evil.example",
+    "\x00//evil.example",
+    "\u2028//evil.example",
+    "\u200b//evil.example",
+    "\ufeffjavascript:alert(1)",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\nscript:alert(1)",
+    "javascript\t:alert(1)",
+    "\x1bjavascript:alert(1)",
+    "javascript://%0aalert(1)",
+    "javascript://partner.example/%0aalert(1)",
+    "view-source:javascript:alert(1)",
+    "feed:javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "data:text/html;base64,PHNjcmlwdD4=",
+    "vbscript:msgbox(1)",
+    "blob:https://partner.example/x",
+    "file:///etc/passwd",
+    "filesystem:http://partner.example/x",
+    "intent://evil#Intent;scheme=javascript;end",
+    "mailto:x@evil.example",
+    "https://partner.example@evil.example/",
+    "https://partner.example:443@evil.example/",
+    "https://:@evil.example/",
+    "https://partner.example%40evil.example@evil.example/",
+    "https://user:password@partner.example/",
+    "https://@partner.example/",
+    "https://evil.example\\@partner.example/",
+    "https://evil.example\\.partner.example/",
+    "https://evil.example\uff0f@partner.example/",
+    "https://evil.example\uff03@partner.example/",
+    "https://evil.example\uff1f.partner.example/",
+    "https:evil.example",
+    "https:/evil.example",
+    "http:///evil.example",
+    "https:partner.example@evil.example",
+    "http:user:password@evil.example",
+    "https://[::1",
+    "https://[partner.example]/",
+    "/shop\r\nset-cookie: a=b",
+    "/shop\nlocation: https://evil.example",
+    "/" + "x" * 2_000,
+    "https://partner.example/" + "x" * 2_000,
+    " /shop",
+    "/shop ",
+    "\u00a0/shop",
+]
+
+# A browser follows these links of a page, but we do not count and lead there.
+PLAIN_ALONE = [
+    "",
+    "shop",
+    "../shop",
+    "?next=//evil.example",
+    "#//evil.example",
+    "https://evil.example",
+    "https://partner.example.evil.example/",
+    "https://evilpartner.example/",
+    "https://partner.example./",
+    "https://partner。example/",
+    "https://partner%2eexample/",
+    "https://partner.example%2f@evil.example"[:31],
+    "https://partner.example%00.evil.example/",
+    "https://evil.example?partner.example",
+    "https://evil.example#partner.example",
+    "https://evil.example;partner.example",
+    "https://\uff50artner.example/",
+    "https://bücher.example/",
+    "https://xn--partner-.example/",
+    "http://2130706433/",
+    "http://0x7f.1/",
+    "http://[::ffff:127.0.0.1]/",
+]
+
+# Encoded once more than meant: no browser takes these for another host.
+OWN_PATHS = [
+    "/%2f%2fevil.example",
+    "/%2fevil.example",
+    "/%5cevil.example",
+    "/%5c%5cevil.example",
+    "/%255cevil.example",
+    "/%252f%252fevil.example",
+    "/%09/evil.example",
+    "/%0d%0aset-cookie:%20a=b",
+    "/%e5%98%8a%e5%98%8dset-cookie:a=b",
+    "/%E2%80%A8",
+    "/.//evil.example",
+    "/..//evil.example",
+    "/;//evil.example",
+    "/x/..//evil.example",
+    "/@evil.example",
+    "/:80//evil.example",
+    "/javascript:alert(1)",
+    "/\uff1fevil.example",
+    "/\uff0fevil.example",
+    "/shop?next=//evil.example",
+    "/shop?a=b&c=%0d%0ad#https://evil.example",
+    "/嘊嘍set-cookie:a=b",
+    "/<script>alert(1)</script>",
+    "/\"'><script>",
+    "/%",
+    "/%zz",
+    "/{{7*7}}",
+]
+
+
+def shown_for(make_shop: MakeShop, target: object) -> tuple[Shop, str]:
+    """Return a site whose page links to a target, and what its link says."""
+    shop = make_shop(page_of(LINK, target=target), clicks={"hosts": HOSTS})
+    page = shop.ask(customer="alice").text
+    assert page.startswith('<a href="') and page.endswith('">'), page
+    return shop, page.removeprefix('<a href="').removesuffix('">')
+
+
+def followed(make_shop: MakeShop, target: str) -> Answer:
+    shop, href = shown_for(make_shop, target)
+    assert href.startswith("/_moe/c/"), href
+    answer = shop.ask(href, customer="alice")
+    assert (answer.status, len(answer.all("location"))) == (302, 1)
+    return answer
+
+
+@pytest.mark.parametrize("target", NOWHERE_AT_ALL, ids=ascii)
+def test_what_runs_or_hides_its_host_is_in_no_page(
+    make_shop: MakeShop, target: str
+) -> None:
+    assert shown_for(make_shop, target)[1] == NOWHERE
+
+
+@pytest.mark.parametrize("target", PLAIN_ALONE, ids=ascii)
+def test_what_is_elsewhere_is_a_plain_link(make_shop: MakeShop, target: str) -> None:
+    assert shown_for(make_shop, target)[1] in (escape(target), NOWHERE)
+
+
+@pytest.mark.parametrize("target", OWN_PATHS, ids=ascii)
+def test_a_path_of_the_site_stays_one(make_shop: MakeShop, target: str) -> None:
+    location = followed(make_shop, target).get("location") or ""
+
+    assert location.isascii() and location.isprintable() and " " not in location
+    assert location.startswith("/") and location[1:2] not in ("/", "\\")
+    # Encoded once and no more: what was encoded already did not change.
+    assert unquote(location) == unquote(target)
+    if target.isascii() and not set(target) & set("<>\"'{}"):
+        assert location == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://partner.example",
+        "https://PARTNER.example:8443/?q=//evil.example#https://evil.example",
+        "http://partner.example/%2f%2fevil.example",
+        "https://xn--bcher-kva.example/@evil.example",
+        "https://partner.example/\u0441",
+    ],
+)
+def test_an_allowed_host_is_the_one_that_is_led_to(
+    make_shop: MakeShop, target: str
+) -> None:
+    location = followed(make_shop, target).get("location") or ""
+
+    assert urlsplit(location).hostname in HOSTS
+    assert location.isascii() and "@" not in urlsplit(location).netloc
+
+
+@pytest.mark.parametrize("target", [5, 0.5, None, True, [], {}, b"/shop", ["/shop"]])
+def test_a_target_that_is_no_text_breaks_no_page(
+    make_shop: MakeShop, target: Any
+) -> None:
+    assert shown_for(make_shop, target)[1] == NOWHERE
+
+
+def test_a_target_that_is_not_there_breaks_no_page(make_shop: MakeShop) -> None:
+    missing = page_of(LINK.replace("target", "one['No such value']"))
+
+    assert make_shop(missing).ask(customer="alice").text == '<a href="#">'
+
+
+@pytest.mark.parametrize("secret_key", [None, "a secret key of the attacks"])
+@pytest.mark.parametrize("target", ["//evil.example", "javascript:alert(1)", None])
+def test_without_a_secret_and_without_a_match_it_is_the_same(
+    make_shop: MakeShop, target: object, secret_key: str | None
+) -> None:
+    page = page_of("{{ found['no-such-key'].click_url(target) }}", target=target)
+
+    assert make_shop(page, secret_key=secret_key).ask().text == NOWHERE
+
+
+def test_a_host_is_not_taken_from_the_request(make_shop: MakeShop) -> None:
+    hosts = [("host", "evil.example"), ("x-forwarded-host", "evil.example")]
+    shop = make_shop(page_of(LINK, target="https://evil.example/"))
+    page = shop.ask(customer="alice", headers=hosts)
+    usual = make_shop()
+    answer = usual.ask(usual.link(), customer="alice", headers=hosts)
+
+    assert page.text == '<a href="https://evil.example/">'
+    assert answer.get("location") == "/shop"
+
+
+@pytest.mark.parametrize("length", [500, 2_000])
+def test_a_link_that_would_be_too_long_to_read_is_a_plain_one(
+    make_shop: MakeShop, length: int
+) -> None:
+    # What zips badly makes a token that no door would take.
+    noise = "".join(chr(0x4E00 + (n * 7919) % 20_000) for n in range(length - 1))
+    shop, href = shown_for(make_shop, f"/{noise}")
+
+    if href.startswith("/_moe/c/"):
+        assert shop.ask(href, customer="alice").get("location")
+    else:
+        assert href == f"/{noise}"
+    assert href.startswith("/_moe/c/") == (length == 500)
+
+
+# --- where a site is mounted ------------------------------------------------------
+
+MOUNTED = """{% experience "homepage-banner" as one -%}
+<a href="{{ one.click_url("/shop", "Link") }}"></a>
+{%- endexperience %}{{ moe_script() }}{{ moe_web_sdk("promo-strip") }}"""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "begins"),
+    [
+        ("", "/_moe/"),
+        ("/shops/1", "/shops/1/_moe/"),
+        ("/tea shop", "/tea%20shop/_moe/"),
+        ("//evil.example", "/_moe/"),
+        ("///evil.example", "/_moe/"),
+        ("/\\evil.example", "/%5Cevil.example/_moe/"),
+        ("https://evil.example", "/_moe/"),
+        ("javascript:alert(1)", "/_moe/"),
+        ("/\t/evil.example", "/%09/evil.example/_moe/"),
+        ("/x\r\nset-cookie: a=b", "/x%0D%0Aset-cookie:%20a=b/_moe/"),
+        ('/"><script>', "/%22%3E%3Cscript%3E/_moe/"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+def test_no_mount_point_leads_elsewhere(
+    make_shop: MakeShop, door: str, prefix: str, begins: str
+) -> None:
+    shop = make_shop(page_of(MOUNTED))
+    shop.mount(prefix)
+
+    page = shop.ask(customer="alice").text
+
+    found = re.findall(r' (?:href|src)="(.*?)"', page)
+    assert len(found) == 3
+    assert all(link.startswith(begins) for link in found), found
+    answer = shop.ask(f"/_moe/{found[0].partition('/_moe/')[2]}", customer="alice")
+    assert (answer.get("location") or "").endswith("/shop")
+    assert not (answer.get("location") or "").startswith(("//", "http"))
+    assert shop.clicks == 1

@@ -1,0 +1,265 @@
+"""Tokens: forged, cut, bent, taken elsewhere, replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.seals import MAX_TOKEN, NONCE_SIZE, Seal
+
+from ..sites import Site, rendered
+from .conftest import MakeShop
+from .doors import HOST, KEY, SECRET, Answer, Shop
+
+FORCED = "Forced for a preview"
+
+
+def preview_token(shop: Shop, *, secret: str = SECRET, lasts: int = 3_600) -> str:
+    links = PreviewLinks(
+        [secret], path="", clock=lambda: shop.runtime.personalizer.clock()
+    )
+    until = int(shop.runtime.personalizer.clock()) + lasts
+    made = Preview(KEY, "B", {"Title": FORCED}, "/", until)
+    return links.make(made, bytes(NONCE_SIZE))
+
+
+def tokens_of(shop: Shop) -> dict[str, str]:
+    """Return a good token of each purpose, by the path that takes it."""
+    return {
+        "c": shop.link().rpartition("/")[2],
+        "e": shop.mark(),
+        "p": preview_token(shop),
+    }
+
+
+def use(shop: Shop, place: str, token: str, customer: str = "alice") -> Answer:
+    if place == "e":
+        body = f"c {token} 1".encode("utf-8", "surrogateescape")
+        return shop.tell(body, customer=customer)
+    return shop.ask(f"/_moe/{place}/{token}", customer=customer)
+
+
+def is_refused(shop: Shop, answer: Answer) -> bool:
+    """Whether a token did nothing at all."""
+    nothing = (answer.get("location"), answer.get("set-cookie")) == (None, None)
+    return answer.status in (400, 404, 410) and nothing and shop.clicks == 0
+
+
+BENDS: dict[str, Callable[[str], str]] = {
+    "cut by one": lambda token: token[:-1],
+    "cut in half": lambda token: token[: len(token) // 2],
+    "without its signature": lambda token: token.partition(".")[0],
+    "with an empty signature": lambda token: token.partition(".")[0] + ".",
+    "the signature alone": lambda token: "." + token.partition(".")[2],
+    "another first letter": lambda token: _other(token[0]) + token[1:],
+    "another last letter": lambda token: token[:-1] + _other(token[-1]),
+    "the last letter's idle bits": lambda token: _idle_bits(token),
+    "in capitals": str.upper,
+    "signed by nobody": lambda token: token.partition(".")[0] + "." + "A" * 43,
+    "junk within the signature": lambda token: token[:-9] + "!!!!" + token[-9:],
+    "a line break behind it": lambda token: token + "\r\n\r\n",
+    "a header behind it": lambda token: token + "\r\n!\r\n:",
+    "an attribute behind it": lambda token: f"{token};;;;",
+    "quotes behind it": lambda token: token + '""',
+    "padded": lambda token: token + "=",
+    "a NUL behind it": lambda token: token + "\0\0\0\0",
+    "twice": lambda token: token + token,
+    "too long": lambda token: token + "A" * MAX_TOKEN,
+    "a path behind it": lambda token: f"{token}/..//evil.example",
+    "nothing": lambda token: "",
+}
+
+
+def _other(letter: str) -> str:
+    return "B" if letter == "A" else "A"
+
+
+def _idle_bits(token: str) -> str:
+    """Return another spelling of a token: base64 has idle bits in its last letter."""
+    last = urlsafe_b64decode(f"{token[-43:]}=")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for letter in alphabet:
+        other = token[:-1] + letter
+        if other != token and urlsafe_b64decode(f"{other[-43:]}=") == last:
+            return other
+    raise AssertionError("base64 has changed")
+
+
+@pytest.mark.parametrize("bend", BENDS)
+def test_a_bent_token_does_nothing_anywhere(shop: Shop, bend: str) -> None:
+    for place, token in tokens_of(shop).items():
+        answer = use(shop, place, BENDS[bend](token))
+
+        assert is_refused(shop, answer), place
+        assert HOST not in answer.text and "evil" not in answer.text
+
+
+def test_the_same_tokens_unbent_do_something(shop: Shop) -> None:
+    answers = {
+        place: use(shop, place, token) for place, token in tokens_of(shop).items()
+    }
+
+    assert {place: one.status for place, one in answers.items()} == {
+        **{"c": 302, "e": 204, "p": 302}
+    }
+    assert shop.clicks == 2
+
+
+def test_a_token_of_one_purpose_is_none_for_another(shop: Shop) -> None:
+    for own, token in tokens_of(shop).items():
+        for place in {"c", "e", "p"} - {own}:
+            assert is_refused(shop, use(shop, place, token)), (own, place)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(b"", b"[]", b"{}", b"null", b'"x"', b"[1,2,3,4,5]"),
+        b'["https://evil.example","x",{},"0",99999999999]',
+        b"\x78\x9c" + b"\xff" * 40,
+    ],
+)
+def test_a_secret_of_somebody_elses_opens_nothing(shop: Shop, message: bytes) -> None:
+    for place, purpose in (("c", "click"), ("e", "beacon"), ("p", "preview")):
+        token = Seal(["a secret key of somebody else"], purpose).close(
+            message, bytes(NONCE_SIZE)
+        )
+        assert is_refused(shop, use(shop, place, token)), place
+
+
+def test_halves_of_two_good_tokens_make_no_third(shop: Shop) -> None:
+    links = [shop.link(), shop.link()]
+    marks = [shop.mark(), shop.mark()]
+    for place, (one, other) in (("c", links), ("e", marks)):
+        mixed = one.partition(".")[0] + "." + other.partition(".")[2]
+        assert is_refused(shop, use(shop, place, mixed.rpartition("/")[2])), place
+
+
+def test_others_tokens_count_for_nobody(shop: Shop) -> None:
+    link, mark = shop.link("alice"), shop.mark("alice")
+    others: list[dict[str, Any]] = [
+        {"customer": "mallory"},
+        {"customer": "ALICE"},
+        {"customer": "alice "[:5] + "%20x"},
+        {"cookie": "moe_visitor=alice"},
+        {"cookie": "moe_device=alice"},
+        {"cookie": "customer_id=mallory; customer_id=alice"},
+        {"cookie": 'customer_id="mallory"; xcustomer_id=alice'},
+        {},
+    ]
+    for who in others:
+        followed = shop.ask(link, **who)
+        told = shop.tell(f"c {mark} 1".encode(), **who)
+
+        assert (followed.get("location"), told.status) == ("/shop", 204), who
+        assert shop.clicks == 0, who
+
+
+def test_what_expired_counts_for_nobody(make_shop: MakeShop) -> None:
+    shop = make_shop(clicks={"max_age": 60})
+    link, mark, preview = shop.link(), shop.mark(), preview_token(shop, lasts=60)
+    later = shop.runtime.personalizer.clock() + 61
+    shop.runtime.personalizer.clock = lambda: later
+
+    followed = shop.ask(link, customer="alice")
+    told = shop.tell(f"c {mark} 1".encode(), customer="alice")
+    opened = shop.ask(f"/_moe/p/{preview}", customer="alice")
+
+    assert (followed.get("location"), told.status) == ("/shop", 204)
+    assert (opened.status, opened.get("location")) == (410, None)
+    assert shop.clicks == 0
+
+
+# --- the preview's cookie ------------------------------------------------------
+
+
+NOT_IN_COOKIES = ("a", "an", "nothing", "quotes")
+IN_COOKIES = [one for one in BENDS if one.partition(" ")[0] not in NOT_IN_COOKIES]
+"""Those that a cookie can bring; it ends at a line break or a semicolon."""
+
+
+@pytest.mark.parametrize("bend", [*IN_COOKIES, "a click's", "a beacon's", "expired"])
+def test_a_bent_preview_cookie_shows_nothing_and_goes(shop: Shop, bend: str) -> None:
+    if bend == "expired":
+        bent = preview_token(shop, lasts=-1)
+    elif bend in BENDS:
+        bent = BENDS[bend](preview_token(shop))
+    else:
+        bent = shop.mark() if "beacon" in bend else shop.link().rpartition("/")[2]
+
+    page = shop.ask(cookie=f"customer_id=alice; {COOKIE}={bent}")
+
+    assert FORCED not in page.text and "Preview of" not in page.text
+    [gone] = [one for one in page.all("set-cookie") if one.startswith(COOKIE)]
+    assert gone.startswith((f"{COOKIE}=; ", f'{COOKIE}=""; '))
+    assert "max-age=0" in gone.lower()
+
+
+def test_a_good_preview_cookie_shows_its_page_and_nothing_counts(shop: Shop) -> None:
+    page = shop.ask(cookie=f"customer_id=alice; {COOKIE}={preview_token(shop)}")
+
+    assert FORCED in page.text
+    assert page.get("cache-control") == "no-store"
+    assert shop.events == []
+
+
+# --- replays -------------------------------------------------------------------
+
+
+def test_a_hundred_replays_at_once_are_one_click(
+    sandbox: Sandbox, make_shop: MakeShop, door: str
+) -> None:
+    shop = make_shop(events={"outbox": "memory:", "relay": "on"})
+    link, mark = shop.link(), shop.mark()
+    beacon = f"c {mark} 7".encode()
+
+    def replay(number: int) -> int:
+        if number % 2:
+            return shop.ask(link, customer="alice").status
+        return shop.tell(b"\n".join([beacon] * 3), customer="alice").status
+
+    # An asyncio.Runner is one thread's; what runs beside it, its own loop shows.
+    threads = 8 if door in ("wsgi", "django") else 1
+    with ThreadPoolExecutor(threads) as pool:
+        statuses = set(
+            pool.map(replay, range(60)) if threads > 1 else map(replay, range(60))
+        )
+    asyncio.run(shop.runtime.stop())
+
+    assert statuses <= {302, 204, 429}
+    assert sandbox.clicks(KEY, "Link") == 1
+    assert sandbox.clicks(KEY, "Button") == 1
+
+
+async def test_a_replay_at_another_process_is_the_same_click(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    page = """{% experience "homepage-banner" as one %}
+    {{ one.click_url("/shop", "Link") }} {{ one.attrs("Button") }}{% endexperience %}"""
+    sites = [
+        Site(
+            rendered(page),
+            secret_key=SECRET,
+            events={"outbox": f"sqlite:///{tmp_path}/{name}.db"},
+        )
+        for name in "ab"
+    ]
+    shown = (await sites[0].get(customer="alice")).text
+    [link] = re.findall(r"/_moe/c/[\w.-]+", shown)
+
+    await asyncio.gather(
+        *(site.get(link, customer="alice") for site in sites for _ in range(10))
+    )
+    for site in sites:
+        await site.delivered()
+
+    assert sandbox.clicks(KEY) == 1
