@@ -1,7 +1,4 @@
-// Tells MoEngage's Web SDK who logged in, as soon as it listens.
+// Tells MoEngage's Web SDK who logged in; before it listens, it takes that down.
 const who = document.currentScript.dataset.customerId;
 
-addEventListener("MOE_LIFECYCLE", (event) => {
-  if (event.detail.name !== "SDK_INITIALIZED") return;
-  if (who) Moengage.identifyUser(who);
-});
+if (who) window.Moengage?.identifyUser(who);

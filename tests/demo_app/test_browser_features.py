@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -310,6 +311,17 @@ def test_the_policy_holds_back_what_is_not_the_shops(welcome: Welcome) -> None:
 
 
 # --- the Web SDK -------------------------------------------------------------
+
+
+def test_the_web_sdk_knows_who_logged_in_however_late_the_page_says_so(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome("alice").open_tab()
+    page.route("**/member.js", lambda route: (time.sleep(0.5), route.continue_()))
+    page.goto("/club")
+    reach(lambda: sandbox.impressions(BADGE), 1)
+
+    assert told_by(sandbox, BADGE, "_SHOWN") == [("web_sdk", "alice")]
 
 
 def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
