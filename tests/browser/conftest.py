@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 import pytest
 import uvicorn
 from jinja2 import DictLoader, Environment
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    sync_playwright,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -107,6 +113,21 @@ def site() -> Site:
         secret_key="a secret of sixteen or more",
         events={"outbox": "memory:", "interval": 0.05},
     )
+
+
+def until(page: Page, code: str) -> None:
+    """Wait until code is true in a page.
+
+    Playwright's own way evaluates within the page, which a policy may forbid.
+    """
+
+    def look() -> bool:
+        try:
+            return bool(page.evaluate(code))
+        except Error:
+            return False  # Between two pages there is none.
+
+    wait_for(look, what=code)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from ..servers import wait_for
-from .conftest import Shop, serving
+from .conftest import Shop, serving, until
 
 LONGER = 1_500
 """Milliseconds; long enough for a second's sight to be told, if it were."""
@@ -205,7 +205,7 @@ def test_a_page_that_comes_back_from_the_cache_counts_on(
     page.goto("/next")
     # No load event comes from the cache.
     page.go_back(wait_until="commit")
-    wait_for(lambda: page.title() == "true", what="the page to come back")
+    until(page, "document.title == 'true'")
 
     page.wait_for_timeout(LONGER)
     page.get_by_role("button").click()

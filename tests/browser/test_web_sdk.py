@@ -17,7 +17,7 @@ from moe_middleware.sandbox import Sandbox, embedded
 
 from ..servers import PATIENCE, wait_for
 from ..sites import Site
-from .conftest import USER_AGENT, serving
+from .conftest import USER_AGENT, serving, until
 
 KEY = "homepage-banner"
 POLICY = (
@@ -236,7 +236,7 @@ def test_a_page_that_is_rendered_ahead_tells_when_it_is_seen(
     )
     log_in(page.context, url)
     page.goto("/")
-    wait_for(lambda: page.evaluate(DEVICE), what="the SDK")
+    until(page, DEVICE)
     page.wait_for_timeout(LONGER)
     assert sandbox.events == []
 
@@ -288,7 +288,7 @@ def test_the_sdks_cookie_is_the_visitor_of_the_next_page(
 ) -> None:
     handed = hand_overs(page)
     page.goto("/")
-    wait_for(lambda: page.evaluate(DEVICE), what="the SDK")
+    until(page, DEVICE)
     device = page.evaluate(DEVICE)
     page.wait_for_timeout(LONGER)
     page.goto("/first")

@@ -21,7 +21,7 @@ from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.uvicorn import running
 
 from ..servers import PATIENCE, wait_for
-from .conftest import USER_AGENT
+from .conftest import USER_AGENT, until
 
 HERO = sample_workspace().experiences[0]
 CONTEXT = {
@@ -167,11 +167,6 @@ def open_page(page: Page) -> None:
     """Open the page and wait until its SDK is there."""
     page.goto("/")
     until(page, "heard.includes('SDK_INITIALIZATION_COMPLETED')")
-
-
-def until(page: Page, code: str) -> None:
-    # Playwright's own way evaluates in the page, which the policy forbids.
-    wait_for(lambda: page.evaluate(code), what=code)
 
 
 def call(page: Page, code: str, **given: Any) -> Any:

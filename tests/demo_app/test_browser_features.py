@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox, embedded
 
+from ..browser.conftest import until
 from ..servers import PATIENCE, wait_for
 
 # Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.
@@ -133,7 +134,7 @@ def go_back(page: Page) -> None:
     """Go back to a page that the browser has kept alive."""
     # No load event comes from its cache, and a page made anew knows nothing of this.
     page.go_back(wait_until="commit")
-    page.wait_for_function("window.kept === true")
+    until(page, "window.kept === true")
 
 
 def told_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
@@ -316,8 +317,12 @@ def test_the_policy_holds_back_what_is_not_the_shops(welcome: Welcome) -> None:
 def test_the_web_sdk_knows_who_logged_in_however_late_the_page_says_so(
     welcome: Welcome, sandbox: Sandbox
 ) -> None:
+    def dawdle(route: Route) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
     page = welcome("alice").open_tab()
-    page.route("**/member.js", lambda route: (time.sleep(0.5), route.continue_()))
+    page.route("**/member.js", dawdle)
     page.goto("/club")
     reach(lambda: sandbox.impressions(BADGE), 1)
 
@@ -405,7 +410,7 @@ def test_a_device_id_without_a_cookie_is_handed_over_once(
     page.goto("/products")
     first = asked(sandbox)
     page.goto("/club")
-    page.wait_for_function("Moengage.initialised === 1")
+    until(page, "Moengage.initialised === 1")
     page.goto("/products")
 
     assert "moe_uuid" not in visitor.cookies()
@@ -498,7 +503,7 @@ def test_the_badge_of_a_preview_leaves_the_foot_free(welcome: Welcome) -> None:
     badge, last = page.get_by_role("status"), page.locator(".recent li").last
     expect(last).to_be_attached()
     page.mouse.wheel(0, 100_000)
-    page.wait_for_function("scrollY + innerHeight >= document.body.scrollHeight - 1")
+    until(page, "scrollY + innerHeight >= document.body.scrollHeight - 1")
 
     place, end = badge.bounding_box(), last.bounding_box()
     assert place is not None
