@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-import uvicorn
 from jinja2 import DictLoader, Environment
 from playwright.sync_api import (
     Browser,
     BrowserContext,
-    Error,
     Page,
     sync_playwright,
 )
@@ -27,8 +23,9 @@ from starlette.routing import Route
 from moe_middleware.sandbox import Sandbox
 
 from ..conftest import missing_service
-from ..servers import PATIENCE, wait_for
+from ..servers import PATIENCE
 from ..sites import Site
+from .looking import serving
 
 ARGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic")
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
@@ -115,42 +112,10 @@ def site() -> Site:
     )
 
 
-def until(page: Page, code: str) -> None:
-    """Wait until code is true in a page.
-
-    Playwright's own way evaluates within the page, which a policy may forbid.
-    """
-
-    def look() -> bool:
-        try:
-            return bool(page.evaluate(code))
-        except Error:
-            return False  # Between two pages there is none.
-
-    wait_for(look, what=code)
-
-
-@contextmanager
-def serving(served: Site | None = None) -> Iterator[str]:
-    """Serve a site by a thread of its own; yield its address."""
-    app = (served or site()).app
-    config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started, what="the site to listen")
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
-
-
 @pytest.fixture
 def shop(sandbox: Sandbox) -> Iterator[Shop]:
     """The site, served."""
-    with serving() as url:
+    with serving(site().app) as url:
         yield Shop(url, sandbox)
 
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from ..servers import wait_for
-from .conftest import Shop, serving, until
+from .conftest import Shop, site
+from .looking import freeze, reach, serving, until
 
 LONGER = 1_500
 """Milliseconds; long enough for a second's sight to be told, if it were."""
-
-
-def reach(look: Callable[[], int], wanted: int) -> None:
-    wait_for(lambda: look() >= wanted, what=f"{wanted} events")
-    assert look() == wanted
-
-
-def freeze(page: Page) -> None:
-    """Let the page's clock stand still, but for what the test lets pass."""
-    page.clock.install(time=1_800_000_000)
-    page.clock.pause_at(1_800_000_001)
 
 
 def seen_after(milliseconds: int, shop: Shop, page: Page) -> int:
@@ -266,7 +254,7 @@ def test_another_origin_cannot_tell_for_its_visitor(
     page = visitor.new_page()
     page.goto("/")
     token = page.get_by_role("button").get_attribute("data-moe")
-    with serving() as elsewhere:
+    with serving(site().app) as elsewhere:
         # The same host, so her cookies are sent along.
         page.goto(f"{elsewhere}/not-a-page")
         page.evaluate(

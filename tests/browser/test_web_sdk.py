@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from jinja2 import DictLoader, Environment
@@ -17,7 +17,8 @@ from moe_middleware.sandbox import Sandbox, embedded
 
 from ..servers import PATIENCE, wait_for
 from ..sites import Site
-from .conftest import USER_AGENT, serving, until
+from .conftest import USER_AGENT
+from .looking import reach, serving, until
 
 KEY = "homepage-banner"
 POLICY = (
@@ -91,7 +92,7 @@ def site() -> Site:
 
 @pytest.fixture
 def url(sandbox: Sandbox) -> Iterator[str]:
-    with serving(site()) as address:
+    with serving(site().app) as address:
         yield address
 
 
@@ -140,11 +141,6 @@ def hand_overs(page: Page) -> list[str | None]:
 
 def log_in(context: BrowserContext, url: str, customer: str = "alice") -> None:
     context.add_cookies([{"name": "customer_id", "value": customer, "url": url}])
-
-
-def reach(look: Callable[[], int], wanted: int) -> None:
-    wait_for(lambda: look() >= wanted, what=f"{wanted} events")
-    assert look() == wanted
 
 
 def visitor_ids(sandbox: Sandbox) -> list[object]:

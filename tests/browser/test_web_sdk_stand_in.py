@@ -21,7 +21,8 @@ from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.uvicorn import running
 
 from ..servers import PATIENCE, wait_for
-from .conftest import USER_AGENT, until
+from .conftest import USER_AGENT
+from .looking import until
 
 HERO = sample_workspace().experiences[0]
 CONTEXT = {

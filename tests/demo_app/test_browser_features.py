@@ -7,7 +7,6 @@ No page of it may break its own Content-Security-Policy, in any of these tests.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox, embedded
 
-from ..browser.conftest import until
+from ..browser.looking import freeze, reach, serving, until
 from ..servers import PATIENCE, wait_for
 
 # Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.
@@ -75,19 +73,8 @@ def site(tmp_path: Path, sandbox: Sandbox) -> Iterator[str]:
     """The address of a shop."""
     environ = {"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/outbox.db"}
     settings = Settings.load(CONFIG, environ=environ, fetch={"timeout": 5})
-    app = build_app(settings, {})
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", access_log=False)
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started, what="the shop to listen")
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
+    with serving(build_app(settings, {})) as address:
+        yield address
 
 
 @pytest.fixture
@@ -112,17 +99,6 @@ def welcome(chromium: Browser, site: str) -> Iterator[Welcome]:
     for visitor in visitors:
         visitor.context.close()
     assert [visitor.complaints for visitor in visitors if visitor.complaints] == []
-
-
-def reach(look: Callable[[], int], wanted: int) -> None:
-    wait_for(lambda: look() >= wanted, what=f"{wanted} events")
-    assert look() == wanted
-
-
-def freeze(page: Page) -> None:
-    """Let the page's clock stand still, but for what the test lets pass."""
-    page.clock.install(time=1_800_000_000)
-    page.clock.pause_at(1_800_000_001)
 
 
 def stay(page: Page) -> None:

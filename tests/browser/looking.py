@@ -1,0 +1,56 @@
+"""What tests do with a page of a real browser, and the site that it visits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from playwright.sync_api import Error, Page
+from starlette.types import ASGIApp
+
+from ..servers import PATIENCE, wait_for
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve an app by a thread of its own; yield its address."""
+    config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, what="the site to listen")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+def reach(look: Callable[[], int], wanted: int) -> None:
+    """Wait for so many events, and see that there are no more."""
+    wait_for(lambda: look() >= wanted, what=f"{wanted} events")
+    assert look() == wanted
+
+
+def until(page: Page, code: str) -> None:
+    """Wait until code is true in a page.
+
+    Playwright's own way evaluates within the page, which a policy may forbid.
+    """
+
+    def look() -> bool:
+        try:
+            return bool(page.evaluate(code))
+        except Error:
+            return False  # Between two pages there is none.
+
+    wait_for(look, what=code)
+
+
+def freeze(page: Page) -> None:
+    """Let the page's clock stand still, but for what the test lets pass."""
+    page.clock.install(time=1_800_000_000)
+    page.clock.pause_at(1_800_000_001)
