@@ -44,7 +44,7 @@ class Devices:
         if (
             not self._visitors.is_bot(visit)
             and await self._visitors.consent(visit)
-            and not await self._visitors.has_device_id(visit)
+            and await self._visitors.wants_device_id(visit)
         ):
             secure = self._visitors.is_https(visit)
             cookie = visitor_cookie(

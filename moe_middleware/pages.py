@@ -251,13 +251,16 @@ class Page:
         )
 
     def _device_wanted(self, visitor: Visitor) -> str | None:
-        """Return the cookie that would tell the device id; None where it is known."""
+        """Return the cookie that would tell the device id; None where it is known.
+
+        Whoever takes visitor ids from elsewhere wants no other.
+        """
         identity, wanted = visitor.identity, self._engine.settings.identity
         ours = (None, self.visit.cookie(wanted.anonymous_cookie))
         is_ours = visitor.is_new or identity.visitor_id in ours
         if identity.customer_id is not None or not is_ours:
             return None
-        return wanted.visitor_id.cookie or ""
+        return wanted.visitor_id.cookie
 
     @property
     def _prefix(self) -> str:

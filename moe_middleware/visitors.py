@@ -147,9 +147,13 @@ class Visitors:
                 known.append(Identity(visitor_id=visitor_id))
         return [one for one in known if one.reporting_id is not None]
 
-    async def has_device_id(self, visit: Visit) -> bool:
-        """Whether a request tells the Web SDK's device id, whoever its visitor is."""
-        return await self._device(visit) is not None
+    async def wants_device_id(self, visit: Visit) -> bool:
+        """Whether the cookie that tells a device id is missing, whoever the visitor is.
+
+        Whoever takes visitor ids from elsewhere wants no other.
+        """
+        source = self._identity.visitor_id
+        return source.kind == "cookie" and await self._device(visit) is None
 
     async def consent(self, visit: Visit) -> bool:
         """Whether the visitor may be recognised and counted."""
@@ -157,8 +161,11 @@ class Visitors:
 
     async def _device(self, visit: Visit) -> str | None:
         """Return what the settings' source tells, else the id that was handed over."""
-        told = await read_text(self._identity.visitor_id, visit, visit.path_params)
-        return usable_id(told) or device_id(visit.cookie(DEVICE_COOKIE))
+        source = self._identity.visitor_id
+        told = usable_id(await read_text(source, visit, visit.path_params))
+        if told is None and source.kind == "cookie":
+            return device_id(visit.cookie(DEVICE_COOKIE))
+        return told
 
     def _minted(self, visit: Visit) -> str | None:
         if self._identity.anonymous == "off":

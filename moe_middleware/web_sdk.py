@@ -59,8 +59,8 @@ class LeftToSDK:
             path: Where our own paths begin, as in ``/_moe``.
             nonce: Of the page's Content-Security-Policy.
             api: Which of its ways it is told.
-            device: The cookie that would have told us the device id, or empty where
-                no cookie would; None where it is known.
+            device: The cookie that would have told us the device id; None where it is
+                known, or not wanted.
         """
         contexts = {key: one.experience_context for key, one in self.untold.items()}
         if not contexts and (device is None or self._script_given):

@@ -55,7 +55,7 @@ async def hand_over(
 async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, Any]:
     """Return the ids of the fetch for a page."""
     await some.get(headers={"cookie": cookie})
-    [fetch] = sandbox.requests.latest(endpoint="fetch")
+    fetch, *_ = sandbox.requests.latest(endpoint="fetch")
     said = json.loads(fetch.request_body)
     return {name: said.get(name) for name in ("customer_id", "visitor_id")}
 
@@ -80,12 +80,26 @@ async def test_it_is_asked_for_where_it_is_missing(
     assert await asked_for(site(), cookie) == asked
 
 
-async def test_where_no_cookie_would_tell_it_is_asked_for_in_any_case(
+@pytest.mark.parametrize("source", [{"header": "X-Device"}, {"value": ""}])
+async def test_whoever_takes_visitor_ids_from_elsewhere_wants_no_other(
+    source: dict[str, str], sandbox: Sandbox
+) -> None:
+    some = site(identity={"visitor_id": source, "anonymous": "off"})
+
+    assert await asked_for(some) is None
+    assert "set-cookie" not in (await hand_over(some)).headers
+    ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
+    assert ids["visitor_id"] is None
+
+
+async def test_without_a_cookie_of_ours_the_sdks_may_still_tell(
     sandbox: Sandbox,
 ) -> None:
-    identity = {"visitor_id": {"header": "X-Device"}, "anonymous": "off"}
+    some = site(identity={"anonymous": "off"})
 
-    assert await asked_for(site(identity=identity)) == ""
+    assert await asked_for(some) == "moe_uuid"
+    ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
+    assert ids["visitor_id"] == DEVICE
 
 
 @pytest.mark.parametrize(

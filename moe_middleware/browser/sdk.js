@@ -37,9 +37,9 @@
 
   const handOver = async () => {
     const cookie = device;
-    if (cookie == null || !sdk) return;
+    if (!cookie || !sdk) return;
     device = null;
-    if (cookie && ("; " + page.cookie).includes("; " + cookie + "=")) return;
+    if (("; " + page.cookie).includes("; " + cookie + "=")) return;
     const id = await idOf(sdk);
     // Where that fails, the server asks again with the next page.
     if (id) fetch(own + "d", {method: "POST", body: id, keepalive: true}).catch(() => {});
