@@ -139,8 +139,11 @@ class Personalizer:
             level = logging.INFO if reason in _FAILURES else logging.DEBUG
             if logger.isEnabledFor(level):
                 who = self.visitors.log_names.of(identity)
-                line = "answered source=%s reason=%s keys=%d%s"
-                logger.log(level, line, source, reason, count, who)
+                logger.log(
+                    level,
+                    "answered source=%s reason=%s keys=%d%s",
+                    *(source, reason, count, who),
+                )
 
     def forget(self, visitor: bytes) -> None:
         """Drop what this process keeps of a visitor, or is about to."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from ..observers import Observer
@@ -14,6 +14,12 @@ from ..observers import Observer
 logger = logging.getLogger(__name__)
 
 Loss = Literal["refused", "dropped", "lost"]
+
+_EVENTS: Mapping[Loss, str] = {
+    "refused": "events_refused",
+    "dropped": "events_dropped",
+    "lost": "events_lost",
+}
 
 LOG_EVERY = 60.0
 """The pause between two log lines of one kind, in seconds: a full outbox turns every
@@ -70,8 +76,8 @@ class Losses:
         tell(self._observer, loss, count)
         if due:
             logger.error(
-                "events_%s count=%d outbox=%s reason=%s",
-                loss,
+                "%s count=%d outbox=%s reason=%s",
+                _EVENTS[loss],
                 unsaid,
                 self._name,
                 reason,
