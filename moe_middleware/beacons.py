@@ -234,6 +234,8 @@ class PageMarks(PageLinks):
         return self._sights.get(key)
 
     def attrs(self, experience: Experience, b_id: str | None) -> str:
+        if not self.counts:
+            return ""
         sight = self.sight(experience.key)
         if (b_id is None and sight is None) or self._identity.reporting_id is None:
             return ""

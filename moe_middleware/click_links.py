@@ -163,17 +163,21 @@ class PageLinks:
 
     Attributes:
         counted: The keys of the experiences that have links or marks which count.
+        counts: Whether links and marks that are made from now on count at all.
     """
 
-    __slots__ = ("_identity", "_links", "_root_path", "counted")
+    __slots__ = ("_identity", "_links", "_root_path", "counted", "counts")
 
     def __init__(self, links: ClickLinks, identity: Identity, root_path: str) -> None:
         self._links = links
         self._identity = identity
         self._root_path = root_path
         self.counted: set[str] = set()
+        self.counts = True
 
     def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
+        if not self.counts:
+            return harmless(target)
         self.counted.add(experience.key)
         return self._links.make(
             target,

@@ -238,6 +238,10 @@ class Answering(Protocol):
         """Return what an async call returns, for a thread without an event loop."""
         ...
 
+    def count(self, counts: bool) -> None:
+        """Let the page's links and marks count, or not."""
+        ...
+
     def forget(self) -> None:
         """Drop what is kept of this visitor's answers."""
         ...
@@ -256,6 +260,7 @@ class Experiences:
 
     __slots__ = (
         "_answering",
+        "_counts",
         "_found",
         "_left_to_sdk",
         "_shown",
@@ -280,6 +285,7 @@ class Experiences:
         self._tracked: frozenset[str] = _NOTHING
         self._left_to_sdk: frozenset[str] = _NOTHING
         self._answering = answering
+        self._counts = True
         self._used = False
         if found:
             self.add(found)
@@ -429,7 +435,8 @@ class Experiences:
 
     def _can_track(self, experience: Experience) -> bool:
         return (
-            bool(experience.experience_context)
+            self._counts
+            and bool(experience.experience_context)
             and experience.key not in self._left_to_sdk
             and self.identity.reporting_id is not None
             and self._answering is not None
@@ -449,6 +456,20 @@ class Experiences:
         return self._answering.track(
             action, experience, user_attributes=dict(user_attributes), **fields
         )
+
+    def count(self, counts: bool = True) -> Self:
+        """Choose whether this page counts: ``count(False)`` shows all, counts nothing.
+
+        For pages that a person looks at who is no visitor: an editor's preview in a
+        CMS, a screenshot, a health check. Impressions, ``track_impression``,
+        ``track_click`` and the Web SDK count nothing then, links are plain ones and
+        elements have no marks. Call it before the page is rendered: a link that is
+        made already counts.
+        """
+        self._counts = counts
+        if self._answering is not None:
+            self._answering.count(counts)
+        return self
 
     def forget(self) -> None:
         """Drop what is kept of this visitor's answers, so that the next page asks anew.
@@ -477,7 +498,8 @@ class Experiences:
                 ``impression``. The first showing of a key decides.
         """
         experience = self[key]
-        if experience.experience_context and not self._is_watched(experience, counting):
+        counts = self._counts and bool(experience.experience_context)
+        if counts and not self._is_watched(experience, counting):
             if self._shown is None:
                 self._shown = {}
             self._shown.setdefault(key, experience)
@@ -514,7 +536,9 @@ class Experiences:
         Args:
             nonce: Of the page's Content-Security-Policy.
         """
-        return self._answering.script(nonce) if self._answering is not None else ""
+        if self._answering is None or not self._counts:
+            return ""
+        return self._answering.script(nonce)
 
     def web_sdk(
         self,
@@ -538,7 +562,7 @@ class Experiences:
                 SDK.
         """
         answering = self._answering
-        if answering is None:
+        if answering is None or not self._counts:
             return ""
         for one in keys or tuple(self._shown or ()):
             key = one.key if isinstance(one, Experience) else one
@@ -576,7 +600,7 @@ class Experiences:
     @property
     def shown(self) -> tuple[Experience, ...]:
         """The experiences that count as shown, in the order of their first showing."""
-        if not self._shown:
+        if not self._shown or not self._counts:
             return ()
         shown = self._shown.values()
         return tuple(one for one in shown if one.key not in self._tracked)

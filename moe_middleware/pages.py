@@ -64,6 +64,7 @@ class Page:
     __slots__ = (
         "_asked",
         "_badge_shown",
+        "_counted",
         "_customer_before",
         "_engine",
         "_left_to_sdk",
@@ -95,6 +96,7 @@ class Page:
         self._visit: Visit | None = None
         self._match: Match | None = None
         self._links: PageMarks | None = None
+        self._counted = True
         self._visitor: Visitor | None = None
         self._preview: Preview | Refusal | None = None
         self._asked: Asked | None = None
@@ -119,7 +121,7 @@ class Page:
         Both lead back here: a circle would be left for the garbage collector, at every
         request.
         """
-        if self._left_to_sdk is not None and self._left_to_sdk.untold:
+        if self._counted and self._left_to_sdk is not None and self._left_to_sdk.untold:
             keys = ",".join(map(one_line, self._left_to_sdk.untold))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
         self._request = None
@@ -202,7 +204,13 @@ class Page:
                 clock=engine.clock,
                 new_id=engine.new_id,
             )
+            self._links.counts = self._counted
         return self._links
+
+    def count(self, counts: bool) -> None:
+        self._counted = counts
+        if self._links is not None:
+            self._links.counts = counts
 
     @property
     def counting(self) -> Counting:
