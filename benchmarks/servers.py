@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox.listeners import listen
 
 from .scripts_site import scripts_site
 from .shop import MANY_VISITORS, WARM_VISITORS, bare_shop, fill_cache, our_shop
@@ -99,7 +99,7 @@ async def _serve(name: str, directory: Path) -> None:
             app = _json_route()
         case _:
             app = _api
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen()
     config = uvicorn.Config(app, log_level="error", access_log=False)
     print(listener.getsockname()[1], flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
@@ -120,7 +120,7 @@ def _serve_sandbox(db: str) -> None:
     from moe_middleware.sandbox.uvicorn import run
 
     workspace = replace(sample_workspace(), fetch_limit=10**9)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen()
     print(listener.getsockname()[1], flush=True)
     run(Sandbox(workspace, db=db), listener, "error")
 

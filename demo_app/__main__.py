@@ -11,6 +11,7 @@ from contextlib import suppress
 import uvicorn
 
 from moe_middleware import SettingsError
+from moe_middleware.sandbox.listeners import CannotListen, address_of, listen
 
 from .counted import sandbox_pages
 
@@ -37,8 +38,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     listener = _listen(options.host, options.port)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    site = f"http://{host}:{listener.getsockname()[1]}"
+    site = address_of(listener, options.host)
     print(WELCOME.format(site=site, sandbox=_where_to_look(site)), flush=True)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     with suppress(KeyboardInterrupt):
@@ -68,14 +68,11 @@ def _where_to_look(site: str) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        # The socket module names the address a second time, in brackets.
-        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        return listen(host, port)
+    except CannotListen as error:
         sys.exit(
-            f"Cannot listen on {host} port {port} ({reason}). "
+            f"Cannot listen on {host} port {port} ({error}). "
             f"Choose another: --port {port + 1 if port < 65535 else 8000}"
         )
 

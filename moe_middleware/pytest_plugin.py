@@ -6,7 +6,6 @@ standard library only; the sandbox is loaded by the first test that asks for it.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -60,6 +59,7 @@ def moe_sandbox_server(
     find it through ``MOE_BASE_URL``, which processes started by the test inherit.
     """
     from .sandbox import Sandbox
+    from .sandbox.listeners import address_of, listen
 
     try:
         from .sandbox.uvicorn import running
@@ -71,8 +71,8 @@ def moe_sandbox_server(
             pytrace=False,
         )
     sandbox = Sandbox(moe_workspace)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        sandbox.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listen() as listener:
+        sandbox.address = address_of(listener)
         with running(sandbox, listener), _playing_its_part(sandbox, monkeypatch):
             monkeypatch.setenv("MOE_BASE_URL", f"{sandbox.address}/v1")
             yield sandbox

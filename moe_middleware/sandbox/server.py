@@ -11,6 +11,7 @@ from typing import Any
 
 from .api import ROOT
 from .app import Sandbox
+from .listeners import CannotListen, address_of, listen, url_of
 from .tables import MEMORY
 from .workspace import Workspace
 
@@ -47,7 +48,7 @@ def serve(
         ) from None
     sandbox = Sandbox(workspace, db=db)
     with _listen(host, port) as listener:
-        address = _address(host, listener.getsockname()[1])
+        address = address_of(listener, host)
         sandbox.address = address
         print(start_text(sandbox.workspace, address), flush=True)
         run(sandbox, listener, log_level)
@@ -118,17 +119,10 @@ def _curl(workspace: Workspace, address: str) -> list[str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        # The socket module names the address a second time, in brackets.
-        why, _, _ = str(getattr(error, "strerror", None) or error).partition(" (")
+        return listen(host, port)
+    except CannotListen as error:
         raise SystemExit(
-            f"The sandbox cannot listen at {_address(host, port)}: {why.rstrip('.')}. "
+            f"The sandbox cannot listen at {url_of(host, port)}: {error}. "
             "Choose another port with --port."
         ) from None
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

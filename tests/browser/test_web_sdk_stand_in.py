@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox.listeners import listen
 from moe_middleware.sandbox.uvicorn import running
 
 from ..servers import PATIENCE, wait_for
@@ -91,7 +91,7 @@ class Shop:
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener, running(app, listener):
+    with listen() as listener, running(app, listener):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

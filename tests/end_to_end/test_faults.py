@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import pytest
 import uvicorn
 
 from moe_middleware import Settings
+from moe_middleware.sandbox.listeners import listen
 
 from ..misbehaving import Authority, Fault, misbehaving
 from ..redis_servers import redis_server
@@ -56,7 +56,7 @@ async def serving(url: str, **sections: Any) -> AsyncIterator[Browser]:
         **sections,
     )
     app = site(settings)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen()
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
+from moe_middleware.sandbox.listeners import listen
 from tests.conftest import missing_service
 from tests.servers import PATIENCE
 
@@ -88,7 +88,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     sandbox = Sandbox()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen()
     config = uvicorn.Config(sandbox, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))

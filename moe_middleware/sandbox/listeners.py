@@ -1,0 +1,39 @@
+"""Listening sockets for the servers of this package, its demo and its tests."""
+
+from __future__ import annotations
+
+import socket
+
+
+class CannotListen(OSError):
+    """Why there is no socket, in a few words."""
+
+
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Return a TCP socket that listens; the port 0 takes any free one.
+
+    ``socket.create_server`` leaves the protocol at 0, and asyncio sets TCP_NODELAY only
+    where it is named: answers would wait for the client's delayed ACK, some 40 ms.
+
+    Raises:
+        CannotListen: The address is taken, or is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        made = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        # The socket module names the address a second time, in brackets.
+        why, _, _ = str(getattr(error, "strerror", None) or error).partition(" (")
+        raise CannotListen(why.rstrip(".")) from None
+    protocol = socket.IPPROTO_TCP
+    return socket.socket(family, socket.SOCK_STREAM, protocol, fileno=made.detach())
+
+
+def address_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
+    """Return where a socket listens, as in ``http://127.0.0.1:8787``."""
+    return url_of(host, listener.getsockname()[1])
+
+
+def url_of(host: str, port: int) -> str:
+    """Return a host's and a port's URL, as in ``http://[::1]:8787``."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
