@@ -21,7 +21,6 @@ from .version import __version__
 if TYPE_CHECKING:
     from .models import Experience, Experiences, Identity
     from .settings import Route, Settings
-    from .sources import ValueSource
 
 PATIENCE = 10.0
 """How long ``fetch`` waits, in seconds: a person is more patient than a page."""
@@ -307,7 +306,7 @@ def _failed_calls(settings: Settings) -> Iterator[str]:
 
     # A console script has its own directory on the path, not the app's.
     sys.path.insert(0, os.getcwd())
-    for where, source in _sources(settings):
+    for where, source in settings.sources():
         if source.call is None:
             continue
         try:
@@ -368,25 +367,6 @@ def _nearest(key: str, asked: Collection[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"name it in a route, or pass --fetched {key} where a handler fetches it"
-
-
-def _sources(settings: Settings) -> Iterator[tuple[str, ValueSource]]:
-    identity = settings.identity
-    if identity.customer_id is not None:
-        yield "identity.customer_id", identity.customer_id
-    yield "identity.visitor_id", identity.visitor_id
-    groups = {
-        "identity.user_identifiers": identity.user_identifiers,
-        "attributes": settings.attributes,
-    }
-    consent = settings.consent
-    if consent is not None and consent.given_by is not None:
-        yield "consent.given_by", consent.given_by
-    for index, route in enumerate(settings.routes):
-        groups[f"routes.{index}.attributes"] = route.attributes
-    for where, sources in groups.items():
-        for name, source in sources.items():
-            yield f"{where}.{name}", source
 
 
 def _workspace_lines(settings: Settings) -> list[str]:

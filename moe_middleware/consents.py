@@ -41,11 +41,9 @@ class Consents:
         self._cookies = OPT_OUT_COOKIES if wanted.honour_sdk_opt_out else ()
 
     @property
-    def headers(self) -> tuple[str, ...]:
-        """The request headers that it looks at, beside the cookies."""
-        source = self._source
-        own = [source.name] if source is not None and source.kind == "header" else []
-        return (*own, *(_SIGNAL_NAMES[name] for name in self._signals))
+    def signals(self) -> tuple[str, ...]:
+        """The browsers' own request headers that it looks at."""
+        return tuple(_SIGNAL_NAMES[name] for name in self._signals)
 
     async def given(self, visit: Visit) -> bool:
         """Whether the visitor consents."""

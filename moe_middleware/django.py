@@ -86,9 +86,9 @@ class MoEngageMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
         self.runtime = runtime_for(_settings())
-        sources = _sources(self.runtime.settings)
+        sources = [source for _, source in self.runtime.settings.sources()]
         _check_order(type(self), {source.kind for source in sources})
-        self._lazy = [one for one in sources if one.kind in _LAZY]
+        self._lazy = [source for source in sources if source.is_lazy]
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -267,19 +267,6 @@ def _response(reply: Reply) -> Any:
             response[name.decode()] = text.decode("latin-1")
     return response
 
-
-def _sources(settings: Settings) -> Sequence[ValueSource]:
-    """Return the sources that the settings name."""
-    wanted = settings.identity
-    sources = [wanted.customer_id, wanted.visitor_id, *wanted.user_identifiers.values()]
-    sources += settings.attributes.values()
-    sources += [one for route in settings.routes for one in route.attributes.values()]
-    sources += [settings.consent.given_by] if settings.consent is not None else []
-    return [source for source in sources if source is not None]
-
-
-_LAZY = frozenset({"user", "session", "call"})
-"""The kinds of sources that may ask the database."""
 
 _NEEDED = {
     "session": "django.contrib.sessions.middleware.SessionMiddleware",

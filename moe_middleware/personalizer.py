@@ -172,11 +172,7 @@ def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks |
 
 def _vary(settings: Settings) -> str:
     """Return what every answer depends on, in Vary's terms."""
-    wanted = settings.identity
-    sources = [wanted.visitor_id, *wanted.user_identifiers.values()]
-    sources += [wanted.customer_id] if wanted.customer_id else []
-    for attributes in (settings.attributes, *(r.attributes for r in settings.routes)):
-        sources += attributes.values()
-    names = {source.name: None for source in sources if source.kind == "header"}
-    asked = Consents(settings.consent).headers if settings.consent is not None else ()
-    return ", ".join(dict.fromkeys(["Cookie", *names, *asked]))
+    sources = [source for _, source in settings.sources()]
+    names = [source.name for source in sources if source.kind == "header"]
+    signals = Consents(settings.consent).signals if settings.consent is not None else ()
+    return ", ".join(dict.fromkeys(["Cookie", *names, *signals]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 from .asgi import MoEngageMiddleware
 from .errors import DuplicateMiddlewareError
 from .settings import Settings
-from .sources import ValueSource
 from .visits import Visit
 
 logger = logging.getLogger(__name__)
@@ -77,8 +75,9 @@ class _Door(MoEngageMiddleware):
     ) -> None:
         super().__init__(app.asgi_app, config)  # type: ignore[arg-type]
         self._quart = app
-        sources = _sources(self.runtime.settings)
-        self.reads_session = any(source.kind == "session" for source in sources)
+        self.reads_session = any(
+            source.kind == "session" for _, source in self.runtime.settings.sources()
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.reads_session and scope["type"] == "http":
@@ -133,14 +132,3 @@ async def _note_session(response: Any) -> Any:
         noted.clear()
         noted.update(quart.session)
     return response
-
-
-def _sources(settings: Settings) -> Iterator[ValueSource]:
-    identity = settings.identity
-    yield identity.visitor_id
-    if identity.customer_id is not None:
-        yield identity.customer_id
-    yield from identity.user_identifiers.values()
-    yield from settings.attributes.values()
-    for route in settings.routes:
-        yield from route.attributes.values()

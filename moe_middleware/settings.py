@@ -148,6 +148,27 @@ class Settings(Section):
         # Whoever edits a sandbox's workspace wants to see it at once.
         return 0.0 if self.workspace.data_center == "sandbox" else METADATA_INTERVAL
 
+    def sources(self) -> Iterator[tuple[str, ValueSource]]:
+        """Yield every source of a value, with its place as in ``identity.customer_id``.
+
+        This is the one walk over them: what looks at all sources starts here.
+        """
+        identity, consent = self.identity, self.consent
+        if identity.customer_id is not None:
+            yield "identity.customer_id", identity.customer_id
+        yield "identity.visitor_id", identity.visitor_id
+        if consent is not None and consent.given_by is not None:
+            yield "consent.given_by", consent.given_by
+        groups = {
+            "identity.user_identifiers": identity.user_identifiers,
+            "attributes": self.attributes,
+        }
+        for index, route in enumerate(self.routes):
+            groups[f"routes.{index}.attributes"] = route.attributes
+        for place, group in groups.items():
+            for name, source in group.items():
+                yield f"{place}.{name}", source
+
     @classmethod
     def load(
         cls,

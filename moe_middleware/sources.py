@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 KINDS = ("cookie", "header", "query", "path", "session", "user", "value", "call")
 
+_LAZY = frozenset({"session", "user", "call"})
+
+_OF_THE_PAGE = frozenset({"path", "query", "value"})
+
 
 class ValueSource(BaseModel):
     """Where one value comes from: exactly one of the kinds below."""
@@ -68,6 +72,16 @@ class ValueSource(BaseModel):
         """The cookie's name, the header's name, ... or the text itself."""
         name: str = getattr(self, self.kind)
         return name
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether reading it may run the app's own code, and so ask a database."""
+        return self.kind in _LAZY
+
+    @property
+    def is_of_the_page(self) -> bool:
+        """Whether it says which page was requested, and nothing about the visitor."""
+        return self.kind in _OF_THE_PAGE
 
     @cached_property
     def read(self) -> Reader:

@@ -24,9 +24,6 @@ from .visits import Visit
 UNTOLD = Visit()
 """What a fetch tells of the request of someone without consent: nothing."""
 
-_OF_THE_PAGE = frozenset({"path", "query", "value"})
-"""The kinds of sources that tell what was asked for, and not who asks."""
-
 
 @dataclass(slots=True)
 class Visitor:
@@ -291,6 +288,4 @@ def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | 
 
 
 def _of_the_page(sources: Mapping[str, ValueSource]) -> dict[str, ValueSource]:
-    return {
-        name: source for name, source in sources.items() if source.kind in _OF_THE_PAGE
-    }
+    return {name: source for name, source in sources.items() if source.is_of_the_page}

@@ -129,8 +129,8 @@ async def test_a_function_that_fails_is_no_consent(
 def test_the_headers_that_it_depends_on_are_known() -> None:
     by_header = ConsentSettings(given_by={"header": "X-Consent"}, honour_dnt=True)  # type: ignore[arg-type]
 
-    assert Consents(by_header).headers == ("X-Consent", "Sec-GPC", "DNT")
-    assert Consents(ConsentSettings(honour_gpc=False)).headers == ()
+    assert Consents(by_header).signals == ("Sec-GPC", "DNT")
+    assert Consents(ConsentSettings(honour_gpc=False)).signals == ()
 
 
 @pytest.mark.parametrize(

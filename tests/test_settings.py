@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -641,3 +642,46 @@ def test_nothing_but_a_settings_error_comes_of_any_tree(tree: dict[str, Any]) ->
         assert error.problems
     else:
         assert made.workspace.keys
+
+
+def _sources_in(section: BaseModel) -> Iterator[ValueSource]:
+    """Yield every source below a section, by its fields and not by our own walk."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        for one in value.values() if isinstance(value, dict) else (value,):
+            for inner in one if isinstance(one, tuple) else (one,):
+                if isinstance(inner, ValueSource):
+                    yield inner
+                elif isinstance(inner, BaseModel):
+                    yield from _sources_in(inner)
+
+
+def test_the_walk_over_the_sources_names_each_by_its_place() -> None:
+    route = {"path": "/{sku}", "experiences": ["hero"]}
+    made = Settings(
+        workspace={"data_center": "sandbox"},
+        identity={
+            "customer_id": {"session": "id"},
+            "visitor_id": {"cookie": "browser"},
+            "user_identifiers": {"u_em": {"user": "email"}},
+        },
+        attributes={"utm_medium": {"query": "utm_medium"}},
+        consent={"given_by": {"call": "shop:consents"}},
+        routes=[
+            {**route, "attributes": {"sku": {"path": "sku"}}},
+            {**route, "attributes": {"plan": {"value": "gold"}}},
+        ],
+    )
+
+    walked = {place: str(source) for place, source in made.sources()}
+
+    assert walked == {
+        "identity.customer_id": "session id",
+        "identity.visitor_id": "cookie browser",
+        "consent.given_by": "call shop:consents",
+        "identity.user_identifiers.u_em": "user email",
+        "attributes.utm_medium": "query utm_medium",
+        "routes.0.attributes.sku": "path sku",
+        "routes.1.attributes.plan": "value gold",
+    }
+    assert sorted(map(str, _sources_in(made))) == sorted(walked.values())

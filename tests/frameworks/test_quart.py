@@ -69,6 +69,33 @@ async def test_the_session_stays_the_apps_own(sandbox: Sandbox) -> None:
     assert "session=" not in page.headers.get("set-cookie", "")
 
 
+async def test_a_consent_in_the_session_is_enough(sandbox: Sandbox) -> None:
+    app = Quart("shop")
+    app.secret_key = "a secret"
+
+    @app.get("/")
+    async def home() -> str:
+        return title()
+
+    @app.post("/agree")
+    async def agree() -> str:
+        session["consent"] = "yes"
+        return "thanks"
+
+    by_session = {"given_by": {"session": "consent"}}
+    by_cookie = {"customer_id": {"cookie": "customer_id"}}
+    MoEngage(app, settings(identity=by_cookie, consent=by_session))
+    client = app.test_client()
+    client.set_cookie("localhost", "customer_id", "alice")
+
+    before = await (await client.get("/")).get_data(as_text=True)
+    await client.post("/agree")
+    after = await (await client.get("/")).get_data(as_text=True)
+
+    assert before == "nobody"
+    assert after != "nobody"
+
+
 @pytest.mark.parametrize("leaving", ["/logout", "/login/bob"])
 async def test_who_leaves_is_forgotten(sandbox: Sandbox, leaving: str) -> None:
     client = shop().test_client()
