@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .models import Reason
+from .published_limits import LONGEST_WAIT
 
 WINDOW = 10.0
 """How far back failures count, in seconds."""
@@ -31,6 +32,9 @@ before them was."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds. The pause doubles with every probe that fails."""
+
+PROBE_FOR = 30.0
+"""Seconds after which a probe counts as abandoned: its event loop may have ended."""
 
 
 class State(StrEnum):
@@ -80,13 +84,16 @@ class Breaker:
         self._in_a_row = 0
         self._pause = FIRST_PAUSE
         self._open_until = 0.0
+        self._probe_until = 0.0
 
     def allows(self, now: float) -> bool:
         """Whether a call may be made, at ``now`` in seconds."""
         if self.state is State.CLOSED:
             return True
-        if self.state is State.PROBING or now < self._open_until:
+        probing = self.state is State.PROBING and now < self._probe_until
+        if probing or now < self._open_until:
             return False
+        self._probe_until = now + PROBE_FOR
         self._become(State.PROBING)
         return True
 
@@ -118,9 +125,12 @@ class Breaker:
             self._become(State.OPEN)
 
     def pause(self, now: float, seconds: float, reason: Reason) -> None:
-        """Let nothing pass for so long, because the API asked for it."""
+        """Let nothing pass for so long, because the API asked for it; then a probe.
+
+        An API that asks for more than ``LONGEST_WAIT`` is asked again after that.
+        """
         self.reason = reason
-        self._open_until = max(self._open_until, now + seconds)
+        self._open_until = max(self._open_until, now + min(seconds, LONGEST_WAIT))
         self._become(State.OPEN)
 
     def _open(self, now: float) -> None:

@@ -14,13 +14,13 @@ from weakref import WeakSet
 from .errors import RateLimitedError
 from .log_texts import one_line
 from .models import ExperienceMetadata
+from .published_limits import LONGEST_WAIT
 
 logger = logging.getLogger(__name__)
 
 ACTIVE = "Active"
 
 FIRST_RETRY = 5.0
-LONGEST_RETRY = 600.0
 """Seconds. The pause doubles with every look that fails, up to the interval."""
 
 MAX_KEY_LENGTH = 50
@@ -154,7 +154,7 @@ class Catalogue:
         doubled = FIRST_RETRY * float(2 ** min(self._failures - 1, 16))
         pause = min(doubled, max(self._interval, FIRST_RETRY))
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, LONGEST_RETRY))
+            pause = max(pause, min(error.retry_after, LONGEST_WAIT))
         return pause * (0.75 + self._jitter() / 2)
 
     def _note_emptiness(self, is_empty: bool) -> None:

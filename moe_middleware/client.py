@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from . import wire
-from .budget import CallBudget, limits_of
+from .budget import CallBudget
 from .errors import (
     AnswerError,
     AuthenticationError,
@@ -37,6 +37,7 @@ from .models import (
     Reason,
 )
 from .observers import Observer
+from .published_limits import limits_of
 from .settings import Settings
 from .targets import load_target
 from .transport import MAX_ANSWER_BYTES, KeptConnections

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import AuthenticationError, InvalidRequestError
+from .published_limits import LONGEST_WAIT
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
@@ -13,9 +14,6 @@ short enough that the reports fill soon after it is back."""
 
 REFUSED_PAUSE = 60.0
 """Seconds. Wrong credentials are mended by people."""
-
-LONGEST_WAIT = 900.0
-"""Seconds. Whatever an answer asks for: a reset far in the future is a mistake."""
 
 TOO_LARGE = 413
 """The status of a report that is too large: no event in it need be wrong."""

@@ -156,7 +156,8 @@ class RateLimitedError(APIError):
     """The workspace has used up its calls for now (429).
 
     Attributes:
-        retry_after: How long to wait, in seconds; None where the API did not say.
+        retry_after: How long to wait, in seconds, 60 at most, whatever the API asks
+            for; None where it did not say.
     """
 
     reason = Reason.RATE_LIMITED

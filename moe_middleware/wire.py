@@ -7,7 +7,6 @@ Experience Metadata, Track Experience Events).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import orjson
@@ -28,6 +27,7 @@ from .models import (
     Reason,
     Source,
 )
+from .published_limits import limits_of
 
 MAX_EXPERIENCE_KEYS = 25
 """Keys of one fetch; the API silently drops the rest (Fetch Experience)."""
@@ -297,7 +297,7 @@ def parse_error(
 
     Args:
         status: The HTTP status.
-        headers: The answer's headers, looked up without case.
+        headers: The answer's headers, by lower-case names or looked up without case.
         body: The answer's body.
         now: The time, in unix seconds.
     """
@@ -305,7 +305,9 @@ def parse_error(
     title = _said(envelope, "title")
     said = {"title": title, "description": _said(envelope, "description")}
     if status == 429:
-        return RateLimitedError(retry_after=_retry_after(headers, now), **said)
+        limits = limits_of(headers, now, refused=True)
+        wait = limits.resets_in if limits is not None else None
+        return RateLimitedError(retry_after=wait, **said)
     if status in (401, 403) or (status == 400 and title == "Request Error"):
         # "Request Error" is the API's answer to an unknown MOE-APPKEY: what was
         # sent is fine, and events must not be given up for it.
@@ -330,23 +332,6 @@ def _envelope(body: bytes) -> dict[str, Any]:
 def _said(envelope: Mapping[str, Any], name: str) -> str:
     text = envelope.get(name)
     return text[:500] if isinstance(text, str) else ""
-
-
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return how long to wait, in seconds, by Retry-After, else by the reset."""
-    if after := headers.get("retry-after"):
-        try:
-            return max(0.0, float(after))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(after).timestamp() - now)
-        except ValueError:
-            pass
-    try:
-        return max(0.0, float(headers["x-ratelimit-reset"]) - now)
-    except (KeyError, ValueError):
-        return None
 
 
 def _loads(body: bytes) -> Any:

@@ -23,7 +23,7 @@ LAYERS = {
         *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
-        *("secret_keys", "packing"),
+        *("secret_keys", "packing", "published_limits"),
     },
     "edges": {
         *("threads", "connectors", "transport", "client", "browser", "web_sdk"),

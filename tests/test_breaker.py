@@ -6,6 +6,7 @@ from moe_middleware.breaker import (
     FEWEST_CALLS,
     FIRST_PAUSE,
     LONGEST_PAUSE,
+    PROBE_FOR,
     WINDOW,
     Breaker,
     State,
@@ -101,7 +102,7 @@ def test_after_the_pause_one_probe_passes_and_no_other() -> None:
 
     early = made.allows(100.0 + FIRST_PAUSE - 0.01)
     probe = made.allows(100.0 + FIRST_PAUSE)
-    others = [made.allows(100.0 + FIRST_PAUSE + number) for number in range(50)]
+    others = [made.allows(100.0 + FIRST_PAUSE + number) for number in range(20)]
 
     assert (early, probe) == (False, True)
     assert not any(others)
@@ -176,3 +177,21 @@ def test_it_pauses_for_as_long_as_the_api_asks() -> None:
     assert made.reason is Reason.RATE_LIMITED
     assert not made.allows(139.9)
     assert made.allows(140.0)
+
+
+def test_a_probe_that_never_ends_leaves_the_place_to_the_next() -> None:
+    made = opened()
+    later = 100.0 + FIRST_PAUSE
+
+    assert made.allows(later)
+    assert not made.allows(later + PROBE_FOR - 0.1)
+    assert made.allows(later + PROBE_FOR)
+
+
+def test_it_never_pauses_for_longer_than_a_minute() -> None:
+    made = breaker()
+
+    made.pause(100.0, 86_400.0, Reason.RATE_LIMITED)
+
+    assert not made.allows(159.9)
+    assert made.allows(160.0)

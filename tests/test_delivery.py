@@ -38,7 +38,7 @@ DAY = 86_400.0
         (AuthenticationError(status=403), 1, Retry(60.0)),
         (RateLimitedError(retry_after=30.0), 5, Retry(30.5)),
         (RateLimitedError(retry_after=0.0), 5, Retry(0.5)),
-        (RateLimitedError(retry_after=1e12), 5, Retry(900.5)),
+        (RateLimitedError(retry_after=1e12), 5, Retry(60.5)),
         (RateLimitedError(), 5, Retry(1.0)),
         (BudgetError(4.0), 5, Retry(4.5)),
         (APIError(status=408), 1, Retry(1.0)),

@@ -341,10 +341,9 @@ def test_an_error_keeps_what_the_envelope_said() -> None:
     ("headers", "wait"),
     [
         ({"retry_after": "7"}, 7.0),
-        ({"retry_after": "Thu, 01 Jan 1970 00:17:40 GMT"}, 60.0),
-        ({"x_ratelimit_reset": "1030"}, 30.0),
-        ({"x_ratelimit_reset": "900"}, 0.0),
-        ({"retry_after": "soon", "x_ratelimit_reset": "1030"}, 30.0),
+        ({"retry_after": "86400"}, 60.0),
+        ({"x_ratelimit_reset": "30"}, 30.0),
+        ({"retry_after": "soon", "x_ratelimit_reset": "30"}, 30.0),
         ({"x_ratelimit_reset": "never"}, None),
         ({}, None),
     ],

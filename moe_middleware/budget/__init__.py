@@ -6,10 +6,9 @@ from hashlib import blake2b
 
 from .contract import CallBudget
 from .memory import MemoryBudget
-from .published import Published, limits_of
 from .shared import SharedBudget
 
-__all__ = ["CallBudget", "MemoryBudget", "Published", "limits_of", "open_budget"]
+__all__ = ["CallBudget", "MemoryBudget", "open_budget"]
 
 SQLITE_SCHEME = "sqlite:///"
 

@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from moe_middleware.budget import CallBudget, limits_of
+from moe_middleware.budget import CallBudget
 from moe_middleware.gcra import WINDOW
+from moe_middleware.published_limits import limits_of
 from moe_middleware.sandbox.limits import MinuteLimit
 
 from .makers import in_memory

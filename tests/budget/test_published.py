@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moe_middleware.budget import Published, limits_of
+from moe_middleware.published_limits import LONGEST_WAIT, Published, limits_of
 
 NOW = 1_700_000_030.0
 DATE = "Tue, 14 Nov 2023 22:14:20 GMT"
@@ -39,6 +39,18 @@ def published(
         (headers("10", "5", "1700000080", date="soon"), published(10, 5, 50)),
         (headers("ten", "-1", "1e9"), None),
         (headers("10, 10;w=1", "5", "1"), published(None, 5, 1)),
+        (headers("10000, 10000;w=60", "5, 5", "1"), published(10_000, 5, 1)),
+        (headers("10", "5", "30.5"), published(10, 5, 30.5)),
+        (headers("10", "5", "1700000050000"), published(10, 5, 20)),
+        (headers("10", "5", "1700000050000000"), published(10, 5, 20)),
+        (headers("10", "5", "1700000080000", date=DATE), published(10, 5, 20)),
+        (headers("10", "5", "Tue, 14 Nov 2023 22:14:30 GMT"), published(10, 5, 40)),
+        (headers("10", "5", "2023-11-14T22:14:30Z"), published(10, 5, 40)),
+        (headers("10", "5", "nan"), published(10, 5, None)),
+        (headers("10", "5", "inf"), published(10, 5, None)),
+        (headers("10", "5", "-30"), published(10, 5, None)),
+        (headers("10", "5", "86400"), published(10, 5, 60)),
+        (headers("10", "5", "1700009999"), published(10, 5, 60)),
         (headers("9" * 40, "\u0665", "0x10"), None),
         (headers("", "5.0", ""), None),
         ({"x-ratelimit-limit": "100"}, published(100, None, None)),
@@ -56,6 +68,12 @@ def test_plain_numbers_are_read_and_the_rest_is_as_if_unsaid(
     [
         ({"retry-after": "7"}, 7),
         ({"retry-after": "Tue, 14 Nov 2023 22:14:00 GMT"}, 10),
+        ({"retry-after": "Tue, 14 Nov 2023 22:14:25 GMT", "date": DATE}, 5),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "1700000040"}, 10),
+        ({"retry-after": "86400"}, 60),
+        ({"retry-after": "9" * 19}, 60),
+        ({"retry-after": "inf"}, None),
         ({"retry-after": "Tue, 14 Nov 2003 22:14:00 GMT"}, 0),
         ({"retry-after": "later"}, None),
         ({}, None),
@@ -100,4 +118,4 @@ def test_no_header_makes_it_raise(said: dict[str, str], refused: bool) -> None:
     found = limits_of(said, NOW, refused=refused)
 
     if found is not None:
-        assert found.resets_in is None or found.resets_in >= 0
+        assert found.resets_in is None or 0 <= found.resets_in <= LONGEST_WAIT
