@@ -154,6 +154,11 @@ start, and later leaves the last good one in place."""
     help="The SQLite file that keeps what was counted; left out, memory.",
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse all that MoEngage's newest documents do not allow.",
+)
+@click.option(
     "--write-sample",
     metavar="FILE",
     type=click.Path(),
@@ -164,6 +169,7 @@ def sandbox(
     port: int,
     workspace: str | None,
     db: str | None,
+    strict: bool,
     write_sample: str | None,
 ) -> None:
     """Serve a local look-alike of MoEngage's API."""
@@ -174,7 +180,13 @@ def sandbox(
         _write_sample(Path(write_sample))
         return
     try:
-        serve(host=host, port=port, workspace=workspace, db=db or ":memory:")
+        serve(
+            host=host,
+            port=port,
+            workspace=workspace,
+            db=db or ":memory:",
+            strict=strict,
+        )
     except SettingsError as error:
         stop(error.problems)
 

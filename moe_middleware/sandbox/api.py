@@ -19,10 +19,17 @@ from starlette.types import Receive, Scope, Send
 from .answers import LISTED, events_answer, fetch_answer, metadata_answer
 from .bodies import parse_body, read_body
 from .credentials import check_credentials
-from .events import MILLISECONDS_FROM, Element, Reading, parse_elements
+from .events import parse_elements
 from .faults import Hit, hang_up
 from .fetches import parse_fetch
-from .refusals import Refusal, over_limit, plain_refusal, wrong_method
+from .leniencies import Leniency, Reading, reading_of
+from .refusals import (
+    Refusal,
+    over_limit,
+    plain_refusal,
+    wrong_content_type,
+    wrong_method,
+)
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -161,11 +168,13 @@ class Api:
         check_credentials(workspace, call.headers)
         if not self._sandbox.limit.take(workspace.fetch_limit):
             raise over_limit(workspace.fetch_limit)
-        document = parse_body(call.body)
-        fetch = parse_fetch(document, flat_ids=workspace.flat_ids)
+        reading = reading_of(workspace)
+        fetch = parse_fetch(_document(call, reading), reading)
         visitor = self._sandbox.store.visitor(fetch)
         now = self._sandbox.clock()
-        return fetch_answer(workspace, fetch.keys, visitor, now=now)
+        answer = fetch_answer(workspace, fetch.keys, visitor, now=now)
+        self._sandbox.leniencies.add(reading.used, now)
+        return answer
 
     def _metadata(self, call: Call) -> dict[str, Any]:
         check_credentials(call.workspace, call.headers)
@@ -178,15 +187,12 @@ class Api:
     def _record(self, call: Call) -> dict[str, Any]:
         workspace, sandbox = call.workspace, self._sandbox
         check_credentials(workspace, call.headers)
-        reading = Reading(
-            strict_platform=workspace.strict_platform,
-            iso_event_time=workspace.iso_event_time,
-            millisecond_event_time=workspace.millisecond_event_time,
-        )
-        elements = parse_elements(parse_body(call.body), reading)
+        reading = reading_of(workspace)
+        elements = parse_elements(_document(call, reading), reading)
         receipt = events_answer(sandbox.letters())
-        sandbox.store.record(elements, sandbox.clock())
-        _warn_of_milliseconds(elements)
+        now = sandbox.clock()
+        sandbox.store.record(elements, now)
+        sandbox.leniencies.add(reading.used, now)
         return receipt
 
     def _refuse(self, call: Call, refusal: Refusal, headers: Pairs = ()) -> Answer:
@@ -203,10 +209,14 @@ class Api:
         )
 
 
-def _warn_of_milliseconds(elements: tuple[Element, ...]) -> None:
-    latest = max(action.event_time for one in elements for action in one.actions)
-    if latest >= MILLISECONDS_FROM:
-        logger.warning("event_time_in_milliseconds event_time=%d", latest)
+def _document(call: Call, reading: Reading) -> Any:
+    """Return a call's body, which should say that it is JSON."""
+    kind, _, _ = call.headers.get(b"content-type", b"").partition(b";")
+    if kind.strip().lower() != b"application/json" and not reading.allows(
+        Leniency.OTHER_CONTENT_TYPE
+    ):
+        raise wrong_content_type()
+    return parse_body(call.body)
 
 
 async def _send(answer: Answer, scope: Scope, send: Send, drip: float | None) -> None:

@@ -24,6 +24,7 @@ from .api import Api, endpoint_of
 from .definitions import Payload, define_experience
 from .events import ACTIONS
 from .faults import UNSAID, Fault, FaultList, Hit, Path
+from .leniencies import Leniencies
 from .limits import MinuteLimit
 from .pages import page_routes
 from .refusals import Refusal, plain_refusal
@@ -66,12 +67,15 @@ class Sandbox:
         clock: The time in unix seconds.
         letters: Makes the codes of errors and receipts.
         db: The SQLite file of what is counted; left out, memory.
+        strict: Whether to take only what the newest documents allow, whatever the
+            workspace says.
 
     Attributes:
         store: What was counted.
         faults: What goes wrong with the next calls.
         requests: The last calls.
         limit: The fetches left in this minute.
+        leniencies: What calls did that the newest documents do not allow.
         letters: Makes the codes of errors and receipts.
         address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
     """
@@ -83,17 +87,21 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
         letters: Callable[[], str] = eight_letters,
         db: str | os.PathLike[str] = MEMORY,
+        strict: bool = False,
     ) -> None:
         self._time = clock
         self._frozen_at: float | None = None
         self.letters = letters
         self.address = ""
         self._read = _reader(workspace or sample_workspace())
-        self._as_read = self._workspace = self._read()
+        self._strict = strict
+        self._as_read = self._read()
+        self._workspace = self._as_used(self._as_read)
         self.store = Store(os.fspath(db), self._workspace)
         self.faults = FaultList(self._workspace.faults)
         self.requests = RequestLog()
         self.limit = MinuteLimit(self.clock)
+        self.leniencies = Leniencies()
         self._calls: Counter[str] = Counter()
         self._calls_lock = threading.Lock()
         self._api = Api(self)
@@ -157,8 +165,11 @@ class Sandbox:
         return one
 
     def _use(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self.store.use(workspace)
+        self._workspace = self._as_used(workspace)
+        self.store.use(self._workspace)
+
+    def _as_used(self, workspace: Workspace) -> Workspace:
+        return replace(workspace, strict=True) if self._strict else workspace
 
     # --- the time ------------------------------------------------------------
 
@@ -253,6 +264,7 @@ class Sandbox:
         self.faults.reset(self._as_read.faults)
         self.requests.clear()
         self.limit.reset()
+        self.leniencies.clear()
         with self._calls_lock:
             self._calls.clear()
 

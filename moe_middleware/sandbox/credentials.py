@@ -24,7 +24,8 @@ def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> N
             so), 401 for anything else.
     """
     known = app_keys(workspace)
-    if headers.get(b"moe-appkey", b"").decode("latin-1").strip() not in known:
+    named = headers.get(b"moe-appkey", b"").strip() or headers.get(b"moe-dbname", b"")
+    if named.decode("latin-1").strip() not in known:
         raise unknown_app(401 if workspace.unknown_app_is_401 else 400)
     user, password = _parse_basic(headers.get(b"authorization", b"").decode("latin-1"))
     if user not in known:

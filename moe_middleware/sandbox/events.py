@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from .fields import read_list, read_object, read_text, read_whole, wrong_type
+from .fields import (
+    read_known,
+    read_list,
+    read_object,
+    read_text,
+    read_whole,
+    wrong_type,
+)
+from .leniencies import Leniency, Reading
 from .refusals import Refusal, invalid_field
 
 MAX_ELEMENTS = 100
@@ -21,6 +30,9 @@ ACTIONS = ("MOE_PERSONALIZATION_MESSAGE_SHOWN", "MOE_PERSONALIZATION_MESSAGE_CLI
 WEB_SDK_ACTIONS = ("MOE_WEBP_MESSAGE_SHOWN", "MOE_WEBP_MESSAGE_CLICKED")
 """What the Web SDK calls them, in the order of ``ACTIONS``."""
 
+TYPE = "Web Personalization"
+"""The only documented ``type`` of an experience_context."""
+
 PLATFORMS = ("web", "android", "ios", "tv")
 REQUIRED_ATTRIBUTES = (
     "cid",
@@ -31,29 +43,23 @@ REQUIRED_ATTRIBUTES = (
     "audience_id",
 )
 
+_BODY_FIELDS = frozenset(("elements",))
+_ELEMENT_FIELDS = frozenset(
+    ("customer_id", "user_attributes", "user_timezone_offset", "actions")
+)
+_ACTION_FIELDS = frozenset(
+    ("action", "moe_event_uuid", "event_time", "platform", "attributes", "b_id")
+)
+
+_UUID_V4 = re.compile(
+    "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
+
 MILLISECONDS_FROM = 10**11
 """From here on an event_time is in milliseconds: in seconds it is the year 5138."""
 
 # Generous: times in milliseconds are a mistake that may be stored.
 _MAX_TIME = 10**13
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How strictly an events call is read, where the documents disagree.
-
-    Attributes:
-        strict_platform: Whether an unknown platform is a mistake.
-        iso_event_time: Whether a time may be an ISO 8601 text.
-        millisecond_event_time: Whether a time may be in milliseconds.
-    """
-
-    strict_platform: bool = False
-    iso_event_time: bool = True
-    millisecond_event_time: bool = True
-
-
-LENIENT = Reading()
 
 
 class Via(StrEnum):
@@ -105,18 +111,25 @@ class Element:
     actions: tuple[Action, ...]
 
 
-def parse_elements(document: object, reading: Reading = LENIENT) -> tuple[Element, ...]:
+def parse_elements(document: object, reading: Reading) -> tuple[Element, ...]:
     """Return the elements of an events call, all of them good.
+
+    Args:
+        document: The call's body.
+        reading: What is allowed beyond the newest documents.
 
     Raises:
         Refusal: One of them is not; it names the element's field, no deeper.
     """
-    elements = read_list(read_object(document, "body"), "elements", MAX_ELEMENTS)
+    body = read_object(document, "body")
+    elements = read_list(body, "elements", MAX_ELEMENTS)
+    read_known(body, "body", _BODY_FIELDS, reading)
     return tuple(_parse_element(element, reading) for element in elements)
 
 
 def _parse_element(raw: object, reading: Reading) -> Element:
     element = read_object(raw, "elements")
+    read_known(element, "elements", _ELEMENT_FIELDS, reading)
     field = "customer_id"
     try:
         customer_id = _read_filled(element, field)
@@ -145,12 +158,14 @@ def _parse_element(raw: object, reading: Reading) -> Element:
 def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
     if action.get("action") not in ACTIONS:
         raise invalid_field("action", "Enum doesnt allow value")
+    read_known(action, "actions", _ACTION_FIELDS, reading)
     attributes = read_context(action.get("attributes"))
+    _check_context(attributes, reading)
     return Action(
         action=action["action"],
-        uuid=_read_filled(action, "moe_event_uuid"),
+        uuid=_read_event_uuid(action, reading),
         event_time=_read_time(action.get("event_time"), reading),
-        platform=_read_platform(action.get("platform"), reading.strict_platform),
+        platform=_read_platform(action.get("platform"), reading),
         attributes=attributes,
         b_id=_read_b_id(action) or _read_b_id(attributes),
     )
@@ -168,6 +183,22 @@ def read_context(value: object) -> dict[str, Any]:
     return attributes
 
 
+def _check_context(attributes: dict[str, Any], reading: Reading) -> None:
+    if attributes.get("type", TYPE) != TYPE and not reading.allows(Leniency.OTHER_TYPE):
+        raise invalid_field("type", "Enum doesnt allow value")
+    filled = all(attributes[name] for name in REQUIRED_ATTRIBUTES)
+    if not filled and not reading.allows(Leniency.EMPTY_ATTRIBUTE):
+        raise invalid_field("attributes", "String value empty not allowed")
+
+
+def _read_event_uuid(action: dict[str, Any], reading: Reading) -> str:
+    field = "moe_event_uuid"
+    uuid = _read_filled(action, field)
+    if not _UUID_V4.fullmatch(uuid) and not reading.allows(Leniency.NO_UUID_V4):
+        raise invalid_field(field, "Value is no UUID of version 4")
+    return uuid
+
+
 def _read_filled(document: dict[str, Any], field: str) -> str:
     text: str = read_text(document, field)
     if not text:
@@ -182,10 +213,15 @@ def _read_offset(element: dict[str, Any], field: str) -> int | None:
 
 
 def _read_time(value: object, reading: Reading) -> int:
-    if isinstance(value, str) and reading.iso_event_time:
+    if isinstance(value, str) and not reading.refuses(Leniency.ISO_EVENT_TIME):
         value = _parse_iso(value)
-    most = _MAX_TIME if reading.millisecond_event_time else MILLISECONDS_FROM - 1
-    return read_whole(value, "event_time", 0, most)
+        reading.note(Leniency.ISO_EVENT_TIME)
+    seconds_only = reading.refuses(Leniency.MILLISECOND_EVENT_TIME)
+    most = MILLISECONDS_FROM - 1 if seconds_only else _MAX_TIME
+    time = read_whole(value, "event_time", 0, most)
+    if time >= MILLISECONDS_FROM:
+        reading.note(Leniency.MILLISECOND_EVENT_TIME)
+    return time
 
 
 def _parse_iso(text: str) -> int:
@@ -198,10 +234,10 @@ def _parse_iso(text: str) -> int:
         raise wrong_type("event_time", "int", text) from error
 
 
-def _read_platform(value: object, strict: bool) -> str:
+def _read_platform(value: object, reading: Reading) -> str:
     if isinstance(value, str) and value.lower() in PLATFORMS:
         return value.lower()
-    if strict:
+    if not reading.allows(Leniency.UNKNOWN_PLATFORM):
         raise invalid_field("platform", "Enum doesnt allow value")
     return "Unknown"
 

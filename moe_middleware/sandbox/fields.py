@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
+from .leniencies import Leniency, Reading
 from .refusals import Refusal, invalid_field
 
 _ECHOED = 200
@@ -18,6 +19,16 @@ def read_object(document: object, field: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise wrong_type(field, "dict", document)
     return document
+
+
+def read_known(
+    document: dict[str, Any], field: str, known: Set[str], reading: Reading
+) -> None:
+    """Refuse names that the documents do not list, unless the reading allows them."""
+    if document.keys() <= known or reading.allows(Leniency.UNKNOWN_FIELD):
+        return
+    unknown = min(document.keys() - known)
+    raise invalid_field(field, f"Unknown field: {unknown[:_ECHOED]}")
 
 
 def read_text(

@@ -137,6 +137,7 @@ ERRORS = {
     400: ("An unknown app key, no JSON, or a value that is not taken.", True),
     401: ("A wrong workspace id or key.", False),
     405: ("Another method: the header Allow lists the right ones.", False),
+    415: ("A strict sandbox takes application/json only.", False),
     413: ("The body is larger than the sandbox takes.", False),
     429: ("More than the minute's limit.", False),
     500: ("A mistake in the server, or a fault that was ordered.", False),
@@ -152,7 +153,7 @@ def _fetch() -> dict[str, Any]:
         "responses": _responses(
             "The experiences that fit; a key without a match is left out.",
             ("FetchResponse", SAMPLE_EXPERIENCES),
-            (400, 401, 405, 413, 429, 500),
+            (400, 401, 405, 413, 415, 429, 500),
             limited=True,
         ),
     }
@@ -188,7 +189,7 @@ def _events() -> dict[str, Any]:
         "responses": _responses(
             "All of it is stored, what had been stored before only once.",
             ("EventsResponse", SAMPLE_RECEIPT),
-            (400, 401, 405, 413, 500),
+            (400, 401, 405, 413, 415, 500),
         ),
     }
 

@@ -76,6 +76,11 @@ def invalid_field(field: str, why: str) -> Refusal:
     return Refusal(400, "Invalid Field Value", f"{field} - {why}", coded=True)
 
 
+def wrong_content_type() -> Refusal:
+    """Return the refusal of a body that does not say that it is JSON."""
+    return plain_refusal(415, "Send the body as Content-Type: application/json.")
+
+
 def wrong_method() -> Refusal:
     """Return the refusal of a method that the path does not take."""
     return plain_refusal(405, "The path takes other methods: see the header Allow.")

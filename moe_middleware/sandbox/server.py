@@ -23,6 +23,7 @@ def serve(
     log_level: str = "warning",
     *,
     db: str | os.PathLike[str] = MEMORY,
+    strict: bool = False,
 ) -> None:
     """Serve a sandbox until the process is told to stop.
 
@@ -33,6 +34,7 @@ def serve(
             where left out.
         log_level: How much the server logs, as in ``info``, which shows every call.
         db: The SQLite file of what is counted; left out, memory.
+        strict: Whether to take only what the newest documents allow.
 
     Raises:
         SystemExit: It cannot listen there, or uvicorn is missing.
@@ -46,7 +48,7 @@ def serve(
             "The sandbox needs uvicorn to listen at a port: "
             "pip install 'moe_middleware[sandbox]'"
         ) from None
-    sandbox = Sandbox(workspace, db=db)
+    sandbox = Sandbox(workspace, db=db, strict=strict)
     with _listen(host, port) as listener:
         address = address_of(listener, host)
         sandbox.address = address

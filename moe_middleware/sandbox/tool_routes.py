@@ -18,7 +18,7 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from .app import Sandbox
 
-TOOLS = ("report", "events", "requests", "faults", "reset", "web_sdk.js")
+TOOLS = ("report", "events", "requests", "leniencies", "faults", "reset", "web_sdk.js")
 
 
 def tool_routes(sandbox: Sandbox) -> list[Route]:
@@ -27,6 +27,7 @@ def tool_routes(sandbox: Sandbox) -> list[Route]:
     return [
         Route("/_sandbox/events", tools.show_events, methods=["GET"]),
         Route("/_sandbox/requests", tools.show_requests, methods=["GET"]),
+        Route("/_sandbox/leniencies", tools.show_leniencies, methods=["GET"]),
         Route("/_sandbox/faults", tools.edit_faults, methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/reset", tools.reset, methods=["POST"]),
         Route("/openapi.json", tools.show_openapi, methods=["GET"]),
@@ -55,6 +56,11 @@ class _Tools:
         endpoint = request.query_params.get("endpoint")
         latest = self._sandbox.requests.latest(limit, endpoint)
         return json_response({"requests": [one.as_document() for one in latest]})
+
+    async def show_leniencies(self, _request: Request) -> Response:
+        sandbox = self._sandbox
+        noted = sandbox.leniencies.as_documents()
+        return json_response({"strict": sandbox.workspace.strict, "leniencies": noted})
 
     async def edit_faults(self, request: Request) -> Response:
         faults = self._sandbox.faults

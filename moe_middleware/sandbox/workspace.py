@@ -183,12 +183,12 @@ class Workspace:
         identity_resolution: Whether user_identifiers find a customer.
         fetch_limit: Fetches allowed within one minute.
         active_limit: Active experiences allowed in a workspace file.
+        strict: Whether only what the newest documents allow is taken.
         test_app_key: Whether the app key with ``_DEBUG`` at its end is known.
         flat_ids: Whether customer_id, user_id and visitor_id count at the top level
             of a fetch, as in the older documents.
         iso_event_time: Whether event_time may be ISO 8601 text.
-        millisecond_event_time: Whether event_time may be in milliseconds; it is then
-            stored, and the log warns.
+        millisecond_event_time: Whether event_time may be in milliseconds.
         unknown_app_is_401: Whether an unknown app key is answered 401, as in the
             older documents, instead of 400.
         values_as_text: Whether numbers, booleans and JSON go out as text.
@@ -211,6 +211,7 @@ class Workspace:
     identity_resolution: bool = True
     fetch_limit: int = FETCH_LIMIT
     active_limit: int = ACTIVE_LIMIT
+    strict: bool = False
     test_app_key: bool = True
     flat_ids: bool = True
     iso_event_time: bool = True

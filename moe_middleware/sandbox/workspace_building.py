@@ -53,6 +53,7 @@ from .workspace_values import plain
 def build_workspace(section: WorkspaceSection) -> Workspace:
     """Return the workspace that the sections describe."""
     switches = section.switches.model_dump()
+    switches["strict"] |= section.strict
     return Workspace(
         name=section.name,
         workspace_id=section.id,

@@ -90,6 +90,10 @@ class GeographySection(Section):
 class SwitchesSection(Section):
     """The other reading, where the documents disagree or are silent."""
 
+    strict: Flag = Field(
+        default=False,
+        description="Whether only what the newest documents allow is taken.",
+    )
     identity_resolution: Flag = Field(
         default=True, description="Whether user_identifiers find a customer."
     )
@@ -106,7 +110,7 @@ class SwitchesSection(Section):
     )
     millisecond_event_time: Flag = Field(
         default=True,
-        description="Whether event_time may be in milliseconds, with a warning.",
+        description="Whether event_time may be in milliseconds.",
     )
     strict_platform: Flag = Field(
         default=False,
@@ -149,6 +153,9 @@ class WorkspaceSection(Section):
         default=("sandbox-key",),
         max_length=MAX_KEYS,
         description="The keys that work; two while a key rotates.",
+    )
+    strict: Flag = Field(
+        default=False, description="switches.strict, for short: the newest reading."
     )
     timezone: Timezone = Field(
         default="UTC", description="The app's: for reports, dates and schedules."

@@ -151,17 +151,6 @@ async def test_event_time_is_stored_in_whole_seconds(
     assert (stored, type(stored)) == (1725258666, int)
 
 
-async def test_event_time_in_milliseconds_is_warned_about(
-    api: Api, caplog: pytest.LogCaptureFixture
-) -> None:
-    await api.report(action())
-    assert caplog.messages == []
-
-    await api.report(action(moe_event_uuid="other", event_time=1725258666000))
-
-    assert caplog.messages == ["event_time_in_milliseconds event_time=1725258666000"]
-
-
 @pytest.mark.parametrize("offset", [-54000, 0, 54000])
 async def test_offset_may_be_as_large_as_documented(api: Api, offset: int) -> None:
     await api.report({"elements": [element(user_timezone_offset=offset)]})

@@ -83,9 +83,9 @@ async def test_all_statuses_have_the_envelope_and_fetch_its_limits(api: Api) -> 
         for operation in operations.values()
     }
     assert statuses == {
-        "/experiences/fetch": ["200", "400", "401", "405", "413", "429", "500"],
+        "/experiences/fetch": ["200", "400", "401", "405", "413", "415", "429", "500"],
         "/experiences/metadata": ["200", "400", "401", "405", "500"],
-        "/experiences/events": ["200", "400", "401", "405", "413", "500"],
+        "/experiences/events": ["200", "400", "401", "405", "413", "415", "500"],
     }
     for response in paths["/experiences/fetch"]["post"]["responses"].values():
         assert "x-ratelimit-reset" in response["headers"]

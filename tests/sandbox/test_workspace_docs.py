@@ -79,7 +79,7 @@ def test_every_value_shown_as_a_default_is_one() -> None:
 
     for name in ("name", "workspace_id", "api_keys", "timezone", "control_group",
                  "fetch_limit", "active_limit", "identity_resolution", "test_app_key",
-                 "flat_ids", "iso_event_time", "millisecond_event_time",
+                 "strict", "flat_ids", "iso_event_time", "millisecond_event_time",
                  "strict_platform", "unknown_app_is_401", "values_as_text",
                  "paused_as_empty_payload"):  # fmt: skip
         assert getattr(workspace, name) == getattr(bare, name), name

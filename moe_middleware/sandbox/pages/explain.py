@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..api import ROOT
 from ..fetches import DAYS, HOURS, parse_fetch
+from ..leniencies import reading_of
 from ..refusals import Refusal
 from ..targeting import Explanation, Step, explain
 from ..visitors import Visitor
@@ -63,7 +64,7 @@ def explain_page(sandbox: Sandbox) -> Endpoint:
 def _visitor(sandbox: Sandbox, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
     """Return the visitor whom a fetch with all that was filled in would be for."""
     document = asked.fetch_document()
-    fetch = parse_fetch(document)
+    fetch = parse_fetch(document, reading_of(sandbox.workspace))
     visitor = sandbox.store.visitor(fetch)
     if pretended := asked.attributes_given():
         visitor = replace(

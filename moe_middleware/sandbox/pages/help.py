@@ -78,6 +78,7 @@ def _exports(workspace: Workspace, address: str) -> str:
 
 def _settings(workspace: Workspace) -> list[tuple[str, str]]:
     return [
+        ("Reading", "strict" if workspace.strict else "lenient, with warnings"),
         ("Timezone", workspace.timezone),
         ("Fetches a minute", f"{workspace.fetch_limit:,}"),
         ("Identity Resolution", _on(workspace.identity_resolution)),

@@ -39,6 +39,7 @@ def _build(sandbox: Sandbox, address: str) -> dict[str, Any]:
         "active": sum(one.status == Status.ACTIVE for one in report.experiences),
         "chart": draw_over_time(report.over_time),
         "fetches": sandbox.calls["fetch"],
+        "leniencies": sandbox.leniencies.as_documents(),
         "zone": workspace.timezone,
         "first": sample_calls(workspace, address, now),
     }
