@@ -81,6 +81,7 @@ class Catalogue:
             if not _is_alive(self._task):
                 loop = asyncio.get_running_loop()
                 self._task = loop.create_task(self._run(), name="moe-catalogue")
+                self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """End the looking where it is the running event loop that looks.
@@ -120,6 +121,12 @@ class Catalogue:
         this = asyncio.current_task()
         while self._task is this:
             await self._sleep(await self.look())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of the task, which holds its event loop."""
+        with self._lock:
+            if self._task is task:
+                self._task = None
 
     async def _explain(self, missing: Sequence[str]) -> None:
         """Say of each key that is not Active what it is, once in a process."""

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -27,6 +26,7 @@ from .errors import (
     RateLimitedError,
     TransportError,
 )
+from .event_loops import PerLoop
 from .models import (
     EMPTY,
     Event,
@@ -92,10 +92,9 @@ class MoEngageClient:
             for key in workspace.keys
         ]
         self._live_key = 0
-        self._make_transport = transport or self._default_transport
-        self._transports: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, httpx.AsyncBaseTransport
-        ] = WeakKeyDictionary()
+        self._transports = PerLoop(
+            transport or self._default_transport, end=_close, drop=_abandon
+        )
         self._budget = budget
         self._observer = observer or Observer()
         self._clock = clock
@@ -108,13 +107,13 @@ class MoEngageClient:
 
     async def warm(self) -> None:
         """Open connections before a call needs them (``fetch.warm_connections``)."""
-        transport = self._transport()
+        transport = self._transports.current()
         if isinstance(transport, KeptConnections):
             await transport.warm(self._url, self._settings.fetch.warm_connections)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        transport = self._transports.pop(asyncio.get_running_loop(), None)
+        transport = self._transports.pop()
         if transport is not None:
             await transport.aclose()
 
@@ -272,7 +271,7 @@ class MoEngageClient:
             extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
         )
         with _translated():
-            response = await self._transport().handle_async_request(request)
+            response = await self._transports.current().handle_async_request(request)
             try:
                 answer = await _read(response)
             finally:
@@ -292,13 +291,6 @@ class MoEngageClient:
             response.status_code, response.headers, answer, now=self._clock()
         )
 
-    def _transport(self) -> httpx.AsyncBaseTransport:
-        loop = asyncio.get_running_loop()
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = self._make_transport()
-        return transport
-
     def _default_transport(self) -> httpx.AsyncBaseTransport:
         if self._settings.workspace.embedded:
             embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
@@ -307,6 +299,17 @@ class MoEngageClient:
         if proxy is not None:
             return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
         return KeptConnections(max_connections=self._settings.fetch.max_connections)
+
+
+async def _close(transport: httpx.AsyncBaseTransport) -> None:
+    await transport.aclose()
+    # Its sockets are closed in the event loop's next turn.
+    await asyncio.sleep(0)
+
+
+def _abandon(transport: httpx.AsyncBaseTransport) -> None:
+    if isinstance(transport, KeptConnections):
+        transport.abandon()
 
 
 _TIMEOUTS = ("connect", "read", "write", "pool")

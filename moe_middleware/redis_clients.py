@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from .constraints import StoreAddress
 from .errors import Problem, SettingsError
+from .event_loops import PerLoop
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -43,9 +43,8 @@ class RedisClients:
         self, url: str, *, where: str, timeout: float, max_connections: int = 16
     ) -> None:
         self.shown = _shown(url)
-        self._options = _options(url, where, timeout, max_connections)
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis]
-        self._clients = WeakKeyDictionary()
+        options = _options(url, where, timeout, max_connections)
+        self._clients: PerLoop[Redis] = PerLoop(lambda: _client(options), end=_close)
         self._parents: list[object] = []
         _all.add(self)
 
@@ -54,28 +53,18 @@ class RedisClients:
 
     def current(self) -> Redis:
         """Return the running event loop's client; it connects at its first command."""
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = _client(self._options)
-        return client
+        return self._clients.current()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; the next use opens anew."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is None:
-            return
-        from redis.exceptions import RedisError
-
-        # A server that hangs does not take part in closing a TLS connection.
-        with suppress(RedisError, OSError):
-            await client.aclose()
+        client = self._clients.pop()
+        if client is not None:
+            await _close(client)
 
     def _forget_after_fork(self) -> None:
         # The parent still talks through these sockets and its selector watches them:
         # even closing them here would be noticed there, so they are kept, unused.
-        self._parents.append(self._clients)
-        self._clients = WeakKeyDictionary()
+        self._parents.append(self._clients.let_go())
 
 
 _all: WeakSet[RedisClients] = WeakSet()
@@ -126,6 +115,14 @@ def _options(
         message = f"{shown} has an option that redis-py cannot use: {error}"
         raise SettingsError([Problem(where=where, message=message)]) from error
     return options
+
+
+async def _close(client: Redis) -> None:
+    from redis.exceptions import RedisError
+
+    # A server that hangs does not take part in closing a TLS connection.
+    with suppress(RedisError, OSError):
+        await client.aclose()
 
 
 def _client(options: Mapping[str, Any]) -> Redis:

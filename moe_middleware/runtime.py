@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from weakref import WeakValueDictionary, ref
 
 from .beacons import BEACONS, MAX_BODY, beacons_for
 from .browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
@@ -27,6 +27,7 @@ from .collector import Collector
 from .devices import DEVICES, Devices
 from .devices import MAX_BODY as DEVICE_BODY
 from .errors import OutboxError, Problem, SettingsError
+from .event_loops import PerLoop
 from .fetching import Fetcher
 from .loop_threads import background
 from .observers import Both, Counters, Observer
@@ -104,9 +105,7 @@ class Runtime:
             catalogue=self.catalogue,
             observer=self.observer,
         )
-        self._lives: WeakKeyDictionary[asyncio.AbstractEventLoop, _Life] = (
-            WeakKeyDictionary()
-        )
+        self._lives = PerLoop(self._begin_life)
         # Looked at by every request, and quicker than the dictionary.
         self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
         # An iterator: however many loops start at once, only one of them gets it.
@@ -165,10 +164,10 @@ class Runtime:
         if loop is self._last_loop():
             return loop
         self._last_loop = ref(loop)
-        if loop not in self._lives:
+        if self._lives.get() is None:
             if next(self._unsaid, False):
                 self._say_what_is_off()
-            self._lives[loop] = self._begin_life(loop)
+            self._lives.current()
             self.catalogue.start()
             _started.add(self)
         return loop
@@ -190,7 +189,7 @@ class Runtime:
         """
         until = time.monotonic() + self.settings.events.shutdown_timeout
         self._last_loop = _no_loop
-        life = self._lives.pop(asyncio.get_running_loop(), None)
+        life = self._lives.pop()
         await self.catalogue.stop()
         events = self.settings.events
         if events.relay == "on":
@@ -239,7 +238,8 @@ class Runtime:
         ):
             logger.warning("secret_key_weak: it is %s", weak)
 
-    def _begin_life(self, loop: asyncio.AbstractEventLoop) -> _Life:
+    def _begin_life(self) -> _Life:
+        loop = asyncio.get_running_loop()
         tasks = [loop.create_task(self._warm(), name="moe-warm")]
         relay = self._relay() if self.settings.events.relay == "on" else None
         if relay is not None:

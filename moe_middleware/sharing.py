@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
+from .event_loops import PerLoop
 from .models import Experience, Reason
 
 Answers = list[Experience] | Reason
@@ -26,9 +26,7 @@ class SharedFetches:
     """
 
     def __init__(self) -> None:
-        self._loops: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[bytes, _UnderWay]
-        ] = WeakKeyDictionary()
+        self._loops: PerLoop[dict[bytes, _UnderWay]] = PerLoop(dict)
 
     def start(
         self,
@@ -45,8 +43,7 @@ class SharedFetches:
             keys: What is wanted.
             fetch: Fetches keys; it must not raise.
         """
-        loop = asyncio.get_running_loop()
-        visitors = self._loops.setdefault(loop, {})
+        visitors = self._loops.current()
         under_way = visitors.setdefault(visitor, {})
         wanted = {key: (split, key) for key in keys}
         missing = [
@@ -68,12 +65,12 @@ class SharedFetches:
 
         Those who wait already still get their answers.
         """
-        for visitors in list(self._loops.values()):
+        for visitors in self._loops.values():
             visitors.pop(visitor, None)
 
     async def aclose(self) -> None:
         """Give up the fetches of the running event loop."""
-        visitors = self._loops.pop(asyncio.get_running_loop(), {})
+        visitors = self._loops.pop() or {}
         tasks = {task for one in visitors.values() for task in one.values()}
         for task in tasks:
             task.cancel()
@@ -82,8 +79,7 @@ class SharedFetches:
 
     def holds(self, visitor: bytes) -> bool:
         """Whether the running task's fetch for a visitor has not been forgotten."""
-        loop = asyncio.get_running_loop()
-        under_way = self._loops.get(loop, {}).get(visitor, {})
+        under_way = (self._loops.get() or {}).get(visitor, {})
         return asyncio.current_task() in under_way.values()
 
 

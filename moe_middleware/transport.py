@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
+from weakref import WeakSet
 
 import h11
 import httpx
@@ -63,6 +64,7 @@ class KeptConnections(httpx.AsyncBaseTransport):
         self._making_context: asyncio.Future[ssl.SSLContext] | None = None
         self._getaddrinfo = getaddrinfo
         self._connector: Connector | None = None
+        self._open: WeakSet[_Connection] = WeakSet()
         self._idle: list[_Connection] = []
         self._idle_for = idle_for
         self._max_connections = max_connections
@@ -108,6 +110,11 @@ class KeptConnections(httpx.AsyncBaseTransport):
         """Close the connections: the unused ones now, the others after their call."""
         self._closed = True
         self._close_idle()
+
+    def abandon(self) -> None:
+        """Free the sockets of connections whose event loop was closed under them."""
+        for connection in list(self._open):
+            connection.abandon()
 
     async def _exchange(
         self, connection: _Connection, request: httpx.Request
@@ -155,15 +162,17 @@ class KeptConnections(httpx.AsyncBaseTransport):
             self._connector = Connector(url.host, port, getaddrinfo=self._getaddrinfo)
         try:
             context = await self._context() if secure else None
+            connected = await self._connector.connect()
             # asyncio owns the socket from here on, and closes it when cancelled.
             _, connection = await loop.create_connection(
-                lambda: _Connection(loop),
-                sock=await self._connector.connect(),
+                lambda: _Connection(loop, connected),
+                sock=connected,
                 ssl=context,
                 server_hostname=url.host if secure else None,
             )
         except OSError as error:
             raise httpx.ConnectError(type(error).__name__) from error
+        self._open.add(connection)
         return connection
 
     async def _context(self) -> ssl.SSLContext:
@@ -209,8 +218,11 @@ class _ClosedWhileIdle(Exception):
 class _Connection(asyncio.Protocol):
     """One connection, and the exchange under way on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connected: socket.socket
+    ) -> None:
         self._loop = loop
+        self._socket = connected
         self._http = h11.Connection(h11.CLIENT)
         self._transport: asyncio.WriteTransport | None = None
         self._answer: asyncio.Future[httpx.Response] | None = None
@@ -281,6 +293,10 @@ class _Connection(asyncio.Protocol):
             self._idle_timer.cancel()
         if self._transport is not None:
             self._transport.abort()
+
+    def abandon(self) -> None:
+        """Close the socket itself: the event loop that would do so is closed."""
+        self._socket.close()
 
     # --- what asyncio calls ------------------------------------------------
 

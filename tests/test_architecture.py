@@ -26,7 +26,15 @@ LAYERS = {
         *("secret_keys", "packing", "published_limits"),
     },
     "edges": {
-        *("threads", "connectors", "transport", "client", "browser", "web_sdk"),
+        *(
+            "threads",
+            "event_loops",
+            "connectors",
+            "transport",
+            "client",
+            "browser",
+            "web_sdk",
+        ),
         *("redis_clients", "cache", "budget", "outbox", "crawlers"),
     },
     "engine": {

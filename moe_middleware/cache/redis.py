@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from ..breaker import Breaker, State
+from ..event_loops import PerLoop
 from ..models import Reason
 from ..observers import Observer
 from ..redis_clients import RedisClients
@@ -128,10 +129,10 @@ class RedisCache:
 
     def _begin(self) -> None:
         self._breaker = Breaker(jitter=random.random, changed=self._breaker_changed)
-        self._background: set[asyncio.Future[Any]] = set()
+        self._background: PerLoop[set[asyncio.Future[Any]]] = PerLoop(set)
         self._probing: asyncio.Future[None] | None = None
         self._untold: dict[bytes, None] = {}
-        self._failure: _NoAnswer | None = None
+        self._failure = ""
         self._failures = 0
         self._answered_at = self._stopwatch()
         self._is_down = False
@@ -286,8 +287,7 @@ class RedisCache:
         await self._clients.aclose()
 
     def _under_way(self) -> list[asyncio.Future[Any]]:
-        loop = asyncio.get_running_loop()
-        return [one for one in list(self._background) if one.get_loop() is loop]
+        return list(self._background.get() or ())
 
     def _generation(self, visitor: bytes) -> str:
         return f"{self._prefix}g:{_text(visitor)}"
@@ -346,7 +346,7 @@ class RedisCache:
             self._failures, self._answered_at = 0, now
             breaker.succeeded(now)
             return
-        self._failure = failure
+        self._failure = str(failure)
         self._failures += 1
         # Many that fail at one moment, the others being answered, met a busy loop.
         is_silent = now >= self._answered_at + self._timeout
@@ -363,7 +363,7 @@ class RedisCache:
             await self._try(lambda redis: redis.ping(), PATIENCE * self._timeout)
             await self._try(lambda redis: redis.set(name, b"", px=1000), self._timeout)
         except _NoAnswer as failure:
-            self._failure = failure
+            self._failure = str(failure)
             breaker.failed(self._stopwatch())
             return
         self._failures, self._answered_at = 0, self._stopwatch()
@@ -393,15 +393,17 @@ class RedisCache:
 
     def _later(self, work: Awaitable[T]) -> asyncio.Future[T]:
         task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._over)
-        return task
+        background = self._background.current()
+        background.add(task)
 
-    def _over(self, task: asyncio.Future[Any]) -> None:
-        self._background.discard(task)
-        if not task.cancelled():
-            # The event loop would tell of an error that nobody waits for any more.
-            task.exception()
+        def over(task: asyncio.Future[Any]) -> None:
+            background.discard(task)
+            if not task.cancelled():
+                # The loop would tell of an error that nobody waits for any more.
+                task.exception()
+
+        task.add_done_callback(over)
+        return task
 
     def _breaker_changed(self, state: State) -> None:
         """Log when Redis fails and when it is back, and not each time of a flutter."""

@@ -894,7 +894,6 @@ def test_a_probe_that_ends_with_its_event_loop_is_followed_by_another(
     own_server.restart()
     asyncio.run(return_())
 
-    cache._background.clear()
     gc.collect()
 
 
