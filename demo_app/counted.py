@@ -43,16 +43,22 @@ class ServerLedger:
     Args:
         base_url: The address the demo fetches from, as in ``MOE_BASE_URL``.
         client: Who asks; the caller closes it.
+        token: What a sandbox asks for that listens to other machines.
     """
 
-    def __init__(self, base_url: str, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, base_url: str, client: httpx.AsyncClient, token: str = ""
+    ) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._site = base_url.rstrip("/").removesuffix("/v1")
         self._client = client
 
     async def events(self) -> Sequence[Event]:
         try:
             answer = await self._client.get(
-                f"{self._site}/_sandbox/events", timeout=TIMEOUT
+                f"{self._site}/_sandbox/events",
+                headers=self._headers,
+                timeout=TIMEOUT,
             )
             events: Sequence[Event] = answer.raise_for_status().json()["events"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -85,7 +91,7 @@ def sandbox_pages(environ: Mapping[str, str]) -> str | None:
 def open_ledger(environ: Mapping[str, str], client: httpx.AsyncClient) -> Ledger:
     """Choose the ledger that belongs to the workspace this demo talks to."""
     if base_url := environ.get("MOE_BASE_URL"):
-        return ServerLedger(base_url, client)
+        return ServerLedger(base_url, client, environ.get("MOE_SANDBOX_TOKEN", ""))
     if environ.get("MOE_DATA_CENTER", "sandbox") == "sandbox":
         return EmbeddedLedger()
     return NoLedger()

@@ -133,7 +133,12 @@ Examples:
 The file is read again when it changes; one with a mistake in it is refused at the
 start, and later leaves the last good one in place."""
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; 0.0.0.0 lets other machines in.",
+)
 @click.option(
     "--port",
     default=8787,
@@ -154,6 +159,13 @@ start, and later leaves the last good one in place."""
     help="The SQLite file that keeps what was counted; left out, memory.",
 )
 @click.option(
+    "--token",
+    envvar="MOE_SANDBOX_TOKEN",
+    default="",
+    help="What pages and tools ask for. Left out, one is made and printed if other "
+    "machines can reach --host.",
+)
+@click.option(
     "--strict",
     is_flag=True,
     help="Refuse all that MoEngage's newest documents do not allow.",
@@ -169,6 +181,7 @@ def sandbox(
     port: int,
     workspace: str | None,
     db: str | None,
+    token: str,
     strict: bool,
     write_sample: str | None,
 ) -> None:
@@ -186,6 +199,7 @@ def sandbox(
             workspace=workspace,
             db=db or ":memory:",
             strict=strict,
+            token=token,
         )
     except SettingsError as error:
         stop(error.problems)

@@ -18,12 +18,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .api import Api, endpoint_of
 from .definitions import Payload, define_experience
 from .events import ACTIONS
 from .faults import UNSAID, Fault, FaultList, Hit, Path
+from .guards import check_site
 from .leniencies import Leniencies
 from .limits import MinuteLimit
 from .pages import page_routes
@@ -77,6 +78,9 @@ class Sandbox:
         limit: The fetches left in this minute.
         leniencies: What calls did that the newest documents do not allow.
         letters: Makes the codes of errors and receipts.
+        hosts: The names that a browser reaches it by, beside localhost and addresses;
+            its pages and tools refuse others, as another site could have them.
+        token: What the pages and tools ask for, from whatever host; empty for none.
         address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
     """
 
@@ -93,6 +97,8 @@ class Sandbox:
         self._frozen_at: float | None = None
         self.letters = letters
         self.address = ""
+        self.hosts: set[str] = set()
+        self.token = ""
         self._read = _reader(workspace or sample_workspace())
         self._strict = strict
         self._as_read = self._read()
@@ -105,7 +111,7 @@ class Sandbox:
         self._calls: Counter[str] = Counter()
         self._calls_lock = threading.Lock()
         self._api = Api(self)
-        self._beside = self._build_beside()
+        self._beside = self._guarded(self._build_beside())
 
     # --- what is configured --------------------------------------------------
 
@@ -287,6 +293,20 @@ class Sandbox:
             # The 500 is on its way; an in-process client must see just that.
             logger.exception("sandbox_failed path=%s", scope["path"])
 
+    def _guarded(self, app: ASGIApp) -> ASGIApp:
+        """Return what stands beside the API, out of other sites' reach."""
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            answer: ASGIApp | None = None
+            if scope["type"] == "http":
+                try:
+                    answer = check_site(scope, self.hosts, self.token)
+                except Refusal as refusal:
+                    answer = self._response(refusal)
+            await (answer or app)(scope, receive, send)
+
+        return guarded
+
     def arrive(self, endpoint: str) -> Hit | None:
         """Count a call that has just come, and return the fault that hits it."""
         with self._calls_lock:
@@ -320,9 +340,12 @@ class Sandbox:
                 refusal, headers = plain_refusal(status, hint), error.headers or {}
             case _:
                 refusal = plain_refusal(500, "The sandbox has a mistake in it.")
-        response = json_response(refusal.envelope(self.letters), refusal.status)
+        response = self._response(refusal)
         response.headers.update(headers)
         return response
+
+    def _response(self, refusal: Refusal) -> Response:
+        return json_response(refusal.envelope(self.letters), refusal.status)
 
 
 def _reader(workspace: Configured) -> Callable[[], Workspace]:

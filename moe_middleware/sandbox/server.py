@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import socket
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlencode
 
 from .api import ROOT
 from .app import Sandbox
@@ -24,6 +27,7 @@ def serve(
     *,
     db: str | os.PathLike[str] = MEMORY,
     strict: bool = False,
+    token: str = "",
 ) -> None:
     """Serve a sandbox until the process is told to stop.
 
@@ -35,6 +39,8 @@ def serve(
         log_level: How much the server logs, as in ``info``, which shows every call.
         db: The SQLite file of what is counted; left out, memory.
         strict: Whether to take only what the newest documents allow.
+        token: What the pages and tools ask for. Left out, one is made where other
+            machines can reach the sandbox, and printed.
 
     Raises:
         SystemExit: It cannot listen there, or uvicorn is missing.
@@ -52,23 +58,31 @@ def serve(
     with _listen(host, port) as listener:
         address = address_of(listener, host)
         sandbox.address = address
-        print(start_text(sandbox.workspace, address), flush=True)
+        sandbox.token = token or _token_for(listener)
+        print(start_text(sandbox.workspace, address, sandbox.token), flush=True)
         run(sandbox, listener, log_level)
     sandbox.close()
 
 
-def start_text(workspace: Workspace, address: str) -> str:
+def start_text(workspace: Workspace, address: str, token: str = "") -> str:
     """Return what a person needs to know to call the sandbox.
 
     Args:
         workspace: What is configured.
         address: Where the sandbox listens, as in ``http://127.0.0.1:8787``.
+        token: What its pages and tools ask for; empty for none.
     """
+    shown = f"?{urlencode({'token': token})}" if token else ""
+    warning = (
+        ["", "Other machines may reach it: pages and tools ask for the token."]
+        if token
+        else []
+    )
     access = [
         ("base url", f"{address}/v1"),
         ("workspace id", workspace.workspace_id),
         *(("api key", key) for key in workspace.api_keys),
-        ("pages", f"{address}/"),
+        ("pages", f"{address}/{shown}"),
         ("openapi", f"{address}/openapi.json"),
     ]
     experiences = [
@@ -84,6 +98,7 @@ def start_text(workspace: Workspace, address: str) -> str:
             f"MoEngage Personalize sandbox: {workspace.name}",
             "",
             *_columns(access),
+            *warning,
             "",
             "Experiences",
             *_columns(experiences),
@@ -118,6 +133,12 @@ def _curl(workspace: Workspace, address: str) -> list[str]:
         f"    -d {shlex.quote(json.dumps(body))} \\",
         f"    {address}{ROOT}fetch",
     ]
+
+
+def _token_for(listener: socket.socket) -> str:
+    """Return a new token where other machines can reach the socket; else nothing."""
+    is_own = ip_address(listener.getsockname()[0]).is_loopback
+    return "" if is_own else secrets.token_urlsafe(16)
 
 
 def _listen(host: str, port: int) -> socket.socket:

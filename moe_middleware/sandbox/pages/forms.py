@@ -12,14 +12,11 @@ MAX_FORM = 16 * 1024
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form of this site.
+    """Return the fields of a form.
 
     Raises:
-        HTTPException: It comes from another site, or is much too large.
+        HTTPException: It is much too large.
     """
-    # Any page in the same browser could send a form to localhost.
-    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        raise HTTPException(403, "This form belongs to another site.")
     body = bytearray()
     async for piece in request.stream():
         body += piece
