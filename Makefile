@@ -5,10 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
+NEWEST := .venv-newest
+LOWEST := .venv-lowest
 # Many tests wait for servers of their own: more of them than cores may run at once.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
 
-.PHONY: demo test lint bench clean
+PIP := python -m pip --disable-pip-version-check --quiet
+PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
+# The known versions, of what builds the package too.
+KNOWN := -c constraints.txt --build-constraint constraints.txt
+
+.PHONY: demo test test-newest test-lowest constraints lint bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -19,6 +26,26 @@ test: lint
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+# All tests with the newest versions that pyproject.toml allows.
+test-newest: $(NEWEST)/bin/python
+	$(NEWEST)/bin/$(PIP) install -U --upgrade-strategy eager pip -e '.[all]' --group dev
+	$(NEWEST)/bin/$(PYTEST)
+
+# All tests with the lowest versions of what the package and its extras need.
+test-lowest: $(LOWEST)/bin/python
+	$(LOWEST)/bin/python .ci/floors.py > $(LOWEST)/floors.txt
+	$(LOWEST)/bin/$(PIP) install -c $(LOWEST)/floors.txt -e '.[all]' --group dev
+	$(LOWEST)/bin/$(PYTEST)
+
+# What is newest today becomes what is known to work: run the tests, then commit it.
+constraints:
+	rm -rf $(NEWEST)
+	$(MAKE) $(NEWEST)/bin/python
+	$(NEWEST)/bin/$(PIP) install -U pip -e '.[all]' --group dev hatchling editables
+	{ sed '/^#/!d' constraints.txt && $(NEWEST)/bin/$(PIP) freeze --all --exclude-editable; \
+	  } > $(NEWEST)/constraints.txt
+	mv $(NEWEST)/constraints.txt constraints.txt
+
 lint: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -28,16 +55,19 @@ bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-bench .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) .venv-bench .coverage* .mypy_cache .ruff_cache
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+# The pip that comes with Python may be too old for what is asked of it below.
+%/bin/python: | constraints.txt
+	$(PYTHON) -m venv $*
+	$*/bin/$(PIP) install -U -c constraints.txt pip
 
-$(READY): pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -e '.[all]'
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/$(PIP) install -U -c constraints.txt pip
+	$(BIN)/$(PIP) install $(KNOWN) -e '.[all]'
 	@touch $@
 
-$(READY_DEV): pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -e '.[all]' --group dev
+$(READY_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/$(PIP) install -U -c constraints.txt pip
+	$(BIN)/$(PIP) install $(KNOWN) -e '.[all]' --group dev
 	@touch $@

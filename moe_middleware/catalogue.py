@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -12,6 +11,7 @@ from difflib import get_close_matches
 from weakref import WeakSet
 
 from .errors import RateLimitedError
+from .fork_hooks import register_fork_hooks
 from .log_texts import one_line
 from .models import ExperienceMetadata
 from .published_limits import LONGEST_WAIT
@@ -203,6 +203,4 @@ def _forget_after_fork() -> None:
         catalogue._forget_after_fork()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)

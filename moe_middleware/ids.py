@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
+from .fork_hooks import register_fork_hooks
+
 POOLED = 256
 """Ids per look at the system's randomness, which costs more than all the rest."""
 
@@ -16,7 +18,7 @@ class IdMint:
 
     def __init__(self) -> None:
         self._empty()
-        os.register_at_fork(after_in_child=self._empty)
+        register_fork_hooks(after_in_child=self._empty)
 
     def _empty(self) -> None:
         """Forget the pool: a forked child that kept it would mint its parent's ids."""

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .fork_hooks import register_fork_hooks
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._forget()
-        os.register_at_fork(after_in_child=self._forget)
+        register_fork_hooks(after_in_child=self._forget)
 
     def _forget(self) -> None:
         self._lock = threading.Lock()

@@ -9,6 +9,10 @@ import yaml
 MAX_DEPTH = 50
 MAX_NODES = 100_000
 
+TOO_DEEP = f"nests more than {MAX_DEPTH} levels deep"
+SECOND_DOCUMENT = "is not YAML: a second document begins here: keep one"
+NO_ANCHOR = "is not YAML: an alias (*name) whose anchor (&name) is not above it"
+
 PLAIN = "!plain"
 """The tag of a scalar without quotes: what it means is decided later."""
 
@@ -29,10 +33,10 @@ def compose(text: str) -> yaml.Node:
     """
     try:
         text.encode()
-        _check_size(text)
+        _check_events(text)
         loader = _Loader(text)
         try:
-            root = loader.get_single_node()
+            root: yaml.Node | None = loader.get_single_node()
         finally:
             loader.dispose()
     except UnicodeEncodeError as error:
@@ -42,8 +46,10 @@ def compose(text: str) -> yaml.Node:
         before = text.encode()[: error.position]
         line = before.count(b"\n") + 1
         raise TextError("holds a control character: remove it", line) from None
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         raise _syntax_error(error, text) from None
+    except (RecursionError, MemoryError):
+        raise TextError(TOO_DEEP, 1) from None
     if root is None:
         raise TextError("is empty: it needs a mapping, lines of 'key: value'", 1)
     return root
@@ -55,41 +61,88 @@ def line_of(where: yaml.Node | yaml.Event) -> int:
     return mark.line + 1 if mark is not None else 1
 
 
-class _Loader(yaml.CSafeLoader):
+# PyYAML built without libyaml has the slower loader alone.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Leaves the meaning of scalars to us, and knows quoted ones from plain ones."""
 
     yaml_implicit_resolvers = {None: [(PLAIN, re.compile(""))]}  # noqa: RUF012
 
 
-def _check_size(text: str) -> None:
-    """Refuse what would be too deep or too large to compose.
+def _check_events(text: str) -> None:
+    """Refuse what is not one document, and what is too deep or too large to compose.
 
     Composing recurses in C, without Python's guard: 200,000 brackets end the process.
     """
-    depth = 0
+    depth = documents = 0
+    anchors: set[str] = set()
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
-        if isinstance(event, yaml.CollectionStartEvent):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+        elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        elif isinstance(event, yaml.AliasEvent) and event.anchor not in anchors:
+            raise TextError(NO_ANCHOR, line_of(event))
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            anchors.add(event.anchor)
+        if documents > 1:
+            raise TextError(SECOND_DOCUMENT, line_of(event))
         if depth > MAX_DEPTH:
-            raise TextError(f"nests more than {MAX_DEPTH} levels deep", line_of(event))
+            raise TextError(TOO_DEEP, line_of(event))
         if count > 2 * MAX_NODES:
             raise TextError(f"holds more than {MAX_NODES} values", line_of(event))
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> TextError:
-    mark = error.problem_mark or error.context_mark
-    number = mark.line if mark else 0
+def _syntax_error(error: yaml.YAMLError, text: str) -> TextError:
+    """Return the mistake in our words; of the parser's own only what we cannot name."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     lines = text.splitlines()
-    line = lines[number] if number < len(lines) else ""
-    said = error.problem or "it cannot be parsed"
-    if "expected a single document" in (error.context or ""):
-        said = "a second document begins here: keep one"
-    elif "undefined alias" in said:
-        said = "an alias (*name) whose anchor (&name) is not above it"
-    elif line[: len(line) - len(line.lstrip())].count("\t"):
+    # A text that ends too early is wrong on its last line, not on the one behind.
+    number = min(mark.line if mark else 0, max(0, len(lines) - 1))
+    opened = _open_brackets(text[: mark.index + 1] if mark else text)
+    # The parser reads ahead and may meet its own limit before we have met ours.
+    if len(opened) > MAX_DEPTH:
+        return TextError(TOO_DEEP, opened[MAX_DEPTH])
+    lines = lines[min([*opened, number + 1]) - 1 : number + 1]
+    if lines and _TAB.match(lines[-1]):
         said = "a tab indents this line: indent with spaces"
-    elif "${" in line and "expected ','" in said:
-        said = f"{said}: put ${{...}} in quotes within [ ] and {{ }}"
+    elif any(_FLOW_VARIABLE.search(_unquoted(line)) for line in lines):
+        said = "put ${...} in quotes within [ ] and { }"
+    elif any(_FLOW_BRACES.search(_unquoted(line)) for line in lines):
+        said = "put a path with braces in quotes within [ ] and { }: '/shop/{id}'"
+    else:
+        said = getattr(error, "problem", None) or "it cannot be parsed"
     return TextError(f"is not YAML: {said}", number + 1)
+
+
+_TAB = re.compile(r" *\t")
+_QUOTED = r""""(?:\\.|[^"\\])*"|'[^']*'"""
+_COMMENT = r"(?:^|(?<=\s))#[^\n]*"
+_LEFT_OUT = re.compile(f"{_QUOTED}|{_COMMENT}", re.MULTILINE)
+_BRACKET = re.compile(
+    f"{_QUOTED}|{_COMMENT}|(?P<opens>[\\[{{])|(?P<closes>[]}}])", re.M
+)
+_IN_FLOW = r"(?:^|[\s\[{,])[\[{].*"
+_FLOW_VARIABLE = re.compile(_IN_FLOW + r"(?<=\$)\{")
+_FLOW_BRACES = re.compile(_IN_FLOW + r"(?<=[^\s\[{,:$])\{")
+
+
+def _unquoted(line: str) -> str:
+    """Return a line without its quoted values and its comment."""
+    return _LEFT_OUT.sub("", line)
+
+
+def _open_brackets(text: str) -> list[int]:
+    """Return the lines of brackets still open where a text ends, or nests too deep."""
+    opened: list[int] = []
+    line, at = 1, 0
+    for found in _BRACKET.finditer(text):
+        if found["opens"]:
+            line, at = line + text.count("\n", at, found.start()), found.start()
+            opened.append(line)
+            if len(opened) > MAX_DEPTH:
+                break
+        elif found["closes"] and opened:
+            opened.pop()
+    return opened

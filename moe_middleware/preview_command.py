@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -155,12 +154,14 @@ def _settings(config: str | None) -> Settings:
 
 
 def _read_payload(path: Path) -> Mapping[str, Any]:
+    from .json_texts import JSONTextError, parse_json
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except OSError as error:
         stop([f"{path}: cannot be read: {error.strerror}"])
-    except (ValueError, RecursionError) as error:
-        stop([f"{path}: no JSON: {error}"])
+    except JSONTextError as error:
+        stop([f"{path}: {error}"])
     if not isinstance(content, dict):
         stop([f'{path}: write one JSON object, as in {{"Title": "Sale"}}'])
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from weakref import WeakSet
 from .constraints import StoreAddress
 from .errors import Problem, SettingsError
 from .event_loops import PerLoop
+from .fork_hooks import register_fork_hooks
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -75,9 +75,7 @@ def _forget_after_fork() -> None:
         clients._forget_after_fork()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)
 
 
 def _options(

@@ -18,6 +18,7 @@ from .errors import (
     InvalidRequestError,
     RateLimitedError,
 )
+from .json_texts import MAX_DEPTH, is_deeper, may_be_deeper, parse_json
 from .models import (
     Action,
     Event,
@@ -109,7 +110,13 @@ def parse_experiences(
     """
     answered = _member(_loads(body), "experiences")
     unwrap = _native if values == "native" else _text
-    found = {key: _experience(key, given, unwrap) for key, given in answered.items()}
+    may_be_deep = may_be_deeper(body, MAX_DEPTH)
+    found = {
+        key: Experience(key=key, reason=Reason.BAD_ANSWER)
+        if may_be_deep and is_deeper(given, MAX_DEPTH)
+        else _experience(key, given, unwrap)
+        for key, given in answered.items()
+    }
     for key in keys:
         if key not in found:
             found[key] = no_match(key)
@@ -158,7 +165,7 @@ def _native(value: Any, data_type: str) -> Any:
             case "boolean" if isinstance(value, str):
                 return {"true": True, "false": False}.get(value.lower(), value)
             case "json" if isinstance(value, str):
-                return orjson.loads(value)
+                return parse_json(value)
     except ValueError:
         pass
     return value

@@ -16,6 +16,7 @@ PACKAGE = Path(moe_middleware.__file__).parent
 LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
+        *("json_texts", "fork_hooks"),
     },
     "rules": {
         *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
@@ -118,6 +119,7 @@ def test_the_sandbox_speaks_the_api_on_its_own() -> None:
     allowed = {"sandbox", "documents", "version"}
     # The workspace file is read as the settings are.
     allowed |= {"mistakes", "schemas", "errors", "constraints", "variables"}
+    allowed |= {"json_texts", "fork_hooks"}
 
     for path in modules():
         if room(name_of(path)) == "sandbox":

@@ -114,6 +114,31 @@ def test_payload_values_are_unwrapped_by_data_type(
     assert as_text["it"] == text
 
 
+@pytest.mark.parametrize("levels", [300, 1_000])
+@pytest.mark.parametrize("place", ["payload", "experience_context"])
+def test_what_could_never_be_written_out_again_is_a_bad_answer(
+    levels: int, place: str
+) -> None:
+    good = '"payload": {"Title": {"value": "Sale"}}, "experience_context": {"a": 1}'
+    deep = '{"a":' * levels + "1" + "}" * levels
+    bad = f'{good}, "{place}": {deep}'
+    body = f'{{"experiences": {{"bad": {{{bad}}}, "good": {{{good}}}}}}}'
+
+    found = {one.key: one for one in wire.parse_experiences(body.encode())}
+
+    assert found["bad"].reason is Reason.BAD_ANSWER
+    assert found["good"]["Title"] == "Sale"
+
+
+def test_deep_json_in_a_text_stays_a_text() -> None:
+    deep = "[" * 300 + "]" * 300
+    wrapped = answer({"it": {"value": deep, "data_type": "json"}})
+
+    [experience] = wire.parse_experiences(wrapped)
+
+    assert experience["it"] == deep
+
+
 def test_experience_context_is_kept_whole() -> None:
     context = {**CONTEXT, "something_new": {"nested": [1, None]}}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from weakref import WeakSet
 
+from ..fork_hooks import register_fork_hooks
 from ..gcra import Rate, spend
 from .pace import Pace
 
@@ -76,6 +76,5 @@ def _renew_locks() -> None:
         count._lock = threading.Lock()
 
 
-# Another thread may have held a lock; Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+# Another thread may have held a lock.
+register_fork_hooks(after_in_child=_renew_locks)

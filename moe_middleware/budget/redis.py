@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha1
@@ -12,6 +11,7 @@ from weakref import WeakSet
 
 from redis.exceptions import NoScriptError, RedisError
 
+from ..fork_hooks import register_fork_hooks
 from ..gcra import ROUNDING, WINDOW
 from ..ids import new_id
 from ..redis_clients import RedisClients
@@ -151,6 +151,4 @@ def _forget_after_fork() -> None:
         ledger._forget()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import queue
 import sqlite3
 import threading
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from ..fork_hooks import register_fork_hooks
 from ..gcra import is_ahead, spend
 from ..ids import new_id
 from .shared import LedgerError, Order, Spent
@@ -291,6 +291,4 @@ def _forget_after_fork() -> None:
         ledger._forget()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from weakref import WeakSet
 
+from ..fork_hooks import register_fork_hooks
 from ..models import Experience, Reason, Source
 from .bodies import decode, encode
 from .digests import experience_digest, split_key, visitor_key
@@ -344,5 +344,4 @@ def _start_afresh_after_fork() -> None:
 
 
 _caches: WeakSet[MemoryCache] = WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_after_fork)
+register_fork_hooks(after_in_child=_start_afresh_after_fork)

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from ..breaker import Breaker, State
 from ..event_loops import PerLoop
+from ..fork_hooks import register_fork_hooks
 from ..models import Reason
 from ..observers import Observer
 from ..redis_clients import RedisClients
@@ -463,5 +464,4 @@ def _begin_after_fork() -> None:
         cache._begin()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_after_fork)
+register_fork_hooks(after_in_child=_begin_after_fork)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
+from ..fork_hooks import register_fork_hooks
 from ..models import Event
 from ..observers import Observer
 from .bodies import decode, encode
@@ -278,7 +278,7 @@ def _forget_after_fork() -> None:
         outbox._forget()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)
 
 
 def _waiting(row: _Row) -> WaitingEvent:

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from ..constraints import StoreAddress
 from ..errors import OutboxError
+from ..fork_hooks import register_fork_hooks
 from ..models import Event
 from ..observers import Observer
 from . import redis_scripts as scripts
@@ -409,6 +410,4 @@ def _forget_after_fork() -> None:
         outbox._forget()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+register_fork_hooks(after_in_child=_forget_after_fork)

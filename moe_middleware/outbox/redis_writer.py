@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import secrets
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..errors import OutboxError
+from ..fork_hooks import register_fork_hooks
 from .contract import MAX_UNSAVED, MAX_UNSAVED_BYTES, WhenFull
 from .losses import LOG_EVERY, Losses
 from .redis_scripts import CHUNK, CHUNK_BYTES
@@ -436,10 +436,9 @@ class Writer:
 
 _writers: WeakSet[Writer] = WeakSet()
 
-# Windows has no fork. A child has nothing to do for its parent's writers, whose locks
+# A child has nothing to do for its parent's writers, whose locks
 # may be held by threads that it does not have.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_writers.clear)
+register_fork_hooks(after_in_child=_writers.clear)
 
 
 @atexit.register

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..errors import OutboxError
+from ..fork_hooks import register_fork_hooks
 from .contract import MAX_UNSAVED, MAX_UNSAVED_BYTES, WhenFull
 from .losses import LOG_EVERY, Losses
 from .sqlite_files import (
@@ -506,7 +506,7 @@ def _after_fork_in_child() -> None:
 _inherited: list[sqlite3.Connection] = []
 
 
-os.register_at_fork(
+register_fork_hooks(
     before=_before_fork,
     after_in_parent=_after_fork_in_parent,
     after_in_child=_after_fork_in_child,

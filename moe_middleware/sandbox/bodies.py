@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.types import Receive
 
+from ..json_texts import JSONTextError, parse_json
 from .refusals import empty_body, malformed_json, too_large
 
 MAX_BODY = 4 * 1024 * 1024
@@ -52,26 +52,6 @@ def parse_body(body: bytes | None) -> Any:
     if not body:
         raise empty_body()
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        return parse_json(body, max_depth=MAX_DEPTH)
+    except JSONTextError as error:
         raise malformed_json(str(error)) from error
-    # Fewer brackets cannot nest deeper, and most bodies have fewer.
-    brackets = body.count(b"{") + body.count(b"[")
-    if brackets > MAX_DEPTH and is_deeper(document, MAX_DEPTH):
-        raise malformed_json(f"it nests deeper than {MAX_DEPTH} levels")
-    return document
-
-
-def is_deeper(document: object, levels: int) -> bool:
-    """Whether lists and objects nest deeper than this many levels."""
-    layer = [document]
-    for _ in range(levels + 1):
-        layer = [
-            child
-            for parent in layer
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not layer:
-            return False
-    return True

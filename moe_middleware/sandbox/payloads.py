@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..json_texts import parse_json
+from .bodies import MAX_DEPTH
 from .template_limits import Withheld
 from .templating import is_template, render
 from .workspace import DataType, Value, Variation
@@ -74,13 +75,13 @@ def _as_type(text: str, data_type: DataType) -> Any:
             case DataType.BOOLEAN:
                 return {"true": True, "false": False}[text.strip().lower()]
             case DataType.JSON:
-                return json.loads(text, parse_constant=_no_number)
+                return parse_json(text, max_depth=MAX_DEPTH)
             case DataType.FLOAT:
                 return _finite(float(text))
             case DataType.NUMBER:
                 number = _finite(float(text))
                 return int(number) if number.is_integer() else number
-    except (ValueError, KeyError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         about = f"the template gives {text[:60]!r}, which is no {data_type}"
         raise Withheld(about) from error
 
@@ -89,7 +90,3 @@ def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError("JSON has no such number")
     return number
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")

@@ -8,7 +8,6 @@ for the event loop (some 0.1 ms, in memory and in a file), so nothing here await
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from weakref import WeakSet
 
 import orjson
 
+from ..fork_hooks import register_fork_hooks
 from .events import ACTIONS, WEB_SDK_ACTIONS, Element, Via
 from .fetches import Fetch
 from .tables import MEMORY, TABLES, open_tables
@@ -481,6 +481,4 @@ def _start_afresh_after_fork() -> None:
         store._start_afresh()
 
 
-# Windows has no fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_after_fork)
+register_fork_hooks(after_in_child=_start_afresh_after_fork)

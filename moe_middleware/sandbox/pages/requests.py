@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...json_texts import JSONTextError, parse_json
 from ..api import METHODS
 from ..request_log import Exchange
 from . import words
@@ -96,7 +97,7 @@ def _body(body: bytes, size: int | None, verb: str) -> list[str]:
         text = body.decode(errors="replace")
         return ["", text, f"(the first {len(body):,} of {size:,} bytes)"]
     try:
-        pretty = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
-    except orjson.JSONDecodeError:
+        pretty = orjson.dumps(parse_json(body), option=orjson.OPT_INDENT_2)
+    except JSONTextError:
         return ["", body.decode(errors="replace")]
     return ["", pretty.decode()]

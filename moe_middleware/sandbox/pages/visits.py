@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ...json_texts import JSONTextError, parse_json
+from ..bodies import MAX_DEPTH
 from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT
 
 DEVICES = {
@@ -111,6 +112,6 @@ def read_lines(text: str) -> dict[str, Any]:
 
 def _read_value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda name: name)
-    except (ValueError, RecursionError):
+        return parse_json(text, max_depth=MAX_DEPTH)
+    except JSONTextError:
         return text
