@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moe_middleware.fork_hooks import register_fork_hooks
-
 # Loaded first: other packages may look for what is taken away below.
 OTHERS = """
 import asyncio, multiprocessing, selectors, signal, socket, subprocess, sys, tempfile
@@ -118,7 +116,3 @@ os.fork()
 """
 
     assert run(program, tmp_path) == ["before", "child", "parent"]
-
-
-def test_hooks_that_are_left_out_are_not_registered() -> None:
-    register_fork_hooks()
