@@ -7,9 +7,7 @@ browsers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Coroutine
 from typing import Any, get_args
 
 from jinja2 import Environment, Template, nodes, pass_context
@@ -20,6 +18,7 @@ from jinja2.runtime import Context, Undefined
 from jinja2.utils import missing
 
 from .current import current_experiences, on_event_loop
+from .fragments import note_personal, noting
 from .log_texts import one_line
 from .models import Counting, Experience, Experiences, Reason, WebSDKApi
 
@@ -127,7 +126,7 @@ def _find(
     context: Context, key: Any, lineno: int
 ) -> _Found | Coroutine[Any, Any, _Found]:
     """Return the experience of a key, and all of them."""
-    _note(lineno)
+    note_personal()
     experiences = experiences_of(context)
     if not isinstance(key, str):
         if isinstance(key, Undefined):
@@ -164,7 +163,7 @@ _COUNTING = get_args(Counting)
 
 @pass_context
 def _script(context: Context, nonce: str | None = None) -> str:
-    _note(0)
+    note_personal()
     return experiences_of(context).script(nonce)
 
 
@@ -175,7 +174,7 @@ def _web_sdk(
     nonce: str | None = None,
     api: WebSDKApi = "web_p",
 ) -> str:
-    _note(0)
+    note_personal()
     return experiences_of(context).web_sdk(*keys, nonce=nonce, api=api)
 
 
@@ -240,9 +239,9 @@ class _PersonalTemplate(Template):
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
         if self._is_made(ctx) or self.environment.is_async:
             return super()._get_default_module(ctx)
-        with _noting_tags() as tags:
+        with noting() as noted:
             module = self.make_module()
-        if not tags:
+        if not noted.personal:
             self._module = module
         return module
 
@@ -251,9 +250,9 @@ class _PersonalTemplate(Template):
     ) -> TemplateModule:
         if self._is_made(ctx):
             return await super()._get_default_module_async(ctx)
-        with _noting_tags() as tags:
+        with noting() as noted:
             module = await self.make_module_async()
-        if not tags:
+        if not noted.personal:
             self._module = module
         return module
 
@@ -268,26 +267,3 @@ def _personal(kind: type[Template]) -> type[Template]:
     if issubclass(kind, _PersonalTemplate):
         return kind
     return type(f"Personal{kind.__name__}", (_PersonalTemplate, kind), {})
-
-
-_rendered: ContextVar[list[int] | None] = ContextVar("moe_jinja", default=None)
-
-
-def _note(lineno: int) -> None:
-    """Note that something here is one visitor's own."""
-    rendered = _rendered.get()
-    if rendered is not None:
-        rendered.append(lineno)
-
-
-@contextmanager
-def _noting_tags() -> Iterator[list[int]]:
-    """Note the lines of the tags that are rendered meanwhile, here or further in."""
-    outer, inner = _rendered.get(), list[int]()
-    token = _rendered.set(inner)
-    try:
-        yield inner
-    finally:
-        _rendered.reset(token)
-        if outer is not None:
-            outer += inner

@@ -414,6 +414,18 @@ class Page:
             self._forget_who_changed(headers)
         if self._match is not None and engine.settings.fetch.server_timing:
             headers = [*headers, (b"server-timing", self._server_timing())]
+        return self.private_headers(headers, needed=self._streams(headers))
+
+    def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
+        """Return headers that keep what the page has used by now to its visitor.
+
+        Asked again, after more was used, it adds only what is missing.
+
+        Args:
+            headers: The response's.
+            needed: Whether they have to, also where nothing was used yet.
+        """
+        engine = self._engine
         visitor, ours = self._visitor, engine.settings.identity.anonymous_cookie
         cookies: list[bytes] = []
         if visitor is not None and visitor.is_new:
@@ -422,7 +434,7 @@ class Page:
             cookies = [self._cookie(name, "") for name in held]
         if self._preview is not None:
             headers = self._preview_headers(headers)
-        if not (cookies or self.experiences.used or self._streams(headers)):
+        if not (cookies or needed or self.experiences.used):
             return headers
         headers = personal_headers(headers, engine.vary)
         headers += [(b"set-cookie", cookie) for cookie in cookies]

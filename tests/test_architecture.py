@@ -39,7 +39,15 @@ LAYERS = {
         *("redis_clients", "cache", "budget", "outbox", "crawlers"),
     },
     "engine": {
-        *("current", "sharing", "catalogue", "visitors", "fetching", "personalizer"),
+        *(
+            "current",
+            "fragments",
+            "sharing",
+            "catalogue",
+            "visitors",
+            "fetching",
+            "personalizer",
+        ),
         *("previews", "pages", "own_paths", "clicks", "collector", "devices"),
         *("backlog", "relay", "runtime", "loop_threads"),
     },

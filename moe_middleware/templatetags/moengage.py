@@ -6,6 +6,7 @@ Beside it, ``{% moe_script %}`` and ``{% moe_web_sdk %}`` load what counts in br
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from django.template import (  # type: ignore[import-untyped]
@@ -16,6 +17,8 @@ from django.template import (  # type: ignore[import-untyped]
 )
 
 from ..current import current, on_event_loop
+from ..django.fragment_caches import keep_experiences_out
+from ..fragments import note_personal
 from ..log_texts import one_line
 from ..models import Counting, Experience, Experiences, Reason, WebSDKApi
 
@@ -45,7 +48,8 @@ class ExperienceNode(Node):  # type: ignore[misc]
     def render(self, context: Any) -> str:
         experiences = experiences_of(context)
         found = _find(experiences, self.key.resolve(context), self.origin)
-        with context.push(**{self.name: found}):
+        with context.push():
+            context.dicts[-1] = _Layer({self.name: found})
             if not found:
                 return str(self.otherwise.render(context))
             told: Any = self.impression.resolve(context) if self.impression else True
@@ -53,6 +57,18 @@ class ExperienceNode(Node):  # type: ignore[misc]
                 counting = told if told in _COUNTING else None
                 experiences.show(found.key, counting)
             return f"{experiences.badge()}{self.body.render(context)}"
+
+
+class _Layer(dict[str, Any]):
+    """A layer of a context that holds what is one visitor's own."""
+
+    def __getitem__(self, name: str) -> Any:
+        note_personal()
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        # With one of its own, dict.update asks for the items one by one, as above.
+        return super().__iter__()
 
 
 def experience(parser: Any, token: Any) -> ExperienceNode:
@@ -118,6 +134,8 @@ def moe_web_sdk(
 def _known(experience: Any) -> Experience:
     return experience if isinstance(experience, Experience) else Experience(key="")
 
+
+keep_experiences_out()
 
 register = Library()
 register.tag("experience", experience)

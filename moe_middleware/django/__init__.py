@@ -1,0 +1,321 @@
+"""The Django door: a middleware for ``MIDDLEWARE``, at home in sync and in async."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..asgi import MoEngageMiddleware as ASGIMiddleware
+from ..current import current
+from ..errors import DuplicateMiddlewareError
+from ..loop_threads import background
+from ..own_paths import Reply
+from ..runtime import runtime_for
+from ..settings import Settings
+from ..sources import ValueSource
+from ..visits import Visit
+
+try:
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+    from django.conf import settings as project  # type: ignore[import-untyped]
+    from django.contrib.auth.signals import (  # type: ignore[import-untyped]
+        user_logged_in,
+        user_logged_out,
+    )
+    from django.core.exceptions import (  # type: ignore[import-untyped]
+        ImproperlyConfigured,
+    )
+    from django.http import HttpResponse  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError(
+        "moe_middleware.django needs Django: pip install django"
+    ) from error
+
+from .pages import DjangoExperiences, DjangoPage, DjangoSession
+from .responses import send_off
+
+KEY = "moe_middleware"
+
+
+class MoEngageMiddleware:
+    """Prefetches a route's experiences, attaches them, and counts what was shown.
+
+    Views find them as ``request.experiences``, anything else by
+    ``current_experiences()``. List it in ``MIDDLEWARE`` below Django's
+    AuthenticationMiddleware: the signed-in user's ``pk`` is the customer_id, unless the
+    settings name another source.
+
+    The settings are Django's own setting ``MOENGAGE``: the path of a settings file, a
+    mapping of what stands in one, or a ``Settings``; without it, the file that
+    ``MOE_CONFIG`` names, else ``moe.yml``.
+
+    Args:
+        get_response: The rest of Django, sync or async.
+
+    Raises:
+        SettingsError: The configuration is wrong; it lists every mistake.
+        ImproperlyConfigured: ``MOENGAGE`` is none of the above, or ``MIDDLEWARE`` lists
+            this one too early to know who is signed in.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+        self.runtime = runtime_for(_settings())
+        sources = [source for _, source in self.runtime.settings.sources()]
+        _check_order(type(self), {source.kind for source in sources})
+        self._lazy = [source for source in sources if source.is_lazy]
+        user_logged_in.connect(_user_changed, dispatch_uid=KEY)
+        user_logged_out.connect(_user_changed, dispatch_uid=KEY)
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> Any:
+        if self._is_async:
+            return self._answer(request)
+        page = self._page(request, self.runtime.start_in_background())
+        try:
+            with _marked(request, page):
+                if self.runtime.own_paths.answers(request.path_info):
+                    page.read_ahead()
+                    page.end()
+                    return _response(background.run(self._reply(request)))
+                request.experiences = page.experiences
+                if page.find_routes(request.method, request.path_info or "/"):
+                    page.read_ahead()
+                    page.prefetch_from_cache() or background.run(page.prefetch())
+                response = self.get_response(request)
+                send_off(page, request, response)
+            if page.forgetting is not None:
+                page.forgetting.result()
+        except BaseException:
+            page.end()
+            raise
+        return response
+
+    async def _answer(self, request: Any) -> Any:
+        page = self._page(request, self.runtime.start())
+        try:
+            with _marked(request, page):
+                if self.runtime.own_paths.answers(request.path_info):
+                    await page.read_ahead_in_thread()
+                    page.end()
+                    return _response(await self._reply(request))
+                request.experiences = page.experiences
+                if self.runtime.personalizer.logins.reads_session:
+                    await page.read_ahead_in_thread()
+                if page.find_routes(request.method, request.path_info or "/"):
+                    await page.read_ahead_in_thread()
+                    await page.prefetch()
+                response = await self.get_response(request)
+                await page.read_consent_in_thread()
+                send_off(page, request, response)
+            if page.forgetting is not None:
+                await asyncio.wrap_future(page.forgetting)
+        except BaseException:
+            page.end()
+            raise
+        return response
+
+    def _page(self, request: Any, loop: asyncio.AbstractEventLoop) -> DjangoPage:
+        earlier = _page_of(request)
+        if (
+            earlier is not None
+            and earlier.is_of(request)
+            and KEY not in _holder(request)
+        ):
+            # A middleware above tries again: what came of the first try is not sent.
+            earlier.end()
+        engine = self.runtime.personalizer
+        return DjangoPage(engine, request, self.visit_of, loop, self._lazy)
+
+    async def _reply(self, request: Any) -> Reply:
+        """Answer for one of our own paths."""
+        own_paths = self.runtime.own_paths
+        most = own_paths.max_body(request.path_info)
+        body = await sync_to_async(request.read)(most + 1) if most else b""
+        return await own_paths.reply(self.visit_of(request), body)
+
+    def visit_of(self, request: Any) -> Visit:
+        """Return what a request tells."""
+        scope = getattr(request, "scope", None)
+        if scope is not None:
+            headers, query_string = scope["headers"], scope.get("query_string", b"")
+        else:
+            headers = [
+                (
+                    name.lower().encode("latin-1"),
+                    str(value).encode("latin-1", "replace"),
+                )
+                for name, value in request.headers.items()
+            ]
+            told = request.META.get("QUERY_STRING", "")
+            query_string = told.encode("latin-1", "replace")
+        session = getattr(request, "session", None)
+        if session is not None and not isinstance(session, Mapping):
+            session = DjangoSession(request)
+        return Visit(
+            method=request.method,
+            path=request.path_info or "/",
+            root_path=request.META.get("SCRIPT_NAME", ""),
+            headers=headers,
+            query_string=query_string,
+            scheme=request.scheme,
+            peer=request.META.get("REMOTE_ADDR") or None,
+            session=session,
+            user=getattr(request, "user", None),
+        )
+
+
+_TWICE = (
+    "MoEngageMiddleware met a request that it has already personalized: MIDDLEWARE "
+    "lists it twice, or one of our middlewares also wraps the app in wsgi.py or "
+    "asgi.py. Keep the one in MIDDLEWARE."
+)
+
+
+def lifespan(application: ASGIApp) -> ASGIApp:
+    """Return an ASGI application that lives as long as its server, for ``asgi.py``.
+
+    Django itself is never told when a server starts or stops. With this we connect
+    before the first page and deliver what waits after the last, as WSGI servers let us
+    do anyway::
+
+        application = lifespan(get_asgi_application())
+    """
+    return _Lifespan(application, config=_settings())
+
+
+class _Lifespan(ASGIMiddleware):
+    """Opens and closes; the pages are the business of the one in ``MIDDLEWARE``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+# --- settings ----------------------------------------------------------------
+
+SIGNED_IN = ValueSource(user="pk")
+"""Where the customer_id comes from when the settings do not say."""
+
+_known: dict[str, tuple[object, Settings]] = {}
+
+
+def _settings() -> Settings:
+    """Return the project's settings: the same object for the same configuration.
+
+    Each of Django's test clients makes a middleware of its own; they share one cache.
+    """
+    given = getattr(project, "MOENGAGE", None)
+    if isinstance(given, Settings):
+        name = str(id(given))
+        loaded = given
+    else:
+        loaded = _loaded(given)
+        keys = [key.get_secret_value() for key in loaded.workspace.keys]
+        name = f"{loaded.model_dump_json()}{keys}"
+    if loaded.identity.customer_id is None:
+        identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
+        loaded = loaded.model_copy(update={"identity": identity})
+    return _known.setdefault(name, (given, loaded))[1]
+
+
+def _loaded(given: object) -> Settings:
+    if isinstance(given, Mapping):
+        return Settings.from_env(**given)
+    if given is None or isinstance(given, (str, os.PathLike)):
+        return Settings.load(given)
+    raise ImproperlyConfigured(
+        f"MOENGAGE is {type(given).__name__}: set it to the path of a settings file, a "
+        "mapping of what stands in one, or a moe_middleware.Settings"
+    )
+
+
+def _response(reply: Reply) -> Any:
+    response = HttpResponse(reply.body, status=reply.status)
+    for name, text in reply.headers:
+        if name == b"set-cookie":
+            response.cookies.load(text.decode("latin-1"))
+        else:
+            response[name.decode()] = text.decode("latin-1")
+    return response
+
+
+_NEEDED = {
+    "session": "django.contrib.sessions.middleware.SessionMiddleware",
+    "user": "django.contrib.auth.middleware.AuthenticationMiddleware",
+}
+
+
+def _check_order(middleware: type, kinds: Set[str]) -> None:
+    own = f"{middleware.__module__}.{middleware.__qualname__}"
+    listed = list(project.MIDDLEWARE)
+    above = listed[: listed.index(own)] if own in listed else listed
+    for kind, other in _NEEDED.items():
+        if kind in kinds and other in listed and other not in above:
+            raise ImproperlyConfigured(
+                f"MIDDLEWARE lists {own} above {other}, where a request has no "
+                f"{kind} yet: list it below"
+            )
+
+
+# --- the request -------------------------------------------------------------
+
+
+def _holder(request: Any) -> MutableMapping[str, Any]:
+    """Return where our doors leave their mark on a request, whichever they are."""
+    scope = getattr(request, "scope", None)
+    holder: MutableMapping[str, Any] = request.META if scope is None else scope
+    return holder
+
+
+@contextmanager
+def _marked(request: Any, page: DjangoPage) -> Iterator[None]:
+    """Mark a request as being with us, and no longer than that.
+
+    A middleware above may try again with the same request. One that a view makes from
+    it, for a part of its page, is another request.
+
+    Raises:
+        DuplicateMiddlewareError: It is with one of our middlewares already.
+    """
+    holder = _holder(request)
+    outer = holder.get(KEY)
+    if outer is not None and not _is_of_another(outer, request):
+        raise DuplicateMiddlewareError(_TWICE)
+    holder[KEY] = page
+    token = current.set(page.experiences)
+    try:
+        yield
+    finally:
+        current.reset(token)
+        if outer is None:
+            holder.pop(KEY, None)
+        else:
+            holder[KEY] = outer
+
+
+def _is_of_another(page: object, request: Any) -> bool:
+    return isinstance(page, DjangoPage) and not page.is_of(request)
+
+
+def _page_of(request: Any) -> DjangoPage | None:
+    found = getattr(request, "experiences", None)
+    return found.page if isinstance(found, DjangoExperiences) else None
+
+
+def _user_changed(sender: object, request: Any, user: object, **_: object) -> None:
+    page = _page_of(request)
+    if page is not None:
+        page.forget_user(user)

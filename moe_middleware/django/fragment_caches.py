@@ -1,0 +1,87 @@
+"""Keeps one visitor's experiences out of Django's ``{% cache %}`` and its relatives."""
+
+from __future__ import annotations
+
+import logging
+from copy import copy
+from functools import wraps
+from typing import Any
+
+from django.templatetags.cache import CacheNode  # type: ignore[import-untyped]
+
+from ..fragments import noting
+from ..log_texts import one_line
+
+logger = logging.getLogger(__name__)
+
+OURS = "moe_middleware"
+"""The mark of a ``render`` that was replaced already."""
+
+
+def keep_experiences_out() -> None:
+    """Let no ``{% cache %}`` keep a fragment in which experiences were used.
+
+    Django has no place for a word in this, so its node's ``render`` is replaced, for
+    tags that inherit from it as well, as Wagtail's do. Everything else about the node
+    stays Django's.
+    """
+    render = CacheNode.render
+    if hasattr(render, OURS):
+        return
+
+    @wraps(render)
+    def render_unless_personal(node: Any, context: Any) -> Any:
+        # A copy: a template's nodes are shared by all threads.
+        twin = copy(node)
+        twin.nodelist = _Watched(node.nodelist)
+        try:
+            return render(twin, context)
+        except _Personal as personal:
+            if personal.nodelist is not twin.nodelist:
+                raise
+            _tell(node)
+            return personal.text
+
+    setattr(render_unless_personal, OURS, True)
+    CacheNode.render = render_unless_personal
+
+
+class _Watched:
+    """A node list that does not come back to the cache with one visitor's text."""
+
+    def __init__(self, nodelist: Any) -> None:
+        self._nodelist = nodelist
+
+    def render(self, context: Any) -> Any:
+        with noting() as noted:
+            text = self._nodelist.render(context)
+        if noted.personal:
+            raise _Personal(self, text)
+        return text
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._nodelist, name)
+
+
+class _Personal(Exception):
+    """A fragment's text, on its way past the cache."""
+
+    def __init__(self, nodelist: _Watched, text: Any) -> None:
+        self.nodelist = nodelist
+        self.text = text
+
+
+_told: set[tuple[str, str]] = set()
+
+
+def _tell(node: Any) -> None:
+    """Say it once for each fragment: it is rendered anew for every visitor."""
+    name, origin = str(node.fragment_name), str(getattr(node, "origin", None))
+    if (name, origin) not in _told:
+        _told.add((name, origin))
+        logger.warning(
+            "fragment_not_kept fragment=%s template=%s: an experience is in it, which "
+            "is one visitor's own: put its tag outside of {%% cache %%}",
+            one_line(name),
+            one_line(origin),
+        )

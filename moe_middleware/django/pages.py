@@ -1,0 +1,263 @@
+"""A Django request's page: it may ask the database, and its headers may follow late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from ..cache import visitor_key
+from ..current import on_event_loop
+from ..fragments import note_personal
+from ..identity import DEVICE_COOKIE
+from ..loop_threads import background
+from ..models import Experience, Experiences, Identity
+from ..pages import Page
+from ..personalizer import Personalizer
+from ..response_headers import Headers
+from ..sources import ValueSource
+from ..visits import Visit
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class DjangoExperiences(Experiences):
+    """Those of a Django page, which hears of every look at them."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Experience:
+        self._note()
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._note()
+        return super().__iter__()
+
+    def _note(self) -> None:
+        self._used = True
+        note_personal()
+        if self.page is not None:
+            self.page.note_use()
+
+    @property
+    def page(self) -> DjangoPage | None:
+        """Their page; None once it has ended."""
+        answering = self._answering
+        return answering if isinstance(answering, DjangoPage) else None
+
+    # A request that is copied or pickled takes its experiences along.
+
+    def __deepcopy__(self, _: object) -> DjangoExperiences:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Experiences, (tuple(self._found.values()),)
+
+
+class DjangoPage(Page):
+    """A page whose user and session may be in a database.
+
+    That is asked only where Django lets it be asked: never on an event loop.
+
+    Attributes:
+        change_headers: Changes the response's headers, once it has left our middleware;
+            a middleware above ours may use the experiences still.
+        is_sent: Whether the headers are out, so that they cannot follow any more.
+    """
+
+    __slots__ = ("_kept_for", "_lazy", "_read", "change_headers", "is_sent")
+
+    def __init__(
+        self,
+        engine: Personalizer,
+        request: Any,
+        visit_of: Callable[[Any], Visit],
+        loop: asyncio.AbstractEventLoop,
+        lazy: Sequence[ValueSource],
+    ) -> None:
+        super().__init__(engine, request, visit_of, loop)
+        self.experiences: DjangoExperiences = DjangoExperiences(answering=self)
+        self._lazy = lazy
+        self._read = False
+        self._kept_for: object = False
+        self.change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = (
+            None
+        )
+        self.is_sent = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was seen, so that nothing counts any more."""
+        return self._request is None
+
+    def is_of(self, request: object) -> bool:
+        """Whether it is this very request's, and not that of one made from it."""
+        return self._request is request
+
+    # --- what is used, and when ----------------------------------------------
+
+    def note_use(self) -> None:
+        """See to it that the response stays its visitor's own; once for every look.
+
+        ``cache_page`` keeps a response before any middleware has seen its headers.
+        """
+        request = self._request
+        if request is None:
+            return
+        request._cache_update_cache = False
+        self.see_preview_marks()
+        if self.change_headers is not None:
+            self._follow_use()
+
+    def _follow_use(self) -> None:
+        """Let the headers follow what a middleware above ours, or a stream, uses."""
+        # Whoever is recognised by then may have been given an id, by a cookie.
+        if self._kept_for is self._visitor or self.change_headers is None:
+            return
+        self._kept_for = self._visitor
+        if self.change_headers(self.private_headers) and self.is_sent:
+            logger.warning(
+                "headers_sent_already: experiences were used after the response's "
+                "headers were out without Cache-Control: private: use them before the "
+                "first part of the body, or name the page in a route"
+            )
+
+    def keeps_private(self) -> None:
+        """Note that the headers keep what was used so far to its visitor."""
+        if self.experiences.used:
+            self._kept_for = self._visitor
+
+    def see_preview_marks(self) -> None:
+        """Count nothing where a CMS shows an editor what is not published yet."""
+        marks = self._request.__dict__
+        for name in _PREVIEW_MARKS:
+            if marks.get(name):
+                self.experiences.count(False)
+                return
+        if _TOOLBAR in marks and _is_editing(marks[_TOOLBAR]):
+            self.experiences.count(False)
+
+    def record(self, status: int) -> None:
+        if self._request is not None:
+            self.see_preview_marks()
+        super().record(status)
+
+    # --- what may ask the database -------------------------------------------
+
+    def read_ahead(self) -> None:
+        """Read what the sources will ask of the user and the session."""
+        if self._read:
+            return
+        self._read = True
+        try:
+            for source in self._lazy:
+                if source.kind != "session":
+                    getattr(self.visit.user, "is_authenticated", None)
+                if source.kind != "user" and self.visit.session is not None:
+                    self.visit.session.get("")
+                if source.kind == "user" and "." in source.name:
+                    # As in profile.plan: the row of another table, which stays read.
+                    source.read(self.visit, {})
+        except Exception as error:
+            self._failed("visitor_unread", error)
+
+    async def read_ahead_in_thread(self) -> None:
+        """Do what ``read_ahead`` does, from an event loop."""
+        if not self._read and self._lazy:
+            await sync_to_async(self.read_ahead)()
+
+    async def read_consent_in_thread(self) -> None:
+        """Read what tells whether our cookies must go, where no route has asked it."""
+        engine = self._engine
+        if engine.visitors.consents is None or self._visitor is not None:
+            return
+        ours = (engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
+        if any(self.visit.cookie(name) is not None for name in ours):
+            await self.read_ahead_in_thread()
+
+    async def fetch(self, key: str) -> Experience:
+        await self.read_ahead_in_thread()
+        return await super().fetch(key)
+
+    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+        if on_event_loop():
+            return super().block_on(steps)
+        self.read_ahead()
+        if background.is_running and self._loop is background.loop:
+            return super().block_on(steps)
+        # While this thread waits it does what is asked of Django's sync thread.
+        result: T = async_to_sync(_awaited)(steps)
+        return result
+
+    def forget_user(self, user: object) -> None:
+        """Drop what is kept for a customer who signs in or out with this response."""
+        try:
+            source = self._engine.settings.identity.customer_id
+            if source is None or source.kind != "user":
+                return
+            customer = self._engine.logins.before(Visit(user=user))
+            for one in {customer, self.experiences.identity.customer_id}:
+                if one is not None:
+                    self._forget(visitor_key(Identity(customer_id=one)))
+        except Exception as error:
+            self._failed("forget_failed", error)
+
+    # A request that is copied or pickled holds our mark, as long as it is with us.
+
+    def __deepcopy__(self, _: object) -> DjangoPage:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bool, ()
+
+
+async def _awaited(steps: Coroutine[Any, Any, T]) -> T:
+    return await steps
+
+
+_PREVIEW_MARKS = ("is_preview", "is_dummy", "in_preview_panel")
+"""What Wagtail says of the requests that it makes up to show a draft."""
+
+_TOOLBAR = "toolbar"
+"""Where django CMS keeps what an editor does."""
+
+_EDITING = ("edit_mode_active", "preview_mode_active", "structure_mode_active")
+
+
+def _is_editing(toolbar: object) -> bool:
+    try:
+        return any(getattr(toolbar, name, False) is True for name in _EDITING)
+    except Exception:
+        # Another app's toolbar, which has its own idea of these names.
+        return False
+
+
+class DjangoSession(Mapping[str, Any]):
+    """Django's session, read without Django taking that for the view's reading."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __getitem__(self, key: str) -> Any:
+        return self._reading(lambda session: session[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return self._reading(lambda session: iter([*session.keys()]))
+
+    def __len__(self) -> int:
+        return self._reading(lambda session: len(session.keys()))
+
+    def _reading(self, read: Callable[[Any], T]) -> T:
+        session = self._request.session
+        accessed = getattr(session, "accessed", True)
+        try:
+            return read(session)
+        finally:
+            # Else it would add Vary: Cookie, also where nothing of ours is shown.
+            session.accessed = accessed

@@ -1,0 +1,192 @@
+"""Sends a Django response off: its headers, and its end, at which it counts.
+
+What we leave with a response or a request survives what Django and its caches do to
+them: it is copied as itself, and pickled as nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+from weakref import ref
+
+from ..current import current
+from ..log_texts import one_line
+from ..response_headers import Headers
+from .pages import DjangoPage
+
+logger = logging.getLogger(__name__)
+
+Change = Callable[[Headers], Headers]
+
+
+def send_off(page: DjangoPage, request: Any, response: Any) -> None:
+    """Add our headers to a response, and see to it that its end is noticed."""
+    change_headers(response, page.response_headers)
+    page.keeps_private()
+    page.change_headers = partial(_change_if_there, ref(response))
+    ending = _Ending(page, response)
+    if response.streaming and getattr(response, "file_to_stream", None) is None:
+        # A file goes to the server as it is, which may send it by itself.
+        ending.complete = False
+        watched = _watched_async if response.is_async else _watched
+        parts = response.streaming_content
+        response.streaming_content = watched(parts, page, ending)
+    response._resource_closers.append(ending)
+    request.close = _RequestEnding(request, ending)
+
+
+def change_headers(response: Any, change: Change) -> bool:
+    """Let ``change`` change a response's headers; return whether it did."""
+    given = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.items()
+    ]
+    for morsel in response.cookies.values():
+        given.append((b"set-cookie", morsel.OutputString().encode("latin-1")))
+    if not response.streaming:
+        # Django adds it later on; until then it would look like a stream.
+        given.append((b"content-length", b""))
+    wanted = change(given)
+    if wanted is given:
+        return False
+    known = {(name.lower(), value) for name, value in given}
+    changed = False
+    for name, value in wanted:
+        if (name.lower(), value) in known:
+            continue
+        changed = True
+        title, text = name.decode("latin-1").title(), value.decode("latin-1")
+        if name == b"set-cookie":
+            response.cookies.load(text)
+        elif name == b"server-timing" and title in response.headers:
+            response.headers[title] += f", {text}"
+        else:
+            response.headers[title] = text
+    return changed
+
+
+def _change_if_there(found: Callable[[], Any], change: Change) -> bool:
+    response = found()
+    return response is not None and change_headers(response, change)
+
+
+class _Ending:
+    """Counts what was shown once the server has closed the response.
+
+    Attributes:
+        complete: Whether the whole body was handed over.
+    """
+
+    __slots__ = ("_page", "_response", "_status", "complete")
+
+    def __init__(self, page: DjangoPage, response: Any) -> None:
+        self._page = page
+        self._response = ref(response)
+        self._status: int = response.status_code
+        self.complete = True
+
+    def __call__(self) -> None:
+        page = self._page
+        if page.is_over:
+            return
+        response = self._response()
+        status = self._status if response is None else response.status_code
+        # Of these the server may take no body at all.
+        if self.complete or status in (204, 304):
+            page.record(status)
+        page.end()
+
+    def take_place(self, request: Any) -> None:
+        """See the end of a request whose answer was another response than ours.
+
+        Django's ConditionalGetMiddleware makes a new one for a 304.
+        """
+        page = self._page
+        if page.is_over:
+            return
+        if _is_conditional(request):
+            page.record(304)
+        elif shown := page.experiences.shown:
+            keys = ",".join(one_line(one.key) for one in shown)
+            logger.info(
+                "response_replaced keys=%s: a middleware above ours answered with "
+                "another response, so nothing counts: let it change the one it got",
+                keys,
+            )
+        page.end()
+
+    def __deepcopy__(self, _: object) -> _Ending:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _NOTHING
+
+
+class _RequestEnding:
+    """A request's ``close``, which whatever response calls that answers it."""
+
+    __slots__ = ("_earlier", "_ending", "_request")
+
+    def __init__(self, request: Any, ending: _Ending) -> None:
+        self._request = request
+        self._earlier = request.__dict__.get("close")
+        self._ending = ending
+
+    def __call__(self) -> None:
+        request = self._request
+        self._ending.take_place(request)
+        # Else they would be a circle.
+        request.__dict__.pop("close", None)
+        (self._earlier or request.close)()
+
+    def __deepcopy__(self, _: object) -> _RequestEnding:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _NOTHING
+
+
+_NOTHING = (partial, (bool,))
+"""How our callables are pickled: as one that does nothing, and not one of ours, so that
+a cache outlives this package."""
+
+
+def _is_conditional(request: Any) -> bool:
+    asked = request.META
+    return "HTTP_IF_NONE_MATCH" in asked or "HTTP_IF_MODIFIED_SINCE" in asked
+
+
+def _watched(
+    parts: Iterator[bytes], page: DjangoPage, ending: _Ending
+) -> Iterator[bytes]:
+    """Yield a body's parts, each made within the request that they are for."""
+    page.is_sent = True
+    while True:
+        token = current.set(page.experiences)
+        try:
+            part = next(parts)
+        except StopIteration:
+            break
+        finally:
+            current.reset(token)
+        yield part
+    ending.complete = True
+
+
+async def _watched_async(
+    parts: AsyncIterator[bytes], page: DjangoPage, ending: _Ending
+) -> AsyncIterator[bytes]:
+    page.is_sent = True
+    while True:
+        token = current.set(page.experiences)
+        try:
+            part = await anext(parts)
+        except StopAsyncIteration:
+            break
+        finally:
+            current.reset(token)
+        yield part
+    ending.complete = True

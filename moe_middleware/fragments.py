@@ -1,0 +1,43 @@
+"""Notes which parts of a page are one visitor's own, so that no cache keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Noted:
+    """What was noted while a part was rendered.
+
+    Attributes:
+        personal: Whether experiences were used in it.
+    """
+
+    __slots__ = ("personal",)
+
+    def __init__(self) -> None:
+        self.personal = False
+
+
+_noted: ContextVar[Noted | None] = ContextVar("moe_fragments", default=None)
+
+
+def note_personal() -> None:
+    """Note that what is rendered just now is one visitor's own."""
+    noted = _noted.get()
+    if noted is not None:
+        noted.personal = True
+
+
+@contextmanager
+def noting() -> Iterator[Noted]:
+    """Note what is rendered meanwhile, here or further in."""
+    outer, inner = _noted.get(), Noted()
+    token = _noted.set(inner)
+    try:
+        yield inner
+    finally:
+        _noted.reset(token)
+        if outer is not None and inner.personal:
+            outer.personal = True
