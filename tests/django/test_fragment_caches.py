@@ -34,7 +34,6 @@ class PreviewAwareNode(CacheNode):  # type: ignore[misc]
         return super().render(context)
 
 
-@register.tag("wagtailcache")
 def wagtailcache(parser: Any, token: Any) -> PreviewAwareNode:
     nodelist = parser.parse(("endwagtailcache",))
     parser.delete_first_token()
@@ -42,10 +41,15 @@ def wagtailcache(parser: Any, token: Any) -> PreviewAwareNode:
     return PreviewAwareNode(nodelist, parser.compile_filter(seconds), name, [], None)
 
 
-@register.simple_tag
+register.tag("wagtailcache", wagtailcache)
+
+
 def title() -> str:
     """Stand for an app's own tag that reads the running request's experiences."""
     return str(current_experiences()[KEY].get("Title"))
+
+
+register.simple_tag(title)
 
 
 BANNER = '{% experience "homepage-banner" as hero %}{{ hero.Title }}{% endexperience %}'

@@ -361,19 +361,34 @@ def test_a_response_that_was_replaced_counts_nothing_and_says_so(
     assert f"response_replaced keys={KEY}" in caplog.text
 
 
-def test_the_requests_own_close_is_called_once(site: MakeSite, get: Get) -> None:
-    closed = []
+closed: list[str] = []
 
-    class Closing(Around):
-        def __call__(self, request: Any) -> Any:
-            close = request.close
-            request.close = lambda: (closed.append(True), close())
-            return self.get_response(request)
 
-    globals()["Closing"] = Closing
-    get(site(plain, middleware=[f"{HERE}.Closing", *MIDDLEWARE]))
+class Closing(Around):
+    """Watches the request's end by a ``close`` of its own."""
 
-    assert closed == [True]
+    def __call__(self, request: Any) -> Any:
+        close = request.close
+
+        def closing() -> None:
+            closed.append(request.path)
+            close()
+
+        request.close = closing
+        return self.get_response(request)
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["outside", "inside"])
+def test_a_close_of_the_apps_own_is_called_once(
+    site: MakeSite, get: Get, outside: bool
+) -> None:
+    closed.clear()
+    own = f"{HERE}.Closing"
+    around = [own, *MIDDLEWARE] if outside else [*MIDDLEWARE, own]
+
+    get(site(plain, middleware=around))
+
+    assert closed == ["/"]
 
 
 # --- tried again, and made from another --------------------------------------
