@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..errors import Problem
 from .api import Api, endpoint_of
 from .definitions import Payload, define_experience
 from .events import ACTIONS
@@ -99,7 +100,7 @@ class Sandbox:
         self.address = ""
         self.hosts: set[str] = set()
         self.token = ""
-        self._read = _reader(workspace or sample_workspace())
+        self._read, self._problems = _reader(workspace or sample_workspace())
         self._strict = strict
         self._as_read = self._read()
         self._workspace = self._as_used(self._as_read)
@@ -128,10 +129,15 @@ class Sandbox:
 
     @workspace.setter
     def workspace(self, workspace: Configured) -> None:
-        self._read = _reader(workspace)
+        self._read, self._problems = _reader(workspace)
         self._as_read = self._read()
         self._use(self._as_read)
         self.faults.reset(self._as_read.faults)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The mistakes in the workspace file now; the last good one stays in use."""
+        return self._problems()
 
     def define(
         self,
@@ -348,10 +354,13 @@ class Sandbox:
         return json_response(refusal.envelope(self.letters), refusal.status)
 
 
-def _reader(workspace: Configured) -> Callable[[], Workspace]:
-    """Return what gives the workspace as it is by now."""
+def _reader(
+    workspace: Configured,
+) -> tuple[Callable[[], Workspace], Callable[[], tuple[Problem, ...]]]:
+    """Return what gives the workspace as it is by now, and its file's mistakes."""
     if isinstance(workspace, str | os.PathLike):
         from .workspace_file import WorkspaceFile
 
-        return WorkspaceFile(workspace).current
-    return lambda: workspace
+        file = WorkspaceFile(workspace)
+        return file.current, lambda: file.problems
+    return lambda: workspace, tuple

@@ -27,7 +27,7 @@ from .rules import (
 from .visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor, device_of
 from .workspace import Audience
 
-NOTHING = "nothing"
+NOT_SENT, NOT_SET = "not sent", "not set"
 _SHOWN = 80
 
 
@@ -37,7 +37,7 @@ class Check:
 
     Attributes:
         text: What is asked, as in ``tier is one of gold, silver``.
-        given: What the visitor has instead or also, as in ``silver``, or ``nothing``.
+        given: The visitor's value, as in ``silver``, or ``not sent``, ``not set``.
         holds: Whether that is enough.
         depth: How far in the line stands: 0 for the audience's own rules.
     """
@@ -129,7 +129,7 @@ def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
         case UserIsIn():
             return _of_customer(visitor, visitor.user_id)
         case SegmentIs():
-            about = "a member" if holds(rule, visitor, around) else "no member"
+            about = "a member" if holds(rule, visitor, around) else "not a member"
             return _of_customer(visitor, about)
         case QueryParameterIs(name):
             return _plain(session.get(name))
@@ -142,15 +142,15 @@ def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
         case RegionIsIn(region):
             location = around.geography.locate(session.get(IP_ADDRESS))
             names = location.names(region) if location else ()
-            return names[0] if names else NOTHING
+            return names[0] if names else NOT_SENT
         case _:
             assert_never(rule)
 
 
 def _of_customer(visitor: Visitor, value: object) -> str:
     if visitor.attributes is None:
-        return f"{NOTHING}: no known customer"
-    return _plain(value)
+        return f"{NOT_SENT} (unknown customer)"
+    return NOT_SET if value is None else _plain(value)
 
 
 _VERBS = {
@@ -212,7 +212,7 @@ def _slots(hours: tuple[int, ...]) -> tuple[str, ...]:
 
 def _plain(value: object) -> str:
     if value is None or value == "":
-        return NOTHING if value is None else "empty text"
+        return NOT_SENT if value is None else "empty text"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -39,6 +39,18 @@ class ConnectionDropped(httpx.RemoteProtocolError):
     """
 
 
+class FaultError(ValueError):
+    """A fault's fields have wrong values.
+
+    Attributes:
+        mistakes: A sentence by field; under the empty name, one about all of them.
+    """
+
+    def __init__(self, mistakes: Mapping[str, str]) -> None:
+        super().__init__(" ".join(mistakes.values()))
+        self.mistakes = mistakes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What goes wrong, where and how often.
@@ -58,7 +70,7 @@ class Fault:
         seed: What the draws of rate, jitter and noise begin with.
 
     Raises:
-        ValueError: A value is not one of those, or nothing would go wrong.
+        FaultError: A value is not one of those, or the fault has no effect.
     """
 
     path: Path = "*"
@@ -76,26 +88,34 @@ class Fault:
     def __post_init__(self) -> None:
         if self.times is UNSAID:
             object.__setattr__(self, "times", 1 if self.rate == 1 else None)
+        if mistakes := dict(self._mistakes()):
+            raise FaultError(mistakes)
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield each field with a wrong value, and a sentence about it."""
         if self.path not in PATHS:
-            raise ValueError(f"path is {self.path!r}: use one of {', '.join(PATHS)}.")
+            yield "path", f"path is {self.path!r}: use one of {', '.join(PATHS)}."
         if self.status is not None and not _is_whole(self.status, 400, 599):
-            raise ValueError(f"status is {self.status!r}: use 400 to 599.")
+            yield "status", f"status is {self.status!r}: use 400 to 599."
         for name in ("latency", "jitter"):
             if not _is_number(seconds := getattr(self, name), 0, 3600):
-                raise ValueError(f"{name} is {seconds!r}: use seconds, 0 to 3600.")
+                yield name, f"{name} is {seconds!r}: use seconds, 0 to 3600."
         if self.times is not None and not _is_whole(self.times, 1, math.inf):
-            raise ValueError(f"times is {self.times!r}: use 1 or more, or null.")
+            yield "times", f"times is {self.times!r}: use 1 or more, or null for all."
         if not _is_number(self.rate, 0, 1) or not self.rate:
-            raise ValueError(f"rate is {self.rate!r}: use more than 0, up to 1.")
+            yield "rate", f"rate is {self.rate!r}: use more than 0, up to 1."
         if self.drip is not None and not _is_number(self.drip, 1, 10**9):
-            raise ValueError(f"drip is {self.drip!r}: use bytes a second, 1 or more.")
+            yield "drip", f"drip is {self.drip!r}: use bytes a second, 1 or more."
         for name in ("drop", "lose_response", "garbage"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is neither true nor false.")
+            if not isinstance(value := getattr(self, name), bool):
+                yield name, f"{name} is {value!r}: use true or false."
         if not _is_whole(self.seed, -math.inf, math.inf):
-            raise ValueError(f"seed is {self.seed!r}: use a whole number.")
+            yield "seed", f"seed is {self.seed!r}: use a whole number."
         if not any(getattr(self, name) for name in TROUBLES):
-            raise ValueError(f"Say {', '.join(TROUBLES[:-1])} or {TROUBLES[-1]}.")
+            yield (
+                "",
+                f"Set at least one of {', '.join(TROUBLES[:-1])} and {TROUBLES[-1]}.",
+            )
 
     def describe(self) -> str:
         """Return what goes wrong in a few words, as in ``status 503, latency 0.2``."""
@@ -227,16 +247,17 @@ def parse_fault(document: object) -> Fault:
 
 
 def parse_fault_form(pairs: Iterable[tuple[str, str]]) -> Fault:
-    """Return the fault that an HTML form describes; what is left empty is left out.
+    """Return the fault that an HTML form describes; empty fields are left out.
 
     Raises:
-        ValueError: It describes none; the text says why.
+        ValueError: A field is unknown.
+        FaultError: A field has a wrong value.
     """
     return parse_fault({name: _typed(name, text) for name, text in pairs if text})
 
 
 def _typed(name: str, text: str) -> object:
-    """Return a form's text as the type of the field; nonsense is left as it is."""
+    """Return a form's text as the type of its field; other text stays text."""
     if name in ("drop", "lose_response", "garbage"):
         return {"on": True, "true": True, "false": False}.get(text, text)
     if name == "times" and text == "all":

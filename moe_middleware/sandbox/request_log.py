@@ -1,4 +1,4 @@
-"""The last calls of the API, for people: what was asked and what was answered."""
+"""The last calls of the API, for people: request and response."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from starlette.types import Scope
 KEPT = 500
 """Calls that are remembered; the oldest goes first."""
 
+MAX_KEPT = 64 * 1024
+"""How much of a body is remembered, in bytes: enough for a report of 100 events."""
+
 MAX_SHOWN = 4096
-"""How much of a body is remembered, in bytes."""
+"""How much of it is shown."""
 
 _SECRET = {"authorization", "proxy-authorization", "cookie"}
 
@@ -79,9 +82,9 @@ class Exchange(NamedTuple):
             "status": self.status,
             "seconds": round(self.seconds, 6),
             "headers": dict(self.headers),
-            "request_body": self.request_body.decode(errors="replace"),
+            "request_body": self.request_body[:MAX_SHOWN].decode(errors="replace"),
             "request_size": self.request_size,
-            "response_body": self.response_body.decode(errors="replace"),
+            "response_body": self.response_body[:MAX_SHOWN].decode(errors="replace"),
             "response_size": self.response_size,
             "fault": self.fault,
         }
@@ -120,9 +123,9 @@ class RequestLog:
                     raw_headers=scope["headers"],
                     status=status,
                     seconds=seconds,
-                    request_body=(request_body or b"")[:MAX_SHOWN],
+                    request_body=(request_body or b"")[:MAX_KEPT],
                     request_size=None if request_body is None else len(request_body),
-                    response_body=response_body[:MAX_SHOWN],
+                    response_body=response_body[:MAX_KEPT],
                     response_size=len(response_body),
                     fault=fault,
                 )

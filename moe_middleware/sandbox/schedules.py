@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 
 class Status(StrEnum):
@@ -29,6 +31,12 @@ class Schedule:
     start_at: float | None = None
     end_at: float | None = None
     timezone: str = "UTC"
+
+
+def local_time(at: float, timezone: str) -> str:
+    """Return an instant in unix seconds, as in ``2026-01-31 09:00 Asia/Kolkata``."""
+    zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
+    return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M} {timezone}"
 
 
 def status_at(status: Status, schedule: Schedule | None, now: float) -> Status:

@@ -1,7 +1,7 @@
 """The sandbox's SQLite tables: what came in, and running counts of it.
 
 Triggers keep the counts in the transaction of the insert, so they are right whoever
-inserts, and no report ever reads the events.
+inserts, and no report reads the events (a chart in minutes reads the newest).
 """
 
 from __future__ import annotations

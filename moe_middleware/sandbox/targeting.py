@@ -12,6 +12,7 @@ from .assignment import assign
 from .decisions import Decision, Outcome, decide
 from .explanations import Check, Step, step_of
 from .judgements import Surroundings, holds, surroundings_of
+from .schedules import Schedule, Status, local_time
 from .visitors import DAY, HOUR, IP_ADDRESS, LOCALE, USER_AGENT, Visitor, device_of
 from .workspace import Audience, Experience, Value, Variation, Workspace
 
@@ -34,6 +35,7 @@ __all__ = [
     "device_of",
     "explain",
     "holds",
+    "share_of",
     "surroundings_of",
 ]
 
@@ -88,7 +90,7 @@ def explain(
     served = decision.outcome is Outcome.SERVED
     return Explanation(
         outcome=decision.outcome,
-        reason=_reason(decision, visitor),
+        reason=_reason(experience, decision, visitor),
         audience=decision.audience,
         variation=assignment.variation if assignment else None,
         bucket=assignment.bucket if assignment else None,
@@ -132,24 +134,46 @@ def _steps(
     return tuple(steps)
 
 
-def _reason(decision: Decision, visitor: Visitor) -> str:
+def _reason(experience: Experience, decision: Decision, visitor: Visitor) -> str:
     match decision.outcome:
         case Outcome.NOT_ACTIVE:
-            return f"The experience is {decision.status}: only an Active one is sent."
+            return _not_active(decision.status, experience.schedule)
         case Outcome.NO_MATCH:
-            unknown = " The visitor is no known customer." * (
+            unknown = " The visitor is not a known customer." * (
                 visitor.attributes is None
             )
-            return f"No audience fits the visitor.{unknown}"
+            return f"No audience matches.{unknown}"
     assert decision.audience is not None
-    fits = f"The audience {decision.audience.name!r} fits"
+    audience = decision.audience
+    matches = f"The audience {audience.name!r} matches"
     if decision.outcome is Outcome.CONTROL_GROUP:
-        return f"{fits}, but the user is in {decision.about}, which gets nothing."
+        return f"{matches}, but the user is in {decision.about}."
     assert decision.assignment is not None
     variation = decision.assignment.variation
-    named = f" ({variation.name})" if variation.name else ""
-    drawn = f"the user's place is {decision.assignment.bucket:.2f} of 100"
-    said = f"{fits}; {drawn}, which is variation {variation.variation_id}{named}"
+    low, high = share_of(audience, variation)
+    drawn = f"Bucket {decision.assignment.bucket:.2f}"
+    named = f"{variation.name}, " if variation.name else ""
+    chosen = f"variation {variation.variation_id} ({named}{low:.4g}-{high:.4g})"
     if decision.outcome is Outcome.WITHHELD:
-        return f"{said}; but its payload is withheld: {decision.about}."
-    return f"{said}."
+        withheld = f"Its payload is withheld: {decision.about}."
+        return f"{matches}. {drawn}: {chosen}. {withheld}"
+    return f"{matches}. {drawn}: {chosen}."
+
+
+def share_of(audience: Audience, variation: Variation) -> tuple[float, float]:
+    """Return where a variation's buckets begin and end, 0 to 100."""
+    start = 0.0
+    for one in audience.variations:
+        if one.variation_id == variation.variation_id:
+            break
+        start += one.percent
+    return start, start + variation.percent
+
+
+def _not_active(status: Status, schedule: Schedule | None) -> str:
+    when = ""
+    if schedule and status is Status.SCHEDULED and schedule.start_at is not None:
+        when = f" from {local_time(schedule.start_at, schedule.timezone)}"
+    if schedule and status is Status.EXPIRED and schedule.end_at is not None:
+        when = f" since {local_time(schedule.end_at, schedule.timezone)}"
+    return f"{status}{when}: the API returns only Active experiences."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import groupby
@@ -17,6 +18,8 @@ DAY = 86_400
 class Grain(StrEnum):
     """How much time one bucket covers."""
 
+    MINUTE = "minute"
+    QUARTER = "quarter of an hour"
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
@@ -40,12 +43,17 @@ class Span(NamedTuple):
 
 
 LABELS = {
+    Grain.MINUTE: "%Y-%m-%d %H:%M",
+    Grain.QUARTER: "%Y-%m-%d %H:%M",
     Grain.HOUR: "%Y-%m-%d %H:00",
     Grain.DAY: "%Y-%m-%d",
     Grain.MONTH: "%Y-%m",
     Grain.YEAR: "%Y",
 }
 _LONGEST = {Grain.HOUR: 2 * DAY, Grain.DAY: 92 * DAY, Grain.MONTH: 10 * 366 * DAY}
+_LONGEST_DRAWN = {Grain.MINUTE: DAY // 12, Grain.QUARTER: DAY + QUARTER} | (
+    _LONGEST | {Grain.HOUR: 8 * DAY}
+)
 
 
 def find_zone(name: str) -> tzinfo:
@@ -54,15 +62,24 @@ def find_zone(name: str) -> tzinfo:
 
 
 def choose_grain(first: int, last: int) -> Grain:
-    """Return the grain whose buckets are few enough to look at.
+    """Return the grain whose buckets are few enough to read.
 
     Args:
         first: The first quarter of an hour in which anything happened, since 1970.
         last: The last one.
     """
+    return _choose(_LONGEST, first, last)
+
+
+def choose_drawn_grain(first: int, last: int) -> Grain:
+    """Return the grain for a chart, which has room for more buckets than a table."""
+    return _choose(_LONGEST_DRAWN, first, last)
+
+
+def _choose(longest: Mapping[Grain, int], first: int, last: int) -> Grain:
     seconds = (last - first) * QUARTER
     return next(
-        (grain for grain, most in _LONGEST.items() if seconds <= most), Grain.YEAR
+        (grain for grain, most in longest.items() if seconds <= most), Grain.YEAR
     )
 
 
@@ -71,6 +88,9 @@ def spans(first: int, last: int, grain: Grain, zone: tzinfo) -> list[Span]:
 
     An hour that a clock change repeats is one bucket of two hours.
     """
+    if grain is Grain.QUARTER:
+        every = range(first, last + 1)
+        return [Span(_label(one, grain, zone), one, one + 1) for one in every]
     if grain is Grain.HOUR:
         hours = groupby(range(first, last + 1), lambda one: _label(one, grain, zone))
         return [_span(label, list(quarters)) for label, quarters in hours]
@@ -85,12 +105,17 @@ def spans(first: int, last: int, grain: Grain, zone: tzinfo) -> list[Span]:
     return found
 
 
+def label_of(at: int, grain: Grain, zone: tzinfo) -> str:
+    """Return the label of the bucket that begins at an instant in unix seconds."""
+    return datetime.fromtimestamp(at, UTC).astimezone(zone).strftime(LABELS[grain])
+
+
 def _span(label: str, quarters: list[int]) -> Span:
     return Span(label, quarters[0], quarters[-1] + 1)
 
 
 def _label(quarter: int, grain: Grain, zone: tzinfo) -> str:
-    return _local(quarter, zone).strftime(LABELS[grain])
+    return label_of(quarter * QUARTER, grain, zone)
 
 
 def _local(quarter: int, zone: tzinfo) -> datetime:

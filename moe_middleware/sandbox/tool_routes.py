@@ -18,7 +18,10 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from .app import Sandbox
 
-TOOLS = ("report", "events", "requests", "leniencies", "faults", "reset", "web_sdk.js")
+TOOLS = (
+    *("report", "explain", "events", "requests", "leniencies"),
+    *("faults", "reset", "web_sdk.js"),
+)
 
 
 def tool_routes(sandbox: Sandbox) -> list[Route]:

@@ -239,7 +239,7 @@ async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> No
         await seen.post("/v1/experiences/fetch", json=ids, headers=key)
         await seen.post("/v1/experiences/events", json=events, headers=key)
         for path in (
-            *("/", "/events", "/requests", "/faults", "/help", "/experiences"),
+            *("/", "/events", "/requests", "/faults", "/connect", "/experiences"),
             *("/experiences/evil", f"/experiences/{asked}", f"/{asked}"),
             f"/explain?customer_id={asked}&customer={asked}&key={asked}&now={asked}",
             f"/experiences/evil?from={asked}&audience={asked}&platform={asked}",

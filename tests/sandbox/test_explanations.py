@@ -28,7 +28,7 @@ from moe_middleware.sandbox.rules import (
     SegmentIs,
     UserIsIn,
 )
-from moe_middleware.sandbox.schedules import Schedule
+from moe_middleware.sandbox.schedules import Schedule, Status
 from moe_middleware.sandbox.targeting import Explanation, Outcome, Visitor, explain
 from moe_middleware.sandbox.workspace import (
     ControlGroup,
@@ -77,8 +77,8 @@ def test_served_experience_says_audience_place_and_variation() -> None:
     assert found.payload["Title"] == Value("The first flush is yours")
     assert found.context["audience_id"] == "1A"
     assert found.reason == (
-        f"The audience 'Gold members' fits; the user's place is {found.bucket:.2f} of "
-        "100, which is variation 1."
+        f"The audience 'Gold members' matches. Bucket {found.bucket:.2f}: "
+        "variation 1 (0-50)."
     )
     assert lines(found) == [("Gold members", "tier is gold", "gold", True, 0)]
 
@@ -92,7 +92,7 @@ def test_audiences_are_tried_in_order_up_to_the_one_that_fits() -> None:
         ("All Users", True),
     ]
     assert lines(found) == [
-        ("Email visitors", "utm_medium is email", "nothing", False, 0),
+        ("Email visitors", "utm_medium is email", "not sent", False, 0),
         (
             "Evening",
             "the hour in UTC is one of 18, 19, 20, 21, 22, 23",
@@ -107,19 +107,17 @@ def test_no_match_says_that_the_visitor_is_unknown() -> None:
     found = told(sample("price-badge"), visitor("nobody"))
 
     assert found.outcome is Outcome.NO_MATCH
-    assert found.reason == (
-        "No audience fits the visitor. The visitor is no known customer."
-    )
+    assert found.reason == ("No audience matches. The visitor is not a known customer.")
     assert (found.audience, found.variation, found.bucket) == (None, None, None)
     assert lines(found)[0] == (
         "Gold members",
         "tier is gold",
-        "nothing: no known customer",
+        "not sent (unknown customer)",
         False,
         0,
     )
     assert told(sample("price-badge"), visitor("carol")).reason == (
-        "No audience fits the visitor."
+        "No audience matches."
     )
 
 
@@ -127,8 +125,30 @@ def test_experience_that_is_not_active_tries_nothing() -> None:
     found = told(sample(schedule=Schedule(start_at=NOW + 1)), visitor("alice"))
 
     assert found.outcome is Outcome.NOT_ACTIVE
-    assert found.reason == ("The experience is Scheduled: only an Active one is sent.")
+    assert found.reason == (
+        "Scheduled from 2026-09-21 14:13 UTC: the API returns only Active experiences."
+    )
     assert (found.steps, found.payload, found.context) == ((), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "schedule", "begins"),
+    [
+        (Status.PAUSED, None, "Paused: "),
+        (
+            Status.ACTIVE,
+            Schedule(end_at=NOW, timezone="Asia/Kolkata"),
+            "Expired since 2026-09-21 19:43 Asia/Kolkata: ",
+        ),
+        (Status.SCHEDULED, None, "Scheduled: "),
+    ],
+)
+def test_explanation_names_the_date_of_a_status(
+    status: Status, schedule: Schedule | None, begins: str
+) -> None:
+    found = told(sample(status=status, schedule=schedule), visitor("alice"))
+
+    assert found.reason.startswith(begins)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +174,7 @@ def test_control_user_gets_nothing(
         assert found.outcome is Outcome.CONTROL_GROUP
         assert found.audience and found.audience.name == "Gold members"
         assert found.reason == (
-            "The audience 'Gold members' fits, but the user is in "
-            f"{reason}, which gets nothing."
+            f"The audience 'Gold members' matches, but the user is in {reason}."
         )
         assert (found.variation, found.payload, found.context) == (None, {}, {})
 
@@ -173,7 +192,7 @@ def test_withheld_payload_says_which_value_and_why() -> None:
 
     assert found.outcome is Outcome.WITHHELD
     assert found.variation is not None
-    assert "(Named); but its payload is withheld: Title: 'x' is missing" in found.reason
+    assert "(Named, 0-50). Its payload is withheld: Title: 'x' is" in found.reason
     assert (found.payload, found.context) == ({}, {})
 
 

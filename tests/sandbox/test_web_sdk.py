@@ -319,7 +319,7 @@ def test_page_of_events_tells_the_two_ways_apart(sandbox: Sandbox) -> None:
     assert '<td class="roomy">Web SDK</td>' in rows
     assert "<code>Buy</code>" in rows
     assert "Web SDK</td>" in clicks.text
-    assert "No event fits this filter" in impressions.text
+    assert "No event matches this filter" in impressions.text
 
 
 def test_embedded_fixture_counts_it(moe_sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox's pages: what it counted, and why it answers as it does, for people.
+"""The sandbox's pages: its figures, and the reasons for its answers, for people.
 
 Server-rendered: they work without a script and are live with one.
 """
@@ -14,13 +14,13 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from .connect import connect_page, reset_form
 from .events import events_page
 from .experiences import experience_page
-from .explain import explain_page
+from .explain import explain_json, explain_page
 from .faults import faults_page
-from .help import help_page, reset_form
 from .overview import overview_page
-from .rendering import HEADERS, HERE, Endpoint, render, state_of
+from .rendering import HEADERS, HERE, Endpoint, go, render, state_of
 from .requests import requests_page
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BrowserRoute(Route):
-    """Answers only who asks for HTML: to a program ``/`` goes on saying JSON."""
+    """Answers requests for HTML only: programs get JSON at ``/``."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http" and wants_html(scope):
@@ -37,7 +37,7 @@ class BrowserRoute(Route):
 
 
 class NowhereRoute(BrowserRoute):
-    """Takes every path that is none of the API's and the tools'."""
+    """Takes every path that belongs neither to the API nor to the tools."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
@@ -69,9 +69,11 @@ def page_routes(sandbox: Sandbox) -> list[BaseRoute]:
         page("/explain", explain_page(sandbox)),
         page("/requests", requests_page(sandbox)),
         page("/faults", faults_page(sandbox), "GET", "POST"),
-        page("/help", help_page(sandbox)),
+        page("/connect", connect_page(sandbox)),
+        page("/help", _renamed("connect")),
         page("/reset", reset_form(sandbox), "POST"),
         page("/state", state),
+        Route("/_sandbox/explain", explain_json(sandbox), methods=["GET"]),
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=HERE / "static")),
         NowhereRoute("/{path:path}", _excused(sandbox, _nowhere)),
@@ -79,18 +81,29 @@ def page_routes(sandbox: Sandbox) -> list[BaseRoute]:
 
 
 def _excused(sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with its errors told on a page instead of as JSON."""
+    """Return the endpoint with its errors as a page instead of JSON."""
 
     async def excused(request: Request) -> Response:
         try:
             return await endpoint(request)
         except HTTPException as error:
             what, status = error.detail, error.status_code
+        heading = "Not found" if status == 404 else "Not possible"
+        told = {"heading": heading, "what": what}
         return await render(
-            sandbox, request, "missing.html", lambda: {"what": what}, status=status
+            sandbox, request, "missing.html", lambda: told, status=status
         )
 
     return excused
+
+
+def _renamed(path: str) -> Endpoint:
+    """Return the redirect from a page's old address."""
+
+    async def redirect(request: Request) -> Response:
+        return go(request, path, 308)
+
+    return redirect
 
 
 async def _favicon(request: Request) -> Response:
@@ -98,4 +111,4 @@ async def _favicon(request: Request) -> Response:
 
 
 async def _nowhere(request: Request) -> Response:
-    raise HTTPException(404, "The address may have a slip in it.")
+    raise HTTPException(404, "This sandbox has no page at this address.")

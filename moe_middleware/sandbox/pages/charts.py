@@ -1,115 +1,127 @@
-"""Charts as SVG, drawn on the server by pygal and coloured by our own style sheet."""
+"""Bars over time, as SVG without text, style or script. Pure.
+
+Impressions and clicks are two charts with a scale each, above one axis of time.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 from markupsafe import Markup
 
-_WIDTH, _HEIGHT = 1000, 250
-_NAMES = ("impressions", "clicks")
+from ..activity import Activity
+from ..timelines import Bucket
+
+WIDTH, HEIGHT = 1000.0, 100.0
+"""The drawing's own units; a page stretches them to the room that there is."""
+
+WIDEST_BAR = 22.0
+"""Few buckets must not become slabs."""
+
+PART_OF_SLOT = 0.72
+"""How much of a bucket's room its bar takes; the rest is the gap."""
+
+_STEPS = (1.2, 1.6, 2, 3, 4, 5, 6, 8, 10)
+
+_DAY = len("2026-01-31 ")
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart and what stands around it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """The bars of one figure.
 
     Attributes:
-        svg: The drawing, without text, script, style or link; None where pygal is
-            not installed.
-        top: What the upper edge stands for.
-        points: The figures themselves, for the table beside the drawing.
+        name: ``impressions`` or ``clicks``.
+        svg: The drawing.
+        top: The figure at its upper edge.
+        total: The sum of all bars.
     """
 
-    svg: Markup | None
+    name: str
+    svg: Markup
     top: int
-    points: Sequence[tuple[str, int, int]]
+    total: int
 
 
-def draw_over_time(points: Sequence[tuple[str, int, int]]) -> Chart:
-    """Return a chart of impressions and clicks, one pair of bars for each moment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Two plots above one axis.
 
-    Args:
-        points: Label, impressions, clicks, oldest first.
+    Attributes:
+        plots: Impressions and clicks.
+        ticks: Labels for the axis: of the first, the middle and the last bucket.
+        grain: What one bar covers, as in ``minute``.
+        day: The one day of all buckets; empty where there are several.
+        rows: The buckets in which anything happened, for the table.
     """
-    top = round_up(max((max(point[1:]) for point in points), default=1))
-    try:
-        import pygal  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        if error.name != "pygal":
-            raise
-        return Chart(None, top, points)
-    # pygal leaves a finder of a kind that Python 3.11 warns about at every import of
-    # what is not there; it is for plugins with maps.
-    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "pygal"]
-    return Chart(_draw(pygal.Bar, top, tuple(points)), top, points)
+
+    plots: tuple[Plot, ...]
+    ticks: tuple[str, ...]
+    grain: str
+    day: str
+    rows: tuple[Bucket, ...]
+
+
+def draw(activity: Activity) -> Chart | None:
+    """Return the chart of what happened; None where nothing did."""
+    buckets = activity.buckets
+    if not buckets:
+        return None
+    days = {one.label[: _DAY - 1] for one in buckets}
+    timed = len(buckets[0].label) > _DAY
+    day = days.pop() if timed and len(days) == 1 else ""
+    labels = [one.label[_DAY:] if day else one.label for one in buckets]
+    impressions = [one.impressions for one in buckets]
+    clicks = [one.clicks for one in buckets]
+    return Chart(
+        plots=(
+            _plot("impressions", labels, impressions),
+            _plot("clicks", labels, clicks),
+        ),
+        ticks=_ticks(labels),
+        grain=activity.grain.value,
+        day=day,
+        rows=tuple(one for one in buckets if one.impressions or one.clicks),
+    )
 
 
 def round_up(highest: int) -> int:
-    """Return a round number that is not below the highest, and even."""
+    """Return a round number that is not below the highest."""
     unit = 1
     while highest > 10 * unit:
         unit *= 10
-    return next(step * unit for step in (2, 4, 6, 8, 10) if step * unit >= highest)
+    return next(int(step * unit) for step in _STEPS if step * unit >= max(highest, 2))
 
 
-# A page that nothing new came to is asked for again and again.
-@lru_cache(maxsize=64)
-def _draw(bar: Any, top: int, points: tuple[tuple[str, int, int], ...]) -> Markup:
-    drawing = bar(
-        width=_WIDTH,
-        height=_HEIGHT,
-        range=(0, top),
-        margin=0,
-        spacing=0,
-        show_legend=False,
-        show_x_labels=False,
-        show_y_labels=False,
-        disable_xml_declaration=True,
-        formatter=str,
-        js=[],
-        css=[],
+def _plot(name: str, labels: Sequence[str], figures: Sequence[int]) -> Plot:
+    top = round_up(max(figures))
+    slot = WIDTH / len(figures)
+    width = min(slot * PART_OF_SLOT, WIDEST_BAR)
+    bars = Markup().join(
+        Markup(
+            '<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}">'
+            "<title>{}: {:,} {}</title></rect>"
+        ).format(
+            place * slot + (slot - width) / 2,
+            HEIGHT - (height := HEIGHT * figure / top),
+            width,
+            height,
+            label,
+            figure,
+            name if figure != 1 else name[:-1],
+        )
+        for place, (label, figure) in enumerate(zip(labels, figures, strict=True))
+        if figure
     )
-    drawing.x_labels = [label for label, _, _ in points]
-    for name, column in zip(_NAMES, (1, 2), strict=True):
-        drawing.add(name, [point[column] for point in points])
-    drawing.add_xml_filter(_strip)
-    # pygal escapes what it prints; the labels are times of our own making anyway.
-    return Markup(drawing.render(is_unicode=True))
+    svg = Markup(
+        '<svg class="bars {}" viewBox="0 0 {:g} {:g}" preserveAspectRatio="none" '
+        'aria-hidden="true" focusable="false">{}</svg>'
+    ).format(name, WIDTH, HEIGHT, bars)
+    return Plot(name=name, svg=svg, top=top, total=sum(figures))
 
 
-def _strip(root: Any) -> Any:
-    """Leave the bars alone: script, style and text are not for us."""
-    bars = [one for one in root.iter() if one.get("class") == "bars"]
-    for series, name in zip(bars, _NAMES, strict=False):
-        series.set("class", f"bars {name}")
-        for bar in series:
-            _strip_bar(bar, name)
-    for child in list(root):
-        root.remove(child)
-    root.extend(bars)
-    for name in ("id", "class", "width", "height"):
-        root.attrib.pop(name, None)
-    # pygal leaves a margin of its own above and below, even where told to leave none.
-    margin = (_HEIGHT - _HEIGHT / 1.04) / 2
-    root.set("viewBox", f"0 {margin:.3f} {_WIDTH} {_HEIGHT / 1.04:.3f}")
-    root.set("preserveAspectRatio", "none")
-    root.set("aria-hidden", "true")
-    root.set("focusable", "false")
-    return root
-
-
-def _strip_bar(bar: Any, name: str) -> None:
-    said = {one.get("class"): one.text for one in bar if one.get("class")}
-    for one in list(bar):
-        if one.tag.endswith("desc"):
-            bar.remove(one)
-    for one in bar:
-        one.attrib.pop("class", None)
-        tip = one.makeelement("title", {})
-        tip.text = f"{said.get('x_label', '')}: {said.get('value', '')} {name}"
-        one.append(tip)
+def _ticks(labels: Sequence[str]) -> tuple[str, ...]:
+    if len(labels) < 3:
+        return tuple(labels)
+    return labels[0], labels[len(labels) // 2], labels[-1]

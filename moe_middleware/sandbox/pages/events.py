@@ -1,4 +1,4 @@
-"""The event stream: what came last, with filters."""
+"""The event stream: the last events, with filters."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def _row(event: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
         "kind": _KINDS[event["action"]],
         "known": key in names,
         "experience_key": key,
-        "experience_name": names.get(key) or context["experience"] or "nothing known",
+        "experience_name": names.get(key)
+        or context["experience"]
+        or "an unknown experience",
         "variation_id": event["variation_id"],
         "audience": context["audience_name"],
         "customer_id": event["customer_id"],

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..activity import read_activity
 from ..explanations import text_of
 from ..reports import AudienceReport, ExperienceReport, build_report
 from ..rules import AllOf, AnyOf, NoneOf, Rule
@@ -17,7 +18,8 @@ from ..workspace import Audience, Experience, Workspace
 from . import words
 from .addresses import address_of
 from .calls import sample_calls
-from .charts import draw_over_time
+from .charts import draw
+from .ranges import RANGES, Range, find_range
 from .rendering import Endpoint, render
 from .splits import check_split
 
@@ -25,11 +27,18 @@ if TYPE_CHECKING:
     from ..app import Sandbox
 
 
+LEAST_USERS = 30
+"""Users of a variation before its interval and chance to win are shown.
+
+With fewer, both say little more than what was assumed before anybody came."""
+
+
 def experience_page(sandbox: Sandbox) -> Endpoint:
     """Return what shows one experience."""
 
     async def experience(request: Request) -> Response:
         key, address = request.path_params["key"], address_of(request)
+        chosen = find_range(request.query_params.get("range", ""))
         known = {one.key: one for one in sandbox.workspace.experiences}
         if key not in known:
             raise HTTPException(404, f"This workspace has no experience “{key}”.")
@@ -37,13 +46,15 @@ def experience_page(sandbox: Sandbox) -> Endpoint:
             sandbox,
             request,
             "experience.html",
-            lambda: _build(sandbox, known[key], address),
+            lambda: _build(sandbox, known[key], address, chosen),
         )
 
     return experience
 
 
-def _build(sandbox: Sandbox, experience: Experience, address: str) -> dict[str, Any]:
+def _build(
+    sandbox: Sandbox, experience: Experience, address: str, chosen: Range
+) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     report = build_report(
         sandbox.store, workspace, now=now, experience_key=experience.key
@@ -56,7 +67,18 @@ def _build(sandbox: Sandbox, experience: Experience, address: str) -> dict[str, 
         "report": figures,
         "audiences": [_audience(one) for one in figures.audiences],
         "b_ids": _b_ids(figures),
-        "chart": draw_over_time(report.over_time),
+        "chart": draw(
+            read_activity(
+                sandbox.store,
+                workspace,
+                now=now,
+                window=chosen.seconds,
+                cid_token=experience.cid_token,
+            )
+        ),
+        "ranges": RANGES,
+        "chosen": chosen,
+        "least": LEAST_USERS,
         "zone": workspace.timezone,
         "first": sample_calls(workspace, address, now, experience),
         "control": _control(workspace, experience),
@@ -70,7 +92,11 @@ def _audience(report: AudienceReport) -> dict[str, Any]:
         "name": report.name,
         "rows": rows,
         "seen": report.impressions + report.clicks,
-        "top": max((one.high for one in rows if one.impressions), default=1.0),
+        "enough": [one.unique_impressions >= LEAST_USERS for one in rows],
+        "top": max(
+            (one.high for one in rows if one.unique_impressions >= LEAST_USERS),
+            default=1.0,
+        ),
         "check": check_split(report),
     }
 
@@ -107,16 +133,16 @@ def _b_ids(report: ExperienceReport) -> list[dict[str, Any]]:
 
 
 def _control(workspace: Workspace, experience: Experience) -> str:
-    """Return who gets nothing, in words; empty where nobody is held back."""
+    """Return the control groups in words; empty where there are none."""
     groups = [("its own", experience.control_group)]
     if experience.global_control_group:
         groups.append(("the global", workspace.control_group))
     held = [
-        f"{group.percent:g} % in {whose} control group"
+        f"{group.percent:g}% in {whose} control group"
         for whose, group in groups
         if group.percent or group.customer_ids
     ]
-    return f"Before that, {' and '.join(held)} get nothing." if held else ""
+    return f"Excluded before that: {' and '.join(held)}." if held else ""
 
 
 def _in_words(schedule: Schedule | None) -> str:

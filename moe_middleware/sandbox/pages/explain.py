@@ -1,12 +1,13 @@
-"""What would this visitor get, and why: the question that every marketer asks."""
+"""Explain: what a visitor gets, and why, rule by rule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,11 +16,11 @@ from ..fetches import DAYS, HOURS, parse_fetch
 from ..leniencies import reading_of
 from ..refusals import Refusal
 from ..targeting import Explanation, Step, explain
-from ..visitors import Visitor
+from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor
 from ..workspace import Audience, Experience, Workspace
 from .addresses import address_of
 from .calls import curl
-from .rendering import Endpoint, render
+from .rendering import Endpoint, links_of, render
 from .visits import DEVICES, Asked, FormError, read_asked
 
 if TYPE_CHECKING:
@@ -27,25 +28,30 @@ if TYPE_CHECKING:
 
 LABELS = {
     "served": "gets it",
-    "no_match": "no audience fits",
+    "no_match": "no audience matches",
     "control_group": "control group",
     "not_active": "not active",
     "withheld": "withheld",
 }
 
 _CUSTOMERS = 30
+_FIELDS = {DAY: "day", HOUR: "hour", IP_ADDRESS: "ip", USER_AGENT: "user_agent"} | {
+    "user_identifiers": "identifiers"
+}
 
 
 def explain_page(sandbox: Sandbox) -> Endpoint:
     """Return what shows who gets what."""
 
     async def show_explanation(request: Request) -> Response:
-        asked, address = read_asked(request.query_params), address_of(request)
+        asked = read_asked(request.query_params.multi_items())
+        address = address_of(request)
         try:
             visitor, document = _visitor(sandbox, asked)
         except (FormError, Refusal) as error:
             wrong = error.description if isinstance(error, Refusal) else str(error)
-            build = lambda: _form(sandbox, asked) | {"wrong": wrong, "who": ""}  # noqa: E731
+            told = {"wrong": wrong, "who": "", "wrong_field": _field_of(error)}
+            build = lambda: _form(sandbox, asked) | told  # noqa: E731
             return await render(sandbox, request, "explain.html", build, status=400)
         return await render(
             sandbox,
@@ -55,14 +61,79 @@ def explain_page(sandbox: Sandbox) -> Endpoint:
                 _form(sandbox, asked)
                 | _build(sandbox, asked, visitor)
                 | {"curl": curl(sandbox.workspace, f"{address}{ROOT}fetch", document)}
+                | {"json": links_of(request)("_sandbox/explain", **asdict(asked))}
             ),
         )
 
     return show_explanation
 
 
+def explain_json(sandbox: Sandbox) -> Callable[[Request], Response]:
+    """Return what gives the same explanation as JSON; it takes the form's fields."""
+
+    # Not async: Starlette runs it in a thread, and the API goes on answering.
+    def show_json(request: Request) -> Response:
+        asked = read_asked(request.query_params.multi_items())
+        try:
+            visitor, _ = _visitor(sandbox, asked)
+        except FormError as error:
+            raise Refusal(400, f"Bad {error.field}", str(error)) from error
+        workspace, now = sandbox.workspace, sandbox.clock()
+        wanted = [
+            one for one in workspace.experiences if asked.experience in ("", one.key)
+        ]
+        if asked.experience and not wanted:
+            raise Refusal(404, "Not Found", "No experience has this key.")
+        found = [
+            _document(one, explain(workspace, one, visitor, now=now)) for one in wanted
+        ]
+        known = visitor.attributes is not None
+        about = {
+            "id": visitor.user_id,
+            "known": known,
+            "attributes": dict(visitor.attributes or {}),
+            "session": dict(visitor.session),
+        }
+        return Response(
+            orjson.dumps({"visitor": about, "experiences": found}, default=str),
+            media_type="application/json",
+        )
+
+    return show_json
+
+
+def _document(experience: Experience, found: Explanation) -> dict[str, Any]:
+    return {
+        "experience_key": experience.key,
+        "experience_name": experience.name,
+        "outcome": found.outcome.value,
+        "reason": found.reason,
+        "audience": found.audience.name if found.audience else None,
+        "variation_id": found.variation.variation_id if found.variation else None,
+        "bucket": found.bucket,
+        "payload": {name: one.value for name, one in found.payload.items()},
+        "experience_context": dict(found.context),
+        "audiences": [
+            {
+                "name": step.audience.name,
+                "matches": step.holds,
+                "rules": [
+                    {
+                        "rule": check.text,
+                        "visitor": check.given,
+                        "holds": check.holds,
+                        "depth": check.depth,
+                    }
+                    for check in step.checks
+                ],
+            }
+            for step in found.steps
+        ],
+    }
+
+
 def _visitor(sandbox: Sandbox, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
-    """Return the visitor whom a fetch with all that was filled in would be for."""
+    """Return the visitor of a fetch with the form's fields, and that fetch."""
     document = asked.fetch_document()
     fetch = parse_fetch(document, reading_of(sandbox.workspace))
     visitor = sandbox.store.visitor(fetch)
@@ -81,11 +152,20 @@ def _form(sandbox: Sandbox, asked: Asked) -> dict[str, Any]:
         "days": DAYS,
         "devices": DEVICES,
         "wrong": "",
+        "wrong_field": "",
     }
 
 
-def _build(sandbox: Sandbox, asked: Asked, visitor: Visitor) -> dict[str, Any]:
+def _field_of(error: FormError | Refusal) -> str:
+    """Return the form's field that an error is about; empty for none."""
+    if isinstance(error, FormError):
+        return error.field
+    return next(
+        (field for name, field in _FIELDS.items() if name in error.description), ""
+    )
 
+
+def _build(sandbox: Sandbox, asked: Asked, visitor: Visitor) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     answers = [
         _answer(one, explain(workspace, one, visitor, now=now))
@@ -107,14 +187,14 @@ def _who(asked: Asked, visitor: Visitor) -> str:
 
 
 def _profile(workspace: Workspace, asked: Asked, visitor: Visitor) -> str:
-    """Return what is known of the visitor, for people."""
+    """Return the visitor's profile in a sentence."""
     if visitor.attributes is None:
         if asked.customer_id:
             return (
-                f"Nobody knows {asked.customer_id}, so only audiences without user "
-                "attributes can fit."
+                f"{asked.customer_id} is not a known customer: only audiences without "
+                "user attributes can match."
             )
-        return "Nothing is known of an anonymous visitor but the session."
+        return "An anonymous visitor has no profile: only the session can match."
     if not visitor.attributes:
         return "The profile is empty."
     told = ", ".join(f"{name} {value}" for name, value in visitor.attributes.items())
@@ -148,11 +228,11 @@ def _steps(experience: Experience, found: Explanation) -> list[dict[str, Any]]:
 
 def _step(audience: Audience, step: Step | None) -> dict[str, Any]:
     if step is None:
-        css, said = "skipped", "not tried: an earlier one fits"
+        css, said = "skipped", "not tried: an earlier audience matches"
     elif step.holds:
-        css, said = "held", "fits" if step.checks else "fits: it takes everybody"
+        css, said = "held", "matches" if step.checks else "matches all users"
     else:
-        css, said = "failed", "does not fit"
+        css, said = "failed", "does not match"
     return {
         "css": css,
         "said": said,
@@ -162,7 +242,7 @@ def _step(audience: Audience, step: Step | None) -> dict[str, Any]:
 
 
 def _parts(found: Explanation) -> list[Mapping[str, Any]]:
-    """Return the variations side by side, as the bucket's hand moves over them."""
+    """Return the variations in a row, with the buckets of each."""
     if found.audience is None or found.variation is None:
         return []
     variations = found.audience.variations

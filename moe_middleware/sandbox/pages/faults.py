@@ -1,4 +1,4 @@
-"""The fault switches: what goes wrong, and forms to change it."""
+"""The fault switches: the active faults, and forms to change them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..faults import PATHS, Fault, parse_fault_form
+from ..faults import PATHS, Fault, FaultError, parse_fault_form
 from .forms import read_form
 from .rendering import Endpoint, go, render
 
@@ -17,17 +17,32 @@ if TYPE_CHECKING:
     from ..app import Sandbox
 
 PRESETS: dict[str, tuple[str, Fault]] = {
-    "outage": ("Every call answers 503", Fault(status=503, times=None)),
+    "outage": ("Every call returns 503", Fault(status=503, times=None)),
     "slow": ("Every fetch takes 2 s", Fault(path="fetch", latency=2.0, times=None)),
     "limit": ("The next fetch gets 429", Fault(path="fetch", status=429)),
     "lost": (
-        "The next events call loses its answer",
+        "The next events call loses its response",
         Fault(path="events", lose_response=True),
     ),
     "shaky": ("One call in five is dropped", Fault(drop=True, rate=0.2, seed=1)),
-    "garbage": ("The next fetch answers garbage", Fault(path="fetch", garbage=True)),
+    "garbage": ("The next fetch returns garbage", Fault(path="fetch", garbage=True)),
 }
-"""What goes wrong most often in real life, one press each."""
+"""The most common failures, one press each."""
+
+_WORDS = {
+    "path": "Choose an endpoint from the list.",
+    "status": "Choose a status from the list.",
+    "latency": "Enter seconds, 0 to 3600.",
+    "jitter": "Enter seconds, 0 to 3600.",
+    "times": "Enter a whole number, 1 or more, or all.",
+    "rate": "Enter a share above 0, up to 1, as in 0.25.",
+    "seed": "Enter a whole number.",
+    "drip": "Enter bytes per second, 1 or more.",
+    "": "Choose at least one effect: a status, a delay, a slow body or a tick.",
+}
+"""The mistakes in the form's own words; by the field that they stand beside."""
+
+_EFFECTS = ("drop", "lose_response", "garbage")
 
 _STATUSES = (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
 _BUTTONS = ("add", "preset", "remove", "clear")
@@ -42,8 +57,13 @@ def faults_page(sandbox: Sandbox) -> Endpoint:
         form = await read_form(request)
         try:
             _change(sandbox, form)
+        except FaultError as error:
+            wrong = {
+                name: _WORDS.get(name, text) for name, text in error.mistakes.items()
+            }
+            return await _show(sandbox, request, form, wrong)
         except ValueError as error:
-            return await _show(sandbox, request, form, str(error))
+            return await _show(sandbox, request, form, {"form": str(error)})
         return go(request, "faults")
 
     return faults
@@ -65,16 +85,16 @@ async def _show(
     sandbox: Sandbox,
     request: Request,
     form: Mapping[str, str] | None = None,
-    wrong: str = "",
+    wrong: Mapping[str, str] | None = None,
 ) -> Response:
     def build() -> dict[str, Any]:
         return {
             "faults": [_row(one) for one in sandbox.faults.as_documents()],
             "presets": [(name, label) for name, (label, _) in PRESETS.items()],
-            "paths": [(one, "all three" if one == "*" else one) for one in PATHS[::-1]],
+            "paths": [(one, "all" if one == "*" else one) for one in PATHS[::-1]],
             "statuses": [(str(code), HTTPStatus(code).phrase) for code in _STATUSES],
             "form": form or {},
-            "wrong": wrong,
+            "wrong": wrong or {},
         }
 
     return await render(
@@ -94,23 +114,23 @@ def _row(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(fault: Mapping[str, Any]) -> str:
-    """Return what a fault does, for people."""
+    """Return the effect of a fault, for people."""
     parts = []
     if fault["latency"] or fault["jitter"]:
         wait = f"waits {fault['latency']:g} s"
         if fault["jitter"]:
-            wait += f" and up to {fault['jitter']:g} s more"
+            wait += f", plus up to {fault['jitter']:g} s at random"
         parts.append(wait)
     if fault["drop"]:
         parts.append("drops the connection")
     if fault["lose_response"]:
-        parts.append("is carried out, its answer lost")
+        parts.append("is processed, then drops the response")
     if fault["status"]:
-        parts.append(f"answers {fault['status']}")
+        parts.append(f"returns {fault['status']}")
     if fault["garbage"]:
-        parts.append("answers garbage")
+        parts.append("returns garbage")
     if fault["drip"]:
-        parts.append(f"drips {fault['drip']:g} bytes a second")
+        parts.append(f"sends {fault['drip']:g} bytes per second")
     if fault["rate"] < 1:
-        parts.append(f"in {fault['rate'] * 100:g} of 100 calls")
+        parts.append(f"for {fault['rate'] * 100:g}% of the calls")
     return ", ".join(parts)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..activity import read_activity
 from ..reports import build_report
 from ..schedules import Status
 from .addresses import address_of
 from .calls import sample_calls
-from .charts import draw_over_time
+from .charts import draw
+from .ranges import RANGES, Range, find_range
 from .rendering import Endpoint, render
 
 if TYPE_CHECKING:
@@ -23,21 +25,26 @@ def overview_page(sandbox: Sandbox) -> Endpoint:
 
     async def overview(request: Request) -> Response:
         address = address_of(request)
+        chosen = find_range(request.query_params.get("range", ""))
         return await render(
-            sandbox, request, "overview.html", lambda: _build(sandbox, address)
+            sandbox, request, "overview.html", lambda: _build(sandbox, address, chosen)
         )
 
     return overview
 
 
-def _build(sandbox: Sandbox, address: str) -> dict[str, Any]:
+def _build(sandbox: Sandbox, address: str, chosen: Range) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     report = build_report(sandbox.store, workspace, now=now)
     return {
         "report": report,
         "experiences": report.experiences,
         "active": sum(one.status == Status.ACTIVE for one in report.experiences),
-        "chart": draw_over_time(report.over_time),
+        "chart": draw(
+            read_activity(sandbox.store, workspace, now=now, window=chosen.seconds)
+        ),
+        "ranges": RANGES,
+        "chosen": chosen,
         "fetches": sandbox.calls["fetch"],
         "leniencies": sandbox.leniencies.as_documents(),
         "zone": workspace.timezone,

@@ -98,6 +98,7 @@ async def render(
             "state": state_of(sandbox),
             "tally": sandbox.store.count(),
             "armed": sandbox.faults.as_documents(),
+            "problems": sandbox.problems,
         }
         return environment().get_template(template).render(everywhere | build())
 
@@ -105,19 +106,20 @@ async def render(
     return HTMLResponse(page, status, headers=HEADERS)
 
 
-def go(request: Request, path: str) -> Response:
-    """Send the browser on after a form."""
-    return RedirectResponse(links_of(request)(path), 303, headers=HEADERS)
+def go(request: Request, path: str, status: int = 303) -> Response:
+    """Redirect the browser to another page; by default after a form."""
+    return RedirectResponse(links_of(request)(path), status, headers=HEADERS)
 
 
 def state_of(sandbox: Sandbox) -> str:
-    """Return one short word that changes with everything a page may show."""
+    """Return a short digest that changes with everything a page may show."""
     seen = (
         sandbox.store.last_id(),
         sandbox.store.count(),
         [one.number for one in sandbox.requests.latest(1)],
         sandbox.faults.as_documents(),
         id(sandbox.workspace),
+        sandbox.problems,
         sandbox.clock() // MINUTE,
     )
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
-"""The request log: the last calls of the API, headers masked."""
+"""The request log: the last calls of the API, credentials masked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from starlette.responses import Response
 
 from ...json_texts import JSONTextError, parse_json
 from ..api import METHODS
-from ..request_log import Exchange
+from ..request_log import MAX_SHOWN, Exchange
 from . import words
+from .exchanges import summarize
 from .rendering import Endpoint, render
 
 if TYPE_CHECKING:
@@ -42,32 +44,37 @@ def _build(sandbox: Sandbox, only: str) -> dict[str, Any]:
     found = sandbox.requests.latest(endpoint=only if only in METHODS else None)
     if only == FAILED:
         found = [one for one in found if _is_bad(one)]
-    zone = sandbox.workspace.timezone
+    workspace = sandbox.workspace
+    keys = {experience.name: experience.key for experience in workspace.experiences}
     return {
         "only": only,
         "choices": CHOICES,
         "limit": LIMIT,
-        "requests": [_row(one) for one in found[:LIMIT]],
-        "zone": zone,
-        "tz": words.zone(zone),
+        "requests": [_row(one, keys) for one in found[:LIMIT]],
+        "zone": workspace.timezone,
+        "tz": words.zone(workspace.timezone),
     }
 
 
-def _row(one: Exchange) -> dict[str, Any]:
-    came = [f"{one.method} {one.path}"]
-    came += [f"{name}: {value}" for name, value in one.headers]
+def _row(one: Exchange, keys: Mapping[str, str]) -> dict[str, Any]:
+    request = [f"{one.method} {one.path}"]
+    request += [f"{name}: {value}" for name, value in one.headers]
+    status, reason = _status(one)
+    body = _body(one.request_body, one.request_size, "request")
+    answer = _body(one.response_body, one.response_size, "response")
     return {
         "number": one.number,
         "at": one.at,
         "method": one.method,
-        "path": one.path,
+        "endpoint": one.endpoint,
         "seconds": one.seconds,
         "bad": _is_bad(one),
-        "said": _said(one),
-        "came": "\n".join([*came, *_body(one.request_body, one.request_size, "sent")]),
-        "answered": "\n".join(
-            [_said(one), *_body(one.response_body, one.response_size, "answered")]
-        ),
+        "status": status,
+        "reason": reason,
+        "fault": one.fault,
+        "summary": summarize(one, keys),
+        "request": "\n".join([*request, *body]),
+        "response": "\n".join([f"{status} {reason}".strip(), *answer]),
     }
 
 
@@ -75,27 +82,25 @@ def _is_bad(one: Exchange) -> bool:
     return one.status is None or one.status >= 400 or bool(one.fault)
 
 
-def _said(one: Exchange) -> str:
-    said = "no answer" if one.status is None else _status(one.status)
-    return f"{said}, fault: {one.fault}" if one.fault else said
-
-
-def _status(status: int) -> str:
+def _status(one: Exchange) -> tuple[str, str]:
+    """Return the status and its phrase."""
+    if one.status is None:
+        return "–", "no response"  # noqa: RUF001
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return str(one.status), HTTPStatus(one.status).phrase
     except ValueError:
-        return str(status)
+        return str(one.status), ""
 
 
-def _body(body: bytes, size: int | None, verb: str) -> list[str]:
-    """Return a body's beginning, indented where it is whole and JSON."""
+def _body(body: bytes, size: int | None, what: str) -> list[str]:
+    """Return the beginning of a body, indented where it is whole and JSON."""
     if size is None:
-        return ["", f"(more was {verb} than the sandbox takes)"]
+        return ["", f"(a {what} larger than the sandbox takes)"]
     if not body:
         return []
-    if size > len(body):
-        text = body.decode(errors="replace")
-        return ["", text, f"(the first {len(body):,} of {size:,} bytes)"]
+    if size > MAX_SHOWN:
+        text = body[:MAX_SHOWN].decode(errors="replace")
+        return ["", text, f"(the first {MAX_SHOWN:,} of {size:,} bytes)"]
     try:
         pretty = orjson.dumps(parse_json(body), option=orjson.OPT_INDENT_2)
     except JSONTextError:

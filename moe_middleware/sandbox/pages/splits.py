@@ -1,4 +1,4 @@
-"""What a split's chi-square test says, in a sentence for people. Pure."""
+"""The result of a split's chi-square test in a sentence for people. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SUSPICIOUS = 0.001
 """Usual in checks of a sample ratio: one healthy split in a thousand is below it."""
 
 LEAST_EXPECTED = 5
-"""Users that each variation should have had before the test says anything."""
+"""Expected users in each variation before the test is shown."""
 
 
 class Verdict(StrEnum):
-    """What can be said of a split."""
+    """The state of a split."""
 
     ONE_ARM = "one_arm"
     EARLY = "early"
@@ -42,30 +42,30 @@ def check_split(report: AudienceReport) -> SplitCheck:
     ):
         return SplitCheck(
             Verdict.SUSPICIOUS,
-            f"The split is suspicious: {users}, some of them in a variation of 0 %.",
+            f"The split is suspicious: {users}, some of them in a variation of 0%.",
         )
     if len(shares) < 2:
         return SplitCheck(
             Verdict.ONE_ARM,
-            "One variation gets everybody: there is no split to check.",
+            "All users get the one variation: there is no split to check.",
         )
     if chance is None or seen * min(shares) < LEAST_EXPECTED:
         return SplitCheck(
             Verdict.EARLY,
-            f"Too early to say: {users} so far. The check wants at least "
-            f"{LEAST_EXPECTED} expected in each variation.",
+            f"Too early to tell: {users} so far. The check needs at least "
+            f"{LEAST_EXPECTED} expected users in each variation.",
         )
     if chance < SUSPICIOUS:
         return SplitCheck(
             Verdict.SUSPICIOUS,
             f"The split is suspicious: {users}, and fewer than 1 in 1,000 healthy "
-            "splits are this far off. Look for a variation whose impressions get "
-            "lost, or for percentages that were changed on the way.",
+            "splits deviate this much. Look for lost impressions of one variation, "
+            "or for percentages that were changed during the test.",
         )
     return SplitCheck(
         Verdict.AS_EXPECTED,
         f"The split is as expected: {users}, and {_in_a_hundred(chance)} healthy "
-        "splits are at least as far off.",
+        "splits deviate at least as much.",
     )
 
 

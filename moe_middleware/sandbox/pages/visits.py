@@ -1,8 +1,8 @@
-"""The visitor whom somebody describes in a form, as a fetch would bring it. Pure."""
+"""The visitor that a form describes, as the body of a fetch. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,12 +19,20 @@ DEVICES = {
 
 
 class FormError(ValueError):
-    """What was typed makes no sense; the text says why, in words for the page."""
+    """A field has a value that cannot be read; the text says why, for the page.
+
+    Attributes:
+        field: The field's name.
+    """
+
+    def __init__(self, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was filled in, each field as its text."""
+    """The fields of the form, each as its text."""
 
     customer_id: str = ""
     visitor_id: str = ""
@@ -40,16 +48,16 @@ class Asked:
 
     @property
     def changed(self) -> bool:
-        """Whether anything says who the visitor is or how the visit is."""
+        """Whether any field but the experience is filled in."""
         return any(getattr(self, one.name) for one in fields(self)[:-1])
 
     @property
     def detailed(self) -> bool:
-        """Whether more is said than who the customer is."""
+        """Whether any field but the customer is filled in."""
         return any(getattr(self, one.name) for one in fields(self)[1:])
 
     def fetch_document(self) -> dict[str, Any]:
-        """Return the body of the fetch that says all this.
+        """Return the body of the fetch with these fields.
 
         Raises:
             FormError: A line is not ``name=value``.
@@ -57,7 +65,8 @@ class Asked:
         identifiers: dict[str, Any] = {}
         if self.customer_id:
             identifiers["customer_id"] = self.customer_id
-        if found := read_lines(self.identifiers.replace(",", "\n")):
+        others = self.identifiers.replace(",", "\n")
+        if found := read_lines(others, "identifiers"):
             identifiers["user_identifiers"] = {k: str(v) for k, v in found.items()}
         said = {
             "identifiers": identifiers,
@@ -68,26 +77,34 @@ class Asked:
             IP_ADDRESS: self.ip,
             USER_AGENT: self.user_agent or DEVICES.get(self.device, ""),
         }
-        session: dict[str, Any] = dict(read_pairs(self.session))
+        session: dict[str, Any] = dict(read_pairs(self.session, "session"))
         return session | {name: value for name, value in said.items() if value}
 
     def attributes_given(self) -> dict[str, Any]:
-        """Return the attributes to pretend.
+        """Return the attributes that override the profile's.
 
         Raises:
             FormError: A line is not ``name=value``.
         """
-        return read_lines(self.attributes)
+        return read_lines(self.attributes, "attributes")
 
 
-def read_asked(query: Mapping[str, str]) -> Asked:
-    """Return what a form's query says; what it does not know of is left out."""
+def read_asked(query: Iterable[tuple[str, str]]) -> Asked:
+    """Return the fields in a query; unknown names are left out.
+
+    A field that comes several times, as in ``session=a=1&session=b=2``, has a line for
+    each.
+    """
     names = {one.name for one in fields(Asked)}
-    return Asked(**{k: v.strip() for k, v in query.items() if k in names})
+    found: dict[str, list[str]] = {}
+    for name, value in query:
+        if name in names:
+            found.setdefault(name, []).append(value.strip())
+    return Asked(**{name: "\n".join(values) for name, values in found.items()})
 
 
-def read_pairs(text: str) -> dict[str, str]:
-    """Return what lines of ``name=value`` say, as text.
+def read_pairs(text: str, field: str = "") -> dict[str, str]:
+    """Return lines of ``name=value`` as a mapping of texts.
 
     Raises:
         FormError: A line has no ``=``, or nothing before it.
@@ -96,18 +113,18 @@ def read_pairs(text: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, sign, value = line.partition("=")
         if not sign or not name.strip():
-            raise FormError(f"“{line}” is not of the form name=value.")
+            raise FormError(f"“{line}” is not of the form name=value.", field)
         pairs[name.strip()] = value.strip()
     return pairs
 
 
-def read_lines(text: str) -> dict[str, Any]:
-    """Return what lines of ``name=value`` say, with JSON values read as such.
+def read_lines(text: str, field: str = "") -> dict[str, Any]:
+    """Return lines of ``name=value`` as a mapping, with JSON values parsed.
 
     Raises:
         FormError: A line has no ``=``, or nothing before it.
     """
-    return {name: _read_value(value) for name, value in read_pairs(text).items()}
+    return {name: _read_value(value) for name, value in read_pairs(text, field).items()}
 
 
 def _read_value(text: str) -> Any:

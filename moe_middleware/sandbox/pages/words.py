@@ -18,7 +18,7 @@ def count(value: int) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share from 0 to 1 as a percentage; a dash where there is none."""
-    return NOTHING if share is None else f"{share * 100:.{digits}f} %"
+    return NOTHING if share is None else f"{share * 100:.{digits}f}%"
 
 
 def plural(value: int, one: str, many: str | None = None) -> str:
@@ -59,7 +59,7 @@ def value(given: Any) -> str:
 
 
 def zone(name: str | None) -> tzinfo:
-    """Return the timezone of this name; UTC where nobody knows it."""
+    """Return the timezone of this name; UTC for an unknown name."""
     try:
         return ZoneInfo(name) if name else UTC
     except (ZoneInfoNotFoundError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -19,7 +20,7 @@ PAGES = (
     "/explain?customer_id=alice&session=utm_medium%3Demail",
     "/requests",
     "/faults",
-    "/help",
+    "/connect",
 )
 
 
@@ -33,22 +34,22 @@ def test_three_visitors_get_different_things_for_reasons_that_are_told(
 ) -> None:
     page.goto("/explain")
     assert "a week before everyone else" not in answer(page, "homepage-banner")
-    assert "no audience fits" in answer(page, "price-badge")
+    assert "no audience matches" in answer(page, "price-badge")
 
     page.get_by_role("link", name="alice").click()
-    expect(page).to_have_title(re.compile("What alice would get"))
-    assert "Gold members fits" in answer(page, "homepage-banner")
+    expect(page).to_have_title(re.compile("Explain: alice"))
+    assert "Gold members matches" in answer(page, "homepage-banner")
     assert "All Users not tried" in answer(page, "homepage-banner")
     assert "Gold price" in answer(page, "price-badge")
 
     page.goto("/explain")
     page.get_by_text("Describe a visitor in detail").click()
     page.get_by_label("customer_id").fill("somebody-new")
-    page.get_by_label("Attributes to pretend").fill("tier=silver")
+    page.get_by_label("Override attributes").fill("tier=silver")
     page.get_by_label("Other in-session attributes").fill("utm_medium=email")
     page.get_by_role("button", name="Explain").click()
     assert "Silver price" in answer(page, "price-badge")
-    assert "Gold members does not fit" in answer(page, "price-badge")
+    assert "Gold members does not match" in answer(page, "price-badge")
     assert "LETTER10" in answer(page, "promo-strip")
     assert "not active" in answer(page, "winter-sale")
 
@@ -93,7 +94,7 @@ def test_filtered_stream_shows_only_what_fits_even_live(
     page.goto("/events")
     page.get_by_label("Action").select_option("clicks")
     page.get_by_role("button", name="Filter").click()
-    expect(page.locator("#event-rows")).to_contain_text("No event fits")
+    expect(page.locator("#event-rows")).to_contain_text("No event matches")
 
     impression(site.sandbox, "frank")
     impression(site.sandbox, "gina", what="CLICKED")
@@ -112,7 +113,7 @@ def test_first_event_turns_the_empty_overview_into_figures(
     impression(site.sandbox, "erin", what="CLICKED")
 
     expect(page.get_by_role("heading", name="Over time")).to_be_visible()
-    expect(page.locator("#experience-rows tr").first).to_contain_text("100.0 %")
+    expect(page.locator("#experience-rows tr").first).to_contain_text("100.0%")
 
 
 def test_fault_switched_on_is_seen_by_the_demo_and_switched_off_again(
@@ -122,21 +123,21 @@ def test_fault_switched_on_is_seen_by_the_demo_and_switched_off_again(
     with served("-m", "demo_app", "--port", "0", environ=environ) as shop:
         page = browser.new_context(base_url=shop).new_page()
         page.goto("/")
-        page.get_by_role("link", name="all that was counted").click()
+        page.locator("a[href='/sandbox/']").click()
         page.get_by_role("link", name="Faults").click()
-        page.get_by_role("button", name="Every call answers 503").click()
-        expect(page.locator("#armed-faults")).to_contain_text("answers 503")
-        expect(page.locator("#pulse")).to_contain_text("1 fault switched on")
+        page.get_by_role("button", name="Every call returns 503").click()
+        expect(page.locator("#armed-faults")).to_contain_text("returns 503")
+        expect(page.locator("#pulse")).to_contain_text("1 fault active")
 
         page.goto("/products/matcha")
         expect(page.locator(".made")).to_contain_text("fallback")
 
         page.goto("/sandbox/requests")
-        expect(page.locator("#request-rows tr").first).to_contain_text(
-            "503 Service Unavailable, fault: status 503"
+        expect(page.locator("#request-rows li").first).to_contain_text(
+            "Service Unavailable, fault: status 503"
         )
         page.goto("/sandbox/faults")
-        page.get_by_role("button", name="Switch off: all, answers 503").click()
+        page.get_by_role("button", name="Remove: all, returns 503").click()
         expect(page.locator("#armed-faults")).to_contain_text("None")
 
 
@@ -182,18 +183,18 @@ def test_everything_works_without_a_script(browser: Browser, site: Site) -> None
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("#event-rows tr")).to_have_count(1)
     page.get_by_role("link", name="frank").click()
-    expect(page).to_have_title(re.compile("What frank would get"))
+    expect(page).to_have_title(re.compile("Explain: frank"))
 
     page.get_by_role("link", name="Faults").click()
-    page.get_by_label("Answer with status").select_option("500")
-    page.get_by_label("How many calls").fill("3")
-    page.get_by_role("button", name="Switch on").click()
-    expect(page.locator("#armed-faults")).to_contain_text("answers 500")
-    page.get_by_role("button", name="Switch all off").click()
+    page.get_by_label("Status").select_option("500")
+    page.get_by_label("Number of calls").fill("3")
+    page.get_by_role("button", name="Activate").click()
+    expect(page.locator("#armed-faults")).to_contain_text("returns 500")
+    page.get_by_role("button", name="Remove all").click()
     expect(page.locator("#armed-faults")).to_contain_text("None")
 
     page.get_by_role("link", name="Connect").click()
-    page.get_by_role("button", name="Forget 2 events").click()
+    page.get_by_role("button", name="Delete all data (2 events)").click()
     expect(page.get_by_role("heading", name="Nothing counted yet")).to_be_visible()
     context.close()
 
@@ -201,7 +202,7 @@ def test_everything_works_without_a_script(browser: Browser, site: Site) -> None
 def test_keyboard_reaches_the_page_and_shows_where_it_is(page: Page) -> None:
     page.goto("/events")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_label("Experience")).to_be_focused()
@@ -218,7 +219,7 @@ def test_open_details_survive_the_next_event(
 ) -> None:
     impression(site.sandbox, "erin")
     page.goto("/")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as table").click()
 
     impression(site.sandbox, "frank")
 
@@ -237,3 +238,121 @@ def test_hostile_text_stays_text(page: Page, site: Site, console: list[str]) -> 
         assert page.locator("main img, main script").count() == 0, path
     page.goto("/experiences/evil-banner")
     expect(page.get_by_role("heading", level=1)).to_have_text(evil)
+
+
+def test_status_of_each_experience_is_visible_on_a_phone(
+    page: Page, console: list[str]
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/")
+    for name, status in (("Homepage banner", "Active"), ("Welcome back", "Draft")):
+        row = page.locator("#experience-rows tr").filter(has_text=name)
+        shown = row.get_by_text(status, exact=True).filter(visible=True)
+        expect(shown).to_have_count(1)
+        place = shown.bounding_box()
+        assert place is not None
+        assert place["x"] >= 0 and place["x"] + place["width"] <= 390
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_request_row_shows_each_of_its_values_unbroken(
+    page: Page, site: Site, console: list[str], width: int
+) -> None:
+    impression(site.sandbox, "a-customer-with-a-rather-long-id")
+    site.sandbox.fault("events", status=503, latency=0.001)
+    with pytest.raises(AssertionError):
+        impression(site.sandbox, "erin")
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("/requests")
+    for row in page.locator("#request-rows summary").all():
+        edge = row.bounding_box()
+        assert edge is not None
+        places = []
+        for name in ("when", "what", "visitor", "keys", "matches", "status", "took"):
+            value = row.locator(f".{name}")
+            expect(value).to_be_visible()
+            clipped = value.evaluate("e => e.scrollWidth > e.clientWidth + 1")
+            place = value.bounding_box()
+            assert place is not None
+            assert not clipped or name in ("when", "what", "status", "took"), name
+            assert place["x"] >= 0 and place["x"] + place["width"] <= width, name
+            places.append((name, place))
+        for name in ("when", "what", "status", "took"):
+            height = next(place["height"] for one, place in places if one == name)
+            assert height < 30, f"{name} is broken into lines"
+        for number, (name, one) in enumerate(places):
+            for other, two in places[number + 1 :]:
+                apart = (
+                    one["x"] + one["width"] <= two["x"] + 0.5
+                    or two["x"] + two["width"] <= one["x"] + 0.5
+                    or one["y"] + one["height"] <= two["y"] + 0.5
+                    or two["y"] + two["height"] <= one["y"] + 0.5
+                )
+                assert apart, f"{name} overlaps {other}"
+
+
+def test_bars_of_a_short_session_are_narrow(
+    page: Page, site: Site, console: list[str]
+) -> None:
+    impression(site.sandbox, "erin")
+    impression(site.sandbox, "erin", what="CLICKED")
+    page.goto("/")
+    for name in ("impressions", "clicks"):
+        plot = page.locator(f".plot.{name}")
+        bar, frame = plot.locator("rect").bounding_box(), plot.bounding_box()
+        assert bar is not None
+        assert frame is not None
+        assert bar["width"] <= frame["width"] / 20
+
+    page.get_by_role("link", name="Last 7 days").click()
+    expect(page.locator("figure.chart")).to_have_attribute("data-grain", "hour")
+    assert "range=week" in page.url
+
+
+@pytest.mark.parametrize("path", ["/", "/connect", "/requests", "/explain"])
+def test_code_is_copied_by_a_button(browser: Browser, site: Site, path: str) -> None:
+    impression(site.sandbox, "erin")
+    site.sandbox.reset() if path == "/" else None
+    context = browser.new_context(
+        base_url=site.address, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = context.new_page()
+    page.goto(path)
+    if path == "/requests":
+        page.locator("#request-rows summary").first.click()
+    code = page.locator(".code").first
+    code.get_by_role("button", name="Copy").click()
+
+    expect(code.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.locator("[data-voice]")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == code.locator("code").text_content()
+    context.close()
+
+
+def test_copy_button_is_not_shown_without_a_script(
+    browser: Browser, site: Site
+) -> None:
+    context = browser.new_context(base_url=site.address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/connect")
+
+    expect(page.locator(".code").first).to_be_visible()
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    context.close()
+
+
+def test_mistake_in_the_workspace_file_appears_and_goes_without_a_reload(
+    page: Page, site: Site, console: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "workspace.yml"
+    file.write_text("experiences: []\n")
+    site.sandbox.workspace = str(file)
+    page.goto("/connect")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    file.write_text("experiencs: []\n")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean 'experiences'?")
+
+    file.write_text("experiences: []\n# mended\n")
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
+from tests.servers import wait_for
 
 from ..calls import Api
 from .conftest import HTML, Look, impression
@@ -23,8 +24,18 @@ PATHS = (
     "/explain?customer_id=alice",
     "/requests",
     "/faults",
-    "/help",
+    "/connect",
 )
+
+
+GOOD = """
+users: [{id: alice}]
+experiences:
+  - key: homepage-banner
+    name: Homepage banner
+    status: Active
+    audiences: [{name: All Users, variations: [{payload: {Title: Hello}}]}]
+"""
 
 
 class Reader(HTMLParser):
@@ -141,8 +152,8 @@ def test_overview_counts_impressions_clicks_and_their_rate(
 
     page = text_of(look("/"))
 
-    assert "Impressions 4 Clicks 1 Click-through rate 25.0 %" in page
-    assert "homepage-banner Active 4 4 1 25.0 %" in page
+    assert "Impressions 4 Clicks 1 Click-through rate 25.0%" in page
+    assert "homepage-banner Active Active 4 4 1 25.0%" in page
 
 
 def test_overview_tells_of_strange_and_misdated_events(
@@ -153,8 +164,8 @@ def test_overview_tells_of_strange_and_misdated_events(
 
     page = text_of(look("/"))
 
-    assert "1 event came for experiences that this workspace does not have" in page
-    assert "1 event lies so far in the future" in page
+    assert "1 event arrived for experiences that are not in this workspace" in page
+    assert "1 event lies far in the future" in page
 
 
 def test_experience_shows_intervals_split_and_clicked_elements(
@@ -171,9 +182,9 @@ def test_experience_shows_intervals_split_and_clicked_elements(
     page = text_of(look("/experiences/homepage-banner"))
 
     # The vectors that MoEngage prints for 20 and 25 of 50.
-    assert "27.6 % to 53.9 %" in page
-    assert "36.6 % to 63.4 %" in page
-    assert "84 %" in page
+    assert "27.6% to 53.9%" in page
+    assert "36.6% to 63.4%" in page
+    assert "84%" in page
     assert "The split is as expected: 100 users" in page
     assert "buy All Users 1 20" in page
 
@@ -197,7 +208,7 @@ def test_definition_tells_rules_in_words_and_payloads(look: Look) -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere", "/experiences/no-such-key", "/a/b/c"])
 def test_browser_gets_a_page_where_there_is_none(look: Look, path: str) -> None:
-    assert "There is no such page" in look(path, status=404)
+    assert "Not found" in look(path, status=404)
 
 
 async def test_program_gets_the_envelope_where_there_is_nothing(api: Api) -> None:
@@ -224,7 +235,7 @@ def test_event_filters_combine(sandbox: Sandbox, look: Look) -> None:
     page = look("/events?customer=ann&action=click&experience=homepage-banner")
 
     assert page.count("data-event") == 1
-    assert "No event fits this filter" in look("/events?experience=price-badge")
+    assert "No event matches this filter" in look("/events?experience=price-badge")
 
 
 async def test_request_log_shows_calls_but_no_key(
@@ -239,7 +250,7 @@ async def test_request_log_shows_calls_but_no_key(
     assert "Basic ***" in page
     assert "c2FuZGJveDpzYW5kYm94LWtleQ" not in page
     assert "&lt;b&gt;hi&lt;/b&gt;" in page
-    assert "503 Service Unavailable, fault: status 503" in page
+    assert "Service Unavailable, fault: status 503" in page
     assert "/v1/experiences/fetch" not in text_of(look("/requests?only=failed"))
 
 
@@ -254,7 +265,7 @@ def test_fault_form_adds_keeps_mistakes_and_clears(sandbox: Sandbox) -> None:
 
     assert (added.status_code, added.headers["location"]) == (303, "/faults")
     assert wrong.status_code == 400
-    assert "use 400 to 599" in wrong.text
+    assert "Choose a status from the list." in wrong.text
     assert armed == 1
     assert sandbox.faults.as_documents() == []
 
@@ -265,8 +276,8 @@ def test_faults_are_told_in_words(sandbox: Sandbox, look: Look) -> None:
     page = text_of(look("/faults"))
 
     assert (
-        "fetch waits 1.5 s and up to 0.5 s more, drops the connection, "
-        "in 25 of 100 calls all" in page
+        "fetch waits 1.5 s, plus up to 0.5 s at random, drops the connection, "
+        "for 25% of the calls all" in page
     )
 
 
@@ -351,21 +362,226 @@ def test_state_changes_with_events_faults_and_calls(sandbox: Sandbox) -> None:
     assert client.get("/state").text == states[-1]
 
 
-def test_overview_without_pygal_says_so_and_shows_the_figures(
-    sandbox: Sandbox, look: Look, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    impression(sandbox)
-    monkeypatch.setitem(sys.modules, "pygal", None)
-
-    page = look("/")
-
-    assert "The chart needs pygal" in page
-    assert "<svg class=" not in page.partition('id="totals"')[2].partition("<table")[0]
-    assert "Impressions and clicks over time" in page
-
-
 def test_favicon_is_there(sandbox: Sandbox) -> None:
     answer = TestClient(sandbox).get("/favicon.ico")
 
     assert answer.headers["content-type"] == "image/svg+xml"
     assert b"<svg" in answer.content
+
+
+# --- what a page says of visitors, calls and mistakes -----------------------------
+
+
+def test_results_hide_what_few_users_cannot_tell(sandbox: Sandbox, look: Look) -> None:
+    for number in range(29):
+        impression(sandbox, f"a{number}", variation_id="1")
+        impression(sandbox, f"b{number}", variation_id="2")
+    early = look("/experiences/homepage-banner")
+    impression(sandbox, "a29", variation_id="1")
+    half = look("/experiences/homepage-banner")
+    impression(sandbox, "b29", variation_id="2")
+    both = look("/experiences/homepage-banner")
+
+    # Each variation's interval is drawn twice: in a wide and in a narrow table.
+    drawn = [page.count('class="range"') for page in (early, half, both)]
+    assert drawn == [0, 2, 4]
+    assert "29 of 30 users" in text_of(early)
+    assert ["% to win" in text_of(page) for page in (half, both)] == [False, True]
+
+
+@pytest.mark.parametrize("path", ["/help", "/help?x=1"])
+def test_old_address_of_a_page_leads_to_the_new_one(
+    sandbox: Sandbox, path: str
+) -> None:
+    client = TestClient(Starlette(routes=[Mount("/box", sandbox)]))
+
+    answer = client.get(f"/box{path}", headers=HTML, follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (308, "/box/connect")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/", "Overview"),
+        ("/events", "Events"),
+        ("/explain", "Explain"),
+        ("/requests", "Requests"),
+        ("/faults", "Faults"),
+        ("/connect", "Connect"),
+    ],
+)
+def test_page_has_one_name_in_navigation_title_heading_and_address(
+    look: Look, path: str, name: str
+) -> None:
+    page = look(path)
+
+    assert f"<title>{name} " in page
+    assert f"<h1>{name}</h1>" in page
+    assert f'aria-current="page">{name}</a>' in page
+    assert path in ("/", f"/{name.lower()}")
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "words"),
+    [
+        ({"status": "503", "times": "many"}, "times", "1 or more, or all"),
+        ({"status": "503", "times": "0"}, "times", "1 or more, or all"),
+        ({"status": "503", "rate": "2"}, "rate", "up to 1"),
+        ({"latency": "soon"}, "latency", "Enter seconds"),
+        ({"jitter": "-1"}, "jitter", "Enter seconds"),
+        ({"status": "503", "seed": "x"}, "seed", "whole number"),
+        ({"drip": "0"}, "drip", "bytes per second"),
+    ],
+)
+def test_mistake_in_the_fault_form_stands_beside_its_field(
+    sandbox: Sandbox, form: dict[str, str], field: str, words: str
+) -> None:
+    answer = TestClient(sandbox).post("/faults", data={"add": "own"} | form)
+
+    place = re.search(rf'<input id="{field}"[^>]*>.*', answer.text)
+    assert place is not None
+    assert 'aria-invalid="true"' in place[0]
+    assert f'{field}-wrong"' in place[0]
+    assert words in place[0]
+    assert answer.text.count("aria-invalid") == 1
+    assert sandbox.faults.as_documents() == []
+
+
+def test_all_mistakes_of_the_fault_form_are_told_at_once(sandbox: Sandbox) -> None:
+    wrong = {"times": "x", "rate": "x", "seed": "x"}
+    answer = TestClient(sandbox).post("/faults", data=wrong)
+
+    assert answer.text.count("aria-invalid") == 3
+    assert "Choose at least one effect" in answer.text
+
+
+def test_fault_form_takes_all_for_every_call(sandbox: Sandbox) -> None:
+    TestClient(sandbox).post("/faults", data={"status": "500", "times": "all"})
+
+    (fault,) = sandbox.faults.as_documents()
+    assert fault["times"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("attributes=gold", "attributes"),
+        ("session=%3Dx", "session"),
+        ("day=Funday", "day"),
+        ("hour=99", "hour"),
+        ("identifiers=u_em", "identifiers"),
+    ],
+)
+def test_mistake_in_a_description_stands_beside_its_field(
+    look: Look, query: str, field: str
+) -> None:
+    page = look(f"/explain?{query}", status=400)
+
+    assert re.search(rf'id="{field}"[^>]*aria-invalid="true"', page)
+    assert f'id="{field}-wrong"' in page
+
+
+def test_request_row_tells_visitor_keys_and_matches(
+    sandbox: Sandbox, look: Look
+) -> None:
+    with TestClient(sandbox) as client:
+        client.post(
+            "/v1/experiences/fetch",
+            json={
+                "identifiers": {"customer_id": "nobody"},
+                "experience_key": ["homepage-banner", "price-badge"],
+                "utm_medium": "email",
+                "TIME_OF_THE_DAY": "07",
+            },
+            headers={"MOE-APPKEY": "sandbox"},
+            auth=("sandbox", "sandbox-key"),
+        )
+    impression(sandbox, "erin")
+    page = look("/requests")
+    rows = text_of(page)
+    link = re.search(r'href="(/explain\?[^"]*)"', page)
+
+    assert (
+        "Visitor: nobody Keys: homepage-banner , no match: price-badge "
+        "Matches: 1 of 2 Status: 200" in rows
+    )
+    assert "Visitor: erin Keys: homepage-banner Matches: 1 impression" in rows
+    assert link is not None
+    explained = look(link[1].replace("&amp;", "&"))
+    assert "utm_medium is email <small>visitor: email</small>" in explained
+    assert "LETTER10" in explained
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"identifiers": 1, "experience_key": 2}',
+        b'{"identifiers": {"user_identifiers": []}, "experience_key": [1, null]}',
+        b'{"elements": [1, {"actions": [2, {"attributes": 3}]}, {"actions": "x"}]}',
+        b'{"customer_id": {"a": 1}, "visitor_id": [], "session": {"a": []}}',
+    ],
+)
+def test_request_row_survives_any_body(
+    sandbox: Sandbox, look: Look, body: bytes
+) -> None:
+    with TestClient(sandbox) as client:
+        for name in ("fetch", "events", "metadata"):
+            client.post(f"/v1/experiences/{name}", content=body)
+
+    assert look("/requests").count("data-event") == 3
+
+
+def test_explanation_as_json_agrees_with_the_page(sandbox: Sandbox) -> None:
+    client = TestClient(sandbox)
+    found = client.get(
+        "/_sandbox/explain?customer_id=alice&session=utm_medium=email&session=x=1"
+    ).json()
+    (one,) = client.get("/_sandbox/explain?experience=price-badge").json()[
+        "experiences"
+    ]
+
+    assert found["visitor"]["id"] == "alice"
+    assert found["visitor"]["session"] == {"utm_medium": "email", "x": "1"}
+    told = {each["experience_key"]: each for each in found["experiences"]}
+    assert told["homepage-banner"]["outcome"] == "served"
+    assert told["promo-strip"]["audience"] == "Email visitors"
+    assert told["promo-strip"]["payload"]["Code"] == "LETTER10"
+    assert told["winter-sale"]["reason"].startswith("Scheduled from 2099-12-01")
+    assert one["audiences"][0]["rules"][0]["visitor"] == "not sent (unknown customer)"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("experience=none-such", 404), ("attributes=gold", 400), ("day=Funday", 400)],
+)
+def test_explanation_as_json_refuses_with_the_envelope(
+    sandbox: Sandbox, query: str, status: int
+) -> None:
+    answer = TestClient(sandbox).get(f"/_sandbox/explain?{query}")
+
+    assert answer.status_code == status
+    assert answer.json()["description"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_broken_workspace_file_is_told_on_every_page(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "workspace.yml"
+    file.write_text(GOOD)
+    sandbox = Sandbox(file)
+    client = TestClient(sandbox, headers=HTML)
+    before = client.get(path).text, client.get("/state").text
+    file.write_text(GOOD.replace("Active", "Actve"))
+    wait_for(lambda: bool(sandbox.workspace and sandbox.problems), what="the mistake")
+    broken = client.get(path).text, client.get("/state").text
+    file.write_text(GOOD)
+    wait_for(lambda: bool(sandbox.workspace and not sandbox.problems), what="the mend")
+
+    assert "last good version is still in use" not in before[0]
+    assert "The workspace file has 1 mistake" in broken[0]
+    assert "unknown status &#39;Actve&#39;" in broken[0]
+    assert before[1] != broken[1]
+    assert "1 mistake" not in client.get(path).text

@@ -6,51 +6,98 @@ import xml.etree.ElementTree as tree
 
 import pytest
 
-from moe_middleware.sandbox.pages.charts import draw_over_time, round_up
+from moe_middleware.sandbox.activity import Activity
+from moe_middleware.sandbox.pages.charts import WIDEST_BAR, Chart, draw, round_up
 from moe_middleware.sandbox.pages.rendering import Links
 from moe_middleware.sandbox.pages.splits import Verdict, check_split
 from moe_middleware.sandbox.pages.visits import FormError, read_asked, read_lines
 from moe_middleware.sandbox.pages.words import FILTERS
 from moe_middleware.sandbox.reports import AudienceReport, VariationReport
+from moe_middleware.sandbox.timelines import Bucket, Grain
 
 
 @pytest.mark.parametrize(
     ("highest", "edge"),
-    [(0, 2), (1, 2), (2, 2), (3, 4), (9, 10), (11, 20), (100, 100), (101, 200)],
+    [(0, 2), (1, 2), (2, 2), (3, 3), (9, 10), (11, 12), (100, 100), (101, 120)],
 )
-def test_chart_ends_at_a_round_even_number(highest: int, edge: int) -> None:
+def test_chart_ends_at_a_round_number(highest: int, edge: int) -> None:
     assert round_up(highest) == edge
 
 
-def test_chart_is_bars_alone_without_script_style_or_link() -> None:
-    points = [("<10:00>", 3, 1), ("11:00", 12, 0)]
-
-    chart = draw_over_time(points)
-
-    assert chart.svg is not None
-    assert chart.top == 20
-    assert chart.svg.count("<rect") == 4
-    assert "&lt;10:00&gt;: 3 impressions" in chart.svg
-    for unwanted in ("<script", "<style", "style=", "href", "<10:00>", "<!--"):
-        assert unwanted not in chart.svg
+def chart_of(*buckets: tuple[str, int, int], grain: Grain = Grain.MINUTE) -> Chart:
+    told = tuple(Bucket(*one) for one in buckets)
+    chart = draw(Activity(grain=grain, buckets=told))
+    assert chart is not None
+    return chart
 
 
-def test_chart_bars_are_as_high_as_their_figures() -> None:
-    chart = draw_over_time([("a", 10, 5)])
-    drawing = tree.fromstring(str(chart.svg))
-    edge = float(drawing.get("viewBox", "").split()[3])
-    heights = [
-        float(one.get("height", 0)) for one in drawing.iter() if "rect" in one.tag
+def bars(chart: Chart) -> list[list[dict[str, float]]]:
+    """Each plot's bars, from the left."""
+    names = ("x", "y", "width", "height")
+    return [
+        [
+            {name: float(one.get(name, 0)) for name in names}
+            for one in tree.fromstring(str(plot.svg)).iter()
+            if one.tag == "rect"
+        ]
+        for plot in chart.plots
     ]
 
-    assert [round(height / edge, 3) for height in heights] == [1.0, 0.5]
+
+def test_chart_is_bars_alone_without_script_style_or_link() -> None:
+    chart = chart_of(("2026-01-31 <b>", 3, 1), ("2026-01-31 10:01", 1, 0))
+    drawings = "".join(plot.svg for plot in chart.plots)
+
+    assert drawings.count("<rect") == 3
+    assert "&lt;b&gt;: 3 impressions" in drawings
+    assert "10:01: 1 impression<" in drawings
+    for unwanted in ("<script", "<style", "style=", "href", "<b>", "<!--"):
+        assert unwanted not in drawings
+
+
+def test_impressions_and_clicks_have_a_scale_each() -> None:
+    chart = chart_of(("2026-01-31 10:00", 100, 2), ("2026-01-31 10:01", 50, 1))
+
+    assert [plot.top for plot in chart.plots] == [100, 2]
+    assert [[bar["height"] for bar in plot] for plot in bars(chart)] == [
+        [100.0, 50.0],
+        [100.0, 50.0],
+    ]
+
+
+@pytest.mark.parametrize("buckets", [1, 2, 30, 1000])
+def test_no_bar_is_a_slab_and_none_overlaps(buckets: int) -> None:
+    chart = chart_of(*((f"2026-01-31 {one:05}", 1, 1) for one in range(buckets)))
+
+    for plot in bars(chart):
+        assert len(plot) == buckets
+        assert all(0 < bar["width"] <= WIDEST_BAR for bar in plot)
+        ends = [bar["x"] + bar["width"] for bar in plot]
+        starts = [bar["x"] for bar in plot]
+        assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+        assert ends[-1] <= 1000
+
+
+def test_chart_of_one_day_has_short_labels() -> None:
+    day = chart_of(("2026-01-31 23:58", 1, 0), ("2026-01-31 23:59", 1, 0))
+    night = chart_of(("2026-01-31 23:59", 1, 0), ("2026-02-01 00:00", 1, 0))
+    days = chart_of(("2026-01-31", 1, 0), ("2026-02-01", 0, 0), grain=Grain.DAY)
+
+    assert (day.day, day.ticks) == ("2026-01-31", ("23:58", "23:59"))
+    assert (night.day, night.ticks[0]) == ("", "2026-01-31 23:59")
+    assert (days.day, days.ticks) == ("", ("2026-01-31", "2026-02-01"))
+    assert [row.label for row in days.rows] == ["2026-01-31"]
+
+
+def test_nothing_is_no_chart() -> None:
+    assert draw(Activity(grain=Grain.MINUTE, buckets=())) is None
 
 
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
         ("count", 1234567, "1,234,567"),
-        ("percent", 0.1234, "12.3 %"),
+        ("percent", 0.1234, "12.3%"),
         ("percent", None, "\N{EN DASH}"),
         ("clock", 0.0, "00:00:00"),
         ("clock", 1e15, "00:00:00"),
@@ -118,7 +165,7 @@ def test_form_becomes_the_fetch_that_says_the_same() -> None:
             "session": "utm_medium=email\nTIME_OF_THE_DAY=23",
             "experience": "hero",
             "unknown": "field",
-        }
+        }.items()
     )
 
     document = asked.fetch_document()
@@ -139,7 +186,7 @@ def test_form_becomes_the_fetch_that_says_the_same() -> None:
 
 
 def test_nothing_filled_in_is_a_fetch_that_says_nothing() -> None:
-    asked = read_asked({"customer_id": " ", "experience": "hero"})
+    asked = read_asked({"customer_id": " ", "experience": "hero"}.items())
 
     assert asked.fetch_document() == {"experience_key": ["hero"]}
     assert not asked.changed
@@ -187,7 +234,7 @@ def split(p_value: float | None, *arms: tuple[int, float | None]) -> AudienceRep
         (split(0.42, (510, 0.5), (490, 0.5)), Verdict.AS_EXPECTED, "42 of 100"),
         (split(0.002, (600, 0.5), (500, 0.5)), Verdict.AS_EXPECTED, "fewer than 1"),
         (split(0.0001, (900, 0.5), (700, 0.5)), Verdict.SUSPICIOUS, "1,600 users"),
-        (split(0.0, (9, 1.0), (1, 0.0)), Verdict.SUSPICIOUS, "a variation of 0 %"),
+        (split(0.0, (9, 1.0), (1, 0.0)), Verdict.SUSPICIOUS, "a variation of 0%"),
     ],
     ids=lambda given: str(given)[:12],
 )

@@ -1,8 +1,8 @@
-// Renews the parts of a page that can change while somebody is looking.
+// Updates the live parts of a page, and copies code to the clipboard.
 //
-// Once a second it asks for one short word that stands for everything counted so far.
-// Only when that word is another one does it fetch the page again, and it replaces
-// what differs. Nothing stays open, so a server that stops has nobody to wait for.
+// Once a second it asks for a short digest of everything that the pages show. When the
+// digest changes, it fetches the page again and replaces the parts that differ. No
+// connection stays open, so the server can stop at any time.
 const EVERY = 1000;
 const SAY_AT_MOST_EVERY = 4000;
 const { stateAt, state: known } = document.body.dataset;
@@ -41,7 +41,7 @@ async function renew() {
   return true;
 }
 
-// Rows that stay keep their place under the reader's eyes; new ones come on top.
+// Rows that stay are left alone, with their open details; new ones come on top.
 function mergeRows(shown, part) {
   const wanted = new Set([...part.children].map((row) => row.id));
   for (const row of [...shown.children]) {
@@ -72,7 +72,7 @@ function replace(shown, part) {
   }
 }
 
-// A screen reader hears how many came, not each of them.
+// A screen reader announces the number of new lines, not each of them.
 function say() {
   const now = Date.now();
   if (!unsaid || !voice || now - saidAt < SAY_AT_MOST_EVERY) return;
@@ -84,6 +84,29 @@ function say() {
 function schedule() {
   clearTimeout(timer);
   if (!paused && !document.hidden) timer = setTimeout(look, EVERY);
+}
+
+// A handler on the document also serves buttons that an update brings.
+document.documentElement.classList.add("scripted");
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  const code = button.previousElementSibling;
+  const copied = await copy(code);
+  button.textContent = copied ? "Copied" : "Selected";
+  if (voice) voice.textContent = copied ? "Copied" : "Selected, ready to copy";
+  setTimeout(() => (button.textContent = "Copy"), 2000);
+});
+
+async function copy(code) {
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    return true;
+  } catch {
+    // Without https, and not on localhost, browsers have no clipboard for scripts.
+    getSelection().selectAllChildren(code);
+    return false;
+  }
 }
 
 if (toggle) {

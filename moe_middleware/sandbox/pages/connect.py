@@ -1,4 +1,4 @@
-"""How to connect: credentials, calls to copy, settings, and the way to start afresh."""
+"""Connect: credentials, calls to copy, the workspace's settings, and the reset."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ if TYPE_CHECKING:
     from ..app import Sandbox
 
 TOOLS = (
-    ("_sandbox/report", "the reports as JSON"),
-    ("_sandbox/report.csv", "the reports as CSV"),
-    ("_sandbox/events", "every stored event; ?since=N skips the first N"),
-    ("_sandbox/requests", "the last calls, headers masked"),
-    ("_sandbox/faults", "the faults; POST adds one, DELETE clears them"),
-    ("_sandbox/web_sdk.js", "the stand-in of the Web SDK, for pages that report"),
-    ("openapi.json", "the API as an OpenAPI document"),
+    ("_sandbox/report", "Report (JSON)"),
+    ("_sandbox/report.csv", "Report (CSV)"),
+    ("_sandbox/explain", "Explain (JSON); takes ?customer_id= and the form's fields"),
+    ("_sandbox/events", "Events (JSON); ?since=N skips the first N"),
+    ("_sandbox/requests", "Requests (JSON), credentials masked"),
+    ("_sandbox/faults", "Faults (JSON); POST adds one, DELETE removes them"),
+    ("_sandbox/web_sdk.js", "Stand-in for the Web SDK's script"),
+    ("openapi.json", "OpenAPI document of the API"),
 )
 
 _CUSTOMERS = 50
 
 
-def help_page(sandbox: Sandbox) -> Endpoint:
-    """Return what shows how to connect."""
+def connect_page(sandbox: Sandbox) -> Endpoint:
+    """Return the page Connect."""
 
-    async def show_help(request: Request) -> Response:
+    async def show_connect(request: Request) -> Response:
         address = address_of(request)
         return await render(
-            sandbox, request, "help.html", lambda: _build(sandbox, address)
+            sandbox, request, "connect.html", lambda: _build(sandbox, address)
         )
 
-    return show_help
+    return show_connect
 
 
 def reset_form(sandbox: Sandbox) -> Endpoint:
-    """Return what starts afresh."""
+    """Return the form's target that deletes all data."""
 
     async def reset(request: Request) -> Response:
         await read_form(request)
@@ -82,7 +83,7 @@ def _settings(workspace: Workspace) -> list[tuple[str, str]]:
         ("Timezone", workspace.timezone),
         ("Fetches a minute", f"{workspace.fetch_limit:,}"),
         ("Identity Resolution", _on(workspace.identity_resolution)),
-        ("Global control group", f"{workspace.control_group.percent:g} %"),
+        ("Global control group", f"{workspace.control_group.percent:g}%"),
         (
             "Custom segments",
             ", ".join(segment.name for segment in workspace.segments) or "none",
@@ -96,10 +97,6 @@ def _settings(workspace: Workspace) -> list[tuple[str, str]]:
             "refused" if workspace.strict_platform else "stored as Unknown",
         ),
     ]
-
-
-def _names(workspace: Workspace) -> str:
-    return ", ".join(one.name for one in workspace.segments) or "none"
 
 
 def _on(switch: bool) -> str:

@@ -1,0 +1,35 @@
+"""How far back a chart looks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One choice.
+
+    Attributes:
+        name: As in a page's address; empty for the default.
+        label: For people.
+        seconds: How far back from now; None for everything.
+    """
+
+    name: str
+    label: str
+    seconds: float | None
+
+
+RANGES = (
+    Range("", "All", None),
+    Range("hour", "Last hour", _HOUR),
+    Range("day", "Last 24 hours", 24 * _HOUR),
+    Range("week", "Last 7 days", 7 * 24 * _HOUR),
+)
+
+
+def find_range(name: str) -> Range:
+    """Return the range of this name, or the default."""
+    return next((one for one in RANGES if one.name == name), RANGES[0])
