@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, Self
+from functools import lru_cache, partial
+from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,6 +28,8 @@ from .errors import (
     TransportError,
 )
 from .event_loops import PerLoop
+from .json_texts import MAX_DEPTH
+from .log_texts import one_line
 from .models import (
     EMPTY,
     Event,
@@ -40,8 +43,11 @@ from .observers import Observer
 from .published_limits import limits_of
 from .settings import Settings
 from .targets import load_target
+from .threads import in_thread
 from .transport import MAX_ANSWER_BYTES, KeptConnections
 from .version import __version__
+
+logger = logging.getLogger(__name__)
 
 REPORT_TIMEOUT = 10.0
 """For a report or the metadata, in seconds: no page waits for them."""
@@ -49,7 +55,23 @@ REPORT_TIMEOUT = 10.0
 BACKOFF = 0.05
 """The pause before the second try, in seconds; it doubles with each further one."""
 
+PIECES_AT_ONCE = 256
+"""Pieces of an answer after which others have a turn."""
+
+READ_AT_ONCE = 64 * 1024
+"""Bytes of an answer from which on its JSON is read in a thread."""
+
+MAX_UNUSABLE = 1_000
+"""Keys whose answers are of no use, and that are named once each."""
+
+UNUSABLE = (
+    "its answer is no object with a payload and an experience_context, or it is nested "
+    f"deeper than {MAX_DEPTH} levels: look at the experience in the dashboard"
+)
+
 SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
+
+T = TypeVar("T")
 
 TransportFactory = Callable[[], httpx.AsyncBaseTransport]
 
@@ -72,6 +94,8 @@ class MoEngageClient:
 
     Raises:
         SettingsError: The configuration is wrong.
+        TypeError: ``transport`` is no function; or, at the first call, it makes no
+            ``httpx.AsyncBaseTransport``.
     """
 
     def __init__(
@@ -92,9 +116,11 @@ class MoEngageClient:
             for key in workspace.keys
         ]
         self._live_key = 0
-        self._transports = PerLoop(
-            transport or self._default_transport, end=_close, drop=_abandon
-        )
+        self._unusable: set[str] = set()
+        if transport is not None and not callable(transport):
+            raise TypeError(_WRONG_TRANSPORT.format(type(transport).__qualname__))
+        self._make_transport = transport or self._default_transport
+        self._transports = PerLoop(self._transport, end=_close, drop=_abandon)
         self._budget = budget
         self._observer = observer or Observer()
         self._clock = clock
@@ -168,7 +194,7 @@ class MoEngageClient:
         """
         query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
         body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
-        return wire.parse_metadata(body)
+        return await _read_in_time(partial(wire.parse_metadata, body), body)
 
     async def report(self, events: Iterable[Event]) -> None:
         """Report what happened (document: Track Experience Events).
@@ -198,7 +224,19 @@ class MoEngageClient:
         )
         answer = await self._call("POST", "fetch", body, timeout)
         values = self._settings.fetch.payload_values
-        return wire.parse_experiences(answer, keys, values=values)
+        found = await _read_in_time(
+            partial(wire.parse_experiences, answer, keys, values=values), answer
+        )
+        for one in found:
+            if one.reason is Reason.BAD_ANSWER and one.key not in self._unusable:
+                self._say_unusable(one.key)
+        return found
+
+    def _say_unusable(self, key: str) -> None:
+        """Name a key whose answer is of no use, once."""
+        if len(self._unusable) < MAX_UNUSABLE:
+            self._unusable.add(key)
+            logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
 
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float
@@ -291,6 +329,12 @@ class MoEngageClient:
             response.status_code, response.headers, answer, now=self._clock()
         )
 
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        made = self._make_transport()
+        if not isinstance(made, httpx.AsyncBaseTransport):
+            raise TypeError(_WRONG_TRANSPORT.format(type(made).__qualname__))
+        return made
+
     def _default_transport(self) -> httpx.AsyncBaseTransport:
         if self._settings.workspace.embedded:
             embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
@@ -312,6 +356,11 @@ def _abandon(transport: httpx.AsyncBaseTransport) -> None:
         transport.abandon()
 
 
+_WRONG_TRANSPORT = (
+    "transport makes {}: it must be a function that makes an httpx.AsyncBaseTransport, "
+    "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
+)
+
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
@@ -325,6 +374,7 @@ def _headers(
         (b"MOE-APPKEY", workspace_id.encode()),
         (b"Content-Type", b"application/json"),
         (b"Accept", b"application/json"),
+        (b"Accept-Encoding", b"identity"),
         (b"User-Agent", f"moe_middleware/{__version__}".encode()),
     ]
 
@@ -362,19 +412,37 @@ def _translated() -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise DeadlineError("the connection timed out") from error
     except httpx.DecodingError as error:
-        raise AnswerError("the answer's encoding is broken") from error
+        raise AnswerError(str(error)) from error
     except (httpx.HTTPError, OSError) as error:
         raise TransportError(f"no connection: {type(error).__name__}") from error
 
 
+async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
+    """Return what comes of reading a body; a large one is read beside the loop."""
+    if len(body) <= READ_AT_ONCE:
+        return read()
+    return await asyncio.shield(in_thread(read, "moe-read"))
+
+
 async def _read(response: httpx.Response) -> bytes:
+    """Return an answer's body, as it came: what was packed may be of any size."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        raise AnswerError(
+            f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
+            "let no proxy compress it"
+        )
     parts: list[bytes] = []
     size = 0
-    async for part in response.aiter_bytes():
+    # A transport of the user's own may bring it whole.
+    whole = response.is_stream_consumed
+    async for part in response.aiter_bytes() if whole else response.aiter_raw():
         size += len(part)
+        parts.append(part)
         if size > MAX_ANSWER_BYTES:
             raise AnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-        parts.append(part)
+        if not len(parts) % PIECES_AT_ONCE:
+            await asyncio.sleep(0)
     return b"".join(parts)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from .breaker import Breaker, State
 from .cache import MemoryCache
@@ -88,7 +88,9 @@ class Fetcher:
             visitor.key,
             visitor.split,
             keys,
-            lambda missing: self._fetch(missing, visitor, attributes, budget),
+            lambda missing: self._answers(
+                self._fetch(missing, visitor, attributes, budget)
+            ),
         )
 
     def forget(self, visitor: bytes) -> None:
@@ -99,6 +101,14 @@ class Fetcher:
         """Give up what is under way on the running event loop."""
         await self._under_way.aclose()
 
+    async def _answers(self, fetch: Awaitable[Answers]) -> Answers:
+        """Return what a fetch brings; nothing that it raises reaches a page."""
+        try:
+            return await fetch
+        except Exception as error:
+            logger.error("fetch_failed error=%s", type(error).__name__, exc_info=True)
+            return Reason.ERROR
+
     async def _fetch(
         self,
         keys: list[str],
@@ -106,7 +116,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         budget: float,
     ) -> Answers:
-        """Answer keys for the cache and for everyone who waits; never raises."""
+        """Answer keys for the cache and for everyone who waits."""
         if self._shared_cache is None:
             return await self._ask(keys, visitor, attributes, budget)
         found = await self._shared_cache.get(visitor.key, visitor.split, keys)
@@ -138,7 +148,12 @@ class Fetcher:
             )
             return [*brought.values()]
 
-        self._under_way.start(visitor.key, visitor.split, keys, refresh)
+        self._under_way.start(
+            visitor.key,
+            visitor.split,
+            keys,
+            lambda missing: self._answers(refresh(missing)),
+        )
 
     async def _fetch_once(
         self,
@@ -198,7 +213,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         budget: float,
     ) -> Answers:
-        """Ask the API, where that makes sense; never raises."""
+        """Ask the API, where that makes sense."""
         breaker, clock = self.breaker, self._stopwatch
         if not breaker.allows(clock()):
             return breaker.reason
@@ -209,12 +224,9 @@ class Fetcher:
         except MoEngageError as error:
             self._note_failure(error, len(keys))
             return error.reason
-        except BaseException as error:
+        except BaseException:
             breaker.abandoned()
-            if not isinstance(error, Exception):
-                raise
-            logger.error("fetch_failed error=%s", type(error).__name__, exc_info=True)
-            return Reason.ERROR
+            raise
         breaker.succeeded(clock())
         answers = [fetched[key] for key in keys]
         if self._under_way.holds(visitor.key):

@@ -123,7 +123,8 @@ def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
         case Reason() as reason:
             return Experience(key=key, reason=reason)
         case found:
-            return next(one for one in found if one.key == key)
+            fallback = Experience(key=key, reason=Reason.BAD_ANSWER)
+            return next((one for one in found if one.key == key), fallback)
 
 
 def _end(

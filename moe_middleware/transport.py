@@ -29,8 +29,17 @@ IDLE_FOR = 30.0
 WARM_WITHIN = 5.0
 """How long it may take to open connections ahead of need, in seconds."""
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
 """No documented answer comes near this; one beyond it is not read to its end."""
+
+MAX_PIECES = 4096
+"""Pieces that one answer may come in: each of them costs, however small it is."""
+
+MAX_INTERIMS = 16
+"""Interim answers, as 100 and 103, before the answer itself."""
+
+SLICE = 16 * 1024
+"""Bytes that are looked at together: a head that is longer is none of the API's."""
 
 
 class KeptConnections(httpx.AsyncBaseTransport):
@@ -211,6 +220,12 @@ class KeptConnections(httpx.AsyncBaseTransport):
         self._free += 1
 
 
+_TOO_LARGE = (
+    f"the answer is larger than {MAX_ANSWER_BYTES} bytes, or in more than {MAX_PIECES} "
+    "pieces"
+)
+
+
 class _ClosedWhileIdle(Exception):
     """A kept connection was closed before a byte of the answer came."""
 
@@ -236,6 +251,7 @@ class _Connection(asyncio.Protocol):
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._parts: list[bytes | bytearray] = []
         self._size = 0
+        self._interims = 0
         self._heard = False
 
     @property
@@ -326,11 +342,19 @@ class _Connection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         try:
-            self._http.receive_data(data)
-            self._read_events()
-        except h11.RemoteProtocolError as error:
+            for at in range(0, len(data) or 1, SLICE):
+                if at and (self._answer is None or self._answer.done()):
+                    # What follows an answer belongs to no call.
+                    self.close()
+                    return
+                self._http.receive_data(data[at : at + SLICE])
+                self._read_events()
+        except (h11.RemoteProtocolError, ValueError) as error:
             if data:
-                self._fail(httpx.DecodingError(f"not HTTP: {error}"))
+                # Its text quotes the answer: it stays out of ours.
+                failure = httpx.DecodingError("the answer is not HTTP")
+                failure.__cause__ = error
+                self._fail(failure)
             self.close()
 
     def _read_events(self) -> None:
@@ -341,23 +365,26 @@ class _Connection(asyncio.Protocol):
                     self._headers = head.headers.raw_items()
                 case h11.Data(data=data):
                     self._size += len(data)
-                    if self._size > MAX_ANSWER_BYTES:
-                        self._refuse_size()
-                        return
                     self._parts.append(data)
+                    if self._size > MAX_ANSWER_BYTES or len(self._parts) > MAX_PIECES:
+                        self._refuse(_TOO_LARGE)
+                        return
                 case h11.EndOfMessage():
                     self._finish()
                     return
                 case h11.InformationalResponse():
-                    pass
+                    self._interims += 1
+                    if self._interims > MAX_INTERIMS:
+                        self._refuse("the answer never begins")
+                        return
                 case _:
                     # More is to come: only then it is worth a look how much.
                     if _length_told(self._headers) > MAX_ANSWER_BYTES:
-                        self._refuse_size()
+                        self._refuse(_TOO_LARGE)
                     return
 
-    def _refuse_size(self) -> None:
-        self._fail(httpx.DecodingError("the answer is too large"))
+    def _refuse(self, why: str) -> None:
+        self._fail(httpx.DecodingError(why))
         self.close()
 
     def _finish(self) -> None:

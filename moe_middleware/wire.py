@@ -6,7 +6,9 @@ Experience Metadata, Track Experience Events).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal
 
 import orjson
@@ -18,7 +20,13 @@ from .errors import (
     InvalidRequestError,
     RateLimitedError,
 )
-from .json_texts import MAX_DEPTH, is_deeper, may_be_deeper, parse_json
+from .json_texts import (
+    MAX_DEPTH,
+    JSONTextError,
+    is_deeper,
+    may_be_deeper,
+    parse_json,
+)
 from .models import (
     Action,
     Event,
@@ -42,6 +50,20 @@ commonly take four times as much."""
 
 EVENT_OVERHEAD = 240
 """Bytes of an event beside its context, id and attributes: names, uuid and the like."""
+
+MAX_EXPERIENCES = 1_000
+"""Experiences of one answer to a fetch that names none; a workspace has 20 active."""
+
+MAX_CONTAINERS = 20_000
+MAX_VALUES = 100_000
+"""Braces and brackets, and commas, of one answer: what a parser makes of more of them
+holds up the event loop, in whatever thread it runs."""
+
+MAX_DIGITS = 400
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+"""What every parser and encoder of JSON takes for an integer."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 _ElementKey = tuple[str, int | None, bytes]
 
@@ -97,11 +119,15 @@ def fetch_body(
 def parse_experiences(
     body: bytes, keys: Iterable[str] = (), *, values: PayloadValues = "native"
 ) -> list[Experience]:
-    """Read a fetch's answer: what it holds, and every asked-for key it leaves out.
+    """Read a fetch's answer: an experience for every key that was asked for.
+
+    What comes of it is JSON that every encoder takes, and that is the same after it was
+    encoded and decoded. An experience that cannot be used has the reason
+    ``bad_answer``.
 
     Args:
         body: The answer's body.
-        keys: The keys that were asked for.
+        keys: The keys that were asked for; none of them means all that it holds.
         values: ``native`` gives payload values their ``data_type``; ``text`` makes
             every one of them text.
 
@@ -110,17 +136,20 @@ def parse_experiences(
     """
     answered = _member(_loads(body), "experiences")
     unwrap = _native if values == "native" else _text
+    wanted = dict.fromkeys(keys) or answered
+    if len(wanted) > MAX_EXPERIENCES:
+        raise AnswerError(
+            f"the answer holds {len(wanted)} experiences, more than {MAX_EXPERIENCES}"
+        )
     may_be_deep = may_be_deeper(body, MAX_DEPTH)
-    found = {
-        key: Experience(key=key, reason=Reason.BAD_ANSWER)
-        if may_be_deep and is_deeper(given, MAX_DEPTH)
-        else _experience(key, given, unwrap)
-        for key, given in answered.items()
-    }
-    for key in keys:
-        if key not in found:
-            found[key] = no_match(key)
-    return list(found.values())
+    return [
+        no_match(key)
+        if key not in answered
+        else Experience(key=key, reason=Reason.BAD_ANSWER)
+        if may_be_deep and is_deeper(answered[key], MAX_DEPTH)
+        else _experience(key, answered[key], unwrap)
+        for key in wanted
+    ]
 
 
 def no_match(key: str, source: Source = Source.API) -> Experience:
@@ -153,22 +182,40 @@ def _value(wrapped: Any, unwrap: Callable[[Any, str], Any]) -> Any:
 
 def _native(value: Any, data_type: str) -> Any:
     """Give a value its data type; one that will not fit stays as it came."""
-    try:
-        match data_type:
-            case "string" if isinstance(value, bool | int | float):
-                return _text(value, data_type)
-            case "number" if isinstance(value, str):
-                number = float(value)
-                return int(value) if value.strip("+-").isdigit() else number
-            case "float" if isinstance(value, str | int):
-                return float(value)
-            case "boolean" if isinstance(value, str):
-                return {"true": True, "false": False}.get(value.lower(), value)
-            case "json" if isinstance(value, str):
-                return parse_json(value)
-    except ValueError:
-        pass
+    match data_type:
+        case "string" if isinstance(value, bool | int | float):
+            return _text(value, data_type)
+        case "number" if isinstance(value, str):
+            return _number(value)
+        case "float" if isinstance(value, str):
+            number = _number(value)
+            return value if number is value else float(number)
+        case "float" if isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        case "boolean" if isinstance(value, str):
+            return {"true": True, "false": False}.get(value.lower(), value)
+        case "json" if isinstance(value, str):
+            return _parsed(value)
     return value
+
+
+def _number(text: str) -> int | float | str:
+    """Return the number that a text is; the text where JSON has no such number."""
+    written = text.strip()
+    if len(written) > MAX_DIGITS or not _NUMBER.fullmatch(written):
+        return text
+    if written.strip("+-").isdigit():
+        whole = int(written)
+        return whole if MIN_INTEGER <= whole <= MAX_INTEGER else text
+    number = float(written)
+    return number if isfinite(number) else text
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except JSONTextError:
+        return text
 
 
 def _text(value: Any, data_type: str) -> str:
@@ -185,17 +232,20 @@ def parse_metadata(body: bytes) -> list[ExperienceMetadata]:
         AnswerError: The body is not the documented JSON.
     """
     listed = _member(_loads(body), "metadata").get("experiences")
-    try:
-        return [
-            ExperienceMetadata(
-                key=row["experience_key"],
-                name=row["experience_name"],
-                status=row["status"],
-            )
-            for row in listed or ()
-        ]
-    except (KeyError, TypeError) as error:
-        raise AnswerError("the metadata's experiences have another shape") from error
+    if not isinstance(listed, list | None):
+        raise AnswerError("the metadata's experiences are no list")
+    return [_metadata(row) for row in listed or ()]
+
+
+def _metadata(row: Any) -> ExperienceMetadata:
+    match row:
+        case {
+            "experience_key": str(key),
+            "experience_name": str(name),
+            "status": str(status),
+        }:
+            return ExperienceMetadata(key=key, name=name, status=status)
+    raise AnswerError("the metadata's experiences have another shape")
 
 
 # --- events ----------------------------------------------------------------
@@ -330,8 +380,8 @@ def parse_error(
 
 def _envelope(body: bytes) -> dict[str, Any]:
     try:
-        envelope = orjson.loads(body)
-    except ValueError:
+        envelope = _loads(body)
+    except AnswerError:
         return {}
     return envelope if isinstance(envelope, dict) else {}
 
@@ -342,6 +392,9 @@ def _said(envelope: Mapping[str, Any], name: str) -> str:
 
 
 def _loads(body: bytes) -> Any:
+    containers = body.count(b"{") + body.count(b"[")
+    if containers > MAX_CONTAINERS or body.count(b",") > MAX_VALUES:
+        raise AnswerError("the answer holds too many values")
     try:
         return orjson.loads(body)
     except ValueError as error:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -355,3 +356,81 @@ async def test_a_key_never_shows_in_an_error_or_a_repr() -> None:
         await client(server, made).fetch(["hero"])
 
     assert "s3cret" not in repr(made) + str(raised.value) + repr(raised.value)
+
+
+BOMB = gzip.compress(b"{" + b" " * 50_000_000)
+
+
+class Packed(httpx.AsyncByteStream):
+    """A bomb that would be unpacked where it is read as httpx reads answers."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BOMB
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x", "GZIP"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_an_encoding_that_was_not_asked_for_is_refused(
+    encoding: str, status: int
+) -> None:
+    requests = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        headers = {"content-encoding": encoding}
+        return httpx.Response(status, headers=headers, stream=Packed())
+
+    made = client(server, settings(fetch={"tries": 1}))
+
+    with pytest.raises(AnswerError, match="encoded as"):
+        await made.fetch(["hero"])
+    with pytest.raises(AnswerError, match="encoded as"):
+        await made.metadata()
+    assert {one.headers["accept-encoding"] for one in requests} == {"identity"}
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+
+    made = client(lambda request: httpx.Response(200, stream=Endless()))
+
+    with pytest.raises(MoEngageError):
+        await made.fetch(["hero"], timeout=0.5)
+
+
+async def test_a_large_answer_is_read_too() -> None:
+    body = {
+        "experiences": {**FETCHED["experiences"], "more": {"text": "x" * 1_000_000}}
+    }
+
+    fetched = await client(lambda _: httpx.Response(200, json=body)).fetch(["hero"])
+
+    assert fetched["hero"].payload == {"Title": "Sale"}
+
+
+async def test_a_large_answer_that_is_no_json_is_an_error() -> None:
+    made = client(lambda _: httpx.Response(200, content=b"{" * 1_000_000))
+
+    with pytest.raises(AnswerError):
+        await made.fetch(["hero"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [httpx.AsyncClient, httpx.Client, object, httpx.HTTPTransport],
+)
+async def test_a_transport_of_another_kind_says_what_to_pass(wrong: Any) -> None:
+    made = MoEngageClient(settings(), transport=wrong)
+
+    with pytest.raises(TypeError, match=r"httpx\.AsyncBaseTransport"):
+        await made.fetch(["hero"])
+
+
+def test_a_transport_instead_of_what_makes_one_says_what_to_pass() -> None:
+    transport: Any = httpx.MockTransport(lambda _: good())
+
+    with pytest.raises(TypeError, match="lambda"):
+        MoEngageClient(settings(), transport=transport)

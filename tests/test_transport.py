@@ -14,7 +14,12 @@ import httpx
 import pytest
 import trustme
 
-from moe_middleware.transport import MAX_ANSWER_BYTES, KeptConnections
+from moe_middleware.transport import (
+    MAX_ANSWER_BYTES,
+    MAX_INTERIMS,
+    MAX_PIECES,
+    KeptConnections,
+)
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
@@ -272,7 +277,7 @@ async def test_an_endless_answer_is_cut_off(transport: KeptConnections) -> None:
             await writer.drain()
 
     async with serving(talk) as server:
-        with pytest.raises(httpx.DecodingError, match="too large"):
+        with pytest.raises(httpx.DecodingError, match="larger than"):
             await ask(transport, server)
         await until(lambda: server.open == 0)
 
@@ -284,9 +289,50 @@ async def test_an_answer_that_says_it_is_too_large_is_not_waited_for(
 ) -> None:
     announced = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
     async with serving(answering(announced % (MAX_ANSWER_BYTES + 1))) as server:
-        with pytest.raises(httpx.DecodingError, match="too large"):
+        with pytest.raises(httpx.DecodingError, match="larger than"):
             await ask(transport, server)
         await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * (MAX_PIECES + 1),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;" + b"x" * 1_000_000,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIMS + 1),
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 9_000 + b"\r\n\r\n",
+    ],
+    ids=["one-byte chunks", "chunk extension", "interims", "headers", "length"],
+)
+async def test_an_answer_that_costs_more_than_it_brings_is_cut_off(
+    transport: KeptConnections, answer: bytes
+) -> None:
+    async with serving(answering(answer)) as server:
+        with pytest.raises(httpx.DecodingError):
+            await ask(transport, server)
+        await until(lambda: server.open == 0)
+
+
+async def test_an_answer_in_many_small_chunks_is_read(
+    transport: KeptConnections,
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunks = b"1\r\nx\r\n" * 3_000
+    async with serving(answering(head + chunks + b"0\r\n\r\n")) as server:
+        assert await ask(transport, server) == b"x" * 3_000
+
+
+async def test_what_follows_a_long_answer_belongs_to_no_call(
+    transport: KeptConnections,
+) -> None:
+    body = b"x" * 40_000
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 40000\r\n\r\n" + body
+    async with serving(answering(answer + answer)) as server:
+        assert await ask(transport, server) == body
+        assert await ask(transport, server) == body
+        assert server.connections == 2
 
 
 async def test_a_call_that_was_cancelled_leaves_no_answer_for_the_next_one(

@@ -38,7 +38,8 @@ def decode(
     """
     if not body:
         return Experience(key=key, source=source, reason=reason or Reason.NO_MATCH)
-    payload, context = orjson.loads(body)
+    kept = orjson.loads(body)
+    payload, context = kept if isinstance(kept, list) and len(kept) == 2 else (0, 0)
     if isinstance(payload, dict) and isinstance(context, dict):
         return Experience(
             key=key,
