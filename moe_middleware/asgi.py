@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,7 +12,7 @@ from .errors import DuplicateMiddlewareError
 from .pages import Page
 from .routes import route_path
 from .runtime import runtime_for
-from .settings import Settings
+from .settings import Config
 from .visits import Visit
 
 KEY = "moe_middleware"
@@ -27,7 +26,8 @@ class MoEngageMiddleware:
 
     Args:
         app: The ASGI app to wrap.
-        config: A settings file's path or a ``Settings``; by default the file that
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
             ``MOE_CONFIG`` names, else ``moe.yml``.
         workspace_id, api_key, data_center, base_url: Win over the environment and
             the file.
@@ -39,7 +39,7 @@ class MoEngageMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        config: str | os.PathLike[str] | Settings | None = None,
+        config: Config = None,
         *,
         workspace_id: str | None = None,
         api_key: str | None = None,

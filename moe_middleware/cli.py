@@ -405,7 +405,7 @@ def _workspace_lines(settings: Settings) -> list[str]:
             ("api key", keys),
             ("data center", workspace.data_center),
             ("asks", url),
-            ("outbox", settings.events.outbox),
+            ("outbox", str(settings.events.outbox)),
             ("secret key", _secret_key_text(settings)),
         ]
     )

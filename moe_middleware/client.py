@@ -41,7 +41,7 @@ from .models import (
 )
 from .observers import Observer
 from .published_limits import limits_of
-from .settings import Settings
+from .settings import Config, Settings
 from .targets import load_target
 from .threads import in_thread
 from .transport import MAX_ANSWER_BYTES, KeptConnections
@@ -83,7 +83,8 @@ class MoEngageClient:
     loop. Close it with ``async with`` or ``aclose()``.
 
     Args:
-        settings: The whole configuration; None takes the environment's.
+        settings: The whole configuration: ``Settings``, a mapping of what stands in a
+            file, or a file's path. None takes the environment's.
         budget: Asked before each try of a fetch; None lets all of them go.
         observer: Told how each call ended.
         transport: Makes the transport to send through; None takes the network, or
@@ -100,7 +101,7 @@ class MoEngageClient:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: Config = None,
         *,
         budget: CallBudget | None = None,
         observer: Observer | None = None,
@@ -108,7 +109,11 @@ class MoEngageClient:
         clock: Callable[[], float] = time.time,
         **keywords: Any,
     ) -> None:
-        self._settings = settings or Settings.from_env(**keywords)
+        self._settings = (
+            Settings.from_env(**keywords)
+            if settings is None
+            else Settings.of(settings, **keywords)
+        )
         workspace = self._settings.workspace
         self._url = httpx.URL(f"{workspace.url}/experiences/")
         self._headers = [

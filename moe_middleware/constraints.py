@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+)
 
 from .addresses import UNIX_SOCKET
+from .credentials import (
+    DATA_CENTERS,
+    check_api_key,
+    check_base_url,
+    check_data_center,
+    check_secret_key,
+    check_workspace_id,
+)
 from .mistakes import shown, suggestion
-from .routes import check_path
+from .path_syntax import check_path
+from .store_addresses import StoreAddress, check_redis
 from .targets import check_target
+from .trimming import trimmed
 
-DATA_CENTERS = ("01", "02", "03", "04", "05", "06", "101", "sandbox")
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
     "QUERY",
@@ -28,7 +44,6 @@ _HOST = re.compile(
     r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
     r"|\[[0-9a-f:.]+\]"
 )
-_WORKSPACE_ID = re.compile(r"[!-9;-~]+")  # Basic credentials end it at a ':'
 
 
 def _as_seconds(value: Any) -> float:
@@ -61,54 +76,8 @@ def _as_switch(value: Any) -> Any:
     return value
 
 
-def _as_data_center(value: Any) -> str:
-    # 03 without quotes is 3 to many a YAML reader.
-    number = isinstance(value, int) and not isinstance(value, bool)
-    text = f"{int(value):02d}" if number else value
-    if isinstance(text, str) and text in DATA_CENTERS:
-        return str(text)
-    padded = text.zfill(2) if isinstance(text, str) and text.isdecimal() else ""
-    if padded in DATA_CENTERS:
-        raise ValueError(f"unknown data center {value!r}: did you mean {padded!r}?")
-    raise ValueError(
-        f"unknown data center {shown(value)}: use one of {', '.join(DATA_CENTERS)}"
-    )
-
-
-def _check_workspace_id(value: str) -> str:
-    if not _WORKSPACE_ID.fullmatch(value):
-        raise ValueError(
-            "this is no workspace id: it has visible ASCII characters, and no ':'"
-        )
-    return value
-
-
-def _check_secret(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().strip():
-        raise ValueError("the key is empty: copy it from the dashboard")
-    return value
-
-
-def _check_base_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(_NO_URL) from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a base_url holds no credentials: give id and api_key")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise ValueError(f"{value!r}: {_NO_URL}")
-    visible = value.isascii() and value.isprintable() and " " not in value
-    if parts.query or parts.fragment or not visible:
-        raise ValueError(_NO_URL)
-    return value.rstrip("/")
-
-
-_NO_URL = "this is no base URL: write it as in http://127.0.0.1:8787/v1"
-
-
 def _check_cookie_name(value: str) -> str:
+    value = trimmed(value)
     if not _COOKIE_NAME.fullmatch(value):
         raise ValueError(
             f"{value!r} is no cookie name: use letters, digits, '_' and '-'"
@@ -118,21 +87,58 @@ def _check_cookie_name(value: str) -> str:
 
 def _check_host(value: str) -> str:
     host = value.lower()
-    if not _HOST.fullmatch(host):
-        raise ValueError(
-            f"{value!r} is no host: write shop.example.com or *.example.com, "
-            "without scheme, port and path"
-        )
-    return host
+    if _HOST.fullmatch(host) and not re.fullmatch(r"\d+", host):
+        return _shortest(host)
+    meant = _host_of(host)
+    said = f"{value!r} is no host: write"
+    if meant and _HOST.fullmatch(meant):
+        raise ValueError(f"{said} {meant}, without scheme, port and path")
+    raise ValueError(
+        f"{said} shop.example.com or *.example.com, without scheme, port and path; "
+        "leave hosts out where all are meant"
+    )
+
+
+def _shortest(host: str) -> str:
+    """Return an IPv6 address as browsers write it."""
+    if not host.startswith("["):
+        return host
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except ValueError:
+        raise ValueError(f"{host!r} is no IPv6 address: write it as in [::1]") from None
+
+
+def _host_of(text: str) -> str:
+    """Return the host that a URL, a host with a port or Django's form has."""
+    text = trimmed(text)
+    text = re.sub(r"^[a-z][a-z0-9+.-]*://", "", text).rpartition("@")[2]
+    if re.fullmatch(r"[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*", text):
+        return f"[{text}]"
+    text = re.split(r"[/?#]", text)[0]
+    text = re.sub(r":(\d+|\*)?$", "", text).rstrip(".")
+    text = re.sub(r"^(\*\*\.|\.|\*(?=[^.]))", "*.", text)
+    if not text.isascii():
+        try:
+            return text.encode("idna").decode()
+        except UnicodeError:
+            return ""
+    return text
 
 
 def _check_method(value: str) -> str:
-    if value.upper() not in METHODS:
-        raise ValueError(suggestion(value.upper(), METHODS, kind="method"))
-    return value.upper()
+    method = trimmed(value).upper()
+    if method in METHODS:
+        return method
+    if method in ("*", "ANY", "ALL"):
+        raise ValueError(f"{value!r} is no method: leave methods out for all of them")
+    if len(found := [one for one in re.split(r"[\s,|]+", method) if one]) > 1:
+        raise ValueError(f"{value!r} is several: write them as [{', '.join(found)}]")
+    raise ValueError(suggestion(method, METHODS, kind="method"))
 
 
 def _check_network(value: str) -> str:
+    value = trimmed(value)
     if value == "*":
         raise ValueError(
             "'*' would let anyone claim any address: list your proxies' networks, "
@@ -151,65 +157,13 @@ def _check_network(value: str) -> str:
     raise ValueError(f"{value!r} is an address in a network: did you mean '{near}'?")
 
 
-class StoreAddress(str):
-    """Where something is kept: ``memory:``, a ``sqlite:///`` file or a ``redis://``.
-
-    Its repr is without the password, so that settings can be shown.
-    """
-
-    def __repr__(self) -> str:
-        return repr(self.shown)
-
-    @property
-    def shown(self) -> str:
-        """The address as logs and errors may show it."""
-        return _SECRETS.sub("", str(self))
-
-
-_SECRETS = re.compile(r"(?<=//)[^/@]*@|\?.*")
-
-
-def _check_store(value: str) -> StoreAddress:
-    prefix, found, file = value.partition("sqlite:///")
-    if value == "memory:" or (found and not prefix and file.strip("/")):
-        return StoreAddress(value)
-    if value.startswith(REDIS_SCHEMES):
-        return _check_redis(value)
-    raise ValueError(
-        f"{StoreAddress(value)!r} is no place to keep things: write sqlite:///moe.db, "
-        "sqlite:////var/lib/moe/moe.db, redis://host:6379/0 or memory:"
-    )
-
-
-def _check_redis(value: str) -> StoreAddress:
-    try:
-        parts = urlsplit(value)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, port_is_fine = urlsplit(""), False
-    database = parts.path.strip("/")
-    if (
-        parts.scheme not in ("redis", "rediss")
-        or not (parts.hostname and port_is_fine)
-        or (database and not database.isdecimal())
-    ):
-        raise ValueError(
-            f"{StoreAddress(value)!r} is no Redis: write redis://host:6379/0, or "
-            "rediss:// for TLS"
-        )
-    return StoreAddress(value)
-
-
-REDIS_SCHEMES = ("redis://", "rediss://")
-
-
 def check_prefix(value: str) -> str:
     """Return ``value`` if it is a plain path below the root, without a final slash.
 
     Raises:
         ValueError: It is not.
     """
-    if not _PREFIX.fullmatch(value):
+    if not _PREFIX.fullmatch(value) or re.search(r"/\.{1,2}(/|$)", value):
         raise ValueError(f"{value!r} is no path for our own answers: write it as /_moe")
     return value
 
@@ -217,21 +171,35 @@ def check_prefix(value: str) -> str:
 _PREFIX = re.compile(r"(/[\w.~-]+)+")
 
 
-def _check_secret_key(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _as_keys(value: Any) -> Any:
+    """Take one key for a list of one; a key of digits is a number in YAML."""
+    one = isinstance(value, str | int | float | SecretStr)
+    return (value,) if one and not isinstance(value, bool) else value
 
 
-def _check_strength(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < SHORTEST_SECRET:
+def _check_offset(value: int) -> int:
+    if value % 900:
         raise ValueError(
-            f"a secret key has {SHORTEST_SECRET} characters at least: make one with "
-            "'python -c \"import secrets; print(secrets.token_urlsafe(32))\"'"
+            f"{value!r} is no offset from UTC: give seconds, as in 19800 for UTC+5:30"
         )
     return value
 
 
-SHORTEST_SECRET = 16
-"""Characters of a secret_key."""
+def _check_name(value: str) -> str:
+    if value != trimmed(value):
+        raise ValueError(f"{value!r} has blanks around it: write {trimmed(value)!r}")
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has a control character: remove it")
+    return value
+
+
+def _check_pattern(value: str) -> str:
+    if found := re.search(r"[*^$\\]|\.\+", value):
+        raise ValueError(
+            f"{value!r} is looked for as it is, {found[0]!r} included: write a part of "
+            "the User-Agent, as in curl/"
+        )
+    return value
 
 
 def _without_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -265,30 +233,35 @@ Switch = Annotated[
 ]
 DataCenter = Annotated[
     Literal["01", "02", "03", "04", "05", "06", "101", "sandbox"],
-    BeforeValidator(_as_data_center),
+    BeforeValidator(check_data_center),
     _one_of(*DATA_CENTERS, 1, 2, 3, 4, 5, 6, 101),
 ]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_check_name)]
+UserAgentPart = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]
 Secret = Annotated[
     SecretStr,
-    AfterValidator(_check_secret),
+    AfterValidator(check_api_key),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1}),
 ]
 SecretKeys = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_check_strength)], ...],
+    tuple[Annotated[SecretStr, AfterValidator(check_secret_key)], ...],
     Field(min_length=1, max_length=5),
-    BeforeValidator(_check_secret_key),
+    BeforeValidator(_as_keys),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": ["string", "number"], "minLength": 1},
+                {
+                    "type": "array",
+                    "items": {"type": ["string", "number"]},
+                    "minItems": 1,
+                },
             ]
         }
     ),
 ]
-WorkspaceId = Annotated[str, AfterValidator(_check_workspace_id)]
-BaseURL = Annotated[str, AfterValidator(_check_base_url), _like("^https?://[^/?#@]")]
+WorkspaceId = Annotated[str, AfterValidator(check_workspace_id)]
+BaseURL = Annotated[str, AfterValidator(check_base_url), _like("^https?://[^/?#@]")]
 CookieName = Annotated[
     str, AfterValidator(_check_cookie_name), _like(f"^{_COOKIE_NAME.pattern}$")
 ]
@@ -302,11 +275,19 @@ Host = Annotated[str, AfterValidator(_check_host), _like(r"^(\*\.)?[\w.-]+$|^\["
 Network = Annotated[
     str, AfterValidator(_check_network), _like("^[0-9a-fA-F:.]+(/[0-9]+)?$|^unix:$")
 ]
-Store = Annotated[
-    str, AfterValidator(_check_store), _like("^sqlite:///.|^rediss?://.|^memory:$")
+Store = Annotated[StoreAddress, _like("^sqlite:///.|^rediss?://.|^memory:$")]
+Redis = Annotated[
+    StoreAddress,
+    PlainValidator(check_redis),
+    PlainSerializer(str, when_used="json"),
+    _like("^rediss?://."),
 ]
-Redis = Annotated[str, AfterValidator(_check_redis), _like("^rediss?://.")]
 Target = Annotated[str, AfterValidator(check_target), _like(r"^[\w.]+:[\w.]+$")]
+TimezoneOffset = Annotated[
+    int, Field(ge=-54_000, le=54_000), AfterValidator(_check_offset)
+]
 Count = Annotated[int, Field(ge=1)]
-ExperienceKey = Annotated[str, Field(min_length=1, max_length=50)]
+ExperienceKey = Annotated[
+    str, Field(min_length=1, max_length=50), AfterValidator(_check_name)
+]
 Unique = AfterValidator(_without_duplicates)

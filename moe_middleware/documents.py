@@ -128,15 +128,26 @@ class Document:
 
 
 def read_document(
-    path: Path, *, variables: Variables, overrides: Overrides | None = None
+    path: Path,
+    *,
+    variables: Variables,
+    overrides: Overrides | None = None,
+    named_by: str | None = None,
 ) -> Document:
-    """Read a file; one that cannot be read is a document with that problem."""
+    """Read a file; one that cannot be read is a document with that problem.
+
+    Args:
+        path: The file.
+        variables: What ``${VAR}`` finds.
+        overrides: Values that take the place of the file's.
+        named_by: The variable that names the file, for the message where it is missing.
+    """
     document = Document(str(path), overrides)
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        return document.give_up("there is no such file: create it or name another")
+        return document.give_up(_not_found(path, named_by))
     except IsADirectoryError:
         return document.give_up("is a directory: name the file in it")
     except (OSError, ValueError) as error:
@@ -150,6 +161,15 @@ def read_document(
         line = content.count(b"\n", 0, error.start) + 1
         return document.give_up("is not UTF-8 text: save it as UTF-8", line)
     return _parse(text, document, variables)
+
+
+def _not_found(path: Path, named_by: str | None) -> str:
+    parts = ["there is no such file"]
+    if not path.is_absolute():
+        parts.append(f"it was looked for in {Path.cwd()}")
+    if named_by is not None:
+        parts.append(f"{named_by} names it")
+    return f"{', '.join(parts)}: create it or name another"
 
 
 def parse_document(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
 from .errors import DuplicateMiddlewareError
-from .settings import Settings
+from .settings import Config
 from .visits import Visit
 from .wsgi import MoEngageWSGIMiddleware
 
@@ -35,14 +34,15 @@ class MoEngage:
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
-        config: A settings file's path or a ``Settings``; by default the file that
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
             ``MOE_CONFIG`` names, else ``moe.yml``.
     """
 
     def __init__(
         self,
         app: flask.Flask | None = None,
-        config: str | os.PathLike[str] | Settings | None = None,
+        config: Config = None,
     ) -> None:
         self._config = config
         if app is not None:
@@ -67,9 +67,7 @@ class MoEngage:
 class _Door(MoEngageWSGIMiddleware):
     """The WSGI door that knows whose app it wraps."""
 
-    def __init__(
-        self, app: flask.Flask, config: str | os.PathLike[str] | Settings | None
-    ) -> None:
+    def __init__(self, app: flask.Flask, config: Config) -> None:
         super().__init__(app.wsgi_app, config)
         self._flask = app
 

@@ -173,6 +173,8 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
     given = "the value" if _is_secret(place, model) else shown(detail["input"])
     if kind == "literal_error":
         return f"{given} is not known: use {ctx['expected']}"
+    if kind == "string_type" and isinstance(detail["input"], Mapping):
+        return f"{given} is not text: put a text with braces in quotes"
     if kind == "string_type" and isinstance(detail["input"], bool):
         return f"{given} is not text: put it in quotes"
     expected = _EXPECTED.get(kind)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .outbox import DeadLetter, EventId, Kind, Outbox, WaitingEvent
     from .sections import EventSettings
     from .settings import Settings
+    from .store_addresses import StoreAddress
 
 T = TypeVar("T")
 
@@ -349,7 +350,6 @@ def _run(
     except SettingsError as error:
         stop(error.problems)
     _check_place(events.outbox, make=make)
-    address = getattr(events.outbox, "shown", events.outbox)
 
     async def run() -> T:
         opened = open_outbox(events, workspace_id=workspace_id)
@@ -359,21 +359,21 @@ def _run(
             opened.close()
 
     try:
-        return address, asyncio.run(run())
+        return events.outbox.shown, asyncio.run(run())
     except OutboxError as error:
         stop([error])
 
 
 def _settings(config: str | None, url: str | None) -> tuple[EventSettings, str]:
     """Return the settings of events, and the workspace's id."""
-    from .constraints import REDIS_SCHEMES
+    from .variables import Variables
 
     if url is None:
         settings = _load(config)
         return settings.events, settings.workspace.id
-    workspace_id = os.environ.get("MOE_WORKSPACE_ID", "")
+    workspace_id = Variables(os.environ).get("MOE_WORKSPACE_ID") or ""
     events = _events_at(url)
-    if url.startswith(REDIS_SCHEMES) and not workspace_id:
+    if events.outbox.is_redis and not workspace_id:
         # One Redis may hold several workspaces' events.
         workspace_id = _load(config).workspace.id
     return events, workspace_id
@@ -393,20 +393,18 @@ def _events_at(url: str) -> EventSettings:
     from .sections import EventSettings
 
     try:
-        return EventSettings(outbox=url)
+        return EventSettings.model_validate({"outbox": url})
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise click.BadParameter(said, param_hint="--outbox") from None
 
 
-def _check_place(address: str, *, make: bool) -> None:
+def _check_place(address: StoreAddress, *, make: bool) -> None:
     """See that there is something to look at: nothing is made by looking."""
-    from .outbox import SQLITE_SCHEME
-
-    if address == "memory:":
+    if address.is_memory:
         stop(["memory: is inside the server's process: nobody else can look at it"])
-    path = address.removeprefix(SQLITE_SCHEME)
-    if path != address and not make and not os.path.exists(path):
+    path = address.file
+    if path is not None and not make and not os.path.exists(path):
         stop(
             [
                 f"{path}: there is no such file: either nothing was ever appended, or "

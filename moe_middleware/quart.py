@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from .asgi import MoEngageMiddleware
 from .errors import DuplicateMiddlewareError
-from .settings import Settings
+from .settings import Config
 from .visits import Visit
 
 logger = logging.getLogger(__name__)
@@ -36,14 +35,15 @@ class MoEngage:
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
-        config: A settings file's path or a ``Settings``; by default the file that
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
             ``MOE_CONFIG`` names, else ``moe.yml``.
     """
 
     def __init__(
         self,
         app: quart.Quart | None = None,
-        config: str | os.PathLike[str] | Settings | None = None,
+        config: Config = None,
     ) -> None:
         self._config = config
         if app is not None:
@@ -70,9 +70,7 @@ class MoEngage:
 class _Door(MoEngageMiddleware):
     """The ASGI door that knows whose app it wraps."""
 
-    def __init__(
-        self, app: quart.Quart, config: str | os.PathLike[str] | Settings | None
-    ) -> None:
+    def __init__(self, app: quart.Quart, config: Config) -> None:
         super().__init__(app.asgi_app, config)  # type: ignore[arg-type]
         self._quart = app
         self.reads_session = any(

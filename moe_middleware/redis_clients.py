@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from .constraints import StoreAddress
 from .errors import Problem, SettingsError
 from .event_loops import PerLoop
 from .fork_hooks import register_fork_hooks
+from .store_addresses import StoreAddress
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -139,5 +139,4 @@ def _client(options: Mapping[str, Any]) -> Redis:
 
 
 def _shown(url: str) -> str:
-    # Passwords may be among the options too.
-    return StoreAddress(url).shown.partition("?")[0]
+    return StoreAddress(url).shown

@@ -88,7 +88,7 @@ def relay(
         runtime = Runtime(settings)
     except SettingsError as error:
         stop(error.problems)
-    if settings.events.outbox == "memory:":
+    if settings.events.outbox.is_memory:
         stop(["events.outbox: memory: is each process's own, and ours is empty"])
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     for line in _opening_lines(settings):
@@ -179,9 +179,7 @@ def _settings(config: str | None, outbox: str | None) -> Settings:
 def _opening_lines(settings: Settings) -> Iterator[str]:
     workspace, events = settings.workspace, settings.events
     to = "the embedded sandbox" if workspace.embedded else workspace.url
-    # An address may hold a password, and its repr shows none.
-    shown = getattr(events.outbox, "shown", events.outbox)
-    yield f"delivering from {shown} to {to}"
+    yield f"delivering from {events.outbox} to {to}"
     if workspace.embedded:
         yield (
             "warning: this sandbox is embedded in each process, so what is delivered "

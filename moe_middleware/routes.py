@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from starlette.convertors import (
-    CONVERTOR_TYPES,
     FloatConvertor,
     IntegerConvertor,
     PathConvertor,
@@ -18,6 +16,7 @@ from starlette.convertors import (
 from starlette.routing import compile_path
 
 from .models import EMPTY
+from .path_syntax import check_syntax
 from .segments import SegmentTrie
 
 T = TypeVar("T")
@@ -121,31 +120,6 @@ class RouteTable:
         return _build([*fixed.entries, *found], path, host)
 
 
-def check_path(path: str) -> str:
-    """Return ``path`` if it is one in Starlette's syntax.
-
-    Raises:
-        ValueError: It is not; the text tells what to write instead.
-    """
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} does not start with '/': write {'/' + path!r}")
-    outside = _BRACES.sub("", path)
-    if "{" in outside or "}" in outside:
-        raise ValueError(f"{path!r}: a brace is left alone: write {{name}}")
-    names: set[str] = set()
-    for inside in _BRACES.findall(path):
-        name = _check_parameter(path, inside)
-        if name in names:
-            raise ValueError(f"{path!r}: two parameters are called {name!r}")
-        names.add(name)
-    return path
-
-
-def path_parameters(path: str) -> frozenset[str]:
-    """Return the names of a path's parameters."""
-    return frozenset(inside.partition(":")[0] for inside in _BRACES.findall(path))
-
-
 def route_path(path: str, root_path: str) -> str:
     """Return the path within the wrapped app, without the prefix it is mounted at.
 
@@ -160,30 +134,12 @@ def route_path(path: str, root_path: str) -> str:
     return path or "/"
 
 
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_PARAMETER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?")
-
 # What never reaches across a slash. Any other converter, an app's own included, may
 # take any number of segments.
 _WITHIN_SEGMENT = {
     convertor.regex
     for convertor in (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 }
-
-
-def _check_parameter(path: str, inside: str) -> str:
-    parameter = _PARAMETER.fullmatch(inside)
-    if parameter is None:
-        raise ValueError(
-            f"{path!r}: {{{inside}}} is no parameter: write {{name}} or {{name:int}}"
-        )
-    name, converter = parameter.groups("str")
-    if converter not in CONVERTOR_TYPES:
-        known = ", ".join(CONVERTOR_TYPES)
-        raise ValueError(
-            f"{path!r}: unknown converter {converter!r}: use one of {known}"
-        )
-    return name
 
 
 class _Entry:
@@ -211,7 +167,7 @@ class _Entry:
         hosts = [host.lower() for host in route.hosts or ()]
         self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
         self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
-        self._regex, _, self._convertors = compile_path(check_path(route.path))
+        self._regex, _, self._convertors = compile_path(check_syntax(route.path))
         self._converts = [
             (name, convertor.convert)
             for name, convertor in self._convertors.items()

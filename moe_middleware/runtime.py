@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -38,7 +37,7 @@ from .preview_links import PREVIEWS
 from .previews import Previews
 from .relay import Relay
 from .secret_keys import WITHOUT, weakness
-from .settings import Settings
+from .settings import Config, Settings
 from .targets import load_target
 
 logger = logging.getLogger(__name__)
@@ -293,7 +292,7 @@ def _shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
     shape = f"{settings.workspace.url} {settings.fetch.payload_values}".encode()
     digest = blake2b(shape, digest_size=4).hexdigest()
     return RedisCache(
-        cache.redis,
+        cache.redis.get_secret_value(),
         workspace_id=f"{settings.workspace.id}.{digest}",
         ttl=cache.ttl,
         stale=cache.stale,
@@ -327,16 +326,15 @@ def _observer(settings: Settings, counters: Counters) -> Observer:
     return Both(counters, found)
 
 
-def runtime_for(
-    config: str | os.PathLike[str] | Settings | None, **keywords: str | None
-) -> Runtime:
+def runtime_for(config: Config, **keywords: str | None) -> Runtime:
     """Return the runtime of a configuration: the same one for the same configuration.
 
     Frameworks may build a middleware many times over; they all share one cache, one
     outbox and one relay.
 
     Args:
-        config: A settings file, settings, or None for ``MOE_CONFIG``, else ``moe.yml``.
+        config: Settings, a mapping, a settings file, or None for ``MOE_CONFIG``, else
+            ``moe.yml``.
         keywords: What to set over the file and the environment; None is not given.
 
     Raises:
@@ -345,16 +343,8 @@ def runtime_for(
     given: dict[str, Any] = {
         name: value for name, value in keywords.items() if value is not None
     }
-    if isinstance(config, Settings):
-        if given:
-            message = f"set {', '.join(given)} in the Settings that are given too"
-            raise SettingsError([Problem(where="keywords", message=message)])
-        settings, name = config, str(id(config))
-    else:
-        settings = Settings.load(config, **given)
-        secrets = (*settings.workspace.keys, *(settings.secret_key or ()))
-        keys = [key.get_secret_value() for key in secrets]
-        name = f"{settings.model_dump_json()}{keys}"
+    settings = Settings.of(config, **given)
+    name = str(id(config)) if settings is config else settings.fingerprint.hex()
     runtime = _runtimes.get(name)
     if runtime is None:
         runtime = _runtimes[name] = Runtime(settings)

@@ -28,14 +28,18 @@ from .constraints import (
     Secret,
     Store,
     Switch,
+    TimezoneOffset,
     Unique,
+    UserAgentPart,
     WorkspaceId,
     check_prefix,
 )
 from .mistakes import Mistake, Section
 from .models import Counting
-from .routes import check_path, path_parameters
+from .path_syntax import check_path, path_parameters
 from .sources import ValueSource
+from .store_addresses import StoreAddress
+from .trimming import trimmed
 
 RESERVED_ATTRIBUTES = frozenset(
     ("experience_key", "identifiers", "customer_id", "visitor_id", "user_id")
@@ -99,7 +103,8 @@ class Workspace(Section):
 
     @classmethod
     def prepared(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if given.get("data_center") != "sandbox":
+        named = given.get("data_center")
+        if not isinstance(named, str) or trimmed(named) != "sandbox":
             return given
         if given.get("base_url") is None:
             # The embedded one knows these alone; a real workspace's stay unused.
@@ -295,7 +300,7 @@ class BudgetSettings(Section):
         "unless you agreed on another.",
     )
     store: Store = Field(
-        default="memory:",
+        default=StoreAddress("memory:"),
         description="Who shares it: memory: (this process alone), "
         "sqlite:///moe-budget.db (all processes of a host) or redis://host:6379/0 (all "
         "hosts).",
@@ -316,7 +321,7 @@ class EventSettings(Section):
     """How impressions and clicks are kept and delivered."""
 
     outbox: Store = Field(
-        default="sqlite:///moe-outbox.db",
+        default=StoreAddress("sqlite:///moe-outbox.db"),
         description="Where events wait: sqlite:///moe-outbox.db (relative to the "
         "current directory), sqlite:////var/lib/moe/outbox.db (absolute), "
         "redis://host:6379/0 (for several hosts), or memory: (lost with the process).",
@@ -350,10 +355,8 @@ class EventSettings(Section):
     platform: Literal["web", "android", "ios", "tv"] = Field(
         default="web", description="The platform that events report."
     )
-    user_timezone_offset: int | None = Field(
+    user_timezone_offset: TimezoneOffset | None = Field(
         default=None,
-        ge=-54_000,
-        le=54_000,
         description="The visitors' offset from UTC, in seconds; left out, not sent.",
     )
     interval: PositiveSeconds = Field(
@@ -390,8 +393,10 @@ class ClickSettings(Section):
 class BotSettings(Section):
     """Who counts as a bot, by parts of the User-Agent, beside the built-in list."""
 
-    also: tuple[Name, ...] = Field(default=(), description="Parts that make it a bot.")
-    never: tuple[Name, ...] = Field(
+    also: tuple[UserAgentPart, ...] = Field(
+        default=(), description="Parts that make it a bot."
+    )
+    never: tuple[UserAgentPart, ...] = Field(
         default=(), description="Parts that make it no bot."
     )
     library: Switch = Field(

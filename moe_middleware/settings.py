@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
 from .constraints import LogIds, Name, Network, SecretKeys, Target
+from .disagreements import disagreements
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
 from .mistakes import Mistake, Place, Section, explained
@@ -30,6 +33,7 @@ from .sections import (
     reserved_names,
 )
 from .sources import ValueSource
+from .trimming import trimmed
 from .variables import VariableError, Variables
 
 __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
@@ -191,8 +195,13 @@ class Settings(Section):
         """
         variables = Variables(environ)
         overrides, mistakes = _overrides(keywords, variables)
-        name = path or environ.get("MOE_CONFIG") or FILE
-        document = read_document(Path(name), variables=variables, overrides=overrides)
+        named = trimmed(environ.get("MOE_CONFIG", ""))
+        document = read_document(
+            Path(path or named or FILE),
+            variables=variables,
+            overrides=overrides,
+            named_by="MOE_CONFIG" if named and not path else None,
+        )
         if not document.readable:
             _refuse(document, mistakes)
         if document.tree.get("routes") is None:
@@ -217,6 +226,55 @@ class Settings(Section):
         return self
 
     @classmethod
+    def of(
+        cls,
+        given: Self | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        **keywords: Any,
+    ) -> Self:
+        """Return settings in any of the forms that a middleware takes.
+
+        Args:
+            given: Settings, a mapping of what stands in a file, or a file's path; None
+                takes MOE_CONFIG's, else ``moe.yml``.
+            environ: As for ``load``.
+            keywords: As for ``load``; not beside ready settings.
+
+        Raises:
+            SettingsError: Something is wrong; it lists every mistake at once.
+        """
+        if isinstance(given, cls):
+            if keywords:
+                message = (
+                    f"set {', '.join(keywords)} in the Settings that are given too"
+                )
+                raise SettingsError([Problem(where="keywords", message=message)])
+            return given
+        if isinstance(given, Mapping):
+            document, mistakes = _from_keywords({**given, **keywords}, environ)
+            self = cls.__new__(cls)
+            _refuse(document, [*mistakes, *self._fill(document)])
+            return self
+        if given is None or isinstance(given, str | os.PathLike):
+            return cls.load(given, environ=environ, **keywords)
+        message = (
+            f"{type(given).__name__} is no configuration: give the path of a settings "
+            "file, a mapping of what stands in one, or a moe_middleware.Settings"
+        )
+        raise SettingsError([Problem(where="config", message=message)])
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A digest of all values, secrets included: two of the same mean the same."""
+
+        def whole(value: Any) -> str:
+            return str(value.get_secret_value())
+
+        text = json.dumps(self.model_dump(), default=whole, sort_keys=True)
+        return blake2b(text.encode(errors="surrogatepass"), digest_size=32).digest()
+
+    @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema of ``moe.yml``, for editors."""
         schema = build_schema(cls, title="moe.yml, the settings of moe_middleware")
@@ -233,6 +291,7 @@ class Settings(Section):
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from reserved_names(given.get("attributes"))
+        yield from disagreements(given)
         routes = given.get("routes")
         for index, route in enumerate(routes if isinstance(routes, list) else ()):
             wanted = route.get("impression") if isinstance(route, Mapping) else None
@@ -253,6 +312,10 @@ class Settings(Section):
         except ValidationError as error:
             return explained(error, type(self))
         return []
+
+
+Config = Settings | Mapping[str, Any] | str | os.PathLike[str] | None
+"""What a middleware is configured with: see ``Settings.of``."""
 
 
 def _refuse(document: Document, mistakes: list[Mistake]) -> None:
@@ -295,13 +358,18 @@ _API_KEYS: Place = ("workspace", "api_keys")
 
 
 def _keyword_overrides(
-    keywords: Mapping[str, Any],
+    keywords: Mapping[Any, Any],
 ) -> tuple[dict[Place, Override], list[Mistake]]:
     found: dict[Place, Override] = {}
     mistakes: list[Mistake] = []
     given = {name: value for name, value in keywords.items() if value is not None}
     for name, value in given.items():
         if name in KEYWORDS:
+            continue
+        if not isinstance(name, str):  # a mapping's
+            mistakes.append(
+                Mistake((str(name),), f"{name!r} is no text: keys are text")
+            )
             continue
         if isinstance(value, Mapping) and value:
             found |= {(name, key): Override(inner) for key, inner in value.items()}
@@ -319,4 +387,5 @@ def _keyword_overrides(
 
 def _data_center(tree: Mapping[str, Any]) -> object:
     workspace = tree.get("workspace")
-    return workspace.get("data_center") if isinstance(workspace, Mapping) else None
+    named = workspace.get("data_center") if isinstance(workspace, Mapping) else None
+    return trimmed(named) if isinstance(named, str) else named

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .source_names import check_source_name, no_source
 from .targets import check_target, load_target
 from .visits import Visit
 
@@ -49,6 +50,13 @@ class ValueSource(BaseModel):
         description="A sync or async function of the Visit, as 'pkg.mod:function'.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping | ValueSource):
+            raise ValueError(no_source(given, KINDS))
+        return given
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
@@ -60,6 +68,7 @@ class ValueSource(BaseModel):
             )
         if self.call is not None:
             check_target(self.call)
+        check_source_name(self.kind, self.name)
         return self
 
     @cached_property

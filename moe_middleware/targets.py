@@ -15,9 +15,26 @@ def check_target(target: str) -> str:
     Raises:
         ValueError: It has not.
     """
-    if not _TARGET.fullmatch(target):
-        raise ValueError(f"{target!r} is not of the form 'pkg.mod:function'")
-    return target
+    if _TARGET.fullmatch(target):
+        return target
+    meant = _meant(target)
+    about = f": write {meant!r}" if meant is not None else ""
+    raise ValueError(f"{target!r} is not of the form 'pkg.mod:function'{about}")
+
+
+def is_target(text: str) -> bool:
+    """Whether a text has the form ``pkg.mod:function``."""
+    return _TARGET.fullmatch(text) is not None
+
+
+def _meant(target: str) -> str | None:
+    """Return what ``shop/cart.py:size()`` and ``shop.cart.size`` are in our form."""
+    text = re.sub(r"\(.*\)$", "", target.strip())
+    text = re.sub(r"\.py(?=:|$)", "", text).replace("::", ":").replace("/", ".")
+    if ":" not in text:
+        module, _, name = text.rpartition(".")
+        text = f"{module}:{name}"
+    return text if text != target and is_target(text) else None
 
 
 def load_target(target: str) -> Any:

@@ -6,14 +6,19 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .trimming import trimmed
+
 MAX_SECRET_BYTES = 65_536
 """A secret's file is a line or two; /dev/zero is not a secret."""
 
-_REFERENCE = re.compile(
-    r"\$(?P<escaped>\$\{)"
-    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}"
-    r"|\$\{"
-)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPERATOR = re.compile(r":?[-?+]")
+_OPENINGS = re.compile(r"\$?\$\{")
+
+DEEPEST = 20
+"""References within references."""
+
+FORMS = "write ${VAR} or ${VAR:-default}, or $${ for the characters themselves"
 
 
 class VariableError(ValueError):
@@ -29,38 +34,69 @@ class Variables:
     def get(self, name: str) -> str | None:
         """Return a variable's value, else the content of the file it leads to.
 
+        Blanks and line breaks at its ends are not part of it, wherever it comes from.
+
         Raises:
             VariableError: ``NAME_FILE`` is set, but its file cannot be read.
         """
         if name in self._environ:
-            return self._environ[name]
+            return trimmed(self._environ[name])
         if file := self._environ.get(f"{name}_FILE"):
-            return _read_secret(f"{name}_FILE", file)
+            return _read_secret(f"{name}_FILE", trimmed(file))
         return None
 
     def fill_in(self, text: str) -> str:
         """Return ``text`` with every ``${VAR}`` and ``${VAR:-default}`` replaced.
 
-        As in a shell, the default also stands in for an empty variable. ``$${``
-        gives the two characters ``${``. What is filled in is not looked at again.
+        The forms are Compose's, nested ones included: ``${A:-${B}}``, ``${A-default}``,
+        ``${A:?message}``, ``${A:+instead}``. ``:`` treats an empty variable as a
+        missing one. ``$${`` gives the two characters ``${``. What a variable holds is
+        not looked at again.
 
         Raises:
             VariableError: A variable is missing, or a ``${`` leads nowhere.
         """
-        return _REFERENCE.sub(self._replacement, text)
+        parts = []
+        at = 0
+        while opening := _OPENINGS.search(text, at):
+            parts.append(text[at : opening.start()])
+            at = opening.end()
+            if opening[0] == "$${":
+                parts.append("${")
+            else:
+                value, at = self._reference(text, at)
+                parts.append(value)
+        return "".join([*parts, text[at:]])
 
-    def _replacement(self, found: re.Match[str]) -> str:
-        if found["escaped"]:
-            return "${"
-        if not found["name"]:
-            raise VariableError(
-                "'${' starts no variable: write ${VAR} or ${VAR:-default}, "
-                "or $${ for the characters themselves"
-            )
-        name, default = found["name"], found["default"]
+    def _reference(self, text: str, start: int) -> tuple[str, int]:
+        """Return what a reference stands for, and where what follows it begins."""
+        name = _NAME.match(text, start)
+        if name is None:
+            raise VariableError(f"'${{' starts no variable: {FORMS}")
+        at = name.end()
+        operator = _OPERATOR.match(text, at)
+        if operator is None:
+            if text[at : at + 1] != "}":
+                raise VariableError(_ended_badly(name[0], text[at:]))
+            return self._needed(name[0]), at + 1
+        # What a default would be is filled in only where it is needed.
+        word, end = _skipped(text, operator.end())
+        if text[end : end + 1] != "}":
+            raise VariableError(_ended_badly(name[0], ""))
+        value = self.get(name[0])
+        is_there = bool(value) if operator[0][0] == ":" else value is not None
+        kind = operator[0][-1]
+        if kind == "+":
+            return (self.fill_in(word) if is_there else ""), end + 1
+        if is_there:
+            return value or "", end + 1
+        if kind == "?":
+            about = self.fill_in(word) or f"set it or {name[0]}_FILE"
+            raise VariableError(f"the variable {name[0]} is not set: {about}")
+        return self.fill_in(word), end + 1
+
+    def _needed(self, name: str) -> str:
         value = self.get(name)
-        if default is not None:
-            return value or default.removeprefix(":-")
         if value is None:
             raise VariableError(
                 f"the variable {name} is not set: set it or {name}_FILE, or give a "
@@ -69,12 +105,39 @@ class Variables:
         return value
 
 
+def _skipped(text: str, start: int) -> tuple[str, int]:
+    """Return a reference's word, nested references included, and where it ends."""
+    depth, at = 0, start
+    while at < len(text):
+        opening = _OPENINGS.match(text, at)
+        if opening is not None:
+            depth += opening[0] == "${"
+            if depth > DEEPEST:
+                raise VariableError(f"nests more than {DEEPEST} variables")
+            at = opening.end()
+            continue
+        if text[at] == "}":
+            if not depth:
+                break
+            depth -= 1
+        at += 1
+    return text[start:at], at
+
+
+def _ended_badly(name: str, rest: str) -> str:
+    if not rest:
+        return f"'${{{name}' has no '}}' at its end: {FORMS}"
+    if rest[0] in ":=":
+        return f"'${{{name}{rest[0]}' is no form that we know: {FORMS}"
+    return f"'${{{name}' is followed by {rest[0]!r}: {FORMS}"
+
+
 def _read_secret(name: str, file: str) -> str:
     # The file's name stays out of the text: it may be the secret, set by mistake.
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(MAX_SECRET_BYTES + 1)
-        secret = content.decode("utf-8-sig").strip()
+        secret = trimmed(content.decode("utf-8-sig"))
     except OSError as error:
         reason = error.strerror or type(error).__name__
     except ValueError:

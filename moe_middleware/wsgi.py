@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
 from functools import lru_cache
@@ -17,7 +16,7 @@ from .models import Experiences, Reason
 from .pages import Page
 from .response_headers import Headers
 from .runtime import runtime_for
-from .settings import Settings
+from .settings import Config
 from .visits import Visit
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ class MoEngageWSGIMiddleware:
 
     Args:
         app: The WSGI app to wrap.
-        config: A settings file's path or a ``Settings``; by default the file that
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
             ``MOE_CONFIG`` names, else ``moe.yml``.
         workspace_id, api_key, data_center, base_url: Win over the environment and
             the file.
@@ -56,7 +56,7 @@ class MoEngageWSGIMiddleware:
     def __init__(
         self,
         app: WSGIApplication,
-        config: str | os.PathLike[str] | Settings | None = None,
+        config: Config = None,
         *,
         workspace_id: str | None = None,
         api_key: str | None = None,

@@ -25,6 +25,8 @@ LAYERS = {
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
         *("secret_keys", "packing", "published_limits"),
+        *("path_syntax", "trimming", "credentials"),
+        *("store_addresses", "source_names", "disagreements"),
     },
     "edges": {
         *(

@@ -305,7 +305,15 @@ def test_moe_config_names_the_file(tmp_path: Path) -> None:
 def test_file_that_is_not_there_is_named() -> None:
     problems = problems_of(Path("nowhere.yml"))
 
-    assert problems == ["nowhere.yml: there is no such file: create it or name another"]
+    assert problems == [
+        f"nowhere.yml: there is no such file, it was looked for in {Path.cwd()}: "
+        "create it or name another"
+    ]
+
+
+def test_a_missing_file_of_moe_config_says_so() -> None:
+    with pytest.raises(SettingsError, match="no such file, MOE_CONFIG names it"):
+        Settings.load(environ={"MOE_CONFIG": "/nowhere/moe.yml\n"})
 
 
 @pytest.mark.parametrize(
@@ -408,7 +416,7 @@ def test_wrong_keywords_are_all_told_at_once() -> None:
                     }
                 ]
             },
-            "routes.0.attributes.c: 1 is not a mapping",
+            "routes.0.attributes.c: 1 does not say where the value comes from",
         ),
         ({"routes": [{"path": "/" + "a{" * 90, "experiences": ["hero"]}]}, "routes.0"),
     ],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from ..store_addresses import StoreAddress
 from .contract import CallBudget
 from .memory import MemoryBudget
 from .shared import SharedBudget
 
 __all__ = ["CallBudget", "MemoryBudget", "open_budget"]
 
-SQLITE_SCHEME = "sqlite:///"
 
 SQLITE_PATIENCE = 0.1
 """How long one take waits for a file, in seconds."""
@@ -20,7 +20,7 @@ REDIS_TIMEOUT = 0.05
 
 
 def open_budget(
-    store: str,
+    store: StoreAddress | str,
     limit: int,
     *,
     workspace_id: str,
@@ -42,16 +42,17 @@ def open_budget(
     """
     # Who looks into the store learns no id.
     name = blake2b(workspace_id.encode(), digest_size=8).hexdigest()
-    if store.startswith(SQLITE_SCHEME):
+    address = StoreAddress(store)
+    if address.file is not None:
         from .sqlite import SQLiteLedger
 
-        path = store.removeprefix(SQLITE_SCHEME)
-        file = SQLiteLedger(path, name, busy_timeout=SQLITE_PATIENCE)
+        file = SQLiteLedger(address.file, name, busy_timeout=SQLITE_PATIENCE)
         return SharedBudget(file, limit, fixed=fixed, patience=SQLITE_PATIENCE)
-    if store.startswith(("redis://", "rediss://")):
+    if address.is_redis:
         from ..redis_clients import RedisClients
 
-        clients = RedisClients(store, where="budget.store", timeout=timeout)
+        url = address.get_secret_value()
+        clients = RedisClients(url, where="budget.store", timeout=timeout)
         # Only now: where the package is missing, the clients say what to install.
         from .redis import RedisLedger
 

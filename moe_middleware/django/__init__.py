@@ -223,8 +223,7 @@ def _settings() -> Settings:
         loaded = given
     else:
         loaded = _loaded(given)
-        keys = [key.get_secret_value() for key in loaded.workspace.keys]
-        name = f"{loaded.model_dump_json()}{keys}"
+        name = loaded.fingerprint.hex()
     if loaded.identity.customer_id is None:
         identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
         loaded = loaded.model_copy(update={"identity": identity})

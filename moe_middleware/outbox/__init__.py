@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..constraints import REDIS_SCHEMES
 from ..observers import Observer
 from ..sections import EventSettings
 from .contract import (
@@ -34,8 +33,6 @@ __all__ = [
     "open_outbox",
 ]
 
-SQLITE_SCHEME = "sqlite:///"
-
 
 def open_outbox(
     events: EventSettings | str,
@@ -53,21 +50,21 @@ def open_outbox(
         observer: Is told what happens to events.
     """
     if isinstance(events, str):
-        events = EventSettings(outbox=events)
-    url = events.outbox
-    if url.startswith(REDIS_SCHEMES):
+        events = EventSettings.model_validate({"outbox": events})
+    address = events.outbox
+    if address.is_redis:
         from .redis import RedisOutbox
 
         return RedisOutbox(
-            url,
+            address.get_secret_value(),
             workspace_id=workspace_id,
             max_events=events.max_events,
             when_full=events.when_full,
             observer=observer or Observer(),
         )
-    if url.startswith(SQLITE_SCHEME):
+    if address.file is not None:
         return SQLiteOutbox(
-            url.removeprefix(SQLITE_SCHEME),
+            address.file,
             synchronous=events.synchronous,
             max_events=events.max_events,
             when_full=events.when_full,

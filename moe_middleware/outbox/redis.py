@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from ..constraints import StoreAddress
 from ..errors import OutboxError
 from ..fork_hooks import register_fork_hooks
 from ..models import Event
 from ..observers import Observer
+from ..store_addresses import StoreAddress
 from . import redis_scripts as scripts
 from .bodies import decode, encode
 from .contract import (
