@@ -118,7 +118,7 @@ def test_a_path_in_braces_without_quotes_says_so(tmp_path: Path) -> None:
     file = tmp_path / "moe.yml"
     file.write_text("routes:\n  - {path: /breads/{slug}/, experiences: [hero]}\n")
 
-    with pytest.raises(SettingsError, match=":2: .*put a path with braces in quotes"):
+    with pytest.raises(SettingsError, match=r":2: .*put a path with braces in quotes"):
         Settings.load(file, environ={})
 
 
