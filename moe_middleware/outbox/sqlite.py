@@ -320,11 +320,7 @@ class SQLiteOutbox:
         problem = None
         try:
             async with asyncio.timeout(timeout):
-                # A lock is not enough: a full disk gives it, too.
-                await self._do(
-                    lambda db: db.execute(TALLY, {"waiting": 0, "dead": 0}),
-                    after_saving=True,
-                )
+                await self._do(self._try, after_saving=True)
         except TimeoutError:
             problem = f"{self._path}: it could not be written within {timeout:g} s"
         except OutboxError as error:
@@ -332,6 +328,11 @@ class SQLiteOutbox:
         return Health(
             writable=problem is None, unsaved=self._writer.unsaved, problem=problem
         )
+
+    def _try(self, db: sqlite3.Connection) -> None:
+        self._writer.check_room(db)
+        # A lock is not enough: a read-only disk gives it, too.
+        db.execute(TALLY, {"waiting": 0, "dead": 0})
 
     async def waiting(
         self, *, limit: int = 100, after: EventId | None = None

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from ..errors import OutboxError
@@ -152,8 +152,7 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
 
 
 def _bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
-    db.execute("begin immediate")
-    try:
+    with _transaction(db):
         # Another process may have been quicker.
         check_version(db, path)
         version = _version(db)
@@ -162,16 +161,86 @@ def _bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
                 db.execute(statement)
             db.execute(f"pragma application_id = {APPLICATION_ID}")
             db.execute(f"pragma user_version = {SCHEMA_VERSION}")
-    except BaseException:
-        db.rollback()
-        raise
-    db.commit()
     if version == 1:
         logger.info("outbox_migrated outbox=%s to=%d", path, SCHEMA_VERSION)
 
 
 def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("pragma user_version").fetchone()[0])
+
+
+# --- a file that was deleted or renamed while it was open ------------------
+
+MOVED_AT_ONCE = 1_000
+"""Events moved in one transaction: other processes write in between."""
+
+NEXT_ID = """
+insert into sqlite_sequence (name, seq)
+select 'event', 0 where not exists (select 1 from sqlite_sequence where name = 'event')
+"""
+NEVER_GIVEN_AGAIN = "update sqlite_sequence set seq = max(seq, ?) where name = 'event'"
+LAST_ID = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'event'"
+
+
+def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+    """Move all events and dead letters from one file to another; return how many.
+
+    Ids of the old file are not given again in the new one: a relay may still ack them.
+    Processes that have the same old file open move each event once.
+
+    Args:
+        old: A file that has lost its name, open.
+        new: The one that has the name now.
+    """
+    moved = 0
+    (last,) = old.execute(LAST_ID).fetchone()
+    with _transaction(new):
+        new.execute(NEXT_ID)
+        new.execute(NEVER_GIVEN_AGAIN, (last,))
+    for table, columns, count in (
+        ("event", "body", "waiting"),
+        ("dead_letter", "id, body, reason, attempts, buried_at", "dead"),
+    ):
+        choose = f"select rowid, {columns} from {table} order by rowid limit ?"
+        places = ", ".join("?" * (columns.count(",") + 1))
+        insert = f"insert into {table} ({columns}) values ({places})"
+        tally = f"update state set {count} = {count} + ?"
+        while True:
+            with _transaction(old):
+                rows = old.execute(choose, (MOVED_AT_ONCE,)).fetchall()
+                if not rows:
+                    break
+                with _transaction(new):
+                    new.executemany(insert, [row[1:] for row in rows])
+                    new.execute(tally, (len(rows),))
+                old.execute(f"delete from {table} where rowid <= ?", (rows[-1][0],))
+                old.execute(tally, (-len(rows),))
+            moved += len(rows)
+    return moved
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        db.rollback()
+        raise
+    db.commit()
+
+
+def forget_side_files(path: str, opened: Mapping[str, FileIdentity]) -> None:
+    """Delete the log of a file that has lost its name: a new file would read it.
+
+    Args:
+        path: The name.
+        opened: Which files were the old one's, by their suffix.
+    """
+    for suffix, identity in opened.items():
+        if identity is not None and identity_of(path + suffix) == identity:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
 
 
 # --- what may be wrong with a file -----------------------------------------

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -20,14 +20,17 @@ from ..errors import OutboxError
 from ..fork_hooks import register_fork_hooks
 from .contract import MAX_UNSAVED, MAX_UNSAVED_BYTES, WhenFull
 from .losses import LOG_EVERY, Losses
+from .reserve import Reserve
 from .sqlite_files import (
     FileIdentity,
     Synchronous,
     check_version,
+    forget_side_files,
     identity_of,
     is_busy,
     is_corrupt,
     is_full,
+    move,
     open_file,
     set_aside,
 )
@@ -46,14 +49,25 @@ GATHER_FOR = 0.005
 A commit costs as much for one event as for fifty, and a thread that is woken for each
 of them takes the interpreter from the event loop."""
 
+SIDE_FILES = ("-wal", "-shm")
+
 REOPEN_AFTER = 1.0
 """The pause before a file that failed is tried again, in seconds."""
 
 MAX_GROUP = 10_000
 """Events committed together at most, so that nobody waits long for a commit."""
 
-MAX_GROUP_BYTES = 8_000_000
-"""Their size together."""
+MAX_GROUP_BYTES = 2_000_000
+"""Their size together: half of the smallest reserve."""
+
+PAGE = 4096
+"""Bytes of a page of SQLite's."""
+
+MAX_PAGES = 2**30 - 1
+"""SQLite's own limit of a file's pages."""
+
+ROOM_INSIDE = 64
+"""Free pages within a file that let it take events though its disk is full."""
 
 FORK_PATIENCE = 10.0
 """How long a fork waits for a transaction under way, in seconds."""
@@ -121,7 +135,11 @@ class _Line:
         self.deadline = float("inf")
         self.thread: threading.Thread | None = None
         self.db: sqlite3.Connection | None = None
+        self.max_pages = MAX_PAGES
+        self.group_bytes = MAX_GROUP_BYTES
         self.opened: FileIdentity = None
+        self.side_files: dict[str, FileIdentity] = {}
+        self.nameless: sqlite3.Connection | None = None
 
     def ring(self) -> None:
         """Wake the thread; the lock is held."""
@@ -159,6 +177,7 @@ class Writer:
         self._save = save
         self._when_full = when_full
         self._losses = losses
+        self._reserve = Reserve(path)
         self.forget()
         _writers.add(self)
 
@@ -172,6 +191,12 @@ class Writer:
         self._said_at = float("-inf")
         self._broken = False
         self._losses.forget()
+
+    @property
+    def nameless(self) -> list[sqlite3.Connection]:
+        """The file that was deleted while it was open, until its events are moved."""
+        held = self._line.nameless if self._line is not None else None
+        return [] if held is None else [held]
 
     @property
     def unsaved(self) -> int:
@@ -283,7 +308,7 @@ class Writer:
         count = size = 0
         with self._lock:
             line.rung = False
-            while line.appended and count < MAX_GROUP and size < MAX_GROUP_BYTES:
+            while line.appended and count < MAX_GROUP and size < line.group_bytes:
                 item = line.appended.popleft()
                 appended.append(item)
                 count += item.count
@@ -297,7 +322,7 @@ class Writer:
         return appended, asked
 
     def _do(self, line: _Line, appended: list[Appended], asked: list[Asked]) -> bool:
-        """Do a group in one transaction, else each by itself; say if all is saved."""
+        """Do a group in one transaction, else each by itself; say if it is saved."""
         if line.failing:
             # What only reads need not wait for what may fail again.
             for one in [one for one in asked if one.reads]:
@@ -305,9 +330,15 @@ class Writer:
             asked = [one for one in asked if not one.reads]
         if not (appended or asked):
             return True
+        later: list[Asked] = []
+        if line.appended:
+            # Some of what was appended before them is not even tried yet.
+            later = [one for one in asked if one.after_saving]
+            asked = [one for one in asked if not one.after_saving]
         error = self._transact(line, appended, asked)
         if error is None:
             self._succeeded()
+            self._put_back(line, asked=later)
             return True
         if not appended and len(asked) == 1:
             asked[0].fail(_translated(self._path, error))
@@ -323,10 +354,24 @@ class Writer:
             else:
                 self._do_alone(line, one)
         if saving is None:
+            self._put_back(line, asked=later)
             return True
+        for one in later:
+            one.fail(_translated(self._path, saving))
+        self._put_back(line, appended=appended)
+        return False
+
+    def _put_back(
+        self,
+        line: _Line,
+        *,
+        appended: Sequence[Appended] = (),
+        asked: Sequence[Asked] = (),
+    ) -> None:
+        """Have a group done with the next one."""
         with self._lock:
             line.appended.extendleft(reversed(appended))
-        return False
+            line.asked.extendleft(reversed(asked))
 
     def _do_alone(self, line: _Line, one: Asked) -> None:
         if (error := self._transact(line, [], [one])) is not None:
@@ -337,7 +382,7 @@ class Writer:
     ) -> Exception | None:
         """Run one transaction; return why it failed."""
         began = time.monotonic()
-        begun_anew = False
+        begun_anew = made_room = False
         while True:
             try:
                 with _in_sqlite:
@@ -350,9 +395,16 @@ class Writer:
                 elif is_corrupt(error) and not begun_anew:
                     begun_anew = True
                     self._begin_anew(line)
+                elif self._lacks_room(error) and not made_room:
+                    made_room = True
+                    self._free_log(line, for_delivery=not appended)
                 else:
+                    if appended and made_room:
+                        # Fewer may fit.
+                        line.group_bytes = max(1, line.group_bytes // 2)
                     self._failed(line, error)
                     return error
+        line.group_bytes = min(2 * line.group_bytes, MAX_GROUP_BYTES)
         with self._lock:
             self._settle(appended)
         if refused:
@@ -368,6 +420,7 @@ class Writer:
     ) -> tuple[int, int, list[Any]]:
         db = self._opened_file(line)
         reads = not appended and all(one.reads for one in asked)
+        self._limit_pages(line, db, self._max_pages(appended))
         db.execute("begin" if reads else "begin immediate")
         try:
             check_version(db, self._path)
@@ -382,15 +435,79 @@ class Writer:
     def _opened_file(self, line: _Line) -> sqlite3.Connection:
         """Return the file's handle; open it anew where another file has its name."""
         if line.db is not None and identity_of(self._path) != line.opened:
-            logger.warning("outbox_replaced outbox=%s", self._path)
-            _close(line)
+            line.nameless, line.db = line.db, None
+            forget_side_files(self._path, line.side_files)
         if line.db is None:
             # Before it is opened, too: it may be corrupt and never open.
             line.opened = identity_of(self._path)
             line.db = open_file(self._path, synchronous=self._synchronous)
+            line.max_pages = MAX_PAGES
             line.opened = identity_of(self._path)
             _opened.add(line)
+            line.side_files = {
+                suffix: identity_of(self._path + suffix) for suffix in SIDE_FILES
+            }
+        if line.nameless is not None:
+            self._move_on(line, line.nameless, line.db)
         return line.db
+
+    def _move_on(
+        self, line: _Line, old: sqlite3.Connection, new: sqlite3.Connection
+    ) -> None:
+        """Move what a deleted or renamed file still holds, as long as it is open."""
+        try:
+            moved: int | str = move(old, new)
+        except sqlite3.Error as error:
+            if is_busy(error) or self._lacks_room(error):
+                raise
+            moved = f"failed ({error})"
+        line.nameless = None
+        old.close()
+        logger.warning("outbox_replaced outbox=%s moved=%s", self._path, moved)
+
+    def _max_pages(self, appended: list[Appended]) -> int:
+        """Return how large the file may become: half of the reserve larger by events.
+
+        What is in the log and does not fit into the file keeps the log from being begun
+        anew, and on a full disk no ack could be written any more.
+        """
+        if not appended:
+            return MAX_PAGES
+        size = sum(len(item.events) for item in appended)
+        room = self._reserve.room() // 2
+        if room and size > room:
+            # One append of very many events, which cannot be cut.
+            room = self._reserve.disk_left() // 4
+        return (os.path.getsize(self._path) + room) // PAGE
+
+    def _limit_pages(self, line: _Line, db: sqlite3.Connection, most: int) -> None:
+        if line.max_pages != most:
+            line.max_pages = most
+            db.execute(f"pragma max_page_count = {most}")
+
+    def check_room(self, db: sqlite3.Connection) -> None:
+        """See that new events have room.
+
+        Raises:
+            OutboxError: They wait in memory until the disk has room.
+        """
+        if self._reserve.room() and self._reserve.disk_left() >= MAX_GROUP_BYTES:
+            return
+        (free,) = db.execute("pragma freelist_count").fetchone()
+        if free < ROOM_INSIDE:
+            raise OutboxError(f"{self._path}: its disk is full: make room on it")
+
+    def _lacks_room(self, error: Exception) -> bool:
+        # To open a file takes room too, and the error is then of another kind.
+        is_other = isinstance(error, sqlite3.OperationalError) and not is_busy(error)
+        return is_full(error) or (is_other and self._reserve.is_disk_full())
+
+    def _free_log(self, line: _Line, *, for_delivery: bool) -> None:
+        """Have the log begun anew; give claims and acks the room that was set aside."""
+        with _in_sqlite:
+            if for_delivery:
+                self._reserve.give_back()
+            _rewind_log(line)
 
     def _begin_anew(self, line: _Line) -> None:
         """Set a corrupt file aside, so that the next try makes a new one."""
@@ -414,15 +531,22 @@ class Writer:
         if not isinstance(error, sqlite3.Error | OutboxError):
             # An operation's own mistake; the file is fine.
             return
-        self._broken = True
         with _in_sqlite:
-            if is_full(error):
-                _rewind_log(line)
-            elif not is_busy(error):
+            if not (is_full(error) or is_busy(error)):
                 _close(line)
         now = time.monotonic()
-        if now - self._said_at >= LOG_EVERY:
-            self._said_at = now
+        if now - self._said_at < LOG_EVERY:
+            return
+        # What is not logged is no news when it ends, either.
+        self._said_at, self._broken = now, True
+        if self._lacks_room(error):
+            logger.error(
+                "outbox_disk_full outbox=%s unsaved=%d: make room on its disk; what it "
+                "holds is delivered meanwhile, and new events wait in memory",
+                self._path,
+                self._unsaved,
+            )
+        else:
             logger.error(
                 "outbox_failed outbox=%s unsaved=%d error=%s",
                 self._path,
@@ -433,12 +557,12 @@ class Writer:
     def _end(self, line: _Line) -> None:
         with _in_sqlite:
             _close(line)
+            left_behind = _left_behind(line)
         with self._lock:
             left = list(line.appended)
             line.appended.clear()
             self._settle(left)
-        if left:
-            lost = sum(item.count for item in left)
+        if lost := left_behind + sum(item.count for item in left):
             self._losses.add("lost", lost, "outbox_unwritable")
 
 
@@ -455,6 +579,17 @@ def _close(line: _Line) -> None:
         _opened.discard(line)
         with suppress(sqlite3.Error):
             db.close()
+
+
+def _left_behind(line: _Line) -> int:
+    """Return how many events stand in a deleted file that no other has replaced."""
+    old, line.nameless = line.nameless, None
+    if old is None:
+        return 0
+    with suppress(sqlite3.Error), closing(old):
+        (left,) = old.execute("select waiting from state").fetchone()
+        return int(left)
+    return 0
 
 
 def _translated(path: str, error: Exception) -> Exception:
@@ -500,6 +635,7 @@ def _after_fork_in_child() -> None:
     _inherited.extend(line.db for line in _opened if line.db is not None)
     _opened.clear()
     for writer in list(_writers):
+        _inherited.extend(writer.nameless)
         writer.forget()
 
 

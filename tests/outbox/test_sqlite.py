@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -434,14 +434,71 @@ async def test_a_fork_does_not_wait_for_a_locked_file(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB of its own."""
+    """A file system of 16 MB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if os.geteuid() or not shutil.which("mount") or subprocess.run(mount).returncode:
         pytest.skip("a small disk takes a root who may mount")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("filled_by", ["itself", "someone else"])
+async def test_a_full_disk_is_drained_to_the_last_event(
+    small_disk: Path, filled_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = SQLiteOutbox(str(small_disk / "outbox.db"))
+    outbox.append([event("early")] * 3_000)
+    await outbox.flush()
+    if filled_by == "someone else":
+        fill(small_disk)
+    for _ in range(30):
+        outbox.append([event("late")] * 1_000)
+    with pytest.raises(OutboxError, match="full"):
+        await outbox.flush()
+    health = await outbox.health(timeout=PATIENCE)
+
+    # As `relay --until-empty` does, which has the file open for itself.
+    relay = SQLiteOutbox(str(small_disk / "outbox.db"))
+    tried = await relay.health(timeout=PATIENCE)
+    delivered = 0
+    while (counted := await outbox.count()).waiting or counted.unsaved:
+        claims = await relay.claim(limit=1_000, lease_for=30, relay="one")
+        await relay.ack([claim.id for claim in claims])
+        delivered += len(claims)
+    afterwards = await outbox.health(timeout=PATIENCE)
+    relay.close()
+    outbox.close()
+
+    assert not health.writable
+    assert not tried.writable
+    assert "full" in str(tried.problem)
+    assert delivered == 33_000
+    assert afterwards.writable
+    assert caplog.text.count("outbox_disk_full") == 1
+
+
+async def test_a_relay_that_starts_on_a_full_disk_drains_it(small_disk: Path) -> None:
+    outbox = SQLiteOutbox(str(small_disk / "outbox.db"))
+    outbox.append([event("early")] * 3_000)
+    outbox.close()
+    fill(small_disk)
+
+    relay = SQLiteOutbox(str(small_disk / "outbox.db"))
+    claims = await relay.claim(limit=3_000, lease_for=30)
+    await relay.ack([claim.id for claim in claims])
+    counted = await relay.count()
+    relay.close()
+
+    assert len(claims) == 3_000
+    assert counted.waiting == 0
+
+
+def fill(folder: Path) -> None:
+    with (folder / "ballast").open("wb", 0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
 
 
 async def test_a_full_disk_loses_nothing_that_fits_in_memory(
@@ -477,7 +534,7 @@ async def test_a_full_disk_loses_nothing_that_fits_in_memory(
         *(f"early-{number}" for number in range(300, 400)),
         *(f"late-{number}" for number in range(1000)),
     ]
-    assert caplog.text.count("outbox_failed") == 1
+    assert caplog.text.count("outbox_disk_full") == 1
     assert caplog.text.count("outbox_recovered") == 1
 
 
@@ -565,17 +622,82 @@ async def test_a_file_that_is_damaged_in_use_is_set_aside_once_by_all(
     assert len(set_aside) == 1
 
 
-async def test_a_file_that_is_taken_away_is_begun_anew(
-    outbox: SQLiteOutbox, path: Path
+TAKEN_AWAY = {
+    "file deleted": [""],
+    "all deleted": ["", "-wal", "-shm"],
+    "renamed": [""],
+}
+
+
+@pytest.mark.parametrize("how", TAKEN_AWAY)
+async def test_what_a_file_held_that_is_taken_away_is_moved_once_by_all(
+    path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox.append([event("gone")])
+    outboxes = [SQLiteOutbox(str(path)) for _ in range(2)]
+    early = [f"early-{number}" for number in range(2_500)]
+    outboxes[0].append([event(name) for name in early])
+    await outboxes[0].flush()
+    [buried] = await outboxes[0].claim(limit=1, lease_for=30, relay="one")
+    await outboxes[0].bury([buried.id], reason="refused")
+    [claimed] = await outboxes[1].claim(limit=1, lease_for=30, relay="one")
+    for suffix in TAKEN_AWAY[how]:
+        if how == "renamed":
+            path.rename(f"{path}.old")
+        else:
+            Path(f"{path}{suffix}").unlink()
+
+    for one in outboxes:
+        one.append([event("late")])
+        await one.flush()
+    # Delivered meanwhile by a relay: the id means no event of the new file's.
+    await outboxes[0].ack([claimed.id])
+    counted = [await one.count() for one in outboxes]
+    found = sorted(await customers(outboxes[1]))
+    letters = await outboxes[1].dead_letters()
+    for one in outboxes:
+        one.close()
+
+    assert [one.waiting for one in counted] == [2_501, 2_501]
+    assert found == sorted([*early[1:], "late", "late"])
+    assert [letter.reason for letter in letters] == ["refused"]
+    assert "moved=2500" in caplog.text
+
+
+async def test_what_a_deleted_file_held_is_counted_as_lost_without_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    outbox = SQLiteOutbox(str(folder / "outbox.db"))
+    outbox.append([event("early")])
     await outbox.flush()
-    for name in os.listdir(path.parent):
-        (path.parent / name).unlink()
+    shutil.rmtree(folder)
 
-    outbox.append([event("kept")])
+    outbox.append([event("late")])
+    with pytest.raises(OutboxError):
+        await outbox.flush()
+    outbox.close()
 
-    assert await customers(outbox) == ["kept"]
+    assert "events_lost count=2" in caplog.text
+
+
+async def test_a_deleted_file_is_moved_once_its_folder_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    outbox = SQLiteOutbox(str(folder / "outbox.db"))
+    outbox.append([event("early")])
+    await outbox.flush()
+    shutil.rmtree(folder)
+    outbox.append([event("late")])
+    with pytest.raises(OutboxError):
+        await outbox.flush()
+
+    folder.mkdir()
+    await outbox.flush()
+    found = await customers(outbox)
+    outbox.close()
+
+    assert sorted(found) == ["early", "late"]
 
 
 FORGED = b"{}],[99,0," + encode(event("forged"))
