@@ -170,6 +170,8 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return _unknown_key(place, model)
         case "missing":
             return _missing(place, model)
+    if detail["input"] is None:
+        return "has no value: write one, or leave the line out"
     given = "the value" if _is_secret(place, model) else shown(detail["input"])
     if kind == "literal_error":
         return f"{given} is not known: use {ctx['expected']}"

@@ -1,10 +1,11 @@
-"""Comparing a profile's attribute with what an audience asks. Pure.
+"""Comparing an attribute with what an audience asks. Pure.
 
 A value of another kind than the operator compares is no match, and no error.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
@@ -46,6 +47,78 @@ def compares(
     if operator is Operator.BETWEEN and _is_number(operands[0]):
         return _is_number(value) and operands[0] <= value <= operands[1]
     return _date_compares(operator, value, operands, now, zone)
+
+
+def parameter_compares(
+    operator: Operator,
+    value: Any,
+    operands: tuple[Any, ...],
+    *,
+    ignore_case: bool = False,
+    now: float = 0.0,
+    zone: tzinfo = UTC,
+) -> bool:
+    """Whether an in-session attribute is what the operator asks for.
+
+    Such attributes travel as text: where a number or a boolean is asked for, text that
+    is one counts as one, and where text is asked for, a number counts as its text.
+    The arguments are those of ``compares``.
+    """
+    if operator in (Operator.IS, Operator.IS_NOT):
+        alike = any(
+            compares(Operator.IS, _like(one, value), (one,), ignore_case=ignore_case)
+            for one in operands
+        )
+        return value is not None and alike is (operator is Operator.IS)
+    if operator in _OF_TEXT:
+        operands = tuple(map(_text_of, operands))
+    return compares(
+        operator,
+        _like(operands[0], value),
+        operands,
+        ignore_case=ignore_case,
+        now=now,
+        zone=zone,
+    )
+
+
+_OF_TEXT = (
+    Operator.CONTAINS,
+    Operator.DOES_NOT_CONTAIN,
+    Operator.STARTS_WITH,
+    Operator.ENDS_WITH,
+)
+
+
+def _like(operand: Any, value: Any) -> Any:
+    """Return an in-session attribute as the type that it is compared with."""
+    if isinstance(operand, str):
+        return _text_of(value)
+    if isinstance(value, str) and isinstance(operand, bool):
+        return {"true": True, "false": False}.get(value.strip().lower(), value)
+    if isinstance(value, str) and _is_number(operand):
+        return _number_of(value)
+    return value
+
+
+def _number_of(text: str) -> Any:
+    """Return the number that a text is; the text itself where it is none."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        return text
+    # Whole numbers stay exact, however long they are.
+    return float(text) if found["fraction"] else int(text)
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,64}(?P<fraction>\.[0-9]{1,64})?")
+
+
+def _text_of(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if _is_number(value) else value
 
 
 def is_one_of(value: object, wanted: tuple[Any, ...]) -> bool:

@@ -18,7 +18,7 @@ from .rules import (
     Leaf,
     NoneOf,
     Operator,
-    QueryParameterIs,
+    ParameterMeets,
     RegionIsIn,
     Rule,
     SegmentIs,
@@ -78,18 +78,16 @@ def text_of(rule: Rule) -> str:
             return "none of these holds"
         case AttributeIs(name, values):
             return _among(f"{name} is", values)
-        case AttributeMeets():
-            return _attribute_text(rule)
+        case AttributeMeets() | ParameterMeets():
+            return _comparison_text(rule)
         case UserIsIn(customer_ids):
             return _among("the customer is", customer_ids)
         case SegmentIs(name):
             return f"belongs to the segment {name}"
-        case QueryParameterIs(name, value):
-            return f"{name} is {_plain(value)}"
-        case DayIsIn(days):
-            return _among("the day is", days)
-        case HourIsIn(hours):
-            return _among("the hour in UTC is", _slots(hours))
+        case DayIsIn(days, exclude):
+            return _among(f"the day is{_not(exclude)}", days)
+        case HourIsIn(hours, exclude):
+            return _among(f"the hour in UTC is{_not(exclude)}", _slots(hours))
         case DeviceIsIn(devices, exclude):
             return _among(f"the device is{_not(exclude)}", devices)
         case RegionIsIn(region, names, exclude):
@@ -131,7 +129,7 @@ def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
         case SegmentIs():
             about = "a member" if holds(rule, visitor, around) else "not a member"
             return _of_customer(visitor, about)
-        case QueryParameterIs(name):
+        case ParameterMeets(name):
             return _plain(session.get(name))
         case DayIsIn():
             return _plain(session.get(DAY))
@@ -173,7 +171,7 @@ _VERBS = {
 }
 
 
-def _attribute_text(rule: AttributeMeets) -> str:
+def _comparison_text(rule: AttributeMeets | ParameterMeets) -> str:
     name, operands = rule.name, rule.operands
     match rule.operator:
         case Operator.EXISTS:

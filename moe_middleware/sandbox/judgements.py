@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
-from .comparisons import compares, is_one_of
+from .comparisons import compares, is_one_of, parameter_compares
 from .geography import NOWHERE, Geography
 from .rules import (
     AllOf,
@@ -23,7 +23,7 @@ from .rules import (
     DeviceIsIn,
     HourIsIn,
     NoneOf,
-    QueryParameterIs,
+    ParameterMeets,
     RegionIsIn,
     Rule,
     SegmentIs,
@@ -81,12 +81,15 @@ def holds(rule: Rule, visitor: Visitor, around: Surroundings = NOTHING_AROUND) -
             return visitor.attributes is not None and visitor.user_id in customer_ids
         case SegmentIs(name):
             return _is_in_segment(around.segments.get(name), visitor, around)
-        case QueryParameterIs(name, value):
-            return bool(session.get(name) == value)
-        case DayIsIn(days):
-            return session.get(DAY) in days
-        case HourIsIn(hours):
-            return session.get(HOUR) in [f"{hour:02}" for hour in hours]
+        case ParameterMeets():
+            return _parameter_meets(rule, visitor, around)
+        case DayIsIn(days, exclude):
+            day = session.get(DAY)
+            return day is not None and (day in days) is not exclude
+        case HourIsIn(hours, exclude):
+            hour = session.get(HOUR)
+            slots = [f"{one:02}" for one in hours]
+            return hour is not None and (hour in slots) is not exclude
         case DeviceIsIn(devices, exclude):
             device = device_of(session.get(USER_AGENT))
             return device is not None and (device in devices) is not exclude
@@ -104,6 +107,19 @@ def _attribute_meets(
     return compares(
         rule.operator,
         visitor.attributes.get(rule.name),
+        rule.operands,
+        ignore_case=rule.ignore_case,
+        now=around.now,
+        zone=around.zone,
+    )
+
+
+def _parameter_meets(
+    rule: ParameterMeets, visitor: Visitor, around: Surroundings
+) -> bool:
+    return parameter_compares(
+        rule.operator,
+        visitor.session.get(rule.name),
         rule.operands,
         ignore_case=rule.ignore_case,
         now=around.now,

@@ -81,25 +81,29 @@ class SegmentIs:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryParameterIs:
-    """A custom in-session attribute, as in ``utm_medium``, has exactly this value."""
+class ParameterMeets:
+    """A custom in-session attribute, as in ``utm_medium``, compares well with these."""
 
     name: str
-    value: str
+    operator: Operator
+    operands: tuple[Any, ...]
+    ignore_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DayIsIn:
-    """The visit is on one of these days, written as in ``Sunday``."""
+    """The visit is on one of these days, written as in ``Sunday``, or on another."""
 
     days: tuple[str, ...]
+    exclude: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HourIsIn:
-    """The visit falls into one of these hours of the day in UTC, 0 to 23."""
+    """The visit falls into one of these hours in UTC, 0 to 23, or into another."""
 
     hours: tuple[int, ...]
+    exclude: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ Leaf = (
     | AttributeMeets
     | UserIsIn
     | SegmentIs
-    | QueryParameterIs
+    | ParameterMeets
     | DayIsIn
     | HourIsIn
     | DeviceIsIn

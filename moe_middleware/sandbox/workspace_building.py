@@ -6,6 +6,7 @@ import hashlib
 import string
 from collections.abc import Iterator
 from datetime import UTC, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .comparisons import parse_days
@@ -21,7 +22,7 @@ from .rules import (
     HourIsIn,
     NoneOf,
     Operator,
-    QueryParameterIs,
+    ParameterMeets,
     Region,
     RegionIsIn,
     Rule,
@@ -38,12 +39,16 @@ from .workspace import (
     Variation,
     Workspace,
 )
-from .workspace_conditions import ConditionSection, ExcludeSection
+from .workspace_conditions import ComparisonSection, ConditionSection, ExcludeSection
 from .workspace_experiences import (
     AudienceSection,
     ControlGroupSection,
+    DaysSection,
+    DeviceSection,
     ExperienceSection,
+    HoursSection,
     InSessionSection,
+    RegionSection,
     ScheduleSection,
 )
 from .workspace_sections import GeographySection, SegmentSection, WorkspaceSection
@@ -181,21 +186,41 @@ def _excluded(section: ExcludeSection) -> Iterator[Rule]:
 
 
 def _in_session(section: InSessionSection) -> Iterator[Rule]:
-    for name, values in section.query.items():
-        rules = tuple(QueryParameterIs(name, value) for value in values)
-        yield AnyOf(rules) if len(rules) > 1 else rules[0]
+    for name, parameter in section.query.items():
+        asked = [*_comparisons(parameter)]
+        if parameter.include:
+            asked.append((Operator.IS, parameter.include))
+        if parameter.exclude:
+            asked.append((Operator.IS_NOT, parameter.exclude))
+        for operator, operands in asked:
+            yield ParameterMeets(name, operator, operands, parameter.ignore_case)
     if section.days:
-        yield DayIsIn(section.days)
+        yield DayIsIn(*_side(section.days))
     if section.hours:
-        yield HourIsIn(tuple(int(hour) for hour in section.hours))
+        hours, exclude = _side(section.hours)
+        yield HourIsIn(tuple(int(hour) for hour in hours), exclude)
     for region in Region:
         if place := getattr(section, region):
-            exclude = place.exclude is not None
-            yield RegionIsIn(region, place.exclude or place.include, exclude)
+            yield RegionIsIn(region, *_side(place))
     if section.device:
-        names = section.device.exclude or section.device.include or ()
-        devices = tuple(Device(name) for name in names)
-        yield DeviceIsIn(devices, exclude=section.device.exclude is not None)
+        names, exclude = _side(section.device)
+        yield DeviceIsIn(tuple(Device(name) for name in names), exclude)
+
+
+def _side(
+    section: DaysSection | HoursSection | RegionSection | DeviceSection,
+) -> tuple[tuple[Any, ...], bool]:
+    """Return what is listed, and whether it is what is left out."""
+    return section.exclude or section.include or (), section.exclude is not None
+
+
+def _comparisons(
+    section: ComparisonSection,
+) -> Iterator[tuple[Operator, tuple[Any, ...]]]:
+    """Yield the operators that are given, with what each compares with."""
+    for operator in Operator:
+        if (given := getattr(section, operator)) is not None:
+            yield operator, given if isinstance(given, tuple) else (given,)
 
 
 def _condition(section: ConditionSection) -> Rule:
@@ -206,10 +231,7 @@ def _condition(section: ConditionSection) -> Rule:
     if section.segment:
         return SegmentIs(section.segment)
     assert section.attribute is not None
-    operator, given = next(
-        (one, value) for one in Operator if (value := getattr(section, one)) is not None
-    )
-    operands = given if isinstance(given, tuple) else (given,)
+    ((operator, operands),) = _comparisons(section)
     if operator is Operator.IS and not section.ignore_case:
         return AttributeIs(section.attribute, operands)
     return AttributeMeets(section.attribute, operator, operands, section.ignore_case)

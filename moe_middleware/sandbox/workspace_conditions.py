@@ -12,7 +12,7 @@ from ..mistakes import Mistake, Section
 from .rules import Operator
 from .workspace_fields import (
     Date,
-    Days,
+    DayCount,
     Filled,
     Name,
     NamesOrNone,
@@ -28,12 +28,9 @@ _EQUALITY: Any = {"__base__": Section, "is": (Operand | None, _IS)}
 _Equality: Any = create_model("_Equality", **_EQUALITY)
 
 
-class ConditionSection(_Equality):  # type: ignore[misc]
-    """What one attribute of the customer, or a segment, must be like."""
+class ComparisonSection(_Equality):  # type: ignore[misc]
+    """How an attribute is compared."""
 
-    attribute: Name | None = Field(
-        default=None, description="The customer's attribute, as in 'tier'."
-    )
     is_not: Operand | None = Field(
         default=None, description="Another value than this one or these."
     )
@@ -55,10 +52,10 @@ class ConditionSection(_Equality):  # type: ignore[misc]
     on: Date | None = Field(default=None, description="A date on this day.")
     before: Date | None = Field(default=None, description="A date before this one.")
     after: Date | None = Field(default=None, description="A date after this one.")
-    in_the_last: Days | None = Field(
+    in_the_last: DayCount | None = Field(
         default=None, description="A date within so many days before now."
     )
-    in_the_next: Days | None = Field(
+    in_the_next: DayCount | None = Field(
         default=None, description="A date within so many days from now."
     )
     has_any: Operand | None = Field(
@@ -69,10 +66,46 @@ class ConditionSection(_Equality):  # type: ignore[misc]
         default=None, description="A list with none of these."
     )
     exists: Flag | None = Field(
-        default=None, description="Whether the customer has the attribute at all."
+        default=None, description="Whether the attribute is there at all."
     )
     ignore_case: Flag = Field(
         default=False, description="Whether A and a are the same letter."
+    )
+
+    @classmethod
+    def operators_in(cls, given: Mapping[str, Any]) -> list[str]:
+        """Return the operators that are given."""
+        return [one.value for one in Operator if one in given]
+
+    @classmethod
+    def missing_operator(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        """Yield that no operator is given, where no unknown one was meant to be it."""
+        if not given.keys() - cls.model_fields.keys():
+            known = ", ".join(Operator)
+            yield Mistake((), f"missing: how to compare the attribute, one of {known}")
+
+
+class ParameterSection(ComparisonSection):
+    """What an in-session attribute must be like; all that is given must hold."""
+
+    include: Operand | None = Field(
+        default=None, description="The same as is: one of these."
+    )
+    exclude: Operand | None = Field(
+        default=None, description="The same as is_not: none of these."
+    )
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        if not cls.operators_in(given) and not given.keys() & {"include", "exclude"}:
+            yield from cls.missing_operator(given)
+
+
+class ConditionSection(ComparisonSection):
+    """What one attribute of the customer, or a segment, must be like."""
+
+    attribute: Name | None = Field(
+        default=None, description="The customer's attribute, as in 'tier'."
     )
     segment: Name | None = Field(
         default=None, description="Instead of an attribute: a custom segment."
@@ -83,15 +116,18 @@ class ConditionSection(_Equality):  # type: ignore[misc]
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         groups = [name for name in ("all", "any") if name in given]
-        operators = [one.value for one in Operator if one in given]
+        operators = cls.operators_in(given)
         subjects = [name for name in ("attribute", "segment") if name in given]
         if len([*groups, *subjects]) > 1:
             said = " and ".join([*groups, *subjects])
             yield Mistake((), f"{said} at once: write one condition for each")
         elif not [*groups, *subjects]:
             yield Mistake((), "missing: an attribute, a segment, all or any")
-        elif "attribute" in given and len(operators) != 1:
-            yield Mistake((), _operator_text(operators))
+        elif "attribute" in given and not operators:
+            yield from cls.missing_operator(given)
+        elif "attribute" in given and len(operators) > 1:
+            said = " and ".join(operators)
+            yield Mistake((), f"{said} at once: write one condition for each")
         elif "attribute" not in given and operators:
             text = f"compares an attribute: {subjects or groups} needs none"
             yield Mistake((operators[0],), text.translate({91: None, 93: None}))
@@ -129,11 +165,3 @@ class ExcludeSection(Section):
         default=None, description="The members of this custom segment."
     )
     users: NamesOrNone | None = Field(default=None, description="These, by their ids.")
-
-
-def _operator_text(operators: list[str]) -> str:
-    if operators:
-        said = " and ".join(operators)
-        return f"{said} at once: write one condition for each"
-    known = ", ".join(Operator)
-    return f"missing: how to compare the attribute, one of {known}"

@@ -8,20 +8,20 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..constraints import Flag, Unique
+from ..constraints import Flag
 from ..mistakes import Mistake, Section
-from .workspace_conditions import ExcludeSection, WhereSection
+from .workspace_conditions import ExcludeSection, ParameterSection, WhereSection
 from .workspace_fields import (
     CidToken,
     Date,
-    Day,
-    DeviceName,
+    Days,
+    DeviceNames,
     Filled,
-    Hour,
-    Listed,
+    Hours,
     Name,
     Names,
     NamesOrNone,
+    OrListed,
     PayloadValue,
     Percent,
     ShortId,
@@ -35,52 +35,66 @@ MAX_VARIATIONS = 5
 Payload = dict[Name, PayloadValue]
 
 
-class RegionSection(Section):
+class _SidesSection(Section):
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        if ("include" in given) is ("exclude" in given):
+            yield Mistake((), "give either include or exclude")
+
+
+class RegionSection(_SidesSection):
     """Some places, or all but some."""
 
     include: Names | None = Field(default=None, description="One of these.")
     exclude: Names | None = Field(default=None, description="None of these.")
 
-    @classmethod
-    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        yield from _one_side(given)
 
-
-class DeviceSection(Section):
+class DeviceSection(_SidesSection):
     """Some device types, or all but some."""
 
-    include: Annotated[tuple[DeviceName, ...], Listed, Unique] | None = Field(
-        default=None, description="One of these."
-    )
-    exclude: Annotated[tuple[DeviceName, ...], Listed, Unique] | None = Field(
-        default=None, description="None of these."
-    )
+    include: DeviceNames | None = Field(default=None, description="One of these.")
+    exclude: DeviceNames | None = Field(default=None, description="None of these.")
 
-    @classmethod
-    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        yield from _one_side(given)
+
+class DaysSection(_SidesSection):
+    """Some days, or all but some."""
+
+    include: Days | None = Field(default=None, description="One of these.")
+    exclude: Days | None = Field(default=None, description="None of these.")
+
+
+class HoursSection(_SidesSection):
+    """Some hours, or all but some."""
+
+    include: Hours | None = Field(default=None, description="One of these.")
+    exclude: Hours | None = Field(default=None, description="None of these.")
 
 
 class InSessionSection(Section):
     """In-session attributes: what the fetch says about this visit."""
 
-    query: dict[Name, Names] = Field(
+    query: dict[Name, Annotated[ParameterSection, OrListed("is")]] = Field(
         default_factory=dict,
-        description="Query parameters, and the value or values that they may have.",
+        description="Custom attributes: the value or values that each may have, or "
+        "how it compares.",
     )
-    days: Annotated[tuple[Day, ...], Listed, Unique] | None = Field(
+    days: Annotated[DaysSection, OrListed("include")] | None = Field(
         default=None, description="Days of the week, as in Sunday."
     )
-    hours: Annotated[tuple[Hour, ...], Listed, Unique] | None = Field(
+    hours: Annotated[HoursSection, OrListed("include")] | None = Field(
         default=None,
         description="Hours of the day in UTC, 0 to 23: 18 is from 18:00 to 18:59.",
     )
-    country: RegionSection | None = Field(
+    country: Annotated[RegionSection, OrListed("include")] | None = Field(
         default=None, description="Countries by name or two letters."
     )
-    state: RegionSection | None = Field(default=None, description="States or regions.")
-    city: RegionSection | None = Field(default=None, description="Cities.")
-    device: DeviceSection | None = Field(
+    state: Annotated[RegionSection, OrListed("include")] | None = Field(
+        default=None, description="States or regions."
+    )
+    city: Annotated[RegionSection, OrListed("include")] | None = Field(
+        default=None, description="Cities."
+    )
+    device: Annotated[DeviceSection, OrListed("include")] | None = Field(
         default=None, description="Device types: mobile, tablet, desktop."
     )
 
@@ -200,11 +214,6 @@ class ExperienceSection(Section):
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from repeated(mappings(given.get("audiences")), "audiences", "id")
-
-
-def _one_side(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    if ("include" in given) is ("exclude" in given):
-        yield Mistake((), "give either include or exclude")
 
 
 def mappings(given: object) -> list[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    StringConstraints,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -137,7 +138,10 @@ def _check_among(names: tuple[str, ...], kind: str) -> AfterValidator:
             if given.lower() == name.lower():
                 return name
         plain_names = [str(name) for name in names]
-        raise ValueError(suggestion(given, plain_names, kind=kind))
+        said = suggestion(given, plain_names, kind=kind)
+        # They are few enough to tell them all, beside the nearest one.
+        listed = ", ".join(plain_names)
+        raise ValueError(said if listed in said else f"{said} There are {listed}")
 
     return AfterValidator(check)
 
@@ -210,6 +214,35 @@ class _ListOf:
         return {"anyOf": [listed, {"type": ["string", "number"]}]}
 
 
+@dataclass(frozen=True, slots=True)
+class OrListed:
+    """A section for which its commonest field may stand: one value or a list.
+
+    Attributes:
+        field: That field.
+    """
+
+    field: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        function = no_info_before_validator_function
+        return function(self._spelled_out, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        section = handler(schema)
+        fields = handler.resolve_ref_schema(section)["properties"]
+        return {"anyOf": [section, fields[self.field]]}
+
+    def _spelled_out(self, given: Any) -> Any:
+        if given is None:
+            raise ValueError("no value: leave the name out, or give it one")
+        return given if isinstance(given, Mapping) else {self.field: given}
+
+
 _SCALAR = {"type": ["string", "number", "boolean"]}
 
 PayloadValue = Annotated[
@@ -225,7 +258,7 @@ Operand = Annotated[
 Number = Annotated[
     Any, BeforeValidator(as_number), WithJsonSchema({"type": ["number", "string"]})
 ]
-Days = Annotated[float, Field(gt=0, le=36_500)]
+DayCount = Annotated[float, Field(gt=0, le=36_500)]
 Date = Annotated[
     Any, BeforeValidator(as_date), WithJsonSchema({"type": "string", "minLength": 10})
 ]
@@ -251,6 +284,9 @@ Hour = Annotated[
     WithJsonSchema({"anyOf": [{"enum": [*range(24), *HOURS]}, _VARIABLE]}),
 ]
 DeviceName = Annotated[str, _check_among(tuple(Device), "device"), _one_of(*Device)]
+Days = Annotated[tuple[Day, ...], Listed, Unique]
+Hours = Annotated[tuple[Hour, ...], Listed, Unique]
+DeviceNames = Annotated[tuple[DeviceName, ...], Listed, Unique]
 Percent = Annotated[float, Field(ge=0, le=100)]
 ShortId = Annotated[str, AfterValidator(_check_id)]
 CidToken = Annotated[str, AfterValidator(_check_cid_token)]
@@ -259,6 +295,8 @@ TooDeep = Annotated[Any, BeforeValidator(_refuse_depth), WithJsonSchema({"not": 
 FaultOrder = Annotated[
     Any, BeforeValidator(_check_fault), WithJsonSchema({"type": "object"})
 ]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)
+]
 Names = Annotated[tuple[Name, ...], Listed, Unique]
 NamesOrNone = Annotated[tuple[Name, ...], ListedOrNone, Unique]

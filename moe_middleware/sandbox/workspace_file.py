@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,20 +149,79 @@ def _build(document: Document, folder: Path) -> Workspace:
     try:
         section = WorkspaceSection.model_validate(document.tree)
     except ValidationError as error:
-        mistakes = map(_of_the_value, explained(error, WorkspaceSection))
-        raise SettingsError(document.problems(mistakes)) from None
+        mistakes = [
+            _as_written(mistake, document.tree)
+            for mistake in explained(error, WorkspaceSection)
+        ]
+        raise SettingsError(_problems(document, mistakes)) from None
     workspace = build_workspace(section)
     workspace = replace(workspace, geography=_beside(workspace.geography, folder))
     found = [*reference_mistakes(section), *_database_mistakes(workspace.geography)]
-    if problems := document.problems(found):
+    if problems := _problems(document, found):
         raise SettingsError(problems)
     return workspace
 
 
-def _of_the_value(mistake: Mistake) -> Mistake:
-    """Let a key's mistake stand where its value is: that place has a line."""
-    *place, last = mistake.place or ("",)
-    return replace(mistake, place=tuple(place)) if last == "[key]" else mistake
+def _as_written(mistake: Mistake, tree: Any) -> Mistake:
+    """Return a mistake with its place as the file has it, where there is a line.
+
+    The mistake of a key stands where its value is. One value, or a list, may stand for
+    a section: then the file has no such step as ``include``.
+    """
+    place: list[str | int] = []
+    for step in mistake.place:
+        written = isinstance(tree, Mapping) or isinstance(step, int)
+        if step != "[key]" and (written or not isinstance(tree, list | str)):
+            place.append(step)
+            tree = _at(tree, step)
+    return replace(mistake, place=tuple(place))
+
+
+def _at(tree: Any, step: str | int) -> Any:
+    if isinstance(tree, Mapping):
+        return tree.get(str(step))
+    within = isinstance(tree, list) and isinstance(step, int) and step < len(tree)
+    return tree[step] if within else None
+
+
+def _problems(document: Document, mistakes: Iterable[Mistake]) -> list[Problem]:
+    """Return a document's problems, items of lists called by their keys and names."""
+    names = dict(_names_in(document.tree, "", ""))
+    return [
+        replace(problem, where=_named(problem.where, names))
+        for problem in document.problems(mistakes)
+    ]
+
+
+def _named(where: str, names: Mapping[str, str]) -> str:
+    end = len(where)
+    while end > 0:
+        if (name := names.get(where[:end])) is not None:
+            return name + where[end:]
+        end = where.rfind(".", 0, end)
+    return where
+
+
+def _names_in(tree: Any, numbered: str, named: str) -> Iterator[tuple[str, str]]:
+    """Yield each list item's place, and the place that a person knows it by."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, Mapping):
+        items = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    for step, inner in items:
+        name = step
+        if isinstance(tree, list) and isinstance(inner, Mapping):
+            known = next((one for one in ("key", "id", "name") if one in inner), "")
+            name = inner[known] if known and _is_short(inner[known]) else step
+        here = f"{numbered}.{step}".lstrip("."), f"{named}.{name}".lstrip(".")
+        if name != step:
+            yield here
+        yield from _names_in(inner, *here)
+
+
+def _is_short(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) <= 50
 
 
 def _beside(geography: Geography, folder: Path) -> Geography:

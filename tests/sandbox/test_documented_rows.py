@@ -34,7 +34,8 @@ from moe_middleware.sandbox.rules import (
     Device,
     DeviceIsIn,
     HourIsIn,
-    QueryParameterIs,
+    Operator,
+    ParameterMeets,
     Region,
     RegionIsIn,
     Rule,
@@ -79,7 +80,7 @@ WORKSPACE = Workspace(
     experiences=(
         experience("everyone"),
         experience("gold", AttributeIs("tier", ("gold",))),
-        experience("email", QueryParameterIs("utm_medium", "email")),
+        experience("email", ParameterMeets("utm_medium", Operator.IS, ("email",))),
         experience("seven", HourIsIn((7,))),
         experience("phone", DeviceIsIn((Device.MOBILE,))),
         experience("no-phone", DeviceIsIn((Device.MOBILE,), exclude=True)),

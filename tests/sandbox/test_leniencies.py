@@ -12,7 +12,7 @@ import pytest
 
 from moe_middleware.sandbox import Audience, Experience, Sandbox, Value, Variation
 from moe_middleware.sandbox.leniencies import ADVICE, Leniency
-from moe_middleware.sandbox.rules import QueryParameterIs
+from moe_middleware.sandbox.rules import Operator, ParameterMeets
 from moe_middleware.sandbox.sample import sample_workspace
 from moe_middleware.sandbox.workspace_file import parse_workspace
 
@@ -198,7 +198,7 @@ async def test_audience_may_ask_for_a_flat_id_that_is_a_custom_attribute() -> No
         audience = Audience(
             audience_id="1A",
             name="One",
-            rules=(QueryParameterIs("visitor_id", "v1"),),
+            rules=(ParameterMeets("visitor_id", Operator.IS, ("v1",)),),
             variations=(Variation(variation_id="1", payload={"T": Value("t")}),),
         )
         one = Experience(

@@ -38,6 +38,8 @@ def as_file(block: str) -> str:
     audience = {
         "# where": f"        where:\n{indented(rest, 10)}"
         "        variations: [{payload: {}}]\n",
+        "# in_session": f"        in_session:\n{indented(rest, 10)}"
+        "        variations: [{payload: {}}]\n",
         "# payload": f"        variations:\n          - payload:\n{indented(rest, 14)}",
     }
     if name == "# workspace.yml":
@@ -50,14 +52,16 @@ def as_file(block: str) -> str:
 
 
 FILES = [as_file(block) for block in blocks("yaml")]
-SMALL, ALL, WHERE, PAYLOAD = FILES
+SMALL, ALL, WHERE, IN_SESSION, PAYLOAD = FILES
 
 
 def load(text: str) -> Workspace:
     return parse_workspace(text, file="workspace.yml", environ={})
 
 
-@pytest.mark.parametrize("text", FILES, ids=["small", "all", "where", "payload"])
+@pytest.mark.parametrize(
+    "text", FILES, ids=["small", "all", "where", "in_session", "payload"]
+)
 def test_file_is_good_to_us_and_to_editors(text: str) -> None:
     load(text)
     tree = yaml.load(text, yaml.BaseLoader)
@@ -87,7 +91,11 @@ def test_every_value_shown_as_a_default_is_one() -> None:
 
 def test_every_key_of_the_file_is_shown() -> None:
     schema = workspace_schema()
-    conditions = ("ConditionSection", "ClauseSection", "WhereSection")
+    # The table of operators shows these: see the next test.
+    conditions = (
+        *("ConditionSection", "ClauseSection", "WhereSection"),
+        "ParameterSection",
+    )
     shown = {key for text in FILES for key in keys_of(yaml.load(text, yaml.BaseLoader))}
 
     for name, section in [("", schema), *schema["$defs"].items()]:

@@ -28,7 +28,7 @@ from moe_middleware.sandbox.rules import (
     HourIsIn,
     NoneOf,
     Operator,
-    QueryParameterIs,
+    ParameterMeets,
     Region,
     RegionIsIn,
     SegmentIs,
@@ -69,6 +69,9 @@ def audience(text: str) -> Audience:
         + ("        variations: [{payload: {}}]\n" * ("variations:" not in text))
     )
     return workspace.experiences[0].audiences[0]
+
+
+HERE = "workspace.yml:1: experiences.homepage-banner"
 
 
 def experience(**fields: str) -> str:
@@ -210,8 +213,8 @@ faults: [{path: fetch, status: 503, times: 2}]
         (
             "in_session: {query: {utm_medium: email, ref: [a, b]}}",
             (
-                QueryParameterIs("utm_medium", "email"),
-                AnyOf((QueryParameterIs("ref", "a"), QueryParameterIs("ref", "b"))),
+                ParameterMeets("utm_medium", Operator.IS, ("email",)),
+                ParameterMeets("ref", Operator.IS, ("a", "b")),
             ),
         ),
         (
@@ -361,16 +364,16 @@ ARM = "{payload: {}}"
         ),
         (
             "users: [{id: a}, {id: a}]",
-            "workspace.yml:1: users.1.id: 'a' is there already: id must be its own",
+            "workspace.yml:1: users.a.id: 'a' is there already: id must be its own",
         ),
         (
             "users: [{id: a, identifiers: {a: b, c: d, e: f, g: h, i: j, k: l}}]",
-            "workspace.yml:1: users.0.identifiers: a mapping has too many entries: it "
+            "workspace.yml:1: users.a.identifiers: a mapping has too many entries: it "
             "may have at most 5",
         ),
         (
             "users: [{id: a, attributes: {b: [.inf]}}]",
-            "workspace.yml:1: users.0.attributes.b: .inf is no JSON: give a finite "
+            "workspace.yml:1: users.a.attributes.b: .inf is no JSON: give a finite "
             "number",
         ),
         (
@@ -402,7 +405,7 @@ ARM = "{payload: {}}"
         ),
         (
             experience(key="hero"),
-            "workspace.yml:1: experiences.0.key: 'hero' is too short: it needs at "
+            "workspace.yml:1: experiences.hero.key: 'hero' is too short: it needs at "
             "least 5 character(s)",
         ),
         (
@@ -412,55 +415,48 @@ ARM = "{payload: {}}"
         ),
         (
             experience(name="Hero"),
-            "workspace.yml:1: experiences.0.name: 'Hero' is too short: it needs at "
-            "least 5 character(s)",
+            f"{HERE}.name: 'Hero' is too short: it needs at least 5 character(s)",
         ),
         (
             experience(status="actve"),
-            "workspace.yml:1: experiences.0.status: unknown status 'actve': did you "
-            "mean 'Active'?",
+            f"{HERE}.status: unknown status 'actve': did you "
+            "mean 'Active'? There are Active, Paused, Scheduled, Expired, Draft",
         ),
         (
             experience(audiences="[]"),
-            "workspace.yml:1: experiences.0.audiences: an empty list: it needs at "
-            "least one entry",
+            f"{HERE}.audiences: an empty list: it needs at least one entry",
         ),
         (
             experience(audiences=of(11, ALL_USERS)),
-            "workspace.yml:1: experiences.0.audiences: a list has too many entries: it "
-            "may have at most 10",
+            f"{HERE}.audiences: a list has too many entries: it may have at most 10",
         ),
         (
             experience(audiences=f"[{{name: A, variations: {of(6, ARM)}}}]"),
-            "workspace.yml:1: experiences.0.audiences.0.variations: a list has too "
+            f"{HERE}.audiences.A.variations: a list has too "
             "many entries: it may have at most 5",
         ),
         (
             experience(
                 audiences="[{name: A, variations: [{percent: 9, payload: {}}]}]"
             ),
-            "workspace.yml:1: experiences.0.audiences.0.variations: add up to 9 "
-            "percent: make it 100",
+            f"{HERE}.audiences.A.variations: add up to 9 percent: make it 100",
         ),
         (
             experience(schedule="{start: 2026-02-01, end: 2026-01-01}"),
-            "workspace.yml:1: experiences.0.schedule.end: 2026-01-01 is not after the "
-            "start",
+            f"{HERE}.schedule.end: 2026-01-01 is not after the start",
         ),
         (
             experience(schedule="{start: soon}"),
-            "workspace.yml:1: experiences.0.schedule.start: 'soon' is no date: write "
+            f"{HERE}.schedule.start: 'soon' is no date: write "
             "2026-11-22 or 2026-11-22T09:00",
         ),
         (
             experience(cid_token="66D5"),
-            "workspace.yml:1: experiences.0.cid_token: '66D5' is not 24 hex digits in "
-            "lower case",
+            f"{HERE}.cid_token: '66D5' is not 24 hex digits in lower case",
         ),
         (
             experience(control_group="{percent: 101}"),
-            "workspace.yml:1: experiences.0.control_group.percent: 101 is too large: "
-            "it may be at most 100",
+            f"{HERE}.control_group.percent: 101 is too large: it may be at most 100",
         ),
         ("- a", "workspace.yml:1: is not a mapping: write lines of 'key: value'"),
         ("", "workspace.yml:1: is empty: it needs a mapping, lines of 'key: value'"),
@@ -511,7 +507,15 @@ def test_mistake_is_told_with_its_line(text: str, told: str) -> None:
             "in_session: {device: {include: [mobile], exclude: [tablet]}}",
             "give either include or exclude",
         ),
-        ("in_session: {query: {a: []}}", "an empty list: it needs at least one entry"),
+        ("in_session: {query: {a: []}}", "an empty list: nothing is one of no values"),
+        ("in_session: {query: {a: }}", "query.a: no value: leave the name out, or"),
+        ("in_session: {query: {a: {}}}", "query.a: missing: how to compare the"),
+        ("in_session: {query: {a: {at_last: 5}}}", "did you mean 'at_least'?"),
+        ("in_session: {query: {a: {at_least: many}}}", "'many' is not a number"),
+        ("in_session: {hours: {exclude: 24}}", "'24' is no hour: use 0 to 23"),
+        ("in_session: {days: Funday}", "in_session.days.0: unknown day 'Funday'"),
+        ("in_session: {days: {}}", "in_session.days: give either include or exclude"),
+        ("where: {attribute: tier, is: }", "where: missing: how to compare"),
         ("id: too-long-an-id", "is no id: use 1 to 10 letters and digits"),
         ("variations: [{}]", "payload: missing: its content by name; {} for none"),
         ("variations: [{payload: {a: null}}]", "a: no value: leave the name out"),
@@ -544,7 +548,7 @@ def test_mistake_is_told_with_its_line(text: str, told: str) -> None:
         ),
         (
             "variations: [{id: a, payload: {}}, {id: a, payload: {}}]",
-            "variations.1.id: 'a' is there already",
+            "variations.a.id: 'a' is there already",
         ),
         (
             "variations: [{payload: {}, locales: {pl: {}}}]",
@@ -572,8 +576,8 @@ def test_twenty_experiences_may_be_active_unless_a_limit_says_more() -> None:
     assert len(load(active(20)).experiences) == 20
     assert len(load(active(21, "limits: {active_experiences: 21}\n")).experiences) == 21
     assert problems(active(21)) == [
-        "workspace.yml:22: experiences.20.status: one Active experience too many: a "
-        "workspace may have 20; pause one, or raise limits.active_experiences"
+        "workspace.yml:22: experiences.key-20.status: one Active experience too many: "
+        "a workspace may have 20; pause one, or raise limits.active_experiences"
     ]
 
 
