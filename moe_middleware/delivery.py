@@ -12,8 +12,8 @@ LONGEST_PAUSE = 15.0
 """Seconds. It is one call per relay: long enough to spare a service that is down,
 short enough that the reports fill soon after it is back."""
 
-REFUSED_PAUSE = 60.0
-"""Seconds. Wrong credentials are mended by people."""
+REFUSED_PAUSE = 15.0
+"""Seconds. People mend wrong credentials, and look for the events soon after."""
 
 TOO_LARGE = 413
 """The status of a report that is too large: no event in it need be wrong."""

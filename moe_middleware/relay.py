@@ -62,6 +62,7 @@ class Relay:
         max_age: How long an event is tried, in seconds from when it happened.
         observer: Told what is delivered, retried and buried.
         clock: The time, in unix seconds.
+        stopwatch: A clock that never jumps, in seconds.
         jitter: Returns a random number from 0 to 1.
     """
 
@@ -76,6 +77,7 @@ class Relay:
         max_age: float = 7 * 86_400.0,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.time,
+        stopwatch: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._outbox = outbox
@@ -86,6 +88,8 @@ class Relay:
         self._max_age = max_age
         self._observer = observer or Observer()
         self._clock = clock
+        self._stopwatch = stopwatch
+        self._began_at = clock() - stopwatch()
         self._jitter = jitter
         self._outage = _Outage()
         self._stopped = asyncio.Event()
@@ -242,7 +246,9 @@ class Relay:
         """While reports fail, bury what was tried for too long; return the others."""
         if not self.failures:
             return claims
-        now, max_age = self._clock(), self._max_age
+        # A clock that jumps ahead makes no event old; the stopwatch does not jump.
+        now = min(self._clock(), self._began_at + self._stopwatch())
+        max_age = self._max_age
         old = [
             claim
             for claim in claims
@@ -287,6 +293,9 @@ class Relay:
                 if not round.pause and error is not None:
                     self._outage.go_on(error, events=len(claims), pause=delay)
                 round.pause = max(round.pause, delay)
+                # Another relay may have the right key: it need not wait for them.
+                if not isinstance(error, AuthenticationError):
+                    round.held_for = round.pause
                 tell(self._observer, "retried", len(claims))
             case Halve(one_is_wrong):
                 middle = len(claims) // 2
@@ -347,7 +356,7 @@ class Relay:
                 # Where the outbox failed it may do better now.
                 await self._ack(round)
                 if round.open:
-                    await self._outbox.retry(list(round.open), delay=round.pause)
+                    await self._outbox.retry(list(round.open), delay=round.held_for)
         except Exception as error:
             logger.warning("give_back_failed error=%s", type(error).__name__)
         finally:
@@ -378,6 +387,7 @@ class _Round:
         acking: Whether an ack is.
         more: Whether another claim may find something.
         pause: How long to wait after a failed report, in seconds.
+        held_for: How long the events wait then, for any relay, in seconds.
         error: How the outbox failed.
         buried: How many events were buried.
     """
@@ -394,6 +404,7 @@ class _Round:
     acking: bool = False
     more: bool = True
     pause: float = 0.0
+    held_for: float = 0.0
     error: BaseException | None = None
     buried: int = 0
 

@@ -384,7 +384,7 @@ async def test_wrong_credentials_keep_everything_and_are_said_once(
     refused = [one for one in caplog.records if "refused" in one.message]
     assert rounds == 6
     assert [one.levelno for one in refused] == [logging.ERROR]
-    assert "retry_in=60" in refused[0].message
+    assert "retry_in=15" in refused[0].message
     assert "reports_arrive_again failures=5" in caplog.text
     assert "a-customer" not in caplog.text
     assert len(service.stored) == 1
@@ -546,7 +546,37 @@ async def test_a_failure_while_halving_sends_nothing_twice(
     assert (await outbox.count()).dead == 1
 
 
+async def test_what_one_relay_is_refused_another_with_the_right_key_delivers_at_once(
+    outbox: Outbox, service: Service
+) -> None:
+    outbox.append([event("a-customer") for _ in range(5)])
+    service.failures = [AuthenticationError(status=401)]
+
+    await relay(outbox, service).deliver()
+    pause = await relay(outbox, service).deliver()
+
+    assert pause == 0.0
+    assert len(service.stored) == 5
+
+
 # --- age -------------------------------------------------------------------
+
+
+async def test_a_clock_that_jumps_ahead_buries_nothing(
+    outbox: Outbox, service: Service, clock: Clock
+) -> None:
+    outbox.append([event(occurred_at=int(clock.now))])
+    service.failures = [APIError(status=503, title="Down") for _ in range(3)]
+    wall = Clock()
+    tried = relay(outbox, service, max_age=60.0, clock=wall, stopwatch=lambda: 100.0)
+    await tried.deliver()
+    wall.now += 86_400
+    clock.now += 86_400
+
+    await deliver_through(tried, clock)
+
+    assert len(service.stored) == 1
+    assert (await outbox.count()).dead == 0
 
 
 async def test_an_event_that_was_tried_for_too_long_is_buried_with_the_reason(
