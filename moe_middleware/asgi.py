@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError
+from .models import EMPTY
 from .pages import Page
 from .routes import route_path
 from .runtime import runtime_for
 from .settings import Config
+from .texts import decoded
 from .visits import Visit
 
 KEY = "moe_middleware"
@@ -54,6 +59,8 @@ class MoEngageMiddleware:
             data_center=data_center,
             base_url=base_url,
         )
+        kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._needed = [kind for kind in _OUTSIDE if kind in kinds]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +73,7 @@ class MoEngageMiddleware:
             loop = self.runtime.start()
         except RuntimeError as error:
             raise error if on_event_loop() else RuntimeError(_NO_ASYNCIO) from error
-        path = route_path(scope["path"], scope.get("root_path", ""))
+        path = _path_of(scope)
         if self.runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
@@ -90,16 +97,24 @@ class MoEngageMiddleware:
             # What can be read but once is the app's as well.
             headers = scope["headers"] = list(headers)
         client = scope.get("client")
+        absent: Mapping[str, str] = EMPTY
+        if self._needed:
+            lacking = [kind for kind in self._needed if kind not in scope]
+            absent = {kind: _OUTSIDE[kind] for kind in lacking}
+        session = scope.get("session")
+        if isinstance(session, Mapping):
+            session = MappingProxyType(session)
         return Visit(
             method=scope["method"],
-            path=route_path(scope["path"], scope.get("root_path", "")),
+            path=_path_of(scope),
             root_path=scope.get("root_path", ""),
             headers=headers,
             query_string=scope.get("query_string", b""),
             scheme=scope.get("scheme", "http"),
             peer=client[0] if client else None,
-            session=scope.get("session"),
+            session=session,
             user=scope.get("user"),
+            absent=absent,
         )
 
     async def _answer(
@@ -124,6 +139,19 @@ class MoEngageMiddleware:
         await send({"type": "lifespan.startup.failed", "message": _NO_ASYNCIO})
 
 
+_ORDER = (
+    "there is no {kind} yet when MoEngageMiddleware runs: {middleware} is missing, or "
+    "inside of it, and has to be outside. With app.add_middleware add it after "
+    "MoEngageMiddleware, as the one added last is the outermost; in a list of "
+    "middleware=[...] put it before"
+)
+
+_OUTSIDE = {
+    "session": _ORDER.format(kind="session", middleware="SessionMiddleware"),
+    "user": _ORDER.format(kind="user", middleware="AuthenticationMiddleware"),
+}
+"""What to do where a request lacks what such a source reads."""
+
 _TWICE = (
     "MoEngageMiddleware met a request that it has already personalized: it is "
     "installed twice around this handler.\n"
@@ -137,6 +165,19 @@ _NO_ASYNCIO = (
     "moe_middleware needs asyncio, and this server runs another event loop: run "
     "hypercorn without --worker-class trio"
 )
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path within the wrapped app."""
+    path: str = scope["path"]
+    if _UNREADABLE in path:
+        # Servers put it in for every byte that is no UTF-8: two ids would become one.
+        raw = unquote_to_bytes(scope.get("raw_path") or b"")
+        path = decoded(raw) if raw.decode(errors="replace") == path else path
+    return route_path(path, scope.get("root_path", ""))
+
+
+_UNREADABLE = "\ufffd"
 
 
 async def _read(receive: Receive, most: int) -> bytes:
@@ -186,6 +227,8 @@ class _Responder:
         if message["type"] == "http.response.start":
             given = message.get("headers", ())
             headers = given if isinstance(given, list) else list(given)
+            if page.owes_consent:
+                await page.ask_consent()
             headers = page.response_headers(headers)
             if headers is not given:
                 # It is the app's, which may send the same one to the next visitor.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .sections import ConsentSettings
-from .sources import read_text
+from .sources import SourceReader
 from .visits import Visit
 
 OPT_OUT_COOKIES = ("moe_dis", "moe_dt_d")
@@ -20,13 +20,17 @@ class Consents:
 
     Args:
         wanted: The settings' section.
+        reader: Reads their source.
 
     Attributes:
         anonymous: Whether who does not consent gets what a fetch brings that tells
             nothing of them; else it is the fallback.
     """
 
-    def __init__(self, wanted: ConsentSettings) -> None:
+    def __init__(
+        self, wanted: ConsentSettings, reader: SourceReader | None = None
+    ) -> None:
+        self._reader = reader or SourceReader()
         self.anonymous = wanted.without == "anonymous"
         self._source = wanted.given_by
         self._values = frozenset(value.casefold() for value in wanted.values)
@@ -51,7 +55,7 @@ class Consents:
             return False
         if self._source is None:
             return True
-        told = await read_text(self._source, visit, visit.path_params)
+        told = await self._reader.text(self._source, visit, visit.path_params)
         return told is not None and told.strip().casefold() in self._values
 
     def objects(self, visit: Visit) -> bool:

@@ -14,6 +14,7 @@ except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
 from .errors import DuplicateMiddlewareError
+from .models import EMPTY
 from .settings import Config
 from .visits import Visit
 from .wsgi import MoEngageWSGIMiddleware
@@ -75,7 +76,15 @@ class _Door(MoEngageWSGIMiddleware):
         visit = super().visit_of(environ)
         visit.session = _Session(self._flask, environ)
         visit.user = _User(self._flask, environ)
+        in_use = hasattr(self._flask, "login_manager")
+        visit.absent = EMPTY if in_use else _NO_USER
         return visit
+
+
+_NO_USER = {
+    "user": "flask_login is not in use: this app has no login_manager; set it up, or "
+    "take the value from the session or a call"
+}
 
 
 class _Session(Mapping[str, Any]):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+import re
 
 from .identity import usable_id
-from .models import EMPTY
 from .response_headers import Headers
-from .sources import ValueSource
+from .sources import ValueSource, id_at_once
 from .visits import Visit
 
 
@@ -32,8 +31,7 @@ class LoginWatch:
 
     def before(self, visit: Visit) -> str | None:
         """Return whom the request is from, as far as this source tells at once."""
-        read = self._source.read(visit, EMPTY) if self._source else None
-        return usable_id(read) if isinstance(read, str) else None
+        return id_at_once(self._source, visit) if self._source else None
 
     def may_change(self, headers: Headers) -> bool:
         """Whether it is worth a look: cheap, for every response."""
@@ -53,18 +51,29 @@ class LoginWatch:
             after = self.before(visit)
         elif (cookie := self._set_cookie(headers)) is not None:
             before = self.before(visit)
-            after = usable_id(unquote(cookie.strip().strip('"')))
+            after = self._after(visit, cookie)
         else:
             return ()
         if before == after:
             return ()
         return tuple(one for one in (before, after) if one is not None)
 
-    def _set_cookie(self, headers: Headers) -> str | None:
+    def _set_cookie(self, headers: Headers) -> bytes | None:
+        """Return the response's last Set-Cookie for the customer_id, which counts."""
         if self._cookie is None:
             return None
+        found = None
         for name, value in headers:
             if value.startswith(self._cookie) and name.lower() == b"set-cookie":
-                told = value[len(self._cookie) :].partition(b";")[0]
-                return told.decode("latin-1")
-        return None
+                found = value
+        return found
+
+    def _after(self, visit: Visit, set_cookie: bytes) -> str | None:
+        """Return whom the next request will be from, by its cookie."""
+        if _EXPIRED.search(set_cookie):
+            return None
+        pair = set_cookie.partition(b";")[0]
+        return usable_id(*visit.read_cookies((pair,)).values())
+
+
+_EXPIRED = re.compile(rb";\s*(?:max-age\s*=\s*(?:0|-)|expires\s*=[^;]*\b1970\b)", re.I)

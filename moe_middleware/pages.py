@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, get_args
 
@@ -32,6 +33,7 @@ from .response_headers import Headers, personal_headers
 from .routes import Match
 from .sections import Route
 from .sharing import Asked
+from .sources import CannotWaitError, run_here
 from .unseen import PURPOSE_HEADERS, is_prefetch
 from .visitors import UNTOLD, Visitor
 from .visits import Visit
@@ -64,6 +66,7 @@ class Page:
     __slots__ = (
         "_asked",
         "_badge_shown",
+        "_consents",
         "_counted",
         "_customer_before",
         "_engine",
@@ -101,6 +104,7 @@ class Page:
         self._preview: Preview | Refusal | None = None
         self._asked: Asked | None = None
         self._badge_shown = False
+        self._consents: bool | None = None
         self._left_to_sdk: LeftToSDK | None = None
         self._customer_before: str | None = None
         self._time_left = engine.settings.fetch.timeout
@@ -139,7 +143,9 @@ class Page:
         engine = self._engine
         try:
             if engine.logins.reads_session:
-                self._customer_before = engine.logins.before(self.visit)
+                # What fails here fails again where it is needed, and says so there.
+                with contextlib.suppress(Exception):
+                    self._customer_before = engine.logins.before(self.visit)
             routes = engine.routes
             host = self.visit.header("host") if routes.asks_host else None
             match = self._match = routes.match(method, path, host)
@@ -168,14 +174,13 @@ class Page:
     def prefetch_from_cache(self) -> bool:
         """Get what the routes name without an event loop; False where that takes one.
 
-        It is for doors without a loop of their own, whose way to one is long.
+        It is for doors without a loop of their own, whose way to one is long. The
+        visitor is recognised in this thread in any case: it is the app's own, where its
+        functions find their database connections.
         """
         assert self._match is not None
         try:
-            steps = self._answer_at_once(self._match.experiences)
-            found = _at_once(steps)
-        except _Waits:
-            return False
+            found = self._run_here(self._answer_at_once(self._match.experiences))
         except Exception as error:
             self._failed("prefetch_failed", error)
             return True
@@ -327,18 +332,44 @@ class Page:
                 "this would block the event loop for every visitor: await "
                 "experiences.ready() or experiences.fetch() here"
             )
+        if self._visitor is None:
+            # Here, for the same reason as in prefetch_from_cache; the steps go on
+            # from it, and meet what fails here again.
+            with contextlib.suppress(Exception):
+                self._run_here(self._meet())
         return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
+
+    def _run_here(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Run steps that recognise the visitor, in a thread without an event loop."""
+        return run_here(steps, self.wait_for)
+
+    def wait_for(self, value: Awaitable[T]) -> T:
+        """Return what an async source gives, in a thread without an event loop."""
+        if on_event_loop():
+            raise CannotWaitError
+        return asyncio.run_coroutine_threadsafe(_awaited(value), self._loop).result()
 
     def forget(self) -> None:
         try:
             if self._visitor is not None:
-                key = self._visitor.key
+                self._forget(self._visitor.key)
+                return
+            steps = self._forget_unmet(self.visit)
+            if on_event_loop():
+                self.forgetting = asyncio.run_coroutine_threadsafe(steps, self._loop)
             else:
-                identify = self._engine.visitors.identify
-                key = visitor_key(_at_once(identify(self.visit))[0])
-            self._forget(key)
+                self._run_here(steps)
         except Exception as error:
             self._failed("forget_failed", error)
+
+    async def _forget_unmet(self, visit: Visit) -> bool:
+        """Forget whom no route has recognised."""
+        try:
+            identity, _ = await self._engine.visitors.identify(visit)
+            self._forget(visitor_key(identity))
+        except Exception as error:
+            self._failed("forget_failed", error)
+        return True
 
     def _forget(self, visitor: bytes) -> None:
         self._engine.forget(visitor)
@@ -466,18 +497,33 @@ class Page:
 
     def _held(self) -> list[str]:
         """Return our cookies that someone without consent still has."""
-        engine = self._engine
-        ours = (engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
-        held = [name for name in ours if self.visit.cookie(name) is not None]
+        held = self._our_cookies()
         if not held:
             return []
         if self._visitor is not None:
             return [] if self._visitor.consents else held
-        try:
-            return [] if _at_once(engine.visitors.consent(self.visit)) else held
-        except Exception:
-            # It cannot be told here: the next page that is mapped tells.
-            return []
+        # Where it cannot be told here, the next page that is mapped tells.
+        with contextlib.suppress(CannotWaitError):
+            self._run_here(self.ask_consent())
+        return held if self._consents is False else []
+
+    def _our_cookies(self) -> list[str]:
+        ours = (self._engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
+        return [name for name in ours if self.visit.cookie(name) is not None]
+
+    @property
+    def owes_consent(self) -> bool:
+        """Whether ``ask_consent`` is needed before the response's headers."""
+        return (
+            self._engine.visitors.consents is not None
+            and self._visitor is None
+            and bool(self._our_cookies())
+        )
+
+    async def ask_consent(self) -> None:
+        """Learn whether our cookies have to go, where no route has asked it."""
+        if self._consents is None:
+            self._consents = await self._engine.visitors.consent(self.visit)
 
     def _server_timing(self) -> bytes:
         """Say where the answers came from, and how long the page waited for them."""
@@ -574,23 +620,8 @@ _LATE = (
 _NO_API = "it is 'web_p' or 'personalize'; the page takes 'web_p'"
 
 
-def _at_once(steps: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that has nothing to wait for.
-
-    Raises:
-        _Waits: It waits for something.
-    """
-    try:
-        steps.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    steps.close()
-    raise _Waits("an async source of the identity waits for something")
-
-
-class _Waits(Exception):
-    """Something has to be waited for, and nobody here can."""
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
 
 
 def _without(keys: Sequence[str], reason: Reason) -> list[Experience]:

@@ -16,6 +16,7 @@ except ImportError as error:
 from starlette.types import Receive, Scope, Send
 
 from .asgi import MoEngageMiddleware
+from .cookies import werkzeug_cookies
 from .errors import DuplicateMiddlewareError
 from .settings import Config
 from .visits import Visit
@@ -85,6 +86,8 @@ class _Door(MoEngageMiddleware):
     def visit_of(self, scope: Scope) -> Visit:
         visit = super().visit_of(scope)
         visit.session = scope.get(SESSION)
+        visit.absent = _NO_USER
+        visit.read_cookies = werkzeug_cookies
         return visit
 
     async def _session(self, scope: Scope) -> dict[str, Any]:
@@ -117,6 +120,11 @@ class _Door(MoEngageMiddleware):
             send_push_promise=_push_nothing,
             scope=scope,  # type: ignore[arg-type]
         )
+
+
+_NO_USER = {
+    "user": "Quart has no user that we know: take the value from the session or a call"
+}
 
 
 async def _push_nothing(path: str, headers: Headers) -> None:

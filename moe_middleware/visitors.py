@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .addresses import TrustedProxies, client_address
 from .attributes import day_and_hour, session_attributes
 from .cache import split_key, visitor_key
 from .consents import Consents
 from .crawlers import load_crawlers
-from .identity import DEVICE_COOKIE, device_id, minted_id, usable_id
+from .identity import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
 from .models import EMPTY, NOBODY, Identity
 from .preview_links import PREVIEWS, PreviewLinks
 from .routes import Match
-from .sections import BotSettings
+from .sections import BotSettings, ConsentSettings
 from .settings import Settings
-from .sources import ValueSource, read_text, read_texts
+from .sources import SourceReader, ValueSource
 from .unseen import BotFilter
 from .visits import Visit
 
@@ -76,7 +77,8 @@ class Visitors:
         self._bots = _bot_filter(settings.bots)
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
-        self.consents = Consents(settings.consent) if settings.consent else None
+        self._reader = SourceReader()
+        self.consents = _consents(settings.consent, self._reader)
         self.previews = _previews(settings, clock)
         self._plain_split = (-1.0, b"")
 
@@ -88,7 +90,7 @@ class Visitors:
             match: Its routes, for their path parameters and attributes.
         """
         if match is not None:
-            visit.path_params = match.path_params
+            visit.path_params = MappingProxyType(match.path_params)
         vary = self._vary
         if match is not None and match.vary is not None:
             vary = match.vary
@@ -97,10 +99,14 @@ class Visitors:
         identity, is_new = await self._identify(visit)
         attributes: dict[str, str] = {}
         if self._attributes:
-            attributes = await read_texts(self._attributes, visit, visit.path_params)
+            attributes = await self._reader.texts(
+                self._attributes, visit, visit.path_params
+            )
         for route, route_params in match.routes if match else ():
             if route.attributes:
-                attributes |= await read_texts(route.attributes, visit, route_params)
+                attributes |= await self._reader.texts(
+                    route.attributes, visit, route_params
+                )
         return Visitor(
             identity=identity,
             is_new=is_new,
@@ -159,7 +165,7 @@ class Visitors:
     async def _device(self, visit: Visit) -> str | None:
         """Return what the settings' source tells, else the id that was handed over."""
         source = self._identity.visitor_id
-        told = usable_id(await read_text(source, visit, visit.path_params))
+        told = await self._reader.id(source, visit, visit.path_params)
         if told is None and source.kind == "cookie":
             return device_id(visit.cookie(DEVICE_COOKIE))
         return told
@@ -173,12 +179,12 @@ class Visitors:
         self, visit: Visit, match: Match | None, vary: Collection[str] | None
     ) -> Visitor:
         """Return someone of whom nothing is known but the page that they ask for."""
-        attributes = await read_texts(
+        attributes = await self._reader.texts(
             _of_the_page(self._attributes), visit, visit.path_params
         )
         for route, route_params in match.routes if match else ():
             of_the_page = _of_the_page(route.attributes)
-            attributes |= await read_texts(of_the_page, visit, route_params)
+            attributes |= await self._reader.texts(of_the_page, visit, route_params)
         return Visitor(
             identity=NOBODY,
             is_new=False,
@@ -191,7 +197,7 @@ class Visitors:
     async def _identify(self, visit: Visit) -> tuple[Identity, bool]:
         wanted, params = self._identity, visit.path_params
         visitor_id, is_new = None, False
-        customer_id = usable_id(await read_text(wanted.customer_id, visit, params))
+        customer_id = await self._reader.id(wanted.customer_id, visit, params)
         if customer_id is None:
             visitor_id = await self._device(visit)
             if visitor_id is None and wanted.anonymous == "on":
@@ -200,7 +206,7 @@ class Visitors:
                     visitor_id, is_new = self._new_id(), True
         identifiers: Mapping[str, str] = EMPTY
         if wanted.user_identifiers:
-            identifiers = await read_texts(wanted.user_identifiers, visit, params)
+            identifiers = await self._reader.ids(wanted.user_identifiers, visit, params)
         identity = Identity(
             customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
         )
@@ -277,6 +283,10 @@ def _bot_filter(wanted: BotSettings) -> BotFilter:
     """
     library = load_crawlers() if wanted.library == "on" else None
     return BotFilter(wanted.also, wanted.never, library)
+
+
+def _consents(wanted: ConsentSettings | None, reader: SourceReader) -> Consents | None:
+    return Consents(wanted, reader) if wanted is not None else None
 
 
 def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
+from .cookies import CookieReader, starlette_cookies
 from .models import EMPTY
+from .texts import decoded
 
 
 class Visit:
@@ -21,6 +23,11 @@ class Visit:
         path_params: The parameters of the routes that matched, merged.
         session: The framework's session, where one is installed outside of us.
         user: The framework's user object, where one is installed outside of us.
+        absent: Of the kinds ``session`` and ``user``, which the request does not have,
+            and what to do about that.
+        in_thread: Makes an async function of a sync one, where a framework has threads
+            for what may ask a database; None runs it where it is called.
+        read_cookies: Reads Cookie headers as the framework does.
     """
 
     __slots__ = (
@@ -28,10 +35,13 @@ class Visit:
         "_headers",
         "_query",
         "_query_string",
+        "absent",
+        "in_thread",
         "method",
         "path",
         "path_params",
         "peer",
+        "read_cookies",
         "root_path",
         "scheme",
         "session",
@@ -51,6 +61,10 @@ class Visit:
         path_params: Mapping[str, Any] = EMPTY,
         session: Mapping[str, Any] | None = None,
         user: object | None = None,
+        absent: Mapping[str, str] = EMPTY,
+        in_thread: Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]
+        | None = None,
+        read_cookies: CookieReader = starlette_cookies,
     ) -> None:
         self.method = method
         self.path = path
@@ -60,10 +74,13 @@ class Visit:
         self.path_params = path_params
         self.session = session
         self.user = user
+        self.absent = absent
+        self.in_thread = in_thread
+        self.read_cookies = read_cookies
         self._headers = headers
         self._query_string = query_string
         self._cookies: dict[str, str] | None = None
-        self._query: dict[str, str] | None = None
+        self._query: dict[str, bytes] | None = None
 
     def headers(self, name: str) -> list[str]:
         """Return every value of a header, in the order received."""
@@ -87,7 +104,8 @@ class Visit:
     def cookie(self, name: str) -> str | None:
         """Return a cookie's value, or None."""
         if self._cookies is None:
-            self._cookies = _parse_cookies(self.headers("cookie"))
+            lines = (value for key, value in self._headers if key == b"cookie")
+            self._cookies = self.read_cookies(lines)
         return self._cookies.get(name)
 
     def query(self, name: str) -> str | None:
@@ -95,21 +113,13 @@ class Visit:
         if not self._query_string:
             return None
         if self._query is None:
-            pairs = parse_qsl(
-                self._query_string.decode("latin-1"),
-                keep_blank_values=True,
-                max_num_fields=None,
-            )
-            self._query = dict(reversed(pairs))
-        return self._query.get(name)
+            pairs = [part.partition(b"=") for part in self._query_string.split(b"&")]
+            self._query = {
+                _unquoted(key): value for key, _, value in reversed(pairs) if key
+            }
+        value = self._query.get(name)
+        return None if value is None else _unquoted(value)
 
 
-def _parse_cookies(lines: Iterable[str]) -> dict[str, str]:
-    """Read cookies as browsers send them: first of a name wins, quotes go."""
-    cookies: dict[str, str] = {}
-    for line in lines:
-        for part in line.split(";"):
-            name, found, value = part.partition("=")
-            if found and (name := name.strip()) not in cookies:
-                cookies[name] = value.strip().strip('"')
-    return cookies
+def _unquoted(raw: bytes) -> str:
+    return decoded(unquote_to_bytes(raw.replace(b"+", b" ")))

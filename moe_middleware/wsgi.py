@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .cookies import werkzeug_cookies
 from .current import current
 from .errors import DuplicateMiddlewareError
 from .loop_threads import background
-from .models import Experiences, Reason
+from .models import EMPTY, Experiences, Reason
 from .pages import Page
 from .response_headers import Headers
 from .runtime import runtime_for
 from .settings import Config
+from .texts import decoded
 from .visits import Visit
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ class MoEngageWSGIMiddleware:
             data_center=data_center,
             base_url=base_url,
         )
+        kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._needed = [kind for kind in _OUTSIDE if kind in kinds]
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -130,6 +134,10 @@ class MoEngageWSGIMiddleware:
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return what a request tells."""
+        absent: Mapping[str, str] = EMPTY
+        if self._needed:
+            lacking = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
+            absent = {kind: _OUTSIDE[kind] for kind in lacking}
         return Visit(
             method=_method(environ),
             path=_path(environ),
@@ -138,6 +146,9 @@ class MoEngageWSGIMiddleware:
             query_string=_latin(environ.get("QUERY_STRING", "")),
             scheme=environ.get("wsgi.url_scheme", "http"),
             peer=environ.get("REMOTE_ADDR") or None,
+            session=environ.get(_KEYS["session"]),
+            absent=absent,
+            read_cookies=werkzeug_cookies,
         )
 
 
@@ -150,6 +161,19 @@ def _read(environ: WSGIEnvironment, most: int) -> bytes:
     body: bytes = environ["wsgi.input"].read(min(size, most + 1)) if most else b""
     return body
 
+
+_KEYS = {"session": "beaker.session"}
+"""Where WSGI middlewares leave what such a source reads."""
+
+_OUTSIDE = {
+    "session": "there is no environ['beaker.session'] yet when MoEngageWSGIMiddleware "
+    "runs: the session middleware is missing, or inside of it, and has to be outside: "
+    "wrap the app with MoEngageWSGIMiddleware first; Flask's own session is read by "
+    "moe_middleware.flask.MoEngage(app)",
+    "user": "a WSGI app has no user that we know: take the value from the session, a "
+    "cookie or a call; flask_login's is read by moe_middleware.flask.MoEngage(app)",
+}
+"""What to do where a request lacks what such a source reads."""
 
 _TWICE = (
     "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
@@ -350,7 +374,7 @@ def _header_name(name: str) -> bytes:
 
 
 def _text(value: Any) -> str:
-    return _latin(value).decode("utf-8", "replace")
+    return decoded(_latin(value))
 
 
 def _latin(value: Any) -> bytes:

@@ -17,9 +17,19 @@ LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
         *("json_texts", "fork_hooks"),
+        "texts",
     },
     "rules": {
-        *("targets", "visits", "sources", "addresses", "unseen", "segments", "routes"),
+        *(
+            "cookies",
+            "targets",
+            "visits",
+            "sources",
+            "addresses",
+            "unseen",
+            "segments",
+            "routes",
+        ),
         *("variables", "scalars", "nodes", "mistakes", "documents", "constraints"),
         *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
         *("identity", "attributes", "response_headers", "logins", "template_keys"),

@@ -226,14 +226,15 @@ def test_no_id_gets_the_answer_of_another(
 ) -> None:
     for number, one in enumerate(IDS):
         sandbox.customer(one, first_name=f"Number {number}")
-    given: dict[str, Any] = {"cache": cache, "routes": ROUTES}
+    by_query = {"customer_id": {"query": "customer"}}
+    given: dict[str, Any] = {"cache": cache, "routes": ROUTES, "identity": by_query}
     with (
         open_shop("asgi", page_of(PAGE), **given) as first,
         open_shop("asgi", page_of(PAGE), **given) as second,
     ):
         for shop in (first, second, first):
             for number, one in enumerate(IDS):
-                page = shop.ask(customer=quote(one, safe=""))
+                page = shop.ask(query=f"customer={quote(one)}")
                 assert f"<p>Hello Number {number}</p>" == page.text, one
                 # Whoever says of themselves that they are this visitor is not them.
                 page = shop.ask(cookie=f"moe_uuid={quote(one, safe='')}")

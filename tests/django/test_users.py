@@ -96,7 +96,7 @@ def test_the_signed_in_user_is_the_customer(site: MakeSite, get: Get) -> None:
     assert "Cookie" in answered["Vary"]
 
 
-def test_a_pk_that_moengage_takes_for_nobodys_is_an_anonymous_visitor(
+def test_the_first_user_of_a_database_is_a_customer(
     site: MakeSite,
 ) -> None:
     shop = site()
@@ -105,7 +105,7 @@ def test_a_pk_that_moengage_takes_for_nobodys_is_an_anonymous_visitor(
     shop.get()
 
     assert root.pk == 1
-    assert len(customers(shop)[0]) == 36
+    assert customers(shop) == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_session_as_source_leaves_vary_to_the_app(site: MakeSite, get: Get) ->
 @pytest.mark.parametrize(
     "identity", [{}, {"customer_id": {"session": "customer"}}], ids=["user", "session"]
 )
-def test_a_database_that_is_away_costs_the_page_its_experience_alone(
+def test_a_database_that_is_away_costs_the_page_its_customer_alone(
     site: MakeSite, get: Get, identity: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     shop = site(page, identity=identity, project={"SESSION_ENGINE": __name__})
@@ -282,7 +282,7 @@ def test_a_database_that_is_away_costs_the_page_its_experience_alone(
     answered = get(shop)
 
     assert answered.status_code == 200
-    assert b"Welcome" in answered.content
+    assert b"Welcome" not in answered.content
     assert "error=ConnectionError" in caplog.text
 
 

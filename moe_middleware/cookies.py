@@ -1,0 +1,92 @@
+"""Cookies as each framework reads them: what an app sees is what we see. Pure.
+
+Frameworks differ in which of two cookies of one name they take, in what a quoted value
+may hold, and in the bytes beyond ASCII. None of them decodes percents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from .texts import decoded
+
+CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
+"""Reads the values of all Cookie headers of a request."""
+
+
+def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read them as Starlette does, and Django under ASGI: the last of a name counts."""
+    return _last_ones(line.decode("latin-1") for line in lines)
+
+
+def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read them as Django does under WSGI: as Starlette, but in UTF-8."""
+    return _last_ones(decoded(part) for line in lines for part in _parts_of(line))
+
+
+def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read them as werkzeug does, for Flask and Quart: the first of a name counts."""
+    cookies: dict[str, str] = {}
+    text, at = b";".join(lines).decode("latin-1"), 0
+    while at < len(text):
+        found = _PAIR.match(text, at)
+        if found is None:
+            # It counts as none, up to the next semicolon.
+            at = text.find(";", at) + 1 or len(text)
+            continue
+        at = found.end()
+        name, value = found.groups("")
+        if name not in cookies:
+            cookies[name] = _unquoted_bytes(value) if value[:1] == '"' else value
+    return cookies
+
+
+def _parts_of(line: bytes) -> Iterable[bytes]:
+    return (line,) if line.isascii() else line.split(b";")
+
+
+def _last_ones(texts: Iterable[str]) -> dict[str, str]:
+    cookies: dict[str, str] = {}
+    for text in texts:
+        for part in text.split(";"):
+            name, named, value = part.partition("=")
+            if named:
+                value = value.strip()
+                cookies[name.strip()] = _unquoted(value) if value[:1] == '"' else value
+    return cookies
+
+
+def _unquoted(value: str) -> str:
+    """Undo what Python's http.cookies does to a value: ``\\374`` is one character."""
+    if len(value) < 2 or value[-1] != '"':
+        return value
+    return _ESCAPED.sub(_character, value[1:-1])
+
+
+def _character(escaped: re.Match[str]) -> str:
+    octal, character = escaped.groups()
+    return character or chr(int(octal, 8))
+
+
+def _unquoted_bytes(value: str) -> str:
+    """Undo what werkzeug does to a value: ``\\303\\274`` is one character."""
+    if not value.isascii() or "\\" in value:
+        # Each escape is a byte of UTF-8.
+        raw = _ESCAPED_BYTE.sub(_byte, value[1:-1].encode())
+        return decoded(raw)
+    return value[1:-1]
+
+
+def _byte(escaped: re.Match[bytes]) -> bytes:
+    octal, byte = escaped.groups()
+    return byte or bytes((int(octal, 8),))
+
+
+_ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
+_ESCAPED_BYTE = re.compile(rb"\\(?:([0-3][0-7][0-7])|(.))")
+
+_PAIR = re.compile(
+    r'[ \t]*([^ \t=";]+)[ \t]*'
+    r'(?:=[ \t]*("(?:[^"\\]|\\.)*"|[^ \t";]*)[ \t]*)?(?:;|\Z)'
+)
