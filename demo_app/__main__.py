@@ -19,13 +19,13 @@ WELCOME = """
   Tea & Thyme, a small shop personalised by moe_middleware
 
   Open   {site}/
-  Try    another name at the top of the page: hero, prices and cart change
+  Try    consent, at the foot of the window: before it, nothing is counted
+         another name at the top of the page: hero, prices and cart change
          the newsletter's link: {site}/?utm_medium=email
-         the foot of every page: what was shown and clicked is counted, once,
+         the foot of every page: each impression and click counts once,
          and each experience has a link to preview another variation
-         the cart of alice: what it suggests counts once it was on the screen
+         the cart of alice: its suggestion counts once it was on the screen
          the club: {site}/club leaves the counting to the Web SDK
-         no to being remembered: nothing is counted any more
   Look   {sandbox}
   Stop   Ctrl+C
 """
@@ -60,11 +60,11 @@ def _options() -> argparse.Namespace:
 def _where_to_look(site: str) -> str:
     match sandbox_pages(os.environ):
         case None:
-            return "at the reports in MoEngage's own dashboard"
+            return "at the reports in MoEngage's dashboard"
         case "/sandbox":
-            return f"at what the sandbox counted, and why: {site}/sandbox/"
+            return f"at the sandbox: {site}/sandbox/ has reports and explanations"
         case elsewhere:
-            return f"at what the sandbox counted, and why: {elsewhere}/"
+            return f"at the sandbox: {elsewhere}/ has reports and explanations"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,10 +1,11 @@
-"""The shop's pages. Handlers stay small: what a visitor gets, the templates ask."""
+"""The shop's pages. Handlers stay small: the templates ask for the experiences."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from moe_middleware.sandbox import embedded
 
 from . import consent
 from .counted import open_ledger, read_counted, sandbox_pages
+from .explained import explain_link
 from .forms import read_form, same_site
 from .policy import new_nonce, policy
 from .previews import PreviewDesk
@@ -43,6 +45,25 @@ A_MONTH = 30 * 24 * 3600
 
 # The sandbox's sample customers, with the tier its audiences look at.
 CUSTOMERS = {"alice": "gold", "bob": "silver", "carol": "", "dave": "gold"}
+
+PREVIEW = "moe_preview"
+"""The cookie of an open preview."""
+
+SORRY = {
+    404: (
+        "We do not keep that one",
+        "Perhaps it is a tea we ought to know. Until then, here are the six we have.",
+    ),
+    405: (
+        "That does not work here",
+        "This address takes another kind of request. The teas are this way.",
+    ),
+    413: (
+        "That is too much at once",
+        "The form was larger than any of ours, so we did not read it.",
+    ),
+}
+"""Heading and text of the page for each status."""
 
 
 async def home(request: Request) -> Response:
@@ -83,22 +104,28 @@ async def change_cart(request: Request) -> Response:
 
 
 async def become(request: Request) -> Response:
-    """Play another visitor: a stand-in for signing in and out."""
+    """Play another visitor: a stand-in for signing in and out.
+
+    A preview ends with it: it was opened to see the page of somebody else.
+    """
     form = await read_form(request)
     who = form.get("customer_id", "")
-    return go(same_site(form.get("back")), customer_id=who if who in CUSTOMERS else "")
+    cookies = {"customer_id": who if who in CUSTOMERS else ""}
+    if PREVIEW in request.cookies:
+        cookies[PREVIEW] = ""
+    return go(same_site(form.get("back")), **cookies)
 
 
 async def decide(request: Request) -> Response:
-    """Note what the visitor says to being remembered."""
+    """Store the visitor's answer to the consent question."""
     form = await read_form(request)
-    said = form.get("consent", "")
-    kept = said if said in consent.ANSWERS else ""
+    given = form.get("consent", "")
+    kept = given if given in consent.ANSWERS else ""
     return go(same_site(form.get("back")), **{consent.COOKIE: kept})
 
 
 async def counted(request: Request) -> Response:
-    """What the strip at the foot asks for every second."""
+    """The figures at the foot; the page's script fetches them every second."""
     summary = await read_counted(request.state.ledger)
     return templates.TemplateResponse(
         request,
@@ -116,8 +143,21 @@ async def favicon(request: Request) -> Response:
 
 
 async def sorry(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return await page(request, "sorry.html", status=status)
+    assert isinstance(error, HTTPException)
+    heading, text = SORRY[error.status_code]
+    return await page(
+        request, "sorry.html", status=error.status_code, heading=heading, text=text
+    )
+
+
+async def broken(request: Request, _error: Exception) -> Response:
+    """The page for an unexpected error: it needs nothing that may be broken."""
+    return templates.TemplateResponse(
+        request,
+        "broken.html",
+        status_code=500,
+        headers={"Content-Security-Policy": policy(new_nonce(), None)},
+    )
 
 
 async def page(
@@ -132,15 +172,18 @@ async def page(
         "experiences": experiences,
         "csp_nonce": nonce,
         "consent": consent.answer(request),
+        "explain": request.state.sandbox
+        and explain_link(
+            request.state.sandbox, request, experiences.identity, datetime.now(UTC)
+        ),
         "previews": previews,
-        "preview": previews and previews.opened(request.cookies.get("moe_preview")),
+        "preview": previews and previews.opened(request.cookies.get(PREVIEW)),
         "offer": read_offer(experiences["price-badge"].payload),
         "cart": read_cart(request.cookies.get("cart", "")),
         "customers": CUSTOMERS,
         "who": who if who in CUSTOMERS else "",
         "here": here,
         "shelf": TEAS,
-        "status": status,
         "counted": await read_counted(request.state.ledger),
         "sandbox": request.state.sandbox,
     }
@@ -182,8 +225,8 @@ def build_app(
     """Put the shop together.
 
     Args:
-        config: What moe_middleware goes by.
-        environ: Says which workspace that is, so that its ledger can be found.
+        config: The settings of moe_middleware, or their file.
+        environ: Names the workspace, so that its ledger can be found.
     """
 
     pages = sandbox_pages(environ)
@@ -222,7 +265,7 @@ def build_app(
             *([Mount(pages, embedded())] if pages == "/sandbox" else []),
         ],
         middleware=[Middleware(MoEngageMiddleware, config=settings)],
-        exception_handlers={404: sorry, 405: sorry, 413: sorry},
+        exception_handlers={**dict.fromkeys(SORRY, sorry), 500: broken},
         lifespan=lifespan,
     )
 

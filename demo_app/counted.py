@@ -1,4 +1,4 @@
-"""What MoEngage has counted, read from the sandbox that plays its part."""
+"""The counted events, read from the sandbox that plays MoEngage's part."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ServerLedger:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise LedgerError(
                 f"The sandbox at {self._site} does not answer, so nothing can be read "
-                "here. The shop goes on with what its templates say by default."
+                "here. The shop goes on with its templates' defaults."
             ) from error
         return events
 
@@ -112,7 +112,7 @@ class Clicked:
     """How often one element was clicked.
 
     Attributes:
-        b_id: Which one it is; empty where nobody said so.
+        b_id: The element; empty where the event has none.
     """
 
     experience_key: str
@@ -122,11 +122,11 @@ class Clicked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One event, as the page tells it.
+    """One event, as a line of the page.
 
     Attributes:
         b_id: Of a click, which element it was.
-        by_web_sdk: Whether MoEngage's script in the page told of it, and not we.
+        by_web_sdk: Whether MoEngage's script in the page reported it.
     """
 
     experience_key: str
@@ -140,14 +140,14 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What the strip at the foot of a page shows.
+    """The figures at the foot of a page.
 
     Attributes:
         total: All impressions.
         tallies: The impressions by experience, audience and variation.
         clicks: The clicks by experience and element.
         recent: The last few events, newest first.
-        notice: Why nothing could be read; None when it could.
+        notice: The reason why nothing could be read; None otherwise.
     """
 
     total: int = 0
@@ -167,7 +167,7 @@ async def read_counted(ledger: Ledger) -> Counted:
 
 
 def sum_up(events: Sequence[Event]) -> Counted:
-    """Count impressions by variation and clicks by element; tell the last events."""
+    """Count impressions by variation and clicks by element; list the last events."""
     counts = Counter(_place(event) for event in events if _is_impression(event))
     clicks = Counter(
         (event["experience_key"], event.get("b_id") or "")

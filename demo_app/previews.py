@@ -1,6 +1,6 @@
 """Links to other variations, made as ``moe-middleware preview`` makes them.
 
-A real site leaves this to its QA: here everybody gets them, to see what they do.
+On a real site they are for QA; here each visitor gets them, to try previews.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class Offer:
         if not self.covers(tea):
             return tea.price
         lowered = tea.price * (100 - self.percents[tea.sku]) / 100
-        # The small amount undoes what floats lose: 15 % off £10 is not £8.4999.
+        # The small amount undoes what floats lose: 15% off £10 is not £8.4999.
         return floor(lowered / self.step + 1e-9) * self.step
 
 

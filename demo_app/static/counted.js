@@ -1,4 +1,4 @@
-// Asks once a second what has been counted, as long as somebody is looking.
+// Updates the figures once a second while the tab is visible.
 const EVERY = 1000;
 let timer;
 

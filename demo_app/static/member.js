@@ -1,4 +1,4 @@
-// Tells MoEngage's Web SDK who logged in; before it listens, it takes that down.
+// Gives the customer's id to MoEngage's Web SDK; it queues the call until it is loaded.
 const who = document.currentScript.dataset.customerId;
 
 if (who) window.Moengage?.identifyUser(who);

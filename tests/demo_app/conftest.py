@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from starlette.testclient import TestClient
 
 from demo_app.app import CONFIG, build_app
@@ -22,6 +22,7 @@ from moe_middleware.sandbox import embedded
 from ..servers import PATIENCE
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0"}
+CONSENT = {"consent": "yes"}
 CHROMIUM_ARGS = (
     "--headless",
     "--no-sandbox",
@@ -40,7 +41,10 @@ OpenShop = Callable[..., TestClient]
 
 @pytest.fixture
 def open_shop(tmp_path: Path) -> Iterator[OpenShop]:
-    """Return a function that opens the shop for a visitor, with these variables set."""
+    """Return a function that opens the shop for a visitor who consents.
+
+    Its keywords are environment variables.
+    """
     with ExitStack() as stack:
 
         def open_one(**environ: str) -> TestClient:
@@ -50,7 +54,9 @@ def open_shop(tmp_path: Path) -> Iterator[OpenShop]:
             )
             app = build_app(settings, environ)
             client = TestClient(app, headers=BROWSER, follow_redirects=False)
-            return stack.enter_context(client)
+            stack.enter_context(client)
+            client.post("/consent", data=CONSENT)
+            return client
 
         yield open_one
 
@@ -60,6 +66,13 @@ def shop(open_shop: OpenShop) -> TestClient:
     """A visitor's browser, and the shop with its own sandbox."""
     embedded().reset()
     return open_shop()
+
+
+@pytest.fixture
+def newcomer(shop: TestClient) -> TestClient:
+    """A browser that has not answered the consent question."""
+    shop.cookies.delete("consent")
+    return shop
 
 
 @contextmanager
@@ -84,6 +97,13 @@ def _address(process: subprocess.Popen[str]) -> str:
         if found := re.search(r"http://127\.0\.0\.1:\d+", line):
             return found[0]
     pytest.fail("the server ended without printing its address")
+
+
+def consent(context: BrowserContext, address: str) -> None:
+    """Give a browser's consent."""
+    context.add_cookies(
+        [{"name": k, "value": v, "url": address} for k, v in CONSENT.items()]
+    )
 
 
 @pytest.fixture

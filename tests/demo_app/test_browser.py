@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ..servers import PATIENCE
-from .conftest import eventually
+from .conftest import consent, eventually
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def page(chromium: Browser, served_shop: str) -> Page:
         base_url=served_shop, viewport={"width": 1280, "height": 900}
     )
     context.set_default_timeout(PATIENCE * 1000)
+    consent(context, served_shop)
     return context.new_page()
 
 
@@ -83,9 +84,9 @@ def test_no_page_scrolls_sideways_on_a_narrow_phone(
 
 
 def test_shop_works_without_a_script(chromium: Browser, served_shop: str) -> None:
-    page = chromium.new_context(
-        base_url=served_shop, java_script_enabled=False
-    ).new_page()
+    context = chromium.new_context(base_url=served_shop, java_script_enabled=False)
+    consent(context, served_shop)
+    page = context.new_page()
     page.goto("/")
     page.get_by_role("button", name="bob").click()
     page.get_by_role("link", name="Sencha").click()

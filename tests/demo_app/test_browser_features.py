@@ -327,7 +327,7 @@ def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
     assert sorted(shown) == [("api", "alice"), ("web_sdk", "alice")]
     assert told_by(sandbox, BADGE, "_CLICKED") == [("web_sdk", "alice")]
     expect(page.locator(".recent")).to_contain_text("“See all teas”")
-    expect(page.locator(".recent")).to_contain_text("says the Web SDK")
+    expect(page.locator(".recent")).to_contain_text("through the Web SDK")
 
 
 def test_each_visit_of_the_club_is_one_impression(
@@ -397,10 +397,44 @@ def test_a_device_id_without_a_cookie_is_handed_over_once(
 # --- consent -----------------------------------------------------------------
 
 
-def test_who_takes_consent_back_is_forgotten_at_once(
+def test_nothing_is_counted_or_kept_before_a_yes(
     welcome: Welcome, sandbox: Sandbox
 ) -> None:
     visitor = welcome(consent="")
+    page = visitor.open_tab()
+    page.goto("/")
+    page.locator(".hero .button").click()
+    page.wait_for_url("**/products/*")
+    page.goto("/club")
+    page.goto("/")
+    assert visitor.cookies() == {}
+    assert "visitor_id" not in asked(sandbox)
+
+    page.get_by_role("button", name="Yes, you may").click()
+    expect(page.get_by_text("We remember you.")).to_be_visible()
+    reach(lambda: sandbox.impressions(HERO), 1)
+    assert sandbox.clicks(HERO) == 0
+    assert "moe_visitor" in visitor.cookies()
+
+
+def test_customer_consents_at_the_top_and_is_recognised(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    page = welcome(consent="").open_tab()
+    page.goto("/")
+    page.get_by_role("button", name="alice").click()
+    expect(page.get_by_text("Without consent, alice gets")).to_be_visible()
+
+    page.get_by_role("button", name="Consent as alice").click()
+
+    expect(page.locator("h1")).to_have_text("The first flush is yours")
+    reach(lambda: sandbox.impressions(HERO), 1)
+
+
+def test_who_takes_consent_back_is_forgotten_at_once(
+    welcome: Welcome, sandbox: Sandbox
+) -> None:
+    visitor = welcome()
     page = visitor.open_tab()
     page.goto("/")
     reach(lambda: sandbox.impressions(HERO), 1)
@@ -410,7 +444,7 @@ def test_who_takes_consent_back_is_forgotten_at_once(
     older.goto("/")
     reach(lambda: sandbox.impressions(HERO), 2)
 
-    page.get_by_role("button", name="No, thank you").click()
+    page.get_by_role("button", name="Forget me").click()
     expect(page.get_by_text("We do not remember you.")).to_be_visible()
     assert "moe_visitor" not in visitor.cookies()
     page.locator(".hero .button").click()

@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from html import unescape
+from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from demo_app.app import CONFIG, build_app
 from demo_app.shop import TEAS
+from moe_middleware import Settings
 from moe_middleware.sandbox import embedded
 
 from ..servers import free_port
@@ -282,12 +289,12 @@ def test_real_workspace_is_told_where_its_web_sdk_belongs(open_shop: OpenShop) -
     page = shop.get("/club").text
 
     assert "web_sdk.js" not in page
-    assert "its snippet belongs into <code>partials/web_sdk.html</code>" in page
+    assert "snippet into <code>partials/web_sdk.html</code>" in page
     assert "/_moe/p/" not in page
 
 
-def test_nobody_is_asked_twice_whether_they_may_be_remembered(shop: TestClient) -> None:
-    question = "May we remember you?"
+def test_visitor_is_asked_for_consent_once(newcomer: TestClient) -> None:
+    shop, question = newcomer, "May we remember you?"
     assert question in shop.get("/").text
 
     answer = shop.post("/consent", data={"consent": "yes", "back": "/cart"})
@@ -301,13 +308,36 @@ def test_nobody_is_asked_twice_whether_they_may_be_remembered(shop: TestClient) 
 
 
 @pytest.mark.parametrize("said", ["perhaps", "", "yes; Path=/elsewhere"])
-def test_what_is_no_answer_leaves_the_question_open(
-    shop: TestClient, said: str
-) -> None:
-    shop.post("/consent", data={"consent": said})
+def test_other_answers_leave_the_question_open(newcomer: TestClient, said: str) -> None:
+    newcomer.post("/consent", data={"consent": said})
 
-    assert "consent" not in shop.cookies
-    assert "May we remember you?" in shop.get("/").text
+    assert "consent" not in newcomer.cookies
+    assert "May we remember you?" in newcomer.get("/").text
+
+
+def test_without_an_answer_nothing_is_counted_and_no_id_leaves_the_server(
+    newcomer: TestClient,
+) -> None:
+    become(newcomer, "alice")
+    page = newcomer.get("/").text
+    newcomer.get("/cart")
+    club = newcomer.get("/club").text
+    asked = [one.request_body for one in embedded().requests.latest(9, "fetch")]
+    newcomer.post("/consent", data={"consent": "yes"})
+    newcomer.get("/")
+
+    # The page after the yes, and none of those before it.
+    assert eventually(lambda: counted(newcomer), 3) == 3
+    assert {event["customer_id"] for event in embedded().events} == {"alice"}
+    assert "moe_visitor" not in newcomer.cookies
+    assert "Without consent, alice gets what every visitor gets." in page
+    assert "a visitor without consent" in page
+    assert "All Users" in page
+    assert "Gold members</small>" not in page
+    assert "no<small>no consent</small>" in page
+    assert "web_sdk.js" not in club
+    assert len(asked) == 2
+    assert not any(b"alice" in body or b"visitor_id" in body for body in asked)
 
 
 @pytest.mark.parametrize("back", ["//evil.example/", "https://evil.example/"])
@@ -332,14 +362,16 @@ def test_who_says_no_gets_what_everybody_gets_and_is_not_counted(
     assert "All Users" in page
     assert "Gold members</small>" not in page
     assert "no<small>no consent</small>" in page
-    assert "someone we do not remember" in page
+    assert "a visitor without consent" in page
     assert "/_moe/c/" not in page
     assert len(asked) == 2
     assert not any(b"alice" in body or b"visitor_id" in body for body in asked)
 
 
-def test_browser_that_objects_for_every_site_is_not_asked(shop: TestClient) -> None:
-    page = shop.get("/", headers={"Sec-GPC": "1"}).text
+def test_browser_that_objects_for_every_site_is_not_asked(
+    newcomer: TestClient,
+) -> None:
+    page = newcomer.get("/", headers={"Sec-GPC": "1"}).text
 
     assert "May we remember you?" not in page
     assert "Your browser asks us not to remember you" in page
@@ -389,16 +421,90 @@ def test_panel_leads_through_all_variations_of_an_experience(shop: TestClient) -
     ]
 
 
-def test_foot_leads_to_the_sandboxs_pages_about_this_visitor(shop: TestClient) -> None:
-    become(shop, "alice")
-    page = shop.get("/").text
-    link = re.search(r'href="(/sandbox/explain[^"]*)"', page)
+EXPLAINED = re.compile(r'href="(/sandbox/explain[^"]*)"')
+GOT = re.compile(
+    r'<th scope="row">([^<]+)</th>\s*<td>(?:variation (\d+)<small>([^<]+)</small>)?'
+)
+
+
+@pytest.mark.parametrize("who", ["", "alice", "carol"])
+@pytest.mark.parametrize("consent", ["yes", "no", ""])
+@pytest.mark.parametrize("path", ["/", "/?utm_medium=email", "/products/sencha"])
+def test_link_at_the_foot_explains_this_very_visitor(
+    shop: TestClient, who: str, consent: str, path: str
+) -> None:
+    shop.post("/consent", data={"consent": consent})
+    become(shop, who)
+    shop.get("/")  # mints the id of an anonymous visitor
+    page = shop.get(path).text
+    link = EXPLAINED.search(page)
     assert link is not None
 
-    explained = shop.get(link[1], headers={"Accept": "text/html"}).text
+    query = unescape(link[1]).partition("?")[2]
+    explained = shop.get(f"/sandbox/_sandbox/explain?{query}").json()["experiences"]
 
-    assert "alice would get" in explained
-    assert 'href="/sandbox/events"' in explained
+    told = {
+        one["experience_key"]: (one["variation_id"], one["audience"])
+        for one in explained
+        if one["outcome"] == "served"
+    }
+    got = {key: (number, name) for key, number, name in GOT.findall(page) if number}
+    assert len(got) > 0
+    assert {key: told.get(key) for key in got} == got
+    assert "hour=" in link[1]
+    answer = shop.get(unescape(link[1]), headers={"Accept": "text/html"})
+    assert answer.status_code == 200
+    assert 'href="/sandbox/events"' in answer.text
+
+
+def test_preview_ends_when_another_visitor_is_played(shop: TestClient) -> None:
+    become(shop, "alice")
+    panel = shop.get("/").text.partition("homepage-banner</th>")[2]
+    link = re.search(r'href="(/_moe/p/[^"]+)">preview', panel)
+    assert link is not None
+    shop.get(link[1])
+    previewed = shop.get("/").text
+
+    become(shop, "dave")
+    after = shop.get("/").text
+
+    assert "<td>preview</td>" in previewed
+    assert "moe_preview" not in shop.cookies
+    assert "<td>preview</td>" not in after
+    assert title(after) == "A golden cup, on the house"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("PUT", "/cart/add", 405), ("POST", "/who", 413)],
+)
+def test_each_mistake_has_a_page_of_its_own(
+    shop: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = shop.request(method, path, content="x" * 3000)
+
+    assert answer.status_code == status
+    assert ("the six we have" in answer.text) == (status == 404)
+
+
+def test_unexpected_error_has_a_page_that_needs_nothing(
+    tmp_path: Path,
+) -> None:
+    async def boom(_request: Request) -> Response:
+        raise RuntimeError("a mistake in the shop")
+
+    settings = Settings.load(
+        CONFIG, environ={"MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/outbox.db"}
+    )
+    app = build_app(settings, {})
+    app.router.routes.insert(0, Route("/boom", boom))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/boom")
+
+    assert answer.status_code == 500
+    assert title(answer.text) == "Something broke on our side"
+    assert "six we have" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 def test_real_workspace_has_no_pages_of_a_sandbox(open_shop: OpenShop) -> None:

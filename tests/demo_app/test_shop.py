@@ -54,8 +54,8 @@ def test_removed_tea_leaves_the_others() -> None:
 @pytest.mark.parametrize(
     ("sku", "price"),
     [
-        pytest.param("sencha", 800, id="15 % of 9.50, down to 50 pence"),
-        pytest.param("matcha", 1400, id="20 % of 18.00, down to 50 pence"),
+        pytest.param("sencha", 800, id="15% of 9.50, down to 50 pence"),
+        pytest.param("matcha", 1400, id="20% of 18.00, down to 50 pence"),
         pytest.param("assam", 780, id="not on offer"),
     ],
 )
