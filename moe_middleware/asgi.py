@@ -77,18 +77,26 @@ class MoEngageMiddleware:
         if self.runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
-        page = Page(self.runtime.personalizer, scope, self.visit_of, loop)
+        page = self.page_of(scope, loop)
         scope[KEY] = page
         scope.setdefault("state", {})["experiences"] = page.experiences
         token = current.set(page.experiences)
         try:
-            if page.find_routes(scope["method"], path):
-                await page.prefetch()
+            await self.prefetch(page, scope["method"], path)
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
             page.end()
             current.reset(token)
+
+    def page_of(self, scope: Scope, loop: asyncio.AbstractEventLoop) -> Page:
+        """Return what personalizes a request."""
+        return Page(self.runtime.personalizer, scope, self.visit_of, loop)
+
+    async def prefetch(self, page: Page, method: str, path: str) -> None:
+        """Get what the request's routes name, ahead of the app."""
+        if page.find_routes(method, path):
+            await page.prefetch()
 
     def visit_of(self, scope: Scope) -> Visit:
         """Return what a request tells."""

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+import logging
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 try:
     import flask
-    from flask.sessions import SecureCookieSessionInterface
+    from flask.globals import request_ctx
+    from flask.sessions import SecureCookieSessionInterface, SessionMixin
 except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
 from .errors import DuplicateMiddlewareError
+from .jinja import extend_app
+from .loop_threads import background
 from .models import EMPTY
+from .pages import Page
+from .postponed_pages import PostponedPage
 from .settings import Config
 from .visits import Visit
-from .wsgi import MoEngageWSGIMiddleware
+from .wsgi import KEY, MoEngageWSGIMiddleware
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 NAME = "moe_middleware"
 """Its name among the app's extensions."""
+
+PROXY_FIX = "werkzeug.proxy_fix.orig"
+"""Where ProxyFix keeps what it has replaced."""
 
 
 class MoEngage:
     """Personalizes a Flask app.
 
     Sources of the kind ``session`` read the app's session, and those of the kind
-    ``user`` flask_login's current user: neither is ever written. A user is loaded ahead
-    of the handler, in a request context of its own.
+    ``user`` flask_login's current user: neither is ever written. They are read in the
+    app's own request, after its ``before_request`` functions and ahead of the view, or
+    where one of those functions looks at an experience. So are functions of the
+    settings (``call``): they find ``flask.request`` and ``flask.g``.
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
@@ -62,7 +78,7 @@ class MoEngage:
             )
         app.extensions[NAME] = door = _Door(app, self._config)
         app.wsgi_app = door  # type: ignore[method-assign]
-        app.jinja_env.add_extension("moe_middleware.jinja.MoEngageExtension")
+        extend_app(app)
 
 
 class _Door(MoEngageWSGIMiddleware):
@@ -71,6 +87,39 @@ class _Door(MoEngageWSGIMiddleware):
     def __init__(self, app: flask.Flask, config: Config) -> None:
         super().__init__(app.wsgi_app, config)
         self._flask = app
+        sources = self.runtime.settings.sources()
+        self._reads_within = any(source.is_lazy for _, source in sources)
+        if self._reads_within:
+            flask.request_started.connect(_begin, app)
+            app.dispatch_request = _after_prefetch(  # type: ignore[method-assign]
+                app.dispatch_request
+            )
+
+        # An iterator: however many threads ask at once, only one of them gets it.
+        trusted = bool(self.runtime.settings.trusted_proxies)
+        self._untold = iter(() if trusted else (True,))
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        came_fixed = PROXY_FIX in environ
+        body = super().__call__(environ, start_response)
+        if not came_fixed and PROXY_FIX in environ and next(self._untold, False):
+            logger.warning(
+                "proxy_fix_inside: werkzeug's ProxyFix stands inside of MoEngage, "
+                "which takes your proxy for the visitor: wrap app.wsgi_app with "
+                "ProxyFix after MoEngage(app), or name your proxies in trusted_proxies"
+            )
+        return body
+
+    def page_of(self, environ: WSGIEnvironment, loop: AbstractEventLoop) -> Page:
+        return _Page(self.runtime.personalizer, environ, self.visit_of, loop)
+
+    def prefetch(self, page: Page, method: str, path: str) -> None:
+        if self._reads_within and isinstance(page, _Page):
+            page.postpone(method, path)
+        else:
+            super().prefetch(page, method, path)
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         visit = super().visit_of(environ)
@@ -87,11 +136,55 @@ _NO_USER = {
 }
 
 
+class _Page(PostponedPage):
+    """It is prefetched, at the latest, where somebody looks at an experience."""
+
+    __slots__ = ()
+
+    def prefetch_now(self) -> None:
+        """Get what the routes name, unless that is done."""
+        self.begin()
+        if self.waits:
+            self.waits = False
+            self.prefetch_from_cache() or background.run(self.prefetch())
+
+    def collect(self) -> None:
+        self.prefetch_now()
+        super().collect()
+
+    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+        self.prefetch_now()
+        return super().block_on(steps)
+
+
+def _page_here() -> _Page | None:
+    page = flask.request.environ.get(KEY)
+    return page if isinstance(page, _Page) else None
+
+
+def _begin(_: flask.Flask, **__: Any) -> None:
+    page = _page_here()
+    if page is not None:
+        page.begin()
+
+
+def _after_prefetch(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what dispatches a request to its view once its experiences are there."""
+
+    def dispatch_request(*given: Any, **named: Any) -> Any:
+        page = _page_here()
+        if page is not None:
+            page.prefetch_now()
+        return dispatch(*given, **named)
+
+    return dispatch_request
+
+
 class _Session(Mapping[str, Any]):
     """The request's session, opened at the first look.
 
-    The handler's own one where there is one, so that a login shows; ahead of the
-    handler one that Flask never hears of, and so never saves.
+    The app's own one where its request is handled, so that a login shows. Our own paths
+    never reach the app: there it is one that Flask never hears of, and so never saves.
     """
 
     def __init__(self, app: flask.Flask, environ: WSGIEnvironment) -> None:
@@ -100,27 +193,53 @@ class _Session(Mapping[str, Any]):
         self._before: Mapping[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
-        return self._now()[name]
+        return self._reading(lambda session: session[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._now())
+        return self._reading(lambda session: iter([*session]))
 
     def __len__(self) -> int:
-        return len(self._now())
+        return self._reading(len)
 
-    def _now(self) -> Mapping[str, Any]:
+    def _reading(self, read: Callable[[Mapping[str, Any]], T]) -> T:
         if _is_handled(self._environ):
-            return flask.session
+            with _unnoticed() as session:
+                return read(session)
         if self._before is None:
-            interface = self._app.session_interface
-            # Signed cookies need nothing of the app's; a database's session may.
-            by_cookie = isinstance(interface, SecureCookieSessionInterface)
-            request = self._app.request_class(
-                self._environ, populate_request=False, shallow=True
-            )
-            with nullcontext() if by_cookie else self._app.app_context():
-                self._before = interface.open_session(self._app, request) or {}
-        return self._before
+            self._before = self._opened()
+        return read(self._before)
+
+    def _opened(self) -> Mapping[str, Any]:
+        app, interface = self._app, self._app.session_interface
+        request = app.request_class(self._environ, populate_request=False, shallow=True)
+
+        def opened() -> Mapping[str, Any]:
+            return interface.open_session(app, request) or {}
+
+        # Signed cookies need nothing of the app's; a database's session may.
+        if isinstance(interface, SecureCookieSessionInterface):
+            return opened()
+        return _read_within(app.app_context(), opened)
+
+
+@contextmanager
+def _unnoticed() -> Iterator[Mapping[str, Any]]:
+    """Read the app's session without Flask taking that for the view's reading.
+
+    Else it would add Vary: Cookie, also where nothing of ours is shown. The newest
+    Flask takes as much as a look at ``flask.session`` for it.
+    """
+    context = request_ctx._get_current_object()  # type: ignore[attr-defined]
+    there = (one for one in vars(context).values() if isinstance(one, SessionMixin))
+    session = next(there, None)
+    if session is None:
+        yield flask.session
+        return
+    accessed = session.accessed
+    try:
+        yield session
+    finally:
+        session.accessed = accessed
 
 
 class _User:
@@ -131,19 +250,51 @@ class _User:
         self._environ = environ
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._now(), name)
+        try:
+            user = self._now()
+        except AttributeError as error:
+            # Out of a method of ours for missing attributes, it would read as one.
+            kind = type(error).__name__
+            raise RuntimeError(f"the user was not loaded: {kind}") from error
+        return getattr(user, name)
 
     def _now(self) -> object:
         if not hasattr(self._app, "login_manager"):
             return None
         from flask_login import current_user  # type: ignore[import-untyped]
 
+        def loaded() -> object:
+            return current_user._get_current_object()
+
         if _is_handled(self._environ):
-            return current_user._get_current_object()
-        # The body is the handler's to read.
+            with _unnoticed():
+                return loaded()
+        # The body is ours to read.
         nothing = {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
-        with self._app.request_context({**self._environ, **nothing}):
-            return current_user._get_current_object()
+        context = self._app.request_context({**self._environ, **nothing})
+        return _read_within(context, loaded)
+
+
+def _read_within(context: AbstractContextManager[Any], read: Callable[[], T]) -> T:
+    """Return what is read within a context of Flask's, for one of our own paths.
+
+    Functions for its end may rely on others for its beginning, which do not run here.
+    What is read is read, whatever they raise.
+    """
+    value: list[T] = []
+    try:
+        with context:
+            value.append(read())
+    except Exception as error:
+        if not value:
+            raise
+        # The error's text may hold an id; its class does not.
+        logger.warning(
+            "teardown_failed error=%s: a teardown function of the app failed where no "
+            "before_request function had run, as for a click link: let it expect that",
+            type(error).__name__,
+        )
+    return value[0]
 
 
 def _is_handled(environ: WSGIEnvironment) -> bool:

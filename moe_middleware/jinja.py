@@ -114,6 +114,26 @@ class MoEngageExtension(Extension):
         return nodes.ExprStmt(call)
 
 
+def extend_app(app: Any) -> None:
+    """Add the tag to the templates of an app of Flask's or Quart's.
+
+    Its environment is made at the first need, from settings that the app may still
+    change: it is not made here.
+    """
+    name = f"{MoEngageExtension.__module__}.{MoEngageExtension.__qualname__}"
+    if "jinja_env" in vars(app):
+        app.jinja_env.add_extension(name)
+        return
+    create = app.create_jinja_environment
+
+    def create_with_tag() -> Environment:
+        environment: Environment = create()
+        environment.add_extension(name)
+        return environment
+
+    app.create_jinja_environment = create_with_tag
+
+
 def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(first, name, [*others], [], None, None)
 

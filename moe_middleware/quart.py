@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,9 +17,13 @@ except ImportError as error:
 
 from starlette.types import Receive, Scope, Send
 
-from .asgi import MoEngageMiddleware
+from .asgi import KEY, MoEngageMiddleware
 from .cookies import werkzeug_cookies
 from .errors import DuplicateMiddlewareError
+from .jinja import extend_app
+from .models import EMPTY
+from .pages import Page
+from .postponed_pages import PostponedPage
 from .settings import Config
 from .visits import Visit
 
@@ -32,7 +38,11 @@ SESSION = "moe_middleware.session"
 class MoEngage:
     """Personalizes a Quart app.
 
-    Sources of the kind ``session`` read the app's session, which is never written.
+    Sources of the kind ``session`` read the app's session, which is never written. It
+    is read in the app's own request, after its ``before_request`` functions and ahead
+    of the handler. So are functions of the settings (``call``): they find
+    ``quart.request`` and ``quart.g``. A ``before_request`` function that wants an
+    experience awaits ``experiences.ready()`` first.
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
@@ -61,11 +71,9 @@ class MoEngage:
             raise DuplicateMiddlewareError(
                 f"MoEngage has been given the app {app.name!r} before: once is enough"
             )
-        app.extensions[NAME] = door = _Door(app, self._config)
-        app.asgi_app = door  # type: ignore[method-assign, assignment]
-        app.jinja_env.add_extension("moe_middleware.jinja.MoEngageExtension")
-        if door.reads_session:
-            app.after_request(_note_session)
+        app.extensions[NAME] = _Door(app, self._config)
+        app.asgi_app = app.extensions[NAME]  # type: ignore[method-assign]
+        extend_app(app)
 
 
 class _Door(MoEngageMiddleware):
@@ -74,36 +82,58 @@ class _Door(MoEngageMiddleware):
     def __init__(self, app: quart.Quart, config: Config) -> None:
         super().__init__(app.asgi_app, config)  # type: ignore[arg-type]
         self._quart = app
-        self.reads_session = any(
-            source.kind == "session" for _, source in self.runtime.settings.sources()
-        )
+        sources = [source for _, source in self.runtime.settings.sources()]
+        self._reads_session = any(source.kind == "session" for source in sources)
+        self._reads_within = any(source.is_lazy for source in sources)
+        if self._reads_within:
+            quart.request_started.connect(_begin, app)
+            dispatch = _after_prefetch(app.dispatch_request)
+            app.dispatch_request = dispatch  # type: ignore[method-assign, assignment]
+        if self._reads_session:
+            app.after_request(_note_session)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.reads_session and scope["type"] == "http":
+    def page_of(self, scope: Scope, loop: asyncio.AbstractEventLoop) -> Page:
+        return _Page(self.runtime.personalizer, scope, self.visit_of, loop)
+
+    async def prefetch(self, page: Page, method: str, path: str) -> None:
+        if self._reads_within and isinstance(page, _Page):
+            page.postpone(method, path)
+        else:
+            await super().prefetch(page, method, path)
+
+    async def _answer(
+        self, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self._reads_session:
             scope[SESSION] = await self._session(scope)
-        await super().__call__(scope, receive, send)
+        await super()._answer(path, scope, receive, send)
 
     def visit_of(self, scope: Scope) -> Visit:
         visit = super().visit_of(scope)
-        visit.session = scope.get(SESSION)
+        visit.session = _Session(scope)
         visit.absent = _NO_USER
         visit.read_cookies = werkzeug_cookies
         return visit
 
     async def _session(self, scope: Scope) -> dict[str, Any]:
-        """Return what the request's session holds, in a copy that nobody saves."""
+        """Return what the session holds of a request that never reaches the app.
+
+        It is a copy that nobody saves.
+        """
         interface = self._quart.session_interface
         # Signed cookies need nothing of the app's; a database's session may.
         by_cookie = isinstance(interface, SecureCookieSessionInterface)
         context: Any = nullcontext() if by_cookie else self._quart.app_context()
+        session: dict[str, Any] = {}
         try:
             async with context:
                 request = self._request(scope)
-                return dict(await interface.open_session(self._quart, request) or {})
+                found = await interface.open_session(self._quart, request)
+                session.update(found or {})
         except Exception as error:
             # The error's text may hold what is in the session; its class does not.
             logger.warning("session_failed error=%s", type(error).__name__)
-            return {}
+        return session
 
     def _request(self, scope: Scope) -> quart.Request:
         headers = Headers(
@@ -131,10 +161,82 @@ async def _push_nothing(path: str, headers: Headers) -> None:
     """Stand for the server's push: nobody asks for one while a session is read."""
 
 
+class _Page(PostponedPage):
+    """It is prefetched, at the latest, where somebody waits for its experiences."""
+
+    __slots__ = ()
+
+    async def prefetch_now(self) -> None:
+        """Get what the routes name, unless that is done."""
+        self.begin()
+        if self.waits:
+            self.waits = False
+            await self.prefetch()
+
+    async def ready(self) -> None:
+        await self.prefetch_now()
+        await super().ready()
+
+
+class _Session(Mapping[str, Any]):
+    """The request's session: the app's own one, or what was noted of it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __getitem__(self, name: str) -> Any:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def _now(self) -> Mapping[str, Any]:
+        if quart.has_request_context() and quart.request.scope is self._scope:
+            return _copied()
+        noted: Mapping[str, Any] = self._scope.get(SESSION, EMPTY)
+        return noted
+
+
+def _copied() -> dict[str, Any]:
+    """Copy the app's session without Quart taking that for the handler's reading."""
+    session = quart.session
+    accessed = getattr(session, "accessed", True)
+    try:
+        return dict(session or {})
+    finally:
+        session.accessed = accessed
+
+
 async def _note_session(response: Any) -> Any:
-    """Let a login or a logout in the handler show."""
-    noted = quart.request.scope.get(SESSION)
-    if isinstance(noted, dict):
-        noted.clear()
-        noted.update(quart.session)
+    """Let a login or a logout in the handler show: it is over when headers are made."""
+    scope: Any = quart.request.scope
+    scope[SESSION] = _copied()
     return response
+
+
+def _page_here() -> _Page | None:
+    page = quart.request.scope.get(KEY)
+    return page if isinstance(page, _Page) else None
+
+
+async def _begin(_: quart.Quart, **__: Any) -> None:
+    page = _page_here()
+    if page is not None:
+        page.begin()
+
+
+def _after_prefetch(
+    dispatch: Callable[..., Awaitable[Any]],
+) -> Callable[..., Awaitable[Any]]:
+    """Return what dispatches a request to its view once its experiences are there."""
+
+    async def dispatch_request(*given: Any, **named: Any) -> Any:
+        page = _page_here()
+        if page is not None:
+            await page.prefetch_now()
+        return await dispatch(*given, **named)
+
+    return dispatch_request

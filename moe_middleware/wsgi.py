@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from functools import lru_cache
@@ -90,13 +91,12 @@ class MoEngageWSGIMiddleware:
         path = _path(environ)
         if self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
-        page = Page(self.runtime.personalizer, environ, self.visit_of, loop)
+        page = self.page_of(environ, loop)
         environ[KEY] = page
         environ[EXPERIENCES] = page.experiences
         response = _Response(page, environ, start_response)
         try:
-            if page.find_routes(_method(environ), path):
-                page.prefetch_from_cache() or background.run(page.prefetch())
+            self.prefetch(page, _method(environ), path)
             wrapper = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = _FileWrapper(wrapper)
@@ -131,6 +131,15 @@ class MoEngageWSGIMiddleware:
             [(name.decode(), text.decode("latin-1")) for name, text in reply.headers],
         )
         return [] if _method(environ) == "HEAD" else [reply.body]
+
+    def page_of(self, environ: WSGIEnvironment, loop: AbstractEventLoop) -> Page:
+        """Return what personalizes a request."""
+        return Page(self.runtime.personalizer, environ, self.visit_of, loop)
+
+    def prefetch(self, page: Page, method: str, path: str) -> None:
+        """Get what the request's routes name, ahead of the app."""
+        if page.find_routes(method, path):
+            page.prefetch_from_cache() or background.run(page.prefetch())
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return what a request tells."""

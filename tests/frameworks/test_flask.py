@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from moe_middleware import (
     DuplicateMiddlewareError,
     MoEngageWSGIMiddleware,
+    Visit,
     current_experiences,
 )
 from moe_middleware.flask import MoEngage
@@ -276,6 +277,304 @@ def test_teardown_runs_once_a_request(sandbox: Sandbox) -> None:
     app.test_client().get("/who")
 
     assert ran == ["request", "app"]
+
+
+def test_the_templates_environment_is_made_by_the_app(sandbox: Sandbox) -> None:
+    app = shop(routes=routes("/own"))
+    made_early = "jinja_env" in vars(app)
+    app.config["TEMPLATES_AUTO_RELOAD"] = True
+    # What an app changes later on is not lost, and neither is the tag.
+    app.jinja_options = {"block_start_string": "<%", "block_end_string": "%>"}
+    tag = PAGE.replace("{%", "<%").replace("%}", "%>")
+    app.add_url_rule("/own", "own", lambda: flask.render_template_string(tag))
+
+    assert not made_early
+    assert "<h1>" in app.test_client().get("/own").text
+    assert app.jinja_env.auto_reload
+
+
+def test_an_environment_that_is_there_gets_the_tag_too(sandbox: Sandbox) -> None:
+    app = bare_shop()
+    app.add_template_global(lambda: "there", "made_early")
+    app.jinja_env.filters["own"] = str.upper
+    MoEngage(app, settings())
+
+    assert "<h1>" in app.test_client().get("/").text
+
+
+# --- the app's own request --------------------------------------------------
+
+
+def signed_in(
+    *,
+    before: Callable[[], Any] | None = None,
+    teardown: Callable[[Any], Any] | None = None,
+    **sections: Any,
+) -> tuple[Flask, FlaskClient, list[str]]:
+    """Return a shop that counts how often its users are loaded, and alice's browser."""
+    flask_login = pytest.importorskip("flask_login")
+    app = bare_shop()
+    loaded: list[str] = []
+    if before is not None:
+        app.before_request(before)
+    if teardown is not None:
+        app.teardown_request(teardown)
+
+    def load(name: str) -> User:
+        loaded.append(name)
+        return User(name)
+
+    flask_login.LoginManager(app).user_loader(load)
+
+    @app.get("/enter/<name>")
+    def enter(name: str) -> str:
+        flask_login.login_user(User(name))
+        return name
+
+    @app.get("/link")
+    def link() -> str:
+        return current_experiences().fetch_sync(KEY).click_url("/shop", "Shop")
+
+    @app.get("/me")
+    def me() -> str:
+        return f"{flask_login.current_user.name} {who()}"
+
+    given = {
+        "identity": {"customer_id": {"user": "name"}},
+        "routes": routes("/", "/me", "/who"),
+        "events": {"outbox": "memory:", "relay": "off"},
+        **sections,
+    }
+    MoEngage(app, settings(**given))
+    browser = app.test_client()
+    browser.get("/enter/alice")
+    loaded.clear()
+    return app, browser, loaded
+
+
+def who() -> str:
+    return str(current_experiences().identity.customer_id)
+
+
+def test_a_teardown_that_relies_on_its_beginning_keeps_the_customer(
+    sandbox: Sandbox,
+) -> None:
+    def begin() -> None:
+        flask.g.started = 1
+
+    ended: list[int] = []
+    _, browser, _ = signed_in(
+        before=begin, teardown=lambda _: ended.append(flask.g.started)
+    )
+    ended.clear()
+
+    assert browser.get("/who").text == "alice"
+    assert ended == [1]
+
+
+def test_the_user_is_loaded_once_and_told_of_once(sandbox: Sandbox) -> None:
+    flask_login = pytest.importorskip("flask_login")
+    app, browser, loaded = signed_in()
+    told: list[str] = []
+    name = "remember_token"
+    with app.test_request_context():
+        browser.set_cookie(name, flask_login.utils.encode_cookie("alice"))
+    with browser.session_transaction() as session:
+        session.clear()
+
+    def note(_: Any, user: User, **__: Any) -> None:
+        told.append(user.name)
+
+    flask_login.signals.user_loaded_from_cookie.connect(note, app)
+    said = browser.get("/me").text
+
+    assert said == "alice alice"
+    assert (loaded, told) == (["alice"], ["alice"])
+
+
+def test_a_loader_finds_what_the_apps_own_functions_have_opened(
+    sandbox: Sandbox,
+) -> None:
+    def open_database() -> None:
+        flask.g.users = {"alice": User("alice")}
+
+    app, browser, _ = signed_in(before=open_database)
+    app.login_manager.user_loader(lambda name: flask.g.users[name])  # type: ignore[attr-defined]
+
+    assert browser.get("/me").text == "alice alice"
+
+
+def test_an_attribute_error_of_a_loader_is_not_a_missing_attribute(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, browser, _ = signed_in()
+    app.login_manager.user_loader(lambda _: flask.g.no_such_database)  # type: ignore[attr-defined]
+
+    page = browser.get("/who")
+
+    assert page.status_code == 200
+    assert page.text != "alice"
+    assert "failed" in caplog.text
+    assert "alice" not in caplog.text
+
+
+def test_a_function_before_the_handler_may_look_at_experiences(
+    sandbox: Sandbox,
+) -> None:
+    seen: list[Any] = []
+
+    def early() -> None:
+        seen.append((current_experiences()[KEY].source, who()))
+
+    _, browser, loaded = signed_in(before=early)
+    seen.clear()
+
+    assert browser.get("/who").text == "alice"
+    assert seen == [("api", "alice")]
+    assert (loaded, sandbox.calls["fetch"]) == (["alice"], 1)
+
+
+def test_a_request_that_ends_before_its_handler_costs_no_fetch(
+    sandbox: Sandbox,
+) -> None:
+    def close() -> Any:
+        return None if flask.request.path == "/enter/alice" else ("not today", 503)
+
+    _, browser, loaded = signed_in(before=close)
+
+    answered = browser.get("/")
+
+    assert (answered.status_code, loaded, sandbox.calls["fetch"]) == (503, [], 0)
+    assert "private" not in answered.headers.get("Cache-Control", "")
+
+
+def test_a_session_in_a_database_is_opened_once(sandbox: Sandbox) -> None:
+    opened: list[str] = []
+    ended: list[bool] = []
+
+    class Kept(flask.sessions.SessionInterface):
+        def open_session(self, app: Any, request: Any) -> Any:
+            opened.append(request.path)
+            return flask.sessions.SecureCookieSession({"customer": "alice"})
+
+        def save_session(self, *_: Any) -> None: ...
+
+    app = bare_shop()
+    app.session_interface = Kept()
+    app.teardown_appcontext(lambda _: ended.append(True))
+    MoEngage(app, settings(identity=BY_SESSION, routes=routes("/who")))
+
+    assert app.test_client().get("/who").text == "alice"
+    assert (opened, ended) == (["/who"], [True])
+
+
+def customer_of_request(_: Visit) -> str | None:
+    return f"{flask.g.customer}{flask.request.args['more']}"
+
+
+def test_a_function_of_the_settings_finds_the_request(sandbox: Sandbox) -> None:
+    app = bare_shop()
+
+    @app.before_request
+    def begin() -> None:
+        flask.g.customer = "ali"
+
+    call = {"call": f"{__name__}:customer_of_request"}
+    MoEngage(app, settings(identity={"customer_id": call}, routes=routes("/who")))
+
+    assert app.test_client().get("/who?more=ce").text == "alice"
+
+
+def test_a_click_link_knows_the_customer_whatever_a_teardown_does(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    def begin() -> None:
+        flask.g.started = 1
+
+    app, browser, _ = signed_in(
+        before=begin,
+        teardown=lambda _: flask.g.started,
+        secret_key="of-this-test-and-of-no-other-one",
+    )
+
+    followed = browser.get(browser.get("/link").text)
+    browser.get("/who")
+
+    assert followed.location == "/shop"
+    assert "teardown_failed error=AttributeError" in caplog.text
+    outbox = door(app).runtime.outbox
+    assert [one.customer_id for one in outbox.events] == ["alice"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("step", ["login", "logout"])
+def test_a_login_ahead_of_the_handler_forgets_too(sandbox: Sandbox, step: str) -> None:
+    def by_token() -> None:
+        if flask.request.args.get("token"):
+            flask.session["customer"] = "alice"
+        if flask.request.args.get("leave"):
+            flask.session.clear()
+
+    app = bare_shop()
+    app.before_request(by_token)
+    MoEngage(app, settings(identity=BY_SESSION, routes=routes("/who")))
+    browser = app.test_client()
+    browser.get("/login/alice")
+    browser.get("/who")
+    browser.get("/who")
+    fetched = sandbox.calls["fetch"]
+
+    browser.get("/who?leave=1")
+    browser.get("/who?token=1")
+
+    # Once for nobody in particular, once for alice anew.
+    assert (fetched, sandbox.calls["fetch"]) == (1, 3)
+
+
+def test_an_app_mounted_within_has_its_experiences(sandbox: Sandbox) -> None:
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    app = bare_shop()
+    inner = Flask("inner")
+    inner.add_url_rule("/", "title", lambda: current_experiences()[KEY].Title)
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/in": inner})  # type: ignore[method-assign]
+    everyone = {"customer_id": {"call": f"{__name__}:alice"}}
+    MoEngage(app, settings(identity=everyone, routes=routes("/in/")))
+
+    assert app.test_client().get("/in/").text
+
+
+def alice(_: Visit) -> str:
+    return "alice"
+
+
+@pytest.mark.parametrize(
+    ("outside", "trusted", "lines"),
+    [(True, [], 0), (False, [], 1), (False, ["127.0.0.0/8"], 0)],
+    ids=["outside", "inside", "inside, but trusted here"],
+)
+def test_where_proxy_fix_stands(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    outside: bool,
+    trusted: list[str],
+    lines: int,
+) -> None:
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    app = bare_shop()
+    moengage = MoEngage(config=settings(trusted_proxies=trusted))
+    if outside:
+        moengage.init_app(app)
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    if not outside:
+        moengage.init_app(app)
+    told = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+
+    answers = [app.test_client().get("/", headers=told) for _ in range(2)]
+
+    assert caplog.text.count("proxy_fix_inside") == lines
+    secure = "Secure" in answers[0].headers["Set-Cookie"]
+    assert secure == (lines == 0)
 
 
 def test_without_flask_it_says_what_to_install() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quart import Quart, render_template_string, request, session
-from quart.sessions import SessionInterface, SessionMixin
+from quart import Quart, g, render_template_string, request, session
+from quart.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
-from moe_middleware import DuplicateMiddlewareError
+from moe_middleware import DuplicateMiddlewareError, Visit, current_experiences
 from moe_middleware.quart import MoEngage
 from moe_middleware.runtime import runtime_for
 from moe_middleware.sandbox import Sandbox
@@ -128,29 +128,154 @@ async def test_no_source_no_look_at_the_session(sandbox: Sandbox) -> None:
 
 
 class Broken(SessionInterface):
-    """Opens no session; the first try of each request is its own."""
+    """Opens no session where the request's path is one of ours."""
 
     def __init__(self) -> None:
         self.opened = 0
 
     async def open_session(self, app: Any, request: Any) -> SessionMixin | None:
         self.opened += 1
-        if self.opened % 2 and app.config.get("MOE"):
+        if request.path.startswith("/_moe/"):
             raise ConnectionError("customer alice's session is out of reach")
         return None
 
 
-async def test_a_session_out_of_reach_breaks_no_page(
+async def test_a_session_out_of_reach_breaks_no_click_link(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = shop()
+    app = shop(secret_key="of-this-test-and-of-no-other-one")
+    app.add_url_rule("/link", "link", link)
+    client = app.test_client()
+    await client.post("/login/alice")
+    href = await (await client.get("/link")).get_data(as_text=True)
     app.session_interface = Broken()  # type: ignore[assignment]
+
+    followed = await client.get(href)
+
+    assert (followed.status_code, followed.headers["location"]) == (302, "/shop")
+    assert "session_failed error=ConnectionError" in caplog.text
+    assert "alice" not in caplog.text
+
+
+async def link() -> str:
+    return (await current_experiences().fetch(KEY)).click_url("/shop")
+
+
+class Kept(SessionInterface):
+    """A session in a store that counts how often it is asked."""
+
+    def __init__(self, **kept: Any) -> None:
+        self.kept = kept
+        self.opened = 0
+
+    async def open_session(self, app: Any, request: Any) -> SessionMixin:
+        self.opened += 1
+        return SecureCookieSession(self.kept)
+
+    async def save_session(self, *_: Any) -> None: ...
+
+
+async def test_a_session_is_opened_once_and_teardown_runs_once(
+    sandbox: Sandbox,
+) -> None:
+    app = shop()
+    kept = Kept(customer={"id": "alice"})
+    app.session_interface = kept  # type: ignore[assignment]
+    ran = []
+
+    @app.before_request
+    async def begin() -> None:
+        g.begun = True
+
+    @app.teardown_request
+    async def end(_: Any) -> None:
+        ran.append(g.begun)
+
+    @app.teardown_appcontext
+    async def end_app(_: Any) -> None:
+        ran.append("app")
 
     page = await app.test_client().get("/")
 
-    assert page.status_code == 200
-    assert "session_failed error=ConnectionError" in caplog.text
-    assert "alice" not in caplog.text
+    assert "Welcome" not in await page.get_data(as_text=True)
+    assert kept.opened == 1
+    assert ran == [True, "app"]
+
+
+async def test_a_session_that_is_read_leaves_vary_to_the_app(sandbox: Sandbox) -> None:
+    app = shop()
+
+    @app.get("/plain")
+    async def plain() -> str:
+        return "plain"
+
+    client = app.test_client()
+    await client.post("/login/alice")
+
+    assert "vary" not in (await client.get("/plain")).headers
+
+
+async def test_a_before_request_function_waits_for_its_experiences(
+    sandbox: Sandbox,
+) -> None:
+    app = shop()
+    seen: list[Any] = []
+
+    @app.before_request
+    async def early() -> None:
+        seen.append(current_experiences()[KEY].reason)
+        seen.append((await current_experiences().ready())[KEY].source)
+
+    client = app.test_client()
+    await client.post("/login/alice")
+    seen.clear()
+    await client.get("/")
+
+    assert seen == ["not_ready", "api"]
+    assert sandbox.calls["fetch"] == 1
+
+
+async def test_a_request_that_ends_before_its_handler_costs_no_fetch(
+    sandbox: Sandbox,
+) -> None:
+    app = shop()
+    app.before_request(lambda: ("not today", 503))
+
+    assert (await app.test_client().get("/")).status_code == 503
+    assert sandbox.calls["fetch"] == 0
+
+
+def customer_of_request(_: Visit) -> str | None:
+    return request.headers.get("x-customer")
+
+
+async def test_a_function_of_the_settings_finds_the_request(sandbox: Sandbox) -> None:
+    app = Quart("shop")
+
+    @app.get("/")
+    async def home() -> str:
+        return str(current_experiences().identity.customer_id)
+
+    call = {"call": f"{__name__}:customer_of_request"}
+    MoEngage(app, settings(identity={"customer_id": call}))
+
+    page = await app.test_client().get("/", headers={"x-customer": "alice"})
+
+    assert await page.get_data(as_text=True) == "alice"
+
+
+async def test_the_templates_environment_is_made_by_the_app(sandbox: Sandbox) -> None:
+    app = shop()
+    app.jinja_options = {"block_start_string": "<%", "block_end_string": "%>"}
+    tag = PAGE.replace("{%", "<%").replace("%}", "%>")
+
+    @app.get("/own")
+    async def own() -> str:
+        return await render_template_string(tag)
+
+    assert "jinja_env" not in vars(app)
+    client = app.test_client()
+    assert "<h1>" in await (await client.get("/own")).get_data(as_text=True)
 
 
 async def test_a_factory_and_a_second_time(sandbox: Sandbox) -> None:

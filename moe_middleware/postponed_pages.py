@@ -1,0 +1,45 @@
+"""A page whose visitor is read within the framework's own request, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .pages import Page
+from .response_headers import Headers
+
+
+class PostponedPage(Page):
+    """A page that can be prefetched later: where its framework has read the request.
+
+    Attributes:
+        waits: Whether it has routes, and nobody has prefetched it yet.
+    """
+
+    __slots__ = ("_postponed", "waits")
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._postponed: tuple[str, str] | None = None
+        self.waits = False
+
+    def postpone(self, method: str, path: str) -> None:
+        """Let ``begin`` find the routes of a method and a path."""
+        self._postponed = method, path
+
+    def begin(self) -> None:
+        """Find the routes, and note who the session is of before the app changes it."""
+        if self._postponed is not None:
+            (method, path), self._postponed = self._postponed, None
+            self.waits = self.find_routes(method, path)
+
+    @property
+    def pending(self) -> Sequence[str]:
+        self.begin()
+        if self.waits and self._match is not None:
+            return self._match.experiences
+        return super().pending
+
+    def response_headers(self, headers: Headers) -> Headers:
+        self.begin()
+        return super().response_headers(headers)
