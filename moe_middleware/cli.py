@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .check_command import check
+from .command_settings import load_settings
 from .outbox_commands import outbox
 from .preview_command import preview
 from .relay_command import relay
@@ -20,7 +19,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .models import Experience, Experiences, Identity
-    from .settings import Route, Settings
+    from .settings import Settings
 
 PATIENCE = 10.0
 """How long ``fetch`` waits, in seconds: a person is more patient than a page."""
@@ -45,57 +44,10 @@ def main() -> None:
     """MoEngage Personalize for Python web apps."""
 
 
+main.add_command(check)
 main.add_command(relay)
 main.add_command(outbox)
 main.add_command(preview)
-
-
-@main.command(
-    epilog="""\b
-Examples:
-  moe-middleware check
-  moe-middleware check deploy/moe.yml
-  MOE_DATA_CENTER=sandbox moe-middleware check   without any credentials
-  moe-middleware check --templates templates     are the keys of all tags asked for?
-
-Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1."""
-)
-@click.argument("file", required=False, envvar="MOE_CONFIG", type=click.Path())
-@click.option(
-    "--templates",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Jinja or Django templates whose tags' keys a route must name. Repeatable.",
-)
-@click.option(
-    "--fetched",
-    metavar="KEY",
-    multiple=True,
-    help="A key that handlers fetch, so that no route need name it. Repeatable.",
-)
-def check(
-    file: str | None, templates: tuple[Path, ...], fetched: tuple[str, ...]
-) -> None:
-    """Check FILE (moe.yml) and show its routes.
-
-    Functions that the file names (call: pkg.mod:function) are imported too.
-    """
-    settings = _load(file)
-    asked = {key for route in settings.routes for key in route.experiences}
-    tags, unreadable = _read_templates(templates)
-    failures = [
-        *_failed_calls(settings),
-        *unreadable,
-        *_unasked(tags, asked | set(fetched)),
-    ]
-    if failures:
-        stop(failures)
-    click.echo("\n".join(_workspace_lines(settings)))
-    click.echo()
-    click.echo("\n".join(_route_lines(settings.routes)))
-    if templates:
-        click.echo(f"\n{len(tags)} tags with a key in the templates, all asked for")
 
 
 @main.command(
@@ -263,7 +215,6 @@ The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
 @click.option(
     "--config",
     metavar="FILE",
-    envvar="MOE_CONFIG",
     help="The settings; without it moe.yml, where there is one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -285,7 +236,7 @@ def fetch(
     from .errors import MoEngageError
     from .models import Identity
 
-    settings = _load(config, file_needed=False)
+    settings = load_settings(config)
     identity = Identity(
         customer_id=customer, visitor_id=visitor, user_identifiers=identifiers
     )
@@ -312,132 +263,6 @@ async def _ask(
         return await client.fetch(
             keys, identity=identity, attributes=attributes, timeout=PATIENCE
         )
-
-
-def _load(file: str | None, *, file_needed: bool = True) -> Settings:
-    from .errors import SettingsError
-    from .settings import FILE, Settings
-
-    try:
-        if file is None and not file_needed and not Path(FILE).exists():
-            return Settings.from_env()
-        return Settings.load(file or FILE)
-    except SettingsError as error:
-        stop(error.problems)
-
-
-def _failed_calls(settings: Settings) -> Iterator[str]:
-    """Import every function that the settings name; yield what fails."""
-    from .targets import load_target
-
-    # A console script has its own directory on the path, not the app's.
-    sys.path.insert(0, os.getcwd())
-    for where, source in settings.sources():
-        if source.call is None:
-            continue
-        try:
-            found = load_target(source.call)
-        except Exception as error:
-            yield f"{where}: {type(error).__name__}: {error}"
-        else:
-            if not callable(found):
-                yield f"{where}: {source.call!r} is not a function"
-
-
-def _read_templates(
-    places: Iterable[Path],
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return each tag's place and key, and the complaints on what cannot be read."""
-    from jinja2 import Environment, TemplateSyntaxError
-
-    from .template_keys import tagged_keys
-
-    tags, complaints = [], []
-    environment = Environment(autoescape=True)
-    for path in _files(places):
-        source = path.read_bytes()
-        # What holds no tag may be anything.
-        if _TAG.search(source) is None:
-            continue
-        try:
-            found = tagged_keys(environment, source.decode(errors="replace"))
-        except TemplateSyntaxError as error:
-            complaints.append(f"{path}:{error.lineno}: no template: {error.message}")
-        else:
-            tags += [(f"{path}:{line}", key) for key, line in found]
-    return tags, complaints
-
-
-_TAG = re.compile(rb"\{%[-+]?\s*experience\b")
-
-
-def _files(places: Iterable[Path]) -> Iterator[Path]:
-    for place in places:
-        if place.is_file():
-            yield place
-        else:
-            yield from sorted(path for path in place.rglob("*") if path.is_file())
-
-
-def _unasked(tags: Iterable[tuple[str, str]], asked: Collection[str]) -> Iterator[str]:
-    """Yield a sentence on each tag whose key nobody asks for."""
-    for place, key in tags:
-        if key not in asked:
-            yield f"{place}: no route asks for {key!r}: {_nearest(key, asked)}"
-
-
-def _nearest(key: str, asked: Collection[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(key, asked, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"name it in a route, or pass --fetched {key} where a handler fetches it"
-
-
-def _workspace_lines(settings: Settings) -> list[str]:
-    workspace = settings.workspace
-    keys = "1 key, hidden" if len(workspace.keys) == 1 else "2 keys, hidden"
-    url = "the embedded sandbox" if workspace.embedded else workspace.url
-    return table(
-        [
-            ("workspace", workspace.id),
-            ("api key", keys),
-            ("data center", workspace.data_center),
-            ("asks", url),
-            ("outbox", str(settings.events.outbox)),
-            ("secret key", _secret_key_text(settings)),
-        ]
-    )
-
-
-def _secret_key_text(settings: Settings) -> str:
-    from .secret_keys import WITHOUT, weakness
-
-    secrets = [key.get_secret_value() for key in settings.secret_key or ()]
-    if not secrets:
-        return f"none: {WITHOUT}"
-    count = "1 key" if len(secrets) == 1 else f"{len(secrets)} keys"
-    weak = weakness(secrets)
-    return f"{count}, hidden; {weak}" if weak else f"{count}, hidden"
-
-
-def _route_lines(routes: Sequence[Route]) -> list[str]:
-    if not routes:
-        return ["no routes"]
-    heads = ("METHODS", "PATH", "HOSTS", "EXPERIENCES", "ATTRIBUTES")
-    return table([heads, *(_route_row(route) for route in routes)])
-
-
-def _route_row(route: Route) -> tuple[str, ...]:
-    attributes = [f"{name} ({source})" for name, source in route.attributes.items()]
-    return (
-        ",".join(route.methods or ("any",)),
-        route.path,
-        ",".join(route.hosts or ("any",)),
-        ", ".join(route.experiences),
-        ", ".join(attributes) or "-",
-    )
 
 
 def _answer_text(answers: Sequence[Experience]) -> str:

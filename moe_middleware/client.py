@@ -93,6 +93,9 @@ class MoEngageClient:
         keywords: ``workspace_id``, ``api_key``, ``api_keys``, ``data_center`` and
             ``base_url`` for a client without ``settings``.
 
+    Attributes:
+        server_date: The Date header of the last answer; None before it.
+
     Raises:
         SettingsError: The configuration is wrong.
         TypeError: ``transport`` is no function; or, at the first call, it makes no
@@ -129,6 +132,7 @@ class MoEngageClient:
         self._budget = budget
         self._observer = observer or Observer()
         self._clock = clock
+        self.server_date: str | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -315,6 +319,7 @@ class MoEngageClient:
         )
         with _translated():
             response = await self._transports.current().handle_async_request(request)
+            self.server_date = response.headers.get("date")
             try:
                 answer = await _read(response)
             finally:

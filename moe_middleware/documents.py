@@ -82,16 +82,17 @@ class Document:
 
         A place is told of once: what is missing there is also wrong in other ways.
         """
-        found = [self._problem(mistake, line) for line, mistake in self._broken]
-        found += [self._problem(mistake) for mistake in self._missing.values()]
+        found = [self.problem(mistake, line) for line, mistake in self._broken]
+        found += [self.problem(mistake) for mistake in self._missing.values()]
         told = set(self._missing)
         for mistake in mistakes:
             if mistake.place not in told:
                 told.add(mistake.place)
-                found.append(self._problem(mistake))
+                found.append(self.problem(mistake))
         return sorted(found, key=_by_line)
 
-    def _problem(self, mistake: Mistake, line: int | None = None) -> Problem:
+    def problem(self, mistake: Mistake, line: int | None = None) -> Problem:
+        """Return a mistake with its file and line, or the variable it comes from."""
         override = self._override_of(mistake.place)
         where = ".".join(str(step) for step in mistake.place)
         if override is not None:

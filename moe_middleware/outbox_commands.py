@@ -10,17 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .command_settings import load_settings
 from .terminal import printable, stop, table
 
 if TYPE_CHECKING:
     from .outbox import DeadLetter, EventId, Kind, Outbox, WaitingEvent
     from .sections import EventSettings
-    from .settings import Settings
     from .store_addresses import StoreAddress
 
 T = TypeVar("T")
@@ -60,7 +59,6 @@ def _on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--config",
         metavar="FILE",
-        envvar="MOE_CONFIG",
         help="The settings that name it; without them moe.yml, where there is one.",
     )(command)
 
@@ -342,13 +340,14 @@ def _run(
     make: bool = False,
 ) -> tuple[str, T]:
     """Open the outbox, use it and close it; return its address and the result."""
-    from .errors import OutboxError, SettingsError
+    from .errors import OutboxError
     from .outbox import open_outbox
+    from .variables import VariableError
 
     try:
         events, workspace_id = _settings(config, url)
-    except SettingsError as error:
-        stop(error.problems)
+    except VariableError as error:
+        stop([error])
     _check_place(events.outbox, make=make)
 
     async def run() -> T:
@@ -369,22 +368,14 @@ def _settings(config: str | None, url: str | None) -> tuple[EventSettings, str]:
     from .variables import Variables
 
     if url is None:
-        settings = _load(config)
+        settings = load_settings(config)
         return settings.events, settings.workspace.id
     workspace_id = Variables(os.environ).get("MOE_WORKSPACE_ID") or ""
     events = _events_at(url)
     if events.outbox.is_redis and not workspace_id:
         # One Redis may hold several workspaces' events.
-        workspace_id = _load(config).workspace.id
+        workspace_id = load_settings(config).workspace.id
     return events, workspace_id
-
-
-def _load(config: str | None) -> Settings:
-    from .settings import FILE, Settings
-
-    if config is None and not Path(FILE).exists():
-        return Settings.from_env()
-    return Settings.load(config or FILE)
 
 
 def _events_at(url: str) -> EventSettings:

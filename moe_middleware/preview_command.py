@@ -13,11 +13,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from .command_settings import load_settings
 from .terminal import stop
 
 if TYPE_CHECKING:
     from .sandbox.workspace import Audience, Experience, Variation, Workspace
-    from .settings import Settings
 
 LONGEST = 30 * 86_400
 """How long a link may work, in seconds."""
@@ -40,8 +40,8 @@ def _duration(_context: click.Context, _option: click.Parameter, given: str) -> 
 @click.command(
     epilog="""\b
 Examples:
-  moe-middleware preview hero --variation B --payload hero-b.json \\
-      --url https://shop.example/
+  moe-middleware preview hero --payload banner.json --url https://shop.example/
+  moe-middleware preview hero --variation B --payload hero-b.json
   moe-middleware preview hero --variation 2 --workspace workspace.yml --expires 7d
   moe-middleware preview hero --variation "Gold members/2" --customer alice
 
@@ -57,8 +57,8 @@ a browser, the last one opened. A new secret_key takes back all links at once.""
 @click.option(
     "--variation",
     metavar="NAME",
-    required=True,
-    help="Which variation it is: the badge says so.",
+    help="Which variation it is: the badge says so. Left out, the payload file's name, "
+    "or the only variation that the workspace has.",
 )
 @click.option(
     "--payload",
@@ -95,12 +95,11 @@ a browser, the last one opened. A new secret_key takes back all links at once.""
 @click.option(
     "--config",
     metavar="FILE",
-    envvar="MOE_CONFIG",
     help="The settings; without it moe.yml, where there is one.",
 )
 def preview(
     key: str,
-    variation: str,
+    variation: str | None,
     payload: Path | None,
     workspace: Path | None,
     customer: str | None,
@@ -114,13 +113,14 @@ def preview(
 
     if payload is not None and (workspace is not None or customer is not None):
         raise click.UsageError("give --payload, or --workspace and --customer")
-    settings = _settings(config)
+    settings = load_settings(config)
     if settings.secret_key is None:
         stop(["secret_key: missing: it signs the links (or MOE_SECRET_KEY)"])
     if payload is not None:
         content = _read_payload(payload)
+        variation = variation or payload.stem
     else:
-        content = _look_up(_workspace(workspace), key, variation, customer)
+        content, variation = _look_up(_workspace(workspace), key, variation, customer)
     site, target = _split(url)
     links = PreviewLinks(
         [secret.get_secret_value() for secret in settings.secret_key],
@@ -139,18 +139,6 @@ def preview(
     until = datetime.fromtimestamp(expires_at, UTC)
     about = f"shows {key}, variation {variation}, until {until:%Y-%m-%d %H:%M} UTC"
     click.echo(about, err=True)
-
-
-def _settings(config: str | None) -> Settings:
-    from .errors import SettingsError
-    from .settings import FILE, Settings
-
-    try:
-        if config is None and not Path(FILE).exists():
-            return Settings.from_env()
-        return Settings.load(config or FILE)
-    except SettingsError as error:
-        stop(error.problems)
 
 
 def _read_payload(path: Path) -> Mapping[str, Any]:
@@ -198,9 +186,9 @@ def _workspace(file: Path | None) -> Workspace:
 
 
 def _look_up(
-    workspace: Workspace, key: str, variation: str, customer: str | None
-) -> Mapping[str, Any]:
-    """Return a variation's payload, its templates rendered."""
+    workspace: Workspace, key: str, variation: str | None, customer: str | None
+) -> tuple[Mapping[str, Any], str]:
+    """Return a variation's payload, its templates rendered, and its name."""
     from .sandbox.payloads import payload_for
     from .sandbox.template_limits import Withheld
 
@@ -213,15 +201,16 @@ def _look_up(
         content = payload_for(wanted, _attributes(workspace, customer), None)
     except Withheld as error:
         stop([f"{key}: {error}: give --customer, or --payload"])
-    return {name: value.value for name, value in content.items()}
+    payload = {name: value.value for name, value in content.items()}
+    return payload, variation or wanted.name or wanted.variation_id
 
 
-def _one_variation(experience: Experience, name: str) -> Variation:
+def _one_variation(experience: Experience, name: str | None) -> Variation:
     fits = [
         (audience, one)
         for audience in experience.audiences
         for one in audience.variations
-        if name in _names(audience, one)
+        if name is None or name in _names(audience, one)
     ]
     if len(fits) == 1:
         return fits[0][1]
@@ -230,6 +219,10 @@ def _one_variation(experience: Experience, name: str) -> Variation:
         for audience in experience.audiences
         for one in audience.variations
     ]
+    if name is None:
+        stop(
+            [f"{experience.key}: give --variation, one of {', '.join(said) or 'none'}"]
+        )
     what = "several variations are" if fits else "no variation is"
     stop([f"{experience.key}: {what} {name!r}: write one of {', '.join(said)}"])
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from .command_settings import load_settings
 from .terminal import stop
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
 @click.option(
     "--config",
     metavar="FILE",
-    envvar="MOE_CONFIG",
     help="The settings; without it moe.yml, where there is one.",
 )
 @click.option(
@@ -81,10 +79,9 @@ def relay(
     from .errors import SettingsError
     from .runtime import Runtime
 
-    # A console script has its own directory on the path, not the app's.
-    sys.path.insert(0, os.getcwd())
+    keywords = {} if outbox is None else {"events": {"outbox": outbox}}
+    settings = load_settings(config, **keywords)
     try:
-        settings = _settings(config, outbox)
         runtime = Runtime(settings)
     except SettingsError as error:
         stop(error.problems)
@@ -165,15 +162,6 @@ def _signals(tell: Callable[[], None]) -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _settings(config: str | None, outbox: str | None) -> Settings:
-    from .settings import FILE, Settings
-
-    keywords = {} if outbox is None else {"events": {"outbox": outbox}}
-    if config is None and not Path(FILE).exists():
-        return Settings.from_env(**keywords)
-    return Settings.load(config or FILE, **keywords)
 
 
 def _opening_lines(settings: Settings) -> Iterator[str]:

@@ -25,7 +25,7 @@ from .client import MoEngageClient
 from .collector import Collector
 from .devices import DEVICES, Devices
 from .devices import MAX_BODY as DEVICE_BODY
-from .errors import OutboxError, Problem, SettingsError
+from .errors import OutboxError, SettingsError
 from .event_loops import PerLoop
 from .fetching import Fetcher
 from .loop_threads import background
@@ -38,7 +38,7 @@ from .previews import Previews
 from .relay import Relay
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
-from .targets import load_target
+from .targets import call_fault, load_target
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.counters = Counters()
-        self.observer = _observer(settings, self.counters)
+        self.observer = observer_of(settings, self.counters)
         self.budget = open_budget(
             settings.budget.store,
             settings.budget.calls_per_minute,
@@ -227,7 +227,11 @@ class Runtime:
         }
 
     def _say_what_is_off(self) -> None:
-        """Tell the log of a secret key that is missing, or that others may know."""
+        """Log functions that are missing, and a secret key that is missing or weak."""
+        for where, source in self.settings.sources():
+            if source.call is not None and (fault := call_fault(source.call)):
+                problem = self.settings.problem(where, fault)
+                logger.error("call_unusable setting=%s: %s", where, problem)
         keys = [key.get_secret_value() for key in self.settings.secret_key or ()]
         if not keys:
             logger.info("secret_key_missing: %s", WITHOUT)
@@ -305,7 +309,7 @@ def _no_loop() -> None:
     """Stand for a reference to no event loop."""
 
 
-def _observer(settings: Settings, counters: Counters) -> Observer:
+def observer_of(settings: Settings, counters: Counters) -> Observer:
     """Return who is told: the counters, and the app's own observer where it has one.
 
     Raises:
@@ -316,13 +320,13 @@ def _observer(settings: Settings, counters: Counters) -> Observer:
     try:
         found = load_target(settings.observer)
     except (ImportError, ValueError) as error:
-        raise SettingsError([Problem(where="observer", message=str(error))]) from error
+        raise SettingsError([settings.problem("observer", str(error))]) from error
     if not isinstance(found, Observer):
         message = (
             f"{settings.observer!r} is {type(found).__name__}: it must be an object of "
             "a class that inherits from moe_middleware.Observer"
         )
-        raise SettingsError([Problem(where="observer", message=message)])
+        raise SettingsError([settings.problem("observer", message)])
     return Both(counters, found)
 
 

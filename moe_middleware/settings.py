@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from .constraints import LogIds, Name, Network, SecretKeys, Target
 from .disagreements import disagreements
@@ -61,6 +61,18 @@ KEYWORDS: Mapping[str, Place] = {
     "base_url": ("workspace", "base_url"),
 }
 """The short keywords for a workspace's values."""
+
+
+class _Origin:
+    """The document that settings were read from; it makes no two settings differ."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Origin | None)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Settings(Section):
@@ -140,6 +152,8 @@ class Settings(Section):
         "happens.",
     )
 
+    _origin: _Origin | None = PrivateAttr(default=None)
+
     def __init__(self, /, **values: Any) -> None:
         document, mistakes = _from_keywords(values, {})
         _refuse(document, [*mistakes, *self._fill(document)])
@@ -172,6 +186,18 @@ class Settings(Section):
         for place, group in groups.items():
             for name, source in group.items():
                 yield f"{place}.{name}", source
+
+    def problem(self, where: str, message: str) -> Problem:
+        """Return a problem that was found later, with its file and line.
+
+        Args:
+            where: The place, as in ``routes.0.path``.
+            message: What is wrong there, and what to do.
+        """
+        if self._origin is None:
+            return Problem(where=where, message=message)
+        place = tuple(int(s) if s.isdecimal() else s for s in where.split("."))
+        return self._origin.document.problem(Mistake(place, message))
 
     @classmethod
     def load(
@@ -311,6 +337,7 @@ class Settings(Section):
             super().__init__(**document.tree)
         except ValidationError as error:
             return explained(error, type(self))
+        self._origin = _Origin(document)
         return []
 
 

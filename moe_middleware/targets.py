@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
+from difflib import get_close_matches
 from typing import Any
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -20,6 +22,29 @@ def check_target(target: str) -> str:
     meant = _meant(target)
     about = f": write {meant!r}" if meant is not None else ""
     raise ValueError(f"{target!r} is not of the form 'pkg.mod:function'{about}")
+
+
+def call_fault(target: str) -> str | None:
+    """Return why ``target`` cannot be called with one argument; None where it can.
+
+    The module that it names is imported.
+    """
+    try:
+        found = load_target(target)
+    except ValueError as error:
+        return str(error)
+    except Exception as error:
+        return f"{target!r} cannot be imported: {type(error).__name__}: {error}"
+    if not callable(found):
+        return f"{target!r} is {type(found).__name__}: name a function of one Visit"
+    try:
+        inspect.signature(found).bind(None)
+    except TypeError:
+        takes = inspect.signature(found)
+        return f"{target!r} takes {takes}: write a function of one Visit"
+    except ValueError:
+        pass  # one in C, which does not say
+    return None
 
 
 def is_target(text: str) -> bool:
@@ -56,7 +81,10 @@ def load_target(target: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError as error:
+            near = get_close_matches(name, dir(found), n=1)
+            about = f": did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"{target!r}: {module_name!r} has no attribute {attribute_path!r}"
+                f"{target!r}: {module_name!r} has no attribute "
+                f"{attribute_path!r}{about}"
             ) from error
     return found

@@ -36,7 +36,7 @@ LAYERS = {
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
         *("secret_keys", "packing", "published_limits"),
         *("path_syntax", "trimming", "credentials"),
-        *("store_addresses", "source_names", "disagreements"),
+        *("store_addresses", "source_names", "disagreements", "failures"),
     },
     "edges": {
         *(
@@ -70,11 +70,20 @@ LAYERS = {
             "devices",
         ),
         *("backlog", "relay", "runtime", "loop_threads"),
+        *("previews", "pages", "own_paths", "clicks", "collector", "devices"),
+        *("backlog", "relay", "runtime", "loop_threads", "checks"),
     },
     "doors": {"asgi", "wsgi", "django", "templatetags", "flask", "quart", "jinja"},
     "tools": {
-        *("sandbox", "terminal", "cli", "outbox_commands", "relay_command"),
-        *("pytest_plugin", "__main__", "preview_command"),
+        *(
+            "command_settings",
+            "sandbox",
+            "terminal",
+            "cli",
+            "outbox_commands",
+            "relay_command",
+        ),
+        *("pytest_plugin", "__main__", "preview_command", "check_command"),
     },
 }
 HEIGHT = {

@@ -92,7 +92,7 @@ def test_mistakes_of_the_file_and_of_the_templates_are_told_together(
     result = run("check", "--templates", "templates")
 
     assert [line.split(": ")[0] for line in result.stderr.splitlines()] == [
-        "attributes.a",
+        "moe.yml:13",
         "templates/home.html:1",
     ]
 

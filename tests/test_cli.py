@@ -54,6 +54,8 @@ def test_check_shows_the_workspace_and_an_aligned_table(folder: Path) -> None:
         "api key      1 key, hidden",
         "data center  01",
         "asks         https://sdk-01.moengage.com/v1",
+        "cache        memory:",
+        "budget       memory: (10000 calls a minute)",
         "outbox       sqlite:///moe-outbox.db",
         "secret key   none: click links stay plain, attrs() and script() empty, "
         "previews refused",
@@ -113,12 +115,14 @@ def test_check_imports_every_call(folder: Path) -> None:
 
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        "identity.user_identifiers.u_em: ValueError: 'shop_calls:email': "
-        "'shop_calls' has no attribute 'email'",
-        "attributes.a: ValueError: 'shop_nowhere:ask': there is no module "
+        "moe.yml:14: identity.user_identifiers.u_em: 'shop_calls:email': 'shop_calls' "
+        "has no attribute 'email'",
+        "moe.yml:16: attributes.a: 'shop_nowhere:ask': there is no module "
         "'shop_nowhere'",
-        "attributes.b: RuntimeError: at import",
-        "attributes.c: 'shop_calls:limit' is not a function",
+        "moe.yml:17: attributes.b: 'shop_broken:ask' cannot be imported: RuntimeError: "
+        "at import",
+        "moe.yml:18: attributes.c: 'shop_calls:limit' is int: name a function of one "
+        "Visit",
     ]
 
 

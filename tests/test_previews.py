@@ -634,7 +634,7 @@ def test_without_a_secret_there_is_no_link(payload: Path) -> None:
         ([KEY, "--variation", "9"], 1, "write one of Gold members/1, Gold members/2"),
         ([KEY, "--variation", "1"], 1, "several variations are '1'"),
         (["heroo", "--variation", "1"], 1, "heroo: not in the workspace"),
-        ([KEY], 2, "Missing option '--variation'"),
+        ([KEY], 1, "give --variation, one of Gold members/1, Gold members/2"),
         ([KEY, "--variation", "1", "--expires", "1w"], 2, "write 30m, 1h or 7d"),
         ([KEY, "--variation", "1", "--expires", "0h"], 2, "write 30m, 1h or 7d"),
         ([KEY, "--variation", "1", "--expires", "31d"], 2, "30 days at most"),
