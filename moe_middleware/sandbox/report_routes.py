@@ -31,6 +31,9 @@ COLUMNS = (
     *("ctr", "low", "high", "chance_to_win", "share", "expected_share"),
 )
 
+DIGITS = 6
+"""Digits of a rate, share or probability in CSV, behind the point."""
+
 # What makes a spreadsheet take a text for a formula, in its full-width form as well.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
@@ -115,4 +118,7 @@ def _figures(report: object) -> dict[str, Any]:
 def _cell(value: object) -> object:
     if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return f"'{value}"
+    if isinstance(value, float):
+        # Sums of shares end in digits of the machine's own, as 0.025000000000000022.
+        return round(value, DIGITS)
     return "" if value is None else value

@@ -606,3 +606,14 @@ async def test_csv_keeps_commas_quotes_and_lines() -> None:
 
     lines = list(csv.DictReader(io.StringIO(response.text, newline="")))
     assert {line["experience_name"] for line in lines} == {name}
+
+
+async def test_csv_has_no_digits_of_the_machines_own() -> None:
+    api = served(*people(39, clicks=1), element(shown("b", variation="2")))
+
+    response = await api.send("GET", "/_sandbox/report.csv", headers={})
+
+    cells = [cell for row in csv.reader(io.StringIO(response.text)) for cell in row]
+    shares = [cell for cell in cells if cell.replace(".", "", 1).isdigit()]
+    assert "0.025641" in shares
+    assert max(len(cell.partition(".")[2]) for cell in shares) == 6
