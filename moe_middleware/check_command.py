@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .command_settings import in_apps_folder
+from .command_settings import settings_of
 from .errors import Problem, SettingsError
 from .terminal import stop, table
 
@@ -67,7 +67,7 @@ def check(
     if file is not None and config is not None:
         raise click.UsageError("give FILE or --config, not both")
     try:
-        settings = _settings(file or config)
+        settings = settings_of(file or config)
     except SettingsError as error:
         _report(error.problems, {}, as_json)
         return
@@ -85,13 +85,6 @@ def check(
     if templates:
         about["tags"] = len(tags)
     _report(problems, about, as_json)
-
-
-def _settings(file: str | None) -> Settings:
-    from .settings import Settings
-
-    in_apps_folder()
-    return Settings.load(file)
 
 
 def _ask(settings: Settings) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,12 @@ from .terminal import stop
 
 if TYPE_CHECKING:
     from .settings import Settings
+
+
+embedding: ContextVar[Callable[[], Settings] | None] = ContextVar(
+    "moe_middleware.command_settings", default=None
+)
+"""Gives the settings of a program that runs our commands, as Django's manage.py."""
 
 
 def load_settings(config: str | None, **keywords: Any) -> Settings:
@@ -23,19 +31,29 @@ def load_settings(config: str | None, **keywords: Any) -> Settings:
         config: The file; None takes MOE_CONFIG's, else ``moe.yml`` if there is one.
         keywords: As for ``Settings.load``.
     """
-    from .settings import FILE, Settings
-
-    in_apps_folder()
-    named = config or os.environ.get("MOE_CONFIG")
     try:
-        if not named and not Path(FILE).exists():
-            return Settings.from_env(**keywords)
-        return Settings.load(config, **keywords)
+        return settings_of(config, file_needed=False, **keywords)
     except SettingsError as error:
         stop(error.problems)
 
 
-def in_apps_folder() -> None:
-    """Let modules be imported from here: a script's path has only its own folder."""
+def settings_of(
+    config: str | None, *, file_needed: bool = True, **keywords: Any
+) -> Settings:
+    """Return the settings of a file, of what embeds us, or of the environment.
+
+    Raises:
+        SettingsError: Something is wrong; it lists every mistake at once.
+    """
+    from .settings import FILE, Settings
+
+    # A console script has its own folder on the path, not the app's.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    given = embedding.get()
+    if config is None and given is not None:
+        return given()
+    named = config or os.environ.get("MOE_CONFIG") or Path(FILE).exists()
+    if not (named or file_needed):
+        return Settings.from_env(**keywords)
+    return Settings.load(config, **keywords)
