@@ -11,9 +11,11 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi import MoEngageMiddleware as ASGIMiddleware
+from ..cookies import django_cookies, starlette_cookies
 from ..current import current
 from ..errors import DuplicateMiddlewareError
 from ..loop_threads import background
+from ..models import EMPTY
 from ..own_paths import Reply
 from ..runtime import runtime_for
 from ..settings import Settings
@@ -21,7 +23,12 @@ from ..sources import ValueSource
 from ..visits import Visit
 
 try:
-    from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+    from asgiref.sync import (
+        async_to_sync,
+        iscoroutinefunction,
+        markcoroutinefunction,
+        sync_to_async,
+    )
     from django.conf import settings as project  # type: ignore[import-untyped]
     from django.contrib.auth.signals import (  # type: ignore[import-untyped]
         user_logged_in,
@@ -71,7 +78,9 @@ class MoEngageMiddleware:
         self.runtime = runtime_for(_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
         _check_order(type(self), {source.kind for source in sources})
-        self._lazy = [source for source in sources if source.is_lazy]
+        # Without a user, the default source is none, and nothing is missed.
+        named = {source.kind for source in sources if source is not SIGNED_IN}
+        self._needed = [kind for kind in _NEEDED if kind in named]
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -85,12 +94,10 @@ class MoEngageMiddleware:
         try:
             with _marked(request, page):
                 if self.runtime.own_paths.answers(request.path_info):
-                    page.read_ahead()
                     page.end()
-                    return _response(background.run(self._reply(request)))
+                    return _response(async_to_sync(self._reply)(request))
                 request.experiences = page.experiences
                 if page.find_routes(request.method, request.path_info or "/"):
-                    page.read_ahead()
                     page.prefetch_from_cache() or background.run(page.prefetch())
                 response = self.get_response(request)
                 send_off(page, request, response)
@@ -106,17 +113,16 @@ class MoEngageMiddleware:
         try:
             with _marked(request, page):
                 if self.runtime.own_paths.answers(request.path_info):
-                    await page.read_ahead_in_thread()
                     page.end()
                     return _response(await self._reply(request))
                 request.experiences = page.experiences
                 if self.runtime.personalizer.logins.reads_session:
-                    await page.read_ahead_in_thread()
+                    await page.load_session()
                 if page.find_routes(request.method, request.path_info or "/"):
-                    await page.read_ahead_in_thread()
                     await page.prefetch()
                 response = await self.get_response(request)
-                await page.read_consent_in_thread()
+                if page.owes_consent:
+                    await page.ask_consent()
                 send_off(page, request, response)
             if page.forgetting is not None:
                 await asyncio.wrap_future(page.forgetting)
@@ -135,7 +141,7 @@ class MoEngageMiddleware:
             # A middleware above tries again: what came of the first try is not sent.
             earlier.end()
         engine = self.runtime.personalizer
-        return DjangoPage(engine, request, self.visit_of, loop, self._lazy)
+        return DjangoPage(engine, request, self.visit_of, loop)
 
     async def _reply(self, request: Any) -> Reply:
         """Answer for one of our own paths."""
@@ -148,7 +154,11 @@ class MoEngageMiddleware:
         """Return what a request tells."""
         scope = getattr(request, "scope", None)
         if scope is not None:
-            headers, query_string = scope["headers"], scope.get("query_string", b"")
+            # Of several Cookie headers Django makes one, each release in its own way.
+            headers = [one for one in scope["headers"] if one[0] != b"cookie"]
+            if cookie := request.META.get("HTTP_COOKIE"):
+                headers.append((b"cookie", cookie.encode("latin-1", "replace")))
+            query_string = scope.get("query_string", b"")
         else:
             headers = [
                 (
@@ -172,7 +182,15 @@ class MoEngageMiddleware:
             peer=request.META.get("REMOTE_ADDR") or None,
             session=session,
             user=getattr(request, "user", None),
+            absent=self._absent_from(request),
+            in_thread=sync_to_async,
+            # Under WSGI Django takes a cookie's bytes for UTF-8.
+            read_cookies=django_cookies if scope is None else starlette_cookies,
         )
+
+    def _absent_from(self, request: Any) -> Mapping[str, str]:
+        lacking = [kind for kind in self._needed if not hasattr(request, kind)]
+        return {kind: _ABSENT[kind] for kind in lacking} if lacking else EMPTY
 
 
 _TWICE = (
@@ -254,6 +272,13 @@ def _response(reply: Reply) -> Any:
 _NEEDED = {
     "session": "django.contrib.sessions.middleware.SessionMiddleware",
     "user": "django.contrib.auth.middleware.AuthenticationMiddleware",
+}
+
+
+_ABSENT = {
+    kind: f"this request has no {kind}: MIDDLEWARE does not list {middleware}, or "
+    "lists it below ours"
+    for kind, middleware in _NEEDED.items()
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -12,13 +13,11 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..cache import visitor_key
 from ..current import on_event_loop
 from ..fragments import note_personal
-from ..identity import DEVICE_COOKIE
 from ..loop_threads import background
 from ..models import Experience, Experiences, Identity
 from ..pages import Page
 from ..personalizer import Personalizer
 from ..response_headers import Headers
-from ..sources import ValueSource
 from ..visits import Visit
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class DjangoPage(Page):
         is_sent: Whether the headers are out, so that they cannot follow any more.
     """
 
-    __slots__ = ("_kept_for", "_lazy", "_read", "change_headers", "is_sent")
+    __slots__ = ("_kept_for", "change_headers", "is_sent")
 
     def __init__(
         self,
@@ -79,12 +78,9 @@ class DjangoPage(Page):
         request: Any,
         visit_of: Callable[[Any], Visit],
         loop: asyncio.AbstractEventLoop,
-        lazy: Sequence[ValueSource],
     ) -> None:
         super().__init__(engine, request, visit_of, loop)
         self.experiences: DjangoExperiences = DjangoExperiences(answering=self)
-        self._lazy = lazy
-        self._read = False
         self._kept_for: object = False
         self.change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = (
             None
@@ -150,49 +146,24 @@ class DjangoPage(Page):
 
     # --- what may ask the database -------------------------------------------
 
-    def read_ahead(self) -> None:
-        """Read what the sources will ask of the user and the session."""
-        if self._read:
-            return
-        self._read = True
-        try:
-            for source in self._lazy:
-                if source.kind != "session":
-                    getattr(self.visit.user, "is_authenticated", None)
-                if source.kind != "user" and self.visit.session is not None:
-                    self.visit.session.get("")
-                if source.kind == "user" and "." in source.name:
-                    # As in profile.plan: the row of another table, which stays read.
-                    source.read(self.visit, {})
-        except Exception as error:
-            self._failed("visitor_unread", error)
-
-    async def read_ahead_in_thread(self) -> None:
-        """Do what ``read_ahead`` does, from an event loop."""
-        if not self._read and self._lazy:
-            await sync_to_async(self.read_ahead)()
-
-    async def read_consent_in_thread(self) -> None:
-        """Read what tells whether our cookies must go, where no route has asked it."""
-        engine = self._engine
-        if engine.visitors.consents is None or self._visitor is not None:
-            return
-        ours = (engine.settings.identity.anonymous_cookie, DEVICE_COOKIE)
-        if any(self.visit.cookie(name) is not None for name in ours):
-            await self.read_ahead_in_thread()
-
-    async def fetch(self, key: str) -> Experience:
-        await self.read_ahead_in_thread()
-        return await super().fetch(key)
+    async def load_session(self) -> None:
+        """Load the session in a thread, so that it can be read on the event loop."""
+        session = self.visit.session
+        if session is not None:
+            # A store that is away is said where its value is needed.
+            with contextlib.suppress(Exception):
+                await sync_to_async(session.get)("")
 
     def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+        if on_event_loop() or (background.is_running and self._loop is background.loop):
+            return super().block_on(steps)
+        return self.wait_for(steps)
+
+    def wait_for(self, value: Awaitable[T]) -> T:
         if on_event_loop():
-            return super().block_on(steps)
-        self.read_ahead()
-        if background.is_running and self._loop is background.loop:
-            return super().block_on(steps)
+            return super().wait_for(value)
         # While this thread waits it does what is asked of Django's sync thread.
-        result: T = async_to_sync(_awaited)(steps)
+        result: T = async_to_sync(_awaited)(value)
         return result
 
     def forget_user(self, user: object) -> None:
@@ -217,8 +188,8 @@ class DjangoPage(Page):
         return bool, ()
 
 
-async def _awaited(steps: Coroutine[Any, Any, T]) -> T:
-    return await steps
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
 
 
 _PREVIEW_MARKS = ("is_preview", "is_dummy", "in_preview_panel")

@@ -1,0 +1,209 @@
+"""Functions and properties that ask the database, in Django's sync and async stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
+from django.http import HttpResponse  # type: ignore[import-untyped]
+
+from moe_middleware import Visit
+
+from .sites import Site
+from .urls import KEY
+
+MakeSite = Callable[..., Site]
+Get = Callable[..., Any]
+
+OURS = "moe_middleware.django.MoEngageMiddleware"
+
+
+@pytest.fixture(params=["sync", "async"])
+def get(request: pytest.FixtureRequest) -> Get:
+    """Visit a site through Django's sync or async stack."""
+
+    def visit(site: Site, path: str = "/", **given: Any) -> Any:
+        if request.param == "sync":
+            return site.get(path, **given)
+        return async_to_sync(site.aget)(path, **given)
+
+    return visit
+
+
+def named(visit: Visit) -> str | None:
+    """Ask the database for the customer whose name is in a cookie."""
+    users = get_user_model().objects.filter(username=visit.cookie("who"))
+    return users.values_list("email", flat=True).first()  # type: ignore[no-any-return]
+
+
+async def named_later(visit: Visit) -> str | None:
+    """The same by Django's async ORM."""
+    users = get_user_model().objects.filter(username=visit.cookie("who"))
+    return await users.values_list("email", flat=True).afirst()  # type: ignore[no-any-return]
+
+
+def call(function: Callable[..., object]) -> dict[str, str]:
+    return {"call": f"{__name__}:{function.__name__}"}
+
+
+def customer_of(request: Any) -> Any:
+    return HttpResponse(str(request.experiences.identity.customer_id))
+
+
+async def customer_of_later(request: Any) -> Any:
+    return customer_of(request)
+
+
+def forget_in_a_view(request: Any) -> Any:
+    if request.method == "POST":
+        request.experiences.forget()
+    return HttpResponse(str(request.experiences[KEY].source))
+
+
+async def forget_in_an_async_view(request: Any) -> Any:
+    return forget_in_a_view(request)
+
+
+def fetch_in_a_view(request: Any) -> Any:
+    found = request.experiences.fetch_sync(KEY)
+    return HttpResponse(f"{found.source} {request.experiences.identity.customer_id}")
+
+
+@pytest.mark.parametrize("view", [customer_of, customer_of_later])
+@pytest.mark.parametrize("function", [named, named_later])
+def test_a_function_may_ask_the_database(
+    site: MakeSite,
+    get: Get,
+    view: Any,
+    function: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shop = site(
+        view,
+        identity={"customer_id": call(function)},
+        consent={"given_by": call(function), "values": ["alice@shop.example"]},
+        attributes={"mail": call(function)},
+    )
+    shop.client.cookies["who"] = shop.async_client.cookies["who"] = "alice"
+
+    assert get(shop).content == b"alice@shop.example"
+    assert "failed" not in caplog.text
+
+
+@pytest.mark.parametrize("view", [forget_in_a_view, forget_in_an_async_view])
+@pytest.mark.parametrize("function", [named, named_later])
+@pytest.mark.parametrize("path", ["/", "/elsewhere"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_any_view_may_forget_whom_a_function_knows(
+    site: MakeSite,
+    mode: str,
+    view: Any,
+    function: Any,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shop = site(view, identity={"customer_id": call(function)})
+    shop.client.cookies["who"] = shop.async_client.cookies["who"] = "alice"
+
+    def visit(method: str, path: str) -> str:
+        if mode == "sync":
+            return str(getattr(shop.client, method)(path).content)
+        return str(async_to_sync(getattr(shop.async_client, method))(path).content)
+
+    visit("get", "/")
+    visit("post", path)
+
+    assert visit("get", "/") == "b'api'"
+    assert "failed" not in caplog.text
+
+
+@pytest.mark.parametrize("function", [named, named_later])
+def test_a_sync_view_fetches_for_whom_a_function_knows(
+    site: MakeSite, get: Get, function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = site(fetch_in_a_view, identity={"customer_id": call(function)}, routes=[])
+    shop.client.cookies["who"] = shop.async_client.cookies["who"] = "alice"
+
+    assert get(shop).content == b"api alice@shop.example"
+    assert "failed" not in caplog.text
+
+
+def test_a_property_that_asks_the_database_is_read(
+    site: MakeSite, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mail(user: Any) -> str:
+        return str(get_user_model().objects.get(pk=user.pk).email)
+
+    monkeypatch.setattr(get_user_model(), "mail", property(mail), raising=False)
+    shop = site(customer_of, identity={"customer_id": {"user": "mail"}})
+    shop.sign_in("alice")
+
+    assert get(shop).content == b"alice@shop.example"
+
+
+def test_one_property_that_raises_costs_its_own_value(
+    site: MakeSite,
+    get: Get,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def plan(user: Any) -> str:
+        raise AttributeError(f"no plan of {user.email}")
+
+    monkeypatch.setattr(get_user_model(), "plan", property(plan), raising=False)
+    attributes = {"plan": {"user": "plan"}, "mail": {"user": "email"}}
+    shop = site(customer_of, attributes=attributes)
+    alice = shop.sign_in("alice")
+
+    assert get(shop).content == str(alice.pk).encode()
+    assert "value_failed source=user:plan error=AttributeError" in caplog.text
+    assert "alice" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["session", "user"])
+def test_a_middleware_that_is_not_listed_is_missed_once(
+    site: MakeSite, get: Get, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = {"customer_id": {kind: "id"}}
+    shop = site(customer_of, identity=identity, middleware=[OURS])
+
+    get(shop)
+    get(shop)
+
+    lines = [one for one in caplog.messages if one.startswith("middleware_missing")]
+    assert len(lines) == 1
+    assert f"source={kind}:id" in lines[0]
+
+
+def test_a_site_without_users_misses_none(
+    site: MakeSite, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    get(site(customer_of, middleware=[OURS]))
+
+    assert "middleware_missing" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ['"acme\\054 inc"', '"m\\374ller"', "müller", "50%25", "a; who=b", '"six\\"feet"'],
+)
+def test_a_cookie_is_what_the_request_shows(
+    site: MakeSite, get: Get, cookie: str
+) -> None:
+    """Django's async client sends a Cookie header of its own beside this one."""
+
+    def view(request: Any) -> Any:
+        shown, ours = request.COOKIES["who"], request.experiences.identity.customer_id
+        return HttpResponse(f"{shown == ours} {shown!a} {ours!a}")
+
+    shop = site(view, identity={"customer_id": {"cookie": "who"}}, middleware=[OURS])
+    for client in (shop.client, shop.async_client):
+        client.cookies.clear()
+    raw = f"who={cookie}".encode().decode("latin-1")
+
+    answered = get(shop, headers={"cookie": raw})
+
+    assert answered.content.startswith(b"True "), answered.content
