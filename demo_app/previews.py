@@ -15,7 +15,7 @@ from moe_middleware import Settings
 from moe_middleware.preview_links import PREVIEWS, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.payloads import payload_for
-from moe_middleware.sandbox.template_limits import Withheld
+from moe_middleware.sandbox.template_worker import Withheld
 from moe_middleware.sandbox.workspace import Variation, Workspace
 from moe_middleware.seals import NONCE_SIZE
 

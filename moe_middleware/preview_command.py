@@ -190,7 +190,7 @@ def _look_up(
 ) -> tuple[Mapping[str, Any], str]:
     """Return a variation's payload, its templates rendered, and its name."""
     from .sandbox.payloads import payload_for
-    from .sandbox.template_limits import Withheld
+    from .sandbox.template_worker import Withheld
 
     found = next((one for one in workspace.experiences if one.key == key), None)
     if found is None:

@@ -10,7 +10,7 @@ from .assignment import Assignment, assign, is_held_back
 from .judgements import Surroundings, holds
 from .payloads import payload_for
 from .schedules import Status
-from .template_limits import Withheld
+from .template_worker import Withheld
 from .visitors import Visitor, locale_of
 from .workspace import Audience, Experience, Value, Workspace
 

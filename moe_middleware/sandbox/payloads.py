@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from ..json_texts import parse_json
 from .bodies import MAX_DEPTH
-from .template_limits import Withheld
-from .templating import is_template, render
+from .template_worker import Withheld
+from .templating import Stopped, is_template, render
 from .workspace import DataType, Value, Variation
+
+logger = logging.getLogger(__name__)
 
 
 def payload_for(
@@ -43,6 +46,12 @@ def _rendered(name: str, value: Value, attributes: Mapping[str, Any]) -> Value:
         if isinstance(value.value, str):
             made = _as_type(made, value.data_type)
     except Withheld as error:
+        if isinstance(error, Stopped):
+            logger.warning(
+                "template_stopped name=%r: its experience is withheld; make the "
+                "template shorter",
+                name,
+            )
         raise Withheld(f"{name}: {error}") from error
     return Value(made, value.data_type)
 

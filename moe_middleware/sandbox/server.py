@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shlex
@@ -54,6 +55,7 @@ def serve(
             "The sandbox needs uvicorn to listen at a port: "
             "pip install 'moe_middleware[sandbox]'"
         ) from None
+    _show_log()
     sandbox = Sandbox(workspace, db=db, strict=strict)
     with _listen(host, port) as listener:
         address = address_of(listener, host)
@@ -62,6 +64,12 @@ def serve(
         print(start_text(sandbox.workspace, address, sandbox.token), flush=True)
         run(sandbox, listener, log_level)
     sandbox.close()
+
+
+def _show_log() -> None:
+    """Let the sandbox's own lines be seen, where the program shows none of its own."""
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
 
 
 def start_text(workspace: Workspace, address: str, token: str = "") -> str:

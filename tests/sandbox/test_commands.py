@@ -86,7 +86,10 @@ def served(folder: Path) -> Iterator[str]:
     """Serve the folder's workspace.yml, counting into its sandbox.db."""
     command = [sys.executable, "-m", "moe_middleware", "sandbox", "--port", "0"]
     command += ["--workspace", "workspace.yml", "--db", "sandbox.db"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -139,6 +142,7 @@ def test_server_follows_its_file_and_keeps_its_counts(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert title(address) == "Second one"
+        assert "INFO workspace_file_read" in (tmp_path / "log").read_text()
 
     with served(tmp_path) as address:
         root = address.removesuffix("/v1")

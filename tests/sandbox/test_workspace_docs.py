@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from moe_middleware.cli import main
 from moe_middleware.sandbox.rules import Operator
-from moe_middleware.sandbox.template_limits import Withheld
+from moe_middleware.sandbox.template_worker import Withheld
 from moe_middleware.sandbox.templating import render
 from moe_middleware.sandbox.workspace import Workspace
 from moe_middleware.sandbox.workspace_file import parse_workspace, workspace_schema

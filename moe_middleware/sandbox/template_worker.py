@@ -1,0 +1,166 @@
+"""Renders payload templates over a customer's attributes, with Jinja's own sandbox.
+
+Templates that could take long are rendered by this file as a program of its own, which
+can be stopped. It starts as a script, so it imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from jinja2 import StrictUndefined, Template, Undefined, UndefinedError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+NOT_SEND = "MOE_NOT_SEND"
+"""What a template says, as a tag or as a default, to withhold its experience."""
+
+MAX_TEXT = 20_000
+"""The longest text that a template may make, in characters."""
+
+MAX_SECONDS = 0.25
+"""The processor's time that one rendering may take."""
+
+MAX_MEMORY = 512 * 1024 * 1024
+"""What the program may take of memory, in bytes, where the system can limit it."""
+
+
+class Withheld(Exception):
+    """The experience is not sent; the text says why."""
+
+
+class Attributes(Mapping[str, Any]):
+    """A customer's attributes, as templates may reach them: null counts as missing."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self._attributes = attributes
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._attributes[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._attributes)
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+
+class _Missing(StrictUndefined):
+    """What is not there: an error wherever it is used without a default."""
+
+    @property
+    def _undefined_message(self) -> str:
+        return f"{self._undefined_name!r} is missing and has no default"
+
+
+class NotSendTag(Extension):
+    """``{% MOE_NOT_SEND("reason") %}``: the reason and the brackets may be missing."""
+
+    tags = {NOT_SEND}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        reason: nodes.Expr = nodes.Const("")
+        if not parser.stream.current.test("block_end"):
+            reason = parser.parse_expression()
+        call = self.call_method("_withhold", [reason])
+        return nodes.Output([call]).set_lineno(line)
+
+    def _withhold(self, reason: object) -> NoReturn:
+        raise Withheld(f"the template says {NOT_SEND}{f': {reason}' if reason else ''}")
+
+
+def build_environment() -> ImmutableSandboxedEnvironment:
+    """Return the environment of payload templates: nothing is escaped."""
+    return ImmutableSandboxedEnvironment(
+        autoescape=False,
+        undefined=_Missing,
+        finalize=_printable,
+        extensions=[NotSendTag],
+        cache_size=0,
+    )
+
+
+def rendered(template: Template, attributes: Mapping[str, Any]) -> str:
+    """Return what a template makes of a customer's attributes.
+
+    Raises:
+        Withheld: The template says so, or an attribute without a fallback is missing,
+            or the template fails.
+    """
+    pieces: list[str] = []
+    length = 0
+    try:
+        for piece in template.generate(UserAttribute=attributes):
+            pieces.append(piece)
+            length += len(piece)
+            if length > MAX_TEXT:
+                raise Withheld(f"the template makes over {MAX_TEXT} characters")
+    except Withheld:
+        raise
+    except UndefinedError as error:
+        raise Withheld(str(error)) from error
+    except Exception as error:
+        # A template fails in as many ways as Python does: all of them withhold.
+        why = str(error)[:200] or type(error).__name__
+        raise Withheld(f"the template fails: {why}") from error
+    text = "".join(pieces)
+    if NOT_SEND in text:
+        raise Withheld(f"the template says {NOT_SEND}")
+    return text
+
+
+def _printable(value: Any) -> Any:
+    """Return a value that has a text of its own; nothing of Python's is one."""
+    if value is None:
+        raise Withheld("the template prints an attribute that is null")
+    if isinstance(value, str | int | float | list | tuple | dict | Undefined):
+        return value
+    raise Withheld("the template prints what is no value")
+
+
+# --- the program -----------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer orders, a line of JSON each, until there are no more."""
+    _limit_memory()
+    env = build_environment()
+    compiled = lru_cache(maxsize=1024)(env.from_string)
+    for line in sys.stdin.buffer:
+        template, attributes = json.loads(line)
+        _limit_time(MAX_SECONDS)
+        try:
+            answer = [rendered(compiled(template), Attributes(attributes)), None]
+        except Exception as error:
+            answer = [None, str(error)]
+        _limit_time(0)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _limit_time(seconds: float) -> None:
+    # Unhandled, this signal ends the process, whatever it is doing.
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _limit_memory() -> None:
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+
+
+if __name__ == "__main__":
+    main()
