@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from types import MappingProxyType
+from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError
-from .models import EMPTY
+from .models import EMPTY, Experiences
 from .pages import Page
 from .routes import route_path
 from .runtime import runtime_for
@@ -21,6 +22,8 @@ from .texts import decoded
 from .visits import Visit
 
 KEY = "moe_middleware"
+EXPERIENCES = "experiences"
+"""Their name in ``scope["state"]``, and so on ``request.state``."""
 
 
 class MoEngageMiddleware:
@@ -67,7 +70,8 @@ class MoEngageMiddleware:
             app = self._lifespan if scope["type"] == "lifespan" else self.app
             await app(scope, receive, send)
             return
-        if KEY in scope:
+        met = scope.get(KEY)
+        if met is not None and not met.ended:
             raise DuplicateMiddlewareError(_TWICE)
         try:
             loop = self.runtime.start()
@@ -77,15 +81,16 @@ class MoEngageMiddleware:
         if self.runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
-        page = self.page_of(scope, loop)
+        page = self.page_of(_as_it_is(scope), loop)
         scope[KEY] = page
-        scope.setdefault("state", {})["experiences"] = page.experiences
+        scope["state"] = _State(scope.get("state"), page.experiences)
         token = current.set(page.experiences)
         try:
             await self.prefetch(page, scope["method"], path)
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
+            scope.pop(KEY, None)
             page.end()
             current.reset(token)
 
@@ -100,10 +105,6 @@ class MoEngageMiddleware:
 
     def visit_of(self, scope: Scope) -> Visit:
         """Return what a request tells."""
-        headers = scope["headers"]
-        if not isinstance(headers, list | tuple):
-            # What can be read but once is the app's as well.
-            headers = scope["headers"] = list(headers)
         client = scope.get("client")
         absent: Mapping[str, str] = EMPTY
         if self._needed:
@@ -116,7 +117,7 @@ class MoEngageMiddleware:
             method=scope["method"],
             path=_path_of(scope),
             root_path=scope.get("root_path", ""),
-            headers=headers,
+            headers=scope["headers"],
             query_string=scope.get("query_string", b""),
             scheme=scope.get("scheme", "http"),
             peer=client[0] if client else None,
@@ -131,7 +132,7 @@ class MoEngageMiddleware:
         """Answer for one of our own paths."""
         own_paths = self.runtime.own_paths
         body = await _read(receive, own_paths.max_body(path))
-        reply = await own_paths.reply(self.visit_of(scope), body)
+        reply = await own_paths.reply(self.visit_of(_as_it_is(scope)), body)
         start = {"type": "http.response.start", "status": reply.status}
         await send({**start, "headers": reply.headers})
         sent = b"" if scope["method"] == "HEAD" else reply.body
@@ -159,6 +160,72 @@ _OUTSIDE = {
     "user": _ORDER.format(kind="user", middleware="AuthenticationMiddleware"),
 }
 """What to do where a request lacks what such a source reads."""
+
+
+def _as_it_is(scope: Scope) -> Scope:
+    """Return a request as it came in: inner layers change their scope in place."""
+    headers = scope["headers"]
+    if not isinstance(headers, list | tuple):
+        # What can be read but once is the app's as well.
+        headers = scope["headers"] = list(headers)
+    return {**scope, "headers": [*headers]}
+
+
+class _State(dict[str, Any]):
+    """A request's state: the outer layers' own, and our experiences beside it.
+
+    Some servers share one ``scope["state"]`` between requests. So ours is another dict,
+    in which the experiences are this request's alone. Whatever else is written into it
+    the outer layers see, as they would without us.
+    """
+
+    __slots__ = ("_experiences", "_outer")
+
+    def __init__(self, outer: Any, experiences: Experiences) -> None:
+        if isinstance(outer, _State):
+            # Of an earlier try with the same scope.
+            outer = outer._outer
+        self._outer: MutableMapping[str, Any] = {} if outer is None else outer
+        self._experiences = experiences
+        super().__init__(self._outer, experiences=experiences)
+
+    def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
+        if found is self._experiences:
+            found.handed_out = True
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if name != EXPERIENCES:
+            self._outer[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        if name != EXPERIENCES:
+            self._outer.pop(name, None)
+
+    # Of dict's other methods none calls these by itself; MutableMapping's do.
+    clear = MutableMapping.clear
+    pop = MutableMapping.pop
+    popitem = MutableMapping.popitem
+    setdefault = MutableMapping.setdefault
+    update = MutableMapping.update
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]
+        self.update(others)
+        return self
+
+    def __reduce__(self) -> Any:
+        # A copy is a plain dict.
+        return dict, (dict(self),)
+
 
 _TWICE = (
     "MoEngageMiddleware met a request that it has already personalized: it is "
@@ -252,10 +319,13 @@ class _Responder:
             await self._send(message)
             if stayed:
                 page.record(self._start["status"])
+            page.experiences.sent()
             return
         elif "more_body" in message:
             self._sent += len(message.get("body", b""))
         await self._send(message)
+        if not message.get("more_body", True) or message["type"] in _FILES:
+            page.experiences.sent()
 
     def _ends_with(self, message: Message) -> bool:
         """Whether a message holds the response's last byte, for a visitor still there.
@@ -308,6 +378,7 @@ _BODIES = (
     "http.response.pathsend",
     "http.response.zerocopysend",
 )
+_FILES = _BODIES[1:]
 _TRAILERS = "http.response.trailers"
 
 

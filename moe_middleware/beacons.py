@@ -151,9 +151,7 @@ class Beacons:
         nonce = self._random_bytes(NONCE_SIZE)
         expires_at = int(now + self._max_age)
         whose = _whose(identity, nonce)
-        # Templates hand over what a payload has, as a number.
-        element = None if b_id is None else str(b_id)
-        said = [element, sight, dict(experience_context), whose, expires_at]
+        said = [b_id, sight, dict(experience_context), whose, expires_at]
         return self._seal.close(pack(said), nonce)
 
     def read(self, token: str) -> Mark | None:
@@ -234,8 +232,6 @@ class PageMarks(PageLinks):
         return self._sights.get(key)
 
     def attrs(self, experience: Experience, b_id: str | None) -> str:
-        if not self.counts:
-            return ""
         sight = self.sight(experience.key)
         if (b_id is None and sight is None) or self._identity.reporting_id is None:
             return ""
@@ -248,7 +244,11 @@ class PageMarks(PageLinks):
             now=self._clock(),
         )
         if len(token) > MAX_TOKEN:
-            logger.warning("element_not_marked b_id=%s: too long", one_line(b_id))
+            logger.warning(
+                "element_not_marked key=%s: b_id and experience_context are too long "
+                "for an attribute",
+                one_line(experience.key),
+            )
             return ""
         kinds = [
             name for name, it in (("click", b_id), ("seen", sight)) if it is not None

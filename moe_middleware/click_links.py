@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from .links import harmless, leads_to, mounted_at
+from .links import clean, harmless, leads_to, mounted_at
 from .log_texts import one_line
 from .models import Experience, Identity
 from .packing import pack, unpack
@@ -75,8 +75,9 @@ class ClickLinks:
 
     def make(
         self,
-        target: str,
+        target: object,
         *,
+        key: str,
         b_id: str | None,
         experience_context: Mapping[str, Any],
         identity: Identity,
@@ -89,28 +90,32 @@ class ClickLinks:
 
         Args:
             target: A path of this site, or an address on one of the hosts.
+            key: Of the experience, for the log.
             b_id: Which element it is.
             experience_context: Of the experience that it belongs to.
             identity: Whom the page is for.
             prefix: Where the app is mounted, as in ``/shop``.
         """
-        if not self.may_lead_to(target):
+        link = clean(target)
+        if link is None or not self.may_lead_to(link):
             logger.warning(
-                "click_not_counted b_id=%s: the target is no path of this site: write "
+                "click_not_counted key=%s: the target is no path of this site: write "
                 "one that begins with '/', or name its host in clicks.hosts",
-                one_line(b_id),
+                one_line(key),
             )
             return harmless(target)
         nonce = self._random_bytes(NONCE_SIZE)
         whose = _whose(identity, _uuid(nonce))
         expires_at = int(self._clock() + self._max_age)
         context = dict(experience_context)
-        # Templates hand over what a payload has, as a number.
-        element = None if b_id is None else str(b_id)
-        said = [target, element, context, whose, expires_at]
+        said = [link, b_id, context, whose, expires_at]
         token = self._seal.close(pack(said), nonce)
         if len(token) > MAX_TOKEN:
-            logger.warning("click_not_counted b_id=%s: too long", one_line(b_id))
+            logger.warning(
+                "click_not_counted key=%s: target, b_id and experience_context are too "
+                "long for a link",
+                one_line(key),
+            )
             return harmless(target)
         return f"{prefix}{self._path}{token}"
 
@@ -163,24 +168,23 @@ class PageLinks:
 
     Attributes:
         counted: The keys of the experiences that have links or marks which count.
-        counts: Whether links and marks that are made from now on count at all.
     """
 
-    __slots__ = ("_identity", "_links", "_root_path", "counted", "counts")
+    __slots__ = ("_identity", "_links", "_root_path", "counted")
 
     def __init__(self, links: ClickLinks, identity: Identity, root_path: str) -> None:
         self._links = links
         self._identity = identity
         self._root_path = root_path
         self.counted: set[str] = set()
-        self.counts = True
 
-    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
-        if not self.counts:
-            return harmless(target)
+    def click_url(
+        self, experience: Experience, target: object, b_id: str | None
+    ) -> str:
         self.counted.add(experience.key)
         return self._links.make(
             target,
+            key=experience.key,
             b_id=b_id,
             experience_context=experience.experience_context,
             identity=self._identity,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
 
 from .loop_threads import background
 from .models import Experiences, Reason
+
+logger = logging.getLogger(__name__)
 
 current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
 
@@ -14,10 +20,39 @@ current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=N
 def current_experiences() -> Experiences:
     """Return the current request's experiences.
 
-    Outside of a request it is an object of the same kind in which nothing matches.
+    Outside of a request, as in a thread that does not have its context, it is an object
+    of the same kind in which nothing matches, and a log line tells where that was.
     """
     found = current.get()
-    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+    if found is None:
+        _say_where(sys._getframe(1))
+        return Experiences(missing=Reason.NO_REQUEST)
+    found.handed_out = True
+    return found
+
+
+def _say_where(caller: FrameType) -> None:
+    """Tell the log, once for each place of the app, that no request is handled there.
+
+    Args:
+        caller: The app's code.
+    """
+    place = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
+    if place in _said or len(_said) >= MAX_SAID:
+        return
+    _said.add(place)
+    logger.warning("no_request at=%s: %s", place, _OUTSIDE)
+
+
+_OUTSIDE = (
+    "current_experiences() found no request here: in a thread, take it before the "
+    "thread starts and hand it over, or run the thread in contextvars.copy_context()"
+)
+
+MAX_SAID = 1000
+"""Places of the app that the log has been told of."""
+
+_said: set[str] = set()
 
 
 def on_event_loop() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,15 +16,16 @@ try:
 except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
+from .current import current
 from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
 from .loop_threads import background
-from .models import EMPTY
+from .models import EMPTY, Experience
 from .pages import Page
 from .postponed_pages import PostponedPage
 from .settings import Config
 from .visits import Visit
-from .wsgi import KEY, MoEngageWSGIMiddleware
+from .wsgi import EXPERIENCES, KEY, MoEngageWSGIMiddleware
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -148,9 +149,9 @@ class _Page(PostponedPage):
             self.waits = False
             self.prefetch_from_cache() or background.run(self.prefetch())
 
-    def collect(self) -> None:
+    def collect(self) -> Sequence[Experience]:
         self.prefetch_now()
-        super().collect()
+        return super().collect()
 
     def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
         self.prefetch_now()
@@ -202,7 +203,7 @@ class _Session(Mapping[str, Any]):
         return self._reading(len)
 
     def _reading(self, read: Callable[[Mapping[str, Any]], T]) -> T:
-        if _is_handled(self._environ):
+        if _is_handled():
             with _unnoticed() as session:
                 return read(session)
         if self._before is None:
@@ -266,7 +267,7 @@ class _User:
         def loaded() -> object:
             return current_user._get_current_object()
 
-        if _is_handled(self._environ):
+        if _is_handled():
             with _unnoticed():
                 return loaded()
         # The body is ours to read.
@@ -297,6 +298,9 @@ def _read_within(context: AbstractContextManager[Any], read: Callable[[], T]) ->
     return value[0]
 
 
-def _is_handled(environ: WSGIEnvironment) -> bool:
-    """Whether this request's handler is at work here."""
-    return flask.has_request_context() and flask.request.environ is environ
+def _is_handled() -> bool:
+    """Whether the handler of the page that is asked for is at work here."""
+    if not flask.has_request_context():
+        return False
+    handled = flask.request.environ.get(EXPERIENCES)
+    return handled is not None and handled is current.get()

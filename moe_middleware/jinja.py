@@ -17,7 +17,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.utils import missing
 
-from .current import current_experiences, on_event_loop
+from .current import current, on_event_loop
 from .fragments import note_personal, noting
 from .log_texts import one_line
 from .models import Counting, Experience, Experiences, Reason, WebSDKApi
@@ -227,7 +227,9 @@ def experiences_of(context: Context) -> Experiences:
     if isinstance(given, Experiences):
         return given
     found = _of_request(context.resolve_or_missing("request"))
-    return current_experiences() if found is None else found
+    if found is None:
+        found = current.get()
+    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
 
 
 def _of_request(request: Any) -> Experiences | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from .ids import new_id
 from .links import harmless
+from .plain_values import text_of
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     NO_REQUEST = "no_request"
     REVALIDATING = "revalidating"
     NOT_READY = "not_ready"
+    TOO_LATE = "too_late"
     NOT_ACTIVE = "not_active"
     BOT = "bot"
     NO_CONSENT = "no_consent"
@@ -72,6 +74,10 @@ class Identity:
     visitor_id: str | None = None
     user_identifiers: Mapping[str, str] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        identifiers = frozenset(self.user_identifiers.items())
+        return hash((self.customer_id, self.visitor_id, identifiers))
+
     @property
     def reporting_id(self) -> str | None:
         """The id that events carry: the customer's, else the visitor's."""
@@ -87,29 +93,41 @@ WebSDKApi = Literal["web_p", "personalize"]
 ``Moengage.personalize``."""
 
 
-class Links(Protocol):
-    """Makes click links for the experiences of one page, and marks its elements."""
+class Elements(Protocol):
+    """Makes the links of one page's elements, and the marks that our script reads."""
 
-    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
+    def click_url(self, experience: Experience, target: object, b_id: object) -> str:
         """Return a link that counts a click and leads to ``target``."""
         ...
 
-    def attrs(self, experience: Experience, b_id: str | None) -> str:
+    def attrs(self, experience: Experience, b_id: object) -> str:
         """Return the attributes of an element that our script watches."""
         ...
 
-    def watch(self, key: str) -> None:
-        """Let a key's impression count once one of its elements was on screen."""
-        ...
 
-    def sight(self, key: str) -> str | None:
-        """Return the uuid of a watched key's impression, None for other keys."""
-        ...
+class _OnPage:
+    """Remembers which page an experience was handed out on.
+
+    That is no field: it takes no part in comparison, copies, pickles and JSON.
+    """
+
+    __slots__ = ("_elements",)
+    _elements: Elements
+
+
+def _elements_of(experience: Experience) -> Elements | None:
+    try:
+        return _read_elements(experience)
+    except AttributeError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Experience:
+class Experience(_OnPage):
     """One experience as this visitor gets it; falsy where there is none.
+
+    It is a plain value: its payload and its context are dicts of JSON values. A copy
+    of it belongs to no page, so its links do not count.
 
     Payload values are reached as items and as attributes: ``hero["CTA Label"]``,
     ``hero.Title``. An item is always a payload value; an attribute gives way to the
@@ -121,7 +139,6 @@ class Experience:
         experience_context: What MoEngage wants back with every event, untouched.
         source: Where the answer came from.
         reason: Why it is empty, or stale; None for a fresh match.
-        links: Makes its click links, within a request; None makes none.
     """
 
     key: str
@@ -129,16 +146,18 @@ class Experience:
     experience_context: Mapping[str, Any] = field(default_factory=dict)
     source: Source = Source.FALLBACK
     reason: Reason | None = None
-    links: Links | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.payload or self.experience_context)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.source, self.reason))
 
     def __getitem__(self, name: str) -> Any:
         return self.payload[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.payload
+        return isinstance(name, str) and name in self.payload
 
     def __getattr__(self, name: str) -> Any:
         # Unpickling asks for dunders before the fields exist.
@@ -148,9 +167,9 @@ class Experience:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a payload value, or ``default`` where there is none."""
-        return self.payload.get(name, default)
+        return self.payload[name] if name in self else default
 
-    def click_url(self, target: str, b_id: str | None = None) -> str:
+    def click_url(self, target: object = None, b_id: object = None) -> str:
         """Return the link for an element of this experience, which counts its clicks.
 
         It is signed, and leads nowhere but to ``target``. Without a ``secret_key`` in
@@ -159,14 +178,16 @@ class Experience:
 
         Args:
             target: Where the link leads: a path of this site, beginning with ``/``, or
-                an address on one of ``clicks.hosts``. Others are not counted.
+                an address on one of ``clicks.hosts``. Others are not counted. A text,
+                or what stands for one: a URL object, a lazy text.
             b_id: Which element it is, as in ``"Shop Now"``.
         """
-        if self.links is None or not self.experience_context:
+        elements = _elements_of(self)
+        if elements is None or not self.experience_context:
             return harmless(target)
-        return self.links.click_url(self, target, b_id)
+        return elements.click_url(self, target, b_id)
 
-    def attrs(self, b_id: str | None = None) -> str:
+    def attrs(self, b_id: object = None) -> str:
         """Return HTML attributes that let our script count for an element.
 
         With a ``b_id`` its clicks count; where the impression is ``visible``, it counts
@@ -178,22 +199,44 @@ class Experience:
         Args:
             b_id: Which element it is, as in ``"Shop Now"``.
         """
-        if self.links is None or not self.experience_context:
+        elements = _elements_of(self)
+        if elements is None or not self.experience_context:
             return ""
-        return self.links.attrs(self, b_id)
+        return elements.attrs(self, b_id)
 
+
+# The slot's own descriptor passes the frozen class by, and costs least.
+_slot: Any = _OnPage.__dict__["_elements"]
+_read_elements: Callable[[Experience], Elements] = _slot.__get__
+_bind: Callable[[Experience, Elements], None] = _slot.__set__
 
 _NOTHING: frozenset[str] = frozenset()
 
-NOBODY = Identity(user_identifiers=EMPTY)
-
 
 class Answering(Protocol):
-    """Whoever answers for keys that are not there yet: the request's page."""
+    """What ``Experiences`` needs from its request's page."""
 
     @property
-    def links(self) -> Links | None:
-        """Makes the page's click links; None where clicks are not counted."""
+    def identity(self) -> Identity | None:
+        """Whom the page counts for; None before the visitor is known."""
+        ...
+
+    @property
+    def elements(self) -> Elements:
+        """Makes the links and marks of the page's elements."""
+        ...
+
+    @property
+    def watches(self) -> bool:
+        """Whether elements can tell of what was on screen."""
+        ...
+
+    def watch(self, key: str) -> None:
+        """Let a key's impression count once one of its elements was on screen."""
+        ...
+
+    def sight(self, key: str) -> str | None:
+        """Return the uuid of a watched key's impression, None for other keys."""
         ...
 
     @property
@@ -206,7 +249,7 @@ class Answering(Protocol):
         ...
 
     def leave_to_sdk(self, experience: Experience) -> None:
-        """Let the Web SDK tell of an experience from now on."""
+        """Let the Web SDK report an experience from now on."""
         ...
 
     def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
@@ -222,12 +265,12 @@ class Answering(Protocol):
         """The keys that a fetch beside the handler will still answer."""
         ...
 
-    def collect(self) -> None:
-        """Take in what that fetch has brought, if it has ended."""
+    def collect(self) -> Sequence[Experience]:
+        """Return what that fetch has brought, if it has ended just now."""
         ...
 
-    async def ready(self) -> None:
-        """Wait until it has ended, or the page's time is up."""
+    async def ready(self) -> Sequence[Experience]:
+        """Do so once it has ended, or the page's time is up."""
         ...
 
     async def fetch(self, key: str) -> Experience:
@@ -238,6 +281,10 @@ class Answering(Protocol):
         """Return what an async call returns, for a thread without an event loop."""
         ...
 
+    def may_still_read(self, key: str) -> bool:
+        """Whether a response that has begun as it was may still become personal."""
+        ...
+
     def count(self, counts: bool) -> None:
         """Let the page's links and marks count, or not."""
         ...
@@ -246,9 +293,26 @@ class Answering(Protocol):
         """Drop what is kept of this visitor's answers."""
         ...
 
-    def track(self, action: Action, experience: Experience, **fields: Any) -> str:
-        """Store an event that happened just now; return its uuid."""
+    def track(
+        self, action: Action, experience: Experience, **fields: Any
+    ) -> str | None:
+        """Store an event that happened just now; return its uuid, None if it cannot."""
         ...
+
+    def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
+        """Write a log line about a key that cannot be had, or counted, in this way."""
+        ...
+
+
+class _Phase(IntEnum):
+    """How far a response has come, for what may still be read."""
+
+    OPEN = 0
+    """It may still become personal, or is."""
+    SHARED = 1
+    """Its headers have left, and let anybody be served with it."""
+    SENT = 2
+    """Its last byte has left."""
 
 
 class Experiences:
@@ -262,11 +326,13 @@ class Experiences:
         "_answering",
         "_counts",
         "_found",
+        "_identity",
         "_left_to_sdk",
+        "_phase",
         "_shown",
         "_tracked",
         "_used",
-        "identity",
+        "handed_out",
         "missing",
     )
 
@@ -278,28 +344,41 @@ class Experiences:
         answering: Answering | None = None,
         missing: Reason = Reason.NOT_REQUESTED,
     ) -> None:
-        self.identity = identity or NOBODY
+        self._identity = identity
         self.missing = missing
+        self.handed_out = False
         self._found: dict[str, Experience] = {}
         self._shown: dict[str, Experience] | None = None
         self._tracked: frozenset[str] = _NOTHING
         self._left_to_sdk: frozenset[str] = _NOTHING
         self._answering = answering
         self._counts = True
+        self._phase = _OPEN
         self._used = False
         if found:
             self.add(found)
 
     def __getitem__(self, key: str) -> Experience:
+        if self._phase is _SHARED and not self._may_still_read(key):
+            return Experience(key=str(text_of(key)), reason=Reason.TOO_LATE)
         self._used = True
-        found = self._found.get(key)
-        if found is None and key in self.pending and self._answering is not None:
-            self._answering.collect()
-            found = self._found.get(key)
-        if found is not None:
-            return found
-        reason = Reason.NOT_READY if key in self.pending else self.missing
-        return Experience(key=key, reason=reason)
+        try:
+            return self._found[key]
+        except (KeyError, TypeError):
+            return self._without(key)
+
+    def _without(self, given: object) -> Experience:
+        """Return what there is for a key that has no answer, or is no plain text."""
+        key = given if type(given) is str else text_of(given) or ""
+        answering = self._answering
+        if answering is not None and key in answering.pending:
+            self.add(answering.collect())
+        if key in self._found:
+            return self._found[key]
+        return Experience(
+            key=key,
+            reason=Reason.NOT_READY if key in self.pending else self.missing,
+        )
 
     def __contains__(self, key: object) -> bool:
         """Whether the visitor has a match for this key."""
@@ -307,8 +386,10 @@ class Experiences:
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that were answered."""
+        if self._phase is _SHARED and not self._may_still_read("all"):
+            return iter(())
         self._used = True
-        return iter(self._found)
+        return iter(tuple(self._found))
 
     def __len__(self) -> int:
         return len(self._found)
@@ -320,12 +401,24 @@ class Experiences:
         )
         return f"<Experiences {answers or 'none'}>"
 
+    @property
+    def identity(self) -> Identity:
+        """Whom this page counts for: without any id where nothing counts."""
+        met = self._answering.identity if self._answering is not None else None
+        if met is not None:
+            return met
+        if self._identity is None:
+            self._identity = Identity()
+        return self._identity
+
     def add(self, found: Iterable[Experience]) -> None:
-        """Take in more answers."""
-        links = self._answering.links if self._answering is not None else None
+        """Take in more answers, each of them this page's own."""
+        if not found:
+            return
+        elements = self._answering.elements if self._answering is not None else None
         for experience in found:
-            if links is not None:
-                object.__setattr__(experience, "links", links)
+            if elements is not None:
+                _bind(experience, elements)
             self._found[experience.key] = experience
 
     async def ready(self) -> Self:
@@ -336,7 +429,7 @@ class Experiences:
         a failing API.
         """
         if self._answering is not None:
-            await self._answering.ready()
+            self.add(await self._answering.ready())
         return self
 
     async def fetch(self, key: str) -> Experience:
@@ -344,10 +437,13 @@ class Experiences:
 
         Never raises for a failing API: the answer is then a fallback with its reason.
         """
-        if self._answering is not None:
-            await self._answering.ready()
-            if key not in self._found:
-                self.add([await self._answering.fetch(key)])
+        answering = self._answering
+        if answering is not None:
+            await self.ready()
+            name = text_of(key)
+            late = self._phase is _SHARED and not self._may_still_read(key)
+            if name is not None and name not in self._found and not late:
+                self.add([await answering.fetch(name)])
         return self[key]
 
     def ready_sync(self) -> Self:
@@ -366,7 +462,7 @@ class Experiences:
         Raises:
             RuntimeError: The event loop itself runs here: it can only await ``fetch``.
         """
-        if key not in self._found and self._answering is not None:
+        if text_of(key) not in self._found and self._answering is not None:
             return self._answering.block_on(self.fetch(key))
         return self[key]
 
@@ -374,7 +470,7 @@ class Experiences:
         self,
         key: str,
         *,
-        user_attributes: Mapping[str, Any] = EMPTY,
+        user_attributes: Mapping[str, Any] | None = None,
         user_timezone_offset: int | None = None,
     ) -> str | None:
         """Count an experience as shown now, whatever becomes of the response.
@@ -384,34 +480,39 @@ class Experiences:
 
         Args:
             key: An experience of this request.
-            user_attributes: Profile attributes to update along the way.
+            user_attributes: Profile attributes to update along the way. Dates, decimals
+                and the like become text and numbers; what JSON cannot hold refuses the
+                event, with a log line.
             user_timezone_offset: The visitor's offset from UTC, in seconds; None takes
                 the settings' ``events.user_timezone_offset``.
 
         Returns:
-            The event's uuid; None where there is no match, nobody to count it for, it
-            was counted already, or the Web SDK tells of it.
+            The event's uuid; None where there is no match, no id to count it for, it
+            was counted already, or the Web SDK reports it.
         """
-        experience = self[key]
-        if key in self._tracked or not self._can_track(experience):
+        experience = self._trackable(key)
+        if experience is None or experience.key in self._tracked:
             return None
-        self._tracked = self._tracked | {key}
-        # Where the browser may tell of it too, both say the same impression.
-        sight = experience.links.sight(key) if experience.links is not None else None
-        return self._track(
+        assert self._answering is not None
+        # Where the browser may report it too, both report the same impression.
+        sight = self._answering.sight(experience.key)
+        uuid = self._track(
             Action.IMPRESSION,
             experience,
             user_attributes,
             user_timezone_offset,
             **({"uuid": sight} if sight else {}),
         )
+        if uuid is not None:
+            self._tracked = self._tracked | {experience.key}
+        return uuid
 
     def track_click(
         self,
         key: str,
         b_id: str | None = None,
         *,
-        user_attributes: Mapping[str, Any] = EMPTY,
+        user_attributes: Mapping[str, Any] | None = None,
         user_timezone_offset: int | None = None,
     ) -> str | None:
         """Count a click on an experience, now. It never blocks.
@@ -419,42 +520,49 @@ class Experiences:
         Args:
             key: An experience of this request.
             b_id: Which element was clicked, as in ``"Shop Now"``.
-            user_attributes: Profile attributes to update along the way.
+            user_attributes: As for ``track_impression``.
             user_timezone_offset: As for ``track_impression``.
 
         Returns:
-            The event's uuid; None where there is no match, nobody to count it for, or
-            the Web SDK tells of it.
+            The event's uuid; None where there is no match, no id to count it for, or
+            the Web SDK reports it.
         """
-        experience = self[key]
-        if not self._can_track(experience):
+        experience = self._trackable(key)
+        if experience is None:
             return None
         return self._track(
             Action.CLICK, experience, user_attributes, user_timezone_offset, b_id=b_id
         )
 
-    def _can_track(self, experience: Experience) -> bool:
-        return (
-            self._counts
-            and bool(experience.experience_context)
-            and experience.key not in self._left_to_sdk
-            and self.identity.reporting_id is not None
-            and self._answering is not None
-        )
+    def _trackable(self, key: str) -> Experience | None:
+        """Return a key's experience where an event of it can be counted."""
+        experience = self[key]
+        answering = self._answering
+        if answering is None or not self._counts:
+            return None
+        if not experience.experience_context:
+            if experience.reason in _MISTAKEN:
+                answering.advise("track_ignored", experience.key, experience.reason)
+            return None
+        if experience.key in self._left_to_sdk or self.identity.reporting_id is None:
+            return None
+        return experience
 
     def _track(
         self,
         action: Action,
         experience: Experience,
-        user_attributes: Mapping[str, Any],
-        user_timezone_offset: int | None,
+        user_attributes: object,
+        user_timezone_offset: object,
         **fields: Any,
-    ) -> str:
+    ) -> str | None:
         assert self._answering is not None
-        if user_timezone_offset is not None:
-            fields["user_timezone_offset"] = user_timezone_offset
         return self._answering.track(
-            action, experience, user_attributes=dict(user_attributes), **fields
+            action,
+            experience,
+            user_attributes=user_attributes,
+            user_timezone_offset=user_timezone_offset,
+            **fields,
         )
 
     def count(self, counts: bool = True) -> Self:
@@ -481,9 +589,24 @@ class Experiences:
         if self._answering is not None:
             self._answering.forget()
 
-    def end(self) -> None:
-        """Fetch nothing more: the request is over, and whoever answered lets go."""
-        self._answering = None
+    def began(self, *, shared: bool) -> None:
+        """Note that the response's headers have left.
+
+        Args:
+            shared: Whether they let caches serve it to others.
+        """
+        self._phase = _SHARED if shared else _OPEN
+
+    def sent(self) -> None:
+        """Note that the response's last byte has left."""
+        self._phase = _SENT
+
+    def _may_still_read(self, key: object) -> bool:
+        assert self._answering is not None
+        if self._answering.may_still_read(str(text_of(key))):
+            self._phase = _OPEN
+            return True
+        return False
 
     def show(self, key: str, counting: Counting | None = None) -> Experience:
         """Return a key's experience and count it as shown, once per response.
@@ -498,21 +621,24 @@ class Experiences:
                 ``impression``. The first showing of a key decides.
         """
         experience = self[key]
-        counts = self._counts and bool(experience.experience_context)
-        if counts and not self._is_watched(experience, counting):
+        if not experience.experience_context or not self._counts:
+            return experience
+        if self._phase is _SENT and self._answering is not None:
+            self._answering.advise("shown_too_late", experience.key)
+        elif not self._is_watched(experience, counting):
             if self._shown is None:
                 self._shown = {}
-            self._shown.setdefault(key, experience)
+            self._shown.setdefault(experience.key, experience)
         return experience
 
     def _is_watched(self, experience: Experience, counting: Counting | None) -> bool:
-        """Whether the browser tells of an impression, and nobody else counts it."""
-        links, answering, key = experience.links, self._answering, experience.key
+        """Whether the browser reports an impression, and the server does not."""
+        answering, key = self._answering, experience.key
         if answering is None or key in (self._shown or ()):
             return False
         if key in self._left_to_sdk:
             return True
-        if links is not None and links.sight(key) is not None:
+        if answering.sight(key) is not None:
             return True
         wanted = counting or answering.counting
         if wanted == "response" or key in self._tracked:
@@ -520,9 +646,9 @@ class Experiences:
         if wanted == "web_sdk":
             self._leave_to_sdk(experience, answering)
             return True
-        if links is not None:
-            links.watch(key)
-        return links is not None
+        if answering.watches:
+            answering.watch(key)
+        return answering.watches
 
     def _leave_to_sdk(self, experience: Experience, answering: Answering) -> None:
         self._left_to_sdk |= {experience.key}
@@ -565,10 +691,9 @@ class Experiences:
         if answering is None or not self._counts:
             return ""
         for one in keys or tuple(self._shown or ()):
-            key = one.key if isinstance(one, Experience) else one
-            experience = self[key]
-            links = experience.links
-            watched = links is not None and links.sight(key) is not None
+            experience = self[one.key if isinstance(one, Experience) else one]
+            key = experience.key
+            watched = answering.sight(key) is not None
             if experience.experience_context and not (watched or key in self._tracked):
                 (self._shown or {}).pop(key, None)
                 if key not in self._left_to_sdk:
@@ -578,7 +703,8 @@ class Experiences:
     def badge(self) -> str:
         """Return an element that says so where the page is a preview for QA.
 
-        The first call of a page returns it; others, and other pages', nothing.
+        For a page where it is not added by itself at the end: HTML pages have it. The
+        first call of a page returns it; others, and other pages', nothing.
         """
         return self._answering.badge() if self._answering is not None else ""
 
@@ -606,6 +732,14 @@ class Experiences:
         return tuple(one for one in shown if one.key not in self._tracked)
 
 
+_OPEN, _SHARED, _SENT = _Phase.OPEN, _Phase.SHARED, _Phase.SENT
+
+_MISTAKEN = frozenset(
+    {Reason.NOT_REQUESTED, Reason.NO_REQUEST, Reason.NOT_READY, Reason.TOO_LATE}
+)
+"""Why nothing is there to be tracked through a mistake in the app."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened, as it is kept until MoEngage has it.
@@ -631,6 +765,9 @@ class Event:
     b_id: str | None = None
     user_attributes: Mapping[str, Any] = field(default_factory=dict)
     user_timezone_offset: int | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.uuid)
 
     @classmethod
     def impression(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from .beacons import PageMarks, beacons_for
 from .browser import script_element
 from .cache import visitor_key
-from .current import on_event_loop
+from .current import current, on_event_loop
 from .identity import DEVICE_COOKIE, visitor_cookie
 from .links import mounted_at
 from .log_texts import one_line
@@ -27,15 +29,17 @@ from .models import (
     Source,
     WebSDKApi,
 )
+from .page_elements import PageElements
 from .personalizer import Personalizer
+from .plain_values import attributes_of, label_of, offset_of
 from .preview_links import COOKIE, Preview, Refusal
-from .response_headers import Headers, personal_headers
+from .response_headers import Headers, is_private, personal_headers
 from .routes import Match
 from .sections import Route
 from .sharing import Asked
 from .sources import CannotWaitError, run_here
 from .unseen import PURPOSE_HEADERS, is_prefetch
-from .visitors import UNTOLD, Visitor
+from .visitors import UNTOLD, Visitor, without_id
 from .visits import Visit
 from .web_sdk import LeftToSDK
 
@@ -53,12 +57,14 @@ class Page:
 
     Args:
         engine: The personalizer.
-        request: The request as the door has it.
+        request: The request as it came in: a copy that later layers do not change.
         visit_of: Makes its visit, at the first need.
         loop: The event loop that its fetches run on.
 
     Attributes:
-        experiences: What the app sees.
+        experiences: What the app sees; gone once the page has ended.
+        ended: Whether the request is over.
+        identity: Whom it counts for; None before the visitor is known.
         forgetting: A word to the shared cache on its way; the response waits for it,
             or the visitor's next page might be quicker. It ends within milliseconds.
     """
@@ -69,20 +75,27 @@ class Page:
         "_consents",
         "_counted",
         "_customer_before",
+        "_elements",
         "_engine",
+        "_headers",
         "_left_to_sdk",
-        "_links",
         "_loop",
         "_match",
+        "_personal",
         "_preview",
         "_request",
+        "_said",
         "_time_left",
         "_visit",
         "_visit_of",
         "_visitor",
         "_waited",
+        "_waiting",
+        "_waiting_since",
+        "ended",
         "experiences",
         "forgetting",
+        "identity",
     )
 
     def __init__(
@@ -98,8 +111,13 @@ class Page:
         self._visit_of = visit_of
         self._visit: Visit | None = None
         self._match: Match | None = None
-        self._links: PageMarks | None = None
+        self._elements: PageElements | None = None
         self._counted = True
+        self.ended = False
+        # The response's, where they have left without being personal.
+        self._headers: Headers | None = None
+        self._personal = False
+        self._said: tuple[str, ...] = ()
         self._visitor: Visitor | None = None
         self._preview: Preview | Refusal | None = None
         self._asked: Asked | None = None
@@ -109,6 +127,9 @@ class Page:
         self._customer_before: str | None = None
         self._time_left = engine.settings.fetch.timeout
         self._waited = 0.0
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self.identity: Identity | None = None
         self.forgetting: Future[bool] | None = None
         self.experiences = Experiences(answering=self)
 
@@ -119,17 +140,25 @@ class Page:
             self._visit = self._visit_of(self._request)
         return self._visit
 
-    def end(self) -> None:
-        """Let go of the request and of the app's view of it.
+    @property
+    def is_underway(self) -> bool:
+        """Whether what runs here handles this page's request."""
+        return not self.ended and current.get() is self.experiences
 
-        Both lead back here: a circle would be left for the garbage collector, at every
-        request.
+    def end(self) -> None:
+        """Let go of the app's view of it, which still leads here.
+
+        A circle would be left for the garbage collector, at every request. What the app
+        keeps of its view goes on working.
         """
+        if self.ended:
+            return
+        self.ended = True
         if self._counted and self._left_to_sdk is not None and self._left_to_sdk.untold:
             keys = ",".join(map(one_line, self._left_to_sdk.untold))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
-        self._request = None
-        self.experiences.end()
+        self.experiences.sent()
+        del self.experiences
 
     # --- what the app sees ---------------------------------------------------
 
@@ -160,14 +189,13 @@ class Page:
         engine, match = self._engine, self._match
         assert match is not None
         try:
-            started = engine.stopwatch()
-            asked = await self._ask(match.experiences)
-            self._take(asked.found)
-            self._waited = engine.stopwatch() - started
-            if asked.needed:
-                self._asked = asked
-                if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
-                    await self.ready()
+            with self._counting_time():
+                asked = await self._ask(match.experiences)
+                self._take(asked.found)
+                if asked.needed:
+                    self._asked = asked
+                    if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
+                        await self.experiences.ready()
         except Exception as error:
             self._failed("prefetch_failed", error)
 
@@ -196,26 +224,47 @@ class Page:
         return self._engine.cached(keys, visitor)
 
     @property
-    def links(self) -> PageMarks | None:
-        engine, identity = self._engine, self.experiences.identity
-        if engine.click_links is None or identity.reporting_id is None:
-            return None
-        if self._links is None:
-            self._links = PageMarks(
-                engine.click_links,
-                identity,
-                lambda: beacons_for(engine.settings),
-                root_path=self.visit.root_path,
-                clock=engine.clock,
-                new_id=engine.new_id,
-            )
-            self._links.counts = self._counted
-        return self._links
+    def elements(self) -> PageElements:
+        if self._elements is not None:
+            return self._elements
+        elements = self._page_elements()
+        elements.counts = self._counted
+        if self.identity is not None:
+            self._elements = elements
+        return elements
+
+    def _page_elements(self) -> PageElements:
+        engine, identity = self._engine, self.identity
+        if identity is None or identity.reporting_id is None:
+            return PageElements(None, None)
+        if engine.click_links is None:
+            return PageElements(None, engine.miss_secret_key)
+        marks = PageMarks(
+            engine.click_links,
+            identity,
+            lambda: beacons_for(engine.settings),
+            root_path=self.visit.root_path,
+            clock=engine.clock,
+            new_id=engine.new_id,
+        )
+        return PageElements(marks, None)
+
+    @property
+    def watches(self) -> bool:
+        return self.elements.marks is not None
+
+    def watch(self, key: str) -> None:
+        if self.elements.marks is not None:
+            self.elements.marks.watch(key)
+
+    def sight(self, key: str) -> str | None:
+        marks = self._elements.marks if self._elements is not None else None
+        return marks.sight(key) if marks is not None else None
 
     def count(self, counts: bool) -> None:
         self._counted = counts
-        if self._links is not None:
-            self._links.counts = counts
+        if self._elements is not None:
+            self._elements.counts = counts
 
     @property
     def counting(self) -> Counting:
@@ -232,13 +281,18 @@ class Page:
         return previews.badge(preview, self._prefix)
 
     def script(self, nonce: str | None) -> str:
-        return script_element(self._own_path, nonce) if self._engine.click_links else ""
+        if self._engine.click_links is None:
+            self._engine.miss_secret_key("script")
+            return ""
+        return script_element(self._own_path, nonce)
 
     def leave_to_sdk(self, experience: Experience) -> None:
         if self._left_to_sdk is None:
             self._left_to_sdk = LeftToSDK()
-        if self._links is not None and experience.key in self._links.counted:
+        elements = self.elements
+        if elements.marks is not None and experience.key in elements.marks.counted:
             logger.warning("web_sdk_late key=%s: %s", one_line(experience.key), _LATE)
+        elements.left_to_sdk |= {experience.key}
         self._left_to_sdk.leave(experience)
 
     def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
@@ -288,28 +342,27 @@ class Page:
     def pending(self) -> Sequence[str]:
         return self._asked.needed if self._asked is not None else ()
 
-    def collect(self) -> None:
-        if self._asked is not None and self._asked.ended:
-            self._end_waiting(self._asked)
+    def collect(self) -> Sequence[Experience]:
+        asked = self._asked
+        return self._late(asked) if asked is not None and asked.ended else ()
 
-    async def ready(self) -> None:
+    async def ready(self) -> Sequence[Experience]:
         asked = self._asked
         if asked is None:
-            return
+            return ()
         if asyncio.get_running_loop() is not self._loop:
-            await self._over_there(self.ready())
-            return
+            return await self._over_there(self.ready())
         await self._wait(asked)
         # Someone else of the same request may have waited too.
-        if self._asked is asked:
-            self._end_waiting(asked)
+        return self._late(asked) if self._asked is asked else ()
 
     async def fetch(self, key: str) -> Experience:
-        if asyncio.get_running_loop() is not self._loop:
-            return await self._over_there(self.fetch(key))
         try:
-            asked = await self._ask((key,))
-            await self._wait(asked)
+            if asyncio.get_running_loop() is not self._loop:
+                return await self._over_there(self.fetch(key))
+            with self._counting_time():
+                asked = await self._ask((key,))
+                await self._wait(asked)
         except Exception as error:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
@@ -322,8 +375,14 @@ class Page:
 
         Fetches and their connections live as long as the request's does.
         """
-        future = asyncio.run_coroutine_threadsafe(steps, self._loop)
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(self._send_over(steps))
+
+    def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T]:
+        try:
+            return asyncio.run_coroutine_threadsafe(steps, self._loop)
+        except RuntimeError:
+            steps.close()
+            raise
 
     def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
         if on_event_loop():
@@ -337,7 +396,7 @@ class Page:
             # from it, and meet what fails here again.
             with contextlib.suppress(Exception):
                 self._run_here(self._meet())
-        return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
+        return self._send_over(steps).result()
 
     def _run_here(self, steps: Coroutine[Any, Any, T]) -> T:
         """Run steps that recognise the visitor, in a thread without an event loop."""
@@ -380,9 +439,17 @@ class Page:
             )
 
     def _take(self, found: Sequence[Experience]) -> None:
+        self.experiences.add(self._noted(found))
+
+    def _noted(self, found: Sequence[Experience]) -> Sequence[Experience]:
         found = self._with_preview(found)
-        self.experiences.add(found)
         self._engine.note(found, self._known)
+        return found
+
+    def _late(self, asked: Asked) -> Sequence[Experience]:
+        """Return what a fetch beside the handler brought; it is waited for no more."""
+        self._asked = None
+        return self._noted(asked.late)
 
     def _with_preview(self, found: Sequence[Experience]) -> Sequence[Experience]:
         """Return answers with that of the previewed key in place of its real one."""
@@ -400,16 +467,13 @@ class Page:
         if isinstance(self._preview, Refusal):
             logger.warning("preview_refused reason=%s", self._preview)
 
-    def _end_waiting(self, asked: Asked) -> None:
-        self._asked = None
-        self._take(asked.late)
-
     async def _ask(self, keys: Sequence[str]) -> Asked:
         visitor = await self._meet()
         if isinstance(visitor, Reason):
             return Asked(_without(keys, visitor))
         told = self.visit if visitor.consents else UNTOLD
-        return self._engine.ask(keys, visitor, told, timeout=self._time_left)
+        waited = self._engine.stopwatch() - self._waiting_since
+        return self._engine.ask(keys, visitor, told, timeout=self._time_left - waited)
 
     async def _meet(self) -> Visitor | Reason:
         """Return who the request is from; for those who get nothing, why."""
@@ -419,33 +483,58 @@ class Page:
                 self._see_preview()
             if not engine.personalizes_bots and self._is_bot():
                 return Reason.BOT
-            self._visitor = await engine.visitors.recognise(self.visit, self._match)
-            if not isinstance(self._preview, Preview):
-                # Else there is nobody to count anything for, on the whole page.
-                self.experiences.identity = self._visitor.identity
+            visitor = await engine.visitors.recognise(self.visit, self._match)
+            if visitor.is_new and self._headers is not None:
+                self.advise("visitor_id_not_kept", None)
+                visitor = without_id(visitor)
+            self._visitor = visitor
+            # Of a preview nothing counts, for anyone, on the whole page.
+            previewed = isinstance(self._preview, Preview)
+            self.identity = Identity() if previewed else _copied(visitor.identity)
         visitor, consents = self._visitor, engine.visitors.consents
         if visitor.consents or consents is None or consents.anonymous:
             return visitor
         return Reason.NO_CONSENT
 
     async def _wait(self, asked: Asked) -> None:
+        with self._counting_time():
+            waited = self._engine.stopwatch() - self._waiting_since
+            await asked.wait(self._time_left - waited)
+
+    @contextmanager
+    def _counting_time(self) -> Iterator[None]:
+        """Take the time that passes off the page's budget; overlapping waits once."""
         stopwatch = self._engine.stopwatch
-        started = stopwatch()
-        await asked.wait(self._time_left)
-        waited = stopwatch() - started
-        self._waited += waited
-        self._time_left -= waited
+        if not self._waiting:
+            self._waiting_since = stopwatch()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                waited = stopwatch() - self._waiting_since
+                self._waited += waited
+                self._time_left -= waited
 
     # --- the response --------------------------------------------------------
 
-    def response_headers(self, headers: Headers) -> Headers:
-        """Return the headers to send: as they are, unless the response is personal."""
+    def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
+        """Return the headers to send: as they are, unless the response is personal.
+
+        Args:
+            headers: The app's.
+            final: Whether they leave now, so that they cannot follow use any more.
+        """
         engine = self._engine
         if engine.logins.may_change(headers):
             self._forget_who_changed(headers)
         if self._match is not None and engine.settings.fetch.server_timing:
             headers = [*headers, (b"server-timing", self._server_timing())]
-        return self.private_headers(headers, needed=self._streams(headers))
+        made = self.private_headers(headers, needed=self._streams(headers))
+        if final:
+            self.headers_left(headers)
+        return made
 
     def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
         """Return headers that keep what the page has used by now to its visitor.
@@ -466,10 +555,31 @@ class Page:
         if self._preview is not None:
             headers = self._preview_headers(headers)
         if not (cookies or needed or self.experiences.used):
+            self._personal = False
             return headers
+        self._personal = True
         headers = personal_headers(headers, engine.vary)
         headers += [(b"set-cookie", cookie) for cookie in cookies]
         return headers
+
+    @property
+    def use(self) -> tuple[bool, ...]:
+        """What the headers follow: where it has changed, they are to be made again."""
+        return (
+            self.experiences.used,
+            self.experiences.handed_out,
+            self._visitor is not None,
+            self._preview is not None,
+        )
+
+    def headers_left(self, headers: Headers) -> None:
+        """Note that the response has begun with the headers that were made last.
+
+        Args:
+            headers: The app's.
+        """
+        self._headers = [] if self._personal else headers
+        self.experiences.began(shared=not self._personal)
 
     def _preview_headers(self, headers: Headers) -> Headers:
         """Return headers that nobody keeps the page under, not even this browser.
@@ -541,10 +651,25 @@ class Page:
             self._failed("forget_failed", error)
 
     def _streams(self, headers: Headers) -> bool:
-        """Whether a mapped page may still use its experiences after this start."""
-        return self._match is not None and not any(
-            name.lower() == b"content-length" for name, _ in headers
+        """Whether a page may still use its experiences after this start.
+
+        One that no route names may where the app has taken them in its hand.
+        """
+        if self._match is None and not self.experiences.handed_out:
+            return False
+        return not any(name.lower() == b"content-length" for name, _ in headers)
+
+    def may_still_read(self, key: str) -> bool:
+        sent = ", ".join(
+            value.decode("latin-1")
+            for name, value in self._headers or ()
+            if name.lower() == b"cache-control"
         )
+        # What caches keep for others is GET's answer alone.
+        if self.visit.method not in ("GET", "HEAD") or is_private(sent):
+            return True
+        self.advise("read_too_late", key)
+        return False
 
     def record(self, status: int) -> None:
         """Turn what was shown into events, now that the last byte is sent.
@@ -562,15 +687,43 @@ class Page:
         except Exception as error:
             self._failed("record_failed", error)
 
-    def track(self, action: Action, experience: Experience, **fields: Any) -> str:
-        event = self._event(action, experience, int(self._engine.clock()), **fields)
-        self._engine.outbox.append([event])
+    def track(
+        self, action: Action, experience: Experience, **fields: Any
+    ) -> str | None:
+        try:
+            fields["user_attributes"] = attributes_of(fields["user_attributes"])
+            if "b_id" in fields:
+                fields["b_id"] = label_of(fields["b_id"])
+            offset = offset_of(fields.pop("user_timezone_offset"))
+            if offset is not None:
+                fields["user_timezone_offset"] = offset
+        except ValueError as error:
+            logger.warning(
+                "event_refused key=%s: %s: %s", one_line(experience.key), error, _PLAIN
+            )
+            return None
+        try:
+            event = self._event(action, experience, int(self._engine.clock()), **fields)
+            self._engine.outbox.append([event])
+        except Exception as error:
+            self._failed("record_failed", error)
+            return None
         return event.uuid
+
+    def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
+        said = f"{event} {key}"
+        if said in self._said:
+            return
+        self._said = (*self._said, said)
+        about = "" if key is None else f" key={one_line(key)}"
+        about += "" if reason is None else f" reason={reason}"
+        logger.warning("%s%s: %s", event, about, _ADVICE[event])
 
     def _event(
         self, action: Action, experience: Experience, occurred_at: int, **fields: Any
     ) -> Event:
-        engine, customer_id = self._engine, self.experiences.identity.reporting_id
+        engine = self._engine
+        customer_id = self.identity.reporting_id if self.identity is not None else None
         assert customer_id is not None
         events = engine.settings.events
         given = {"user_timezone_offset": events.user_timezone_offset, **fields}
@@ -590,7 +743,8 @@ class Page:
         return (
             (200 <= status < 300 or status == 304)
             and visit.method != "HEAD"
-            and self.experiences.identity.reporting_id is not None
+            and self.identity is not None
+            and self.identity.reporting_id is not None
             and not (self._engine.personalizes_bots and self._is_bot())
             and not is_prefetch(*visit.any_of(PURPOSE_HEADERS))
         )
@@ -610,6 +764,19 @@ class Page:
         logger.debug("%s", outcome, exc_info=error)
 
 
+_ADVICE = {
+    "read_too_late": "the response had begun as one that caches may serve to others, "
+    "so this is a fallback: read request.state.experiences before it begins, name the "
+    "path in a route of moe.yml, or send 'Cache-Control: private'",
+    "shown_too_late": "the response has ended, so this impression does not count: "
+    "call show() before, or track_impression() here",
+    "track_ignored": "nothing is there to count: name the key in a route of moe.yml, "
+    "or fetch it first",
+    "visitor_id_not_kept": "the response had begun before the first fetch of a new "
+    "visitor: no cookie can keep an id, so nothing counts. Fetch before it begins, or "
+    "name the path in a route of moe.yml",
+}
+_PLAIN = "user_attributes take texts, numbers, booleans, lists and dicts of them"
 _NOT_TOLD = (
     "nobody counts them: put {{ moe_web_sdk() }} into the page, behind their tags"
 )
@@ -622,6 +789,13 @@ _NO_API = "it is 'web_p' or 'personalize'; the page takes 'web_p'"
 
 async def _awaited(value: Awaitable[T]) -> T:
     return await value
+
+
+def _copied(identity: Identity) -> Identity:
+    """Return an identity for the app, which may change what it gets."""
+    if not identity.user_identifiers:
+        return identity
+    return replace(identity, user_identifiers=dict(identity.user_identifiers))
 
 
 def _without(keys: Sequence[str], reason: Reason) -> list[Experience]:

@@ -19,6 +19,7 @@ from .models import Experience, Identity, Reason, Source
 from .observers import Observer
 from .outbox import Outbox
 from .routes import RouteTable
+from .secret_keys import WITHOUT
 from .settings import Settings
 from .sharing import Asked
 from .visitors import Visitor, Visitors
@@ -79,6 +80,8 @@ class Personalizer:
         self.click_links = _click_links(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
+        # An iterator: however many threads miss it at once, only one of them gets it.
+        self._unsaid = iter((True,))
 
     def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
         """Return all answers where every one of them is there and fresh, else None."""
@@ -144,6 +147,11 @@ class Personalizer:
                     "answered source=%s reason=%s keys=%d%s",
                     *(source, reason, count, who),
                 )
+
+    def miss_secret_key(self, what: str) -> None:
+        """Tell the log, once, that something was wanted which takes a secret."""
+        if next(self._unsaid, False):
+            logger.warning("secret_key_wanted by=%s: %s", what, WITHOUT)
 
     def forget(self, visitor: bytes) -> None:
         """Drop what this process keeps of a visitor, or is about to."""

@@ -40,6 +40,6 @@ class PostponedPage(Page):
             return self._match.experiences
         return super().pending
 
-    def response_headers(self, headers: Headers) -> Headers:
+    def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
         self.begin()
-        return super().response_headers(headers)
+        return super().response_headers(headers, final=final)

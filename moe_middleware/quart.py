@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,7 +21,7 @@ from .asgi import KEY, MoEngageMiddleware
 from .cookies import werkzeug_cookies
 from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
-from .models import EMPTY
+from .models import EMPTY, Experience
 from .pages import Page
 from .postponed_pages import PostponedPage
 from .settings import Config
@@ -173,16 +173,16 @@ class _Page(PostponedPage):
             self.waits = False
             await self.prefetch()
 
-    async def ready(self) -> None:
+    async def ready(self) -> Sequence[Experience]:
         await self.prefetch_now()
-        await super().ready()
+        return await super().ready()
 
 
 class _Session(Mapping[str, Any]):
     """The request's session: the app's own one, or what was noted of it."""
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+        self.noted: Mapping[str, Any] = scope.get(SESSION, EMPTY)
 
     def __getitem__(self, name: str) -> Any:
         return self._now()[name]
@@ -194,10 +194,11 @@ class _Session(Mapping[str, Any]):
         return len(self._now())
 
     def _now(self) -> Mapping[str, Any]:
-        if quart.has_request_context() and quart.request.scope is self._scope:
-            return _copied()
-        noted: Mapping[str, Any] = self._scope.get(SESSION, EMPTY)
-        return noted
+        if quart.has_request_context():
+            page = _page_here()
+            if page is not None and page.is_underway:
+                return _copied()
+        return self.noted
 
 
 def _copied() -> dict[str, Any]:
@@ -212,8 +213,10 @@ def _copied() -> dict[str, Any]:
 
 async def _note_session(response: Any) -> Any:
     """Let a login or a logout in the handler show: it is over when headers are made."""
-    scope: Any = quart.request.scope
-    scope[SESSION] = _copied()
+    page = _page_here()
+    session = page.visit.session if page is not None else None
+    if isinstance(session, _Session):
+        session.noted = _copied()
     return response
 
 

@@ -47,6 +47,11 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
     return kept
 
 
+def is_private(cache_control: str) -> bool:
+    """Whether no shared cache may store a response under this Cache-Control."""
+    return private(cache_control) == cache_control
+
+
 @lru_cache(maxsize=256)
 def private(cache_control: str) -> str:
     """Return the Cache-Control that no shared cache may store under.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .event_loops import PerLoop
 from .models import Experience, Reason
@@ -124,7 +125,25 @@ def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
             return Experience(key=key, reason=reason)
         case found:
             fallback = Experience(key=key, reason=Reason.BAD_ANSWER)
-            return next((one for one in found if one.key == key), fallback)
+            return _own(next((one for one in found if one.key == key), fallback))
+
+
+def _own(shared: Experience) -> Experience:
+    """Return a copy of an answer for one page, which may change what is in it."""
+    return replace(
+        shared,
+        payload=_copied(shared.payload),
+        experience_context=_copied(shared.experience_context),
+    )
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of JSON values; texts and numbers cannot be changed."""
+    if isinstance(value, dict):
+        return {name: _copied(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    return value
 
 
 def _end(

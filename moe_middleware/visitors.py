@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from .addresses import TrustedProxies, client_address
@@ -13,7 +13,7 @@ from .consents import Consents
 from .crawlers import load_crawlers
 from .identity import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
-from .models import EMPTY, NOBODY, Identity
+from .models import Identity
 from .preview_links import PREVIEWS, PreviewLinks
 from .routes import Match
 from .sections import BotSettings, ConsentSettings
@@ -121,7 +121,7 @@ class Visitors:
         Someone without consent has none.
         """
         if not await self.consent(visit):
-            return NOBODY, False
+            return Identity(), False
         return await self._identify(visit)
 
     async def log_name(self, visit: Visit) -> str:
@@ -185,12 +185,13 @@ class Visitors:
         for route, route_params in match.routes if match else ():
             of_the_page = _of_the_page(route.attributes)
             attributes |= await self._reader.texts(of_the_page, visit, route_params)
+        nobody = Identity()
         return Visitor(
-            identity=NOBODY,
+            identity=nobody,
             is_new=False,
             attributes=attributes,
-            key=visitor_key(NOBODY),
-            split=self._split(UNTOLD, NOBODY, attributes, vary),
+            key=visitor_key(nobody),
+            split=self._split(UNTOLD, nobody, attributes, vary),
             consents=False,
         )
 
@@ -204,7 +205,7 @@ class Visitors:
                 visitor_id = self._minted(visit)
                 if visitor_id is None and not self.is_bot(visit):
                     visitor_id, is_new = self._new_id(), True
-        identifiers: Mapping[str, str] = EMPTY
+        identifiers: Mapping[str, str] = {}
         if wanted.user_identifiers:
             identifiers = await self._reader.ids(wanted.user_identifiers, visit, params)
         identity = Identity(
@@ -273,6 +274,12 @@ class Visitors:
             visit.headers("x-forwarded-for"),
             self._trusted,
         )
+
+
+def without_id(visitor: Visitor) -> Visitor:
+    """Return a new visitor without the id that no cookie can keep any more."""
+    identity = replace(visitor.identity, visitor_id=None)
+    return replace(visitor, identity=identity, is_new=False, key=visitor_key(identity))
 
 
 def _bot_filter(wanted: BotSettings) -> BotFilter:

@@ -8,28 +8,7 @@ import orjson
 from markupsafe import Markup
 
 from .browser import sdk_script_element
-from .links import harmless
 from .models import Experience, WebSDKApi
-
-
-class _Marks:
-    """Marks the elements whose clicks the SDK is told of; its links are plain ones."""
-
-    def click_url(self, experience: Experience, target: str, b_id: str | None) -> str:
-        return harmless(target)
-
-    def attrs(self, experience: Experience, b_id: str | None) -> str:
-        return "" if b_id is None else _ATTRS.format(experience.key, b_id)
-
-    def watch(self, key: str) -> None:
-        """Do nothing: nobody watches it but the SDK."""
-
-    def sight(self, key: str) -> None:
-        return None
-
-
-_MARKS = _Marks()
-_ATTRS = Markup('data-moe-sdk="{}" data-moe-widget="{}"')
 
 
 class LeftToSDK:
@@ -46,8 +25,7 @@ class LeftToSDK:
         self.untold: dict[str, Experience] = {}
 
     def leave(self, experience: Experience) -> None:
-        """Leave an experience to the SDK, its clicks included."""
-        object.__setattr__(experience, "links", _MARKS)
+        """Leave an experience to the SDK."""
         self.untold[experience.key] = experience
 
     def elements(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cookies import werkzeug_cookies
 from .current import current
@@ -80,7 +80,8 @@ class MoEngageWSGIMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        if KEY in environ:
+        met = environ.get(KEY)
+        if met is not None and met.is_underway:
             raise DuplicateMiddlewareError(_TWICE)
         try:
             loop = self.runtime.start_in_background()
@@ -91,7 +92,8 @@ class MoEngageWSGIMiddleware:
         path = _path(environ)
         if self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
-        page = self.page_of(environ, loop)
+        # As it came in: inner layers change an environ in place.
+        page = self.page_of({**environ}, loop)
         environ[KEY] = page
         environ[EXPERIENCES] = page.experiences
         response = _Response(page, environ, start_response)
@@ -108,7 +110,9 @@ class MoEngageWSGIMiddleware:
                 body = self.app(environ, response.start)
             finally:
                 current.reset(token)
+            response.leave()
         except BaseException:
+            response.leave()
             response.end(complete=False)
             raise
         if _is_file(body, wrapper):
@@ -190,10 +194,64 @@ _TWICE = (
 )
 
 
-class _Response:
-    """Watches one response begin and end."""
+class _Headers:
+    """A response's headers, as ours and as the app's own.
 
-    __slots__ = ("_ended", "_environ", "_page", "_start_response", "_status")
+    Attributes:
+        plain: Those that the standard allows.
+    """
+
+    __slots__ = ("_given", "_odd", "plain")
+
+    def __init__(self, given: list[tuple[str, str]]) -> None:
+        self._given = given
+        self._odd: list[tuple[str, str]] = []
+        self.plain: Headers = []
+        for header in given:
+            try:
+                name, value = header
+                self.plain.append((name.encode("latin-1"), value.encode("latin-1")))
+            except (AttributeError, TypeError, ValueError):
+                # The server has its own word to say.
+                self._odd.append(header)
+
+    def changed_to(self, made: Headers) -> list[tuple[str, str]]:
+        """Return what the server gets; the app's very list where nothing changes."""
+        if made is self.plain:
+            return self._given
+        return [
+            *((name.decode("latin-1"), text.decode("latin-1")) for name, text in made),
+            *self._odd,
+        ]
+
+
+class _Start(NamedTuple):
+    """The start of a response, which the server does not have yet."""
+
+    status: str
+    headers: _Headers
+    made: Headers
+    use: tuple[bool, ...]
+    exc_info: OptExcInfo | None
+
+
+class _Response:
+    """Watches one response begin and end.
+
+    Its start goes to the server once the app has come back from the call in which it
+    began: until then the app may read experiences, and the headers follow.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_environ",
+        "_given",
+        "_left",
+        "_page",
+        "_start_response",
+        "_status",
+        "_write",
+    )
 
     def __init__(
         self, page: Page, environ: WSGIEnvironment, start_response: StartResponse
@@ -201,6 +259,9 @@ class _Response:
         self._page = page
         self._environ = environ
         self._start_response = start_response
+        self._given: _Start | None = None
+        self._write: Callable[[bytes], object] | None = None
+        self._left = False
         self._status = 0
         self._ended = False
 
@@ -210,13 +271,40 @@ class _Response:
         headers: list[tuple[str, str]],
         exc_info: OptExcInfo | None = None,
     ) -> Callable[[bytes], object]:
-        self._status = _code(status)
-        headers = _changed(headers, self._page.response_headers)
-        if self._page.forgetting is not None:
-            wait((self._page.forgetting,), FORGETTING)
         if exc_info is None:
-            return self._start_response(status, headers)
-        return self._start_response(status, headers, exc_info)
+            # A second start without an error is the server's to refuse.
+            self.leave()
+        self._status = _code(status)
+        # Made here, where a framework still has its request's context.
+        page, ours = self._page, _Headers(headers)
+        made = page.response_headers(ours.plain, final=False)
+        self._given = _Start(status, ours, made, page.use, exc_info)
+        if self._left:
+            self.leave()
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        self.leave()
+        assert self._write is not None
+        return self._write(data)
+
+    def leave(self) -> None:
+        """Hand the start to the server, if it has begun since."""
+        start, page = self._given, self._page
+        if start is None:
+            return
+        self._given, self._left = None, True
+        made = start.made
+        if page.use != start.use:
+            made = page.response_headers(start.headers.plain, final=False)
+        page.headers_left(start.headers.plain)
+        if page.forgetting is not None:
+            wait((page.forgetting,), FORGETTING)
+        headers = start.headers.changed_to(made)
+        if start.exc_info is None:
+            self._write = self._start_response(start.status, headers)
+        else:
+            self._write = self._start_response(start.status, headers, start.exc_info)
 
     def end(self, *, complete: bool | None) -> None:
         """Count what was shown, where the whole body was handed over. Once.
@@ -239,13 +327,13 @@ class _Response:
 class _Body:
     """The app's body, as lazy as it was, with the request's experiences to its end."""
 
-    __slots__ = ("_body", "_response", "complete", "experiences")
+    __slots__ = ("_body", "complete", "experiences", "response")
 
     def __init__(
         self, body: Iterable[bytes], experiences: Experiences, response: _Response
     ) -> None:
         self._body = body
-        self._response = response
+        self.response = response
         self.experiences = experiences
         self.complete: bool | None = None
 
@@ -264,7 +352,7 @@ class _Body:
                 close()
         finally:
             current.reset(token)
-            self._response.end(complete=self.complete)
+            self.response.end(complete=self.complete)
 
 
 class _Parts:
@@ -280,15 +368,17 @@ class _Parts:
         return self
 
     def __next__(self) -> bytes:
-        self._body.complete = False
-        token = current.set(self._body.experiences)
+        body = self._body
+        body.complete = False
+        token = current.set(body.experiences)
         try:
             return next(self._parts)
         except StopIteration:
-            self._body.complete = True
+            body.complete = True
             raise
         finally:
             current.reset(token)
+            body.response.leave()
 
 
 class _SizedBody(_Body):
@@ -324,28 +414,6 @@ class _FileWrapper:
 def _is_file(body: object, wrapper: Any) -> bool:
     """Whether the server knows this body as a file that it sends by itself."""
     return wrapper is not None and isinstance(body, wrapper)
-
-
-def _changed(
-    given: list[tuple[str, str]], change: Callable[[Headers], Headers]
-) -> list[tuple[str, str]]:
-    """Return headers as ``change`` wants them; the very list where it changes none."""
-    ours: Headers = []
-    odd: list[tuple[str, str]] = []
-    for header in given:
-        try:
-            name, value = header
-            ours.append((name.encode("latin-1"), value.encode("latin-1")))
-        except (AttributeError, TypeError, ValueError):
-            # Not what the standard allows; the server has its own word to say.
-            odd.append(header)
-    changed = change(ours)
-    if changed is ours:
-        return given
-    return [
-        *((name.decode("latin-1"), value.decode("latin-1")) for name, value in changed),
-        *odd,
-    ]
 
 
 def _code(status: str) -> int:

@@ -16,7 +16,7 @@ PACKAGE = Path(moe_middleware.__file__).parent
 LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
-        *("json_texts", "fork_hooks"),
+        *("json_texts", "fork_hooks", "plain_values"),
         "texts",
     },
     "rules": {
@@ -64,6 +64,7 @@ LAYERS = {
             "previews",
             "pages",
             "postponed_pages",
+            "page_elements",
             "own_paths",
             "clicks",
             "collector",

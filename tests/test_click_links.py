@@ -31,7 +31,11 @@ def links(*secrets: str, hosts: tuple[str, ...] = (), **options: Any) -> ClickLi
 
 def made(some: ClickLinks, target: str = "/shop", identity: Identity = ALICE) -> str:
     return some.make(
-        target, b_id="Shop Now", experience_context=CONTEXT, identity=identity
+        target,
+        key="hero",
+        b_id="Shop Now",
+        experience_context=CONTEXT,
+        identity=identity,
     )
 
 

@@ -59,7 +59,8 @@ async def test_what_was_left_to_the_web_sdk_is_not_handed_to_it(
 ) -> None:
     async def handler(request: Request) -> Response:
         found = request.state.experiences
-        hero = found.count(False).show(KEY)
+        hero = found.show(KEY)
+        found.count(False)
         return HTMLResponse(f"{hero.attrs('b')}{found.web_sdk()}")
 
     routes = [{"path": "/", "experiences": [KEY], "impression": "web_sdk"}]

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from moe_middleware import Experience, Settings
 from moe_middleware.browser import SDK_SCRIPT, SDK_SCRIPT_NAME
+from moe_middleware.page_elements import PageElements
 from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.web_sdk import LeftToSDK
@@ -262,6 +263,12 @@ HOSTILE = [
 ]
 
 
+def left_to_sdk(key: str) -> PageElements:
+    elements = PageElements(None, None)
+    elements.left_to_sdk = frozenset({key})
+    return elements
+
+
 def block_of(one: Experience) -> str:
     left = LeftToSDK()
     left.leave(one)
@@ -282,9 +289,7 @@ def test_hostile_values_arrive_and_end_nothing(hostile: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_marks_stay_within_their_attributes(hostile: str) -> None:
-    one = experience(hostile)
-    LeftToSDK().leave(one)
-    attrs = one.attrs(hostile)
+    attrs = left_to_sdk(hostile).attrs(experience(hostile), hostile)
 
     assert attrs.count('"') == 4
     assert not set(attrs) & {"<", ">", "'"}
@@ -292,10 +297,9 @@ def test_hostile_marks_stay_within_their_attributes(hostile: str) -> None:
 
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "//evil.example"])
 def test_its_plain_links_are_harmless(target: str) -> None:
-    one = experience("hero")
-    LeftToSDK().leave(one)
+    elements = left_to_sdk("hero")
 
-    assert one.click_url(target, "Shop Now") == "#"
+    assert elements.click_url(experience("hero"), target, "Shop Now") == "#"
 
 
 # --- the script --------------------------------------------------------------

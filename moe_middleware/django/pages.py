@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -21,8 +20,6 @@ from ..response_headers import Headers
 from ..visits import Visit
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 
 class DjangoExperiences(Experiences):
@@ -67,10 +64,9 @@ class DjangoPage(Page):
     Attributes:
         change_headers: Changes the response's headers, once it has left our middleware;
             a middleware above ours may use the experiences still.
-        is_sent: Whether the headers are out, so that they cannot follow any more.
     """
 
-    __slots__ = ("_kept_for", "change_headers", "is_sent")
+    __slots__ = ("_kept_for", "change_headers")
 
     def __init__(
         self,
@@ -85,12 +81,11 @@ class DjangoPage(Page):
         self.change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = (
             None
         )
-        self.is_sent = False
 
     @property
     def is_over(self) -> bool:
         """Whether its end was seen, so that nothing counts any more."""
-        return self._request is None
+        return self.ended
 
     def is_of(self, request: object) -> bool:
         """Whether it is this very request's, and not that of one made from it."""
@@ -103,9 +98,9 @@ class DjangoPage(Page):
 
         ``cache_page`` keeps a response before any middleware has seen its headers.
         """
-        request = self._request
-        if request is None:
+        if self.ended:
             return
+        request = self._request
         request._cache_update_cache = False
         self.see_preview_marks()
         if self.change_headers is not None:
@@ -117,17 +112,18 @@ class DjangoPage(Page):
         if self._kept_for is self._visitor or self.change_headers is None:
             return
         self._kept_for = self._visitor
-        if self.change_headers(self.private_headers) and self.is_sent:
-            logger.warning(
-                "headers_sent_already: experiences were used after the response's "
-                "headers were out without Cache-Control: private: use them before the "
-                "first part of the body, or name the page in a route"
-            )
+        self.change_headers(self.private_headers)
 
     def keeps_private(self) -> None:
         """Note that the headers keep what was used so far to its visitor."""
         if self.experiences.used:
             self._kept_for = self._visitor
+
+    def headers_leave(self, cache_control: str) -> None:
+        """Note that the response begins, so that its headers follow no use any more."""
+        self.change_headers = None
+        self._personal = False
+        self.headers_left([(b"cache-control", cache_control.encode("latin-1"))])
 
     def see_preview_marks(self) -> None:
         """Count nothing where a CMS shows an editor what is not published yet."""
@@ -140,8 +136,7 @@ class DjangoPage(Page):
             self.experiences.count(False)
 
     def record(self, status: int) -> None:
-        if self._request is not None:
-            self.see_preview_marks()
+        self.see_preview_marks()
         super().record(status)
 
     # --- what may ask the database -------------------------------------------
@@ -173,7 +168,8 @@ class DjangoPage(Page):
             if source is None or source.kind != "user":
                 return
             customer = self._engine.logins.before(Visit(user=user))
-            for one in {customer, self.experiences.identity.customer_id}:
+            known = self.identity.customer_id if self.identity is not None else None
+            for one in {customer, known}:
                 if one is not None:
                     self._forget(visitor_key(Identity(customer_id=one)))
         except Exception as error:

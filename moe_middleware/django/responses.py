@@ -20,11 +20,12 @@ from .pages import DjangoPage
 logger = logging.getLogger(__name__)
 
 Change = Callable[[Headers], Headers]
+Found = Callable[[], Any]
 
 
 def send_off(page: DjangoPage, request: Any, response: Any) -> None:
     """Add our headers to a response, and see to it that its end is noticed."""
-    change_headers(response, page.response_headers)
+    change_headers(response, partial(page.response_headers, final=False))
     page.keeps_private()
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
@@ -33,7 +34,7 @@ def send_off(page: DjangoPage, request: Any, response: Any) -> None:
         ending.complete = False
         watched = _watched_async if response.is_async else _watched
         parts = response.streaming_content
-        response.streaming_content = watched(parts, page, ending)
+        response.streaming_content = watched(parts, page, ref(response), ending)
     response._resource_closers.append(ending)
     request.close = _RequestEnding(request, ending)
 
@@ -68,7 +69,7 @@ def change_headers(response: Any, change: Change) -> bool:
     return changed
 
 
-def _change_if_there(found: Callable[[], Any], change: Change) -> bool:
+def _change_if_there(found: Found, change: Change) -> bool:
     response = found()
     return response is not None and change_headers(response, change)
 
@@ -159,11 +160,16 @@ def _is_conditional(request: Any) -> bool:
     return "HTTP_IF_NONE_MATCH" in asked or "HTTP_IF_MODIFIED_SINCE" in asked
 
 
+def _leave(page: DjangoPage, response: Any) -> None:
+    sent = "" if response is None else response.get("Cache-Control", "")
+    page.headers_leave(sent)
+
+
 def _watched(
-    parts: Iterator[bytes], page: DjangoPage, ending: _Ending
+    parts: Iterator[bytes], page: DjangoPage, response: Found, ending: _Ending
 ) -> Iterator[bytes]:
     """Yield a body's parts, each made within the request that they are for."""
-    page.is_sent = True
+    _leave(page, response())
     while True:
         token = current.set(page.experiences)
         try:
@@ -177,9 +183,9 @@ def _watched(
 
 
 async def _watched_async(
-    parts: AsyncIterator[bytes], page: DjangoPage, ending: _Ending
+    parts: AsyncIterator[bytes], page: DjangoPage, response: Found, ending: _Ending
 ) -> AsyncIterator[bytes]:
-    page.is_sent = True
+    _leave(page, response())
     while True:
         token = current.set(page.experiences)
         try:

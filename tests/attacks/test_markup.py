@@ -182,7 +182,7 @@ def test_a_payload_takes_the_place_of_nothing_of_ours(
     api: HostileAPI, sandbox: Sandbox
 ) -> None:
     template = """{% experience "homepage-banner" as one %}{{ one.click_url("/a") }} \
-{{ one.attrs("b") }} {{ one.links is string }} {{ one.__html__ }}\
+{{ one.attrs("b") }} {{ one.payload is string }} {{ one.__html__ }}\
 {% endexperience %}"""
     api.says = "<script>hit()</script>"
     with open_shop("asgi", page_of(template), **sections(api)) as shop:

@@ -339,7 +339,7 @@ def test_a_stream_that_uses_them_after_its_headers_says_so(
 
     # A mapped page is kept private ahead: there is nothing to say.
     assert ("private" in headers) == mapped
-    assert caplog.text.count("headers_sent_already") == (0 if mapped else 1)
+    assert caplog.text.count("read_too_late") == (0 if mapped else 1)
 
 
 class Replacing(Around):

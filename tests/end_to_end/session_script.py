@@ -582,6 +582,7 @@ def _aged(element: Element) -> Element:
     assert click is not None
     href = links.make(
         click.target,
+        key="any",
         b_id=click.b_id,
         experience_context=click.experience_context,
         identity=identity,

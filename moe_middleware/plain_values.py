@@ -1,0 +1,189 @@
+"""What apps hand over, as plain JSON values. Pure: values in, values out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from enum import Enum
+from numbers import Integral, Number
+from typing import Any
+from uuid import UUID
+
+MAX_DEPTH = 20
+"""Of lists and mappings within each other."""
+
+MAX_VALUES = 10_000
+"""Of one set of attributes, the nested ones among them."""
+
+MAX_OFFSET = 86_400
+"""Of a time zone from UTC, in seconds: more than any has."""
+
+_LEAST, _MOST = -(2**63), 2**64 - 1
+"""What JSON encoders take as an integer."""
+
+
+def text_of(value: object) -> str | None:
+    """Return a text, or what stands for one, as a plain ``str``; None of others.
+
+    A URL object of a framework, a lazy translation and safe markup stand for a text.
+    Numbers, bytes and containers do not, and neither does what is empty.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Enum):
+        return text_of(value.value)
+    if value is None or isinstance(value, Number | bytes | bytearray | memoryview):
+        return None
+    try:
+        # The standard library's split URLs are tuples.
+        told = value.geturl() if hasattr(value, "geturl") else value
+        if type(told).__str__ is object.__str__:
+            return None
+        return str.__str__(str(told)) or None
+    except Exception:
+        return None
+
+
+def label_of(value: object) -> str | None:
+    """Return a name that a caller gave, as text that can be encoded; None of None.
+
+    Raises:
+        ValueError: It is no text, and nothing that ``plain_of`` takes.
+    """
+    if value is None or (type(value) is str and value.isascii()):
+        return value
+    plain = plain_of(value)
+    return plain if isinstance(plain, str) else encodable(str(value))
+
+
+def plain_of(value: object) -> Any:
+    """Return a value as JSON has it: text, numbers, booleans, None, lists and dicts.
+
+    Decimals and other numbers become numbers, or text where JSON has no such number;
+    dates, UUIDs and whatever has a text of its own become text; sets become lists.
+
+    Raises:
+        ValueError: It holds something that is none of these, or itself, or too much.
+    """
+    left = [MAX_VALUES]
+    return _plain(value, MAX_DEPTH, left)
+
+
+def attributes_of(given: object) -> dict[str, Any]:
+    """Return a caller's attributes as plain values by name; None gives none.
+
+    Raises:
+        ValueError: They are no mapping, or hold what ``plain_of`` refuses.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"a mapping was expected, not {type(given).__name__}")
+    plain: dict[str, Any] = plain_of(given)
+    return plain
+
+
+def offset_of(given: object) -> int | None:
+    """Return a caller's offset from UTC in whole seconds; None of None.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    if given is None:
+        return None
+    try:
+        if isinstance(given, timedelta):
+            offset = int(given.total_seconds())
+        elif isinstance(given, bool):
+            raise ValueError
+        else:
+            offset = int(float(given))  # type: ignore[arg-type]
+    except Exception:
+        raise ValueError(f"{type(given).__name__} is no number of seconds") from None
+    if abs(offset) > MAX_OFFSET:
+        raise ValueError("no time zone is so far from UTC: give seconds")
+    return offset
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: half characters become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _plain(value: object, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if depth < 0 or left[0] < 0:
+        raise ValueError("it holds itself, or too much")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return encodable(str.__str__(value))
+    if isinstance(value, Enum):
+        return _plain(value.value, depth - 1, left)
+    if isinstance(value, Mapping):
+        return {
+            _name(name): _plain(one, depth - 1, left) for name, one in value.items()
+        }
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return _number(value.total_seconds())
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Number):
+        return _number(value)
+    return _other(value, depth, left)
+
+
+def _other(value: Any, depth: int, left: list[int]) -> Any:
+    for name in ("tolist", "item"):
+        # Arrays and scalars of numerical libraries.
+        convert = getattr(value, name, None)
+        if callable(convert) and not isinstance(value, type):
+            return _plain(_calling(convert), depth - 1, left)
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return _plain(named, depth, left)
+    text = text_of(value)
+    if text is not None:
+        return encodable(text)
+    if isinstance(value, Iterable) and not isinstance(value, memoryview):
+        # A generator may be endless: the count ends it.
+        return [_plain(one, depth - 1, left) for one in value]
+    raise ValueError(f"{type(value).__name__} is no value that JSON knows")
+
+
+def _calling(convert: Any) -> Any:
+    try:
+        return convert()
+    except Exception as error:
+        raise ValueError(f"it raised {type(error).__name__}") from None
+
+
+def _number(value: Any) -> int | float | str:
+    try:
+        if isinstance(value, Integral):
+            whole = int(value)
+            return whole if _LEAST <= whole <= _MOST else str(whole)
+        number = float(value)
+    except Exception as error:
+        raise ValueError(f"a number that raised {type(error).__name__}") from None
+    # JSON has neither.
+    return number if math.isfinite(number) else str(value)
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str):
+        return encodable(str.__str__(name))
+    plain = _plain(name, 1, [2])
+    if isinstance(plain, str | int | float):
+        return str(plain)
+    raise ValueError(f"{type(name).__name__} is no name")
