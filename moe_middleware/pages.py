@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from .beacons import PageMarks, beacons_for
@@ -793,9 +792,11 @@ async def _awaited(value: Awaitable[T]) -> T:
 
 def _copied(identity: Identity) -> Identity:
     """Return an identity for the app, which may change what it gets."""
-    if not identity.user_identifiers:
-        return identity
-    return replace(identity, user_identifiers=dict(identity.user_identifiers))
+    return Identity(
+        customer_id=identity.customer_id,
+        visitor_id=identity.visitor_id,
+        user_identifiers={**identity.user_identifiers},
+    )
 
 
 def _without(keys: Sequence[str], reason: Reason) -> list[Experience]:
