@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from . import wire
-from .budget import CallBudget
+from .budget import CallBudget, Taken
 from .errors import (
     AnswerError,
     AuthenticationError,
@@ -54,6 +54,9 @@ REPORT_TIMEOUT = 10.0
 
 BACKOFF = 0.05
 """The pause before the second try, in seconds; it doubles with each further one."""
+
+WAITING_SHARE = 0.5
+"""Of a fetch's time, that it may wait for its turn: the rest is for the answer."""
 
 PIECES_AT_ONCE = 256
 """Pieces of an answer after which others have a turn."""
@@ -305,8 +308,7 @@ class MoEngageClient:
         self, method: str, endpoint: str, body: bytes, key: int, deadline: float
     ) -> bytes:
         limited = self._budget if endpoint == "fetch" else None
-        if limited is not None and (wait := await limited.take()) > 0:
-            raise BudgetError(wait)
+        taken = await _turn(limited, deadline) if limited is not None else None
         left = max(0.001, deadline - time.monotonic())
         # Everything is ready-made: httpx would work it out again for every call.
         length = (b"Content-Length", str(len(body)).encode())
@@ -324,15 +326,11 @@ class MoEngageClient:
                 answer = await _read(response)
             finally:
                 await response.aclose()
-        if limited is not None:
+        if limited is not None and taken is not None:
             refused = response.status_code == 429
             said = limits_of(response.headers, self._clock(), refused=refused)
             if said is not None:
-                limited.learn(
-                    limit=said.limit,
-                    remaining=said.remaining,
-                    resets_in=said.resets_in,
-                )
+                limited.learn(taken, said)
         if response.status_code == 200:
             return answer
         raise wire.parse_error(
@@ -364,6 +362,27 @@ async def _close(transport: httpx.AsyncBaseTransport) -> None:
 def _abandon(transport: httpx.AsyncBaseTransport) -> None:
     if isinstance(transport, KeptConnections):
         transport.abandon()
+
+
+async def _turn(budget: CallBudget, deadline: float) -> Taken:
+    """Wait for a call's turn, where that leaves it time for its answer.
+
+    Raises:
+        BudgetError: It does not.
+    """
+    while True:
+        can_wait = (deadline - time.monotonic()) * WAITING_SHARE
+        taken = await budget.take(within=can_wait)
+        if taken.wait > can_wait or (taken.granted and not taken.wait):
+            break
+        # Without a turn of its own it asks again, not quite when all others do.
+        spread = 0.0 if taken.granted else random.uniform(0.001, 0.01)
+        await asyncio.sleep(taken.wait + spread)
+        if taken.granted:
+            break
+    if not taken.granted:
+        raise BudgetError(taken.wait)
+    return taken
 
 
 _WRONG_TRANSPORT = (

@@ -47,10 +47,6 @@ class Rate:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ahead", self.interval * self.burst)
 
-    def shared_by(self, users: int) -> Rate:
-        """Return the rate of one of so many that count each for themselves."""
-        return Rate(self.interval * users, max(1, self.burst // users))
-
 
 def rate_for(limit: int) -> Rate:
     """Return the rate that keeps any 60 seconds within a limit.

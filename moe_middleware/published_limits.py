@@ -41,11 +41,13 @@ class Published:
         remaining: How many of them are left.
         resets_in: How long until all are there again, in seconds, ``LONGEST_WAIT`` at
             most; it may be wrong.
+        refused: Whether the call was refused for it.
     """
 
     limit: int | None
     remaining: int | None
     resets_in: float | None
+    refused: bool = False
 
 
 def limits_of(
@@ -65,7 +67,9 @@ def limits_of(
         resets_in = _wait(headers, "x-ratelimit-reset", now)
     if limit is None and remaining is None and resets_in is None:
         return None
-    return Published(limit=limit, remaining=remaining, resets_in=resets_in)
+    return Published(
+        limit=limit, remaining=remaining, resets_in=resets_in, refused=refused
+    )
 
 
 def _wait(headers: Mapping[str, str], name: str, now: float) -> float | None:

@@ -66,6 +66,7 @@ class Runtime:
             workspace_id=settings.workspace.id,
             # A number of the file's own is no guess: the API may only lower it.
             fixed="calls_per_minute" in settings.budget.model_fields_set,
+            smooth=settings.budget.pace == "smooth",
         )
         self.client = MoEngageClient(
             settings, budget=self.budget, observer=self.observer

@@ -305,6 +305,11 @@ class BudgetSettings(Section):
         "sqlite:///moe-budget.db (all processes of a host) or redis://host:6379/0 (all "
         "hosts).",
     )
+    pace: Literal["burst", "smooth"] = Field(
+        default="burst",
+        description="burst: what the API says is left may be spent at once. smooth: "
+        "calls are spread evenly over the minute, about 163 a second of 10,000.",
+    )
 
 
 class MetadataSettings(Section):

@@ -14,6 +14,7 @@ from moe_middleware import (
     AnswerError,
     APIError,
     AuthenticationError,
+    BudgetError,
     DeadlineError,
     Event,
     Identity,
@@ -25,6 +26,8 @@ from moe_middleware import (
     Settings,
     TransportError,
 )
+from moe_middleware.budget import CallBudget, MemoryBudget, Taken
+from moe_middleware.published_limits import Published
 from moe_middleware.sandbox import Sandbox
 
 from .makers import CONTEXT, event
@@ -434,3 +437,83 @@ def test_a_transport_instead_of_what_makes_one_says_what_to_pass() -> None:
 
     with pytest.raises(TypeError, match="lambda"):
         MoEngageClient(settings(), transport=transport)
+
+
+# --- the budget ------------------------------------------------------------
+
+
+class Turns:
+    """A budget that says these things, one a take."""
+
+    def __init__(self, *turns: Taken) -> None:
+        self.turns = list(turns)
+        self.learnt: list[tuple[Taken, Published]] = []
+
+    async def take(self, within: float = 0.0) -> Taken:
+        return self.turns.pop(0)
+
+    def learn(self, taken: Taken, said: Published) -> None:
+        self.learnt.append((taken, said))
+
+    async def aclose(self) -> None:
+        pass
+
+
+def with_budget(budget: CallBudget, *answers: httpx.Response) -> MoEngageClient:
+    server = Answers(*answers)
+    return MoEngageClient(
+        settings(), budget=budget, transport=lambda: httpx.MockTransport(server)
+    )
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [Taken(True)],
+        [Taken(True, wait=0.05)],
+        [Taken(False, wait=0.05), Taken(True)],
+        [Taken(False, wait=0.05), Taken(False, wait=0.001), Taken(True, wait=0.05)],
+    ],
+)
+async def test_a_short_wait_for_a_turn_is_better_than_no_answer(
+    turns: list[Taken],
+) -> None:
+    fetched = await with_budget(Turns(*turns), good()).fetch(["hero"], timeout=5)
+
+    assert fetched["hero"]
+
+
+@pytest.mark.parametrize("wait", [4.0, 60.0])
+async def test_a_turn_that_comes_too_late_for_the_answer_is_not_waited_for(
+    wait: float,
+) -> None:
+    started = time.monotonic()
+
+    with pytest.raises(BudgetError) as raised:
+        await with_budget(Turns(Taken(False, wait=wait))).fetch(["hero"], timeout=5)
+
+    assert raised.value.retry_after == wait
+    assert time.monotonic() - started < 3
+
+
+async def test_the_budget_hears_whose_answer_said_what() -> None:
+    taken = Taken(True, number=7, own=3)
+    budget = Turns(taken)
+    headers = {"x-ratelimit-remaining": "12", "x-ratelimit-reset": "30"}
+
+    answer = httpx.Response(200, json=FETCHED, headers=headers)
+    await with_budget(budget, answer).fetch(["hero"])
+
+    [(whose, said)] = budget.learnt
+    assert whose is taken
+    assert (said.remaining, said.resets_in, said.refused) == (12, 30, False)
+
+
+async def test_while_the_budget_lasts_every_fetch_of_a_burst_goes() -> None:
+    made = with_budget(MemoryBudget(50), *(good() for _ in range(50)))
+
+    answers = await asyncio.gather(
+        *(made.fetch(["hero"]) for _ in range(60)), return_exceptions=True
+    )
+
+    assert sum(isinstance(one, BudgetError) for one in answers) == 10

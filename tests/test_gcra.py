@@ -197,16 +197,6 @@ def test_more_calls_than_a_burst_go_from_an_idle_budget_and_are_made_up_for() ->
     assert wait == pytest.approx(rate.interval)
 
 
-def test_users_that_count_for_themselves_are_no_faster_together() -> None:
-    rate = rate_for(LIMIT)
-
-    shared = rate.shared_by(4)
-
-    assert shared.interval == 4 * rate.interval
-    assert 4 * shared.burst <= rate.burst
-    assert rate.shared_by(1_000).burst == 1
-
-
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [(99.0, False), (100.0, False), (100.1, True), (160.0, True), (160.1, False)],

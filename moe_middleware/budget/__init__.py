@@ -5,11 +5,11 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from ..store_addresses import StoreAddress
-from .contract import CallBudget
+from .contract import CallBudget, Taken
 from .memory import MemoryBudget
 from .shared import SharedBudget
 
-__all__ = ["CallBudget", "MemoryBudget", "open_budget"]
+__all__ = ["CallBudget", "MemoryBudget", "Taken", "open_budget"]
 
 
 SQLITE_PATIENCE = 0.1
@@ -25,6 +25,7 @@ def open_budget(
     *,
     workspace_id: str,
     fixed: bool = False,
+    smooth: bool = False,
     timeout: float = REDIS_TIMEOUT,
 ) -> CallBudget:
     """Return the budget of a settings file's ``budget``; nothing is opened yet.
@@ -35,6 +36,7 @@ def open_budget(
         limit: Calls in a minute, of all that share the store.
         workspace_id: Whose calls they are; each workspace has a budget of its own.
         fixed: Whether a higher limit that the API publishes makes no difference.
+        smooth: Whether calls are spread evenly over the time.
         timeout: How long to wait for Redis to connect, and for its answer, in seconds.
 
     Raises:
@@ -47,7 +49,9 @@ def open_budget(
         from .sqlite import SQLiteLedger
 
         file = SQLiteLedger(address.file, name, busy_timeout=SQLITE_PATIENCE)
-        return SharedBudget(file, limit, fixed=fixed, patience=SQLITE_PATIENCE)
+        return SharedBudget(
+            file, limit, fixed=fixed, smooth=smooth, patience=SQLITE_PATIENCE
+        )
     if address.is_redis:
         from ..redis_clients import RedisClients
 
@@ -57,5 +61,7 @@ def open_budget(
         from .redis import RedisLedger
 
         redis = RedisLedger(clients, name)
-        return SharedBudget(redis, limit, fixed=fixed, patience=2 * timeout)
-    return MemoryBudget(limit, fixed=fixed)
+        return SharedBudget(
+            redis, limit, fixed=fixed, smooth=smooth, patience=2 * timeout
+        )
+    return MemoryBudget(limit, fixed=fixed, smooth=smooth)

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+from ..published_limits import Published
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a budget says to a call.
+
+    Attributes:
+        granted: Whether it may go.
+        wait: How long it waits before it goes, in seconds; or, where it may not go,
+            until asking again makes sense.
+        number: Which call of the budget it is, for its answer.
+        own: Which call of this process it is.
+    """
+
+    granted: bool
+    wait: float = 0.0
+    number: int = 0
+    own: int = 0
 
 
 class CallBudget(Protocol):
@@ -12,26 +33,18 @@ class CallBudget(Protocol):
     budget is shared through fails, it counts in this process alone until that is back.
     """
 
-    async def take(self, calls: int = 1) -> float:
-        """Take calls out of the budget, all of them or none.
+    async def take(self, within: float = 0.0) -> Taken:
+        """Take a call out of the budget.
 
-        Returns:
-            0.0 where they may go now; else nothing was taken, and it is how long to
-            wait until they can be, in seconds.
+        Args:
+            within: How long the call can wait for its turn, in seconds.
         """
         ...
 
-    def learn(
-        self, *, limit: int | None, remaining: int | None, resets_in: float | None
-    ) -> None:
-        """Heed what an answer of the API said of the workspace's limit.
+    def learn(self, taken: Taken, said: Published) -> None:
+        """Heed what a call's answer said of the workspace's limit.
 
         Nothing learnt lasts longer than a minute, however wrong it was.
-
-        Args:
-            limit: Calls in a minute.
-            remaining: How many of them are left; 0 after a refusal.
-            resets_in: How long until all are there again, in seconds.
         """
         ...
 

@@ -8,28 +8,45 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from ..fork_hooks import register_fork_hooks
-from ..gcra import Rate, spend
-from .pace import Pace
+from ..published_limits import Published
+from .contract import Taken
+from .limits import Limits
+from .window import News, Order, Spent, Window
 
 
 class Count:
-    """What one process has used up. Thread-safe."""
+    """What one process has taken. Thread-safe."""
 
     def __init__(self) -> None:
-        self._used_until = 0.0
+        self._window = Window()
         self._lock = threading.Lock()
         _counts.add(self)
 
-    def spend(self, now: float, rate: Rate, calls: int) -> float:
-        """Take calls; return 0.0, or how long to wait until they may go, in seconds."""
-        with self._lock:
-            self._used_until, wait = spend(self._used_until, now, rate, calls)
-        return wait
+    @property
+    def total(self) -> int:
+        """Calls taken, ever."""
+        return self._window.total
 
-    def drain(self, now: float, rate: Rate) -> None:
-        """Leave one call of the burst: the others may just have gone elsewhere."""
+    def take(self, now: float, order: Order) -> Spent:
+        """Take a call, if one may go."""
         with self._lock:
-            self._used_until = now + rate.ahead - rate.interval
+            return self._window.take(now, order)
+
+    def note(self, now: float) -> int:
+        """Count a call that was taken elsewhere; return which one it is here."""
+        with self._lock:
+            self._window.note(now)
+            return self._window.total
+
+    def heed(self, now: float, news: News) -> None:
+        """Take in what an answer said."""
+        with self._lock:
+            self._window.heed(now, news)
+
+    def of_last(self, now: float, seconds: float) -> int:
+        """Return how many calls were taken within so many seconds."""
+        with self._lock:
+            return self._window.count(now, now - seconds)
 
 
 class MemoryBudget:
@@ -38,6 +55,7 @@ class MemoryBudget:
     Args:
         limit: Calls in a minute.
         fixed: Whether a higher limit that the API publishes makes no difference.
+        smooth: Whether calls are spread evenly over the time.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -46,23 +64,23 @@ class MemoryBudget:
         limit: int,
         *,
         fixed: bool = False,
+        smooth: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pace = Pace(limit, fixed=fixed)
+        self._limits = Limits(limit, fixed, smooth)
         self._count = Count()
         self._clock = clock
 
-    async def take(self, calls: int = 1) -> float:
+    async def take(self, within: float = 0.0) -> Taken:
         now = self._clock()
-        closed_for = self._pace.closed_for(now)
-        return closed_for or self._count.spend(now, self._pace.rate(now), calls)
+        spent = self._count.take(now, self._limits.order(now, within))
+        return Taken(spent.granted, spent.wait, spent.number, spent.number)
 
-    def learn(
-        self, *, limit: int | None, remaining: int | None, resets_in: float | None
-    ) -> None:
-        self._pace.learn(
-            self._clock(), limit=limit, remaining=remaining, resets_in=resets_in
-        )
+    def learn(self, taken: Taken, said: Published) -> None:
+        now = self._clock()
+        news = self._limits.learn(now, taken.own, said)
+        if news is not None:
+            self._count.heed(now, news)
 
     async def aclose(self) -> None:
         pass

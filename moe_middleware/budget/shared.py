@@ -6,47 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
-from ..gcra import Rate, is_ahead
+from ..gcra import ROUNDING, WINDOW, is_ahead
+from ..published_limits import Published
+from .contract import Taken
+from .limits import Limits
 from .memory import Count
-from .pace import Pace
+from .window import News, Order, Spent
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 2.0
 """How long a ledger that failed is left alone, in seconds; then one take tries it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Calls that want to go.
-
-    Attributes:
-        calls: How many.
-        rate: How fast calls may go.
-        closed_for: For how long nobody may call, in seconds: the API said so.
-        returning: Whether this process counted by itself until now.
-    """
-
-    calls: int
-    rate: Rate
-    closed_for: float = 0.0
-    returning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What became of an order.
-
-    Attributes:
-        wait: 0.0 where the calls may go, else how long until they may, in seconds.
-        users: How many processes share the budget; 0 where they were not counted.
-    """
-
-    wait: float
-    users: int
+ASK_AGAIN_AFTER = 0.25
+"""How long a ledger's no is taken for granted, in seconds: others may learn better."""
 
 
 class LedgerError(Exception):
@@ -62,7 +38,7 @@ class Ledger(Protocol):
         ...
 
     async def spend(self, order: Order) -> Spent:
-        """Take calls.
+        """Take a call.
 
         Raises:
             LedgerError: It cannot be told what has been used up.
@@ -77,13 +53,15 @@ class Ledger(Protocol):
 class SharedBudget:
     """The budget contract over a ledger.
 
-    While the ledger fails, this process counts in its memory, and no more than its
-    share of the limit: what it last knew of how many there are.
+    While the ledger fails, this process counts in its memory. What the API says is left
+    holds there as well; where it says nothing, the process takes no more than its share
+    of what was left.
 
     Args:
         ledger: Where all count.
         limit: Calls in a minute, of all together.
         fixed: Whether a higher limit that the API publishes makes no difference.
+        smooth: Whether calls are spread evenly over the time.
         patience: How long one take waits for the ledger, in seconds.
         clock: A clock that never jumps, in seconds.
     """
@@ -94,63 +72,115 @@ class SharedBudget:
         limit: int,
         *,
         fixed: bool = False,
+        smooth: bool = False,
         patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
-        self._pace = Pace(limit, fixed=fixed)
+        self._limits = Limits(limit, fixed, smooth)
         self._patience = patience
         self._clock = clock
         self._users = 1
+        self._left = limit
         self._count = Count()
+        self._seen = (0, 0)
+        self._lost = 0
+        self._news: tuple[float, News] | None = None
+        self._closed_until = 0.0
+        self._ask_again_at = 0.0
         self._alone = False
         self._alone_until = 0.0
-        self._tell_closing = False
+        self._left_at, self._left_total, self._share = 0.0, 0, limit
 
-    async def take(self, calls: int = 1) -> float:
+    async def take(self, within: float = 0.0) -> Taken:
         now = self._clock()
-        closed_for = self._pace.closed_for(now)
-        if closed_for and not self._tell_closing:
-            return closed_for
-        rate = self._pace.rate(now)
+        order = self._limits.order(now, within)
         if self._alone:
             if is_ahead(self._alone_until, now):
-                return closed_for or self._spend_alone(rate, calls)
+                return self._take_alone(now, order)
             # This take tries the ledger again; the others need not wait with it.
             self._alone_until = now + RETRY_AFTER
-        self._tell_closing = False
-        order = Order(calls, rate, closed_for, self._alone)
+            order = replace(order, more=self._count.total - self._left_total)
+        elif self._news is None and now < self._ask_again_at <= now + ASK_AGAIN_AFTER:
+            return Taken(False, max(self._closed_until - now, ROUNDING))
+        if self._lost:
+            order, self._lost = replace(order, more=order.more + self._lost), 0
+        waiting, self._news, seen = self._news, None, self._seen
         try:
             async with asyncio.timeout(self._patience):
-                spent = await self._ledger.spend(order)
+                spent = await self._ledger.spend(
+                    replace(order, news=_aged(waiting, now))
+                )
         except (LedgerError, TimeoutError) as error:
-            self._leave(rate, error)
-            return closed_for or self._spend_alone(rate, calls)
-        self._return(spent)
-        return spent.wait
+            self._news = self._news or waiting
+            self._leave(now, order, error)
+            return self._take_alone(self._clock(), replace(order, more=0))
+        self._compare(now, seen, spent)
+        return self._taken(now, order, spent)
 
-    def learn(
-        self, *, limit: int | None, remaining: int | None, resets_in: float | None
-    ) -> None:
-        stopped = self._pace.learn(
-            self._clock(), limit=limit, remaining=remaining, resets_in=resets_in
-        )
-        # The next take tells the others, who would be refused one by one.
-        self._tell_closing = self._tell_closing or stopped
+    def learn(self, taken: Taken, said: Published) -> None:
+        now = self._clock()
+        news = self._limits.learn(now, taken.own, said)
+        if news is None:
+            return
+        self._count.heed(now, news)
+        # The next take tells the others. A refusal comes first: they would be refused.
+        waiting = self._news[1] if self._news is not None else None
+        if taken.number and (waiting is None or news.refused or not waiting.refused):
+            self._news = now, replace(news, number=taken.number)
 
     async def aclose(self) -> None:
         await self._ledger.aclose()
 
-    def _spend_alone(self, rate: Rate, calls: int) -> float:
-        return self._count.spend(self._clock(), rate.shared_by(self._users), calls)
+    def _taken(self, now: float, order: Order, spent: Spent) -> Taken:
+        self._users = spent.users or self._users
+        self._left = spent.left
+        if self._alone:
+            self._alone = False
+            logger.warning("budget_shared_again store=%s", self._ledger.shown)
+        if spent.granted:
+            own = self._count.note(now)
+            return Taken(True, spent.wait, spent.number, own)
+        if not order.smooth:
+            # Nobody need ask the ledger for what it has just said.
+            self._closed_until = now + spent.wait
+            self._ask_again_at = now + min(spent.wait, ASK_AGAIN_AFTER)
+        return Taken(False, spent.wait)
 
-    def _leave(self, rate: Rate, error: Exception) -> None:
-        now = self._clock()
-        self._alone_until = now + RETRY_AFTER
+    def _compare(self, now: float, seen: tuple[int, int], spent: Spent) -> None:
+        """Notice a store that was emptied; at least our own calls are told to it.
+
+        Args:
+            now: The time.
+            seen: How often that had happened when the order was sent, and the largest
+                number that had come back.
+            spent: What became of it.
+        """
+        times, number = self._seen
+        if times != seen[0]:
+            return
+        if spent.number < seen[1]:
+            self._lost = self._count.of_last(now, WINDOW)
+            self._seen = times + 1, spent.number
+        else:
+            self._seen = times, max(number, spent.number)
+
+    def _take_alone(self, now: float, order: Order) -> Taken:
+        share = max(1, order.limit // self._users)
+        if is_ahead(self._left_at + WINDOW, now):
+            share = max(share, self._share)
+        spent = self._count.take(now, replace(order, limit=min(share, order.limit)))
+        return Taken(spent.granted, spent.wait, 0, spent.number)
+
+    def _leave(self, now: float, order: Order, error: Exception) -> None:
+        self._alone_until = self._clock() + RETRY_AFTER
         if self._alone:
             return
         self._alone = True
-        self._count.drain(now, rate.shared_by(self._users))
+        self._left_at, self._left_total = now, self._count.total
+        # Its own calls of this minute, and its part of what all together had left.
+        taken = self._count.of_last(now, WINDOW)
+        self._share = taken + min(self._left, order.limit) // self._users
         logger.warning(
             "budget_alone store=%s share=1/%d error=%s",
             self._ledger.shown,
@@ -158,8 +188,10 @@ class SharedBudget:
             error if isinstance(error, LedgerError) else "no answer in time",
         )
 
-    def _return(self, spent: Spent) -> None:
-        self._users = spent.users or self._users
-        if self._alone:
-            self._alone = False
-            logger.warning("budget_shared_again store=%s", self._ledger.shown)
+
+def _aged(waiting: tuple[float, News] | None, now: float) -> News | None:
+    """Return news as they are by now."""
+    if waiting is None:
+        return None
+    heard_at, news = waiting
+    return replace(news, ends_in=news.ends_in - (now - heard_at))

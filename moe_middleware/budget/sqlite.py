@@ -11,14 +11,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+import orjson
+
 from ..fork_hooks import register_fork_hooks
-from ..gcra import is_ahead, spend
 from ..ids import new_id
-from .shared import LedgerError, Order, Spent
+from .shared import LedgerError
+from .window import Order, Spent, Window
 
 OPENING_TIMEOUT = 1.0
 """How long to wait for the file while others make it too, in seconds."""
@@ -31,10 +33,9 @@ MAX_GROUP = 1_000
 """Orders settled together at most."""
 
 CREATE = """
-create table if not exists moe_budget (
+create table if not exists moe_budget_window (
     name text primary key,
-    used_until real not null,
-    closed_until real not null
+    state text not null
 ) without rowid;
 create table if not exists moe_budget_user (
     name text not null,
@@ -43,11 +44,10 @@ create table if not exists moe_budget_user (
     primary key (name, user)
 ) without rowid;
 """
-READ = "select used_until, closed_until from moe_budget where name = :name"
+READ = "select state from moe_budget_window where name = :name"
 WRITE = """
-insert into moe_budget values (:name, :used_until, :closed_until)
-on conflict (name) do update
-set used_until = excluded.used_until, closed_until = excluded.closed_until
+insert into moe_budget_window values (:name, :state)
+on conflict (name) do update set state = excluded.state
 """
 SEEN = """
 insert into moe_budget_user values (:name, :user, :now)
@@ -186,22 +186,11 @@ class SQLiteLedger:
     def _spend(
         self, db: sqlite3.Connection, orders: Sequence[Order], now: float, users: int
     ) -> list[Spent]:
-        row = db.execute(READ, {"name": self._name}).fetchone() or (0.0, 0.0)
-        used_until, closed_until = (_number(value) for value in row)
-        spent: list[Spent] = []
-        for order in orders:
-            rate = order.rate
-            if order.closed_for:
-                closed_until = max(closed_until, now + order.closed_for)
-            if order.returning:
-                used_until = max(used_until, now + rate.ahead - rate.interval)
-            if is_ahead(closed_until, now):
-                wait = closed_until - now
-            else:
-                used_until, wait = spend(used_until, now, rate, order.calls)
-            spent.append(Spent(wait, users))
-        told = {"used_until": used_until, "closed_until": closed_until}
-        db.execute(WRITE, {"name": self._name, **told})
+        row = db.execute(READ, {"name": self._name}).fetchone()
+        window = _window(row[0]) if row is not None else Window()
+        spent = [replace(window.take(now, order), users=users) for order in orders]
+        state = orjson.dumps(asdict(window), option=orjson.OPT_NON_STR_KEYS).decode()
+        db.execute(WRITE, {"name": self._name, "state": state})
         return spent
 
     def _count_users(self, db: sqlite3.Connection, now: float) -> int:
@@ -243,9 +232,22 @@ def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
     return db
 
 
-def _number(value: object) -> float:
-    """Return what the file holds; what is no number there is as good as nothing."""
-    return value if isinstance(value, float) else 0.0
+def _window(state: object) -> Window:
+    """Return what the file holds; what is none of ours is as good as nothing."""
+    try:
+        kept = orjson.loads(state if isinstance(state, str) else b"")
+        slots = {int(second): int(calls) for second, calls in kept["slots"].items()}
+        return Window(
+            total=int(kept["total"]),
+            slots=slots,
+            number=int(kept["number"]),
+            remaining=int(kept["remaining"]),
+            ends_at=float(kept["ends_at"]),
+            closed_until=float(kept["closed_until"]),
+            used_until=float(kept["used_until"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return Window()
 
 
 def _close(db: sqlite3.Connection | None) -> None:

@@ -7,25 +7,28 @@ from pathlib import Path
 
 from redis import Redis
 
-from moe_middleware.budget.contract import CallBudget
+from moe_middleware.budget.contract import CallBudget, Taken
 from moe_middleware.budget.memory import MemoryBudget
 from moe_middleware.budget.redis import RedisLedger
 from moe_middleware.budget.shared import SharedBudget
 from moe_middleware.budget.sqlite import SQLiteLedger
+from moe_middleware.published_limits import Published
 from moe_middleware.redis_clients import RedisClients
 
 from ..redis_servers import RedisServer
 from .spender import PATIENCE, Clock
 
 LIMIT = 600
-"""588 a minute steadily, 10 at once."""
+"""Calls in a minute; smoothly they are 588, and 10 at once."""
 
 
 Make = Callable[..., CallBudget]
 
 
-def in_memory(clock: Clock, limit: int = LIMIT, *, fixed: bool = False) -> CallBudget:
-    return MemoryBudget(limit, fixed=fixed, clock=clock)
+def in_memory(
+    clock: Clock, limit: int = LIMIT, *, fixed: bool = False, smooth: bool = False
+) -> CallBudget:
+    return MemoryBudget(limit, fixed=fixed, smooth=smooth, clock=clock)
 
 
 def in_sqlite(
@@ -35,10 +38,13 @@ def in_sqlite(
     *,
     name: str = "w1",
     fixed: bool = False,
+    smooth: bool = False,
     busy_timeout: float = PATIENCE,
 ) -> SharedBudget:
     ledger = SQLiteLedger(str(path), name, busy_timeout=busy_timeout, clock=clock)
-    return SharedBudget(ledger, limit, fixed=fixed, patience=PATIENCE, clock=clock)
+    return SharedBudget(
+        ledger, limit, fixed=fixed, smooth=smooth, patience=PATIENCE, clock=clock
+    )
 
 
 def in_redis(
@@ -48,11 +54,14 @@ def in_redis(
     *,
     name: str = "w1",
     fixed: bool = False,
+    smooth: bool = False,
     timeout: float = PATIENCE,
 ) -> SharedBudget:
     clients = RedisClients(url, where="budget.store", timeout=timeout)
     ledger = RedisLedger(clients, name, clock=clock)
-    return SharedBudget(ledger, limit, fixed=fixed, patience=2 * timeout, clock=clock)
+    return SharedBudget(
+        ledger, limit, fixed=fixed, smooth=smooth, patience=2 * timeout, clock=clock
+    )
 
 
 def command(server: RedisServer, *words: str) -> object:
@@ -61,12 +70,32 @@ def command(server: RedisServer, *words: str) -> object:
         return client.execute_command(*words)
 
 
+def said(
+    remaining: int | None,
+    resets_in: float | None,
+    *,
+    limit: int | None = LIMIT,
+    refused: bool = False,
+) -> Published:
+    """What an answer of the API said."""
+    return Published(
+        limit=limit, remaining=remaining, resets_in=resets_in, refused=refused
+    )
+
+
+async def heard(budget: CallBudget, published: Published) -> Taken:
+    """Take a call whose answer says so."""
+    taken = await budget.take()
+    budget.learn(taken, published)
+    return taken
+
+
 async def taken_during(
     budget: CallBudget, clock: Clock, seconds: float, *, step: float
 ) -> int:
     """Ask for a call every ``step`` seconds of the clock; return how many went."""
     until, went = clock.now + seconds, 0
     while clock.now < until:
-        went += not await budget.take()
+        went += (await budget.take()).granted
         clock.now += step
     return went

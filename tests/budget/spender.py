@@ -27,7 +27,7 @@ def for_real(store: str, limit: int, clock: Clock | None = None) -> SharedBudget
     Args:
         store: The path of a file, or the address of a Redis.
         limit: Calls in a minute.
-        clock: That of the ledger; left out, the real one.
+        clock: That of the ledger and the process; left out, the real ones.
     """
     ledger: Ledger
     if store.startswith("redis://"):
@@ -40,13 +40,13 @@ def for_real(store: str, limit: int, clock: Clock | None = None) -> SharedBudget
         ledger = SQLiteLedger(
             store, "w1", busy_timeout=PATIENCE, clock=clock or time.time
         )
-    return SharedBudget(ledger, limit, patience=PATIENCE)
+    return SharedBudget(ledger, limit, patience=PATIENCE, clock=clock or time.monotonic)
 
 
 async def taken_at_once(budget: CallBudget, most: int = 100_000) -> int:
     """Take calls until one is refused; return how many went."""
     for count in range(most):
-        if await budget.take():
+        if not (await budget.take()).granted:
             return count
     raise AssertionError(f"{most} calls went")
 

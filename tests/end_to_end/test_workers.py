@@ -11,8 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from moe_middleware.gcra import rate_for
-
 from ..redis_servers import RedisServer, redis_server
 from ..servers import Process, browser, free_port, running, sandbox_server, wait_for
 
@@ -82,7 +80,7 @@ def test_a_first_visit_to_all_workers_at_once_costs_few_calls(
 
 
 def test_the_budget_holds_over_all_workers(tmp_path: Path, redis: RedisServer) -> None:
-    limit = 600
+    limit = 200
     config = f"budget: {{calls_per_minute: {limit}, store: '{redis.url}'}}"
     customers = [f"c{number}" for number in range(400)]
 
@@ -100,9 +98,9 @@ def test_the_budget_holds_over_all_workers(tmp_path: Path, redis: RedisServer) -
         # with its share of the limit, and says so.
         alone = "budget_alone" in site.log()
 
-    rate = rate_for(limit)
-    allowed = rate.burst + seconds / rate.interval
-    print(f"{made} calls in {seconds:.1f} s; the budget allows {allowed:.0f}")
-    assert made <= allowed * (2 if alone else 1.02)
-    # Far more was wanted than that: what it allows was used, on a busy machine, too.
-    assert made >= min(allowed * 0.5, len(customers) * 0.9)
+    # It holds for each of the API's minutes, of which it met one or two, or more where
+    # the machine is busy.
+    minutes = 2 + int(seconds // 60)
+    print(f"{made} calls in {seconds:.1f} s; the budget allows {limit} a minute")
+    assert made <= limit * minutes * (2 if alone else 1)
+    assert made >= limit * 0.9
