@@ -14,6 +14,7 @@ from .command_settings import load_settings
 from .outbox_commands import outbox
 from .preview_command import preview
 from .relay_command import relay
+from .status_command import status
 from .terminal import printable, stop, table
 from .version import __version__
 
@@ -35,6 +36,7 @@ Examples:
   moe-middleware schema > moe.schema.json  completion and checks in your editor
   moe-middleware relay                     deliver events, without a server
   moe-middleware outbox status             what waits, and what was given up
+  moe-middleware status                    every server and relay, and how it does
 
 The environment overrides the file: MOE_WORKSPACE_ID, MOE_API_KEY (or
 MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL. MOE_CONFIG names the file.""",
@@ -48,6 +50,7 @@ main.add_command(check)
 main.add_command(relay)
 main.add_command(outbox)
 main.add_command(preview)
+main.add_command(status)
 
 
 @main.command(

@@ -9,13 +9,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .command_settings import load_settings
-from .terminal import printable, stop, table
+from .terminal import duration, printable, stop, table
 
 if TYPE_CHECKING:
     from .outbox import DeadLetter, EventId, Kind, Outbox, WaitingEvent
@@ -48,7 +48,7 @@ def outbox() -> None:
     """See and steer the events that wait for delivery."""
 
 
-def _on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
+def on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which outbox."""
     command = click.option(
         "--outbox",
@@ -70,7 +70,7 @@ reveal = click.option(
 
 
 @outbox.command(epilog=EXIT_CODES)
-@_on_an_outbox
+@on_an_outbox
 @as_json
 def status(config: str | None, url: str | None, as_json: bool) -> None:
     """Count what waits and what is dead.
@@ -81,28 +81,48 @@ def status(config: str | None, url: str | None, as_json: bool) -> None:
     async def look(outbox: Outbox) -> dict[str, Any]:
         counts, health = await outbox.count(), await outbox.health()
         oldest = await outbox.waiting(limit=1)
+        delivery = delivery_of(await read_processes(outbox))
         return {
             "waiting": counts.waiting,
             "dead": counts.dead,
             "oldest_age": _age(oldest[0]) if oldest else None,
             "writable": health.writable,
             "problem": health.problem,
+            **delivery,
         }
 
-    address, found = _run(config, url, look)
+    from .processes import delivery_of, read_processes
+
+    address, found = use_outbox(config, url, look)
     if as_json:
         click.echo(json.dumps({"outbox": address, **found}, indent=2))
     else:
         rows = [
             ("outbox", address),
             ("waiting", f"{found['waiting']:,}"),
-            ("oldest", _duration(found["oldest_age"])),
+            ("oldest", duration(found["oldest_age"])),
             ("dead", f"{found['dead']:,}"),
+            *delivery_rows(found),
             ("writable", "yes" if found["writable"] else f"no: {found['problem']}"),
         ]
         click.echo("\n".join(table(rows)))
     if not found["writable"]:
         sys.exit(1)
+
+
+def delivery_rows(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield how the relays do that have noted themselves, as rows of a table."""
+    if delivery["relays"] == 0:
+        yield "relays", "none has noted itself in this outbox"
+        return
+    yield "relays", str(delivery["relays"])
+    yield "delivered", f"{delivery['delivered_per_minute']:,.0f} a minute"
+    if (failed_at := delivery["failed_at"]) is not None:
+        yield "last failure", f"{duration(time.time() - failed_at)} ago"
+    if (next_try_at := delivery["next_try_at"]) is not None:
+        yield "next try", f"in {duration(max(0.0, next_try_at - time.time()))}"
+    if delivery["delivery_problem"]:
+        yield "problem", printable(delivery["delivery_problem"])
 
 
 @outbox.command(
@@ -114,7 +134,7 @@ Examples:
 
 {EXIT_CODES}""",
 )
-@_on_an_outbox
+@on_an_outbox
 @click.option("--dead", is_flag=True, help="Dead letters, newest first.")
 @click.option(
     "--limit",
@@ -142,7 +162,7 @@ def list_(
             return await outbox.dead_letters(limit=limit, after=after)
         return await outbox.waiting(limit=limit, after=after)
 
-    _, found = _run(config, url, look)
+    _, found = use_outbox(config, url, look)
     described = [_described(one, reveal=reveal) for one in found]
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -158,7 +178,7 @@ def list_(
 
 
 @outbox.command(epilog=EXIT_CODES)
-@_on_an_outbox
+@on_an_outbox
 @click.argument("id")
 @reveal
 @as_json
@@ -166,7 +186,7 @@ def show(
     config: str | None, url: str | None, id: str, reveal: bool, as_json: bool
 ) -> None:
     """Show one event, waiting or dead, by the ID that 'list' prints."""
-    _, found = _run(config, url, lambda outbox: outbox.find(id))
+    _, found = use_outbox(config, url, lambda outbox: outbox.find(id))
     if found is None:
         stop([f"{id}: no event has this id: it may have been delivered"])
     described = _described(found, reveal=reveal)
@@ -187,7 +207,7 @@ Examples:
 
 {EXIT_CODES}"""
 )
-@_on_an_outbox
+@on_an_outbox
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter.")
 def replay(
@@ -207,7 +227,7 @@ def replay(
             lambda part, limit: outbox.replay(ids=part, limit=limit),
         )
 
-    _, replayed = _run(config, url, run)
+    _, replayed = use_outbox(config, url, run)
     _report("replayed", replayed, ids)
 
 
@@ -219,7 +239,7 @@ Examples:
 
 {EXIT_CODES}"""
 )
-@_on_an_outbox
+@on_an_outbox
 @click.argument("kind", type=click.Choice(["waiting", "dead"]))
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every one of this kind.")
@@ -247,12 +267,12 @@ def purge(
             lambda part, limit: outbox.purge(kind, ids=part, limit=limit),
         )
 
-    address, held = _run(config, url, count)
+    address, held = use_outbox(config, url, count)
     total = len(ids) or held
     if total and not yes:
         what = "waiting events" if kind == "waiting" else "dead letters"
         click.confirm(f"Delete {total:,} {what} of {address}?", abort=True, err=True)
-    _, purged = _run(config, url, run)
+    _, purged = use_outbox(config, url, run)
     _report("purged", purged, ids)
 
 
@@ -267,7 +287,7 @@ may read it. The outbox keeps what it holds.
 
 {EXIT_CODES}"""
 )
-@_on_an_outbox
+@on_an_outbox
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--waiting", is_flag=True, help="Only waiting events.")
 @click.option("--dead", is_flag=True, help="Only dead letters.")
@@ -291,7 +311,7 @@ def export(
                 written += await _export(out, advance, outbox.dead_letters)
         return written
 
-    _, written = _run(config, url, run)
+    _, written = use_outbox(config, url, run)
     click.echo(f"exported {written:,}", err=True)
 
 
@@ -306,7 +326,7 @@ Uuids are kept: what is imported twice, or was delivered, is counted once.
 
 {EXIT_CODES}""",
 )
-@_on_an_outbox
+@on_an_outbox
 @click.argument("file", type=click.Path(allow_dash=True))
 def import_(config: str | None, url: str | None, file: str) -> None:
     """Take in what 'export' wrote to FILE; - is stdin."""
@@ -325,14 +345,14 @@ def import_(config: str | None, url: str | None, file: str) -> None:
         with _old_file(file) as lines:
             for number, line in enumerate(lines, 1):
                 _record(number, line)
-    _, taken = _run(config, url, run, make=True)
+    _, taken = use_outbox(config, url, run, make=True)
     click.echo(f"imported {taken:,}", err=True)
 
 
 # --- which outbox ----------------------------------------------------------
 
 
-def _run(
+def use_outbox(
     config: str | None,
     url: str | None,
     use: Callable[[Outbox], Awaitable[T]],
@@ -589,16 +609,7 @@ def _age(one: WaitingEvent | DeadLetter) -> float | None:
 
 def _cell(name: str, value: Any) -> str:
     if name in ("age", "due_in"):
-        return _duration(value) if value or name == "age" else "now"
+        return duration(value) if value or name == "age" else "now"
     if value is None:
         return "-"
     return printable(value)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

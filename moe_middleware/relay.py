@@ -47,6 +47,27 @@ REMIND_EVERY = 300.0
 Report = Callable[[Sequence[Event]], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayState:
+    """How a relay's deliveries go. Times are in unix seconds.
+
+    Attributes:
+        failures: How many attempts failed since one succeeded.
+        error: How the last of them failed; None where none did.
+        delivered: How many events it has delivered.
+        delivered_at: When it last delivered any.
+        failed_at: When its last attempt failed, however long ago.
+        next_try_at: When it tries again after a failure; None where it need not wait.
+    """
+
+    failures: int = 0
+    error: Exception | None = None
+    delivered: int = 0
+    delivered_at: float | None = None
+    failed_at: float | None = None
+    next_try_at: float | None = None
+
+
 class Relay:
     """Delivers an outbox's events, several reports at a time.
 
@@ -92,6 +113,8 @@ class Relay:
         self._began_at = clock() - stopwatch()
         self._jitter = jitter
         self._outage = _Outage()
+        self._delivered = 0
+        self._delivered_at: float | None = None
         self._stopped = asyncio.Event()
         self._running: Task[None] | None = None
         self._give_back_for = GIVE_BACK_FOR
@@ -115,6 +138,18 @@ class Relay:
     def failures(self) -> int:
         """How many attempts failed since one succeeded."""
         return self._outage.failures
+
+    def state(self) -> RelayState:
+        """Return how deliveries go."""
+        outage = self._outage
+        return RelayState(
+            failures=outage.failures,
+            delivered=self._delivered,
+            delivered_at=self._delivered_at,
+            failed_at=outage.failed_at,
+            error=outage.error,
+            next_try_at=outage.next_try_at if outage.failures else None,
+        )
 
     async def run(self, *, until_empty: bool = False) -> None:
         """Deliver until stopped or cancelled.
@@ -291,7 +326,9 @@ class Relay:
                 return True
             case Retry(delay):
                 if not round.pause and error is not None:
-                    self._outage.go_on(error, events=len(claims), pause=delay)
+                    self._outage.go_on(
+                        error, events=len(claims), pause=delay, now=self._clock()
+                    )
                 round.pause = max(round.pause, delay)
                 # Another relay may have the right key: it need not wait for them.
                 if not isinstance(error, AuthenticationError):
@@ -332,6 +369,8 @@ class Relay:
                 await self._outbox.ack(ids)
                 round.arrived.difference_update(ids)
                 round.open.difference_update(ids)
+                self._delivered += len(ids)
+                self._delivered_at = self._clock()
                 tell(self._observer, "delivered", len(ids))
         finally:
             round.acking = False
@@ -432,22 +471,27 @@ class _Outage:
     Attributes:
         failures: How many attempts failed in a row.
         error: The last one's.
+        failed_at: When the last attempt failed, ever, in unix seconds.
+        next_try_at: When the next one was due then.
     """
 
     failures: int = 0
     error: Exception | None = None
+    failed_at: float | None = None
+    next_try_at: float | None = None
     _said: str = ""
     _said_at: float = 0.0
 
-    def go_on(self, error: Exception, *, events: int, pause: float) -> None:
+    def go_on(self, error: Exception, *, events: int, pause: float, now: float) -> None:
         """Count a failure; say so at the first of its kind, and now and then."""
         self.failures += 1
         self.error = error
+        self.failed_at, self.next_try_at = now, now + pause
         name = type(error).__name__
-        now = time.monotonic()
-        if name == self._said and now - self._said_at < REMIND_EVERY:
+        moment = time.monotonic()
+        if name == self._said and moment - self._said_at < REMIND_EVERY:
             return
-        self._said, self._said_at = name, now
+        self._said, self._said_at = name, moment
         status = getattr(error, "status", "-")
         if isinstance(error, AuthenticationError):
             logger.error(

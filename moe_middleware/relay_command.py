@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,6 +59,19 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
     help="Deliver until nothing waits, through failures and pauses, and stop.",
 )
 @click.option(
+    "--probe-port",
+    metavar="PORT",
+    type=click.IntRange(0, 65_535),
+    help="Answer probes over HTTP on 127.0.0.1: 200 with how it does, or 503.",
+)
+@click.option(
+    "--probe-host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen for probes.",
+)
+@click.option(
     "--status-every",
     metavar="SECONDS",
     default=60.0,
@@ -71,6 +84,8 @@ def relay(
     outbox: str | None,
     once: bool,
     until_empty: bool,
+    probe_port: int | None,
+    probe_host: str,
     status_every: float,
 ) -> None:
     """Deliver the events that wait in the outbox."""
@@ -90,19 +105,42 @@ def relay(
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     for line in _opening_lines(settings):
         click.echo(line)
-    ended_well = asyncio.run(_deliver(runtime, once, until_empty, status_every))
+    probe = None if probe_port is None else (probe_host, probe_port)
+    try:
+        ended_well = asyncio.run(
+            _deliver(runtime, once, until_empty, status_every, probe)
+        )
+    except OSError as error:
+        stop([f"--probe-port: {probe_host}:{probe_port}: {error.strerror}"])
     sys.exit(0 if ended_well else 1)
 
 
 async def _deliver(
-    runtime: Runtime, once: bool, until_empty: bool, status_every: float
+    runtime: Runtime,
+    once: bool,
+    until_empty: bool,
+    status_every: float,
+    probe: tuple[str, int] | None,
 ) -> bool:
     """Deliver until done or told to stop; tell whether that went well."""
+    from .probes import answer_probes
+    from .processes import ProcessNotes, describe_relay
     from .relay import Relay
 
     events = runtime.settings.events
     report = runtime.client.report
     relay = Relay.configured(events, runtime.outbox, report, runtime.observer)
+
+    def describe() -> dict[str, Any]:
+        state = describe_relay(relay.state())
+        counters = dict(runtime.counters.snapshot())
+        return {"relay": state, "problem": state["problem"], "counters": counters}
+
+    notes = ProcessNotes(runtime.outbox, "relay", describe)
+    prober = await answer_probes(*probe, runtime.outbox, describe) if probe else None
+    if prober is not None:
+        host, port, *_ = prober.sockets[0].getsockname()
+        click.echo(f"answering probes on http://{host}:{port}/")
     begin = (
         relay.deliver(to_the_end=True) if once else relay.run(until_empty=until_empty)
     )
@@ -110,14 +148,19 @@ async def _deliver(
     told_to_stop = asyncio.Event()
     told = asyncio.create_task(told_to_stop.wait())
     status = asyncio.create_task(_say_status(runtime, relay, status_every))
+    noting = asyncio.create_task(notes.run())
     with _signals(told_to_stop.set):
         await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
     # From here on a second signal ends the process at once.
     relay.stop()
     await asyncio.wait({work}, timeout=events.shutdown_timeout)
-    for task in (work, told, status):
+    beside = (work, told, status, noting)
+    for task in beside:
         task.cancel()
-    ended = await asyncio.gather(work, told, status, return_exceptions=True)
+    ended = await asyncio.gather(*beside, return_exceptions=True)
+    await notes.end()
+    if prober is not None:
+        prober.close()
     click.echo(await _status_line(runtime, relay))
     await runtime.client.aclose()
     runtime.outbox.close()

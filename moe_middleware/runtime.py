@@ -35,7 +35,15 @@ from .own_paths import OwnPath, OwnPaths, asset_handler
 from .personalizer import Personalizer
 from .preview_links import PREVIEWS
 from .previews import Previews
-from .relay import Relay
+from .processes import (
+    OUTBOX_PROBLEM,
+    ProcessNotes,
+    delivery_of,
+    describe_relay,
+    problem_of,
+    read_processes,
+)
+from .relay import Relay, RelayState
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
 from .targets import call_fault, load_target
@@ -108,6 +116,7 @@ class Runtime:
         self._lives = PerLoop(self._begin_life)
         # Looked at by every request, and quicker than the dictionary.
         self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
+        self.notes = ProcessNotes(self.outbox, "server", self._describe)
         # An iterator: however many loops start at once, only one of them gets it.
         self._unsaid = iter((True,))
 
@@ -197,6 +206,7 @@ class Runtime:
             await relay.drain(events.shutdown_timeout)
         for task in life.tasks if life is not None else ():
             task.cancel()
+        await self.notes.end()
         await self.fetcher.aclose()
         await self.client.aclose()
         await self.budget.aclose()
@@ -205,25 +215,50 @@ class Runtime:
         self.outbox.close(timeout=max(STORE_WITHIN, until - time.monotonic()))
         _started.discard(self)
 
-    async def health(self) -> dict[str, Any]:
+    async def health(self, *, everyone: bool = False) -> dict[str, Any]:
         """Return how it goes, for a readiness probe or a status page; see ``health``.
 
         It never raises, and takes about a second at most.
         """
         store, counts = await self.outbox.health(), None
+        processes: list[dict[str, Any]] = []
         if store.writable:
             with contextlib.suppress(OutboxError):
                 counts = await self.outbox.count()
-        relays = [life.relay for life in self._lives.values() if life.relay]
-        return {
+                if everyone or self.settings.events.relay == "off":
+                    processes = await read_processes(self.outbox)
+        mine = self._describe()
+        relay = mine["relay"]
+        if self.settings.events.relay == "off":
+            # Others deliver: what they noted is how it goes.
+            relay = delivery_of(processes)
+        state = {
             "ok": store.writable,
-            "breaker": str(self.fetcher.breaker.state),
-            "cache": {"answers": len(self.cache), "bytes": self.cache.size},
+            "problem": OUTBOX_PROBLEM if not store.writable else mine["problem"],
+            "breaker": mine["breaker"],
+            "cache": mine["cache"],
             "outbox": {
                 **asdict(store),
                 **(asdict(counts) if counts is not None else {}),
             },
-            "relay": {"failures": sum(relay.failures for relay in relays)},
+            "relay": relay,
+            "counters": mine["counters"],
+        }
+        return {**state, "processes": processes} if everyone else state
+
+    def _describe(self) -> dict[str, Any]:
+        """Return how this process does, as JSON can hold it."""
+        relay = None
+        if self.settings.events.relay == "on":
+            relays = [life.relay for life in self._lives.values() if life.relay]
+            relay = describe_relay(relays[0].state() if relays else RelayState())
+        breaker = self.fetcher.breaker
+        asking = None if breaker.state == "closed" else problem_of(breaker.reason)
+        return {
+            "breaker": str(breaker.state),
+            "cache": {"answers": len(self.cache), "bytes": self.cache.size},
+            "relay": relay,
+            "problem": (relay and relay["problem"]) or asking,
             "counters": dict(self.counters.snapshot()),
         }
 
@@ -244,7 +279,10 @@ class Runtime:
 
     def _begin_life(self) -> _Life:
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self._warm(), name="moe-warm")]
+        tasks = [
+            loop.create_task(self._warm(), name="moe-warm"),
+            loop.create_task(self.notes.run(), name="moe-notes"),
+        ]
         relay = self._relay() if self.settings.events.relay == "on" else None
         if relay is not None:
             tasks.append(loop.create_task(relay.run(), name="moe-relay"))
@@ -270,16 +308,22 @@ class _Life:
     tasks: list[asyncio.Task[None]]
 
 
-async def health() -> list[dict[str, Any]]:
+async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
     """Return how each configuration of this process does, for a readiness probe.
 
-    ``ok`` is whether its events can be stored; ``breaker`` is ``closed``, ``open`` or
+    ``ok`` is whether its events can be stored; ``problem`` what is wrong, beginning
+    with words of ``PROBLEMS``, else None; ``breaker`` is ``closed``, ``open`` or
     ``probing``; ``cache`` counts answers and bytes; ``outbox`` tells what waits, what
-    was given up and what is wrong; ``relay`` how many reports failed since one arrived;
+    was given up and what is wrong; ``relay`` how deliveries go, those of other
+    processes where ``events.relay`` is off (None where none has noted itself);
     ``counters`` is what was counted so far. An outage of MoEngage does not make it not
     ok: pages go on.
+
+    Args:
+        everyone: Whether ``processes`` is added: what every server and relay on the
+            same outbox has noted of itself within the last seconds.
     """
-    return [await runtime.health() for runtime in list(_runtimes.values())]
+    return [await one.health(everyone=everyone) for one in list(_runtimes.values())]
 
 
 def _shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:

@@ -22,6 +22,16 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time span in its largest unit, as in ``1.5 h``; a dash for None."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def printable(value: object) -> str:
     """Return a value for a terminal: what others wrote is nobody's escape sequence."""
     if isinstance(value, str) and value.isprintable():

@@ -73,6 +73,7 @@ LAYERS = {
         *("backlog", "relay", "runtime", "loop_threads"),
         *("previews", "pages", "own_paths", "clicks", "collector", "devices"),
         *("backlog", "relay", "runtime", "loop_threads", "checks"),
+        *("processes", "probes"),
     },
     "doors": {"asgi", "wsgi", "django", "templatetags", "flask", "quart", "jinja"},
     "tools": {
@@ -85,6 +86,7 @@ LAYERS = {
             "relay_command",
         ),
         *("pytest_plugin", "__main__", "preview_command", "check_command"),
+        "status_command",
     },
 }
 HEIGHT = {

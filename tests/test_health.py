@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from moe_middleware import health
@@ -56,3 +57,42 @@ async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
     told = await site.runtime.health()
 
     assert (told["ok"], told["breaker"]) == (True, "open")
+
+
+async def test_everyone_on_the_outbox_is_told_of(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
+    await site.get(customer="alice")
+    before = await site.runtime.health()
+    while not (told := await site.runtime.health(everyone=True))["processes"]:
+        await asyncio.sleep(0.05)
+    await site.runtime.stop()
+
+    [mine] = told["processes"]
+    assert (mine["role"], mine["silent"], mine["breaker"]) == (
+        "server",
+        False,
+        "closed",
+    )
+    assert mine["counters"]["answers.api"] == 1
+    # With the relay off, those of other processes count, and there is none.
+    assert before["relay"]["relays"] == 0
+    assert "processes" not in before
+
+
+async def test_refused_credentials_are_a_problem_by_name(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    site = Site(
+        fetch={"timeout": 5},
+        events={"outbox": f"sqlite:///{tmp_path}/outbox.db", "relay": "off"},
+    )
+    sandbox.fault(path="fetch", status=401, times=None)
+    await site.get(customer="alice")
+
+    told = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert (told["ok"], told["problem"]) == (True, "credentials refused")

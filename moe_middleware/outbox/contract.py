@@ -216,6 +216,16 @@ class Outbox(Protocol):
         """
         ...
 
+    # --- what processes note of themselves ---------------------------------
+
+    async def note(self, name: str, note: bytes) -> None:
+        """Keep a process's note, in place of its last one; an empty one deletes it."""
+        ...
+
+    async def notes(self) -> dict[str, bytes]:
+        """Return all notes by their names, those of processes long gone included."""
+        ...
+
     # --- to see and to steer -----------------------------------------------
 
     async def count(self) -> Counts:

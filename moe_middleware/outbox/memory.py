@@ -73,6 +73,7 @@ class MemoryOutbox:
         self._ids = itertools.count(1)
         self._rows: dict[int, _Row] = {}
         self._dead: dict[int, DeadLetter] = {}
+        self._notes: dict[str, bytes] = {}
 
     @property
     def events(self) -> list[Event]:
@@ -193,6 +194,18 @@ class MemoryOutbox:
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Nothing is open."""
+
+    # --- what processes note of themselves ---------------------------------
+
+    async def note(self, name: str, note: bytes) -> None:
+        with self._lock:
+            self._notes.pop(name, None)
+            if note:
+                self._notes[name] = note
+
+    async def notes(self) -> dict[str, bytes]:
+        with self._lock:
+            return dict(self._notes)
 
     # --- to see and to steer -----------------------------------------------
 

@@ -175,6 +175,16 @@ class RedisOutbox:
         writer, self._writer = self._writer, self._new_writer()
         writer.close(timeout)
 
+    # --- what processes note of themselves ---------------------------------
+
+    async def note(self, name: str, note: bytes) -> None:
+        await self._do(Call(scripts.NOTE, (name, note), writer=scripts.PROCESSES))
+
+    async def notes(self) -> dict[str, bytes]:
+        found = await self._do(Call(scripts.NOTES, writer=scripts.PROCESSES))
+        names = (name.decode(errors="replace") for name in found[::2])
+        return dict(zip(names, found[1::2], strict=True))
+
     # --- to see and to steer -----------------------------------------------
 
     async def count(self) -> Counts:

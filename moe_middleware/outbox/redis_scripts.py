@@ -498,6 +498,19 @@ end
 # A small write shows what a read does not: a full Redis, and one that is a replica.
 TRY_TO_WRITE = COMMON + "call('SET', WRITER, ARGV[1], 'EX', 60)"
 
+# The record of the writer of this name is what processes note of themselves.
+PROCESSES = "processes"
+
+NOTE = (
+    COMMON
+    + """
+if ARGV[2] == '' then call('HDEL', WRITER, ARGV[1])
+else call('HSET', WRITER, ARGV[1], ARGV[2]) end
+"""
+)
+
+NOTES = COMMON + "return call('HGETALL', WRITER)"
+
 TIDY = (
     COMMON
     + """

@@ -107,6 +107,9 @@ TALLY = "update state set waiting = waiting + :waiting, dead = dead + :dead"
 SEEN = "select seen_at from state"
 SEE = "update state set seen_at = :now"
 SHIFT = "update lease set claimable_at = claimable_at - :back where claimable_at > 0"
+NOTE = "insert or replace into process (name, note) values (:name, :note)"
+FORGET_NOTE = "delete from process where name = :name"
+NOTES = "select name, note from process"
 WAITING = """
 select id, cast(body as blob), coalesce(attempts, 0), coalesce(claimable_at, 0)
 from event left join lease using (id)
@@ -302,6 +305,16 @@ class SQLiteOutbox:
 
     def close(self, *, timeout: float = 5.0) -> None:
         self._writer.close(timeout)
+
+    # --- what processes note of themselves ---------------------------------
+
+    async def note(self, name: str, note: bytes) -> None:
+        told = {"name": name, "note": note}
+        await self._do(lambda db: db.execute(NOTE if note else FORGET_NOTE, told))
+
+    async def notes(self) -> dict[str, bytes]:
+        rows = await self._read(lambda db: db.execute(NOTES).fetchall())
+        return dict(rows)
 
     # --- to see and to steer -----------------------------------------------
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ..errors import OutboxError
@@ -19,13 +19,16 @@ Synchronous = Literal["normal", "full"]
 APPLICATION_ID = 0x4D6F4562
 """Marks a file as an outbox of ours: SQLite keeps it in the file's header."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 NEEDED_SQLITE = (3, 35, 0)
 
 BUSY_SLICE = 0.05
 """How long SQLite itself waits for another process's transaction, in seconds; whoever
 calls it tries again, and lets go of its locks in between."""
+
+# What processes note of themselves.
+PROCESSES = "create table process (name text primary key, note blob not null)"
 
 CREATE = (
     # An id is never given again: an ack may come long after its lease ran out.
@@ -61,6 +64,7 @@ CREATE = (
     )
     """,
     "insert into state values (1, 0, 0, 0)",
+    PROCESSES,
 )
 FROM_VERSION_1 = (
     "drop index event_claimable_at",
@@ -88,6 +92,8 @@ FROM_VERSION_1 = (
     "drop table old_event",
     "drop table old_dead_letter",
 )
+UPDATES: Mapping[int, Sequence[str]] = {0: CREATE, 1: FROM_VERSION_1, 2: (PROCESSES,)}
+"""What brings a file of each version up to date."""
 
 # In one statement: another process may be making the file at this moment.
 DESCRIBE = """
@@ -157,11 +163,11 @@ def _bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
         check_version(db, path)
         version = _version(db)
         if version < SCHEMA_VERSION:
-            for statement in FROM_VERSION_1 if version == 1 else CREATE:
+            for statement in UPDATES[version]:
                 db.execute(statement)
             db.execute(f"pragma application_id = {APPLICATION_ID}")
             db.execute(f"pragma user_version = {SCHEMA_VERSION}")
-    if version == 1:
+    if 0 < version < SCHEMA_VERSION:
         logger.info("outbox_migrated outbox=%s to=%d", path, SCHEMA_VERSION)
 
 

@@ -86,6 +86,11 @@ def test_status_is_json_for_scripts(url: str) -> None:
         "dead": 2,
         "writable": True,
         "problem": None,
+        "relays": 0,
+        "delivered_per_minute": 0,
+        "failed_at": None,
+        "next_try_at": None,
+        "delivery_problem": None,
     }
 
 

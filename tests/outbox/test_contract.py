@@ -616,3 +616,22 @@ async def test_a_forked_child_takes_none_of_its_parents_events_along(
         ["child", "saved", "unsaved"],
         ["saved", "unsaved"],
     )
+
+
+# --- what processes note of themselves -------------------------------------
+
+
+async def test_a_note_takes_the_place_of_the_last_and_an_empty_one_deletes_it(
+    open_outbox: OpenOutbox,
+) -> None:
+    outbox = open_outbox()
+    await outbox.note("one:1:server", b'{"up": 1}')
+    await outbox.note("two:2:relay", b'{"up": 2}')
+    await outbox.note("one:1:server", b'{"up": 3}')
+    both = await outbox.notes()
+    await outbox.note("two:2:relay", b"")
+
+    assert both == {"one:1:server": b'{"up": 3}', "two:2:relay": b'{"up": 2}'}
+    assert await outbox.notes() == {"one:1:server": b'{"up": 3}'}
+    # They are no events.
+    assert (await outbox.count()).waiting == 0

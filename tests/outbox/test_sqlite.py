@@ -179,6 +179,21 @@ async def test_an_older_file_is_migrated(outbox: SQLiteOutbox, path: Path) -> No
     assert await outbox.find(letter.id) == letter
 
 
+async def test_a_file_without_notes_is_migrated(path: Path) -> None:
+    before = SQLiteOutbox(str(path))
+    before.append([event("alice")])
+    before.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("drop table process; pragma user_version = 2;")
+
+    outbox = SQLiteOutbox(str(path))
+    await outbox.note("one", b"note")
+    notes, found = await outbox.notes(), await customers(outbox)
+    outbox.close()
+
+    assert (notes, found) == ({"one": b"note"}, ["alice"])
+
+
 async def test_many_processes_may_be_the_first(path: Path) -> None:
     program = """
 import sys

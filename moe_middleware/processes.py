@@ -1,0 +1,214 @@
+"""What each process and each relay notes of itself in the outbox's store.
+
+One worker of several answers a probe, and its counters begin anew with each reload.
+The notes tell of all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from .errors import OutboxError
+from .models import Reason
+from .outbox import Outbox
+from .relay import RelayState
+from .version import __version__
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["server", "relay"]
+
+NOTE_AFTER = 1.0
+"""How long a process runs before its first note, in seconds."""
+
+NOTE_EVERY = 10.0
+"""The pause between two notes of one process, in seconds."""
+
+SILENT_AFTER = 35.0
+"""A process that has noted nothing for so many seconds is gone, or stuck."""
+
+FORGOTTEN_AFTER = 86_400.0
+"""When the note of a process that is gone is deleted, in seconds."""
+
+PROBLEMS: Mapping[Reason, str] = {
+    Reason.UNAUTHORIZED: "credentials refused",
+    Reason.UNREACHABLE: "MoEngage unreachable",
+    Reason.TIMEOUT: "MoEngage too slow",
+    Reason.SERVER_ERROR: "MoEngage fails",
+    Reason.BAD_ANSWER: "MoEngage unreadable",
+    Reason.RATE_LIMITED: "rate limited",
+    Reason.BUDGET_SPENT: "budget spent",
+    Reason.BREAKER_OPEN: "MoEngage fails",
+}
+"""The words that ``problem`` begins with, for an alert to look for."""
+
+OUTBOX_PROBLEM = "outbox unwritable"
+
+
+def problem_of(error: object) -> str | None:
+    """Return the words for an error or for its reason; None for none."""
+    if error is None:
+        return None
+    reason = error if isinstance(error, Reason) else getattr(error, "reason", None)
+    if isinstance(error, OutboxError):
+        return OUTBOX_PROBLEM
+    return PROBLEMS.get(reason or Reason.ERROR, f"error {type(error).__name__}")
+
+
+def describe_relay(state: RelayState) -> dict[str, Any]:
+    """Return how a relay's deliveries go, as JSON can hold it."""
+    return {
+        "failures": state.failures,
+        "problem": problem_of(state.error),
+        "delivered": state.delivered,
+        "delivered_at": state.delivered_at,
+        "failed_at": state.failed_at,
+        "next_try_at": state.next_try_at,
+    }
+
+
+class ProcessNotes:
+    """Keeps the note of this process up to date, and reads the others'.
+
+    Args:
+        outbox: Keeps the notes.
+        role: ``server``, or ``relay`` for a process that only delivers.
+        describe: Returns what is to be noted, as JSON can hold it.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        role: Role,
+        describe: Callable[[], Mapping[str, Any]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self._role = role
+        self._describe = describe
+        self._clock = clock
+        self._started_at = clock()
+        self._noted = False
+        self._delivered = (self._started_at, 0)
+
+    async def run(self) -> None:
+        """Note this process now and then, until cancelled."""
+        await asyncio.sleep(NOTE_AFTER)
+        while True:
+            try:
+                await self._note()
+            except OutboxError as error:
+                # The outbox has a log line of its own, and the next note may do better.
+                logger.debug("process_not_noted error=%s", error)
+            await asyncio.sleep(NOTE_EVERY)
+
+    async def end(self, timeout: float = 1.0) -> None:
+        """Take the note of this process back; never raises but for cancellation."""
+        if not self._noted:
+            return
+        self._noted = False
+        try:
+            async with asyncio.timeout(timeout):
+                await self._outbox.note(self._name, b"")
+        except (OutboxError, TimeoutError) as error:
+            logger.debug("process_not_noted error=%s", error)
+
+    @property
+    def _name(self) -> str:
+        return f"{socket.gethostname()}:{os.getpid()}:{self._role}"
+
+    async def _note(self) -> None:
+        if not self._noted:
+            await self._forget_old()
+        self._noted = True
+        await self._outbox.note(self._name, orjson.dumps(self._mine()))
+
+    def _mine(self) -> dict[str, Any]:
+        """Return what this process notes of itself."""
+        now, described = self._clock(), dict(self._describe())
+        if relay := described["relay"]:
+            then, before = self._delivered
+            self._delivered = now, relay["delivered"]
+            rate = (relay["delivered"] - before) / max(1.0, now - then) * 60
+            described["relay"] = {**relay, "delivered_per_minute": round(rate, 1)}
+        return {
+            "process": f"{socket.gethostname()}:{os.getpid()}",
+            "role": self._role,
+            "version": __version__,
+            "started_at": self._started_at,
+            "noted_at": now,
+            **described,
+        }
+
+    async def _forget_old(self) -> None:
+        for name, note in (await self._outbox.notes()).items():
+            if self._clock() - _read(note)["noted_at"] > FORGOTTEN_AFTER:
+                await self._outbox.note(name, b"")
+
+
+async def read_processes(
+    outbox: Outbox, *, clock: Callable[[], float] = time.time
+) -> list[dict[str, Any]]:
+    """Return the notes of all processes that use an outbox, the oldest process first.
+
+    Each has ``process`` (host:pid), ``role``, ``version``, ``started_at``,
+    ``noted_at`` (unix seconds) and ``silent``: whether it has noted nothing for longer
+    than ``SILENT_AFTER``; beside what the process says of its breaker, its relay, its
+    counters and its ``problem``.
+
+    Raises:
+        OutboxError: The store cannot be read.
+    """
+    now = clock()
+    found = [_read(note) for note in (await outbox.notes()).values()]
+    for one in found:
+        one["silent"] = now - one["noted_at"] > SILENT_AFTER
+    return sorted(found, key=lambda one: (one["started_at"], str(one.get("process"))))
+
+
+def delivery_of(processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how deliveries go, taken together over all processes that deliver.
+
+    Args:
+        processes: As ``read_processes`` returns them.
+    """
+    relays = [
+        one["relay"] for one in processes if one.get("relay") and not one["silent"]
+    ]
+    failing = [relay for relay in relays if relay["failures"]]
+    failed = [relay["failed_at"] for relay in relays if relay["failed_at"] is not None]
+    tries = [relay["next_try_at"] for relay in failing]
+    return {
+        "relays": len(relays),
+        "delivered_per_minute": sum(
+            relay.get("delivered_per_minute", 0) for relay in relays
+        ),
+        "failed_at": max(failed, default=None),
+        "next_try_at": min(tries) if failing and len(failing) == len(relays) else None,
+        "delivery_problem": failing[0]["problem"] if failing else None,
+    }
+
+
+def _read(note: bytes) -> dict[str, Any]:
+    """Read a note; one that another version wrote may lack anything."""
+    try:
+        found = orjson.loads(note)
+    except ValueError:
+        found = None
+    return {
+        "process": "unknown",
+        "role": "server",
+        "started_at": 0.0,
+        "noted_at": 0.0,
+        **(found if isinstance(found, dict) else {}),
+    }
