@@ -33,8 +33,8 @@ test-newest: $(NEWEST)/bin/python
 
 # All tests with the lowest versions of what the package and its extras need.
 test-lowest: $(LOWEST)/bin/python
-	$(LOWEST)/bin/python .ci/floors.py > $(LOWEST)/floors.txt
-	$(LOWEST)/bin/$(PIP) install -c $(LOWEST)/floors.txt -e '.[all]' --group dev
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/$(PIP) install --no-deps -r $(LOWEST)/requirements.txt -e .
 	$(LOWEST)/bin/$(PYTEST)
 
 # What is newest today becomes what is known to work: run the tests, then commit it.

@@ -39,7 +39,8 @@ Examples:
   moe-middleware status                    every server and relay, and how it does
 
 The environment overrides the file: MOE_WORKSPACE_ID, MOE_API_KEY (or
-MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL. MOE_CONFIG names the file.""",
+MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL, MOE_SECRET_KEY, MOE_OUTBOX.
+MOE_CONFIG names the file.""",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:

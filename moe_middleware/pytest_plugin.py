@@ -6,8 +6,11 @@ standard library only; the sandbox is loaded by the first test that asks for it.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +18,25 @@ import pytest
 if TYPE_CHECKING:
     from .sandbox import Sandbox
     from .sandbox.app import Configured
+
+
+_FOLDER = "moe-pytest-"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the run's events in a temporary outbox, unless MOE_OUTBOX names another.
+
+    An app that a test module imports loads its settings before any fixture is there.
+    """
+    given = os.environ.get("MOE_OUTBOX", "")
+    is_worker = hasattr(config, "workerinput")
+    if given and not (is_worker and _FOLDER in given):
+        return
+    folder = tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    patch.setenv("MOE_OUTBOX", f"sqlite:///{Path(folder.name) / 'outbox.db'}")
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
 def _one_source(schema: JsonSchemaValue) -> JsonSchemaValue:
     about = {kind: schema["properties"][kind]["description"] for kind in KINDS}
     return {
-        "title": schema["title"],
+        "title": ValueSource.__name__,
         "description": schema["description"],
         "type": "object",
         "additionalProperties": False,

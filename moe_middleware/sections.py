@@ -329,7 +329,8 @@ class EventSettings(Section):
         default=StoreAddress("sqlite:///moe-outbox.db"),
         description="Where events wait: sqlite:///moe-outbox.db (relative to the "
         "current directory), sqlite:////var/lib/moe/outbox.db (absolute), "
-        "redis://host:6379/0 (for several hosts), or memory: (lost with the process).",
+        "redis://host:6379/0 (for several hosts), or memory: (lost with the process). "
+        "Or MOE_OUTBOX.",
     )
     relay: Switch = Field(
         default="on",

@@ -50,6 +50,7 @@ VARIABLES: Mapping[str, Place] = {
     "MOE_DATA_CENTER": ("workspace", "data_center"),
     "MOE_BASE_URL": ("workspace", "base_url"),
     "MOE_SECRET_KEY": ("secret_key",),
+    "MOE_OUTBOX": ("events", "outbox"),
 }
 """The variables that take the place of a file's values, and which."""
 
@@ -212,7 +213,8 @@ class Settings(Section):
         Args:
             path: The file; None takes MOE_CONFIG's, else ``moe.yml``.
             environ: The variables, for ``${VAR}`` and for MOE_WORKSPACE_ID,
-                MOE_API_KEY, MOE_DATA_CENTER and MOE_BASE_URL.
+                MOE_API_KEY, MOE_DATA_CENTER, MOE_BASE_URL, MOE_SECRET_KEY and
+                MOE_OUTBOX.
             keywords: As for ``Settings``. A mapping replaces single values of its
                 section, anything else the whole.
 

@@ -19,6 +19,12 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("patient")
 
 
+@pytest.fixture(autouse=True)
+def own_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests name their outboxes: our pytest plugin, loaded here too, chooses none."""
+    monkeypatch.delenv("MOE_OUTBOX", raising=False)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from moe_middleware.cli import _answer_text, main
 from moe_middleware.models import Experience, Reason
 from moe_middleware.settings import Settings
 from moe_middleware.version import __version__
+
+from .cli_runner import cli_runner
 
 SECRET = "sekret-5f0c"
 FILE = f"""\
@@ -40,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(*arguments: str, **environ: str) -> Result:
-    return CliRunner().invoke(main, arguments, env=environ, catch_exceptions=False)
+    return cli_runner().invoke(main, arguments, env=environ, catch_exceptions=False)
 
 
 def test_check_shows_the_workspace_and_an_aligned_table(folder: Path) -> None:

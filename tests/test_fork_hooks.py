@@ -9,7 +9,7 @@ from pathlib import Path
 # Loaded first: other packages may look for what is taken away below.
 OTHERS = """
 import asyncio, multiprocessing, selectors, signal, socket, subprocess, sys, tempfile
-import anyio, click, django, flask, httpx, httpx2, pygal, pytest, quart, redis, uvicorn
+import anyio, click, django, flask, httpx, pytest, quart, redis, uvicorn
 import redis.asyncio, starlette.applications, starlette.testclient, maxminddb
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,6 +35,7 @@ from moe_middleware.sandbox.sample import sample_text
 from moe_middleware.seals import NONCE_SIZE, Seal
 from moe_middleware.visits import Visit
 
+from .cli_runner import cli_runner
 from .sites import Site, rendered
 
 KEY = "homepage-banner"
@@ -526,7 +527,7 @@ async def test_pages_that_ask_for_nothing_are_left_alone(sandbox: Sandbox) -> No
 
 def run(*arguments: object, **environ: str) -> Result:
     env = {"MOE_DATA_CENTER": "sandbox", "MOE_SECRET_KEY": SECRET, **environ}
-    return CliRunner().invoke(command, [str(one) for one in arguments], env=env)
+    return cli_runner().invoke(command, [str(one) for one in arguments], env=env)
 
 
 def read(output: str, *, path: str = "/_moe/p/") -> Preview:

@@ -173,6 +173,71 @@ def test_thread_and_port_are_gone():
     assert_passed(run(tmp_path, suite), 3)
 
 
+SITE = """
+workspace: {data_center: sandbox}
+identity: {customer_id: {cookie: customer_id}}
+routes: [{path: /, experiences: [hero]}]
+EVENTS
+"""
+SITE_SUITE = """
+import os, subprocess, sys
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from moe_middleware import MoEngageMiddleware
+
+async def home(request):
+    hero = request.state.experiences.show("hero")
+    return PlainTextResponse(hero.payload.get("Title", "Welcome"))
+
+app = MoEngageMiddleware(Starlette(routes=[Route("/", home)]))
+
+def visit():
+    with TestClient(app, cookies={"customer_id": "ada"}) as browser:
+        return browser.get("/").text
+
+def test_embedded(moe_sandbox):
+    moe_sandbox.define("hero", {"Title": "For you"})
+    assert visit() == "For you"
+    assert moe_sandbox.impressions("hero") == 1
+
+def test_embedded_again(moe_sandbox):
+    assert visit() == "Welcome"
+    assert moe_sandbox.events == []
+
+def test_other_process(moe_sandbox_server):
+    moe_sandbox_server.define("hero", {"Title": "For you"})
+    program = "import test_shop; print(test_shop.visit())"
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.stdout.strip() == "For you", ran.stderr
+    assert moe_sandbox_server.impressions("hero") == 1
+"""
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        "",
+        "events: {outbox: 'sqlite:///own.db'}",
+        "events: {outbox: 'redis://127.0.0.1:1/0'}",
+    ],
+    ids=["by default", "own file", "Redis"],
+)
+def test_a_site_of_its_own_file_leaves_nothing_behind(
+    tmp_path: Path, events: str
+) -> None:
+    (tmp_path / "moe.yml").write_text(SITE.replace("EVENTS", events))
+    before = {"moe.yml", "shop.py", "test_shop.py"}
+
+    ran = run(tmp_path, SITE_SUITE)
+
+    assert_passed(ran, 3)
+    left = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
+    assert left == before
+
+
 @pytest.mark.parametrize("option", ["anyio", "xdist"])
 def test_it_lives_with_other_plugins(tmp_path: Path, option: str) -> None:
     suite = """

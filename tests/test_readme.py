@@ -25,7 +25,6 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import Route as Page
@@ -50,6 +49,7 @@ from moe_middleware.sections import (
 )
 from moe_middleware.settings import VARIABLES
 
+from .cli_runner import cli_runner
 from .sites import rendered, settings
 
 ROOT = Path(__file__).parent.parent
@@ -254,7 +254,7 @@ class Newcomer:
             return
         file = arguments.pop() if arguments[-2:-1] == [">"] else None
         words = [word for word in arguments if word != ">"]
-        self.output = CliRunner().invoke(main, words).output
+        self.output = cli_runner().invoke(main, words).output
         if file is not None:
             (self.folder / file).write_text(self.output, encoding="utf-8")
             self.output = ""

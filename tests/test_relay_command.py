@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from moe_middleware import Event, Settings, SQLiteOutbox
 from moe_middleware.outbox import Counts
 from moe_middleware.relay_command import _opening_lines, relay
 from moe_middleware.sandbox import Sandbox
 
+from .cli_runner import cli_runner
 from .makers import event
 from .servers import (
     Process,
@@ -230,7 +231,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str, **environ: str) -> Result:
-    return CliRunner().invoke(relay, arguments, env=environ, catch_exceptions=False)
+    return cli_runner().invoke(relay, arguments, env=environ, catch_exceptions=False)
 
 
 def test_it_needs_no_file_and_takes_an_outbox(folder: Path, sandbox: Sandbox) -> None:

@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from moe_middleware.cli import main
 from moe_middleware.runtime import Runtime
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.secret_keys import ENOUGH, PUBLISHED, WITHOUT, weakness
 
+from .cli_runner import cli_runner
 from .sites import settings
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def test_check_tells_what_is_off_and_what_is_weak(
         f"workspace: {{id: W1, api_key: key-of-w1}}\nroutes: []\n{secret_key}"
     )
 
-    result = CliRunner().invoke(main, ["check", str(file)])
+    result = cli_runner().invoke(main, ["check", str(file)])
 
     assert result.exit_code == 0
     assert f"\nsecret key   {told}\n" in result.stdout

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from moe_middleware.catalogue import Catalogue
 from moe_middleware.cli import main
@@ -17,6 +16,7 @@ from moe_middleware.models import ExperienceMetadata
 from moe_middleware.outbox import open_outbox
 from moe_middleware.sandbox import Sandbox
 
+from ..cli_runner import cli_runner
 from ..makers import event
 from ..sites import settings
 from .conftest import MakeShop
@@ -111,8 +111,8 @@ def test_no_answer_of_the_api_moves_the_cursor(api: HostileAPI, status: int) -> 
     for text in UNPRINTABLE:
         api.says, api.status = text, status
         try:
-            told = CliRunner().invoke(main, ["fetch", "--customer", "alice"])
-            as_json = CliRunner().invoke(main, ["fetch", "--customer", "a", "--json"])
+            told = cli_runner().invoke(main, ["fetch", "--customer", "alice"])
+            as_json = cli_runner().invoke(main, ["fetch", "--customer", "a", "--json"])
         finally:
             api.status = 200
 
@@ -140,7 +140,7 @@ def test_no_waiting_event_moves_the_cursor(tmp_path: Path, text: str) -> None:
         ["list", "--json", "--reveal"],
         ["show", text],
     ):
-        shown = CliRunner().invoke(main, ["outbox", *arguments, "--outbox", url])
+        shown = cli_runner().invoke(main, ["outbox", *arguments, "--outbox", url])
         check_screen(shown.output)
         assert shown.exit_code == (arguments == ["show", text])
 
@@ -157,6 +157,6 @@ def test_no_argument_moves_the_cursor(
         ["preview", text, "--variation", "B"],
         ["preview", "homepage-banner", "--variation", text],
     ):
-        told = CliRunner().invoke(main, arguments)
+        told = cli_runner().invoke(main, arguments)
         assert told.exit_code == 1
         check_screen(told.output)

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from moe_middleware import Event
 from moe_middleware.outbox import SQLiteOutbox
 from moe_middleware.outbox_commands import outbox as outbox_commands
 
+from ..cli_runner import cli_runner
 from ..makers import event
 
 SECRETS = ("alice-7", "bob-7", "u_em", "00000000-0000-4000-8000", "Homepage banner")
@@ -57,7 +58,7 @@ async def _fill(kept: SQLiteOutbox) -> None:
 
 
 def run(*arguments: str, input: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(
+    return cli_runner().invoke(
         outbox_commands, arguments, input=input, catch_exceptions=False
     )
 

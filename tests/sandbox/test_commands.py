@@ -16,12 +16,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from moe_middleware.cli import main
 from moe_middleware.sandbox.sample import sample_text
 from moe_middleware.sandbox.workspace_file import workspace_schema
 
+from ..cli_runner import cli_runner
 from .calls import CONTEXT
 
 FILE = """\
@@ -35,7 +36,7 @@ experiences:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments])
+    return cli_runner().invoke(main, [str(one) for one in arguments])
 
 
 def test_sample_is_written_for_the_user_to_change(tmp_path: Path) -> None:

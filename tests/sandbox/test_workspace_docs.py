@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from moe_middleware.cli import main
@@ -20,6 +19,8 @@ from moe_middleware.sandbox.template_worker import Withheld
 from moe_middleware.sandbox.templating import render
 from moe_middleware.sandbox.workspace import Workspace
 from moe_middleware.sandbox.workspace_file import parse_workspace, workspace_schema
+
+from ..cli_runner import cli_runner
 
 TEXT = (Path(__file__).parents[2] / "docs/workspace.md").read_text()
 
@@ -166,8 +167,8 @@ def test_commands_and_python_run_as_shown(
     ]
     write, serve, schema = commands
 
-    assert CliRunner().invoke(main, write).exit_code == 0
-    assert CliRunner().invoke(main, schema).output.startswith("{")
+    assert cli_runner().invoke(main, write).exit_code == 0
+    assert cli_runner().invoke(main, schema).output.startswith("{")
     assert serve == ["sandbox", "--workspace", write[-1]]
     (program,) = blocks("python")
     ran = subprocess.run(
