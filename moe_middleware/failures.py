@@ -8,6 +8,7 @@ from .errors import (
     AnswerError,
     APIError,
     AuthenticationError,
+    BudgetError,
     DeadlineError,
     MoEngageError,
     RateLimitedError,
@@ -28,6 +29,8 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
                 f"tile's, that it is of the workspace {workspace.id}, and that "
                 f"{workspace.data_center} is its data center"
             )
+        case BudgetError():
+            return "our own budget is used up for now: see budget.calls_per_minute"
         case RateLimitedError():
             return "the workspace's calls are used up for now"
         case APIError() if error.status == 404 and not url.endswith("/v1"):

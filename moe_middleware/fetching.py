@@ -21,6 +21,7 @@ from .errors import (
 )
 from .models import Experience, Reason, Source
 from .observers import Observer
+from .repeated_lines import RepeatLogger
 from .sharing import Answers, SharedFetches, Waiting
 from .visitors import Visitor
 
@@ -44,6 +45,7 @@ class Fetcher:
         timeout: What a fetch may take at least, in seconds: a page that waits for it
             may have less time left, but others and the cache have more.
         observer: Told of the breaker and of a spent budget.
+        advise: Says what to do about a failed fetch, without ids, for the log.
         stopwatch: A clock that never jumps, in seconds.
     """
 
@@ -55,6 +57,7 @@ class Fetcher:
         *,
         timeout: float,
         observer: Observer,
+        advise: Callable[[MoEngageError], str] = lambda _: "see the README",
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -63,6 +66,8 @@ class Fetcher:
         self._timeout = timeout
         self._observer = observer
         self._stopwatch = stopwatch
+        self._advise = advise
+        self._logger = RepeatLogger(logger)
         self._under_way = SharedFetches()
         self.breaker = Breaker(jitter=random.random, changed=self._breaker_changed)
 
@@ -106,7 +111,11 @@ class Fetcher:
         try:
             return await fetch
         except Exception as error:
-            logger.error("fetch_failed error=%s", type(error).__name__, exc_info=True)
+            logger.error(
+                "fetch_failed error=%s: a mistake of this package, please report it",
+                type(error).__name__,
+                exc_info=True,
+            )
             return Reason.ERROR
 
     async def _fetch(
@@ -248,12 +257,16 @@ class Fetcher:
         else:
             # It was refused, so the API is there.
             self.breaker.succeeded(now)
-        logger.warning(
-            "fetch_failed reason=%s error=%s keys=%d breaker=%s",
+        self._logger.log(
+            logging.WARNING,
+            "fetch_failed reason=%s error=%s status=%s keys=%d breaker=%s: %s",
             error.reason,
             type(error).__name__,
+            getattr(error, "status", "-"),
             keys,
             self.breaker.state,
+            self._advise(error),
+            outcome=(error.reason, getattr(error, "status", None)),
         )
 
     def _breaker_changed(self, state: State) -> None:

@@ -18,6 +18,7 @@ from .logins import LoginWatch
 from .models import Experience, Identity, Reason, Source
 from .observers import Observer
 from .outbox import Outbox
+from .repeated_lines import RepeatLogger
 from .routes import RouteTable
 from .secret_keys import WITHOUT
 from .settings import Settings
@@ -82,6 +83,7 @@ class Personalizer:
         self.vary = _vary(settings)
         # An iterator: however many threads miss it at once, only one of them gets it.
         self._unsaid = iter((True,))
+        self._logger = RepeatLogger(logger)
 
     def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
         """Return all answers where every one of them is there and fresh, else None."""
@@ -140,12 +142,19 @@ class Personalizer:
         for (source, reason), count in answers.items():
             self.observer.answered(source, reason, count)
             level = logging.INFO if reason in _FAILURES else logging.DEBUG
-            if logger.isEnabledFor(level):
-                who = self.visitors.log_names.of(identity)
-                logger.log(
+            if not logger.isEnabledFor(level):
+                continue
+            who = self.visitors.log_names.of(identity)
+            line = (source, reason, count)
+            if level is logging.DEBUG:
+                logger.debug("answered source=%s reason=%s keys=%d%s", *line, who)
+            else:
+                self._logger.log(
                     level,
-                    "answered source=%s reason=%s keys=%d%s",
-                    *(source, reason, count, who),
+                    "answered source=%s reason=%s keys=%d",
+                    *line,
+                    outcome=(source, reason),
+                    who=who,
                 )
 
     def miss_secret_key(self, what: str) -> None:

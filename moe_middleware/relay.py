@@ -21,6 +21,7 @@ from .observers import Observer
 from .outbox import Claim, Outbox
 from .outbox.contract import EventId
 from .outbox.losses import tell
+from .repeated_lines import RepeatLogger
 from .sections import EventSettings
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class Relay:
         self._outage = _Outage()
         self._delivered = 0
         self._delivered_at: float | None = None
+        self._logger = RepeatLogger(logger, every=60.0)
         self._stopped = asyncio.Event()
         self._running: Task[None] | None = None
         self._give_back_for = GIVE_BACK_FOR
@@ -188,7 +190,12 @@ class Relay:
             if running is not None and running.cancel():
                 await asyncio.wait([running], timeout=self._give_back_for)
         except Exception as error:
-            logger.error("relay_failed error=%s", type(error).__name__)
+            self._logger.log(
+                logging.ERROR,
+                "relay_failed error=%s: the outbox cannot be read or written, see its "
+                "own line; what is in it stays for the next start",
+                type(error).__name__,
+            )
 
     async def deliver(self, *, to_the_end: bool = False) -> float:
         """Deliver what is due, until a report fails or ``stop`` is called.
@@ -209,7 +216,12 @@ class Relay:
                 self.stop()
         except Exception as error:
             # The outbox itself fails; it says more in its own log line.
-            logger.error("relay_failed error=%s", type(error).__name__)
+            self._logger.log(
+                logging.ERROR,
+                "relay_failed error=%s: the outbox cannot be read or written, see its "
+                "own line; the relay goes on trying",
+                type(error).__name__,
+            )
             return 0.0
         return pause
 
@@ -496,7 +508,7 @@ class _Outage:
         if isinstance(error, AuthenticationError):
             logger.error(
                 "credentials_refused status=%s retry_in=%.0f failures=%d: events are "
-                "kept, and none is delivered until the API takes the credentials",
+                "kept; check workspace.id, the Personalize tile's key and data_center",
                 status,
                 pause,
                 self.failures,

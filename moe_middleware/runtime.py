@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from weakref import WeakValueDictionary, ref
@@ -27,6 +28,7 @@ from .devices import DEVICES, Devices
 from .devices import MAX_BODY as DEVICE_BODY
 from .errors import OutboxError, SettingsError
 from .event_loops import PerLoop
+from .failures import advice
 from .fetching import Fetcher
 from .loop_threads import background
 from .observers import Both, Counters, Observer
@@ -103,6 +105,7 @@ class Runtime:
             self.shared_cache,
             timeout=settings.fetch.timeout,
             observer=self.observer,
+            advise=partial(advice, settings.workspace),
         )
         self.personalizer = Personalizer(
             settings,

@@ -17,6 +17,7 @@ LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
         *("json_texts", "fork_hooks", "plain_values"),
+        "repeated_lines",
         "texts",
     },
     "rules": {

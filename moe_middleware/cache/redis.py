@@ -270,8 +270,14 @@ class RedisCache:
         return None
 
     async def warm(self) -> None:
-        pings = (self._clients.current().ping() for _ in range(CONNECTIONS))
-        await asyncio.wait([self._later(ping) for ping in pings])
+        client = self._clients.current()
+        pings = [self._later(client.ping()) for _ in range(CONNECTIONS)]
+        await asyncio.wait(pings)
+        failed = [one.exception() for one in pings if not one.cancelled()]
+        if self._breaker.state is State.CLOSED and failed and all(failed):
+            # Said at the start, and no page waits to find it out.
+            self._failure = str(_no_answer(next(filter(None, failed))))
+            self._breaker.pause(self._stopwatch(), SILENT_FOR, Reason.UNREACHABLE)
 
     async def settle(self) -> None:
         while tasks := self._under_way():
@@ -414,7 +420,9 @@ class RedisCache:
             if now >= self._logged_at + LOG_EVERY:
                 self._is_down, self._logged_at = True, now
                 logger.warning(
-                    "shared_cache_down redis=%s error=%s", shown, self._failure
+                    "shared_cache_down redis=%s error=%s: every process goes on with its "
+                    "own cache; is this Redis running?",
+                    *(shown, self._failure),
                 )
         elif state is State.CLOSED and self._is_down:
             self._is_down = False
