@@ -61,6 +61,7 @@ __all__ = [
     "Experiences",
     "Identity",
     "InvalidRequestError",
+    "JSONFormatter",
     "MemoryOutbox",
     "MoEngageClient",
     "MoEngageError",
@@ -89,6 +90,7 @@ _HOMES = {
     "asgi": ("MoEngageMiddleware",),
     "client": ("MoEngageClient",),
     "current": ("current_experiences",),
+    "json_logs": ("JSONFormatter",),
     "errors": (
         "AnswerError",
         "APIError",

@@ -33,7 +33,7 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
             return "our own budget is used up for now: see budget.calls_per_minute"
         case RateLimitedError():
             return "the workspace's calls are used up for now"
-        case APIError() if error.status == 404 and not url.endswith("/v1"):
+        case APIError() if error.status in (404, 405) and not url.endswith("/v1"):
             return f"{url} has no such page: write base_url with its /v1 at the end"
         case APIError() if error.status >= 500:
             return f"{url} is in trouble: pages go on with what the cache has"

@@ -163,7 +163,12 @@ def _find(
             return experiences.ready_sync()[key], experiences
         _warn(context, lineno, "experience_not_ready", key=key)
     elif experience.reason is Reason.NOT_REQUESTED:
-        _warn(context, lineno, "experience_not_requested", key=key)
+        place = f"{context.name or '<template>'}:{lineno}"
+        if (advice := experiences.unasked(key, place)) is not None:
+            logger.warning(
+                "experience_not_requested key=%s template=%s: %s",
+                *(one_line(key), place, advice),
+            )
     return experience, experiences
 
 
@@ -199,11 +204,10 @@ def _web_sdk(
 
 
 _ADVICE = {
-    "experience_key_invalid": "a key is a str",
+    "experience_key_invalid": "a key is text: put it in quotes, as in "
+    "{% experience 'hero' %}",
     "experience_not_ready": "a sync template cannot wait on the event loop: 'await "
     "experiences.ready()' in the handler, or prefetch: blocking",
-    "experience_not_requested": "name it in a route of moe.yml, or 'await "
-    "experiences.fetch(...)' in the handler",
 }
 
 

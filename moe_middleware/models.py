@@ -256,6 +256,10 @@ class Answering(Protocol):
         """Return the elements that tell the Web SDK what was left to it."""
         ...
 
+    def unasked(self, key: str, place: str) -> str | None:
+        """Return what to do about a key that no route asks for; None if said before."""
+        ...
+
     def badge(self) -> str:
         """Return what says that a page is a preview, once; empty where it is none."""
         ...
@@ -379,6 +383,17 @@ class Experiences:
             key=key,
             reason=Reason.NOT_READY if key in self.pending else self.missing,
         )
+
+    def unasked(self, key: str, place: str) -> str | None:
+        """Return what to do about a key that no route asks for; None if said before.
+
+        Args:
+            key: The key.
+            place: The template, and the line if it is known.
+        """
+        if self._answering is None:
+            return "name it in a route of moe.yml"
+        return self._answering.unasked(key, place)
 
     def __contains__(self, key: object) -> bool:
         """Whether the visitor has a match for this key."""

@@ -272,6 +272,10 @@ class Page:
                 return route.impression
         return "response"
 
+    def unasked(self, key: str, place: str) -> str | None:
+        """Return what to do about a key that no route asks for; None if said before."""
+        return self._engine.unasked_keys.advice(key, place)
+
     def badge(self) -> str:
         previews, preview = self._engine.visitors.previews, self._preview
         if previews is None or not isinstance(preview, Preview) or self._badge_shown:

@@ -23,6 +23,7 @@ from .routes import RouteTable
 from .secret_keys import WITHOUT
 from .settings import Settings
 from .sharing import Asked
+from .unasked_keys import UnaskedKeys
 from .visitors import Visitor, Visitors
 from .visits import Visit
 
@@ -83,6 +84,7 @@ class Personalizer:
         self.vary = _vary(settings)
         # An iterator: however many threads miss it at once, only one of them gets it.
         self._unsaid = iter((True,))
+        self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
 
     def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:

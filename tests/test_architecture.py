@@ -17,7 +17,7 @@ LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
         *("json_texts", "fork_hooks", "plain_values"),
-        "repeated_lines",
+        *("repeated_lines", "json_logs"),
         "texts",
     },
     "rules": {
@@ -37,7 +37,13 @@ LAYERS = {
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
         *("secret_keys", "packing", "published_limits"),
         *("path_syntax", "trimming", "credentials"),
-        *("store_addresses", "source_names", "disagreements", "failures"),
+        *(
+            "store_addresses",
+            "source_names",
+            "disagreements",
+            "failures",
+            "unasked_keys",
+        ),
     },
     "edges": {
         *(

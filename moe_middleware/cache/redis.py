@@ -420,8 +420,8 @@ class RedisCache:
             if now >= self._logged_at + LOG_EVERY:
                 self._is_down, self._logged_at = True, now
                 logger.warning(
-                    "shared_cache_down redis=%s error=%s: every process goes on with its "
-                    "own cache; is this Redis running?",
+                    "shared_cache_down redis=%s error=%s: every process goes on with "
+                    "its own cache until it answers",
                     *(shown, self._failure),
                 )
         elif state is State.CLOSED and self._is_down:

@@ -165,7 +165,7 @@ def experiences_of(context: Any) -> Experiences:
 def _find(experiences: Experiences, key: Any, template: Any) -> Experience:
     if not isinstance(key, str):
         logger.warning(
-            "experience_key_invalid template=%s given=%s expected=str",
+            "experience_key_invalid template=%s given=%s: put the key in quotes",
             template,
             type(key).__name__,
         )
@@ -180,11 +180,12 @@ def _find(experiences: Experiences, key: Any, template: Any) -> Experience:
             one_line(key),
             template,
         )
-    elif found.reason is Reason.NOT_REQUESTED:
+    elif (
+        found.reason is Reason.NOT_REQUESTED
+        and (advice := experiences.unasked(key, str(template))) is not None
+    ):
         logger.warning(
-            "experience_not_requested key=%s template=%s: name it in a route of "
-            "moe.yml, or fetch it in the view",
-            one_line(key),
-            template,
+            "experience_not_requested key=%s template=%s: %s",
+            *(one_line(key), template, advice),
         )
     return found
