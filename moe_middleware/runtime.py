@@ -46,6 +46,7 @@ from .processes import (
     read_processes,
 )
 from .relay import Relay, RelayState
+from .sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
 from .targets import call_fault, load_target
@@ -142,6 +143,8 @@ class Runtime:
             DEVICES: OwnPath(("POST",), devices.take, DEVICE_BODY),
             SDK_SCRIPT_NAME: OwnPath(METHODS, asset_handler(SDK_SCRIPT, SCRIPT_KIND)),
         }
+        if self.settings.workspace.embedded and self.settings.workspace.pages == "on":
+            paths[PAGES] = OwnPath(PAGES_METHODS, show_pages, PAGES_BODY)
         if engine.click_links is None:
             return paths
         clicks = Clicks(

@@ -76,6 +76,11 @@ class Workspace(Section):
         description="Another server that speaks the API, as in "
         "http://127.0.0.1:8787/v1 (or MOE_BASE_URL).",
     )
+    pages: Switch = Field(
+        default="off",
+        description="Whether the embedded sandbox's pages are shown below clicks.path, "
+        "at /_moe/sandbox/, for development. Another data center has none.",
+    )
     dialect: Literal["identifiers", "flat", "both"] = Field(
         default="both",
         description="How ids travel in a fetch: within 'identifiers', as in the "

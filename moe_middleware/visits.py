@@ -82,6 +82,16 @@ class Visit:
         self._cookies: dict[str, str] | None = None
         self._query: dict[str, bytes] | None = None
 
+    @property
+    def all_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """Every header, as received; names in lower case."""
+        return self._headers
+
+    @property
+    def query_string(self) -> bytes:
+        """The query string, as received."""
+        return self._query_string
+
     def headers(self, name: str) -> list[str]:
         """Return every value of a header, in the order received."""
         wanted = name.lower().encode("latin-1")

@@ -73,6 +73,7 @@ LAYERS = {
             "postponed_pages",
             "page_elements",
             "own_paths",
+            "sandbox_pages",
             "clicks",
             "collector",
             "devices",
