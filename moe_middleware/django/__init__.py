@@ -159,6 +159,9 @@ class MoEngageMiddleware:
             if cookie := request.META.get("HTTP_COOKIE"):
                 headers.append((b"cookie", cookie.encode("latin-1", "replace")))
             query_string = scope.get("query_string", b"")
+            if isinstance(query_string, str):
+                # Django's own AsyncClient hands over text.
+                query_string = query_string.encode("latin-1", "replace")
         else:
             headers = [
                 (

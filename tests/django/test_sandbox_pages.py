@@ -45,3 +45,17 @@ async def test_async_site_has_them_too(site: Callable[..., Site]) -> None:
 
     assert page.status_code == 200
     assert b"alice gets" in page.content
+
+
+async def test_query_of_djangos_async_test_client_is_read(
+    site: Callable[..., Site],
+) -> None:
+    shop = site(
+        identity={"customer_id": {"query": "who"}},
+        attributes={"utm_medium": {"query": "utm_medium"}},
+    )
+
+    await shop.aget("/?who=alice&utm_medium=email")
+
+    (event,) = shop.events
+    assert event.customer_id == "alice"
