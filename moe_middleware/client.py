@@ -42,6 +42,7 @@ from .models import (
 from .observers import Observer
 from .published_limits import limits_of
 from .settings import Config, Settings
+from .stand_ins import in_place_of
 from .targets import load_target
 from .threads import in_thread
 from .transport import MAX_ANSWER_BYTES, KeptConnections
@@ -115,7 +116,7 @@ class MoEngageClient:
         clock: Callable[[], float] = time.time,
         **keywords: Any,
     ) -> None:
-        self._settings = (
+        self._settings = in_place_of(
             Settings.from_env(**keywords)
             if settings is None
             else Settings.of(settings, **keywords)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,20 +54,16 @@ def moe_workspace() -> Configured:
 def moe_sandbox(
     moe_workspace: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Sandbox]:
-    """The sandbox inside this process, which apps with data_center sandbox talk to.
+    """The sandbox inside this process, which every app of the test talks to.
 
-    Settings loaded during the test find it through ``MOE_DATA_CENTER``.
+    Whatever its settings say: see ``moe_middleware.testing.sandboxed``.
     """
-    from .sandbox import embedded
+    from .testing import sandboxed
 
-    sandbox = embedded()
-    before = sandbox.workspace
-    sandbox.workspace = moe_workspace
-    with _playing_its_part(sandbox, monkeypatch):
+    with sandboxed(moe_workspace) as sandbox:
+        _name(sandbox, monkeypatch)
         monkeypatch.delenv("MOE_BASE_URL", raising=False)
         yield sandbox
-    sandbox.workspace = before
-    sandbox.reset()
 
 
 @pytest.fixture
@@ -82,6 +77,7 @@ def moe_sandbox_server(
     """
     from .sandbox import Sandbox
     from .sandbox.listeners import address_of, listen
+    from .testing import led_to
 
     try:
         from .sandbox.uvicorn import running
@@ -95,23 +91,16 @@ def moe_sandbox_server(
     sandbox = Sandbox(moe_workspace)
     with listen() as listener:
         sandbox.address = address_of(listener)
-        with running(sandbox, listener), _playing_its_part(sandbox, monkeypatch):
-            monkeypatch.setenv("MOE_BASE_URL", f"{sandbox.address}/v1")
+        base_url = f"{sandbox.address}/v1"
+        with running(sandbox, listener), led_to(sandbox, base_url):
+            _name(sandbox, monkeypatch)
+            monkeypatch.setenv("MOE_BASE_URL", base_url)
             yield sandbox
     sandbox.close()
 
 
-@contextmanager
-def _playing_its_part(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Let apps talk to a sandbox that has seen nothing yet, and ask it anew."""
-    from .runtime import clear_caches
-
-    sandbox.reset()
+def _name(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name a sandbox in the environment, which other processes read."""
     monkeypatch.setenv("MOE_DATA_CENTER", "sandbox")
     monkeypatch.setenv("MOE_WORKSPACE_ID", sandbox.workspace.workspace_id)
     monkeypatch.setenv("MOE_API_KEY", sandbox.workspace.api_keys[0])
-    clear_caches()
-    yield
-    clear_caches()

@@ -49,6 +49,7 @@ from .relay import Relay, RelayState
 from .sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
+from .stand_ins import in_place_of
 from .targets import call_fault, load_target
 
 logger = logging.getLogger(__name__)
@@ -221,6 +222,14 @@ class Runtime:
         self.outbox.close(timeout=max(STORE_WITHIN, until - time.monotonic()))
         _started.discard(self)
 
+    async def deliver(self, timeout: float) -> None:
+        """Deliver what waits, and go on.
+
+        Args:
+            timeout: How long that may take, in seconds.
+        """
+        await self._relay().drain(timeout)
+
     async def health(self, *, everyone: bool = False) -> dict[str, Any]:
         """Return how it goes, for a readiness probe or a status page; see ``health``.
 
@@ -329,7 +338,7 @@ async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
         everyone: Whether ``processes`` is added: what every server and relay on the
             same outbox has noted of itself within the last seconds.
     """
-    return [await one.health(everyone=everyone) for one in list(_runtimes.values())]
+    return [await one.health(everyone=everyone) for one in runtimes()]
 
 
 def _shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
@@ -398,7 +407,7 @@ def runtime_for(config: Config, **keywords: str | None) -> Runtime:
     given: dict[str, Any] = {
         name: value for name, value in keywords.items() if value is not None
     }
-    settings = Settings.of(config, **given)
+    settings = in_place_of(Settings.of(config, **given))
     name = str(id(config)) if settings is config else settings.fingerprint.hex()
     runtime = _runtimes.get(name)
     if runtime is None:
@@ -406,9 +415,14 @@ def runtime_for(config: Config, **keywords: str | None) -> Runtime:
     return runtime
 
 
+def runtimes() -> list[Runtime]:
+    """Return every runtime of this process."""
+    return list(_runtimes.values())
+
+
 def clear_caches() -> None:
     """Let every runtime of this process ask the API anew, as one test after another."""
-    for runtime in list(_runtimes.values()):
+    for runtime in runtimes():
         runtime.cache.clear()
         runtime.catalogue.clear()
 

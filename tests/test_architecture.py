@@ -35,7 +35,7 @@ LAYERS = {
         *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
-        *("secret_keys", "packing", "published_limits"),
+        *("stand_ins", "secret_keys", "packing", "published_limits"),
         *("path_syntax", "trimming", "credentials"),
         *(
             "store_addresses",
@@ -93,7 +93,7 @@ LAYERS = {
             "outbox_commands",
             "relay_command",
         ),
-        *("pytest_plugin", "__main__", "preview_command", "check_command"),
+        *("testing", "pytest_plugin", "__main__", "preview_command", "check_command"),
         "status_command",
     },
 }

@@ -1,0 +1,51 @@
+"""A test runner for ``manage.py test``: no test reaches what MOENGAGE names.
+
+``TEST_RUNNER = "moe_middleware.testing.django.SandboxRunner"`` is all that a project
+needs. A test that looks into the sandbox has one of its own::
+
+    class HomeTests(TestCase):
+        def setUp(self):
+            self.sandbox = self.enterContext(sandboxed())
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from django.test.runner import (  # type: ignore[import-untyped]
+    DiscoverRunner,
+    ParallelTestSuite,
+)
+
+from . import deliver, sandboxed, use_sandbox
+
+__all__ = ["SandboxRunner", "SandboxedRun", "deliver", "sandboxed"]
+
+
+def _begin_process(*_: object) -> None:
+    """Begin in a process that shares nothing with the one that started it."""
+    use_sandbox()
+
+
+class _SandboxedSuite(ParallelTestSuite):  # type: ignore[misc]
+    process_setup = _begin_process
+
+
+class SandboxedRun:
+    """For a runner of the project's own: ``class Runner(SandboxedRun, ItsRunner)``."""
+
+    parallel_test_suite = _SandboxedSuite
+
+    def setup_test_environment(self, **given: Any) -> None:
+        super().setup_test_environment(**given)  # type: ignore[misc]
+        self._sandboxed = ExitStack()
+        self._sandboxed.enter_context(sandboxed())
+
+    def teardown_test_environment(self, **given: Any) -> None:
+        self._sandboxed.close()
+        super().teardown_test_environment(**given)  # type: ignore[misc]
+
+
+class SandboxRunner(SandboxedRun, DiscoverRunner):  # type: ignore[misc]
+    """Django's runner, within the sandbox."""

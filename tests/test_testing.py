@@ -1,0 +1,173 @@
+"""Sites under test: whatever their settings name, the sandbox answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moe_middleware import Identity, MoEngageClient, MoEngageWSGIMiddleware, Settings
+from moe_middleware.sandbox import Workspace, embedded
+from moe_middleware.testing import deliver, sandboxed
+
+KEY = "hero"
+
+
+def real(tmp_path: Path, **more: Any) -> Settings:
+    """Return settings of a workspace that nobody may reach from here."""
+    return Settings(
+        workspace={
+            "id": "REAL",
+            "api_key": "real-key",
+            "base_url": "http://127.0.0.1:9/v1",
+        },
+        identity={"customer_id": {"value": "alice"}},
+        routes=[{"path": "/", "experiences": [KEY]}],
+        fetch={"timeout": 5},
+        events={"outbox": f"sqlite:///{tmp_path}/outbox.db", "relay": "off"},
+        budget={"store": f"sqlite:///{tmp_path}/budget.db"},
+        cache={"redis": "redis://127.0.0.1:9/0"},
+        **more,
+    )
+
+
+def visit(app: Any) -> str:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SERVER_NAME": "shop"}
+    body = app(environ, lambda *_: None)
+    text = b"".join(body).decode()
+    body.close()
+    return text
+
+
+def home(environ: Any, start_response: Any) -> list[bytes]:
+    title = environ["moe_middleware.experiences"].show(KEY).get("Title", "Welcome")
+    body = str(title).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+def test_no_setting_leads_out_of_the_sandbox(tmp_path: Path) -> None:
+    with sandboxed() as sandbox:
+        sandbox.define(KEY, {"Title": "Hello"})
+        text = visit(MoEngageWSGIMiddleware(home, real(tmp_path)))
+        deliver()
+
+        assert text == "Hello"
+        assert sandbox.impressions(KEY) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_client_is_led_there_too(tmp_path: Path) -> None:
+    with sandboxed() as sandbox:
+        sandbox.define(KEY, {"Title": "Hello"})
+        async with MoEngageClient(real(tmp_path)) as client:
+            found = await client.fetch([KEY], identity=Identity(customer_id="alice"))
+
+    assert found[KEY]["Title"] == "Hello"
+
+
+def test_a_workspace_of_ones_own_has_its_names(tmp_path: Path) -> None:
+    own = Workspace(workspace_id="OWN", api_keys=("k",))
+    with sandboxed(own) as sandbox:
+        sandbox.define(KEY, {"Title": "Mine"})
+        assert visit(MoEngageWSGIMiddleware(home, real(tmp_path))) == "Mine"
+
+
+def test_afterwards_everything_is_as_before(tmp_path: Path) -> None:
+    before = embedded().workspace
+    with sandboxed() as outer:
+        outer.define(KEY, {"Title": "Outer"})
+        with sandboxed() as inner:
+            assert visit(MoEngageWSGIMiddleware(home, real(tmp_path))) == "Welcome"
+            inner.define(KEY, {"Title": "Inner"})
+    assert embedded().workspace is before
+    settings = real(tmp_path)
+    assert MoEngageWSGIMiddleware(home, settings).runtime.settings is settings
+
+
+# --- Django's runner ---------------------------------------------------------
+
+PROJECT = {
+    "manage.py": """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "shop"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+""",
+    "shop.py": """
+SECRET_KEY = "x"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "urls"
+INSTALLED_APPS = ["moe_middleware"]
+MIDDLEWARE = ["moe_middleware.django.MoEngageMiddleware"]
+TEST_RUNNER = "moe_middleware.testing.django.SandboxRunner"
+MOENGAGE = {
+    "workspace": {
+        "id": "REAL", "api_key": "real-key", "base_url": "http://127.0.0.1:9/v1"
+    },
+    "identity": {"customer_id": {"cookie": "customer_id"}},
+    "fetch": {"timeout": 5},
+    "routes": [{"path": "/", "experiences": ["hero"]}],
+}
+""",
+    "urls.py": """
+from django.http import HttpResponse
+from django.urls import path
+
+def home(request):
+    return HttpResponse(request.experiences.show("hero").get("Title", "Welcome"))
+
+urlpatterns = [path("", home)]
+""",
+    "test_home.py": """
+from django.test import SimpleTestCase
+from moe_middleware.testing.django import deliver, sandboxed
+
+class HomeTests(SimpleTestCase):
+    def setUp(self):
+        self.sandbox = self.enterContext(sandboxed())
+        self.client.cookies["customer_id"] = "ada"
+
+    def test_everyone_sees_the_hero(self):
+        self.sandbox.define("hero", {"Title": "For you"})
+        self.assertContains(self.client.get("/"), "For you")
+        deliver()
+        self.assertEqual(self.sandbox.impressions("hero"), 1)
+
+    def test_nothing_is_left(self):
+        self.assertContains(self.client.get("/"), "Welcome")
+
+class OtherTests(SimpleTestCase):
+    def test_without_a_sandbox_of_its_own(self):
+        self.client.cookies["customer_id"] = "ada"
+        response = self.client.get("/")
+        self.assertContains(response, "Welcome")
+        self.assertEqual(
+            response.wsgi_request.experiences["hero"].reason, "no_match"
+        )
+""",
+}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    "options", [[], ["--parallel", "2"]], ids=["one process", "several"]
+)
+def test_djangos_runner_reaches_no_server(tmp_path: Path, options: list[str]) -> None:
+    for name, text in PROJECT.items():
+        (tmp_path / name).write_text(text)
+
+    ran = subprocess.run(
+        [sys.executable, "manage.py", "test", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Ran 3 tests" in ran.stderr
+    assert not [*tmp_path.glob("*.db*")]
