@@ -14,7 +14,7 @@ from uuid import UUID
 
 from markupsafe import Markup
 
-from .click_links import ClickLinks, PageLinks
+from .click_links import ClickLinks, PageLinks, visitor_digest
 from .log_texts import one_line
 from .models import Action, Experience, Identity
 from .packing import pack, unpack
@@ -46,7 +46,7 @@ class Mark:
         sight: The uuid of the impression that counts once it is seen; None where none
             does.
         experience_context: Of the experience that it shows.
-        whose: A digest of the id that the page was made for.
+        whose: A digest of the workspace, and of the id that the page was made for.
         expires_at: Until when it counts, in unix seconds.
     """
 
@@ -116,6 +116,8 @@ class Beacons:
     Args:
         secrets: The newest first.
         max_age: How long a token counts, in seconds.
+        workspace_id: Whose experiences they are; tokens of another workspace with the
+            same secret count nothing.
         random_bytes: As ``os.urandom``.
     """
 
@@ -124,9 +126,11 @@ class Beacons:
         secrets: Sequence[str],
         *,
         max_age: float,
+        workspace_id: str = "",
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._seal = Seal(secrets, PURPOSE)
+        self._workspace_id = workspace_id
         self._max_age = max_age
         self._random_bytes = random_bytes
 
@@ -150,7 +154,7 @@ class Beacons:
         """
         nonce = self._random_bytes(NONCE_SIZE)
         expires_at = int(now + self._max_age)
-        whose = _whose(identity, nonce)
+        whose = visitor_digest(identity, nonce.hex(), self._workspace_id)
         said = [b_id, sight, dict(experience_context), whose, expires_at]
         return self._seal.close(pack(said), nonce)
 
@@ -175,24 +179,19 @@ class Beacons:
 
     def is_of(self, mark: Mark, identity: Identity) -> bool:
         """Whether whoever sends a token is the one whose page had it."""
-        return mark.whose == _whose(identity, mark.nonce)
+        nonce, workspace_id = mark.nonce.hex(), self._workspace_id
+        return mark.whose == visitor_digest(identity, nonce, workspace_id)
 
 
 def beacons_for(settings: Settings) -> Beacons:
     """Return what makes and reads the tokens of a configuration with a secret."""
     secrets = tuple(key.get_secret_value() for key in settings.secret_key or ())
-    return _beacons(secrets, settings.clicks.max_age)
+    return _beacons(secrets, settings.clicks.max_age, settings.workspace.id)
 
 
 @lru_cache(maxsize=8)
-def _beacons(secrets: tuple[str, ...], max_age: float) -> Beacons:
-    return Beacons(secrets, max_age=max_age)
-
-
-def _whose(identity: Identity, nonce: bytes) -> str:
-    """Return a digest of the id that events carry, another one for each token."""
-    text = nonce + (identity.reporting_id or "").encode("utf-8", "surrogatepass")
-    return blake2b(text, digest_size=8, person=b"moe_mw whose").hexdigest()
+def _beacons(secrets: tuple[str, ...], max_age: float, workspace_id: str) -> Beacons:
+    return Beacons(secrets, max_age=max_age, workspace_id=workspace_id)
 
 
 class PageMarks(PageLinks):

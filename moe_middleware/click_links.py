@@ -32,7 +32,7 @@ class Click:
         uuid: The click's own, the same however often the link is followed.
         b_id: Which element was clicked.
         experience_context: Of the experience that it belongs to.
-        whose: A digest of the id that the page was made for.
+        whose: A digest of the workspace, and of the id that the page was made for.
         expires_at: Until when it counts, in unix seconds.
     """
 
@@ -54,6 +54,8 @@ class ClickLinks:
         max_age: How long a link counts, in seconds.
         clock: The time, in unix seconds.
         random_bytes: As ``os.urandom``.
+        workspace_id: Whose experiences they are: a link of another workspace with the
+            same secret leads on, and is not counted.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ClickLinks:
         max_age: float,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
+        workspace_id: str = "",
     ) -> None:
         self._seal = Seal(secrets, PURPOSE)
         self._path = path
@@ -72,6 +75,7 @@ class ClickLinks:
         self._max_age = max_age
         self._clock = clock
         self._random_bytes = random_bytes
+        self._workspace_id = workspace_id
 
     def make(
         self,
@@ -105,7 +109,7 @@ class ClickLinks:
             )
             return harmless(target)
         nonce = self._random_bytes(NONCE_SIZE)
-        whose = _whose(identity, _uuid(nonce))
+        whose = visitor_digest(identity, _uuid(nonce), self._workspace_id)
         expires_at = int(self._clock() + self._max_age)
         context = dict(experience_context)
         said = [link, b_id, context, whose, expires_at]
@@ -145,16 +149,22 @@ class ClickLinks:
 
     def is_of(self, click: Click, identity: Identity) -> bool:
         """Whether whoever follows a link is the one whose page had it."""
-        return click.whose == _whose(identity, click.uuid)
+        return click.whose == visitor_digest(identity, click.uuid, self._workspace_id)
 
 
 def _uuid(nonce: bytes) -> str:
     return str(UUID(bytes=nonce, version=4))
 
 
-def _whose(identity: Identity, uuid: str) -> str:
-    """Return a digest of the id that events carry, another one for each link."""
-    text = f"{uuid} {identity.reporting_id or ''}"
+def visitor_digest(identity: Identity, token: str, workspace_id: str) -> str:
+    """Return a digest of whom a token is for, another one for each token.
+
+    Args:
+        identity: The visitor; it is the id that events carry.
+        token: What makes the token unique, as its uuid.
+        workspace_id: Whose experiences the page shows.
+    """
+    text = "\0".join((workspace_id, token, identity.reporting_id or ""))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

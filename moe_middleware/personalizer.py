@@ -186,6 +186,7 @@ def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks |
         max_age=settings.clicks.max_age,
         clock=clock,
         random_bytes=os.urandom,
+        workspace_id=settings.workspace.id,
     )
 
 

@@ -557,7 +557,7 @@ def visitor(number: int, url: str, transport: httpx.BaseTransport) -> Visitor:
 def _aged(element: Element) -> Element:
     """Return what the same page would have had a day more than ``MAX_AGE`` ago."""
     then = time.time() - MAX_AGE - 86_400
-    beacons = Beacons([SECRET], max_age=MAX_AGE)
+    beacons = Beacons([SECRET], max_age=MAX_AGE, workspace_id="sandbox")
     links = ClickLinks(
         [SECRET],
         path="/_moe/c/",
@@ -565,6 +565,7 @@ def _aged(element: Element) -> Element:
         max_age=MAX_AGE,
         clock=lambda: then,
         random_bytes=os.urandom,
+        workspace_id="sandbox",
     )
     identity = Identity(customer_id=element.whose)
     if element.token:
