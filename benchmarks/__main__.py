@@ -33,6 +33,7 @@ from .losses.suite import losses
 from .machine import machine
 from .outages import outages
 from .peers.environment import peers_versions
+from .quota import quota
 from .ratios import HEADINGS, Note, Row
 from .recording import recording
 from .results import Section, save, summary
@@ -65,6 +66,7 @@ PARTS = {
     "stalls": Part("P4: the event loop while the upstream is slow", stalls),
     "latencies": Part("P5: a page while MoEngage is in trouble", latencies),
     "calls": Part("P6: calls that reach the upstream", calls),
+    "quota": Part("A workspace's quota: a spike, an overload, a neighbour", quota),
     "lookups": Part("P7: the route table", lookups),
     "recording": Part("P8: recording an impression", recording),
     "delivery": Part("P9: into the outbox and out of it", delivery),

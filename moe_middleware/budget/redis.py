@@ -35,7 +35,7 @@ local more, user = tonumber(ARGV[7]), ARGV[8]
 local news, remaining = tonumber(ARGV[9]), tonumber(ARGV[10])
 local refused = ARGV[12] == '1'
 
-local kept, slots = {{}}, {{}}
+local kept, slots, changed = {{}}, {{}}, {{}}
 local held = redis.call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
     local second, value = tonumber(held[i]), tonumber(held[i + 1])
@@ -53,7 +53,8 @@ local function note(calls)
     local second = math.floor(now)
     slots[second] = (slots[second] or 0) + calls
     kept.total = get('total') + calls
-    redis.call('HSET', KEYS[1], string.format('%d', second), slots[second])
+    changed[#changed + 1] = string.format('%d', second)
+    changed[#changed + 1] = slots[second]
 end
 
 if more > 0 then note(more) end
@@ -114,8 +115,10 @@ else
     end
 end
 for name, value in pairs(kept) do
-    redis.call('HSET', KEYS[1], name, string.format('%.17g', value))
+    changed[#changed + 1] = name
+    changed[#changed + 1] = string.format('%.17g', value)
 end
+if #changed > 0 then redis.call('HSET', KEYS[1], unpack(changed)) end
 redis.call('EXPIRE', KEYS[1], {2 * WINDOW:.0f})
 
 local users = 0

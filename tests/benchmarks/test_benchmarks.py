@@ -23,6 +23,7 @@ from benchmarks.in_process import in_process
 from benchmarks.latencies import latencies
 from benchmarks.lookups import lookups
 from benchmarks.orders import REPOSITORY
+from benchmarks.quota import quota
 from benchmarks.ratios import Comparison, Note, Row
 from benchmarks.recording import recording
 from benchmarks.scripts_browser import scripts_browser
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Path], AsyncIterator[Row]]] = {
     "fetches": lambda folder: fetches(folder, QUICK, {LIMIT: "bare sockets"}),
     "stalls": lambda folder: stalls(folder, QUICK, ()),
     "latencies": lambda folder: latencies(folder, QUICK),
+    "quota": lambda folder: quota(folder, QUICK),
     "lookups": lambda folder: lookups(folder, QUICK),
     "recording": lambda folder: recording(folder, QUICK, ()),
     "delivery": lambda folder: delivery(folder, QUICK, ()),
