@@ -26,12 +26,13 @@ NOW = 1_725_258_666.0
 SIGHT = "00000000-0000-4000-8000-000000000009"
 
 
-def beacons(*secrets: str) -> Beacons:
+def beacons(*secrets: str, **options: Any) -> Beacons:
     numbers = itertools.count(1)
     return Beacons(
         secrets or ("a secret of tests",),
         max_age=60,
         random_bytes=lambda size: next(numbers).to_bytes(size, "big"),
+        **options,
     )
 
 
@@ -53,6 +54,16 @@ def test_a_token_says_all_that_its_events_need() -> None:
     assert (read.b_id, read.sight) == ("Shop Now", SIGHT)
     assert read.experience_context == CONTEXT
     assert read.expires_at == NOW + 60
+
+
+def test_another_workspaces_token_is_no_visitors_here() -> None:
+    tea, coffee = (beacons(workspace_id=name) for name in ("tea", "coffee"))
+
+    read = coffee.read(made(tea))
+
+    assert read is not None
+    assert tea.is_of(read, ALICE)
+    assert not coffee.is_of(read, ALICE)
 
 
 def test_a_token_shows_nothing_and_is_short() -> None:

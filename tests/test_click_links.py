@@ -55,6 +55,18 @@ def test_a_link_says_all_that_its_event_needs() -> None:
     assert UUID(click.uuid).version == 4
 
 
+def test_another_workspaces_link_leads_on_and_is_no_visitors_here() -> None:
+    """Two brands that share a secret, and a visitor with one id at both."""
+    tea, coffee = (links(workspace_id=name) for name in ("tea", "coffee"))
+
+    click = coffee.read(token(made(tea)))
+
+    assert click is not None
+    assert click.target == "/shop"
+    assert tea.is_of(click, ALICE)
+    assert not coffee.is_of(click, ALICE)
+
+
 def test_each_link_has_a_uuid_of_its_own_and_keeps_it() -> None:
     some = links()
     first, second = (token(made(some)) for _ in range(2))

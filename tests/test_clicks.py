@@ -238,26 +238,6 @@ async def test_a_rotated_secret_still_reads_older_links(sandbox: Sandbox) -> Non
     assert sandbox.clicks(KEY) == 1
 
 
-async def test_another_workspaces_link_leads_on_and_does_not_count(
-    sandbox: Sandbox,
-) -> None:
-    """Two brands that share a secret, and a visitor with one id at both."""
-    off = {"outbox": "memory:", "relay": "off"}
-    brands = [site(workspace={"id": name}, events=off) for name in ("tea", "coffee")]
-    link = await link_of(brands[0])
-
-    found = [location(await brand.get(link, customer="alice")) for brand in brands]
-    waiting = [
-        (await brand.runtime.outbox.claim(limit=9, lease_for=9)) for brand in brands
-    ]
-
-    assert found == ["/shop", "/shop"]
-    clicks = [
-        [one.event.b_id for one in claims if one.event.b_id] for claims in waiting
-    ]
-    assert clicks == [["Shop Now"], []]
-
-
 async def test_without_a_secret_links_are_plain_and_the_path_is_the_apps(
     sandbox: Sandbox,
 ) -> None:
