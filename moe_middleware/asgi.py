@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import sys
 from collections.abc import Mapping, MutableMapping
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .current import current, on_event_loop
-from .errors import DuplicateMiddlewareError
+from .errors import DuplicateMiddlewareError, SettingsError
 from .models import EMPTY, Experiences
 from .pages import Page
 from .routes import route_path
@@ -20,6 +22,8 @@ from .runtime import runtime_for
 from .settings import Config
 from .texts import decoded
 from .visits import Visit
+
+logger = logging.getLogger(__name__)
 
 KEY = "moe_middleware"
 EXPERIENCES = "experiences"
@@ -55,13 +59,22 @@ class MoEngageMiddleware:
         base_url: str | None = None,
     ) -> None:
         self.app = app
-        self.runtime = runtime_for(
-            config,
-            workspace_id=workspace_id,
-            api_key=api_key,
-            data_center=data_center,
-            base_url=base_url,
-        )
+        self._broken: SettingsError | None = None
+        try:
+            self.runtime = runtime_for(
+                config,
+                workspace_id=workspace_id,
+                api_key=api_key,
+                data_center=data_center,
+                base_url=base_url,
+            )
+        except SettingsError as error:
+            if not _is_built_within_lifespan(sys._getframe(1)):
+                raise
+            # Most servers go on without a lifespan that raises, and every page would
+            # fail. Answered as one that failed, it ends them.
+            self._broken = error
+            return
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]
 
@@ -70,6 +83,8 @@ class MoEngageMiddleware:
             app = self._lifespan if scope["type"] == "lifespan" else self.app
             await app(scope, receive, send)
             return
+        if self._broken is not None:
+            raise self._broken
         met = scope.get(KEY)
         if met is not None and not met.ended:
             raise DuplicateMiddlewareError(_TWICE)
@@ -139,13 +154,29 @@ class MoEngageMiddleware:
         await send({"type": "http.response.body", "body": sent})
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if on_event_loop():
+        error: Exception | None = self._broken
+        if error is None and not on_event_loop():
+            error = RuntimeError(_NO_ASYNCIO)
+        if error is None:
             await _Lifespan(self, receive, send).run(scope)
             return
-        # The server runs another async library. Most servers go on without a lifespan
-        # that raises, and every page would fail: so it ends here.
         await receive()
-        await send({"type": "lifespan.startup.failed", "message": _NO_ASYNCIO})
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise error
+
+
+def _is_built_within_lifespan(builder: FrameType | None) -> bool:
+    """Whether a framework builds its middlewares only now, in its first ASGI call.
+
+    Args:
+        builder: What makes the middleware.
+    """
+    while builder is not None:
+        scope = builder.f_locals.get("scope")
+        if isinstance(scope, Mapping) and scope.get("type") == "lifespan":
+            return True
+        builder = builder.f_back
+    return False
 
 
 _ORDER = (
@@ -391,7 +422,7 @@ def _content_length(start: Message) -> float:
 
 
 class _Lifespan:
-    """Opens before the app starts and closes after it ends, even for a deaf app."""
+    """Runs startup and shutdown around the app's lifespan, also where it has none."""
 
     def __init__(
         self, middleware: MoEngageMiddleware, receive: Receive, send: Send
@@ -400,24 +431,34 @@ class _Lifespan:
         self._runtime = middleware.runtime
         self._receive = receive
         self._send = send
+        self._startup: Message | None = None
         self._app_speaks = False
 
     async def run(self, scope: Scope) -> None:
+        self._startup = await self._receive()
+        try:
+            self._runtime.start()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            await self._send({"type": "lifespan.startup.failed", "message": text})
+            raise
         try:
             await self._app(scope, self.receive, self.send)
-        except Exception:
-            if self._app_speaks:
+        except BaseException as error:
+            if self._app_speaks or not _has_no_lifespan(error):
                 await self._runtime.stop()
                 raise
+            kind = type(error).__name__
+            logger.info("lifespan_unsupported error=%s: %s", kind, _DEAF)
         if not self._app_speaks:
             await self._speak()
 
     async def receive(self) -> Message:
         self._app_speaks = True
-        message = await self._receive()
-        if message["type"] == "lifespan.startup":
-            self._runtime.start()
-        return message
+        if self._startup is not None:
+            message, self._startup = self._startup, None
+            return message
+        return await self._receive()
 
     async def send(self, message: Message) -> None:
         self._app_speaks = True
@@ -427,8 +468,27 @@ class _Lifespan:
 
     async def _speak(self) -> None:
         """Answer for an app that has no lifespan of its own."""
-        await self.receive()
         await self._send({"type": "lifespan.startup.complete"})
         await self._receive()
         await self._runtime.stop()
         await self._send({"type": "lifespan.shutdown.complete"})
+
+
+_DEAF = "the app takes no lifespan, so we answer the server's in its place"
+
+
+def _has_no_lifespan(error: BaseException) -> bool:
+    """Whether an error refuses the lifespan, and is none of a broken app.
+
+    The standard's way to do so is to raise, whatever it is. Apps that look for a
+    request raise the first two kinds and miss a key of its scope; frameworks name what
+    they do not take.
+    """
+    if isinstance(error, AssertionError | NotImplementedError):
+        return True
+    if isinstance(error, KeyError):
+        return bool(error.args) and error.args[0] in _OF_A_REQUEST
+    return isinstance(error, Exception) and "lifespan" in str(error)
+
+
+_OF_A_REQUEST = ("method", "path", "raw_path", "root_path", "query_string", "headers")

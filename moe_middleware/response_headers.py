@@ -21,7 +21,8 @@ that let none of them keep a response."""
 def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Headers:
     """Return a personalised response's headers: kept private, and varied.
 
-    What is already stricter stays as it is.
+    What is already stricter stays as it is. Where the app says nothing of how long it
+    is fresh, it is not: some caches heed ``max-age`` and no ``private``.
 
     Args:
         headers: The response's own headers, names in any case.
@@ -29,6 +30,7 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
     """
     kept: Headers = []
     cache_control: list[str] = []
+    expires = False
     varied: tuple[str, ...] = ()
     for name, value in headers:
         match name.lower():
@@ -40,8 +42,12 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
                 # RFC 9213, and vendors' own with a name before it.
                 kept.append((name, b"no-store"))
             case lower:
+                expires |= lower == b"expires"
                 kept.append((name, _OVERRULING.get(lower, value)))
-    kept.append((b"cache-control", private(", ".join(cache_control)).encode("latin-1")))
+    told = private(", ".join(cache_control))
+    if not expires:
+        told = _without_a_guess(told)
+    kept.append((b"cache-control", told.encode("latin-1")))
     if both := merged_vary(varied, vary):
         kept.append((b"vary", both.encode("latin-1")))
     return kept
@@ -70,6 +76,22 @@ def private(cache_control: str) -> str:
         if directive.partition("=")[0].strip().lower() not in _SHARED
     ]
     return ", ".join(["private", *kept])
+
+
+@lru_cache(maxsize=256)
+def _without_a_guess(cache_control: str) -> str:
+    """Return a Cache-Control that says how long a response is fresh: not at all.
+
+    Some caches heed nothing but that, and guess where it is not said.
+    """
+    names = {
+        directive.partition("=")[0].strip().lower()
+        for directive in _split_quoted(cache_control)
+    }
+    return cache_control if names & _FRESHNESS else f"{cache_control}, max-age=0"
+
+
+_FRESHNESS = frozenset({"max-age", "no-cache", "no-store"})
 
 
 @lru_cache(maxsize=256)

@@ -89,7 +89,9 @@ def test_the_start_fails_and_says_why() -> None:
     async def send(message: Message) -> None:
         said.append(message)
 
-    by_hand(MoEngageMiddleware(deaf, everywhere())({"type": "lifespan"}, receive, send))
+    site = MoEngageMiddleware(deaf, everywhere())
+    with pytest.raises(RuntimeError, match="moe_middleware needs asyncio"):
+        by_hand(site({"type": "lifespan"}, receive, send))
 
     assert [one["type"] for one in said] == ["lifespan.startup.failed"]
     assert "run hypercorn without --worker-class trio" in said[0]["message"]

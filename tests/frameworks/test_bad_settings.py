@@ -1,0 +1,148 @@
+"""A server does not come up with settings that are wrong, and says what is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from moe_middleware import MoEngageMiddleware, SettingsError
+
+from ..servers import PATIENCE
+from ..sites import settings
+
+WRONG = "workspace: {data_center: sandbox}\nfetch: {timout: 0.3}\nroutes: []\n"
+SAID = "unknown key 'timout': did you mean 'timeout'?"
+
+APP = """
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from moe_middleware import MoEngageMiddleware
+
+async def home(request):
+    return PlainTextResponse("up")
+
+{build}
+"""
+
+BUILDS = {
+    "list": "app = Starlette(routes=[Route('/', home)], "
+    "middleware=[Middleware(MoEngageMiddleware)])",
+    "added": "app = Starlette(routes=[Route('/', home)])\n"
+    "app.add_middleware(MoEngageMiddleware)",
+    "fastapi": "from fastapi import FastAPI\napp = FastAPI()\n"
+    "app.add_middleware(MoEngageMiddleware)",
+    "wrapped": "app = MoEngageMiddleware(Starlette(routes=[Route('/', home)]))",
+}
+
+SERVERS = {
+    "uvicorn": ["uvicorn", "site:app", "--port", "0"],
+    "hypercorn": ["hypercorn", "site:app", "--bind", "127.0.0.1:0"],
+    "granian": ["granian", "--interface", "asgi", "--port", "0", "site:app"],
+}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_server_ends_and_our_message_is_what_is_seen(
+    tmp_path: Path, server: str, build: str
+) -> None:
+    (tmp_path / "shop_site.py").write_text(APP.format(build=BUILDS[build]))
+    (tmp_path / "moe.yml").write_text(WRONG)
+    command = [one.replace("site:app", "shop_site:app") for one in SERVERS[server]]
+
+    ran = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert SAID in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
+    assert "appears unsupported" not in ran.stdout
+
+
+class Broken(Exception):
+    pass
+
+
+class BrokenMiddleware:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise Broken
+
+
+async def _home(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("up")
+
+
+def test_a_test_client_sees_the_mistake_and_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text(WRONG)
+    ours = Middleware(MoEngageMiddleware, config=tmp_path / "moe.yml")
+    app = Starlette(routes=[Route("/", _home)], middleware=[ours])
+
+    with pytest.raises(SettingsError, match="timout"), TestClient(app):
+        pass
+    with pytest.raises(SettingsError, match="timout"):
+        TestClient(app).get("/")
+
+
+async def test_made_by_hand_it_raises_at_once(tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text(WRONG)
+
+    with pytest.raises(SettingsError, match="timout"):
+        MoEngageMiddleware(Starlette(), config=tmp_path / "moe.yml")
+
+
+def test_an_app_that_breaks_before_it_speaks_is_seen() -> None:
+    broken = Starlette(middleware=[Middleware(BrokenMiddleware)])
+    app = MoEngageMiddleware(broken, config=settings())
+
+    with pytest.raises(Broken), TestClient(app):
+        pass
+
+
+def test_under_trio_it_says_so_and_does_not_hang() -> None:
+    app = MoEngageMiddleware(Starlette(), config=settings())
+
+    with (
+        pytest.raises(RuntimeError, match="needs asyncio"),
+        TestClient(app, backend="trio"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Django can only handle ASGI/HTTP connections, not lifespan."),
+        AssertionError(),
+        NotImplementedError(),
+        KeyError("path"),
+    ],
+    ids=repr,
+)
+def test_an_app_that_refuses_the_lifespan_is_answered_for(error: Exception) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise error
+        await PlainTextResponse("up")(scope, receive, send)
+
+    with TestClient(MoEngageMiddleware(app, config=settings())) as browser:
+        assert browser.get("/").text == "up"
