@@ -358,7 +358,7 @@ async def test_a_new_visitors_cookie_is_never_cached_for_others(
     response = await Site(quiet).get()
 
     assert "set-cookie" in response.headers
-    assert response.headers["cache-control"] == "private"
+    assert response.headers["cache-control"] == "private, max-age=0"
 
 
 async def test_a_stream_may_use_its_experiences_later_and_is_private(
@@ -374,7 +374,7 @@ async def test_a_stream_may_use_its_experiences_later_and_is_private(
     response = await site.get(customer="alice")
     await site.delivered()
 
-    assert response.headers["cache-control"] == "private"
+    assert response.headers["cache-control"] == "private, max-age=0"
     assert len(sandbox.events) == 1
 
 

@@ -309,7 +309,7 @@ async def test_with_consent_all_is_as_without_the_section(sandbox: Sandbox) -> N
 async def test_a_page_without_consent_is_kept_from_others(sandbox: Sandbox) -> None:
     page = await Site(consent=BY_COOKIE).get(customer="alice")
 
-    assert page.headers["cache-control"] == "private"
+    assert page.headers["cache-control"] == "private, max-age=0"
     assert "Cookie" in page.headers["vary"]
 
 
@@ -347,7 +347,7 @@ async def test_our_cookie_goes_with_the_consent(
     )
 
     assert page.headers.get_list("set-cookie") == [CLEARED]
-    assert page.headers["cache-control"] == "private"
+    assert page.headers["cache-control"] == "private, max-age=0"
     assert secure.headers.get_list("set-cookie") == [f"{CLEARED}; Secure"]
 
 

@@ -118,7 +118,7 @@ def test_two_customers_see_two_variations(sandbox: Sandbox) -> None:
 
     assert alice != bob
     assert b"Welcome" not in alice + bob
-    assert server.headers["cache-control"] == "private"
+    assert server.headers["cache-control"] == "private, max-age=0"
     assert "Cookie" in server.headers["vary"]
 
 
@@ -459,7 +459,7 @@ def test_headers_that_no_server_can_send_are_the_servers_to_refuse(
     Server(app).app(request(), start_response)
 
     assert [one for one in told if one in odd] == odd
-    assert ("cache-control", "private") in told
+    assert ("cache-control", "private, max-age=0") in told
 
 
 def test_a_status_without_a_number_is_the_servers_to_refuse(sandbox: Sandbox) -> None:

@@ -214,7 +214,7 @@ def test_our_cookie_goes_with_the_consent(
     response = visit(shop, path, moe_visitor=VISITOR_ID, consent="no")
 
     assert cookies(response) == [CLEARED]
-    assert response["Cache-Control"] == "private"
+    assert response["Cache-Control"] == "private, max-age=0"
 
 
 @pytest.mark.parametrize(("path", "view"), MAPPED + UNMAPPED)

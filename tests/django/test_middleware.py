@@ -96,7 +96,7 @@ def test_two_visitors_see_two_variations(site: MakeSite, get: Visit, view: Any) 
     alice, bob = pages
     assert alice.content != bob.content
     assert b"Welcome" not in alice.content + bob.content
-    assert alice["Cache-Control"] == "private"
+    assert alice["Cache-Control"] == "private, max-age=0"
     assert "Cookie" in alice["Vary"]
     assert [event.customer_id for event in shop.events] == ["alice", "bob"]
 

@@ -99,7 +99,7 @@ async def _two_variations(site: Site, path: str) -> None:
     assert "<h1>" in alice.text
     assert "Welcome" not in alice.text + bob.text
     assert alice.text != bob.text
-    assert alice.headers["cache-control"] == "private"
+    assert alice.headers["cache-control"] == "private, max-age=0"
     assert await site.impressions() == 2
 
 

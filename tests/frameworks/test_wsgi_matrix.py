@@ -98,7 +98,7 @@ def _two_variations(site: Site, path: str, begin: str) -> None:
     assert "Welcome" not in alice.text + bob.text
     assert "nobody" not in alice.text + bob.text
     assert alice.text != bob.text
-    assert alice.header("cache-control") == "private"
+    assert alice.header("cache-control") == "private, max-age=0"
     assert "Cookie" in str(alice.header("vary"))
     assert site.impressions == 2
 
@@ -132,7 +132,7 @@ def stream(site: Site) -> None:
 
     assert answer.text == f"{PIECE}{title}{PIECE}"
     assert len(answer.parts) >= 3
-    assert answer.header("cache-control") == "private"
+    assert answer.header("cache-control") == "private, max-age=0"
     assert site.impressions == 1
 
 
