@@ -17,6 +17,7 @@ from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError, SettingsError
 from .models import EMPTY, Experiences
 from .pages import Page
+from .preview_badges import BadgeWriter, wanted_headers, without_length
 from .routes import route_path
 from .runtime import runtime_for
 from .settings import Config
@@ -102,6 +103,8 @@ class MoEngageMiddleware:
         token = current.set(page.experiences)
         try:
             await self.prefetch(page, scope["method"], path)
+            if page.is_preview:
+                scope["headers"] = wanted_headers(scope["headers"])
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
@@ -307,6 +310,7 @@ class _Responder:
     _ended = False
     _listening = False
     _unread: tuple[Message, ...] = ()
+    _badge: BadgeWriter | None = None
 
     def __init__(self, page: Page, receive: Receive, send: Send) -> None:
         self._page = page
@@ -336,13 +340,20 @@ class _Responder:
             if page.owes_consent:
                 await page.ask_consent()
             headers = page.response_headers(headers)
+            self._badge = page.badge_for(message["status"], headers)
+            if self._badge is not None:
+                headers = without_length(headers)
             if headers is not given:
                 # It is the app's, which may send the same one to the next visitor.
                 message = {**message, "headers": headers}
             self._start = message
             if page.forgetting is not None:
                 await asyncio.wrap_future(page.forgetting)
-        elif page.experiences.shown and self._ends_with(message):
+            await self._send(message)
+            return
+        if self._badge is not None and message["type"] == _BODIES[0]:
+            message = self._with_badge(self._badge, message)
+        if page.experiences.shown and self._ends_with(message):
             # Before it is sent: with the last byte some servers say at once that the
             # visitor left.
             self._ended = True
@@ -357,6 +368,13 @@ class _Responder:
         await self._send(message)
         if not message.get("more_body", True) or message["type"] in _FILES:
             page.experiences.sent()
+
+    def _with_badge(self, badge: BadgeWriter, message: Message) -> Message:
+        body = message.get("body", b"")
+        badge.look_at(body)
+        if message.get("more_body", False):
+            return message
+        return {**message, "body": body + badge.end()}
 
     def _ends_with(self, message: Message) -> bool:
         """Whether a message holds the response's last byte, for a visitor still there.

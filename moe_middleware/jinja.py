@@ -180,7 +180,7 @@ def _show(experiences: Experiences, experience: Experience, impression: Any) -> 
     if impression:
         counting = impression if impression in _COUNTING else None
         experiences.show(experience.key, counting)
-    return experiences.badge()
+    return ""
 
 
 _COUNTING = get_args(Counting)

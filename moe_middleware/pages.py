@@ -31,6 +31,7 @@ from .models import (
 from .page_elements import PageElements
 from .personalizer import Personalizer
 from .plain_values import attributes_of, label_of, offset_of
+from .preview_badges import BadgeWriter, is_page_load, takes_badge
 from .preview_links import COOKIE, Preview, Refusal
 from .response_headers import Headers, is_private, personal_headers
 from .routes import Match
@@ -275,6 +276,22 @@ class Page:
     def unasked(self, key: str, place: str) -> str | None:
         """Return what to do about a key that no route asks for; None if said before."""
         return self._engine.unasked_keys.advice(key, place)
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether it shows what was forced for QA."""
+        return isinstance(self._preview, Preview)
+
+    def badge_for(self, status: int, headers: Headers) -> BadgeWriter | None:
+        """Return what adds the badge to an HTML response; None for other responses.
+
+        Its length is then open: see ``without_length``.
+        """
+        if self._preview is None or self.visit.method == "HEAD":
+            return None
+        if not takes_badge(status, headers) or not (badge := self.badge()):
+            return None
+        return BadgeWriter(badge.encode(), is_wanted=is_page_load(self.visit))
 
     def badge(self) -> str:
         previews, preview = self._engine.visitors.previews, self._preview

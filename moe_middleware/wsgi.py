@@ -16,6 +16,7 @@ from .errors import DuplicateMiddlewareError
 from .loop_threads import background
 from .models import EMPTY, Experiences, Reason
 from .pages import Page
+from .preview_badges import UNWANTED_META, BadgeWriter, without_length
 from .response_headers import Headers
 from .runtime import runtime_for
 from .settings import Config
@@ -102,6 +103,9 @@ class MoEngageWSGIMiddleware:
             wrapper = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = _FileWrapper(wrapper)
+            if page.is_preview:
+                for name in UNWANTED_META:
+                    environ.pop(name, None)
             # Set and put back around every call of the app's, in the thread's own
             # context: in a copy the app would lose what it keeps there from one
             # request to the next, as Django does its connections to caches.
@@ -120,7 +124,8 @@ class MoEngageWSGIMiddleware:
             # its end nobody tells us.
             response.end(complete=True)
             return body
-        kind = _SizedBody if hasattr(body, "__len__") else _Body
+        sized = hasattr(body, "__len__") and response.badge is None
+        kind = _SizedBody if sized else _Body
         return kind(body, page.experiences, response)
 
     def _answer(
@@ -251,6 +256,7 @@ class _Response:
         "_start_response",
         "_status",
         "_write",
+        "badge",
     )
 
     def __init__(
@@ -260,6 +266,7 @@ class _Response:
         self._environ = environ
         self._start_response = start_response
         self._given: _Start | None = None
+        self.badge: BadgeWriter | None = None
         self._write: Callable[[bytes], object] | None = None
         self._left = False
         self._status = 0
@@ -286,6 +293,8 @@ class _Response:
     def write(self, data: bytes) -> object:
         self.leave()
         assert self._write is not None
+        if self.badge is not None:
+            self.badge.look_at(data)
         return self._write(data)
 
     def leave(self) -> None:
@@ -300,6 +309,9 @@ class _Response:
         page.headers_left(start.headers.plain)
         if page.forgetting is not None:
             wait((page.forgetting,), FORGETTING)
+        self.badge = page.badge_for(self._status, made)
+        if self.badge is not None:
+            made = without_length(made)
         headers = start.headers.changed_to(made)
         if start.exc_info is None:
             self._write = self._start_response(start.status, headers)
@@ -372,13 +384,20 @@ class _Parts:
         body.complete = False
         token = current.set(body.experiences)
         try:
-            return next(self._parts)
+            part = next(self._parts)
         except StopIteration:
+            body.response.leave()
+            badge = body.response.badge
+            if badge is not None and (last := badge.end()):
+                return last
             body.complete = True
             raise
         finally:
             current.reset(token)
             body.response.leave()
+        if body.response.badge is not None:
+            body.response.badge.look_at(part)
+        return part
 
 
 class _SizedBody(_Body):

@@ -35,7 +35,7 @@ LAYERS = {
         *("schemas", "sections", "settings", "seals", "click_links", "beacons", "gcra"),
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
-        *("stand_ins", "secret_keys", "packing", "published_limits"),
+        *("stand_ins", "preview_badges", "secret_keys", "packing", "published_limits"),
         *("path_syntax", "trimming", "credentials"),
         *(
             "store_addresses",

@@ -17,6 +17,7 @@ from ..errors import DuplicateMiddlewareError
 from ..loop_threads import background
 from ..models import EMPTY
 from ..own_paths import Reply
+from ..preview_badges import UNWANTED_META
 from ..runtime import runtime_for
 from ..settings import Settings
 from ..sources import ValueSource
@@ -99,6 +100,7 @@ class MoEngageMiddleware:
                 request.experiences = page.experiences
                 if page.find_routes(request.method, request.path_info or "/"):
                     page.prefetch_from_cache() or background.run(page.prefetch())
+                _prepare_preview(page, request)
                 response = self.get_response(request)
                 send_off(page, request, response)
             if page.forgetting is not None:
@@ -120,6 +122,7 @@ class MoEngageMiddleware:
                     await page.load_session()
                 if page.find_routes(request.method, request.path_info or "/"):
                     await page.prefetch()
+                _prepare_preview(page, request)
                 response = await self.get_response(request)
                 if page.owes_consent:
                     await page.ask_consent()
@@ -260,6 +263,13 @@ def _loaded(given: object) -> Settings:
         f"MOENGAGE is {type(given).__name__}: set it to the path of a settings file, a "
         "mapping of what stands in one, or a moe_middleware.Settings"
     )
+
+
+def _prepare_preview(page: DjangoPage, request: Any) -> None:
+    """Let the app make a whole page, which a preview's badge can be added to."""
+    if page.is_preview:
+        for name in UNWANTED_META:
+            request.META.pop(name, None)
 
 
 def _response(reply: Reply) -> Any:

@@ -14,6 +14,7 @@ from weakref import ref
 
 from ..current import current
 from ..log_texts import one_line
+from ..preview_badges import BadgeWriter
 from ..response_headers import Headers
 from .pages import DjangoPage
 
@@ -27,16 +28,53 @@ def send_off(page: DjangoPage, request: Any, response: Any) -> None:
     """Add our headers to a response, and see to it that its end is noticed."""
     change_headers(response, partial(page.response_headers, final=False))
     page.keeps_private()
+    badge = _badge_of(page, response)
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         # A file goes to the server as it is, which may send it by itself.
         ending.complete = False
         watched = _watched_async if response.is_async else _watched
-        parts = response.streaming_content
-        response.streaming_content = watched(parts, page, ref(response), ending)
+        parts: Any = response.streaming_content
+        parts = watched(parts, page, ref(response), ending)
+        if badge is not None:
+            joined: Any = _badged_async if response.is_async else _badged
+            parts = joined(parts, badge)
+        response.streaming_content = parts
+    elif badge is not None:
+        badge.look_at(response.content)
+        response.content += badge.end()
     response._resource_closers.append(ending)
     request.close = _RequestEnding(request, ending)
+
+
+def _badge_of(page: DjangoPage, response: Any) -> BadgeWriter | None:
+    """Return what adds a preview's badge to a response, whose length is open then."""
+    if not page.is_preview or hasattr(response, "file_to_stream"):
+        return None
+    names = ("Content-Type", "Content-Encoding")
+    told = [(name, response[name]) for name in names if name in response]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
+    badge = page.badge_for(response.status_code, headers)
+    if badge is not None:
+        del response["Content-Length"]
+    return badge
+
+
+def _badged(parts: Iterator[bytes], badge: BadgeWriter) -> Iterator[bytes]:
+    for part in parts:
+        badge.look_at(part)
+        yield part
+    yield badge.end()
+
+
+async def _badged_async(
+    parts: AsyncIterator[bytes], badge: BadgeWriter
+) -> AsyncIterator[bytes]:
+    async for part in parts:
+        badge.look_at(part)
+        yield part
+    yield badge.end()
 
 
 def change_headers(response: Any, change: Change) -> bool:

@@ -56,7 +56,7 @@ class ExperienceNode(Node):  # type: ignore[misc]
             if told:
                 counting = told if told in _COUNTING else None
                 experiences.show(found.key, counting)
-            return f"{experiences.badge()}{self.body.render(context)}"
+            return str(self.body.render(context))
 
 
 class _Layer(dict[str, Any]):
