@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from .answers import LISTED, events_answer, fetch_answer, metadata_answer
 from .bodies import parse_body, read_body
 from .credentials import check_credentials
+from .endpoints import METHODS, ROOT
 from .events import parse_elements
 from .faults import Hit, hang_up
 from .fetches import parse_fetch
@@ -30,17 +31,10 @@ from .refusals import (
     wrong_content_type,
     wrong_method,
 )
+from .state import State
 from .workspace import Workspace
 
-if TYPE_CHECKING:
-    from .app import Sandbox
-
 logger = logging.getLogger(__name__)
-
-ROOT = "/v1/experiences/"
-
-METHODS = {"fetch": ("POST",), "metadata": ("GET", "HEAD"), "events": ("POST",)}
-"""The endpoints, and the methods that each of them takes."""
 
 PIECE = 0.1
 """How often a slow answer sends a piece of its body, in seconds."""
@@ -80,17 +74,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def endpoint_of(scope: Mapping[str, Any]) -> str | None:
-    """Return which of the endpoints a call is for; None for everything else."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    name = path.removeprefix(ROOT)
-    return name if path != name and name in METHODS else None
-
-
 class Api:
     """Answers the calls of the three endpoints, and lets faults hit them."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: State) -> None:
         self._sandbox = sandbox
         self._handlers: dict[str, Callable[[Call], dict[str, Any]]] = {
             "fetch": self._fetch,

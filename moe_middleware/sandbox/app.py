@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import random
-import string
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,32 +15,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import Problem
-from .api import Api, endpoint_of
+from .api import Api
 from .definitions import Payload, define_experience
+from .endpoints import endpoint_of
 from .events import ACTIONS
-from .faults import UNSAID, Fault, FaultList, Hit, Path
+from .faults import UNSAID, Fault, Path
 from .guards import check_site
-from .leniencies import Leniencies
-from .limits import MinuteLimit
 from .pages import page_routes
 from .refusals import Refusal, plain_refusal
 from .report_routes import report_routes
-from .request_log import RequestLog
-from .sample import sample_workspace
 from .schedules import Status
-from .stores import Store
+from .state import Configured, State, eight_letters
 from .tables import MEMORY
 from .tool_routes import json_response, tool_routes
 from .web_sdk import web_sdk_routes
-from .workspace import Customer, Experience, Workspace
+from .workspace import Customer, Experience
 
 logger = logging.getLogger(__name__)
 
 SHOWN, CLICKED = ACTIONS
-
-Configured = Workspace | str | os.PathLike[str]
-"""A workspace, or the file that it is read from."""
 
 _HINTS = {
     404: "There is no such path: GET / lists them.",
@@ -53,15 +41,10 @@ _HINTS = {
 }
 
 
-def eight_letters() -> str:
-    """Return a code of the form that the API's errors and receipts carry."""
-    return "".join(random.choices(string.ascii_letters, k=8))
-
-
-class Sandbox:
+class Sandbox(State):
     """A local look-alike of the Personalize API, with hands for tests.
 
-    Calls may come from several threads and event loops at once.
+    Its attributes are those of ``State``.
 
     Args:
         workspace: What is configured, or the file that says so, which is read again
@@ -71,18 +54,6 @@ class Sandbox:
         db: The SQLite file of what is counted; left out, memory.
         strict: Whether to take only what the newest documents allow, whatever the
             workspace says.
-
-    Attributes:
-        store: What was counted.
-        faults: What goes wrong with the next calls.
-        requests: The last calls.
-        limit: The fetches left in this minute.
-        leniencies: What calls did that the newest documents do not allow.
-        letters: Makes the codes of errors and receipts.
-        hosts: The names that a browser reaches it by, beside localhost and addresses;
-            its pages and tools refuse others, as another site could have them.
-        token: What the pages and tools ask for, from whatever host; empty for none.
-        address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
     """
 
     def __init__(
@@ -94,50 +65,11 @@ class Sandbox:
         db: str | os.PathLike[str] = MEMORY,
         strict: bool = False,
     ) -> None:
-        self._time = clock
-        self._frozen_at: float | None = None
-        self.letters = letters
-        self.address = ""
-        self.hosts: set[str] = set()
-        self.token = ""
-        self._read, self._problems = _reader(workspace or sample_workspace())
-        self._strict = strict
-        self._as_read = self._read()
-        self._workspace = self._as_used(self._as_read)
-        self.store = Store(os.fspath(db), self._workspace)
-        self.faults = FaultList(self._workspace.faults)
-        self.requests = RequestLog()
-        self.limit = MinuteLimit(self.clock)
-        self.leniencies = Leniencies()
-        self._calls: Counter[str] = Counter()
-        self._calls_lock = threading.Lock()
+        super().__init__(workspace, clock=clock, letters=letters, db=db, strict=strict)
         self._api = Api(self)
         self._beside = self._guarded(self._build_beside())
 
     # --- what is configured --------------------------------------------------
-
-    @property
-    def workspace(self) -> Workspace:
-        """What is configured right now."""
-        read = self._read()
-        if read is not self._as_read:
-            before, self._as_read = self._as_read, read
-            self._use(read)
-            if read.faults != before.faults:
-                self.faults.reset(read.faults)
-        return self._workspace
-
-    @workspace.setter
-    def workspace(self, workspace: Configured) -> None:
-        self._read, self._problems = _reader(workspace)
-        self._as_read = self._read()
-        self._use(self._as_read)
-        self.faults.reset(self._as_read.faults)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The mistakes in the workspace file now; the last good one stays in use."""
-        return self._problems()
 
     def define(
         self,
@@ -176,41 +108,12 @@ class Sandbox:
         self._use(replace(workspace, customers=(*others, one)))
         return one
 
-    def _use(self, workspace: Workspace) -> None:
-        self._workspace = self._as_used(workspace)
-        self.store.use(self._workspace)
-
-    def _as_used(self, workspace: Workspace) -> Workspace:
-        return replace(workspace, strict=True) if self._strict else workspace
-
-    # --- the time ------------------------------------------------------------
-
-    def clock(self) -> float:
-        """Return the sandbox's time in unix seconds."""
-        return self._time() if self._frozen_at is None else self._frozen_at
-
-    def freeze(self, at: float | datetime | None = None) -> None:
-        """Let the sandbox's time stand still until the next reset.
-
-        Args:
-            at: When, in unix seconds; left out, now.
-        """
-        if isinstance(at, datetime):
-            at = at.timestamp()
-        self._frozen_at = self.clock() if at is None else at
-
     # --- what happened -------------------------------------------------------
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """Every stored action, newest last."""
         return self.store.events()
-
-    @property
-    def calls(self) -> Counter[str]:
-        """How many calls came to ``fetch``, ``metadata`` and ``events``."""
-        with self._calls_lock:
-            return self._calls.copy()
 
     def impressions(self, key: str, variation_id: str | None = None) -> int:
         """Return how many impressions of an experience were counted, by either way."""
@@ -264,26 +167,6 @@ class Sandbox:
         )
         self.faults.add(fault)
 
-    def reset(self) -> None:
-        """Go back to the start.
-
-        Events, learnt profiles, calls and the log are forgotten, what was defined is
-        undone, the clock runs again, and only the workspace's own faults are left.
-        """
-        self._frozen_at = None
-        self._use(self._as_read)
-        self.store.reset()
-        self.faults.reset(self._as_read.faults)
-        self.requests.clear()
-        self.limit.reset()
-        self.leniencies.clear()
-        with self._calls_lock:
-            self._calls.clear()
-
-    def close(self) -> None:
-        """Let go of the file of what was counted."""
-        self.store.close()
-
     # --- ASGI ----------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -312,12 +195,6 @@ class Sandbox:
             await (answer or app)(scope, receive, send)
 
         return guarded
-
-    def arrive(self, endpoint: str) -> Hit | None:
-        """Count a call that has just come, and return the fault that hits it."""
-        with self._calls_lock:
-            self._calls[endpoint] += 1
-        return self.faults.take(endpoint)
 
     def _build_beside(self) -> Starlette:
         app = Starlette(
@@ -352,15 +229,3 @@ class Sandbox:
 
     def _response(self, refusal: Refusal) -> Response:
         return json_response(refusal.envelope(self.letters), refusal.status)
-
-
-def _reader(
-    workspace: Configured,
-) -> tuple[Callable[[], Workspace], Callable[[], tuple[Problem, ...]]]:
-    """Return what gives the workspace as it is by now, and its file's mistakes."""
-    if isinstance(workspace, str | os.PathLike):
-        from .workspace_file import WorkspaceFile
-
-        file = WorkspaceFile(workspace)
-        return file.current, lambda: file.problems
-    return lambda: workspace, tuple

@@ -8,12 +8,10 @@ from starlette.types import Receive
 
 from ..json_texts import JSONTextError, parse_json
 from .refusals import empty_body, malformed_json, too_large
+from .workspace import MAX_DEPTH
 
 MAX_BODY = 4 * 1024 * 1024
 """The largest body read, in bytes. MoEngage publishes no figure of its own."""
-
-MAX_DEPTH = 64
-"""How deep a document may nest: what we take we must be able to write out again."""
 
 
 async def read_body(receive: Receive) -> bytes | None:

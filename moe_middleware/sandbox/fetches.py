@@ -9,22 +9,11 @@ from typing import Any
 from .fields import read_enum, read_known, read_object, read_text, wrong_type
 from .leniencies import Leniency, Reading
 from .refusals import invalid_field
+from .rules import DAYS, HOURS
 from .targeting import DAY, HOUR, USER_AGENT
 
 MAX_KEYS = 25
 """Keys answered by one fetch; the rest is cut off without a word."""
-
-# The API's own error text begins the week with Sunday.
-DAYS = (
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-)
-HOURS = tuple(f"{hour:02}" for hour in range(24))
 
 _IDENTIFIERS = frozenset(("customer_id", "user_identifiers"))
 

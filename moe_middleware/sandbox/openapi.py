@@ -15,7 +15,8 @@ from .events import (
     MILLISECONDS_FROM,
     REQUIRED_ATTRIBUTES,
 )
-from .fetches import DAYS, HOURS, MAX_KEYS
+from .fetches import MAX_KEYS
+from .rules import DAYS, HOURS
 
 Schema = dict[str, Any]
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..json_texts import parse_json
-from .bodies import MAX_DEPTH
 from .template_worker import Withheld
 from .templating import Stopped, is_template, render
-from .workspace import DataType, Value, Variation
+from .workspace import MAX_DEPTH, DataType, Value, Variation
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -19,10 +19,8 @@ from starlette.routing import Route
 
 from .refusals import Refusal
 from .reports import AudienceReport, ExperienceReport, Report, build_report
+from .state import State
 from .timelines import Bucket
-
-if TYPE_CHECKING:
-    from .app import Sandbox
 
 COLUMNS = (
     *("level", "experience_key", "experience_name", "status"),
@@ -38,7 +36,7 @@ DIGITS = 6
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
-def report_routes(sandbox: Sandbox) -> list[Route]:
+def report_routes(sandbox: State) -> list[Route]:
     """Return the routes of the report; ``?experience_key=`` asks for one experience."""
 
     # Not async: Starlette runs them in a thread, and the API goes on answering.
@@ -77,7 +75,7 @@ def report_csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _report(sandbox: Sandbox, request: Request) -> Report:
+def _report(sandbox: State, request: Request) -> Report:
     key = request.query_params.get("experience_key")
     try:
         return build_report(

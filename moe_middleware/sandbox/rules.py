@@ -6,6 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+# The API's own error text begins the week with Sunday.
+DAYS = (
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+)
+HOURS = tuple(f"{hour:02}" for hour in range(24))
+
 
 class Device(StrEnum):
     """The device types that the dashboard offers."""

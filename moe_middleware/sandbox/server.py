@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlencode
 
-from .api import ROOT
 from .app import Sandbox
+from .endpoints import ROOT
 from .listeners import CannotListen, address_of, listen, url_of
 from .tables import MEMORY
 from .workspace import Workspace

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .api import METHODS, ROOT
 from .bodies import parse_body, read_body
+from .endpoints import METHODS, ROOT
 from .faults import parse_fault
 from .openapi import openapi_document
 from .refusals import Refusal
-
-if TYPE_CHECKING:
-    from .app import Sandbox
+from .state import State
 
 TOOLS = (
     *("report", "explain", "events", "requests", "leniencies"),
@@ -24,7 +22,7 @@ TOOLS = (
 )
 
 
-def tool_routes(sandbox: Sandbox) -> list[Route]:
+def tool_routes(sandbox: State) -> list[Route]:
     """Return the routes of the tools."""
     tools = _Tools(sandbox)
     return [
@@ -44,7 +42,7 @@ def json_response(document: Any, status: int = 200) -> Response:
 
 
 class _Tools:
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: State) -> None:
         self._sandbox = sandbox
 
     async def show_events(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 from starlette.requests import Request
@@ -30,11 +30,9 @@ from .events import (
 from .fetches import Fetch
 from .fields import read_enum, read_object, read_text
 from .refusals import Refusal, invalid_field, too_large
+from .state import State
 from .stores import Store
 from .tool_routes import json_response
-
-if TYPE_CHECKING:
-    from .app import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +103,7 @@ def parse_report(document: object) -> Report:
     )
 
 
-def web_sdk_routes(sandbox: Sandbox) -> list[Route]:
+def web_sdk_routes(sandbox: State) -> list[Route]:
     """Return the routes of the script and of what it reports."""
     web_sdk = _WebSdk(sandbox)
     return [
@@ -115,7 +113,7 @@ def web_sdk_routes(sandbox: Sandbox) -> list[Route]:
 
 
 class _WebSdk:
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: State) -> None:
         self._sandbox = sandbox
 
     async def script(self, _request: Request) -> Response:

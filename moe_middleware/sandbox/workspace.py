@@ -22,6 +22,9 @@ FETCH_LIMIT = 10_000
 ACTIVE_LIMIT = 20
 """Experiences that MoEngage allows a workspace to have Active by default."""
 
+MAX_DEPTH = 64
+"""How deep a document may nest: what we take we must be able to write out again."""
+
 _CID_TOKEN = re.compile(r"[0-9a-f]{24}")
 
 

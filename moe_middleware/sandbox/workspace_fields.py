@@ -29,8 +29,7 @@ from ..constraints import Unique
 from ..mistakes import shown, suggestion
 from .comparisons import parse_days
 from .faults import parse_fault
-from .fetches import DAYS, HOURS
-from .rules import Device
+from .rules import DAYS, HOURS, Device
 from .schedules import Status
 from .workspace_values import as_value, check_json, plain
 

@@ -5,8 +5,6 @@ Server-rendered: they work without a script and are live with one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -14,6 +12,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from ..state import State
 from .connect import connect_page, reset_form
 from .events import events_page
 from .experiences import experience_page
@@ -22,9 +21,6 @@ from .faults import faults_page
 from .overview import overview_page
 from .rendering import HEADERS, HERE, Endpoint, go, render, state_of
 from .requests import requests_page
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 
 class BrowserRoute(Route):
@@ -53,7 +49,7 @@ def wants_html(scope: Scope) -> bool:
     )
 
 
-def page_routes(sandbox: Sandbox) -> list[BaseRoute]:
+def page_routes(sandbox: State) -> list[BaseRoute]:
     """Return the routes of the pages; they come first, before the tools' own ``/``."""
 
     def page(path: str, endpoint: Endpoint, *methods: str) -> Route:
@@ -80,7 +76,7 @@ def page_routes(sandbox: Sandbox) -> list[BaseRoute]:
     ]
 
 
-def _excused(sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
+def _excused(sandbox: State, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with its errors as a page instead of JSON."""
 
     async def excused(request: Request) -> Response:

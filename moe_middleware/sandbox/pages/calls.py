@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..api import ROOT
+from ..endpoints import ROOT
 from ..targeting import Visitor, explain
 from ..workspace import Customer, Experience, Workspace
 

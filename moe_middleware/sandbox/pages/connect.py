@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..state import State
 from ..workspace import Workspace
 from .addresses import address_of
 from .calls import sample_calls
 from .forms import read_form
 from .rendering import Endpoint, go, render
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 TOOLS = (
     ("_sandbox/report", "Report (JSON)"),
@@ -31,7 +29,7 @@ TOOLS = (
 _CUSTOMERS = 50
 
 
-def connect_page(sandbox: Sandbox) -> Endpoint:
+def connect_page(sandbox: State) -> Endpoint:
     """Return the page Connect."""
 
     async def show_connect(request: Request) -> Response:
@@ -43,7 +41,7 @@ def connect_page(sandbox: Sandbox) -> Endpoint:
     return show_connect
 
 
-def reset_form(sandbox: Sandbox) -> Endpoint:
+def reset_form(sandbox: State) -> Endpoint:
     """Return the form's target that deletes all data."""
 
     async def reset(request: Request) -> Response:
@@ -54,7 +52,7 @@ def reset_form(sandbox: Sandbox) -> Endpoint:
     return reset
 
 
-def _build(sandbox: Sandbox, address: str) -> dict[str, Any]:
+def _build(sandbox: State, address: str) -> dict[str, Any]:
     workspace = sandbox.workspace
     return {
         "address": address,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..events import ACTIONS, WEB_SDK_ACTIONS, Via
+from ..state import State
 from . import words
 from .rendering import Endpoint, render
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 LIMIT = 50
 """Events on the page."""
@@ -27,7 +25,7 @@ _KINDS = {
 _WAYS = {Via.API: "API", Via.WEB_SDK: "Web SDK"}
 
 
-def events_page(sandbox: Sandbox) -> Endpoint:
+def events_page(sandbox: State) -> Endpoint:
     """Return what shows the event stream."""
 
     async def events(request: Request) -> Response:
@@ -42,7 +40,7 @@ def events_page(sandbox: Sandbox) -> Endpoint:
     return events
 
 
-def _build(sandbox: Sandbox, asked: Mapping[str, str]) -> dict[str, Any]:
+def _build(sandbox: State, asked: Mapping[str, str]) -> dict[str, Any]:
     found = sandbox.store.events(
         limit=LIMIT,
         newest_first=True,

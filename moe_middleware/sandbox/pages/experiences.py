@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from ..explanations import text_of
 from ..reports import AudienceReport, ExperienceReport, build_report
 from ..rules import AllOf, AnyOf, NoneOf, Rule
 from ..schedules import Schedule
+from ..state import State
 from ..workspace import Audience, Experience, Workspace
 from . import words
 from .addresses import address_of
@@ -23,17 +24,13 @@ from .ranges import RANGES, Range, find_range
 from .rendering import Endpoint, render
 from .splits import check_split
 
-if TYPE_CHECKING:
-    from ..app import Sandbox
-
-
 LEAST_USERS = 30
 """Users of a variation before its interval and chance to win are shown.
 
 With fewer, both say little more than what was assumed before anybody came."""
 
 
-def experience_page(sandbox: Sandbox) -> Endpoint:
+def experience_page(sandbox: State) -> Endpoint:
     """Return what shows one experience."""
 
     async def experience(request: Request) -> Response:
@@ -53,7 +50,7 @@ def experience_page(sandbox: Sandbox) -> Endpoint:
 
 
 def _build(
-    sandbox: Sandbox, experience: Experience, address: str, chosen: Range
+    sandbox: State, experience: Experience, address: str, chosen: Range
 ) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     report = build_report(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api import ROOT
-from ..fetches import DAYS, HOURS, parse_fetch
+from ..endpoints import ROOT
+from ..fetches import parse_fetch
 from ..leniencies import reading_of
 from ..refusals import Refusal
+from ..rules import DAYS, HOURS
+from ..state import State
 from ..targeting import Explanation, Step, explain
 from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor
 from ..workspace import Audience, Experience, Workspace
@@ -22,9 +24,6 @@ from .addresses import address_of
 from .calls import curl
 from .rendering import Endpoint, links_of, render
 from .visits import DEVICES, Asked, FormError, read_asked
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 LABELS = {
     "served": "gets it",
@@ -40,7 +39,7 @@ _FIELDS = {DAY: "day", HOUR: "hour", IP_ADDRESS: "ip", USER_AGENT: "user_agent"}
 }
 
 
-def explain_page(sandbox: Sandbox) -> Endpoint:
+def explain_page(sandbox: State) -> Endpoint:
     """Return what shows who gets what."""
 
     async def show_explanation(request: Request) -> Response:
@@ -68,7 +67,7 @@ def explain_page(sandbox: Sandbox) -> Endpoint:
     return show_explanation
 
 
-def explain_json(sandbox: Sandbox) -> Callable[[Request], Response]:
+def explain_json(sandbox: State) -> Callable[[Request], Response]:
     """Return what gives the same explanation as JSON; it takes the form's fields."""
 
     # Not async: Starlette runs it in a thread, and the API goes on answering.
@@ -132,7 +131,7 @@ def _document(experience: Experience, found: Explanation) -> dict[str, Any]:
     }
 
 
-def _visitor(sandbox: Sandbox, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
+def _visitor(sandbox: State, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
     """Return the visitor of a fetch with the form's fields, and that fetch."""
     document = asked.fetch_document()
     fetch = parse_fetch(document, reading_of(sandbox.workspace))
@@ -144,7 +143,7 @@ def _visitor(sandbox: Sandbox, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
     return visitor, document
 
 
-def _form(sandbox: Sandbox, asked: Asked) -> dict[str, Any]:
+def _form(sandbox: State, asked: Asked) -> dict[str, Any]:
     return {
         "asked": asked,
         "customers": sandbox.store.profiles(limit=_CUSTOMERS),
@@ -165,7 +164,7 @@ def _field_of(error: FormError | Refusal) -> str:
     )
 
 
-def _build(sandbox: Sandbox, asked: Asked, visitor: Visitor) -> dict[str, Any]:
+def _build(sandbox: State, asked: Asked, visitor: Visitor) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     answers = [
         _answer(one, explain(workspace, one, visitor, now=now))

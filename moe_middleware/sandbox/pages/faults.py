@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..faults import PATHS, Fault, FaultError, parse_fault_form
+from ..state import State
 from .forms import read_form
 from .rendering import Endpoint, go, render
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 PRESETS: dict[str, tuple[str, Fault]] = {
     "outage": ("Every call returns 503", Fault(status=503, times=None)),
@@ -48,7 +46,7 @@ _STATUSES = (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
 _BUTTONS = ("add", "preset", "remove", "clear")
 
 
-def faults_page(sandbox: Sandbox) -> Endpoint:
+def faults_page(sandbox: State) -> Endpoint:
     """Return what shows the faults and changes them."""
 
     async def faults(request: Request) -> Response:
@@ -69,7 +67,7 @@ def faults_page(sandbox: Sandbox) -> Endpoint:
     return faults
 
 
-def _change(sandbox: Sandbox, form: Mapping[str, str]) -> None:
+def _change(sandbox: State, form: Mapping[str, str]) -> None:
     if "clear" in form:
         sandbox.faults.clear()
     elif "remove" in form:
@@ -82,7 +80,7 @@ def _change(sandbox: Sandbox, form: Mapping[str, str]) -> None:
 
 
 async def _show(
-    sandbox: Sandbox,
+    sandbox: State,
     request: Request,
     form: Mapping[str, str] | None = None,
     wrong: Mapping[str, str] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,17 +10,15 @@ from starlette.responses import Response
 from ..activity import read_activity
 from ..reports import build_report
 from ..schedules import Status
+from ..state import State
 from .addresses import address_of
 from .calls import sample_calls
 from .charts import draw
 from .ranges import RANGES, Range, find_range
 from .rendering import Endpoint, render
 
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
-
-def overview_page(sandbox: Sandbox) -> Endpoint:
+def overview_page(sandbox: State) -> Endpoint:
     """Return what shows the overview."""
 
     async def overview(request: Request) -> Response:
@@ -33,7 +31,7 @@ def overview_page(sandbox: Sandbox) -> Endpoint:
     return overview
 
 
-def _build(sandbox: Sandbox, address: str, chosen: Range) -> dict[str, Any]:
+def _build(sandbox: State, address: str, chosen: Range) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     report = build_report(sandbox.store, workspace, now=now)
     return {

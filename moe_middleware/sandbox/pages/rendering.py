@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
@@ -15,10 +15,8 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from ..state import State
 from . import words
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 HERE = Path(__file__).parent
 
@@ -73,7 +71,7 @@ def links_of(request: Request) -> Links:
 
 
 async def render(
-    sandbox: Sandbox,
+    sandbox: State,
     request: Request,
     template: str,
     build: Build = dict,
@@ -111,7 +109,7 @@ def go(request: Request, path: str, status: int = 303) -> Response:
     return RedirectResponse(links_of(request)(path), status, headers=HEADERS)
 
 
-def state_of(sandbox: Sandbox) -> str:
+def state_of(sandbox: State) -> str:
     """Return a short digest that changes with everything a page may show."""
     seen = (
         sandbox.store.last_id(),

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...json_texts import JSONTextError, parse_json
-from ..api import METHODS
+from ..endpoints import METHODS
 from ..request_log import MAX_SHOWN, Exchange
+from ..state import State
 from . import words
 from .exchanges import summarize
 from .rendering import Endpoint, render
-
-if TYPE_CHECKING:
-    from ..app import Sandbox
 
 LIMIT = 100
 """Calls on the page."""
@@ -27,7 +25,7 @@ FAILED = "failed"
 CHOICES = [("", "all"), *((name, name) for name in METHODS), (FAILED, "failed")]
 
 
-def requests_page(sandbox: Sandbox) -> Endpoint:
+def requests_page(sandbox: State) -> Endpoint:
     """Return what shows the request log."""
 
     async def requests(request: Request) -> Response:
@@ -40,7 +38,7 @@ def requests_page(sandbox: Sandbox) -> Endpoint:
     return requests
 
 
-def _build(sandbox: Sandbox, only: str) -> dict[str, Any]:
+def _build(sandbox: State, only: str) -> dict[str, Any]:
     found = sandbox.requests.latest(endpoint=only if only in METHODS else None)
     if only == FAILED:
         found = [one for one in found if _is_bad(one)]
