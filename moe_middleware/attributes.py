@@ -7,6 +7,9 @@ from functools import lru_cache
 
 MAX_USER_AGENT_LENGTH = 1024
 
+UNASKED = ("DAY_OF_THE_WEEK", "TIME_OF_THE_DAY", "USER_IP_ADDRESS", "USER_AGENT")
+"""Their names."""
+
 DAYS = (
     "Monday",
     "Tuesday",

@@ -13,7 +13,7 @@ from .models import Action, Event, Identity
 from .outbox import Outbox
 from .own_paths import NEVER_KEPT, PLAIN_TEXT, Reply, refused
 from .sections import EventSettings
-from .unseen import PURPOSE_HEADERS, is_prefetch
+from .unseen import is_prefetch
 from .visitors import Visitors
 from .visits import Visit
 
@@ -82,7 +82,7 @@ class Clicks:
             visit.method != "GET"
             or now > click.expires_at
             or self._visitors.is_bot(visit)
-            or is_prefetch(*visit.any_of(PURPOSE_HEADERS))
+            or is_prefetch(visit)
         ):
             return
         known_as = await self._visitors.known_as(visit)

@@ -41,6 +41,7 @@ from .models import (
 )
 from .observers import Observer
 from .published_limits import limits_of
+from .sections import FLAT_HAS_NO_IDENTIFIERS
 from .settings import Config, Settings
 from .stand_ins import in_place_of
 from .targets import load_target
@@ -127,6 +128,7 @@ class MoEngageClient:
             _headers(self._url, workspace.id, key.get_secret_value())
             for key in workspace.keys
         ]
+        self._says_flat = workspace.dialect == "flat"
         self._live_key = 0
         self._unusable: set[str] = set()
         if transport is not None and not callable(transport):
@@ -234,7 +236,11 @@ class MoEngageClient:
             identity=identity,
             attributes=attributes,
             dialect=self._settings.workspace.dialect,
+            anonymous_as=self._settings.identity.anonymous_as,
         )
+        if self._says_flat and identity.user_identifiers:
+            self._says_flat = False
+            logger.warning("user_identifiers_not_sent: %s", FLAT_HAS_NO_IDENTIFIERS)
         answer = await self._call("POST", "fetch", body, timeout)
         values = self._settings.fetch.payload_values
         found = await _read_in_time(

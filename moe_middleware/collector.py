@@ -15,7 +15,7 @@ from .models import Action, Event, Identity
 from .outbox import Outbox
 from .own_paths import NEVER_KEPT, Reply, is_own_site, refused
 from .sections import EventSettings
-from .unseen import PURPOSE_HEADERS, is_prefetch
+from .unseen import is_prefetch
 from .visitors import Visitors
 from .visits import Visit
 
@@ -76,7 +76,7 @@ class Collector:
         told = [(signal, mark) for signal, mark in read if mark is not None]
         if len(told) < len(signals):
             return await self._refused(400, "not_ours", visit)
-        if self._visitors.is_bot(visit) or is_prefetch(*visit.any_of(PURPOSE_HEADERS)):
+        if self._visitors.is_bot(visit) or is_prefetch(visit):
             return _NOTHING
         known_as = await self._visitors.known_as(visit)
         if not known_as:

@@ -24,6 +24,8 @@ PLACEHOLDER_IDS = frozenset(
 DEVICE_COOKIE = "moe_device"
 """The cookie that keeps a device id which the Web SDK's own cookie did not tell."""
 
+_SECURE_NAMES = ("__host-", "__secure-", "__http-")
+
 _MINTED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -79,6 +81,10 @@ def device_id(told: str | None) -> str | None:
 
 
 def visitor_cookie(name: str, visitor_id: str, *, max_age: int, secure: bool) -> str:
-    """Return the Set-Cookie value that keeps a minted id, ``max_age`` in seconds."""
+    """Return the Set-Cookie value that keeps a minted id, ``max_age`` in seconds.
+
+    Browsers refuse a name like ``__Host-...`` without Secure, whatever the connection.
+    """
+    secure = secure or name.lower().startswith(_SECURE_NAMES)
     value = f"{name}={visitor_id}; Max-Age={max_age}; Path=/; HttpOnly; SameSite=Lax"
     return f"{value}; Secure" if secure else value

@@ -38,7 +38,7 @@ from .routes import Match
 from .sections import Route
 from .sharing import Asked
 from .sources import CannotWaitError, run_here
-from .unseen import PURPOSE_HEADERS, is_prefetch
+from .unseen import is_prefetch, is_preflight
 from .visitors import UNTOLD, Visitor, without_id
 from .visits import Visit
 from .web_sdk import LeftToSDK
@@ -177,7 +177,10 @@ class Page:
                     self._customer_before = engine.logins.before(self.visit)
             routes = engine.routes
             host = self.visit.header("host") if routes.asks_host else None
-            match = self._match = routes.match(method, path, host)
+            match = routes.match(method, path, host)
+            if match is not None and method == "OPTIONS" and is_preflight(self.visit):
+                match = None
+            self._match = match
             if match is not None and match.timeout is not None:
                 self._time_left = match.timeout
         except Exception as error:
@@ -766,7 +769,7 @@ class Page:
             and self.identity is not None
             and self.identity.reporting_id is not None
             and not (self._engine.personalizes_bots and self._is_bot())
-            and not is_prefetch(*visit.any_of(PURPOSE_HEADERS))
+            and not is_prefetch(visit)
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from .constraints import (
     MAX_COOKIE_AGE,
@@ -45,6 +45,14 @@ RESERVED_ATTRIBUTES = frozenset(
     ("experience_key", "identifiers", "customer_id", "visitor_id", "user_id")
 )
 """What a fetch already says at its top level (document: Fetch Experience)."""
+
+WEB_SDK_COOKIE = "moe_uuid"
+"""The first-party cookie of MoEngage's Web SDK."""
+
+FLAT_HAS_NO_IDENTIFIERS = (
+    "the dialect 'flat' has no place for user_identifiers, they would not be sent: "
+    "take the dialect 'identifiers' or 'both'"
+)
 
 _CREDENTIALS = ("id", "api_key", "api_keys")
 
@@ -135,7 +143,7 @@ class IdentitySettings(Section):
         default=None, description="The brand's own id of a known customer."
     )
     visitor_id: ValueSource = Field(
-        default=ValueSource.model_validate({"cookie": "moe_uuid"}),
+        default=ValueSource.model_validate({"cookie": WEB_SDK_COOKIE}),
         description="The id of an anonymous browser; the default is the cookie of "
         "MoEngage's Web SDK.",
     )
@@ -143,6 +151,12 @@ class IdentitySettings(Section):
         default_factory=dict,
         max_length=5,
         description="Further identifiers, as u_em and u_mb, for Identity Resolution.",
+    )
+    anonymous_as: Literal["visitor_id", "customer_id"] = Field(
+        default="visitor_id",
+        description="What a fetch calls an anonymous visitor's id. The newest "
+        "documents know customer_id alone; with it every anonymous visitor may become "
+        "a profile.",
     )
     anonymous: Switch = Field(
         default="on",
@@ -156,6 +170,23 @@ class IdentitySettings(Section):
         default=MAX_COOKIE_AGE,
         description="How long browsers keep our cookie, in seconds; at most 400 days.",
     )
+
+    @classmethod
+    def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
+        name = given.get("anonymous_cookie")
+        if not isinstance(name, str):
+            return
+        taken = {
+            "moe_device": "keeps the Web SDK's device id",
+            "moe_preview": "keeps an open preview",
+        }
+        sources = {"visitor_id": {"cookie": WEB_SDK_COOKIE}, **given}
+        for other in ("visitor_id", "customer_id"):
+            if (cookie := _source_name(sources.get(other), "cookie")) is not None:
+                taken[cookie] = f"is where {other} comes from"
+        if name in taken:
+            about = f"the cookie {name!r} {taken[name]}: take another name"
+            yield Mistake(("anonymous_cookie",), about)
 
 
 Prefetch = Literal["blocking", "concurrent"]
@@ -472,10 +503,27 @@ def reserved_names(attributes: Any) -> Iterator[Mistake]:
             )
 
 
+def unsent_identifiers(settings: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield the mistake of identifiers that the dialect has no place for."""
+    flat = _value_in(settings.get("workspace"), "dialect") == "flat"
+    if flat and _value_in(settings.get("identity"), "user_identifiers"):
+        yield Mistake(("identity", "user_identifiers"), FLAT_HAS_NO_IDENTIFIERS)
+
+
+def _value_in(section: Any, key: str) -> Any:
+    """Return a value of a section, checked or not yet."""
+    if isinstance(section, Mapping):
+        return section.get(key)
+    return getattr(section, key, None)
+
+
 def _path_parameter(source: Any) -> str | None:
-    if isinstance(source, BaseModel):
-        return getattr(source, "path", None)
-    name = source.get("path") if isinstance(source, Mapping) else None
+    return _source_name(source, "path")
+
+
+def _source_name(source: Any, kind: str) -> str | None:
+    """Return the name of a source that is of this kind, checked or not yet."""
+    name = _value_in(source, kind)
     return name if isinstance(name, str) else None
 
 

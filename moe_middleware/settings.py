@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from .attributes import UNASKED
 from .constraints import LogIds, Name, Network, SecretKeys, Target
 from .disagreements import disagreements
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
-from .mistakes import Mistake, Place, Section, explained
+from .mistakes import Mistake, Place, Section, explained, suggestion
 from .schemas import build_schema
 from .sections import (
     RESERVED_ATTRIBUTES,
@@ -31,6 +32,7 @@ from .sections import (
     Route,
     Workspace,
     reserved_names,
+    unsent_identifiers,
 )
 from .sources import ValueSource
 from .trimming import trimmed
@@ -160,6 +162,30 @@ class Settings(Section):
         _refuse(document, [*mistakes, *self._fill(document)])
 
     @property
+    def attribute_names(self) -> frozenset[str]:
+        """The in-session attributes that a fetch may have, on whichever page."""
+        return frozenset(UNASKED).union(
+            self.attributes, *(route.attributes for route in self.routes)
+        )
+
+    def unknown_names(self) -> Iterator[Mistake]:
+        """Yield each name in a ``vary`` that no attribute has, so that it does nothing.
+
+        Routes add to each other: one may name another one's attribute. In a file it is
+        a mistake; a program's own settings are taken, with a log line.
+        """
+        known = self.attribute_names
+        lists: list[tuple[Place, tuple[str, ...] | None]] = [
+            (("routes", index, "vary"), route.vary)
+            for index, route in enumerate(self.routes)
+        ]
+        for place, names in [(("cache", "vary"), self.cache.vary), *lists]:
+            for at, name in enumerate(names or ()):
+                if name not in known:
+                    about = suggestion(name, sorted(known), kind="attribute")
+                    yield Mistake((*place, at), about)
+
+    @property
     def metadata_interval(self) -> float:
         """The pause between two looks at the metadata, in seconds; 0 never looks."""
         if self.metadata.interval is not None:
@@ -237,6 +263,7 @@ class Settings(Section):
             mistakes.append(Mistake(("routes",), about))
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
+        _refuse(document, list(self.unknown_names()))
         return self
 
     @classmethod
@@ -251,6 +278,7 @@ class Settings(Section):
         document, mistakes = _from_keywords(keywords, environ)
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
+        _refuse(document, list(self.unknown_names()))
         return self
 
     @classmethod
@@ -283,6 +311,7 @@ class Settings(Section):
             document, mistakes = _from_keywords({**given, **keywords}, environ)
             self = cls.__new__(cls)
             _refuse(document, [*mistakes, *self._fill(document)])
+            _refuse(document, list(self.unknown_names()))
             return self
         if given is None or isinstance(given, str | os.PathLike):
             return cls.load(given, environ=environ, **keywords)
@@ -319,6 +348,7 @@ class Settings(Section):
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from reserved_names(given.get("attributes"))
+        yield from unsent_identifiers(given)
         yield from disagreements(given)
         routes = given.get("routes")
         for index, route in enumerate(routes if isinstance(routes, list) else ()):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
+from .visits import Visit
+
 MAX_USER_AGENT = 512
 """How much of a User-Agent is read; browsers stay below, and it bounds the memory."""
 
@@ -50,18 +52,42 @@ class BotFilter:
         return self._judge(user_agent[:MAX_USER_AGENT]) if user_agent else False
 
 
-PURPOSE_HEADERS = frozenset((b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"))
-"""Where browsers say that they ask ahead; today's use the first."""
+def is_prefetch(visit: Visit) -> bool:
+    """Whether a browser or a script asks ahead of its user."""
+    return any(
+        _AHEAD.search(purpose.lower()) for purpose in visit.any_of(_PURPOSES)
+    ) or any(flag.strip().lower() not in _OFF for flag in visit.any_of(_FLAGS))
 
 
-def is_prefetch(*purposes: str | None) -> bool:
-    """Whether a browser asks ahead of its user: prefetch, prerender or preview.
+def is_preflight(visit: Visit) -> bool:
+    """Whether a browser only asks if a page of another site may ask (CORS)."""
+    return (
+        visit.method == "OPTIONS"
+        and visit.header("access-control-request-method") is not None
+    )
 
-    Args:
-        purposes: The values of the PURPOSE_HEADERS that came.
-    """
-    return any(_AHEAD.search(purpose.lower()) for purpose in purposes if purpose)
 
+_PURPOSES = frozenset(
+    {
+        # Browsers: today's use the first.
+        *(b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"),
+        *(b"moz-purpose", b"sec-fetch-purpose"),
+        # Turbo, as scripts may not set the first. Inertia and older Next.js set the
+        # second.
+        b"x-sec-purpose",
+    }
+)
+"""Headers that say why a request is made."""
+
+_FLAGS = frozenset(
+    {
+        b"hx-preloaded",  # htmx's preload extension
+        *(b"next-router-prefetch", b"x-middleware-prefetch"),  # Next.js
+    }
+)
+"""Headers that come with prefetches alone."""
+
+_OFF = ("", "0", "false")
 
 _AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -21,6 +22,8 @@ from .settings import Settings
 from .sources import SourceReader, ValueSource
 from .unseen import BotFilter
 from .visits import Visit
+
+logger = logging.getLogger(__name__)
 
 UNTOLD = Visit()
 """What a fetch tells of the request of someone without consent: nothing."""
@@ -72,6 +75,7 @@ class Visitors:
         self._identity = settings.identity
         self._attributes = settings.attributes
         self._vary: Collection[str] | None = settings.cache.vary
+        self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
         self._new_id = new_id
         self._bots = _bot_filter(settings.bots)
@@ -94,6 +98,9 @@ class Visitors:
         vary = self._vary
         if match is not None and match.vary is not None:
             vary = match.vary
+        if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
+            # Better too many answers than one visitor's or page's for another.
+            vary = None
         if self.consents is not None and not await self.consents.given(visit):
             return await self._nobody(visit, match, vary)
         identity, is_new = await self._identify(visit)
@@ -290,6 +297,16 @@ def _bot_filter(wanted: BotSettings) -> BotFilter:
     """
     library = load_crawlers() if wanted.library == "on" else None
     return BotFilter(wanted.also, wanted.never, library)
+
+
+def _unknown_names(settings: Settings) -> Set[str]:
+    """Return what no attribute is called, and say so."""
+    for mistake in settings.unknown_names():
+        place = ".".join(map(str, mistake.place))
+        logger.warning("vary_unknown place=%s: %s", place, mistake.message)
+    lists = [settings.cache.vary, *(route.vary for route in settings.routes)]
+    names = {name for vary in lists for name in vary or ()}
+    return names - settings.attribute_names
 
 
 def _consents(wanted: ConsentSettings | None, reader: SourceReader) -> Consents | None:

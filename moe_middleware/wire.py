@@ -68,6 +68,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ElementKey = tuple[str, int | None, bytes]
 
 Dialect = Literal["identifiers", "flat", "both"]
+AnonymousAs = Literal["visitor_id", "customer_id"]
 PayloadValues = Literal["native", "text"]
 
 ACTION_NAMES = {
@@ -91,26 +92,31 @@ def fetch_body(
     identity: Identity,
     attributes: Mapping[str, str],
     dialect: Dialect = "both",
+    anonymous_as: AnonymousAs = "visitor_id",
 ) -> bytes:
     """Return the body of a fetch.
 
     The newest documents put ids under ``identifiers``; the older ones put them at the
-    top level, where alone a ``visitor_id`` can be said.
+    top level, where alone a ``visitor_id`` can be said. Only as a ``customer_id``, as
+    in events, does an anonymous id mean something to a server of the newest.
     """
+    customer_id = identity.customer_id
+    if not customer_id and anonymous_as == "customer_id":
+        customer_id = identity.visitor_id
     body: dict[str, Any] = dict(attributes)
     if keys:
         body["experience_key"] = list(keys)
     if dialect != "flat":
         identifiers: dict[str, Any] = {}
-        if identity.customer_id:
-            identifiers["customer_id"] = identity.customer_id
+        if customer_id:
+            identifiers["customer_id"] = customer_id
         if identity.user_identifiers:
             identifiers["user_identifiers"] = dict(identity.user_identifiers)
         if identifiers:
             body["identifiers"] = identifiers
     if dialect != "identifiers":
-        if identity.customer_id:
-            body["customer_id"] = identity.customer_id
+        if customer_id:
+            body["customer_id"] = customer_id
         elif identity.visitor_id:
             body["visitor_id"] = identity.visitor_id
     return orjson.dumps(body)
@@ -314,7 +320,7 @@ def _element_key(event: Event) -> _ElementKey:
 def _size(event: Event) -> int:
     """Return about how many bytes an event adds to a report, rather too many."""
     size = EVENT_OVERHEAD + len(orjson.dumps(event.experience_context))
-    size += len(event.customer_id) + len(event.b_id or "")
+    size += len(event.customer_id) + 2 * len(event.b_id or "")
     if event.user_attributes:
         size += len(orjson.dumps(event.user_attributes))
     return size
@@ -332,16 +338,17 @@ def _element(event: Event) -> dict[str, Any]:
 
 def _action(event: Event) -> dict[str, Any]:
     attributes = dict(event.experience_context)
-    if event.b_id is not None:
-        # The schema tables put b_id on the action, every sample puts it here.
-        attributes["b_id"] = event.b_id
-    return {
+    action = {
         "action": ACTION_NAMES[event.action],
         "moe_event_uuid": event.uuid,
         "event_time": event.occurred_at,
         "platform": event.platform,
         "attributes": attributes,
     }
+    if event.b_id is not None:
+        # The schema tables put it on the action, every sample into the attributes.
+        action["b_id"] = attributes["b_id"] = event.b_id
+    return action
 
 
 # --- errors ----------------------------------------------------------------

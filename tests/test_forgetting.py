@@ -53,6 +53,20 @@ async def test_another_browser_is_asked_for_where_the_file_says_so(
     assert sources == ["api", "api", "cache", "cache"]
 
 
+async def test_a_name_that_varies_nothing_costs_answers_and_no_mix_up(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    attributes = {"utm_medium": {"query": "utm_medium"}}
+    site = Site(source, attributes=attributes, cache={"vary": ["utm_mediun"]})
+    paths = ("/?utm_medium=a", "/?utm_medium=b", "/?utm_medium=a")
+
+    sources = [(await site.get(path, customer="alice")).text for path in paths]
+
+    assert sources == ["api", "api", "cache"]
+    assert "vary_unknown place=cache.vary.0" in caplog.text
+    assert "did you mean 'utm_medium'?" in caplog.text
+
+
 async def test_a_configured_attribute_makes_another_answer(sandbox: Sandbox) -> None:
     site = Site(source, attributes={"utm_medium": {"query": "utm_medium"}})
     paths = ("/", "/?utm_medium=email", "/?utm_medium=email&page=2", "/")

@@ -693,3 +693,28 @@ def test_the_walk_over_the_sources_names_each_by_its_place() -> None:
         "routes.1.attributes.plan": "value gold",
     }
     assert sorted(map(str, _sources_in(made))) == sorted(walked.values())
+
+
+def test_a_name_in_vary_that_no_attribute_has_stops_a_file(tmp_path: Path) -> None:
+    text = """\
+workspace: {data_center: sandbox}
+attributes: {utm_medium: {query: utm_medium}}
+routes:
+  - {path: "/p/{sku}", experiences: [a], attributes: {sku: {path: sku}}, vary: [skuu]}
+  - {path: "/", experiences: [a], vary: [sku, utm_medium, USER_AGENT]}
+cache: {vary: [utm_mediun, USER_AGEN, nothing_like_it]}
+"""
+    path = write(tmp_path, text)
+
+    problems = problems_of(path)
+
+    known = "DAY_OF_THE_WEEK, TIME_OF_THE_DAY, USER_AGENT, USER_IP_ADDRESS, sku, "
+    assert problems == [
+        f"{path}:4: routes.0.vary.0: unknown attribute 'skuu': did you mean 'sku'?",
+        f"{path}:6: cache.vary.0: unknown attribute 'utm_mediun': did you mean "
+        "'utm_medium'?",
+        f"{path}:6: cache.vary.1: unknown attribute 'USER_AGEN': did you mean "
+        "'USER_AGENT'?",
+        f"{path}:6: cache.vary.2: unknown attribute 'nothing_like_it': use one of "
+        f"{known}utm_medium",
+    ]

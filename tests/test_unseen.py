@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moe_middleware.unseen import MAX_USER_AGENT, BotFilter, is_prefetch
+from moe_middleware.unseen import (
+    MAX_USER_AGENT,
+    BotFilter,
+    is_prefetch,
+    is_preflight,
+)
+from moe_middleware.visits import Visit
 
 COMPATIBLE = "Mozilla/5.0 (compatible; "
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0"
@@ -237,22 +243,38 @@ def test_no_user_agent_raises(user_agent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "ahead"),
+    ("name", "value", "ahead"),
     [
-        (("prefetch", None, None, None), True),
-        (("prefetch;prerender", None, None, None), True),
-        (("prefetch;anonymous-client-ip", None, None, None), True),
-        ((None, "prefetch", None, None), True),
-        ((None, "Prerender", None, None), True),
-        ((None, None, "prefetch", None), True),
-        ((None, None, None, "preview"), True),
-        ((None, None, None, None), False),
-        (("", "", "", ""), False),
-        (("navigate", None, None, None), False),
-        (("noprefetch", None, None, None), False),
+        *(("Sec-Purpose", "prefetch", True), ("Purpose", "prefetch", True)),
+        *(("Sec-Purpose", "prefetch;prerender", True), ("Purpose", "Prerender", True)),
+        ("Sec-Purpose", "prefetch;anonymous-client-ip", True),
+        *(("X-Moz", "prefetch", True), ("X-Purpose", "preview", True)),
+        *(("X-Sec-Purpose", "prefetch", True), ("Moz-Purpose", "prefetch", True)),
+        *(("Sec-Fetch-Purpose", "prefetch", True), ("HX-Preloaded", "true", True)),
+        *(("Next-Router-Prefetch", "1", True), ("X-Middleware-Prefetch", "1", True)),
+        *(("HX-Preloaded", "false", False), ("Next-Router-Prefetch", "0", False)),
+        *(("Sec-Purpose", "", False), ("Sec-Purpose", "navigate", False)),
+        *(("Purpose", "noprefetch", False), ("HX-Request", "true", False)),
+        ("X-Requested-With", "prefetch", False),
     ],
 )
-def test_a_browser_that_asks_ahead_says_so(
-    headers: tuple[str | None, str | None, str | None, str | None], ahead: bool
-) -> None:
-    assert is_prefetch(*headers) is ahead
+def test_what_asks_ahead_says_so(name: str, value: str, ahead: bool) -> None:
+    header = (name.lower().encode(), value.encode())
+
+    assert is_prefetch(Visit(headers=[(b"accept", b"*/*"), header])) is ahead
+
+
+def test_a_request_is_no_prefetch() -> None:
+    assert not is_prefetch(Visit())
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected"),
+    [
+        ("OPTIONS", b"access-control-request-method", True),
+        ("OPTIONS", b"origin", False),
+        ("GET", b"access-control-request-method", False),
+    ],
+)
+def test_a_preflight_is_known(method: str, name: bytes, expected: bool) -> None:
+    assert is_preflight(Visit(method=method, headers=[(name, b"PUT")])) is expected

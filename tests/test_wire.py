@@ -237,13 +237,14 @@ def test_an_impression_becomes_the_documented_action() -> None:
     }
 
 
-def test_a_click_carries_its_b_id_in_the_attributes() -> None:
+def test_a_click_carries_its_b_id_on_the_action_and_in_the_attributes() -> None:
     clicked = event(action=Action.CLICK, b_id="Shop Now")
 
     [element] = orjson.loads(wire.events_body([clicked]))["elements"]
 
     [action] = element["actions"]
     assert action["action"] == "MOE_PERSONALIZATION_MESSAGE_CLICKED"
+    assert action["b_id"] == "Shop Now"
     assert action["attributes"] == {**CONTEXT, "b_id": "Shop Now"}
     assert "b_id" not in CONTEXT
 
