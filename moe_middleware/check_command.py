@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Examples:
   moe-middleware check
   moe-middleware check deploy/moe.yml
-  moe-middleware check --live                   does the workspace take the key?
-  moe-middleware check --templates templates    does a route ask for each tag's key?
+  moe-middleware check --live                   asks the workspace
+  moe-middleware check --templates templates    finds tags without a route
   MOE_DATA_CENTER=sandbox moe-middleware check  without any credentials
 
 Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1."""

@@ -30,13 +30,13 @@ PATIENCE = 10.0
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
     epilog="""\b
 Examples:
-  moe-middleware check                     is moe.yml right, and what does it say?
-  moe-middleware fetch hero --customer 42  what does this customer get?
-  moe-middleware sandbox                   a MoEngage of your own, to develop with
-  moe-middleware schema > moe.schema.json  completion and checks in your editor
-  moe-middleware relay                     deliver events, without a server
-  moe-middleware outbox status             what waits, and what was given up
-  moe-middleware status                    every server and relay, and how it does
+  moe-middleware check                     check moe.yml and show its routes
+  moe-middleware fetch hero --customer 42  fetch hero for a customer
+  moe-middleware sandbox                   serve the sandbox for development
+  moe-middleware schema > moe.schema.json  for completion in your editor
+  moe-middleware relay                     deliver waiting events
+  moe-middleware outbox status             count waiting events, dead letters
+  moe-middleware status                    show all servers and relays
 
 The environment overrides the file: MOE_WORKSPACE_ID, MOE_API_KEY (or
 MOE_API_KEY_FILE), MOE_DATA_CENTER, MOE_BASE_URL, MOE_SECRET_KEY, MOE_OUTBOX.
@@ -106,25 +106,25 @@ start, and later leaves the last good one in place."""
     "--workspace",
     metavar="FILE",
     type=click.Path(),
-    help="Users, experiences and all the rest; left out, a tea shop's.",
+    help="The workspace file; left out, a sample tea shop.",
 )
 @click.option(
     "--db",
     metavar="FILE",
     type=click.Path(),
-    help="The SQLite file that keeps what was counted; left out, memory.",
+    help="The SQLite file for the counts; left out, memory.",
 )
 @click.option(
     "--token",
     envvar="MOE_SANDBOX_TOKEN",
     default="",
-    help="What pages and tools ask for. Left out, one is made and printed if other "
+    help="The token for pages and tools. Left out, one is made and printed if other "
     "machines can reach --host.",
 )
 @click.option(
     "--strict",
     is_flag=True,
-    help="Refuse all that MoEngage's newest documents do not allow.",
+    help="Refuse calls that MoEngage's newest documents do not allow.",
 )
 @click.option(
     "--write-sample",
@@ -219,7 +219,7 @@ The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
 @click.option(
     "--config",
     metavar="FILE",
-    help="The settings; without it moe.yml, where there is one.",
+    help="The settings; left out, moe.yml if it exists.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def fetch(
@@ -231,9 +231,9 @@ def fetch(
     config: str | None,
     as_json: bool,
 ) -> None:
-    """Ask the workspace what a visitor gets of the experiences KEY...
+    """Fetch the experiences KEY... for a visitor.
 
-    Without a KEY it asks for all of them. Nothing is counted as an impression.
+    Without a KEY it fetches all of them. It counts no impression.
     """
     import asyncio
 
@@ -280,7 +280,7 @@ def _answer_lines(experience: Experience) -> Iterator[str]:
 
     yield printable(experience.key)
     if not experience:
-        about = " (the visitor is in no audience of it, or there is no such key)"
+        about = " (no audience matches, or the key does not exist)"
         reason = experience.reason or Reason.NO_MATCH
         yield f"  nothing: {reason}{about if reason is Reason.NO_MATCH else ''}"
         return

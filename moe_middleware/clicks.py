@@ -64,7 +64,7 @@ class Clicks:
         if click is None or not self._links.may_lead_to(click.target):
             who = await self._visitors.log_name(visit)
             logger.warning("click_refused reason=not_ours%s", who)
-            return refused(404, "this link is none of ours")
+            return refused(404, "this link is not valid")
         try:
             await self._count(click, visit)
         except Exception as error:

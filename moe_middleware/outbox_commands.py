@@ -38,14 +38,14 @@ Examples:
   moe-middleware outbox status
   moe-middleware outbox list --dead
   moe-middleware outbox replay --all
-  moe-middleware outbox status --json --outbox sqlite:////var/lib/shop/outbox.db
+  moe-middleware outbox status --json --outbox sqlite:////srv/shop/outbox.db
 
 All of them work while servers and relays run on the same outbox.
 
 {EXIT_CODES}""",
 )
 def outbox() -> None:
-    """See and steer the events that wait for delivery."""
+    """List and manage waiting events and dead letters."""
 
 
 def on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,7 +65,7 @@ def on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 reveal = click.option(
-    "--reveal", is_flag=True, help="Show who it was and what was reported, too."
+    "--reveal", is_flag=True, help="Show the customer and the payload, too."
 )
 
 
@@ -73,7 +73,7 @@ reveal = click.option(
 @on_an_outbox
 @as_json
 def status(config: str | None, url: str | None, as_json: bool) -> None:
-    """Count what waits and what is dead.
+    """Count waiting events and dead letters.
 
     The outbox is written, too, without a change: the exit code is 1 where that fails.
     """
@@ -196,7 +196,7 @@ def show(
     rows = [(name, _cell(name, value)) for name, value in described.items()]
     click.echo("\n".join(table(rows)))
     if not reveal:
-        click.echo("who it was and what was reported: --reveal")
+        click.echo("customer and payload: --reveal")
 
 
 @outbox.command(
@@ -213,9 +213,9 @@ Examples:
 def replay(
     config: str | None, url: str | None, ids: tuple[str, ...], everything: bool
 ) -> None:
-    """Let dead letters be delivered again.
+    """Deliver dead letters again.
 
-    They keep their uuids: what had arrived after all is not counted again.
+    They keep their uuids: an event that had arrived does not count twice.
     """
     _check_choice(ids, everything)
 
@@ -242,7 +242,7 @@ Examples:
 @on_an_outbox
 @click.argument("kind", type=click.Choice(["waiting", "dead"]))
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every one of this kind.")
+@click.option("--all", "everything", is_flag=True, help="All events of this kind.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(
     config: str | None,
@@ -294,9 +294,9 @@ may read it. The outbox keeps what it holds.
 def export(
     config: str | None, url: str | None, file: str, waiting: bool, dead: bool
 ) -> None:
-    """Write all that is held to a new FILE.
+    """Write all events to a new FILE.
 
-    It is an event a line; - is stdout.
+    One event per line; - is stdout.
     """
 
     async def run(outbox: Outbox) -> int:
@@ -322,14 +322,14 @@ Examples:
   moe-middleware outbox import events.jsonl
   gunzip -c dead.jsonl.gz | moe-middleware outbox import -
 
-Uuids are kept: what is imported twice, or was delivered, is counted once.
+Uuids are kept: an event that is imported twice, or was delivered, counts once.
 
 {EXIT_CODES}""",
 )
 @on_an_outbox
 @click.argument("file", type=click.Path(allow_dash=True))
 def import_(config: str | None, url: str | None, file: str) -> None:
-    """Take in what 'export' wrote to FILE; - is stdin."""
+    """Import the events in FILE, as written by 'export'; - is stdin."""
 
     async def run(outbox: Outbox) -> int:
         taken = 0
@@ -413,7 +413,7 @@ def _events_at(url: str) -> EventSettings:
 def _check_place(address: StoreAddress, *, make: bool) -> None:
     """See that there is something to look at: nothing is made by looking."""
     if address.is_memory:
-        stop(["memory: is inside the server's process: nobody else can look at it"])
+        stop(["memory: is inside the server's process: other processes cannot read it"])
     path = address.file
     if path is not None and not make and not os.path.exists(path):
         stop(

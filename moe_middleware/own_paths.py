@@ -86,7 +86,7 @@ class OwnPaths:
         """
         found, rest = self._find(visit.path)
         if found is None:
-            return refused(404, "there is nothing here")
+            return refused(404, "not found")
         if visit.method not in found.methods:
             return refused(405, "not with this method", allow=found.methods)
         if len(body) > found.max_body:

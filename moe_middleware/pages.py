@@ -800,9 +800,7 @@ _ADVICE = {
     "name the path in a route of moe.yml",
 }
 _PLAIN = "user_attributes take texts, numbers, booleans, lists and dicts of them"
-_NOT_TOLD = (
-    "nobody counts them: put {{ moe_web_sdk() }} into the page, behind their tags"
-)
+_NOT_TOLD = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"
 _LATE = (
     "it has a link or a mark on this page that the server counts too: say "
     "impression: web_sdk for its route or its tag"

@@ -40,24 +40,24 @@ def _duration(_context: click.Context, _option: click.Parameter, given: str) -> 
 @click.command(
     epilog="""\b
 Examples:
-  moe-middleware preview hero --payload banner.json --url https://shop.example/
+  moe-middleware preview hero --payload banner.json --url https://shop.example
   moe-middleware preview hero --variation B --payload hero-b.json
-  moe-middleware preview hero --variation 2 --workspace workspace.yml --expires 7d
+  moe-middleware preview hero --variation 2 --workspace shop.yml --expires 7d
   moe-middleware preview hero --variation "Gold members/2" --customer alice
 
 The payload file is one JSON object, {"Title": "...", ...}, as templates see it.
 Without one the variation is looked up in the sandbox's workspace, by id or by name;
 where several audiences have it, write AUDIENCE/VARIATION.
 
-The link is all of the output. Whoever opens it sees this variation until the link
-expires or they leave by the badge; nothing is counted meanwhile. There is one preview
-a browser, the last one opened. A new secret_key takes back all links at once."""
+The output is the link alone. It shows this variation until it expires, or until
+"Exit preview" in the badge; meanwhile nothing counts. Each browser holds one preview,
+the last one opened. A new secret_key invalidates all links."""
 )
 @click.argument("key")
 @click.option(
     "--variation",
     metavar="NAME",
-    help="Which variation it is: the badge says so. Left out, the payload file's name, "
+    help="The variation's name, for the badge. Left out, the payload file's name, "
     "or the only variation that the workspace has.",
 )
 @click.option(

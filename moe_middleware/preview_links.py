@@ -142,5 +142,5 @@ STYLE_NAME = f"{blake2b(STYLE, digest_size=8).hexdigest()}.css"
 
 _BADGE = Markup(
     '<link rel="stylesheet" href="{2}{3}"><span role="status" class="moe-preview">'
-    'Preview of {0}, {1}: nothing is counted. <a href="{2}{4}">Leave</a></span>'
+    'Preview of {0}, {1}. Not counted. <a href="{2}{4}">Exit preview</a></span>'
 )

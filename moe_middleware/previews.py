@@ -90,7 +90,7 @@ class Previews:
 
 
 _REFUSED = {
-    Refusal.NOT_OURS: refused(404, "this preview is none of ours"),
+    Refusal.NOT_OURS: refused(404, "this preview link is not valid"),
     Refusal.EXPIRED: refused(410, "this preview has expired: ask for a new link"),
 }
 

@@ -31,8 +31,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.command(
     epilog="""\b
 Examples:
-  moe-middleware relay                     until it is told to stop
-  moe-middleware relay --until-empty       before a machine is taken away
+  moe-middleware relay                     until SIGTERM or Ctrl-C
+  moe-middleware relay --until-empty       before a machine is removed
   moe-middleware relay --once              from cron
   moe-middleware relay --outbox redis://queue.internal:6379/0
 
@@ -52,11 +52,13 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
     metavar="URL",
     help="Where events wait, as sqlite:///moe-outbox.db; left out, the settings'.",
 )
-@click.option("--once", is_flag=True, help="Deliver what is due now, and stop.")
+@click.option(
+    "--once", is_flag=True, help="Deliver the events that are due now, and stop."
+)
 @click.option(
     "--until-empty",
     is_flag=True,
-    help="Deliver until nothing waits, through failures and pauses, and stop.",
+    help="Deliver until the outbox is empty, through failures and pauses, and stop.",
 )
 @click.option(
     "--probe-port",
@@ -88,7 +90,7 @@ def relay(
     probe_host: str,
     status_every: float,
 ) -> None:
-    """Deliver the events that wait in the outbox."""
+    """Deliver the waiting events of the outbox."""
     if once and until_empty:
         raise click.UsageError("give --once or --until-empty, not both")
     from .errors import SettingsError

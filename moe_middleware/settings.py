@@ -356,8 +356,8 @@ class Settings(Section):
             if wanted == "visible" and not given.get("secret_key"):
                 yield Mistake(
                     ("routes", index, "impression"),
-                    "'visible' needs a secret_key, or nobody can trust what browsers "
-                    "say: give one (or MOE_SECRET_KEY)",
+                    "'visible' needs a secret_key, because browsers' "
+                    "reports must be signed: give one (or MOE_SECRET_KEY)",
                 )
 
     def _fill(self, document: Document) -> list[Mistake]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -247,3 +248,17 @@ def test_module_is_the_same_command_line() -> None:
     )
 
     assert done.stdout == f"moe-middleware {__version__}\n"
+
+
+def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[Any]:
+    yield pytest.param(names, id=" ".join(names) or "moe-middleware")
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, (*names, name))
+
+
+@pytest.mark.parametrize("names", [*_commands(main)])
+def test_help_fits_into_80_columns(names: tuple[str, ...]) -> None:
+    found = cli_runner().invoke(main, [*names, "--help"], terminal_width=80)
+
+    assert found.exit_code == 0
+    assert [line for line in found.output.splitlines() if len(line) > 80] == []

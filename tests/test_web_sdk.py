@@ -207,7 +207,7 @@ async def test_forgetting_to_tell_is_warned_of(
 ) -> None:
     some = site(BANNER)
     await some.get(customer="alice")
-    assert "web_sdk_not_told keys=homepage-banner: nobody counts them" in caplog.text
+    assert "web_sdk_not_told keys=homepage-banner: they do not count" in caplog.text
 
     caplog.clear()
     await site().get(customer="alice")

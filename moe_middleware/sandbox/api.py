@@ -130,7 +130,9 @@ class Api:
         if hit is None:
             return self._real_answer(call)
         if status := hit.fault.status:
-            refusal = plain_refusal(status, "The sandbox was told to say so.")
+            refusal = plain_refusal(
+                status, "A fault of the sandbox causes this response."
+            )
             answer = self._refuse(call, refusal)
         else:
             answer = self._real_answer(call)

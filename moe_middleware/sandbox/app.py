@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 SHOWN, CLICKED = ACTIONS
 
 _HINTS = {
-    404: "There is no such path: GET / lists them.",
+    404: "Unknown path: GET / lists the paths.",
     405: "The path takes other methods: the header Allow lists them.",
 }
 

@@ -99,7 +99,7 @@ class _Tools:
         if "id" not in request.query_params:
             self._sandbox.faults.clear()
         elif not self._sandbox.faults.remove(_read_number(request, "id", "")):
-            raise Refusal(404, "Not Found", "There is no fault of this id any more.")
+            raise Refusal(404, "Not Found", "No active fault has this id.")
 
 
 def _read_number(request: Request, name: str, default: str) -> int:

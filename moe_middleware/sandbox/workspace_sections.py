@@ -60,7 +60,7 @@ class SegmentSection(Section):
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         if "users" not in given and "where" not in given:
-            yield Mistake((), "nobody belongs to it: give users or where")
+            yield Mistake((), "it has no members: give users or where")
 
 
 class PlaceSection(Section):

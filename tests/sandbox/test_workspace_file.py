@@ -378,7 +378,7 @@ ARM = "{payload: {}}"
         ),
         (
             "segments: {A: {}}",
-            "workspace.yml:1: segments.A: nobody belongs to it: give users or where",
+            "workspace.yml:1: segments.A: it has no members: give users or where",
         ),
         (
             "segments: {A: {users: [ada]}}\nusers: [{id: Ada}]",
