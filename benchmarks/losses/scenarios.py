@@ -37,8 +37,14 @@ ENDED_WITHIN = 60.0
 ANSWERS = 5
 """How many answers are lost in a row at most: the pauses in between double."""
 
-TMPFS = "2m"
+TMPFS = "16m"
 """How large a small disk is."""
+
+TINY = "9m"
+"""One that a script can fill."""
+
+TOO_MANY = 4_500
+"""Impressions that it has no room for."""
 
 OUTAGE_PAUSE = 1.0
 """How long each visitor pauses between two pages of an outage, in seconds."""
@@ -220,28 +226,101 @@ def redis_killed(folder: Path, faulty: bool, repeats: int) -> Result:
         return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
 
 
-def disk_full(folder: Path, faulty: bool, _repeats: int) -> Result:
-    """The outbox's disk fills up, and somebody makes room before the process ends."""
-    with _small_disk(folder) as disk:
+def disk_full(*, room_is_made: bool) -> Callable[[Path, bool, int], Result]:
+    """The outbox's disk is filled by another's file while MoEngage refuses reports.
+
+    Args:
+        room_is_made: Whether that file goes again; else it stays to the end, and what
+            the outbox holds is delivered from the full disk.
+    """
+
+    def play(folder: Path, faulty: bool, _repeats: int) -> Result:
+        with _small_disk(folder) as disk:
+            place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
+            with place.sandbox():
+                with place.site() as site, _crowd(site, 0) as crowd:
+                    # So that deliveries make no room meanwhile.
+                    place.fault(path="events", status=503, times=None)
+                    if faulty:
+                        _fill(disk / "ballast")
+                        crowd.wait_for_pages(PAGES)
+                        if room_is_made:
+                            wait_for(lambda: DISK_FULL in site.log(), what="full")
+                            (disk / "ballast").unlink()
+                            crowd.wait_for_pages(PAGES)
+                    crowd.leave()
+                    place.no_more_faults()
+                    if not faulty or not room_is_made:
+                        place.wait_until_stored(crowd.received)
+                    else:
+                        wait_for(lambda: "outbox_recovered" in site.log(), what="room")
+                place.deliver()
+            return _result(place, [crowd])
+
+    return play
+
+
+DISK_FULL = "outbox_disk_full"
+
+
+def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
+    """The outbox fills its own disk in an outage, and is drained when that ends."""
+    with _small_disk(folder, TINY) as disk:
         place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
         with place.sandbox():
+            place.fault(path="events", status=503, times=None)
+            one = begin_script(
+                "ours",
+                "",
+                f"show {TOO_MANY if faulty else FEW}, hold, close",
+                name="c",
+                log=folder / "script.log",
+                environ=place.environ,
+            )
+            one.wait_for_word("holding")
+            if faulty:
+                log = folder / "script.log"
+                wait_for(lambda: DISK_FULL in log.read_text(), what="a full disk")
+            place.no_more_faults()
+            # The API is back while the process runs: what waits in its memory has room
+            # as soon as what is stored has been delivered.
+            place.wait_until_stored(one.shown)
+            one.go_on()
+            assert one.end(ENDED_WITHIN), "it hangs"
+            place.deliver()
+        return _result_of(place, one.shown)
+
+
+def file_taken_away(*, renamed: bool) -> Callable[[Path, bool, int], Result]:
+    """The outbox's file is deleted, or renamed, while pages are shown and none leaves.
+
+    Args:
+        renamed: Whether it only gets another name.
+    """
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place = Place(folder)
+        with place.sandbox():
             with place.site() as site, _crowd(site, 0) as crowd:
-                # So that deliveries make no room meanwhile.
                 place.fault(path="events", status=503, times=None)
-                if faulty:
-                    _fill(disk / "ballast")
+                for number in range(repeats if faulty else 0):
                     crowd.wait_for_pages(PAGES)
-                    wait_for(lambda: "outbox_failed" in site.log(), what="a full disk")
-                    (disk / "ballast").unlink()
-                    crowd.wait_for_pages(PAGES)
+                    if renamed:
+                        place.outbox.rename(folder / f"outbox.db.{number}")
+                    else:
+                        place.outbox.unlink()
+                    moved = number + 1
+                    wait_for(
+                        lambda moved=moved: site.log().count("moved=") == moved,
+                        what="the move",
+                    )
                 crowd.leave()
                 place.no_more_faults()
-                if not faulty:
-                    place.wait_until_stored(crowd.received)
-                else:
-                    wait_for(lambda: "outbox_recovered" in site.log(), what="room")
+                place.wait_until_stored(crowd.received)
             place.deliver()
-        return _result(place, [crowd])
+        return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
+
+    return play
 
 
 # --- scripts ---------------------------------------------------------------
@@ -410,7 +489,7 @@ def _waiting(place: Place) -> int:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
+def _small_disk(folder: Path, size: str = TMPFS) -> Iterator[Path]:
     """Mount a small disk of its own until the block ends.
 
     Raises:
@@ -418,7 +497,7 @@ def _small_disk(folder: Path) -> Iterator[Path]:
     """
     disk = folder / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -535,5 +614,23 @@ SCENARIOS = (
     Scenario(name="a relay is killed mid-batch", play=relay_killed, repeats=20),
     Scenario(name="two relays on one outbox", play=two_relays, repeats=20),
     Scenario(name="Redis is killed, with AOF", play=redis_killed, repeats=20),
-    Scenario(name="the outbox's disk is full", play=disk_full),
+    Scenario(
+        name="the outbox's disk is full, until someone makes room",
+        play=disk_full(room_is_made=True),
+    ),
+    Scenario(
+        name="the outbox's disk is full, and stays so",
+        play=disk_full(room_is_made=False),
+    ),
+    Scenario(name="the outbox fills its own disk", play=disk_filled_by_itself),
+    Scenario(
+        name="the outbox's file is deleted under load",
+        play=file_taken_away(renamed=False),
+        repeats=20,
+    ),
+    Scenario(
+        name="the outbox's file is renamed under load",
+        play=file_taken_away(renamed=True),
+        repeats=20,
+    ),
 )
