@@ -434,8 +434,8 @@ TEXT = """\
 Each line is a run of a small site under uvicorn, in a process of its own, over real
 sockets. All is well at first: {known} visitors come and get their experience. Then the
 fault begins and lasts {lasts} seconds, and pages are visited one after the other: by
-visitors whom nobody has seen before, by those {known}, whose answers have expired
-meanwhile, and a page that no route names. Then the fault ends. The last column is the
+new visitors, by those {known}, whose answers have expired
+meanwhile, and an unmapped page. Then the fault ends. The last column is the
 same run without the fault. The settings are the defaults (a budget of {budget} seconds,
 3 tries), but answers are fresh for {ttl} seconds only, metadata is not looked at and
 the budget of calls is out of the way.
@@ -458,8 +458,8 @@ In every line every page was served: a missing answer would have ended the run.
 - **known visitors**: p50 / p99 of the pages of visitors whose answers had expired. They
   get them at once, as `stale`, while a call in the background tries to refresh them.
 - **calls**: fetches that the site made while the fault lasted, and in brackets the
-  requests that the API heard of them: a fetch is sent up to 3 times, and where nobody
-  listens nothing is heard.
+  requests that reached the API: a fetch is sent up to 3 times, and without a
+  listener none arrives.
 - **pages**: pages that wanted an experience meanwhile.
 - **recovery**: from the end of the fault to the first new visitor who got an answer
   of the API; for Redis, to the first answer that another site, on the same Redis, had
@@ -467,12 +467,12 @@ In every line every page was served: a missing answer would have ended the run.
   and doubles that with each probe that fails, up to 30 seconds: after an outage of
   hours the recovery takes up to half a minute.
 
-What to know beside the figures:
+Notes:
 
 - The breaker opens when half of the calls of the last 10 seconds, and 5 at least, have
   failed, or 10 in a row, however good the time before them was. Until then each new
   visitor's page waits.
-- After a 401 or a 403 nothing is asked for {refused} seconds: only people mend that.
+- After a 401 or a 403 nothing is asked for {refused} seconds: it requires a manual fix.
 - A name's addresses are remembered for 10 minutes and looked up in the background, so
   DNS that fails later is not noticed. A lookup that hangs has a thread of its own, at
   most 4 of them: the app's own threads stay free.

@@ -98,9 +98,9 @@ def _common(duel: Duel, cells: Mapping[str, Cell], who: Sequence[str]) -> str:
 TEXT = """\
 # No event lost, none counted twice
 
-Real processes end badly here: web servers, scripts, relays, Redis, a disk. Afterwards
-the sandbox, a process of its own with a file, says which impressions it stored. Every
-visitor is someone new, so that each page is told from each other one.
+This test kills real processes: web servers, scripts, relays, Redis; and it fills a
+disk. Afterwards the sandbox, a process of its own with a file, lists the impressions
+it stored. Every visitor is new, so that each page can be told apart.
 
 ## Ours
 
@@ -109,14 +109,14 @@ has its last byte and it has the banner of the template tag. After the bad momen
 `moe-middleware relay --until-empty` delivers what is left in the outbox, as the next
 start of the site would. The settings are the defaults, but a page may take 5 seconds.
 
-| what happens | times | pages shown | stored | lost | counted twice | of pages nobody \
+| what happens | times | pages shown | stored | lost | counted twice | of pages not \
 received | slowest end, s | the same without it |
 |---|---|---|---|---|---|---|---|---|
 {ours}
 {left_out}
 - **lost**: shown, and not stored.
-- **of pages nobody received**: the last byte was handed to the server, which is all
-  that an app can know, and then the connection or the process ended.
+- **of pages not received**: the last byte was handed to the server, which is all
+  that an app can know; then the connection or the process ended.
 - **slowest end**: from the signal, or from a script's last page, to the process's end;
   the server's own wait for open connections is part of it, and so is what else this
   machine did. `events.shutdown_timeout` is 2 seconds; what is not delivered by then
@@ -135,7 +135,7 @@ runs no atexit: the children of `multiprocessing` do.
 A SIGTERM that Python itself does not handle, as in a plain script, kills just as
 surely; within a server it does not, for servers handle it.
 
-## Everybody
+## All SDKs
 
 The same script for each: it records {shown} impressions and ends as the row says, on
 its package's own defaults. Ours shows each by the template tag on a page of the WSGI
@@ -143,7 +143,7 @@ door, against the sandbox; the rivals' clients record each by their own call, ag
 server that keeps ids and passes over what it has, where their events say so by an id:
 PostHog's uuid, Segment's messageId, Amplitude's insert_id, LaunchDarkly's payload id.
 A forked child lives on for {settled} seconds after its last impression, longer than
-anybody's interval. After an outage everybody has {recovers} seconds. Afterwards ours
+every SDK's interval. After an outage each has {recovers} seconds. Afterwards ours
 has the relay that its next start would be; the others keep nothing that a next start
 could deliver.
 
@@ -153,7 +153,7 @@ could deliver.
 
 - **N of M lost**: of M impressions N were never stored; 0 of M is all well.
 - **twice**: counted more than once. **hung**: killed, because it did not end.
-- An end that took 3 seconds and more is told.
+- Ends that took 3 seconds or more are noted.
 
 Measured on {date} by `python -m benchmarks losses`; the outages last as long as their
 names say.

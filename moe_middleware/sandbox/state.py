@@ -116,7 +116,7 @@ class State:
         return self._time() if self._frozen_at is None else self._frozen_at
 
     def freeze(self, at: float | datetime | None = None) -> None:
-        """Let the sandbox's time stand still until the next reset.
+        """Freeze the sandbox's clock until the next reset.
 
         Args:
             at: When, in unix seconds; left out, now.

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ..loop_threads import background
 from ..runtime import clear_caches, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
-from ..sandbox.app import Configured
+from ..sandbox.state import Configured
 from ..settings import Settings
 from ..stand_ins import standing_in
 
