@@ -11,7 +11,17 @@ import schemathesis
 from hypothesis import given, settings
 from schemathesis import checks
 
-from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox import DataType, Sandbox, sample_workspace
+from moe_middleware.sandbox.answers import LISTED
+from moe_middleware.sandbox.events import (
+    ACTIONS,
+    MAX_ELEMENTS,
+    MAX_OFFSET,
+    MILLISECONDS_FROM,
+    REQUIRED_ATTRIBUTES,
+)
+from moe_middleware.sandbox.fetches import FLAT_IDS, MAX_KEYS
+from moe_middleware.sandbox.rules import DAYS, HOURS
 
 from .calls import HEADERS, Api
 
@@ -72,6 +82,30 @@ async def test_document_names_its_own_address_below_any_root_path() -> None:
     document = response.json()
     assert document["openapi"].startswith("3.1")
     assert document["servers"] == [{"url": "http://shop.example/sandbox/v1"}]
+
+
+async def test_document_has_the_limits_and_names_of_the_code(api: Api) -> None:
+    schemas = (await get_document(api))["components"]["schemas"]
+    fetch, action = schemas["FetchRequest"]["properties"], schemas["Action"]
+    elements = schemas["EventsRequest"]["properties"]["elements"]
+    offset = schemas["Element"]["properties"]["user_timezone_offset"]
+    attributes = action["properties"]["attributes"]
+    status = schemas["MetadataResponse"]["properties"]["metadata"]["properties"][
+        "experiences"
+    ]["items"]["properties"]["status"]
+    value = schemas["Experience"]["properties"]["payload"]["additionalProperties"]
+
+    assert fetch["DAY_OF_THE_WEEK"]["enum"] == list(DAYS)
+    assert fetch["TIME_OF_THE_DAY"]["enum"] == list(HOURS)
+    assert f"first {MAX_KEYS} " in fetch["experience_key"]["description"]
+    assert {*FLAT_IDS} <= {*fetch}
+    assert elements["maxItems"] == MAX_ELEMENTS
+    assert (offset["minimum"], offset["maximum"]) == (-MAX_OFFSET, MAX_OFFSET)
+    assert action["properties"]["action"]["enum"] == list(ACTIONS)
+    assert action["properties"]["event_time"]["maximum"] == MILLISECONDS_FROM - 1
+    assert attributes["required"] == list(REQUIRED_ATTRIBUTES)
+    assert status["enum"] == [one.value for one in LISTED]
+    assert value["properties"]["data_type"]["enum"] == [one.value for one in DataType]
 
 
 async def test_all_statuses_have_the_envelope_and_fetch_its_limits(api: Api) -> None:
