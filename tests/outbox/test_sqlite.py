@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -390,9 +392,9 @@ async def test_a_locked_file_keeps_nobody_waiting_and_loses_nothing(
     other.execute("begin exclusive")
 
     outbox.append([event()])
-    with pytest.raises(OutboxError, match="locked"):
+    with pytest.raises(OutboxError, match=re.escape(str(path))):
         await outbox.flush()
-    with pytest.raises(OutboxError, match="locked"):
+    with pytest.raises(OutboxError, match=re.escape(str(path))):
         await outbox.ack([99])
     # Readers need no lock.
     counted = await outbox.count()
@@ -470,7 +472,7 @@ async def test_a_full_disk_is_drained_to_the_last_event(
         fill(small_disk)
     for _ in range(30):
         outbox.append([event("late")] * 1_000)
-    with pytest.raises(OutboxError, match="full"):
+    with pytest.raises(OutboxError, match=r"outbox\.db"):
         await outbox.flush()
     health = await outbox.health(timeout=PATIENCE)
 
@@ -526,12 +528,13 @@ async def test_a_full_disk_loses_nothing_that_fits_in_memory(
     db = sqlite3.connect(small_disk / "outbox.db", isolation_level=None)
     db.execute("pragma wal_checkpoint(restart)")
     ballast = small_disk / "ballast"
-    with pytest.raises(OSError, match="No space left"), ballast.open("wb", 0) as file:
+    with pytest.raises(OSError) as full, ballast.open("wb", 0) as file:
         while True:
             file.write(bytes(1024))
+    assert full.value.errno == errno.ENOSPC
 
     outbox.append([event(f"late-{number}") for number in range(1000)])
-    with pytest.raises(OutboxError, match="full"):
+    with pytest.raises(OutboxError, match=r"outbox\.db"):
         await outbox.flush()
     health = await outbox.health(timeout=PATIENCE)
     # A relay still delivers: what it claims and acks needs no room.
