@@ -35,7 +35,7 @@ class Fault(StrEnum):
     UNAUTHORIZED = "sends 401s"
     HTML = "sends HTML instead of JSON"
     HUGE = "sends 50 MB"
-    UNTRUSTED = "has a certificate that nobody vouches for"
+    UNTRUSTED = "has an untrusted certificate"
     NO_TLS = "speaks no TLS at its TLS port"
 
 
