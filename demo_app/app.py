@@ -82,7 +82,7 @@ async def product(request: Request) -> Response:
 
 
 async def cart(request: Request) -> Response:
-    return await page(request, "cart.html")
+    return await page(request, "cart.html", when_seen=["cart-upsell"])
 
 
 async def club(request: Request) -> Response:

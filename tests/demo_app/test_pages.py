@@ -512,3 +512,13 @@ def test_real_workspace_has_no_pages_of_a_sandbox(open_shop: OpenShop) -> None:
 
     assert "/sandbox" not in shop.get("/nothing").text
     assert shop.get("/sandbox/").status_code == 404
+
+
+def test_panel_tells_how_each_experience_of_the_cart_counts(shop: TestClient) -> None:
+    become(shop, "alice")
+    panel = shop.get("/cart").text.partition("What this page got")[2]
+    upsell = panel.partition("cart-upsell</th>")[2].partition("</tr>")[0]
+    badge = panel.partition("price-badge</th>")[2].partition("</tr>")[0]
+
+    assert "when seen<small>by our script</small>" in upsell
+    assert "no<small>only read</small>" in badge
