@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 
-embedding: ContextVar[Callable[[], Settings] | None] = ContextVar(
+embedding: ContextVar[Callable[..., Settings] | None] = ContextVar(
     "moe_middleware.command_settings", default=None
 )
-"""Gives the settings of a program that runs our commands, as Django's manage.py."""
+"""Gives the settings of a program that runs our commands, as Django's manage.py; it
+takes the keywords of ``Settings.load``."""
 
 
 def load_settings(config: str | None, **keywords: Any) -> Settings:
@@ -52,7 +53,7 @@ def settings_of(
         sys.path.insert(0, os.getcwd())
     given = embedding.get()
     if config is None and given is not None:
-        return given()
+        return given(**keywords)
     named = config or os.environ.get("MOE_CONFIG") or Path(FILE).exists()
     if not (named or file_needed):
         return Settings.from_env(**keywords)

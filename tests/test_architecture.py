@@ -93,7 +93,14 @@ LAYERS = {
             "outbox_commands",
             "relay_command",
         ),
-        *("testing", "pytest_plugin", "__main__", "preview_command", "check_command"),
+        *(
+            "management",
+            "testing",
+            "pytest_plugin",
+            "__main__",
+            "preview_command",
+            "check_command",
+        ),
         "status_command",
     },
 }

@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..asgi import MoEngageMiddleware as ASGIMiddleware
 from ..cookies import django_cookies, starlette_cookies
 from ..current import current
-from ..errors import DuplicateMiddlewareError
+from ..errors import DuplicateMiddlewareError, Problem, SettingsError
 from ..loop_threads import background
 from ..models import EMPTY
 from ..own_paths import Reply
@@ -76,7 +78,7 @@ class MoEngageMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
-        self.runtime = runtime_for(_settings())
+        self.runtime = runtime_for(project_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
         _check_order(type(self), {source.kind for source in sources})
         # Without a user, the default source is none, and nothing is missed.
@@ -215,7 +217,7 @@ def lifespan(application: ASGIApp) -> ASGIApp:
 
         application = lifespan(get_asgi_application())
     """
-    return _Lifespan(application, config=_settings())
+    return _Lifespan(application, config=project_settings())
 
 
 class _Lifespan(ASGIMiddleware):
@@ -236,33 +238,49 @@ SIGNED_IN = ValueSource(user="pk")
 _known: dict[str, tuple[object, Settings]] = {}
 
 
-def _settings() -> Settings:
+def project_settings(**keywords: Any) -> Settings:
     """Return the project's settings: the same object for the same configuration.
 
     Each of Django's test clients makes a middleware of its own; they share one cache.
+
+    Args:
+        keywords: As for ``Settings.load``.
+
+    Raises:
+        SettingsError: The configuration is wrong; it lists every mistake.
+        ImproperlyConfigured: ``MOENGAGE`` is no configuration at all.
     """
     given = getattr(project, "MOENGAGE", None)
-    if isinstance(given, Settings):
-        name = str(id(given))
-        loaded = given
-    else:
-        loaded = _loaded(given)
-        name = loaded.fingerprint.hex()
+    loaded = _loaded(given, keywords)
+    name = str(id(given)) if loaded is given else loaded.fingerprint.hex()
     if loaded.identity.customer_id is None:
         identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
         loaded = loaded.model_copy(update={"identity": identity})
     return _known.setdefault(name, (given, loaded))[1]
 
 
-def _loaded(given: object) -> Settings:
-    if isinstance(given, Mapping):
-        return Settings.from_env(**given)
-    if given is None or isinstance(given, (str, os.PathLike)):
-        return Settings.load(given)
-    raise ImproperlyConfigured(
-        f"MOENGAGE is {type(given).__name__}: set it to the path of a settings file, a "
-        "mapping of what stands in one, or a moe_middleware.Settings"
-    )
+def _loaded(given: Any, keywords: Mapping[str, Any]) -> Settings:
+    if not (given is None or isinstance(given, Settings | Mapping | str | os.PathLike)):
+        raise ImproperlyConfigured(
+            f"MOENGAGE is {type(given).__name__}: set it to the path of a settings "
+            "file, a mapping of what stands in one, or a moe_middleware.Settings"
+        )
+    try:
+        return Settings.of(given, **keywords)
+    except SettingsError as error:
+        told = [_of_the_setting(problem, given) for problem in error.problems]
+        raise SettingsError(told) from error
+
+
+def _of_the_setting(problem: Problem, given: object) -> Problem:
+    """Name Django's setting where it is the one to mend."""
+    if problem.file is None:
+        return replace(problem, file="MOENGAGE")
+    if problem.line is not None or Path(problem.file).exists():
+        return problem
+    named = "holds a mapping instead" if given else "names it, or holds a mapping"
+    about = f"{problem.message}; the setting MOENGAGE {named}"
+    return replace(problem, message=about)
 
 
 def _prepare_preview(page: DjangoPage, request: Any) -> None:

@@ -1,0 +1,117 @@
+"""``manage.py moe``: the commands with the project's own settings."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command  # type: ignore[import-untyped]
+from django.test.utils import override_settings  # type: ignore[import-untyped]
+
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import settings
+
+MAPPING = {
+    "data_center": "sandbox",
+    "routes": [{"path": "/shop/", "experiences": ["homepage-banner"]}],
+    "events": {"outbox": "memory:"},
+}
+
+
+def moe(*args: str) -> str:
+    told = io.StringIO()
+    call_command("moe", *args, stdout=told)
+    return told.getvalue()
+
+
+def failing(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(SystemExit) as raised:
+        call_command("moe", *args)
+    assert raised.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["mapping", "file", "settings"])
+def test_check_shows_what_the_setting_says(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "shop.yml"
+    file.write_text(
+        "workspace: {data_center: sandbox}\n"
+        "routes: [{path: /shop/, experiences: [homepage-banner]}]\n"
+        "events: {outbox: 'memory:'}\n"
+    )
+    given: dict[str, Any] = {
+        "mapping": MAPPING,
+        "file": file,
+        "settings": settings(routes=MAPPING["routes"]),
+    }
+
+    with override_settings(MOENGAGE=given[kind]):
+        assert "/shop/" in moe("check")
+
+
+def test_fetch_asks_with_the_settings_of_the_project(sandbox: Sandbox) -> None:
+    with override_settings(MOENGAGE=MAPPING):
+        told = moe("fetch", "homepage-banner", "--customer", "alice", "--json")
+
+    assert "The first flush is yours" in told
+
+
+def test_outbox_looks_into_the_projects_outbox(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/shop.db"
+    given = {**MAPPING, "events": {"outbox": address}}
+
+    with override_settings(MOENGAGE=given):
+        call_command("moe", "relay", "--once")
+        assert address in moe("outbox", "status")
+
+
+def test_a_function_may_need_the_apps() -> None:
+    call = {"customer_id": {"call": "tests.django.test_users:mail_of"}}
+
+    with override_settings(MOENGAGE={**MAPPING, "identity": call}):
+        assert "/shop/" in moe("check")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {**MAPPING, "routes": [{"path": "shop", "experiences": ["a"]}]},
+            "MOENGAGE: routes.0.path: ",
+        ),
+        (7, "MOENGAGE is int: set it to the path"),
+        ("no-such-file.yml", "the setting MOENGAGE holds a mapping instead"),
+    ],
+    ids=["mapping", "kind", "missing"],
+)
+def test_what_is_wrong_names_the_setting(
+    capsys: pytest.CaptureFixture[str], given: Any, told: str
+) -> None:
+    with override_settings(MOENGAGE=given):
+        assert told in failing(capsys, "check")
+
+
+def test_nothing_said_and_no_file_names_the_setting(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOE_CONFIG", raising=False)
+
+    with override_settings(MOENGAGE=None):
+        told = failing(capsys, "check")
+
+    assert "the setting MOENGAGE names it" in told
+
+
+def test_a_command_that_is_none_says_so() -> None:
+    with pytest.raises(CommandError, match="chekc"):
+        moe("chekc")
+
+
+def test_without_a_command_it_lists_them() -> None:
+    assert "check" in moe()
