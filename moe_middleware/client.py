@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from pydantic import SecretStr
 
 from . import wire
 from .budget import CallBudget, Taken
@@ -78,6 +79,8 @@ SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
 
 T = TypeVar("T")
 
+Headers = list[tuple[bytes, bytes]]
+
 TransportFactory = Callable[[], httpx.AsyncBaseTransport]
 
 
@@ -124,12 +127,8 @@ class MoEngageClient:
         )
         workspace = self._settings.workspace
         self._url = httpx.URL(f"{workspace.url}/experiences/")
-        self._headers = [
-            _headers(self._url, workspace.id, key.get_secret_value())
-            for key in workspace.keys
-        ]
+        self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
-        self._live_key = 0
         self._unusable: set[str] = set()
         if transport is not None and not callable(transport):
             raise TypeError(_WRONG_TRANSPORT.format(type(transport).__qualname__))
@@ -145,6 +144,14 @@ class MoEngageClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+    def use_keys(self, keys: Sequence[SecretStr]) -> None:
+        """Call with these API keys from now on, the newest first; safe for threads."""
+        workspace = self._settings.workspace
+        self._headers = tuple(
+            _headers(self._url, workspace.id, key.get_secret_value()) for key in keys
+        )
+        self._live_key = 0
 
     async def warm(self) -> None:
         """Open connections before a call needs them (``fetch.warm_connections``)."""
@@ -300,19 +307,21 @@ class MoEngageClient:
         self, method: str, endpoint: str, body: bytes, deadline: float
     ) -> bytes:
         """Send with the key that worked last; where it is refused, with the other."""
-        first = self._live_key
+        keys = self._headers  # others may take their place meanwhile
+        first = self._live_key % len(keys)
         try:
-            return await self._send(method, endpoint, body, first, deadline)
+            return await self._send(method, endpoint, body, keys[first], deadline)
         except AuthenticationError:
-            if len(self._headers) == 1:
+            if len(keys) == 1:
                 raise
         other = 1 - first
-        answer = await self._send(method, endpoint, body, other, deadline)
-        self._live_key = other
+        answer = await self._send(method, endpoint, body, keys[other], deadline)
+        if self._headers is keys:
+            self._live_key = other
         return answer
 
     async def _send(
-        self, method: str, endpoint: str, body: bytes, key: int, deadline: float
+        self, method: str, endpoint: str, body: bytes, key: Headers, deadline: float
     ) -> bytes:
         limited = self._budget if endpoint == "fetch" else None
         taken = await _turn(limited, deadline) if limited is not None else None
@@ -322,7 +331,7 @@ class MoEngageClient:
         request = httpx.Request(
             method,
             _joined(self._url, endpoint),
-            headers=[*self._headers[key], length],
+            headers=[*key, length],
             stream=httpx.ByteStream(body),
             extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
         )
@@ -400,9 +409,7 @@ _WRONG_TRANSPORT = (
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
-def _headers(
-    url: httpx.URL, workspace_id: str, api_key: str
-) -> list[tuple[bytes, bytes]]:
+def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
     credentials = b64encode(f"{workspace_id}:{api_key}".encode())
     return [
         (b"Host", url.netloc),

@@ -151,12 +151,16 @@ async def _deliver(
     told = asyncio.create_task(told_to_stop.wait())
     status = asyncio.create_task(_say_status(runtime, relay, status_every))
     noting = asyncio.create_task(notes.run())
-    with _signals(told_to_stop.set):
+    watching = asyncio.create_task(runtime.key_files.watch())
+    with (
+        _signals(told_to_stop.set, "SIGTERM", "SIGINT"),
+        _signals(runtime.key_files.read, "SIGHUP"),
+    ):
         await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
     # From here on a second signal ends the process at once.
     relay.stop()
     await asyncio.wait({work}, timeout=events.shutdown_timeout)
-    beside = (work, told, status, noting)
+    beside = (work, told, status, noting, watching)
     for task in beside:
         task.cancel()
     ended = await asyncio.gather(*beside, return_exceptions=True)
@@ -194,14 +198,15 @@ async def _status_line(runtime: Runtime, relay: Relay) -> str:
 
 
 @contextlib.contextmanager
-def _signals(tell: Callable[[], None]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT tell rather than end the process."""
+def _signals(tell: Callable[[], None], *names: str) -> Iterator[None]:
+    """Have signals call ``tell`` rather than end the process; Windows has no SIGHUP."""
     loop = asyncio.get_running_loop()
 
     def heed(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(tell)
 
-    before = {one: signal.signal(one, heed) for one in (signal.SIGTERM, signal.SIGINT)}
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {one: signal.signal(one, heed) for one in known}
     try:
         yield
     finally:

@@ -30,6 +30,7 @@ from .errors import OutboxError, SettingsError
 from .event_loops import PerLoop
 from .failures import advice
 from .fetching import Fetcher
+from .key_files import KeyFiles
 from .loop_threads import background
 from .observers import Both, Counters, Observer
 from .outbox import open_outbox
@@ -83,6 +84,7 @@ class Runtime:
         self.client = MoEngageClient(
             settings, budget=self.budget, observer=self.observer
         )
+        self.key_files = KeyFiles(settings, self.client.use_keys)
         self.outbox = open_outbox(
             settings.events,
             workspace_id=settings.workspace.id,
@@ -298,6 +300,9 @@ class Runtime:
             loop.create_task(self._warm(), name="moe-warm"),
             loop.create_task(self.notes.run(), name="moe-notes"),
         ]
+        if self.key_files.any:
+            watch = self.key_files.watch()
+            tasks.append(loop.create_task(watch, name="moe-key-files"))
         relay = self._relay() if self.settings.events.relay == "on" else None
         if relay is not None:
             tasks.append(loop.create_task(relay.run(), name="moe-relay"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -69,8 +70,19 @@ KEYWORDS: Mapping[str, Place] = {
 class _Origin:
     """The document that settings were read from; it makes no two settings differ."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(
+        self,
+        document: Document,
+        files: tuple[str, ...] = (),
+        again: Callable[[], Settings] | None = None,
+    ) -> None:
         self.document = document
+        self.files = files
+        self.again = again
+
+    def __reduce__(self) -> tuple[type[_Origin], tuple[Document]]:
+        # The environment to read again from is this process's.
+        return _Origin, (self.document,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Origin | None)
@@ -158,7 +170,8 @@ class Settings(Section):
     _origin: _Origin | None = PrivateAttr(default=None)
 
     def __init__(self, /, **values: Any) -> None:
-        document, mistakes = _from_keywords(values, {})
+        overrides, mistakes = _overrides(values, Variables({}))
+        document = build_document(overrides)
         _refuse(document, [*mistakes, *self._fill(document)])
 
     @property
@@ -214,6 +227,20 @@ class Settings(Section):
             for name, source in group.items():
                 yield f"{place}.{name}", source
 
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The files that ``NAME_FILE`` variables led to."""
+        return self._origin.files if self._origin is not None else ()
+
+    def read_again(self) -> Settings:
+        """Return what the same file and variables say now.
+
+        Raises:
+            SettingsError: Something is wrong now.
+        """
+        again = self._origin.again if self._origin is not None else None
+        return again() if again is not None else self
+
     def problem(self, where: str, message: str) -> Problem:
         """Return a problem that was found later, with its file and line.
 
@@ -264,6 +291,8 @@ class Settings(Section):
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
         _refuse(document, list(self.unknown_names()))
+        again = partial(cls.load, path, environ=environ, **keywords)
+        self._origin = _Origin(document, tuple(variables.files), again)
         return self
 
     @classmethod
@@ -275,10 +304,20 @@ class Settings(Section):
         Raises:
             SettingsError: Something is wrong; it lists every mistake at once.
         """
-        document, mistakes = _from_keywords(keywords, environ)
+        return cls._from_mapping(keywords, environ)
+
+    @classmethod
+    def _from_mapping(
+        cls, given: Mapping[str, Any], environ: Mapping[str, str]
+    ) -> Self:
+        variables = Variables(environ)
+        overrides, mistakes = _overrides(given, variables)
+        document = build_document(overrides)
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
         _refuse(document, list(self.unknown_names()))
+        again = partial(cls._from_mapping, given, environ)
+        self._origin = _Origin(document, tuple(variables.files), again)
         return self
 
     @classmethod
@@ -308,11 +347,7 @@ class Settings(Section):
                 raise SettingsError([Problem(where="keywords", message=message)])
             return given
         if isinstance(given, Mapping):
-            document, mistakes = _from_keywords({**given, **keywords}, environ)
-            self = cls.__new__(cls)
-            _refuse(document, [*mistakes, *self._fill(document)])
-            _refuse(document, list(self.unknown_names()))
-            return self
+            return cls._from_mapping({**given, **keywords}, environ)
         if given is None or isinstance(given, str | os.PathLike):
             return cls.load(given, environ=environ, **keywords)
         message = (
@@ -381,13 +416,6 @@ def _refuse(document: Document, mistakes: list[Mistake]) -> None:
     problems: list[Problem] = document.problems(mistakes)
     if problems:
         raise SettingsError(problems)
-
-
-def _from_keywords(
-    keywords: Mapping[str, Any], environ: Mapping[str, str]
-) -> tuple[Document, list[Mistake]]:
-    overrides, mistakes = _overrides(keywords, Variables(environ))
-    return build_document(overrides), mistakes
 
 
 def _overrides(

@@ -26,10 +26,15 @@ class VariableError(ValueError):
 
 
 class Variables:
-    """The environment's variables. A name that ends in ``_FILE`` leads to a file."""
+    """The environment's variables. A name that ends in ``_FILE`` leads to a file.
+
+    Attributes:
+        files: The files that values were read from, as keys.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self.files: dict[str, None] = {}
 
     def get(self, name: str) -> str | None:
         """Return a variable's value, else the content of the file it leads to.
@@ -42,6 +47,7 @@ class Variables:
         if name in self._environ:
             return trimmed(self._environ[name])
         if file := self._environ.get(f"{name}_FILE"):
+            self.files[trimmed(file)] = None
             return _read_secret(f"{name}_FILE", trimmed(file))
         return None
 

@@ -80,7 +80,7 @@ LAYERS = {
         ),
         *("backlog", "relay", "runtime", "loop_threads"),
         *("previews", "pages", "own_paths", "clicks", "collector", "devices"),
-        *("backlog", "relay", "runtime", "loop_threads", "checks"),
+        *("backlog", "relay", "runtime", "loop_threads", "checks", "key_files"),
         *("processes", "probes"),
     },
     "doors": {"asgi", "wsgi", "django", "templatetags", "flask", "quart", "jinja"},
