@@ -11,6 +11,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from moe_middleware.sandbox import Sandbox, embedded
+from moe_middleware.sandbox.listeners import address_of, listen
+from moe_middleware.sandbox.uvicorn import running
 
 # What a machine does beside the tests makes no example slow or large.
 hypothesis_settings.register_profile(
@@ -52,3 +54,13 @@ def missing_service(name: str) -> None:
     if os.environ.get("MOE_REQUIRE_SERVICES"):
         pytest.fail(f"{name} is missing")
     pytest.skip(f"{name} is missing")
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a sandbox listens that no setting is led to by itself."""
+    with listen() as listener:
+        sandbox = Sandbox()
+        sandbox.address = address_of(listener)
+        with running(sandbox, listener):
+            yield sandbox.address

@@ -19,7 +19,6 @@ from click.testing import CliRunner, Result
 from moe_middleware import Settings
 from moe_middleware.checks import check
 from moe_middleware.cli import main
-from moe_middleware.sandbox import Sandbox
 
 from .redis_servers import redis_server
 from .sites import Site
@@ -265,8 +264,8 @@ def test_live_asks_for_the_routes_experiences(folder: Path) -> None:
     )
 
 
-def test_live_tries_each_key(folder: Path, moe_sandbox_server: Sandbox) -> None:
-    url = f"{moe_sandbox_server.address}/v1"
+def test_live_tries_each_key(folder: Path, address: str) -> None:
+    url = f"{address}/v1"
     text = (
         f"workspace: {{id: sandbox, api_keys: [wrong-key, sandbox-key], "
         f"base_url: '{url}'}}\nroutes: []\n"
@@ -277,7 +276,7 @@ def test_live_tries_each_key(folder: Path, moe_sandbox_server: Sandbox) -> None:
         "check", "--live", **dict.fromkeys(("MOE_API_KEY", "MOE_WORKSPACE_ID"), "")
     )
 
-    assert result.exit_code == 1
+    assert result.exit_code == 1, result.output
     (line,) = result.stderr.splitlines()
     assert line.startswith("moe.yml:1: workspace.api_keys.0: ")
     assert "AuthenticationError (401)" in line

@@ -40,12 +40,12 @@ async def accepted(client: MoEngageClient) -> bool:
 )
 async def test_a_changed_file_is_read_again(
     tmp_path: Path,
-    moe_sandbox_server: Any,
+    address: str,
     key: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    url = f"{moe_sandbox_server.address}/v1"
+    url = f"{address}/v1"
     secret = tmp_path / "key"
     secret.write_text("an-old-key\n")
     text = f"workspace: {{id: sandbox, api_key: '${{SHOP_KEY}}', base_url: '{url}'}}\n"
@@ -69,11 +69,11 @@ async def test_a_changed_file_is_read_again(
 
 
 async def test_a_file_that_cannot_be_read_leaves_the_key(
-    tmp_path: Path, moe_sandbox_server: Any, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = tmp_path / "key"
     secret.write_text("sandbox-key")
-    url = f"{moe_sandbox_server.address}/v1"
+    url = f"{address}/v1"
     given = load(tmp_path, url, MOE_API_KEY_FILE=str(secret))
     async with MoEngageClient(given) as client:
         files = KeyFiles(given, client.use_keys)
@@ -89,9 +89,9 @@ async def test_a_file_that_cannot_be_read_leaves_the_key(
 
 
 async def test_two_keys_become_one_while_calls_are_under_way(
-    tmp_path: Path, moe_sandbox_server: Any
+    tmp_path: Path, address: str
 ) -> None:
-    url = f"{moe_sandbox_server.address}/v1"
+    url = f"{address}/v1"
     workspace = {"id": "sandbox", "base_url": url}
     two = Settings(workspace={**workspace, "api_keys": ["wrong", "sandbox-key"]})
     one = Settings(workspace={**workspace, "api_key": "sandbox-key"})
@@ -104,12 +104,12 @@ async def test_two_keys_become_one_while_calls_are_under_way(
 
 
 async def test_the_running_site_looks_by_itself(
-    tmp_path: Path, moe_sandbox_server: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moe_middleware.key_files.EVERY", 0.02)
     secret = tmp_path / "key"
     secret.write_text("an-old-key")
-    url = f"{moe_sandbox_server.address}/v1"
+    url = f"{address}/v1"
     given = load(tmp_path, url, MOE_API_KEY_FILE=str(secret))
     async with MoEngageClient(given) as client:
         watch = asyncio.create_task(KeyFiles(given, client.use_keys).watch())
@@ -133,14 +133,14 @@ def test_settings_with_a_file_are_copied_and_pickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
-def test_the_relay_reads_it_at_a_hup(tmp_path: Path, moe_sandbox_server: Any) -> None:
+def test_the_relay_reads_it_at_a_hup(tmp_path: Path, address: str) -> None:
     secret = tmp_path / "key"
     secret.write_text("an-old-key")
     environ = {
         **os.environ,
         "MOE_WORKSPACE_ID": "sandbox",
         "MOE_DATA_CENTER": "01",
-        "MOE_BASE_URL": f"{moe_sandbox_server.address}/v1",
+        "MOE_BASE_URL": f"{address}/v1",
         "MOE_API_KEY_FILE": str(secret),
         "MOE_OUTBOX": "sqlite:///outbox.db",
     }

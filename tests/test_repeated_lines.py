@@ -206,9 +206,8 @@ async def test_an_address_without_an_answer_is_named(
 
 
 async def test_a_base_url_without_v1_says_so(
-    moe_sandbox_server: Sandbox, caplog: pytest.LogCaptureFixture
+    address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    address = moe_sandbox_server.address
     workspace = {"id": "sandbox", "api_key": "sandbox-key", "base_url": address}
     site = Site(workspace=workspace, fetch={"timeout": 5})
 
