@@ -357,3 +357,36 @@ def test_the_table_agrees_with_a_scan_of_starlettes_regexes(
             else {}
         )
         assert list(found.items()) == list(scan(patterns, path).items())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/z/{a:path}/x/{b:path}/y", "/z/" + "x/" * 30_000),
+        ("/z/{a:path}/x/{b:path}/{c:path}/y", "/z/" + "x/" * 30_000),
+        ("/{a:path}.{b}/y", "/" + "." * 60_000),
+        ("/{a}-{b}{c:path}/y", "/" + "-" * 60_000),
+    ],
+)
+def test_where_parameters_meet_a_path_that_is_no_address_is_not_matched(
+    pattern: str, path: str
+) -> None:
+    table = RouteTable([Route(pattern)])
+
+    # Its regex would take seconds, or years, to find that nothing matches.
+    assert table.match("GET", path) is None
+
+
+def test_where_parameters_meet_an_address_of_a_usual_length_is_matched() -> None:
+    table = RouteTable([Route("/z/{a:path}/x/{b:path}/y")])
+
+    found = table.match("GET", "/z/" + "a/" * 1_000 + "x/b/y")
+
+    assert found is not None
+    assert found.path_params["b"] == "b"
+
+
+def test_a_long_path_is_matched_where_one_parameter_takes_it() -> None:
+    table = RouteTable([Route("/{a}/{b:path}")])
+
+    assert table.match("GET", "/a/" + "b/" * 30_000) is not None
