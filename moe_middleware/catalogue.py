@@ -26,6 +26,9 @@ FIRST_RETRY = 5.0
 MAX_KEY_LENGTH = 50
 """Characters; what is longer is no experience key."""
 
+MAX_COMPARED = 500
+"""Known keys that an unknown one is compared with; a workspace has 20 active."""
+
 Metadata = Callable[[Sequence[str]], Awaitable[Sequence[ExperienceMetadata]]]
 
 
@@ -137,6 +140,8 @@ class Catalogue:
             return
         statuses = {one.key: one.status for one in listed}
         for key in missing:
+            # Others have a turn between two of them.
+            await asyncio.sleep(0)
             if not statuses or key in self._told or statuses.get(key) == ACTIVE:
                 continue
             self._told.add(key)
@@ -192,6 +197,8 @@ def _with_status(listed: Iterable[ExperienceMetadata], status: str) -> frozenset
 def _nearest(key: str, known: Collection[str]) -> str | None:
     # What the API lists goes into a log line: nothing that could break it.
     fit = [name for name in known if name.isprintable() and len(name) <= MAX_KEY_LENGTH]
+    # Comparing takes some ten microseconds each.
+    del fit[MAX_COMPARED:]
     return next(iter(get_close_matches(key, fit, n=1)), None)
 
 

@@ -190,7 +190,10 @@ class MoEngageClient:
             APIError: The API refused (AuthenticationError, InvalidRequestError,
                 RateLimitedError).
             BudgetError: The budget has no call left.
+            TypeError: ``keys`` is a text.
         """
+        if isinstance(keys, str):
+            raise TypeError(f"keys is a text: write [{keys!r}], a list of keys")
         identity = identity or Identity()
         chunks = wire.split_keys(tuple(keys))
         if timeout is None:
@@ -335,8 +338,9 @@ class MoEngageClient:
             stream=httpx.ByteStream(body),
             extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
         )
+        transport = self._transports.current()
         with _translated():
-            response = await self._transports.current().handle_async_request(request)
+            response = await transport.handle_async_request(request)
             self.server_date = response.headers.get("date")
             try:
                 answer = await _read(response)
@@ -456,7 +460,10 @@ def _translated() -> Iterator[None]:
         raise DeadlineError("the connection timed out") from error
     except httpx.DecodingError as error:
         raise AnswerError(str(error)) from error
-    except (httpx.HTTPError, OSError) as error:
+    except MoEngageError:
+        raise
+    except Exception as error:
+        # A transport of the user's own may raise anything.
         raise TransportError(f"no connection: {type(error).__name__}") from error
 
 

@@ -99,6 +99,9 @@ def fetch_body(
     The newest documents put ids under ``identifiers``; the older ones put them at the
     top level, where alone a ``visitor_id`` can be said. Only as a ``customer_id``, as
     in events, does an anonymous id mean something to a server of the newest.
+
+    Raises:
+        InvalidRequestError: JSON has no form for one of the values.
     """
     customer_id = identity.customer_id
     if not customer_id and anonymous_as == "customer_id":
@@ -119,7 +122,12 @@ def fetch_body(
             body["customer_id"] = customer_id
         elif identity.visitor_id:
             body["visitor_id"] = identity.visitor_id
-    return orjson.dumps(body)
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        # As half a surrogate pair, or a number of 80 bits.
+        why = f"not sent, for JSON has no form for one of its values: {error}"
+        raise InvalidRequestError(status=400, description=why) from error
 
 
 def parse_experiences(
