@@ -42,7 +42,7 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
         case DeadlineError():
             return f"{url} is too slow for the time that was left: see fetch.timeout"
         case AnswerError():
-            return f"{url} answers something else than the API: check base_url"
+            return f"{url} is not understood: {error}: check base_url, and any proxy"
         case TransportError() if urlsplit(url).hostname in _LOCAL:
             return f"nothing listens at {url}: is 'moe-middleware sandbox' running?"
         case TransportError():

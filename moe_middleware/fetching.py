@@ -28,7 +28,7 @@ from .visitors import Visitor
 LEASE_MARGIN = 0.2
 """How much longer than its fetch a lease lasts, in seconds: the answer is kept then."""
 
-REFUSED_FOR = 10.0
+REFUSED_FOR = 5.0
 """How long nothing is asked after our credentials were refused, in seconds: only people
 mend that, and until then each call would be for nothing."""
 

@@ -517,3 +517,33 @@ async def test_while_the_budget_lasts_every_fetch_of_a_burst_goes() -> None:
     )
 
     assert sum(isinstance(one, BudgetError) for one in answers) == 10
+
+
+# --- what callers and transports hand in -----------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), KeyError("x")])
+async def test_what_a_transport_of_ones_own_raises_is_a_transport_error(
+    error: Exception,
+) -> None:
+    with pytest.raises(TransportError) as raised:
+        await client(Answers(*[error] * 3)).fetch(["hero"])
+
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"a": "\ud800"}, {"a": 10**30}, {"a": object()}, {1: "a"}]
+)
+async def test_what_json_has_no_form_for_is_not_sent(attributes: Any) -> None:
+    server = Answers(good())
+
+    with pytest.raises(InvalidRequestError, match="not sent"):
+        await client(server).fetch(["hero"], attributes=attributes)
+
+    assert server.requests == []
+
+
+async def test_keys_that_are_a_text_say_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r"\['hero'\]"):
+        await client(Answers(good())).fetch("hero")

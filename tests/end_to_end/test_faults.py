@@ -99,9 +99,7 @@ async def test_a_fault_costs_a_page_its_experience_and_no_more(fault: Fault) -> 
         plain = await browser.visit(path="/plain")
         heard = api.heard
         await api.behave(Fault.NONE)
-        if fault is not Fault.UNAUTHORIZED:
-            # That one is asked about again after ten seconds only.
-            assert (await healed(browser)).title == "Sale"
+        assert (await healed(browser)).title == "Sale"
 
     assert (first.answer, first.title) == ("api", "Sale")
     assert {page.answer for page in fresh} == {f"fallback {REASONS[fault]}"}
