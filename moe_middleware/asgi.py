@@ -366,7 +366,7 @@ class _Responder:
         elif "more_body" in message:
             self._sent += len(message.get("body", b""))
         await self._send(message)
-        if not message.get("more_body", True) or message["type"] in _FILES:
+        if message["type"] in _BODIES and not message.get("more_body", False):
             page.experiences.sent()
 
     def _with_badge(self, badge: BadgeWriter, message: Message) -> Message:
@@ -427,7 +427,6 @@ _BODIES = (
     "http.response.pathsend",
     "http.response.zerocopysend",
 )
-_FILES = _BODIES[1:]
 _TRAILERS = "http.response.trailers"
 
 

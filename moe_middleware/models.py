@@ -679,7 +679,7 @@ class Experiences:
         """
         if self._answering is None or not self._counts:
             return ""
-        return self._answering.script(nonce)
+        return self._answering.script(text_of(nonce))
 
     def web_sdk(
         self,
@@ -713,7 +713,7 @@ class Experiences:
                 (self._shown or {}).pop(key, None)
                 if key not in self._left_to_sdk:
                     self._leave_to_sdk(experience, answering)
-        return answering.web_sdk(nonce, api)
+        return answering.web_sdk(text_of(nonce), api)
 
     def badge(self) -> str:
         """Return an element that says so where the page is a preview for QA.

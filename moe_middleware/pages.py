@@ -320,7 +320,8 @@ class Page:
 
     def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
         if api not in get_args(WebSDKApi):
-            logger.warning("web_sdk_api_unknown given=%s: %s", one_line(api), _NO_API)
+            told = one_line(api) if isinstance(api, str) else type(api).__name__
+            logger.warning("web_sdk_api_unknown given=%s: %s", told, _NO_API)
             api = "web_p"
         if self._left_to_sdk is None:
             self._left_to_sdk = LeftToSDK()

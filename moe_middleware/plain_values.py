@@ -69,8 +69,13 @@ def plain_of(value: object) -> Any:
     Raises:
         ValueError: It holds something that is none of these, or itself, or too much.
     """
-    left = [MAX_VALUES]
-    return _plain(value, MAX_DEPTH, left)
+    try:
+        return _plain(value, MAX_DEPTH, [MAX_VALUES])
+    except _RefusedError:
+        raise
+    except Exception as error:
+        # Its text is the app's, and may hold anything.
+        raise _RefusedError(f"it raised {type(error).__name__}") from None
 
 
 def attributes_of(given: object) -> dict[str, Any]:
@@ -116,10 +121,14 @@ def encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+class _RefusedError(ValueError):
+    """A value that is not plain; its text is our own."""
+
+
 def _plain(value: object, depth: int, left: list[int]) -> Any:
     left[0] -= 1
     if depth < 0 or left[0] < 0:
-        raise ValueError("it holds itself, or too much")
+        raise _RefusedError("it holds itself, or too much")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -148,7 +157,7 @@ def _other(value: Any, depth: int, left: list[int]) -> Any:
         # Arrays and scalars of numerical libraries.
         convert = getattr(value, name, None)
         if callable(convert) and not isinstance(value, type):
-            return _plain(_calling(convert), depth - 1, left)
+            return _plain(convert(), depth - 1, left)
     if is_dataclass(value) and not isinstance(value, type):
         named = {field.name: getattr(value, field.name) for field in fields(value)}
         return _plain(named, depth, left)
@@ -158,24 +167,17 @@ def _other(value: Any, depth: int, left: list[int]) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, memoryview):
         # A generator may be endless: the count ends it.
         return [_plain(one, depth - 1, left) for one in value]
-    raise ValueError(f"{type(value).__name__} is no value that JSON knows")
-
-
-def _calling(convert: Any) -> Any:
-    try:
-        return convert()
-    except Exception as error:
-        raise ValueError(f"it raised {type(error).__name__}") from None
+    raise _RefusedError(f"{type(value).__name__} is no value that JSON knows")
 
 
 def _number(value: Any) -> int | float | str:
+    if isinstance(value, Integral):
+        whole = int(value)
+        return whole if _LEAST <= whole <= _MOST else str(whole)
     try:
-        if isinstance(value, Integral):
-            whole = int(value)
-            return whole if _LEAST <= whole <= _MOST else str(whole)
         number = float(value)
-    except Exception as error:
-        raise ValueError(f"a number that raised {type(error).__name__}") from None
+    except (ValueError, OverflowError):
+        return str(value)
     # JSON has neither.
     return number if math.isfinite(number) else str(value)
 
@@ -186,4 +188,4 @@ def _name(name: object) -> str:
     plain = _plain(name, 1, [2])
     if isinstance(plain, str | int | float):
         return str(plain)
-    raise ValueError(f"{type(name).__name__} is no name")
+    raise _RefusedError(f"{type(name).__name__} is no name")
