@@ -34,7 +34,8 @@ def check_site(scope: Scope, hosts: Collection[str], token: str) -> Response | N
 
     Args:
         scope: The request.
-        hosts: The names that the sandbox is reached by, beside localhost and addresses.
+        hosts: The names that the sandbox is reached by, beside names without a dot
+            and addresses.
         token: What a request has to show; empty for none, and then its Host has to be
             one of this machine's.
 
@@ -56,8 +57,9 @@ def check_site(scope: Scope, hosts: Collection[str], token: str) -> Response | N
             raise Refusal(
                 403,
                 "Unknown host",
-                f"The sandbox does not answer for the host {host[:100]!r}: use "
-                "localhost or an address, or allow the name by sandbox.hosts.add().",
+                f"The sandbox does not answer for the host {host[:100]!r}, which "
+                "another site could have: use localhost or an IP address, or allow "
+                "the name by sandbox.hosts.add().",
             )
     return None
 
@@ -85,11 +87,15 @@ def _is_own_origin(origin: str, headers: Headers, hosts: Collection[str]) -> boo
 
 
 def _is_own_host(host: str, scope: Scope, hosts: Collection[str]) -> bool:
-    """Whether no other site can have this name: addresses cannot be rebound."""
+    """Whether no other site can have this name.
+
+    Addresses are not looked up, so they cannot be rebound. Names without a dot, as of
+    containers and of test clients, are in no public DNS.
+    """
     name = _name_of(host.lower())
     if not name:
         return False
-    if name == "localhost" or name.endswith(".localhost") or name in hosts:
+    if "." not in name or name.endswith(".localhost") or name in hosts:
         return True
     # In process there is no name to look up: a client names its server itself.
     server, _ = scope.get("server") or ("", None)

@@ -73,6 +73,10 @@ ADVICE: dict[Leniency, str] = {
 """What a call does, and what it should do, by leniency."""
 
 
+_LEVELS = {Leniency.FLAT_VISITOR_ID: logging.INFO}
+"""Anonymous visitors are told apart by it, wherever a server can; nothing is wrong."""
+
+
 class Reading:
     """How one call is read, and what it was allowed.
 
@@ -147,7 +151,8 @@ class Leniencies:
                 noted.calls, noted.last_at = noted.calls + 1, at
                 first = noted.calls == 1
             if first:
-                logger.warning(
+                logger.log(
+                    _LEVELS.get(leniency, logging.WARNING),
                     "lenient_reading kind=%s: %s; strict refuses it",
                     leniency,
                     ADVICE[leniency],

@@ -82,7 +82,11 @@ def start_text(workspace: Workspace, address: str, token: str = "") -> str:
     """
     shown = f"?{urlencode({'token': token})}" if token else ""
     warning = (
-        ["", "Other machines may reach it: pages and tools ask for the token."]
+        [
+            "",
+            "Other machines may reach it: the API takes the key above from them, pages",
+            "and tools ask for the token (Authorization: Bearer, or the link above).",
+        ]
         if token
         else []
     )

@@ -44,8 +44,8 @@ class State:
         limit: The fetches left in this minute.
         leniencies: What calls did that the newest documents do not allow.
         letters: Makes the codes of errors and receipts.
-        hosts: The names that a browser reaches it by, beside localhost and addresses;
-            its pages and tools refuse others, as another site could have them.
+        hosts: The names that a browser reaches it by, beside addresses and names
+            without a dot; its pages and tools refuse others, which sites could have.
         token: What the pages and tools ask for, from whatever host; empty for none.
         address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
     """

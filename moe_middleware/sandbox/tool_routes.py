@@ -89,6 +89,8 @@ class _Tools:
                 "title": "MoEngage Personalize sandbox",
                 "workspace": workspace.name,
                 "workspace_id": workspace.workspace_id,
+                "strict": workspace.strict,
+                "problems": [str(one) for one in self._sandbox.problems],
                 "api": [f"{ROOT}{name}" for name in METHODS],
                 "openapi": "/openapi.json",
                 "tools": [f"/_sandbox/{name}" for name in TOOLS],

@@ -36,8 +36,9 @@ CHANGE = (
 )
 
 REBOUND = (
-    "evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "evil",
-    "localhost.evil.example", "localhost:{port}@evil.example", "evillocalhost",
+    "evil.example", "evil.example:{port}", "127.0.0.1.evil.example",
+    "localhost.evil.example", "localhost:{port}@evil.example",
+    "evil.localhost.example", "notlocalhost.example",
     "127.0.0.1.nip.io:{port}", "sandbox.test", "0x7f.evil", "", "a b", "[evil]",
     "evil.example.", "localhost,evil.example", "127.0.0.1:{port}.evil.example",
 )  # fmt: skip
@@ -46,6 +47,7 @@ REBOUND = (
 OWN_HOSTS = (
     "localhost", "localhost:{port}", "LOCALHOST:{port}", "localhost.", "127.0.0.1",
     "127.0.0.1:{port}", "[::1]:{port}", "192.0.2.7:{port}", "shop.localhost:{port}",
+    "testserver", "sandbox:{port}",
 )  # fmt: skip
 
 FROM_ELSEWHERE: dict[str, Headers] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -255,6 +256,18 @@ async def test_log_warns_once_of_each_kind_and_again_after_a_reset(
     assert sorted(before) == [f"lenient_reading kind={kind}" for kind in kinds]
     assert len(caplog.messages) == 3
     assert "alice" not in caplog.text
+
+
+async def test_visitor_id_of_our_own_client_is_no_warning(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "moe_middleware.sandbox")
+
+    await api.fetch({"visitor_id": "v1"})
+
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage().startswith("lenient_reading kind=flat_visitor_id: ")
 
 
 async def test_refused_call_notes_nothing(api: Api) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -56,6 +58,26 @@ async def test_root_says_what_this_is_but_not_the_key(api: Api) -> None:
     assert response.json()["title"] == "MoEngage Personalize sandbox"
     assert "/v1/experiences/fetch" in response.json()["api"]
     assert "sandbox-key" not in response.text
+    assert response.json()["strict"] is False
+    assert response.json()["problems"] == []
+
+
+async def test_root_lists_the_mistakes_of_a_broken_workspace_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "workspace.yml"
+    path.write_text("name: Mine\n")
+    api = Api(Sandbox(path))
+    path.write_text("nmae: Mine\n")
+
+    until = time.monotonic() + 40
+    while not (document := (await api.send("GET", "/", headers={})).json())["problems"]:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.1)
+
+    (problem,) = document["problems"]
+    assert problem == f"{path}:1: nmae: unknown key 'nmae': did you mean 'name'?"
+    assert document["workspace"] == "Mine"
 
 
 async def test_head_of_the_metadata_has_no_body(api: Api) -> None:
