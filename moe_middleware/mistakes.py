@@ -81,8 +81,16 @@ class Section(BaseModel):
 
 def explained(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     """Return an error's mistakes in our own sentences; secrets are not shown."""
+    listed: dict[str, str] = {}
     return [
-        Mistake(detail["loc"], _sentence(detail, model))
+        Mistake(
+            detail["loc"],
+            _listed_once(
+                _sentence(detail, model),
+                repr(str(detail["loc"][-1]) if detail["loc"] else ""),
+                listed,
+            ),
+        )
         for detail in error.errors(include_url=False)
     ]
 
@@ -94,6 +102,27 @@ def suggestion(given: str, known: Iterable[str], *, kind: str) -> str:
     if near:
         return f"unknown {kind} {given!r}: did you mean {near[0]!r}?"
     return f"unknown {kind} {given!r}: use one of {', '.join(names)}"
+
+
+_CHOICES = ": use one of "
+_LONG_LIST = 10
+
+
+def _listed_once(sentence: str, key: str, listed: dict[str, str]) -> str:
+    """Refer to a long list of names from its second time on.
+
+    Args:
+        sentence: As ``suggestion`` makes it.
+        key: What the mistake is at.
+        listed: The key that each long list was first shown for.
+    """
+    about, found, names = sentence.partition(_CHOICES)
+    if not found or names.count(", ") < _LONG_LIST:
+        return sentence
+    if names in listed:
+        return f"{about}{_CHOICES}those listed for {listed[names]}"
+    listed[names] = key
+    return sentence
 
 
 def shown(value: object) -> str:

@@ -838,3 +838,21 @@ async def test_sandbox_answers_from_the_file_as_it_is_now(tmp_path: Path) -> Non
     assert found["homepage-banner"]["payload"] == {
         "a": {"value": 1, "data_type": "number"}
     }
+
+
+def test_long_list_of_names_is_shown_once() -> None:
+    rules = "[{attribute: a, foo: 1}, {attribute: b, bar: 2}, {attribute: c, foo: 3}]"
+    text = f"""
+experiences:
+  - key: homepage-banner
+    name: Homepage banner
+    audiences:
+      - {{name: A, where: {{all: {rules}}}, variations: [{{payload: {{T: x}}}}]}}
+"""
+
+    with pytest.raises(SettingsError) as caught:
+        parse_workspace(text)
+
+    told = str(caught.value)
+    assert told.count("does_not_contain") == 1
+    assert told.count("use one of those listed for 'foo'") == 2
