@@ -11,6 +11,7 @@ import click
 
 from .check_command import check
 from .command_settings import load_settings
+from .explain_command import explain
 from .outbox_commands import outbox
 from .preview_command import preview
 from .relay_command import relay
@@ -51,6 +52,7 @@ main.add_command(check)
 main.add_command(relay)
 main.add_command(outbox)
 main.add_command(preview)
+main.add_command(explain)
 main.add_command(status)
 
 

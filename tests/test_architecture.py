@@ -99,6 +99,7 @@ LAYERS = {
             "pytest_plugin",
             "__main__",
             "preview_command",
+            "explain_command",
             "check_command",
         ),
         "status_command",

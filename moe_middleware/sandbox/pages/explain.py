@@ -73,32 +73,39 @@ def explain_json(sandbox: State) -> Callable[[Request], Response]:
     # Not async: Starlette runs it in a thread, and the API goes on answering.
     def show_json(request: Request) -> Response:
         asked = read_asked(request.query_params.multi_items())
-        try:
-            visitor, _ = _visitor(sandbox, asked)
-        except FormError as error:
-            raise Refusal(400, f"Bad {error.field}", str(error)) from error
-        workspace, now = sandbox.workspace, sandbox.clock()
-        wanted = [
-            one for one in workspace.experiences if asked.experience in ("", one.key)
-        ]
-        if asked.experience and not wanted:
-            raise Refusal(404, "Not Found", "No experience has this key.")
-        found = [
-            _document(one, explain(workspace, one, visitor, now=now)) for one in wanted
-        ]
-        known = visitor.attributes is not None
-        about = {
-            "id": visitor.user_id,
-            "known": known,
-            "attributes": dict(visitor.attributes or {}),
-            "session": dict(visitor.session),
-        }
         return Response(
-            orjson.dumps({"visitor": about, "experiences": found}, default=str),
+            orjson.dumps(explanation(sandbox, asked), default=str),
             media_type="application/json",
         )
 
     return show_json
+
+
+def explanation(sandbox: State, asked: Asked) -> dict[str, Any]:
+    """Return what a visitor gets, and why, as JSON.
+
+    Raises:
+        Refusal: A field has a value that cannot be read, or there is no such key.
+    """
+    try:
+        visitor, _ = _visitor(sandbox, asked)
+    except FormError as error:
+        raise Refusal(400, f"Bad {error.field}", str(error)) from error
+    workspace, now = sandbox.workspace, sandbox.clock()
+    wanted = [one for one in workspace.experiences if asked.experience in ("", one.key)]
+    if asked.experience and not wanted:
+        raise Refusal(404, "Not Found", "No experience has this key.")
+    return {
+        "visitor": {
+            "id": visitor.user_id,
+            "known": visitor.attributes is not None,
+            "attributes": dict(visitor.attributes or {}),
+            "session": dict(visitor.session),
+        },
+        "experiences": [
+            _document(one, explain(workspace, one, visitor, now=now)) for one in wanted
+        ],
+    }
 
 
 def _document(experience: Experience, found: Explanation) -> dict[str, Any]:
