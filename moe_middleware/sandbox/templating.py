@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-import orjson
 from jinja2 import Template, TemplateError, nodes
 
 from ..fork_hooks import register_fork_hooks
@@ -98,7 +97,7 @@ class _SmallAttributes(Attributes):
     def __getitem__(self, name: str) -> Any:
         if name not in self._seen:
             value = super().__getitem__(name)
-            if len(orjson.dumps(value, default=str)) > MAX_TEXT:
+            if len(json.dumps(value, default=str)) > MAX_TEXT:
                 raise Withheld(f"the attribute {name!r} is too large for a template")
             self._seen[name] = value
         return self._seen[name]
@@ -215,7 +214,7 @@ class _Worker:
             path = os.pathsep.join(filter(None, sys.path))
             system = {k: v for k, v in os.environ.items() if k == "SYSTEMROOT"}
             self._process = subprocess.Popen(
-                [sys.executable, "-S", "-P", template_worker.__file__],
+                [sys.executable or "python", "-S", "-P", template_worker.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -76,6 +76,14 @@ def test_template_withholds(text: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["{{ UserAttribute.x }}", "{% set a = UserAttribute.x %}{{ a }}"]
+)
+@pytest.mark.parametrize("value", [2**70, "\ud800", 1e300, True, [1, {"a": None}], ""])
+def test_every_attribute_prints_the_same_here_and_there(text: str, value: Any) -> None:
+    assert render(text, {"x": value}) == str(value)
+
+
 def test_template_that_is_not_reached_withholds_nothing() -> None:
     text = "{% if false %}{% MOE_NOT_SEND('never') %}{% endif %}sent"
 
