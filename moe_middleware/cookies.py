@@ -17,12 +17,19 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read them as Starlette does, and Django under ASGI: the last of a name counts."""
-    return _last_ones(line.decode("latin-1") for line in lines)
+    cookies: dict[str, str] = {}
+    for line in lines:
+        _add_last(cookies, line.decode("latin-1"))
+    return cookies
 
 
 def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read them as Django does under WSGI: as Starlette, but in UTF-8."""
-    return _last_ones(decoded(part) for line in lines for part in _parts_of(line))
+    cookies: dict[str, str] = {}
+    for line in lines:
+        for part in (line,) if line.isascii() else line.split(b";"):
+            _add_last(cookies, decoded(part))
+    return cookies
 
 
 def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
@@ -42,24 +49,18 @@ def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     return cookies
 
 
-def _parts_of(line: bytes) -> Iterable[bytes]:
-    return (line,) if line.isascii() else line.split(b";")
-
-
-def _last_ones(texts: Iterable[str]) -> dict[str, str]:
-    cookies: dict[str, str] = {}
-    for text in texts:
-        for part in text.split(";"):
-            name, named, value = part.partition("=")
-            if named:
-                value = value.strip()
-                cookies[name.strip()] = _unquoted(value) if value[:1] == '"' else value
-    return cookies
+def _add_last(cookies: dict[str, str], text: str) -> None:
+    quoted = '"' in text
+    for part in text.split(";"):
+        name, named, value = part.partition("=")
+        if named:
+            value = value.strip()
+            cookies[name.strip()] = _unquoted(value) if quoted else value
 
 
 def _unquoted(value: str) -> str:
     """Undo what Python's http.cookies does to a value: ``\\374`` is one character."""
-    if len(value) < 2 or value[-1] != '"':
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     return _ESCAPED.sub(_character, value[1:-1])
 

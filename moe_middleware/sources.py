@@ -185,7 +185,10 @@ class SourceReader:
         convert: Callable[[object], str],
     ) -> str | None:
         try:
-            value = await self._value(source, visit, path_params)
+            if source.is_lazy:
+                value = await self._lazy_value(source, visit, path_params)
+            else:
+                value = source.read(visit, path_params)
             return None if value is None else convert(value)
         except CannotWaitError:
             raise
@@ -193,11 +196,9 @@ class SourceReader:
             _failed(source, error)
             return None
 
-    async def _value(
+    async def _lazy_value(
         self, source: ValueSource, visit: Visit, path_params: Mapping[str, Any]
     ) -> object:
-        if not source.is_lazy:
-            return source.read(visit, path_params)
         wait = _wait.get()
         if wait is None and visit.in_thread is not None and not _is_async(source):
             value = await visit.in_thread(source.read)(visit, path_params)

@@ -114,7 +114,7 @@ class Visit:
     def cookie(self, name: str) -> str | None:
         """Return a cookie's value, or None."""
         if self._cookies is None:
-            lines = (value for key, value in self._headers if key == b"cookie")
+            lines = [value for key, value in self._headers if key == b"cookie"]
             self._cookies = self.read_cookies(lines)
         return self._cookies.get(name)
 
