@@ -38,7 +38,7 @@ from .routes import Match
 from .sections import Route
 from .sharing import Asked
 from .sources import CannotWaitError, run_here
-from .unseen import is_prefetch, is_preflight
+from .unseen import is_asset, is_prefetch, is_preflight
 from .visitors import UNTOLD, Visitor, without_id
 from .visits import Visit
 from .web_sdk import LeftToSDK
@@ -178,7 +178,7 @@ class Page:
             routes = engine.routes
             host = self.visit.header("host") if routes.asks_host else None
             match = routes.match(method, path, host)
-            if match is not None and method == "OPTIONS" and is_preflight(self.visit):
+            if match is not None and self._is_no_page(method, match):
                 match = None
             self._match = match
             if match is not None and match.timeout is not None:
@@ -186,6 +186,20 @@ class Page:
         except Exception as error:
             self._failed("prefetch_failed", error)
         return self._match is not None
+
+    def _is_no_page(self, method: str, match: Match) -> bool:
+        """Whether a request is plainly for no page, although routes match it.
+
+        A path that is written out in a route is meant, whatever it ends with.
+        """
+        if method == "OPTIONS" and is_preflight(self.visit):
+            return True
+        return (
+            bool(match.path_params)
+            and self._engine.settings.fetch.assets == "off"
+            and all(params for _, params in match.routes)
+            and is_asset(self.visit)
+        )
 
     async def prefetch(self) -> None:
         """Get what the routes name. Whatever fails, the page goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import factorial
@@ -29,6 +30,7 @@ class RouteLike(Protocol):
     Attributes:
         path: A path in Starlette's syntax, as in ``/products/{sku}``.
         methods: The methods it is for; None for all. GET brings HEAD along.
+        exclude: Paths that it is not for, in the same syntax.
         hosts: Host names, or ``*.example.com`` for all below; None for all.
         experiences: The experience keys it adds.
         attributes: Its in-session attributes, by name.
@@ -41,6 +43,8 @@ class RouteLike(Protocol):
     def path(self) -> str: ...
     @property
     def methods(self) -> Collection[str] | None: ...
+    @property
+    def exclude(self) -> Collection[str]: ...
     @property
     def hosts(self) -> Collection[str] | None: ...
     @property
@@ -163,16 +167,40 @@ def _longest_path(path: str, crossing: Collection[str]) -> int | None:
     return int((MAX_STEPS * factorial(meeting)) ** (1 / meeting))
 
 
+class _Pattern:
+    """A path in Starlette's syntax, compiled.
+
+    Attributes:
+        convertors: Of its parameters, by name.
+        crossing: The names of parameters that may take more than one segment.
+    """
+
+    __slots__ = ("_longest", "_regex", "convertors", "crossing")
+
+    def __init__(self, path: str) -> None:
+        self._regex, _, self.convertors = compile_path(check_syntax(path))
+        self.crossing = [
+            name
+            for name, convertor in self.convertors.items()
+            if convertor.regex not in _WITHIN_SEGMENT
+        ]
+        self._longest = _longest_path(path, self.crossing)
+
+    def match(self, path: str) -> re.Match[str] | None:
+        if self._longest is not None and len(path) > self._longest:
+            return None
+        return self._regex.match(path)
+
+
 class _Entry:
     """A route, compiled."""
 
     __slots__ = (
-        "_convertors",
         "_converts",
         "_domains",
+        "_excluded",
         "_hosts",
-        "_longest",
-        "_regex",
+        "_pattern",
         "experiences",
         "hosted",
         "index",
@@ -189,17 +217,17 @@ class _Entry:
         hosts = [host.lower() for host in route.hosts or ()]
         self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
         self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
-        self._regex, _, self._convertors = compile_path(check_syntax(route.path))
-        self._longest = _longest_path(route.path, self.crossing)
+        self._pattern = _Pattern(route.path)
+        self._excluded = [_Pattern(path) for path in route.exclude]
         self._converts = [
             (name, convertor.convert)
-            for name, convertor in self._convertors.items()
+            for name, convertor in self._pattern.convertors.items()
             if type(convertor) not in (StringConvertor, PathConvertor)
         ]
 
     @property
     def fixed(self) -> bool:
-        return not self._convertors
+        return not self._pattern.convertors and not self._excluded
 
     def answers(self, host: str | None) -> bool:
         name = _without_port(host or "")
@@ -207,10 +235,8 @@ class _Entry:
 
     def params(self, path: str) -> Mapping[str, Any] | None:
         """Return the path's parameters; None where it does not match."""
-        if self._longest is not None and len(path) > self._longest:
-            return None
-        matched = self._regex.match(path)
-        if matched is None:
+        matched = self._pattern.match(path)
+        if matched is None or any(one.match(path) for one in self._excluded):
             return None
         params: dict[str, Any] = matched.groupdict()
         try:
@@ -223,11 +249,7 @@ class _Entry:
     @property
     def crossing(self) -> list[str]:
         """The names of parameters that may take more than one segment."""
-        return [
-            name
-            for name, convertor in self._convertors.items()
-            if convertor.regex not in _WITHIN_SEGMENT
-        ]
+        return self._pattern.crossing
 
 
 class _Paths:

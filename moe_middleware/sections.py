@@ -206,6 +206,10 @@ class Route(Section):
         min_length=1,
         description="The HTTP methods; left out, all of them.",
     )
+    exclude: Annotated[tuple[Path, ...], Unique] = Field(
+        default=(),
+        description="Paths that the route is not for, as in /static/{rest:path}.",
+    )
     hosts: Annotated[tuple[Host, ...], Unique] | None = Field(
         default=None,
         min_length=1,
@@ -285,6 +289,11 @@ class FetchSettings(Section):
     )
     warm_connections: Annotated[int, Field(ge=0, le=64)] = Field(
         default=2, description="Connections opened at the start, before any page asks."
+    )
+    assets: Switch = Field(
+        default="off",
+        description="Whether images, scripts, styles, fonts and media are fetched for, "
+        "where a route with a parameter matches them.",
     )
     server_timing: Flag = Field(
         default=True,

@@ -59,6 +59,19 @@ def is_prefetch(visit: Visit) -> bool:
     ) or any(flag.strip().lower() not in _OFF for flag in visit.any_of(_FLAGS))
 
 
+def is_asset(visit: Visit) -> bool:
+    """Whether a request is for a file within a page, and plainly for no page.
+
+    Browsers say what they want it for; only where they do not, the path's ending tells.
+    A script's own request may be for a part of a page, and is none.
+    """
+    wanted = visit.header("sec-fetch-dest")
+    if wanted:
+        return wanted.strip().lower() in _ASSETS
+    ending = visit.path.rpartition(".")[2].lower()
+    return ending in _ENDINGS and len(ending) < len(visit.path)
+
+
 def is_preflight(visit: Visit) -> bool:
     """Whether a browser only asks if a page of another site may ask (CORS)."""
     return (
@@ -66,6 +79,24 @@ def is_preflight(visit: Visit) -> bool:
         and visit.header("access-control-request-method") is not None
     )
 
+
+_ASSETS = frozenset(
+    {
+        *("audio", "audioworklet", "font", "image", "json", "manifest"),
+        *("paintworklet", "report", "script", "serviceworker", "sharedworker"),
+        *("style", "track", "video", "webidentity", "worker", "xslt"),
+    }
+)
+"""Values of Sec-Fetch-Dest."""
+
+_ENDINGS = frozenset(
+    {
+        *("css", "js", "mjs", "map", "wasm", "webmanifest"),
+        *("png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp"),
+        *("woff", "woff2", "ttf", "otf", "eot"),
+        *("mp3", "mp4", "m4a", "ogg", "wav", "webm", "mov", "vtt"),
+    }
+)
 
 _PURPOSES = frozenset(
     {

@@ -170,3 +170,40 @@ async def test_our_cookie_is_one_that_browsers_take(
 def test_a_cookie_that_is_taken_is_refused(identity: Any, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         Settings(workspace={"data_center": "sandbox"}, identity=identity)
+
+
+async def anywhere(request: Request) -> Response:
+    return PlainTextResponse("")
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "fetches"),
+    [
+        *(("/products/tea", "document", 1), ("/logo.png", "image", 0)),
+        *(("/logo.png", None, 0), ("/banner.css", "style", 1), ("/part", "empty", 1)),
+        *(("/poll/cart", "empty", 0), ("/poll", "empty", 1)),
+    ],
+)
+async def test_a_file_within_a_page_costs_no_fetch_and_gets_no_cookie(
+    sandbox: Sandbox, path: str, wanted: str | None, fetches: int
+) -> None:
+    routes = [
+        {"path": "/{rest:path}", "experiences": [KEY], "exclude": ["/poll/{what}"]},
+        {"path": "/banner.css", "experiences": [KEY]},
+    ]
+    app = Starlette(routes=[Route("/{rest:path}", anywhere)])
+    headers = {"sec-fetch-dest": wanted} if wanted else {}
+
+    page = await Site(app=app, routes=routes).get(path, headers=headers)
+
+    assert sandbox.calls["fetch"] == fetches
+    assert ("set-cookie" in page.headers) is bool(fetches)
+
+
+async def test_assets_are_fetched_for_where_the_file_says_so(sandbox: Sandbox) -> None:
+    routes = [{"path": "/{rest:path}", "experiences": [KEY]}]
+    app = Starlette(routes=[Route("/{rest:path}", anywhere)])
+
+    await Site(app=app, routes=routes, fetch={"assets": "on"}).get("/logo.png")
+
+    assert sandbox.calls["fetch"] == 1

@@ -21,6 +21,7 @@ class Route:
     experiences: tuple[str, ...] = ("hero",)
     methods: Collection[str] | None = None
     hosts: Collection[str] | None = None
+    exclude: Collection[str] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     prefetch: str | None = None
@@ -390,3 +391,28 @@ def test_a_long_path_is_matched_where_one_parameter_takes_it() -> None:
     table = RouteTable([Route("/{a}/{b:path}")])
 
     assert table.match("GET", "/a/" + "b/" * 30_000) is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(("/a", ("hero",)), ("/static/a.css", None), ("/static", ("hero",))),
+        *(("/api/7", None), ("/api/x", ("hero",)), ("/static/a/b", None)),
+    ],
+)
+def test_a_route_is_not_for_what_it_excludes(
+    path: str, expected: tuple[str, ...] | None
+) -> None:
+    route = Route("/{rest:path}", exclude=("/static/{rest:path}", "/api/{number:int}"))
+
+    assert keys(route, path=path) == expected
+
+
+def test_what_one_route_excludes_another_may_want() -> None:
+    whole = Route("/{rest:path}", ("banner",), exclude=("/a", "/c"))
+    part = Route("/a", ("hero",))
+    fixed = Route("/c", ("hero",), exclude=("/c",))
+
+    assert keys(whole, part, path="/a") == ("hero",)
+    assert keys(whole, part, path="/b") == ("banner",)
+    assert keys(whole, fixed, path="/c") is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from moe_middleware.unseen import (
     MAX_USER_AGENT,
     BotFilter,
+    is_asset,
     is_prefetch,
     is_preflight,
 )
@@ -278,3 +279,24 @@ def test_a_request_is_no_prefetch() -> None:
 )
 def test_a_preflight_is_known(method: str, name: bytes, expected: bool) -> None:
     assert is_preflight(Visit(method=method, headers=[(name, b"PUT")])) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "expected"),
+    [
+        *(("/a.png", None, True), ("/a.CSS", None, True), ("/a", None, False)),
+        *(("/a", "image", True), ("/a", "Script", True)),
+        ("/a.png", "document", False),
+        *(("/topics/node.js", "document", False), ("/a", "empty", False)),
+        *(
+            ("/a.png", "empty", False),
+            ("/a", "iframe", False),
+            ("/a.json", None, False),
+        ),
+        *(("/a.png/edit", None, False), ("/png", None, False), ("/js", None, False)),
+    ],
+)
+def test_an_asset_is_no_page(path: str, wanted: str | None, expected: bool) -> None:
+    headers = [(b"sec-fetch-dest", wanted.encode())] if wanted else []
+
+    assert is_asset(Visit(path=path, headers=headers)) is expected
