@@ -366,7 +366,7 @@ def test_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     assert read(tmp_path / "large.yml") == [
         f"{tmp_path}/large.yml: is larger than {MAX_BYTES} bytes"
     ]
-    assert "cannot be read: File name too long" in read(Path("a" * 5000))[0]
+    assert "cannot be read: " in read(Path("a" * 5000))[0]
     assert "cannot be read: its name is no file name" in read(Path("a\0b"))[0]
 
 

@@ -261,10 +261,11 @@ def test_unreadable_key_file_is_a_problem_that_keeps_the_secret(
     with pytest.raises(SettingsError) as caught:
         Settings.load(path, environ={"MOE_API_KEY_FILE": SECRET})
 
-    assert str(caught.value) == (
+    message = str(caught.value)
+    assert message.startswith(
         "MOE_API_KEY: MOE_API_KEY_FILE names a file that gives no value: "
-        "No such file or directory"
     )
+    assert SECRET not in message
 
 
 def test_mistake_in_an_override_names_the_variable(tmp_path: Path) -> None:

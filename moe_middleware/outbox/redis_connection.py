@@ -65,7 +65,7 @@ class Connector:
                 connection.run([Call(TIDY, (FORGET_RELAYS_AFTER,))])
         except (RedisError, OSError) as error:
             client.close()
-            raise OutboxError(f"{self._name}: {error}") from error
+            raise OutboxError(f"{self._name}: {_told(error)}") from error
         return connection
 
 
@@ -95,7 +95,7 @@ class Connection:
         try:
             answers = pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            raise OutboxError(f"{self._name}: {error}") from error
+            raise OutboxError(f"{self._name}: {_told(error)}") from error
         return [self._translated(answer) for answer in answers]
 
     def close(self) -> None:
@@ -105,9 +105,31 @@ class Connection:
         if not isinstance(answer, Exception):
             return answer
         # What Redis says of a script names the place within, and nothing of its data.
-        translated = OutboxError(f"{self._name}: {answer}")
+        translated = OutboxError(f"{self._name}: {_told(answer)}")
         translated.__cause__ = answer
         return translated
+
+
+def _told(error: Exception) -> str:
+    """Return what Redis says, and what to do about it where we know."""
+    # redis-py has a class for most codes that Redis begins its answers with.
+    code, _, _ = str(error).partition(" ")
+    advice = _ADVICE.get(type(error).__name__) or _ADVICE.get(code)
+    return f"{error}: {advice}" if advice else str(error)
+
+
+_FULL = "its memory is full: raise its maxmemory, or free some"
+_REPLICA = "it only reads: name the primary in events.outbox"
+
+_ADVICE = {
+    "OutOfMemoryError": _FULL,
+    "OOM": _FULL,
+    "ReadOnlyError": _REPLICA,
+    "READONLY": _REPLICA,
+    "MISCONF": "it cannot write to its disk: see its log",
+    "AuthenticationError": "check the user and the password in events.outbox",
+    "NoPermissionError": "its user may not run scripts on our keys: see its ACL",
+}
 
 
 def _options(url: str, name: str) -> dict[str, Any]:

@@ -443,7 +443,7 @@ async def test_a_full_redis_lets_acks_through_and_events_wait(
         left = await claimed(outbox)
 
     assert (health.writable, health.unsaved) == (False, 1)
-    assert "maxmemory" in (health.problem or "")
+    assert "its memory is full: raise its maxmemory" in (health.problem or "")
     assert [one.event.customer_id for one in left] == ["bob", "later"]
 
 

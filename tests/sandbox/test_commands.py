@@ -59,7 +59,7 @@ def test_sample_overwrites_nothing(tmp_path: Path) -> None:
     assert (result.exit_code, lost.exit_code) == (1, 1)
     assert path.read_text() == "mine"
     assert "is there already: name a new file" in result.output
-    assert "cannot be written: No such file or directory" in lost.output
+    assert f"{tmp_path}/no/workspace.yml: cannot be written: " in lost.output
 
 
 def test_schema_of_the_workspace_file_is_printed() -> None:

@@ -395,11 +395,6 @@ ARM = "{payload: {}}"
             "write one as in 203.0.113.0/24 or 2001:db8::1",
         ),
         (
-            "geography: {database: nope.mmdb}",
-            "workspace.yml:1: geography.database: 'nope.mmdb' cannot be read: No such "
-            "file or directory",
-        ),
-        (
             "faults: [{path: fetch, status: 200}]",
             "workspace.yml:1: faults.0: status is 200: use 400 to 599.",
         ),
@@ -464,6 +459,14 @@ ARM = "{payload: {}}"
 )
 def test_mistake_is_told_with_its_line(text: str, told: str) -> None:
     assert problems(text)[0] == told
+
+
+def test_a_missing_database_is_told_with_its_line() -> None:
+    [told] = problems("geography: {database: nope.mmdb}")
+
+    assert told.startswith(
+        "workspace.yml:1: geography.database: 'nope.mmdb' cannot be read: "
+    )
 
 
 @pytest.mark.parametrize(
