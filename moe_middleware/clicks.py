@@ -12,6 +12,7 @@ from .errors import OutboxError
 from .models import Action, Event, Identity
 from .outbox import Outbox
 from .own_paths import NEVER_KEPT, PLAIN_TEXT, Reply, refused
+from .repeated_lines import RepeatLogger
 from .sections import EventSettings
 from .unseen import is_prefetch
 from .visitors import Visitors
@@ -57,13 +58,14 @@ class Clicks:
         self._outbox = outbox
         self._events = events
         self._clock = clock
+        self._logger = RepeatLogger(logger)
 
     async def follow(self, visit: Visit, token: str, body: bytes) -> Reply:
         """Count a click, store its event, and lead on."""
         click = self._links.read(token)
         if click is None or not self._links.may_lead_to(click.target):
             who = await self._visitors.log_name(visit)
-            logger.warning("click_refused reason=not_ours%s", who)
+            self._logger.log(logging.WARNING, "click_refused reason=not_ours", who=who)
             return refused(404, "this link is not valid")
         try:
             await self._count(click, visit)

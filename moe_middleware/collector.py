@@ -14,6 +14,7 @@ from .gcra import Rate, spend
 from .models import Action, Event, Identity
 from .outbox import Outbox
 from .own_paths import NEVER_KEPT, Reply, is_own_site, refused
+from .repeated_lines import RepeatLogger
 from .sections import EventSettings
 from .unseen import is_prefetch
 from .visitors import Visitors
@@ -63,6 +64,7 @@ class Collector:
         self._events = events
         self._clock = clock
         self._stopwatch = stopwatch
+        self._logger = RepeatLogger(logger)
         self._used_until: LRUCache[str, float] = LRUCache(MAX_VISITORS)
 
     async def collect(self, visit: Visit, rest: str, body: bytes) -> Reply:
@@ -90,7 +92,7 @@ class Collector:
 
     async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:
         who = await self._visitors.log_name(visit)
-        logger.warning("beacon_refused reason=%s%s", reason, who)
+        self._logger.log(logging.WARNING, "beacon_refused reason=%s", reason, who=who)
         return refused(status, reason)
 
     def _may_tell(self, identity: Identity, events: int) -> bool:

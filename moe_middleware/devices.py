@@ -6,6 +6,7 @@ import logging
 
 from .identity import DEVICE_COOKIE, device_id, visitor_cookie
 from .own_paths import NEVER_KEPT, Reply, is_own_site, refused
+from .repeated_lines import RepeatLogger
 from .visitors import Visitors
 from .visits import Visit
 
@@ -31,6 +32,7 @@ class Devices:
 
     def __init__(self, visitors: Visitors, *, max_age: int) -> None:
         self._visitors = visitors
+        self._logger = RepeatLogger(logger)
         self._max_age = max_age
 
     async def take(self, visit: Visit, rest: str, body: bytes) -> Reply:
@@ -55,5 +57,5 @@ class Devices:
 
     async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:
         who = await self._visitors.log_name(visit)
-        logger.warning("device_refused reason=%s%s", reason, who)
+        self._logger.log(logging.WARNING, "device_refused reason=%s", reason, who=who)
         return refused(status, reason)

@@ -10,6 +10,7 @@ from .errors import (
     AuthenticationError,
     BudgetError,
     DeadlineError,
+    InvalidRequestError,
     MoEngageError,
     RateLimitedError,
     TransportError,
@@ -37,6 +38,8 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
             return f"{url} has no such page: write base_url with its /v1 at the end"
         case APIError() if error.status >= 500:
             return f"{url} is in trouble: pages go on with what the cache has"
+        case InvalidRequestError():
+            return f"{url} refuses what was sent: check the keys and the attributes"
         case APIError():
             return f"{url} answers {error.status}: is it the API's address?"
         case DeadlineError():

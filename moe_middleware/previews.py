@@ -18,6 +18,7 @@ from .preview_links import (
     PreviewLinks,
     Refusal,
 )
+from .repeated_lines import RepeatLogger
 from .visitors import Visitors
 from .visits import Visit
 
@@ -47,6 +48,7 @@ class Previews:
         self._links = links
         self._visitors = visitors
         self._clock = clock
+        self._logger = RepeatLogger(logger)
 
     async def answer(self, visit: Visit, token: str, body: bytes) -> Reply:
         """Open the preview of a token, or leave the one that is open."""
@@ -59,11 +61,15 @@ class Previews:
 
     def _open(self, visit: Visit, token: str, who: str) -> Reply:
         if self._links is None:
-            logger.warning("preview_refused reason=no_secret_key%s", who)
+            self._logger.log(
+                logging.WARNING, "preview_refused reason=no_secret_key", who=who
+            )
             return refused(404, "previews need a secret_key in the settings")
         preview = self._links.read(token)
         if isinstance(preview, Refusal):
-            logger.warning("preview_refused reason=%s%s", preview, who)
+            self._logger.log(
+                logging.WARNING, "preview_refused reason=%s", preview, who=who
+            )
             return _REFUSED[preview]
         if visit.method == "HEAD":
             return _redirect(preview.target)

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .identity import Flaw, flaw_of, usable_id
+from .repeated_lines import RepeatLogger
 from .source_names import check_source_name, no_source
 from .targets import check_target, load_target
 from .texts import decoded
@@ -125,6 +126,7 @@ class SourceReader:
     """Reads sources for requests. One that fails costs its own value and a log line."""
 
     def __init__(self) -> None:
+        self._logger = RepeatLogger(logger)
         self._noted: set[tuple[str, ...]] = set()
 
     async def text(
@@ -193,7 +195,7 @@ class SourceReader:
         except CannotWaitError:
             raise
         except Exception as error:
-            _failed(source, error)
+            self._note_failure(source, error)
             return None
 
     async def _lazy_value(
@@ -209,6 +211,20 @@ class SourceReader:
         if value is None and (advice := visit.absent.get(source.kind)):
             self._note_absence(source, advice)
         return value
+
+    def _note_failure(self, source: ValueSource, error: Exception) -> None:
+        """Say what failed and where; the error's own text may hold a visitor's id."""
+        where = _of(source)
+        if isinstance(error, NotTextError):
+            given, about = f" given={error}", _NOT_TEXT
+        elif isinstance(error, _NoFunctionError):
+            given, about = "", str(error)
+        else:
+            name = type(error).__name__
+            given, about = f" error={name} at={_place_of(error)}", _RAISES
+        self._logger.log(
+            logging.WARNING, "value_failed source=%s%s: %s", where, given, about
+        )
 
     def _note_absence(self, source: ValueSource, advice: str) -> None:
         """Say once that a kind of source can have no value on such a request."""
@@ -335,19 +351,6 @@ def _check_whole(text: str) -> None:
 
 def _of(source: ValueSource) -> str:
     return f"{source.kind}:{source.name}"
-
-
-def _failed(source: ValueSource, error: Exception) -> None:
-    """Say what failed and where; the error's own text may hold a visitor's id."""
-    if isinstance(error, NotTextError):
-        line = "value_failed source=%s given=%s: %s"
-        logger.warning(line, _of(source), error, _NOT_TEXT)
-    elif isinstance(error, _NoFunctionError):
-        logger.warning("value_failed source=%s: %s", _of(source), error)
-    else:
-        line = "value_failed source=%s error=%s at=%s: %s"
-        name = type(error).__name__
-        logger.warning(line, _of(source), name, _place_of(error), _RAISES)
 
 
 _RAISES = "the page goes on without this value; mend the code that raises"
