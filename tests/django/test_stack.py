@@ -1,0 +1,95 @@
+"""A site with a per-site cache, a late rendering, GZip, ETags, a CSP and languages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..servers import counted, free_port, running, sandbox_server
+
+CONFIG = """
+workspace: {id: sandbox, api_key: sandbox-key}
+identity: {customer_id: {cookie: customer_id}}
+routes:
+  - {path: "/{lang}/{page:path}", experiences: [homepage-banner]}
+fetch: {timeout: 20}
+metadata: {interval: 0}
+events: {outbox: "memory:", shutdown_timeout: 20}
+"""
+
+SERVERS = {
+    "gunicorn": (
+        *("-m", "gunicorn", "tests.django.stack:wsgi()"),
+        *("--worker-class", "gthread", "--threads", "4", "--bind", "127.0.0.1:{port}"),
+    ),
+    "uvicorn": (
+        *("-m", "uvicorn", "--factory", "tests.django.stack:asgi"),
+        *("--lifespan", "on", "--no-access-log", "--port", "{port}"),
+    ),
+}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text(CONFIG)
+    port = free_port()
+    with sandbox_server(free_port(), tmp_path) as sandbox:
+        with running(
+            *(argument.format(port=port) for argument in SERVERS[server]),
+            port=port,
+            log=tmp_path / "site.log",
+            environ={
+                "MOE_CONFIG": str(tmp_path / "moe.yml"),
+                "MOE_BASE_URL": f"{sandbox.url}/v1",
+            },
+        ) as site:
+            alice, dave = (_visits(site.url, name) for name in ("alice", "dave"))
+            log = site.log()
+        events = counted(sandbox)
+
+    assert "Traceback" not in log, log
+    for page in ("home", "late", "german"):
+        assert "<h1>" in alice[page].text
+        assert alice[page].text != dave[page].text, page
+        for one in (alice[page], dave[page]):
+            assert "private" in one.headers["cache-control"]
+            assert "Cookie" in one.headers["vary"]
+            assert one.headers["content-security-policy"]
+    # What is the same for all is kept for all: one number, made once.
+    assert alice["plain"].text == dave["plain"].text
+    assert "private" not in alice["plain"].headers["cache-control"]
+    assert alice["plain"].headers["content-encoding"] == "gzip"
+    number = alice["late"].text.partition("</p>")[0]
+    assert dave["late"].text.startswith(number)
+    assert alice["again"].status_code == 304
+    assert "<h1>" in alice["preview"].text
+    # home, German home, late, and once more with an ETag; the preview counts nothing.
+    told = Counter(str(event["customer_id"]) for event in events)
+    assert told == {"alice": 4, "dave": 4}, log
+
+
+def _visits(url: str, name: str) -> dict[str, Any]:
+    with httpx.Client(
+        base_url=url,
+        cookies={"customer_id": name},
+        headers={"accept-encoding": "gzip", "accept-language": "en"},
+        timeout=40,
+        trust_env=False,
+    ) as browser:
+        pages = {
+            "home": browser.get("/en/"),
+            "german": browser.get("/de/"),
+            "late": browser.get("/en/late/"),
+            "plain": browser.get("/en/plain/"),
+            "preview": browser.get("/en/preview/"),
+        }
+        for name, page in pages.items():
+            assert page.status_code == 200, f"{name}: {page.text}"
+        etag = pages["home"].headers["etag"]
+        pages["again"] = browser.get("/en/", headers={"if-none-match": etag})
+    return pages
