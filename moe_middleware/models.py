@@ -104,6 +104,10 @@ class Elements(Protocol):
         """Return the attributes of an element that our script watches."""
         ...
 
+    def miss(self, experience: Experience, name: str) -> None:
+        """Note that a payload value was asked for which is not there."""
+        ...
+
 
 class _OnPage:
     """Remembers which page an experience was handed out on.
@@ -163,6 +167,10 @@ class Experience(_OnPage):
         # Unpickling asks for dunders before the fields exist.
         if not name.startswith("__") and name in self.payload:
             return self.payload[name]
+        if self.payload and not name.startswith("_"):
+            elements = _elements_of(self)
+            if elements is not None:
+                elements.miss(self, name)
         raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
 
     def get(self, name: str, default: Any = None) -> Any:

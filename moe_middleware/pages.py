@@ -253,9 +253,10 @@ class Page:
     def _page_elements(self) -> PageElements:
         engine, identity = self._engine, self.identity
         if identity is None or identity.reporting_id is None:
-            return PageElements(None, None)
+            return PageElements(missing=engine.missing_values)
         if engine.click_links is None:
-            return PageElements(None, engine.miss_secret_key)
+            without = engine.miss_secret_key
+            return PageElements(without=without, missing=engine.missing_values)
         marks = PageMarks(
             engine.click_links,
             identity,
@@ -264,7 +265,7 @@ class Page:
             clock=engine.clock,
             new_id=engine.new_id,
         )
-        return PageElements(marks, None)
+        return PageElements(marks, missing=engine.missing_values)
 
     @property
     def watches(self) -> bool:

@@ -18,6 +18,7 @@ from .logins import LoginWatch
 from .models import Experience, Identity, Reason, Source
 from .observers import Observer
 from .outbox import Outbox
+from .page_elements import MissingValues
 from .repeated_lines import RepeatLogger
 from .routes import RouteTable
 from .secret_keys import WITHOUT
@@ -82,6 +83,7 @@ class Personalizer:
         self.click_links = _click_links(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
+        self.missing_values = MissingValues()
         # An iterator: however many threads miss it at once, only one of them gets it.
         self._unsaid = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)

@@ -264,7 +264,7 @@ HOSTILE = [
 
 
 def left_to_sdk(key: str) -> PageElements:
-    elements = PageElements(None, None)
+    elements = PageElements()
     elements.left_to_sdk = frozenset({key})
     return elements
 
