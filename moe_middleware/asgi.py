@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import FrameType, MappingProxyType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes
@@ -309,6 +309,7 @@ class _Responder:
     _sent = 0
     _ended = False
     _listening = False
+    _left = False
     _unread: tuple[Message, ...] = ()
     _badge: BadgeWriter | None = None
 
@@ -329,7 +330,7 @@ class _Responder:
                 self._listening = False
         if message["type"] == "http.disconnect":
             # Left before the last byte: what follows is sent to nobody.
-            self._ended = True
+            self._ended = self._left = True
         return message
 
     async def send(self, message: Message) -> None:
@@ -395,12 +396,16 @@ class _Responder:
         return not self._start.get("trailers", False)
 
     async def _has_left(self) -> bool:
-        """Ask whether the visitor left a longer body, where the app itself never asks.
+        """Ask whether the visitor left a longer body.
 
-        Sending to one who left goes unpunished with most servers.
+        Sending to one who left goes unpunished with most servers. An app that listens
+        itself hears of it, if it ever lets the event loop run: so we do.
         """
-        if not self._sent or self._listening:
+        if not self._sent:
             return False
+        if self._listening:
+            await _some_turns(lambda: self._left)
+            return self._left
         message = await self._told_at_once()
         if message and message["type"] == "http.request":
             # The request's own body, which nobody wanted, comes first.
@@ -411,7 +416,7 @@ class _Responder:
         """Return what the server has for us without waiting; the app gets it too."""
         asking = asyncio.ensure_future(self._receive())
         try:
-            await asyncio.sleep(0)
+            await _some_turns(asking.done)
         finally:
             asking.cancel()
         if not asking.done() or asking.cancelled() or asking.exception():
@@ -419,6 +424,17 @@ class _Responder:
         message = asking.result()
         self._unread = (*self._unread, message)
         return message
+
+
+TURNS = 4
+"""Of the event loop, in which a server hears from its socket and tells the app."""
+
+
+async def _some_turns(is_told: Callable[[], bool]) -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+        if is_told():
+            return
 
 
 # A server that sends files by itself gets them in messages of their own.

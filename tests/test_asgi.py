@@ -592,6 +592,40 @@ async def test_the_impression_waits_for_the_last_byte(sandbox: Sandbox) -> None:
     assert (await site.runtime.outbox.count()).waiting == 1
 
 
+@pytest.mark.parametrize("listens", [True, False])
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_one_who_left_a_stream_that_never_waits_is_not_counted(
+    sandbox: Sandbox, listens: bool, leaves: bool
+) -> None:
+    gone, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["experiences"].show(KEY)
+        listening = asyncio.ensure_future(receive()) if listens else None
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for more in (True, False):
+            body = {"type": "http.response.body", "body": b"x", "more_body": more}
+            await send(body)
+        if listening is not None:
+            listening.cancel()
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message.get("more_body") and leaves:
+            # The socket is heard in one turn of the loop, its protocol in the next.
+            loop.call_soon(loop.call_soon, gone.set)
+
+    site = Site(app=app, identity={"customer_id": {"value": "alice"}})
+    await site.app(http_scope("/"), receive, send)
+    await site.delivered()
+
+    assert len(sandbox.events) == (0 if leaves else 1)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what must happen; the test's own time limit ends a wait in vain."""
     while not condition():
