@@ -106,7 +106,7 @@ async def change_cart(request: Request) -> Response:
 async def become(request: Request) -> Response:
     """Play another visitor: a stand-in for signing in and out.
 
-    A preview ends with it: it was opened to see the page of somebody else.
+    It ends a preview, which belongs to the visitor before.
     """
     form = await read_form(request)
     who = form.get("customer_id", "")

@@ -1,4 +1,4 @@
-"""The command that makes links for QA: one variation, shown to whoever has the link."""
+"""``moe-middleware preview``: signed links for QA that show one variation."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from .splits import check_split
 LEAST_USERS = 30
 """Users of a variation before its interval and chance to win are shown.
 
-With fewer, both say little more than what was assumed before anybody came."""
+With fewer, both follow from the prior more than from the data."""
 
 
 def experience_page(sandbox: State) -> Endpoint:

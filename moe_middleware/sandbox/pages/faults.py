@@ -40,7 +40,6 @@ _WORDS = {
 }
 """The mistakes in the form's own words; by the field that they stand beside."""
 
-_EFFECTS = ("drop", "lose_response", "garbage")
 
 _STATUSES = (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
 _BUTTONS = ("add", "preset", "remove", "clear")
@@ -56,15 +55,18 @@ def faults_page(sandbox: State) -> Endpoint:
         try:
             _change(sandbox, form)
         except FaultError as error:
-            wrong = {
-                name: _WORDS.get(name, text) for name, text in error.mistakes.items()
-            }
+            wrong = {_place(name): _WORDS[_place(name)] for name in error.mistakes}
             return await _show(sandbox, request, form, wrong)
         except ValueError as error:
             return await _show(sandbox, request, form, {"form": str(error)})
         return go(request, "faults")
 
     return faults
+
+
+def _place(field: str) -> str:
+    """Return where a field's mistake stands: ticks share the place above them."""
+    return field if field in _WORDS else ""
 
 
 def _change(sandbox: State, form: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from . import words
 
 HERE = Path(__file__).parent
 
-# Payloads and events are whatever somebody sent. Nothing in them may run or phone
+# Payloads and events are untrusted text. Nothing in them may run or phone
 # home, even if a template forgot to escape it.
 HEADERS = {
     "Cache-Control": "no-store",

@@ -456,6 +456,15 @@ def test_all_mistakes_of_the_fault_form_are_told_at_once(sandbox: Sandbox) -> No
     assert "Choose at least one effect" in answer.text
 
 
+def test_tick_that_no_browser_sends_is_told_above_the_ticks(sandbox: Sandbox) -> None:
+    answer = TestClient(sandbox).post(
+        "/faults", data={"status": "503", "drop": "maybe"}
+    )
+
+    assert answer.status_code == 400
+    assert "Choose at least one effect" in answer.text
+
+
 def test_fault_form_takes_all_for_every_call(sandbox: Sandbox) -> None:
     TestClient(sandbox).post("/faults", data={"status": "500", "times": "all"})
 
