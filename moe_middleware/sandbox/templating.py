@@ -48,7 +48,10 @@ _environment = build_environment()
 
 
 class Stopped(Withheld):
-    """The template took too long, or too much memory."""
+    """The template took too long or too much memory just now; it is not tried again."""
+
+
+_TOO_MUCH = "the template takes too long or too much memory"
 
 
 def is_template(text: str) -> bool:
@@ -157,14 +160,13 @@ class _Worker:
 
     def render(self, text: str, attributes: Mapping[str, Any]) -> str:
         if text in self._stopped:
-            raise Stopped("the template takes too long or too much memory")
+            raise Withheld(_TOO_MUCH)
         order = json.dumps([text, dict(attributes)], default=str).encode()
         with self._lock:
-            # A program that somebody else ended deserves a second try.
-            answer = self._ask(order + b"\n") or self._ask(order + b"\n")
+            answer = self._ask(order + b"\n")
         if not answer:
             self._stopped.add(text)  # so that no further visitor waits for it
-            raise Stopped("the template takes too long or too much memory")
+            raise Stopped(_TOO_MUCH)
         made, why = json.loads(answer)
         if made is None:
             raise Withheld(why)
