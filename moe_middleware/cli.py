@@ -249,7 +249,10 @@ def fetch(
     try:
         found = asyncio.run(_ask(settings, keys, identity, attributes))
     except MoEngageError as error:
-        stop([f"{type(error).__name__}: {error}"])
+        from .failures import advice
+
+        about = advice(settings.workspace, error)
+        stop([f"{type(error).__name__}: {error}", about])
     answers = [found[key] for key in dict.fromkeys((*keys, *found))]
     if as_json:
         click.echo(json.dumps({one.key: _as_json(one) for one in answers}, indent=2))
