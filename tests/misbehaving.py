@@ -7,9 +7,11 @@ import contextlib
 import json
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import cache
 
 import trustme
 
@@ -35,6 +37,10 @@ class Fault(StrEnum):
     UNAUTHORIZED = "sends 401s"
     HTML = "sends HTML instead of JSON"
     HUGE = "sends 50 MB"
+    PACKED = "sends 400 kB of gzip that are 400 MB"
+    CRUMBS = "sends an answer in one-byte chunks without end"
+    DEEP = "sends payloads of 300 levels"
+    MILLISECONDS = "sends 429s with a reset in milliseconds"
     UNTRUSTED = "has an untrusted certificate"
     NO_TLS = "speaks no TLS at its TLS port"
 
@@ -166,6 +172,20 @@ class API:
                     f"x-ratelimit-reset: {reset}\r\n"
                 )
                 _write(writer, 429, b'{"title":"Rate limit"}', headers)
+            case Fault.MILLISECONDS:
+                reset = int((time.time() + RESET_AFTER) * 1000)
+                headers = f"x-ratelimit-reset: {reset}\r\n"
+                _write(writer, 429, b'{"title":"Rate limit"}', headers)
+            case Fault.PACKED:
+                _write(writer, 200, _packed(), "content-encoding: gzip\r\n")
+            case Fault.CRUMBS:
+                writer.write(b"HTTP/1.1 200 -\r\ntransfer-encoding: chunked\r\n\r\n")
+                while True:
+                    writer.write(b"1\r\n \r\n" * 10_000)
+                    await writer.drain()
+            case Fault.DEEP:
+                deep = b"[" * 300 + b"]" * 300
+                _write(writer, 200, _experiences(body).replace(b'"Sale"', deep))
             case Fault.HTML:
                 _write(writer, 200, b"<!doctype html><h1>Back soon</h1>")
             case _:
@@ -226,6 +246,13 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         gone.cancel()
         with contextlib.suppress(asyncio.CancelledError, OSError):
             await gone
+
+
+@cache
+def _packed() -> bytes:
+    packer = zlib.compressobj(wbits=31)
+    packed = [packer.compress(bytes(1_000_000)) for _ in range(400)]
+    return b"".join([*packed, packer.flush()])
 
 
 def _experiences(body: bytes) -> bytes:

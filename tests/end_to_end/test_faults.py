@@ -38,6 +38,10 @@ REASONS = {
     Fault.UNAUTHORIZED: "unauthorized",
     Fault.HTML: "bad_answer",
     Fault.HUGE: "bad_answer",
+    Fault.PACKED: "bad_answer",
+    Fault.CRUMBS: "bad_answer",
+    Fault.DEEP: "bad_answer",
+    Fault.MILLISECONDS: "rate_limited",
 }
 TLS_FAULTS = (Fault.UNTRUSTED, Fault.NO_TLS)
 TAKES_ALL = (Fault.SILENT, Fault.DRIPPING)
