@@ -342,15 +342,15 @@ class MoEngageClient:
         with _translated():
             response = await transport.handle_async_request(request)
             self.server_date = response.headers.get("date")
+            if limited is not None and taken is not None:
+                refused = response.status_code == 429
+                said = limits_of(response.headers, self._clock(), refused=refused)
+                if said is not None:
+                    limited.learn(taken, said)
             try:
-                answer = await _read(response)
+                answer = await _read(response, endpoint)
             finally:
                 await response.aclose()
-        if limited is not None and taken is not None:
-            refused = response.status_code == 429
-            said = limits_of(response.headers, self._clock(), refused=refused)
-            if said is not None:
-                limited.learn(taken, said)
         if response.status_code == 200:
             return answer
         raise wire.parse_error(
@@ -409,6 +409,10 @@ _WRONG_TRANSPORT = (
     "transport makes {}: it must be a function that makes an httpx.AsyncBaseTransport, "
     "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
 )
+
+_PLAIN_ENOUGH = (401, 403, 429)
+_TAKEN = (200, "events")
+"""Statuses that say all there is to know, whatever the body holds."""
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
@@ -474,10 +478,13 @@ async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
     return await asyncio.shield(in_thread(read, "moe-read"))
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, endpoint: str) -> bytes:
     """Return an answer's body, as it came: what was packed may be of any size."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
+        status = response.status_code
+        if status in _PLAIN_ENOUGH or status >= 500 or (status, endpoint) == _TAKEN:
+            return b""
         raise AnswerError(
             f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
             "let no proxy compress it"

@@ -372,7 +372,7 @@ class Packed(httpx.AsyncByteStream):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x", "GZIP"])
-@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("status", [200, 302, 400, 404])
 async def test_an_encoding_that_was_not_asked_for_is_refused(
     encoding: str, status: int
 ) -> None:
@@ -390,6 +390,41 @@ async def test_an_encoding_that_was_not_asked_for_is_refused(
     with pytest.raises(AnswerError, match="encoded as"):
         await made.metadata()
     assert {one.headers["accept-encoding"] for one in requests} == {"identity"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (429, RateLimitedError),
+        (500, APIError),
+        (503, APIError),
+    ],
+)
+async def test_a_refusal_says_enough_whatever_its_encoding(
+    status: int, error: type[Exception]
+) -> None:
+    headers = {"content-encoding": "gzip", "retry-after": "30"}
+    made = client(
+        lambda _: httpx.Response(status, headers=headers, stream=Packed()),
+        settings(fetch={"tries": 1}),
+    )
+
+    with pytest.raises(error) as raised:
+        await made.fetch(["hero"])
+
+    assert getattr(raised.value, "retry_after", 30) == 30
+
+
+async def test_a_report_that_was_taken_is_not_sent_again_for_its_answers_encoding() -> (
+    None
+):
+    headers = {"content-encoding": "gzip"}
+
+    await client(
+        lambda _: httpx.Response(200, headers=headers, stream=Packed())
+    ).report([event()])
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
