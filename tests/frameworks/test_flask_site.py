@@ -1,0 +1,66 @@
+"""A grown Flask shop in a real server: everyone is known, and nothing runs twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ..servers import counted, free_port, running, sandbox_server
+
+pytest.importorskip("flask_login")
+
+CONFIG = """
+workspace: {id: sandbox, api_key: sandbox-key}
+identity: {customer_id: {user: id}}
+attributes: {language: {call: "tests.frameworks.flask_site:language"}}
+routes: [{path: /, experiences: [homepage-banner]}]
+fetch: {timeout: 20}
+events: {outbox: "memory:", shutdown_timeout: 20}
+"""
+
+
+@pytest.mark.timeout(200)
+def test_users_languages_and_teardown(tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text(CONFIG)
+    port = free_port()
+    with sandbox_server(free_port(), tmp_path) as sandbox:
+        with running(
+            *("-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"),
+            *("--bind", f"127.0.0.1:{port}", "--no-control-socket"),
+            "tests.frameworks.flask_site:app",
+            port=port,
+            log=tmp_path / "site.log",
+            environ={
+                "MOE_CONFIG": str(tmp_path / "moe.yml"),
+                "MOE_BASE_URL": f"{sandbox.url}/v1",
+            },
+        ) as site:
+            pages = {}
+            for name in ("alice", "dave"):
+                with httpx.Client(
+                    base_url=site.url,
+                    headers={"X-Forwarded-Proto": "https"},
+                    timeout=40,
+                    trust_env=False,
+                    follow_redirects=True,
+                ) as browser:
+                    entered = browser.post(f"/enter/{name}")
+                    again = browser.get("/")
+                    pages[name] = (entered.text, again.text)
+            log = site.log()
+        events = counted(sandbox)
+
+    assert "Traceback" not in log, log
+    for name, (entered, again) in pages.items():
+        # Loaded once a request, by whoever asked first.
+        assert entered.startswith(f"{name}:1:<h1>"), log
+        assert entered == again
+        assert "Welcome" not in entered
+    assert (
+        pages["alice"][0].partition("<h1>")[2] != pages["dave"][0].partition("<h1>")[2]
+    )
+    told = Counter(str(event["customer_id"]) for event in events)
+    assert told == {"alice": 2, "dave": 2}
