@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .cookies import asgi_cookies
 from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError, SettingsError
 from .models import EMPTY, Experiences
@@ -77,6 +78,7 @@ class MoEngageMiddleware:
             self._broken = error
             return
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._read_cookies = asgi_cookies(app)
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,6 +144,7 @@ class MoEngageMiddleware:
             session=session,
             user=scope.get("user"),
             absent=absent,
+            read_cookies=self._read_cookies,
         )
 
     async def _answer(

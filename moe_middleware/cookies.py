@@ -1,13 +1,14 @@
 """Cookies as each framework reads them: what an app sees is what we see. Pure.
 
 Frameworks differ in which of two cookies of one name they take, in what a quoted value
-may hold, and in the bytes beyond ASCII. None of them decodes percents.
+may hold, and in the bytes beyond ASCII. Litestar alone decodes percents.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
 
 from .texts import decoded
 
@@ -47,6 +48,33 @@ def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
         if name not in cookies:
             cookies[name] = _unquoted_bytes(value) if value[:1] == '"' else value
     return cookies
+
+
+def litestar_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read them as Litestar does: of the first header alone, percents decoded."""
+    cookies = starlette_cookies([*lines][:1])
+    return {name: decoded(unquote_to_bytes(cookies[name])) for name in cookies}
+
+
+def asgi_cookies(app: object) -> CookieReader:
+    """Return the reader of an ASGI app's framework; Starlette's where it is unknown."""
+    return _ASGI.get(_framework_of(app), starlette_cookies)
+
+
+def wsgi_cookies(app: object) -> CookieReader:
+    """Return the reader of a WSGI app's framework; werkzeug's where it is unknown."""
+    return _WSGI.get(_framework_of(app), werkzeug_cookies)
+
+
+def _framework_of(app: object) -> str:
+    return type(app).__module__.partition(".")[0]
+
+
+_ASGI: dict[str, CookieReader] = {
+    "litestar": litestar_cookies,
+    "quart": werkzeug_cookies,
+}
+_WSGI: dict[str, CookieReader] = {"django": django_cookies}
 
 
 def _add_last(cookies: dict[str, str], text: str) -> None:

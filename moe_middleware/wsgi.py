@@ -10,7 +10,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cookies import werkzeug_cookies
+from .cookies import wsgi_cookies
 from .current import current
 from .errors import DuplicateMiddlewareError
 from .loop_threads import background
@@ -76,6 +76,7 @@ class MoEngageWSGIMiddleware:
             base_url=base_url,
         )
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._read_cookies = wsgi_cookies(app)
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]
 
     def __call__(
@@ -166,7 +167,7 @@ class MoEngageWSGIMiddleware:
             peer=environ.get("REMOTE_ADDR") or None,
             session=environ.get(_KEYS["session"]),
             absent=absent,
-            read_cookies=werkzeug_cookies,
+            read_cookies=self._read_cookies,
         )
 
 

@@ -6,17 +6,30 @@ import string
 from http.cookies import SimpleCookie
 
 import pytest
+from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
 from django.http.cookie import (  # type: ignore[import-untyped]
     parse_cookie as django_parser,
 )
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from quart import Quart
+from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from werkzeug.http import dump_cookie
 from werkzeug.wrappers import Request as WerkzeugRequest
 
-from moe_middleware.cookies import django_cookies, starlette_cookies, werkzeug_cookies
+from moe_middleware.cookies import (
+    asgi_cookies,
+    django_cookies,
+    litestar_cookies,
+    starlette_cookies,
+    werkzeug_cookies,
+    wsgi_cookies,
+)
 
 REPLACEMENT = "\ufffd"
 
@@ -57,10 +70,17 @@ def of_werkzeug(lines: list[bytes]) -> dict[str, str]:
     return {name: cookies[name] for name in cookies}
 
 
+def of_litestar(lines: list[bytes]) -> dict[str, str]:
+    headers = [(b"cookie", line) for line in lines]
+    connection = ASGIConnection({"type": "http", "headers": headers})  # type: ignore[arg-type, var-annotated]
+    return connection.cookies
+
+
 READERS = {
     "starlette": (starlette_cookies, of_starlette),
     "django": (django_cookies, of_django),
     "werkzeug": (werkzeug_cookies, of_werkzeug),
+    "litestar": (litestar_cookies, of_litestar),
 }
 
 
@@ -89,6 +109,16 @@ def test_any_headers_are_read_as_the_framework_reads_them(
 ) -> None:
     encoding = "utf-8" if framework == "django" else "latin-1"
     check_same(framework, [line.encode(encoding) for line in lines])
+
+
+def test_a_wrapped_apps_own_framework_tells_how() -> None:
+    quart, flask, litestar = Quart("shop"), Flask("shop"), Litestar()
+
+    assert asgi_cookies(Starlette()) is asgi_cookies(None) is starlette_cookies
+    assert asgi_cookies(quart) is werkzeug_cookies
+    assert asgi_cookies(litestar) is litestar_cookies
+    assert wsgi_cookies(flask) is wsgi_cookies(flask.wsgi_app) is werkzeug_cookies
+    assert wsgi_cookies(WSGIHandler.__new__(WSGIHandler)) is django_cookies
 
 
 @pytest.mark.parametrize("value", VALUES)
