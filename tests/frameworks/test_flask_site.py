@@ -54,11 +54,11 @@ def test_users_languages_and_teardown(tmp_path: Path) -> None:
         events = counted(sandbox)
 
     assert "Traceback" not in log, log
-    for name, (entered, again) in pages.items():
+    for name, (first, second) in pages.items():
         # Loaded once a request, by whoever asked first.
-        assert entered.startswith(f"{name}:1:<h1>"), log
-        assert entered == again
-        assert "Welcome" not in entered
+        assert first.startswith(f"{name}:1:<h1>"), log
+        assert first == second
+        assert "Welcome" not in first
     assert (
         pages["alice"][0].partition("<h1>")[2] != pages["dave"][0].partition("<h1>")[2]
     )
