@@ -204,7 +204,7 @@ def _as_it_is(scope: Scope) -> Scope:
     headers = scope["headers"]
     if not isinstance(headers, list | tuple):
         # What can be read but once is the app's as well.
-        headers = scope["headers"] = list(headers)
+        headers = scope["headers"] = [tuple(pair) for pair in headers]
     return {**scope, "headers": [*headers]}
 
 

@@ -361,7 +361,7 @@ async def test_headers_that_can_be_read_but_once_are_the_apps_as_well(
     class OnceServer(AsgiServer):
         def _scope(self, *about: Any) -> Scope:
             scope = super()._scope(*about)
-            return {**scope, "headers": iter(scope["headers"])}
+            return {**scope, "headers": iter([iter(pair) for pair in scope["headers"]])}
 
     ours = MoEngageMiddleware(app, everywhere())
     await OnceServer(ours).request("GET", "/", headers={"cookie": "customer_id=alice"})
