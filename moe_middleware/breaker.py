@@ -133,6 +133,11 @@ class Breaker:
         self._open_until = max(self._open_until, now + min(seconds, LONGEST_WAIT))
         self._become(State.OPEN)
 
+    def rouse(self, reason: Reason) -> None:
+        """Let the next call be a probe, where the pause was for this reason."""
+        if self.reason is reason:
+            self._open_until = 0.0
+
     def _open(self, now: float) -> None:
         self.reason = Reason.BREAKER_OPEN
         self._open_until = now + self._pause * (0.5 + self._jitter() / 2)

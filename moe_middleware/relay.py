@@ -118,6 +118,8 @@ class Relay:
         self._delivered_at: float | None = None
         self._logger = RepeatLogger(logger, every=60.0)
         self._stopped = asyncio.Event()
+        self._roused = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: Task[None] | None = None
         self._give_back_for = GIVE_BACK_FOR
 
@@ -160,16 +162,24 @@ class Relay:
             until_empty: Whether it also ends once nothing waits any more.
         """
         self._running = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
         try:
             while not self._stopped.is_set():
                 pause = await self._deliver_or_say(until_empty)
                 await self._rest(max(pause, self._interval))
         finally:
-            self._running = None
+            self._running = self._loop = None
 
     def stop(self) -> None:
         """Let ``run`` end, for good, as soon as the reports under way have ended."""
         self._stopped.set()
+        self._roused.set()
+
+    def rouse(self) -> None:
+        """Let ``run`` look again at once, as after new credentials; on any thread."""
+        if (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # it has just been closed
+                loop.call_soon_threadsafe(self._roused.set)
 
     async def drain(self, timeout: float) -> None:
         """End ``run``, then deliver what waits, for ``timeout`` seconds at most.
@@ -228,7 +238,8 @@ class Relay:
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopped.wait()
+                await self._roused.wait()
+            self._roused.clear()
 
     # --- one round ---------------------------------------------------------
 

@@ -127,11 +127,9 @@ async def _deliver(
     """Deliver until done or told to stop; tell whether that went well."""
     from .probes import answer_probes
     from .processes import ProcessNotes, describe_relay
-    from .relay import Relay
 
     events = runtime.settings.events
-    report = runtime.client.report
-    relay = Relay.configured(events, runtime.outbox, report, runtime.observer)
+    relay = runtime.new_relay()
 
     def describe() -> dict[str, Any]:
         state = describe_relay(relay.state())

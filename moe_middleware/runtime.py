@@ -7,12 +7,14 @@ import atexit
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any
-from weakref import WeakValueDictionary, ref
+from weakref import WeakSet, WeakValueDictionary, ref
+
+from pydantic import SecretStr
 
 from .beacons import BEACONS, MAX_BODY, beacons_for
 from .browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
@@ -32,6 +34,7 @@ from .failures import advice
 from .fetching import Fetcher
 from .key_files import KeyFiles
 from .loop_threads import background
+from .models import Reason
 from .observers import Both, Counters, Observer
 from .outbox import open_outbox
 from .own_paths import OwnPath, OwnPaths, asset_handler
@@ -84,7 +87,8 @@ class Runtime:
         self.client = MoEngageClient(
             settings, budget=self.budget, observer=self.observer
         )
-        self.key_files = KeyFiles(settings, self.client.use_keys)
+        self.key_files = KeyFiles(settings, self._use_keys)
+        self._relays: WeakSet[Relay] = WeakSet()
         self.outbox = open_outbox(
             settings.events,
             workspace_id=settings.workspace.id,
@@ -211,7 +215,7 @@ class Runtime:
         await self.catalogue.stop()
         events = self.settings.events
         if events.relay == "on":
-            relay = life.relay if life is not None and life.relay else self._relay()
+            relay = life.relay if life is not None and life.relay else self.new_relay()
             await relay.drain(events.shutdown_timeout)
         for task in life.tasks if life is not None else ():
             task.cancel()
@@ -230,7 +234,7 @@ class Runtime:
         Args:
             timeout: How long that may take, in seconds.
         """
-        await self._relay().drain(timeout)
+        await self.new_relay().drain(timeout)
 
     async def health(self, *, everyone: bool = False) -> dict[str, Any]:
         """Return how it goes, for a readiness probe or a status page; see ``health``.
@@ -303,7 +307,7 @@ class Runtime:
         if self.key_files.any:
             watch = self.key_files.watch()
             tasks.append(loop.create_task(watch, name="moe-key-files"))
-        relay = self._relay() if self.settings.events.relay == "on" else None
+        relay = self.new_relay() if self.settings.events.relay == "on" else None
         if relay is not None:
             tasks.append(loop.create_task(relay.run(), name="moe-relay"))
         return _Life(relay, tasks)
@@ -314,10 +318,20 @@ class Runtime:
             await self.shared_cache.warm()
         await self.client.warm()
 
-    def _relay(self) -> Relay:
-        return Relay.configured(
+    def new_relay(self) -> Relay:
+        """Return a relay that delivers this configuration's outbox."""
+        relay = Relay.configured(
             self.settings.events, self.outbox, self.client.report, self.observer
         )
+        self._relays.add(relay)
+        return relay
+
+    def _use_keys(self, keys: Sequence[SecretStr]) -> None:
+        """Go on with new API keys, also where the old ones were refused just now."""
+        self.client.use_keys(keys)
+        self.fetcher.breaker.rouse(Reason.UNAUTHORIZED)
+        for relay in list(self._relays):
+            relay.rouse()
 
 
 @dataclass(slots=True)

@@ -17,6 +17,10 @@ import pytest
 
 from moe_middleware import AuthenticationError, MoEngageClient, Settings
 from moe_middleware.key_files import KeyFiles
+from moe_middleware.models import Reason
+from moe_middleware.runtime import Runtime
+
+from .makers import event
 
 
 def load(tmp_path: Path, url: str, text: str | None = None, **environ: str) -> Settings:
@@ -118,6 +122,37 @@ async def test_the_running_site_looks_by_itself(
             while not await accepted(client):
                 await asyncio.sleep(0.02)
         watch.cancel()
+
+
+async def test_a_mended_key_rouses_pages_and_the_relay(
+    tmp_path: Path, address: str
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("an-old-key")
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    text = f"events: {{outbox: '{outbox}', interval: 0.05}}\nroutes: []\n"
+    text += f"workspace: {{id: sandbox, base_url: '{address}/v1'}}\n"
+    given = load(tmp_path, address, text, MOE_API_KEY_FILE=str(secret))
+    runtime = Runtime(given)
+    runtime.fetcher.breaker.pause(time.monotonic(), 60, Reason.UNAUTHORIZED)
+    relay = runtime.new_relay()
+    runtime.outbox.append([event(occurred_at=int(time.time()))])
+    running = asyncio.create_task(relay.run())
+    async with asyncio.timeout(60):
+        while (next_try_at := relay.state().next_try_at) is None:
+            await asyncio.sleep(0.02)
+        secret.write_text("sandbox-key")
+        # As a signal's handler or another loop's look would, from a thread.
+        await asyncio.to_thread(runtime.key_files.read)
+        while (delivered_at := relay.state().delivered_at) is None:
+            await asyncio.sleep(0.02)
+    asks_again = runtime.fetcher.breaker.allows(time.monotonic())
+    relay.stop()
+    await running
+    await runtime.stop()
+
+    assert delivered_at < next_try_at
+    assert asks_again
 
 
 def test_settings_with_a_file_are_copied_and_pickled(tmp_path: Path) -> None:
