@@ -124,7 +124,8 @@ class Runtime:
             catalogue=self.catalogue,
             observer=self.observer,
         )
-        self._lives = PerLoop(self._begin_life)
+        self._lives = PerLoop(self._begin_life, end=self._end_life)
+        self._left_events_behind = False
         # Looked at by every request, and quicker than the dictionary.
         self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
         self.notes = ProcessNotes(self.outbox, "server", self._describe)
@@ -312,6 +313,17 @@ class Runtime:
             tasks.append(loop.create_task(relay.run(), name="moe-relay"))
         return _Life(relay, tasks)
 
+    async def _end_life(self, life: _Life) -> None:
+        """Log once that a loop without a lifespan leaves events undelivered."""
+        if life.relay is None or self._left_events_behind:
+            return
+        with contextlib.suppress(OutboxError, TimeoutError):
+            async with asyncio.timeout(STORE_WITHIN):
+                counts = await self.outbox.count()
+            if waiting := counts.waiting + counts.unsaved:
+                self._left_events_behind = True
+                logger.warning("loop_ended waiting=%d: %s", waiting, _NO_LIFESPAN)
+
     async def _warm(self) -> None:
         """Connect before the first page has to; what fails, the pages will say."""
         if self.shared_cache is not None:
@@ -332,6 +344,12 @@ class Runtime:
         self.fetcher.breaker.rouse(Reason.UNAUTHORIZED)
         for relay in list(self._relays):
             relay.rouse()
+
+
+_NO_LIFESPAN = (
+    "this event loop ended without a lifespan's shutdown, so they are delivered by the "
+    "next loop or at the process's exit; in a test use 'with TestClient(app) as client'"
+)
 
 
 @dataclass(slots=True)

@@ -254,3 +254,34 @@ def test_it_ends_on_uvloop_as_well(turns: int) -> None:
         one.run(use(values))
 
     assert len(ended) == 1
+
+
+def test_a_client_without_a_lifespan_says_once_what_is_not_delivered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def shown(request: Request) -> PlainTextResponse:
+        request.state.experiences.show("homepage-banner")
+        return PlainTextResponse("hello")
+
+    app = MoEngageMiddleware(
+        Starlette(routes=[Route("/", shown)]),
+        config=Settings(
+            data_center="sandbox",
+            fetch={"timeout": 5},
+            identity={"customer_id": {"cookie": "customer_id"}},
+            routes=[{"path": "/", "experiences": ["homepage-banner"]}],
+            # The pages' own loops have ended before it looks.
+            events={"outbox": "memory:", "interval": 60},
+        ),
+    )
+
+    for _ in range(3):
+        TestClient(app, cookies={"customer_id": "alice"}).get("/")
+    without = [one for one in caplog.messages if one.startswith("loop_ended")]
+    caplog.clear()
+    with TestClient(app, cookies={"customer_id": "alice"}) as client:
+        client.get("/")
+
+    assert len(without) == 1
+    assert "with TestClient(app)" in without[0]
+    assert "loop_ended" not in caplog.text
