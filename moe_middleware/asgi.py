@@ -89,7 +89,7 @@ class MoEngageMiddleware:
         if self._broken is not None:
             raise self._broken
         met = scope.get(KEY)
-        if met is not None and not met.ended:
+        if met is not None and met.is_underway:
             raise DuplicateMiddlewareError(_TWICE)
         try:
             loop = self.runtime.start()
@@ -99,6 +99,9 @@ class MoEngageMiddleware:
         if self.runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
+        if met is not None and not met.ended:
+            # Tried a second time while the first goes on: to each its own.
+            scope = {**scope}
         page = self.page_of(_as_it_is(scope), loop)
         scope[KEY] = page
         scope["state"] = _State(scope.get("state"), page.experiences)
@@ -217,14 +220,17 @@ class _State(dict[str, Any]):
     """
 
     __slots__ = ("_experiences", "_outer")
+    _outer: MutableMapping[str, Any]
 
     def __init__(self, outer: Any, experiences: Experiences) -> None:
         if isinstance(outer, _State):
             # Of an earlier try with the same scope.
             outer = outer._outer
-        self._outer: MutableMapping[str, Any] = {} if outer is None else outer
+        given = _mapping_of(outer)
+        # What cannot be written into keeps what it has; the rest is the request's.
+        self._outer = given if isinstance(given, MutableMapping) else {}
         self._experiences = experiences
-        super().__init__(self._outer, experiences=experiences)
+        super().__init__(given, experiences=experiences)
 
     def __getitem__(self, name: str) -> Any:
         found = super().__getitem__(name)
@@ -262,6 +268,16 @@ class _State(dict[str, Any]):
     def __reduce__(self) -> Any:
         # A copy is a plain dict.
         return dict, (dict(self),)
+
+
+def _mapping_of(state: Any) -> Mapping[str, Any]:
+    """Return a state as a mapping: servers and layers put other objects there too."""
+    if isinstance(state, Mapping):
+        return state
+    attributes = getattr(state, "__dict__", {})
+    # Starlette's own State keeps its values in one more dict.
+    inner = attributes.get("_state")
+    return inner if isinstance(inner, Mapping) else attributes
 
 
 _TWICE = (

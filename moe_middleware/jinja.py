@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
-from typing import Any, get_args
+from typing import Any
 
 from jinja2 import Environment, Template, nodes, pass_context
 from jinja2.environment import TemplateModule
@@ -20,7 +20,7 @@ from jinja2.utils import missing
 from .current import current, on_event_loop
 from .fragments import note_personal, noting
 from .log_texts import one_line
-from .models import Counting, Experience, Experiences, Reason, WebSDKApi
+from .models import Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +178,9 @@ async def _when_ready(experiences: Experiences, key: str) -> _Found:
 
 def _show(experiences: Experiences, experience: Experience, impression: Any) -> str:
     if impression:
-        counting = impression if impression in _COUNTING else None
+        counting: Any = impression if isinstance(impression, str) else None
         experiences.show(experience.key, counting)
     return ""
-
-
-_COUNTING = get_args(Counting)
 
 
 @pass_context

@@ -24,7 +24,7 @@ def leads_to(target: str, hosts: Collection[str] = ()) -> bool:
 
     Args:
         target: As it would stand in ``href``.
-        hosts: In lower case.
+        hosts: In lower case; ``*.example.com`` is all below it.
     """
     parts = _split(target)
     if parts is None:
@@ -32,7 +32,16 @@ def leads_to(target: str, hosts: Collection[str] = ()) -> bool:
     scheme, host = parts
     if not scheme and host is None:
         return target.startswith("/") and not target.startswith("//")
-    return scheme in _WEB and host is not None and host in hosts
+    return scheme in _WEB and host is not None and _is_one_of(host, hosts)
+
+
+def _is_one_of(host: str, hosts: Collection[str]) -> bool:
+    if ":" in host:
+        host = f"[{host}]"
+    if host in hosts:
+        return True
+    labels = host.split(".")
+    return any("*." + ".".join(labels[at:]) in hosts for at in range(1, len(labels)))
 
 
 def harmless(target: object) -> str:

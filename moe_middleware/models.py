@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from .ids import new_id
 from .links import harmless
@@ -161,7 +161,7 @@ class Experience(_OnPage):
         return self.payload[name]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.payload
+        return isinstance(name, str) and str.__str__(name) in self.payload
 
     def __getattr__(self, name: str) -> Any:
         # Unpickling asks for dunders before the fields exist.
@@ -175,7 +175,7 @@ class Experience(_OnPage):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a payload value, or ``default`` where there is none."""
-        return self.payload[name] if name in self else default
+        return self.payload[str.__str__(name)] if name in self else default
 
     def click_url(self, target: object = None, b_id: object = None) -> str:
         """Return the link for an element of this experience, which counts its clicks.
@@ -376,7 +376,8 @@ class Experiences:
         self._used = True
         try:
             return self._found[key]
-        except (KeyError, TypeError):
+        except Exception:
+            # Also where a key's own hash or comparison raises.
             return self._without(key)
 
     def _without(self, given: object) -> Experience:
@@ -416,6 +417,16 @@ class Experiences:
 
     def __len__(self) -> int:
         return len(self._found)
+
+    # As a mapping's: ``dict(experiences)`` are the answers, as plain values.
+    get = Mapping.get
+    keys = Mapping.keys
+    values = Mapping.values
+    items = Mapping.items
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or a pickle, belongs to no page, so that nothing in it counts.
+        return _detached, (tuple(self._found.values()), self.identity)
 
     def __repr__(self) -> str:
         answers = ", ".join(
@@ -648,11 +659,23 @@ class Experiences:
             return experience
         if self._phase is _SENT and self._answering is not None:
             self._answering.advise("shown_too_late", experience.key)
-        elif not self._is_watched(experience, counting):
+        elif not self._is_watched(experience, self._known(counting, experience.key)):
             if self._shown is None:
                 self._shown = {}
             self._shown.setdefault(experience.key, experience)
         return experience
+
+    def _known(self, counting: object, key: str) -> Counting | None:
+        if counting is None:
+            return None
+        name = text_of(counting)
+        for one in get_args(Counting):
+            if one == name:
+                known: Counting = one
+                return known
+        if self._answering is not None:
+            self._answering.advise("counting_unknown", key)
+        return None
 
     def _is_watched(self, experience: Experience, counting: Counting | None) -> bool:
         """Whether the browser reports an impression, and the server does not."""
@@ -753,6 +776,10 @@ class Experiences:
             return ()
         shown = self._shown.values()
         return tuple(one for one in shown if one.key not in self._tracked)
+
+
+def _detached(found: tuple[Experience, ...], identity: Identity) -> Experiences:
+    return Experiences(found, identity=identity)
 
 
 _OPEN, _SHARED, _SENT = _Phase.OPEN, _Phase.SHARED, _Phase.SENT

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from .beacons import PageMarks, beacons_for
 from .browser import script_element
@@ -30,7 +30,7 @@ from .models import (
 )
 from .page_elements import PageElements
 from .personalizer import Personalizer
-from .plain_values import attributes_of, label_of, offset_of
+from .plain_values import attributes_of, label_of, offset_of, text_of
 from .preview_badges import BadgeWriter, is_page_load, takes_badge
 from .preview_links import COOKIE, Preview, Refusal
 from .response_headers import Headers, is_private, personal_headers
@@ -334,8 +334,11 @@ class Page:
         self._left_to_sdk.leave(experience)
 
     def web_sdk(self, nonce: str | None, api: WebSDKApi) -> str:
-        if api not in get_args(WebSDKApi):
-            told = one_line(api) if isinstance(api, str) else type(api).__name__
+        given = text_of(api)
+        if given in get_args(WebSDKApi):
+            api = cast(WebSDKApi, given)
+        else:
+            told = one_line(given) if isinstance(api, str) else type(api).__name__
             logger.warning("web_sdk_api_unknown given=%s: %s", told, _NO_API)
             api = "web_p"
         if self._left_to_sdk is None:
@@ -804,6 +807,8 @@ class Page:
 
 
 _ADVICE = {
+    "counting_unknown": "an impression is 'response', 'visible' or 'web_sdk'; this one "
+    "counts as its route says",
     "read_too_late": "the response had begun as one that caches may serve to others, "
     "so this is a fallback: read request.state.experiences before it begins, name the "
     "path in a route of moe.yml, or send 'Cache-Control: private'",

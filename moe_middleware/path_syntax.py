@@ -69,6 +69,7 @@ _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"[\[\]]", "has square brackets, which are literal text here"),
         (r"(?:^|[/.(\-])\(?:[a-zA-Z_]", "has a ':name', which is literal text here"),
         (r"\*", "has a '*', which is literal text here"),
+        (r"%(?:\(\w+\))?[sdr](?=$|[/.-])", "has a '%s', which is literal text here"),
         (r"\$$|\.\+(?=$|[/)])", "is a regular expression, which no path matches"),
         (r"(?:^|/)\([^()]*\)(?:/|$)", "has a group, which is literal text here"),
         (r"%[0-9a-fA-F]{2}", "is percent-encoded, and paths are compared decoded"),
@@ -188,6 +189,11 @@ _TRANSLATIONS: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
         # :name, :name?, :name(\d+), :name*
         (rf"(?<=[/.(\-]):({_NAME})(?:\(([^)]*)\))?([?*+])?", _colon),
         (rf"^:({_NAME})(?:\(([^)]*)\))?([?*+])?", _colon),
+        # %(name)s, %s
+        (rf"%\(({_NAME})\)[sr]", lambda found: _parameter(found[1])),
+        (rf"%\(({_NAME})\)d", lambda found: _parameter(found[1], "int")),
+        (r"%[sr](?=$|[/.-])", "{name}"),
+        (r"%d(?=$|[/.-])", "{id:int}"),
         # .*, \d+, [^/]+
         (r"\(?\.[*+]\??\)?(?=$|/)", "{rest:path}"),
         (r"\(?(?:\\d|\[0-9\])[+*]\)?", "{id:int}"),

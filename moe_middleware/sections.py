@@ -433,7 +433,7 @@ class ClickSettings(Section):
     hosts: Annotated[tuple[Host, ...], Unique] = Field(
         default=(),
         description="Other hosts that a counted link may lead to, as "
-        "partner.example.com.",
+        "partner.example.com or *.example.com.",
     )
     max_age: PositiveSeconds = Field(
         default=30 * 86_400.0,

@@ -82,7 +82,7 @@ def _cookie_fault(name: str) -> str | None:
 
 
 def _query_fault(name: str) -> str | None:
-    right = name.lstrip("?&").partition("=")[0]
+    right = re.split("[&=]", name.lstrip("?&"))[0]
     if right != name:
         return f"is more than a parameter's name: write {right or 'its name'}"
     if re.search(r"%[0-9A-Fa-f]{2}", name):

@@ -94,6 +94,9 @@ class MoEngageWSGIMiddleware:
         path = _path(environ)
         if self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
+        if met is not None and not met.ended:
+            # Tried a second time while the first goes on: to each its own.
+            environ = {**environ}
         # As it came in: inner layers change an environ in place.
         page = self.page_of({**environ}, loop)
         environ[KEY] = page

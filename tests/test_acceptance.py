@@ -46,6 +46,8 @@ def route(path: str, **options: Any) -> dict[str, Any]:
         # Express, Rails, Vue
         ("/products/:sku", "/products/{sku}"),
         ("/products/:sku?", "/products/{sku}"),
+        ("/products/%(sku)s", "/products/{sku}"),
+        ("/products/%d/x", "/products/{id:int}/x"),
         (r"/products/:id(\d+)", "/products/{id:int}"),
         ("/posts(/:id)(.:format)", "/posts/{id}.{format}"),
         ("/blog/*", "/blog/{rest:path}"),

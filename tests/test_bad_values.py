@@ -50,6 +50,34 @@ class Raising:
         raise RuntimeError("secret")
 
 
+class Unequal(Raising):
+    """Nothing to be looked up in a mapping."""
+
+    def __hash__(self) -> int:
+        raise RuntimeError("secret")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("secret")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("secret")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("secret")
+
+
+class UnequalText(str):
+    """A text of which the same is true."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise RuntimeError("secret")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("secret")
+
+
 class Scalar:
     """A number of a numerical library."""
 
@@ -207,6 +235,7 @@ ODD: list[Any] = [
         Markup(KEY),
     ),
     *(Scalar(), iter(int, 1), type, Ellipsis, Exception("secret")),
+    *(Unequal(), UnequalText(KEY)),
 ]
 
 
@@ -240,6 +269,21 @@ async def test_no_argument_raises_into_the_page(
     assert "secret" not in caplog.text
     # Whatever was counted has arrived: nothing is stuck in the outbox.
     assert (await site.runtime.outbox.count()).waiting == 0
+
+
+async def test_an_unknown_way_of_counting_counts_as_the_route_says_and_is_logged(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: Request) -> Response:
+        request.state.experiences.show(KEY, "visibel")
+        return Response("")
+
+    site = Site(handler, secret_key=SECRET)
+    await site.get(customer="alice")
+    await site.delivered()
+
+    assert sandbox.impressions(KEY) == 1
+    assert f"counting_unknown key={KEY}: " in caplog.text
 
 
 async def test_an_offset_that_is_none_refuses_the_event_with_one_line(

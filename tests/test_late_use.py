@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections import ChainMap, UserDict
 from collections.abc import AsyncIterator, Iterator
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.datastructures import State
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.responses import StreamingResponse as Stream
 from starlette.routing import Mount, Route
-from starlette.types import Message, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from moe_middleware import (
     DuplicateMiddlewareError,
@@ -438,6 +441,77 @@ async def test_a_second_try_is_no_second_middleware(sandbox: Sandbox) -> None:
     for _ in range(2):
         with pytest.raises(DuplicateMiddlewareError):
             await twice(dict(scope), asyncio.Event().wait, send)  # type: ignore[arg-type]
+
+
+async def test_two_tries_with_one_scope_at_a_time_are_two_pages(
+    sandbox: Sandbox,
+) -> None:
+    both = asyncio.Barrier(2)
+
+    async def handler(request: Request) -> Response:
+        async with asyncio.timeout(30):
+            await both.wait()
+        found = request.state.experiences
+        request.state.seen = found
+        found.show(KEY)
+        same = current_experiences() is found
+        return Response(f"{found.identity.customer_id} {same}")
+
+    site = Site(handler)
+    shared: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(b"cookie", b"customer_id=alice")],
+        "state": {},
+    }
+
+    async def attempt() -> bytes:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await site.app(shared, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        return b"".join(one.get("body", b"") for one in sent)
+
+    answers = await asyncio.gather(attempt(), attempt())
+    assert [*answers] == [b"alice True"] * 2
+    await site.delivered()
+
+    assert sandbox.impressions(KEY) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        MappingProxyType({"db": 1}),
+        SimpleNamespace(db=1),
+        State({"db": 1}),
+        ChainMap({}, {"db": 1}),
+        UserDict(db=1),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_a_state_of_any_kind_is_taken_over(given: Any, sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        request.state.more = 2
+        title = request.state.experiences[KEY]["Title"]
+        return Response(f"{request.state.db} {request.state.more} {bool(title)}")
+
+    inner = Site(handler).app
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = given
+        await inner(scope, receive, send)
+
+    transport = httpx.ASGITransport(outer)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
+        answer = await browser.get("/", headers={"cookie": "customer_id=alice"})
+
+    assert answer.text == "1 2 True"
+    assert "experiences" not in str(given)
 
 
 def test_a_second_try_with_the_same_environ_need_not_close_the_first(

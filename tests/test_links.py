@@ -6,13 +6,16 @@ from hypothesis import strategies as st
 
 from moe_middleware.links import NOWHERE, harmless, leads_to
 
-HOSTS = {"partner.example"}
+HOSTS = {"partner.example", "*.shops.example", "[::1]"}
 
 GOOD = ["/", "/shop", "/shop?a=b&c=//d#e", "/a:b", "/%2f%2fevil", "/tee/grün"]
 ALLOWED = [
     "https://partner.example/x",
     "http://partner.example",
     "https://PARTNER.example:8443/?q",
+    "https://one.shops.example/",
+    "https://a.b.shops.example:8443",
+    "http://[::1]:8000/x",
 ]
 EVIL = [
     "",
@@ -33,6 +36,11 @@ EVIL = [
     "https://evil.example#partner.example",
     "https://partner.example.evil.example",
     "https://[::1",
+    "https://[::2]/",
+    "https://shops.example/",
+    "https://evilshops.example/",
+    "https://one.shops.example.evil.example/",
+    "https://*.shops.example@evil.example/",
     "javascript:alert(1)",
     "JavaScript:alert(1)",
     "java\tscript:alert(1)",

@@ -39,6 +39,12 @@ SECRET = "a-secret-for-this-test-and-no-other"
 FIELDS = ["key", "payload", "experience_context", "source", "reason"]
 
 
+COPIES: tuple[Any, ...] = (
+    *(copy.copy, copy.deepcopy),
+    lambda one: pickle.loads(pickle.dumps(one)),
+)
+
+
 def a_hero(**fields: Any) -> Experience:
     given = {"key": KEY, "payload": {"Title": "x", "deep": [{"a": 1}]}, **fields}
     return Experience(experience_context={"cid": "1"}, source=Source.API, **given)
@@ -107,6 +113,32 @@ async def test_fastapi_takes_one_as_a_response_model(sandbox: Sandbox) -> None:
 
     assert [*answer.json()] == FIELDS
     assert answer.json()["payload"]["Title"]
+
+
+async def test_all_of_a_page_are_a_mapping_of_plain_values(sandbox: Sandbox) -> None:
+    kept: list[Any] = []
+    app = fastapi.FastAPI()
+
+    async def home(request: fastapi.Request) -> Any:
+        found = request.state.experiences
+        kept.extend([dict(found), *(copied(found) for copied in COPIES)])
+        for one in kept[1:]:
+            one.show(KEY)
+        assert found.get(KEY) is found[KEY] and (KEY, found[KEY]) in found.items()
+        return {"all": jsonable_encoder(found), "same": dict(found)}
+
+    app.add_api_route("/", home)
+    site = Site(app=app, secret_key=SECRET)
+    answer = await site.get(customer="alice")
+    await site.delivered()
+
+    told = answer.json()
+    assert [*told["all"][KEY]] == FIELDS and told["all"] == told["same"]
+    assert "private" in answer.headers["cache-control"]
+    for one in kept[1:]:
+        assert dict(one) == kept[0] and one.identity.customer_id == "alice"
+    # What is shown of a copy is shown on no page.
+    assert sandbox.impressions(KEY) == 0
 
 
 async def test_litestar_takes_one_as_an_answer(sandbox: Sandbox) -> None:

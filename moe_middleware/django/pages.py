@@ -47,13 +47,9 @@ class DjangoExperiences(Experiences):
         answering = self._answering
         return answering if isinstance(answering, DjangoPage) else None
 
-    # A request that is copied or pickled takes its experiences along.
-
     def __deepcopy__(self, _: object) -> DjangoExperiences:
+        # A request that is copied takes its experiences along.
         return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Experiences, (tuple(self._found.values()),)
 
 
 class DjangoPage(Page):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from django.template import (  # type: ignore[import-untyped]
     Library,
@@ -20,13 +20,11 @@ from ..current import current, on_event_loop
 from ..django.fragment_caches import keep_experiences_out
 from ..fragments import note_personal
 from ..log_texts import one_line
-from ..models import Counting, Experience, Experiences, Reason, WebSDKApi
+from ..models import Experience, Experiences, Reason, WebSDKApi
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_NAME = "experience"
-
-_COUNTING = get_args(Counting)
 
 _SWITCHES = {"true": "True", "false": "False"}
 
@@ -54,7 +52,7 @@ class ExperienceNode(Node):  # type: ignore[misc]
                 return str(self.otherwise.render(context))
             told: Any = self.impression.resolve(context) if self.impression else True
             if told:
-                counting = told if told in _COUNTING else None
+                counting: Any = told if isinstance(told, str) else None
                 experiences.show(found.key, counting)
             return str(self.body.render(context))
 
