@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.convertors import CONVERTOR_TYPES
 
 from .mistakes import Mistake, Place
 from .path_syntax import check_path, path_parameters
 
 OWN_PATH = "/_moe"
 """Where we answer by ourselves, unless ``clicks.path`` says otherwise."""
+
+
+SDK_COOKIE = "moe_uuid"
+"""Where the visitor's id comes from, unless ``identity.visitor_id`` says otherwise."""
 
 
 def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -22,7 +28,9 @@ def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _unknown_parameters(given, routes)
     yield from _own_paths(given, routes)
     yield from _twins(routes)
+    yield from _idle_exclusions(routes)
     yield from _one_cookie(given)
+    yield from _one_source(given)
     yield from _one_file(given)
 
 
@@ -83,6 +91,77 @@ def _twins(routes: list[Any]) -> Iterator[Mistake]:
             first = routes.index(route)
             message = f"the same as routes.{first}: keep one of the two"
             yield Mistake(("routes", index), message)
+
+
+def _idle_exclusions(routes: list[Any]) -> Iterator[Mistake]:
+    """Yield the excluded paths that a route does not have anyway."""
+    for index, route in enumerate(routes):
+        path, excluded = _get(route, "path"), _get(route, "exclude")
+        if not isinstance(path, str) or not isinstance(excluded, list | tuple):
+            continue
+        for at, other in enumerate(excluded):
+            if isinstance(other, str) and _never_meet(path, other):
+                message = (
+                    f"{other!r} is no path of {path!r}: leave it out, or write it as a "
+                    "part of what the route is for"
+                )
+                yield Mistake(("routes", index, "exclude", at), message)
+
+
+def _never_meet(path: str, other: str) -> bool:
+    """Whether no request can have both paths; False for what cannot be known."""
+    try:
+        one, two = check_path(path).split("/"), check_path(other).split("/")
+    except ValueError:
+        return False  # the path's own mistake comes first
+    for part, opposite in zip(one, two, strict=False):
+        if _may_hold_slashes(part) or _may_hold_slashes(opposite):
+            return False
+        if not (_takes(part, opposite) or _takes(opposite, part)):
+            return True
+    return len(one) != len(two)
+
+
+_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
+
+
+def _may_hold_slashes(part: str) -> bool:
+    kinds = {kind or "str" for kind in _PARAMETER.findall(part)}
+    return not kinds <= {"str", "int", "float", "uuid"}
+
+
+def _takes(part: str, text: str) -> bool:
+    """Whether a part of a path may be the other's; of two with parameters any may."""
+    if "{" in part and "{" in text:
+        return True
+    whole = _PARAMETER.fullmatch(part)
+    if whole is None:
+        return part == text or "{" in part
+    return re.fullmatch(CONVERTOR_TYPES[whole[1] or "str"].regex, text) is not None
+
+
+def _one_source(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield the ids that would be taken from what is not the customer's own."""
+    identity = given.get("identity")
+    customer = _get(identity, "customer_id")
+    visitor = _get(identity, "visitor_id") or {"cookie": SDK_COOKIE}
+    consent = _get(given.get("consent"), "given_by")
+    for kind in ("cookie", "header", "query", "session", "user"):
+        name = _get(customer, kind)
+        if name is None:
+            continue
+        if name == _get(visitor, kind):
+            message = (
+                f"{name!r} is where visitor_id comes from: every visitor would be a "
+                "customer: name the customer's own, or see anonymous_as"
+            )
+            yield Mistake(("identity", "customer_id", kind), message)
+        if name == _get(consent, kind):
+            message = (
+                f"{name!r} is where customer_id comes from: its value would be an "
+                "answer and an id at once: name the consent's own"
+            )
+            yield Mistake(("consent", "given_by", kind), message)
 
 
 def _one_cookie(given: Mapping[str, Any]) -> Iterator[Mistake]:

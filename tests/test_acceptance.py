@@ -542,6 +542,72 @@ def test_the_same_route_twice() -> None:
     assert settings(routes=[route("/"), route("/", methods=["GET"])])
 
 
+@pytest.mark.parametrize(
+    ("path", "excluded", "is_idle"),
+    [
+        ("/", "/cart", True),
+        ("/shop/{rest:path}", "/static/{rest:path}", True),
+        ("/shop/{id:int}", "/shop/new", True),
+        ("/shop/{id:int}", "/shop/{id:int}/edit", True),
+        ("/shop", "/shop/{rest:path}", True),
+        ("/shop/{sku}.html", "/shop/sencha.html", False),
+        ("/{rest:path}", "/static/{rest:path}", False),
+        ("/{rest:path}", "/{lang}/cart", False),
+        ("/shop/{id:int}", "/shop/{sku}", False),
+        ("/shop/{sku}", "/shop/{id:int}", False),
+        ("/{lang}/shop/{sku}", "/de/{rest:path}", False),
+        ("/o/{id:uuid}", "/o/{sku}", False),
+    ],
+)
+def test_an_exclusion_of_what_the_route_is_not_for(
+    path: str, excluded: str, is_idle: bool
+) -> None:
+    routes = [route(path, exclude=[excluded])]
+    if not is_idle:
+        assert settings(routes=routes).routes[0].exclude == (excluded,)
+        return
+
+    message = refusal(routes=routes)
+
+    about = f"routes.0.exclude.0: {excluded!r} is no path of {path!r}: leave it out"
+    assert message.startswith(about)
+
+
+@pytest.mark.parametrize(
+    ("sections", "about"),
+    [
+        (
+            {"identity": {"customer_id": {"cookie": "moe_uuid"}}},
+            "identity.customer_id.cookie: 'moe_uuid' is where visitor_id comes from",
+        ),
+        (
+            {
+                "identity": {
+                    "customer_id": {"header": "X-Id"},
+                    "visitor_id": {"header": "X-Id"},
+                }
+            },
+            "identity.customer_id.header: 'X-Id' is where visitor_id comes from",
+        ),
+        (
+            {
+                "identity": {"customer_id": {"cookie": "c"}},
+                "consent": {"given_by": {"cookie": "c"}},
+            },
+            "consent.given_by.cookie: 'c' is where customer_id comes from",
+        ),
+    ],
+)
+def test_one_source_is_not_two_things(sections: dict[str, Any], about: str) -> None:
+    assert refusal(**sections).startswith(about)
+
+
+def test_a_cookie_may_be_a_customers_alone() -> None:
+    identity = {"customer_id": {"cookie": "moe_uuid"}, "visitor_id": {"value": ""}}
+
+    assert settings(identity=identity)
+
+
 def test_anonymous_visitors_are_no_customers() -> None:
     identity = {"customer_id": {"cookie": "moe_visitor"}}
 
