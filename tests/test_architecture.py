@@ -175,7 +175,7 @@ def test_the_sandbox_speaks_the_api_on_its_own() -> None:
     allowed = {"sandbox", "documents", "version"}
     # The workspace file is read as the settings are.
     allowed |= {"mistakes", "schemas", "errors", "constraints", "variables"}
-    allowed |= {"json_texts", "fork_hooks"}
+    allowed |= {"json_texts", "fork_hooks", "threads", "repeated_lines"}
 
     for path in modules():
         if room(name_of(path)) == "sandbox":

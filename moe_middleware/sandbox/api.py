@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from ..threads import in_thread
 from .answers import LISTED, events_answer, fetch_answer, metadata_answer
 from .bodies import parse_body, read_body
 from .credentials import check_credentials
@@ -32,6 +34,7 @@ from .refusals import (
     wrong_method,
 )
 from .state import State
+from .templating import TOGETHER, NotAtOnce, rendering_within
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ class Api:
 
     def __init__(self, sandbox: State) -> None:
         self._sandbox = sandbox
-        self._handlers: dict[str, Callable[[Call], dict[str, Any]]] = {
+        self._handlers: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
             "fetch": self._fetch,
             "metadata": self._metadata,
             "events": self._record,
@@ -99,7 +102,7 @@ class Api:
         except Refusal:
             return  # The client went away in the middle: nobody waits for an answer.
         call = self._call(endpoint, scope, body)
-        answer = None if dropped else self._answer(call, hit)
+        answer = None if dropped else await self._answer(call, hit)
         lost = answer is None or (hit is not None and hit.fault.lose_response)
         self._sandbox.requests.add(
             scope,
@@ -126,25 +129,25 @@ class Api:
             body=body,
         )
 
-    def _answer(self, call: Call, hit: Hit | None) -> Answer:
+    async def _answer(self, call: Call, hit: Hit | None) -> Answer:
         if hit is None:
-            return self._real_answer(call)
+            return await self._real_answer(call)
         if status := hit.fault.status:
             refusal = plain_refusal(
                 status, "A fault of the sandbox causes this response."
             )
             answer = self._refuse(call, refusal)
         else:
-            answer = self._real_answer(call)
+            answer = await self._real_answer(call)
         return answer._replace(body=hit.noise) if hit.fault.garbage else answer
 
-    def _real_answer(self, call: Call) -> Answer:
+    async def _real_answer(self, call: Call) -> Answer:
         allowed = METHODS[call.endpoint]
         try:
             if call.method not in allowed:
                 allow = (b"allow", ", ".join(allowed).encode())
                 return self._refuse(call, wrong_method(), (allow,))
-            return self._pack(call, 200, self._handlers[call.endpoint](call))
+            return self._pack(call, 200, await self._handlers[call.endpoint](call))
         except Refusal as refusal:
             return self._refuse(call, refusal)
         except Exception:
@@ -152,7 +155,7 @@ class Api:
             mistake = plain_refusal(500, "The sandbox has a mistake in it.")
             return self._refuse(call, mistake)
 
-    def _fetch(self, call: Call) -> dict[str, Any]:
+    async def _fetch(self, call: Call) -> dict[str, Any]:
         workspace = call.workspace
         check_credentials(workspace, call.headers)
         if not self._sandbox.limit.take(workspace.fetch_limit):
@@ -161,11 +164,13 @@ class Api:
         fetch = parse_fetch(_document(call, reading), reading)
         visitor = self._sandbox.store.visitor(fetch)
         now = self._sandbox.clock()
-        answer = fetch_answer(workspace, fetch.keys, visitor, now=now)
+        answer = await _made(
+            partial(fetch_answer, workspace, fetch.keys, visitor, now=now)
+        )
         self._sandbox.leniencies.add(reading.used, now)
         return answer
 
-    def _metadata(self, call: Call) -> dict[str, Any]:
+    async def _metadata(self, call: Call) -> dict[str, Any]:
         check_credentials(call.workspace, call.headers)
         query = parse_qs(call.query.decode("latin-1"), errors="replace")
         asked = ",".join(query.get("status", ()))
@@ -173,7 +178,7 @@ class Api:
         now = self._sandbox.clock()
         return metadata_answer(call.workspace, statuses, now=now)
 
-    def _record(self, call: Call) -> dict[str, Any]:
+    async def _record(self, call: Call) -> dict[str, Any]:
         workspace, sandbox = call.workspace, self._sandbox
         check_credentials(workspace, call.headers)
         reading = reading_of(workspace)
@@ -196,6 +201,20 @@ class Api:
         return Answer(
             status=status, headers=_JSON + headers, body=orjson.dumps(document)
         )
+
+
+async def _made(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a pure function makes; in a thread where templates take long."""
+
+    def make_within() -> dict[str, Any]:
+        with rendering_within(TOGETHER):
+            return make()
+
+    try:
+        with rendering_within(0):
+            return make()
+    except NotAtOnce:
+        return await in_thread(make_within, "moe-templates")
 
 
 def _document(call: Call, reading: Reading) -> Any:

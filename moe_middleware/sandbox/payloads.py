@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..json_texts import parse_json
+from ..repeated_lines import RepeatLogger
 from .template_worker import Withheld
-from .templating import Stopped, is_template, render
+from .templating import OutOfTime, Stopped, is_template, render
 from .workspace import MAX_DEPTH, DataType, Value, Variation
 
 logger = logging.getLogger(__name__)
+_repeat_logger = RepeatLogger(logger)
 
 
 def payload_for(
@@ -50,6 +52,14 @@ def _rendered(name: str, value: Value, attributes: Mapping[str, Any]) -> Value:
                 "template_stopped name=%r: its experience is withheld; make the "
                 "template shorter",
                 name,
+            )
+        if isinstance(error, OutOfTime):
+            _repeat_logger.log(
+                logging.WARNING,
+                "template_not_begun name=%r: its experience is withheld: %s; make them "
+                "shorter, or ask for fewer keys at once",
+                *(name, error),
+                outcome=name,
             )
         raise Withheld(f"{name}: {error}") from error
     return Value(made, value.data_type)

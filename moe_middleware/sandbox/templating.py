@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +35,9 @@ PATIENCE = 5.0
 """How long a rendering may take by the clock, in seconds; the program's own limit, of
 the processor's time, is reached long before on most systems."""
 
+TOGETHER = 0.5
+"""How long all templates of one fetch may take by the clock, in seconds."""
+
 _PLAIN = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name,
     nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr,
@@ -51,7 +56,33 @@ class Stopped(Withheld):
     """The template took too long or too much memory just now; it is not tried again."""
 
 
+class OutOfTime(Withheld):
+    """The fetch's other templates, or those of others, took its time."""
+
+
+class NotAtOnce(Exception):
+    """The program renders this template, and the caller cannot wait for it."""
+
+
+_until: ContextVar[float] = ContextVar("until", default=float("inf"))
+"""When no further template is begun, on the monotonic clock; now is "not at all"."""
+
+
+@contextmanager
+def rendering_within(seconds: float) -> Iterator[None]:
+    """Bound what all templates together may take in a block, in seconds.
+
+    With 0 what cannot be rendered at once raises ``NotAtOnce``.
+    """
+    token = _until.set(time.monotonic() + seconds if seconds else 0)
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
 _TOO_MUCH = "the template takes too long or too much memory"
+_TOGETHER = f"templates of one fetch may take {TOGETHER:g} seconds together"
 
 
 def is_template(text: str) -> bool:
@@ -77,6 +108,8 @@ def render(text: str, attributes: Mapping[str, Any]) -> str:
         attributes: What ``UserAttribute`` finds; one that is None counts as missing.
 
     Raises:
+        NotAtOnce: It would take a while, and the caller is in ``rendering_within(0)``.
+        OutOfTime: It was not begun, as ``rendering_within`` says.
         Stopped: The template takes too long, or too much memory.
         Withheld: The template says so, or an attribute without a fallback is missing,
             or the template fails.
@@ -161,9 +194,17 @@ class _Worker:
     def render(self, text: str, attributes: Mapping[str, Any]) -> str:
         if text in self._stopped:
             raise Withheld(_TOO_MUCH)
+        until = _until.get()
+        if not until:
+            raise NotAtOnce
         order = json.dumps([text, dict(attributes)], default=str).encode()
-        with self._lock:
+        left = max(0.0, until - time.monotonic())
+        if not (left and self._lock.acquire(timeout=min(left, threading.TIMEOUT_MAX))):
+            raise OutOfTime(_TOGETHER)
+        try:
             answer = self._ask(order + b"\n")
+        finally:
+            self._lock.release()
         if not answer:
             self._stopped.add(text)  # so that no further visitor waits for it
             raise Stopped(_TOO_MUCH)
