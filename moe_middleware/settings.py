@@ -341,13 +341,12 @@ class Settings(Section):
         """
         if isinstance(given, cls):
             if keywords:
-                message = (
-                    f"set {', '.join(keywords)} in the Settings that are given too"
-                )
+                named = ", ".join(_named(keywords))
+                message = f"set {named} in the Settings that are given"
                 raise SettingsError([Problem(where="keywords", message=message)])
             return given
         if isinstance(given, Mapping):
-            return cls._from_mapping({**given, **keywords}, environ)
+            return cls._from_mapping(_joined(given, keywords), environ)
         if given is None or isinstance(given, str | os.PathLike):
             return cls.load(given, environ=environ, **keywords)
         message = (
@@ -438,6 +437,27 @@ def _overrides(
         if one in found:
             found.setdefault(other, Override(None))
     return found, mistakes
+
+
+def _joined(given: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with single values of its sections replaced."""
+    joined = dict(given)
+    for name, value in over.items():
+        section = joined.get(name)
+        if isinstance(value, Mapping) and isinstance(section, Mapping):
+            joined[name] = {**section, **value}
+        else:
+            joined[name] = value
+    return joined
+
+
+def _named(keywords: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what keywords set, as in ``events.outbox``."""
+    for name, value in keywords.items():
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{key}" for key in value)
+        else:
+            yield name
 
 
 _API_KEY: Place = ("workspace", "api_key")

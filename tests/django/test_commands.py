@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,37 @@ def test_a_command_that_is_none_says_so() -> None:
 
 def test_without_a_command_it_lists_them() -> None:
     assert "check" in moe()
+
+
+@pytest.mark.parametrize("kind", ["mapping", "file"])
+def test_an_option_goes_before_what_the_setting_says(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "other"))
+    # What the option does not name stays as it is, and is checked.
+    events = {"outbox": ours, "relay": "sometimes"}
+    mapping = {
+        "workspace": {"data_center": "sandbox"},
+        "routes": MAPPING["routes"],
+        "events": events,
+    }
+    file = tmp_path / "shop.yml"
+    file.write_text(json.dumps(mapping))
+
+    given: Any = {"mapping": mapping, "file": file}[kind]
+    with override_settings(MOENGAGE=given):
+        assert "events.relay: " in failing(capsys, "relay", "--once", "--outbox", other)
+
+    events["relay"] = "on"
+    file.write_text(json.dumps(mapping))
+    with override_settings(MOENGAGE=given):
+        assert f"delivering from {other}" in moe("relay", "--once", "--outbox", other)
+
+
+def test_an_option_beside_ready_settings_is_refused_with_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with override_settings(MOENGAGE=settings(routes=MAPPING["routes"])):
+        told = failing(capsys, "relay", "--once", "--outbox", "memory:")
+
+    assert "set events.outbox in the Settings that are given" in told
