@@ -126,6 +126,13 @@ def _elements_of(experience: Experience) -> Elements | None:
         return None
 
 
+def note_missing(experience: Experience, name: str) -> None:
+    """Let the log say once that a page asked for a payload value that is not there."""
+    elements = _elements_of(experience) if experience.payload else None
+    if elements is not None:
+        elements.miss(experience, name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience(_OnPage):
     """One experience as this visitor gets it; falsy where there is none.
@@ -167,10 +174,8 @@ class Experience(_OnPage):
         # Unpickling asks for dunders before the fields exist.
         if not name.startswith("__") and name in self.payload:
             return self.payload[name]
-        if self.payload and not name.startswith("_"):
-            elements = _elements_of(self)
-            if elements is not None:
-                elements.miss(self, name)
+        if not name.startswith("_"):
+            note_missing(self, name)
         raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
 
     def get(self, name: str, default: Any = None) -> Any:

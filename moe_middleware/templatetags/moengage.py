@@ -20,7 +20,7 @@ from ..current import current, on_event_loop
 from ..django.fragment_caches import keep_experiences_out
 from ..fragments import note_personal
 from ..log_texts import one_line
-from ..models import Experience, Experiences, Reason, WebSDKApi
+from ..models import Experience, Experiences, Reason, WebSDKApi, note_missing
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,11 @@ def value(experience: Any, name: str) -> Any:
 
     It is empty where there is none.
     """
-    return experience.get(name, "") if isinstance(experience, Experience) else ""
+    if not isinstance(experience, Experience):
+        return ""
+    if name not in experience:
+        note_missing(experience, str(name))
+    return experience.get(name, "")
 
 
 def click_url(experience: Any, target: str, b_id: str | None = None) -> str:

@@ -24,6 +24,7 @@ from moe_middleware.sandbox import Sandbox
 from ..makers import experience
 from . import project
 from .sites import Site
+from .urls import KEY
 
 assert project.TEMPLATES
 
@@ -362,3 +363,33 @@ def test_a_page_rendered_by_hand_counts_too(site: Callable[..., Site]) -> None:
 
     assert shop.get().content == b"x"
     assert shop.shown == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name", "near"),
+    [
+        ("hero.Titel", "Titel", "Title"),
+        ("hero|value:'CTA Labell'", "CTA Labell", "CTA Label"),
+    ],
+)
+def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
+    site: Callable[..., Site],
+    caplog: pytest.LogCaptureFixture,
+    wrong: str,
+    name: str,
+    near: str,
+) -> None:
+    inner = f"{{{{ {wrong} }}}}" * 2
+    text = f'{{% experience "{KEY}" as hero %}}{inner}{{% endexperience %}}'
+    template = engine(page=text).get_template("page")
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(template.render(RequestContext(request)))
+
+    made = site(view)
+    assert [made.get().content for _ in range(2)] == [b"", b""]
+
+    said = [one for one in caplog.messages if one.startswith("payload_value_missing")]
+    assert said == [
+        f"payload_value_missing key={KEY} name={name}: did you mean {near!r}?"
+    ]
