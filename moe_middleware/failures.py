@@ -47,7 +47,7 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
         case AnswerError():
             return f"{url} is not understood: {error}: check base_url, and any proxy"
         case TransportError() if urlsplit(url).hostname in _LOCAL:
-            return f"nothing listens at {url}: is 'moe-middleware sandbox' running?"
+            return f"{url} gives no answer: is 'moe-middleware sandbox' running?"
         case TransportError():
             return f"{url} cannot be reached: check data_center, base_url and network"
     return "see the README's table of reasons"

@@ -81,7 +81,7 @@ def status(config: str | None, url: str | None, as_json: bool) -> None:
     async def look(outbox: Outbox) -> dict[str, Any]:
         counts, health = await outbox.count(), await outbox.health()
         oldest = await outbox.waiting(limit=1)
-        delivery = delivery_of(await read_processes(outbox))
+        delivery = await read_delivery(outbox, await read_processes(outbox))
         return {
             "waiting": counts.waiting,
             "dead": counts.dead,
@@ -91,7 +91,7 @@ def status(config: str | None, url: str | None, as_json: bool) -> None:
             **delivery,
         }
 
-    from .processes import delivery_of, read_processes
+    from .processes import read_delivery, read_processes
 
     address, found = use_outbox(config, url, look)
     if as_json:
@@ -114,9 +114,9 @@ def delivery_rows(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield how the relays do that have noted themselves, as rows of a table."""
     if delivery["relays"] == 0:
         yield "relays", "none has noted itself in this outbox"
-        return
-    yield "relays", str(delivery["relays"])
-    yield "delivered", f"{delivery['delivered_per_minute']:,.0f} a minute"
+    else:
+        yield "relays", str(delivery["relays"])
+        yield "delivered", f"{delivery['delivered_per_minute']:,.0f} a minute"
     if (failed_at := delivery["failed_at"]) is not None:
         yield "last failure", f"{duration(time.time() - failed_at)} ago"
     if (next_try_at := delivery["next_try_at"]) is not None:

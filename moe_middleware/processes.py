@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -35,6 +36,13 @@ NOTE_EVERY = 10.0
 SILENT_AFTER = 35.0
 """A process that has noted nothing for so many seconds is gone, or stuck."""
 
+RATE_OVER = 60.0
+"""How long the time is over which deliveries are counted for their rate, in seconds."""
+
+NO_RELAY_AFTER = 60.0
+"""How old an event is that waits without any relay before that is a problem, in
+seconds: a relay that is just being restarted is none."""
+
 FORGOTTEN_AFTER = 86_400.0
 """When the note of a process that is gone is deleted, in seconds."""
 
@@ -51,6 +59,7 @@ PROBLEMS: Mapping[Reason, str] = {
 """The words that ``problem`` begins with, for an alert to look for."""
 
 OUTBOX_PROBLEM = "outbox unwritable"
+NO_RELAY = "no relay"
 
 
 def problem_of(error: object) -> str | None:
@@ -99,7 +108,7 @@ class ProcessNotes:
         self._clock = clock
         self._started_at = clock()
         self._noted = False
-        self._delivered = (self._started_at, 0)
+        self._delivered = deque([(self._started_at, 0)])
 
     async def run(self) -> None:
         """Note this process now and then, until cancelled."""
@@ -137,9 +146,12 @@ class ProcessNotes:
         """Return what this process notes of itself."""
         now, described = self._clock(), dict(self._describe())
         if relay := described["relay"]:
-            then, before = self._delivered
-            self._delivered = now, relay["delivered"]
-            rate = (relay["delivered"] - before) / max(1.0, now - then) * 60
+            counts = self._delivered
+            counts.append((now, relay["delivered"]))
+            while len(counts) > 2 and counts[1][0] <= now - RATE_OVER:
+                counts.popleft()
+            then, before = counts[0]
+            rate = (relay["delivered"] - before) / max(RATE_OVER, now - then) * 60
             described["relay"] = {**relay, "delivered_per_minute": round(rate, 1)}
         return {
             "process": f"{socket.gethostname()}:{os.getpid()}",
@@ -174,6 +186,30 @@ async def read_processes(
     for one in found:
         one["silent"] = now - one["noted_at"] > SILENT_AFTER
     return sorted(found, key=lambda one: (one["started_at"], str(one.get("process"))))
+
+
+async def read_delivery(
+    outbox: Outbox,
+    processes: Sequence[Mapping[str, Any]],
+    *,
+    clock: Callable[[], float] = time.time,
+) -> dict[str, Any]:
+    """Return how deliveries go, as ``delivery_of`` does; no relay is a problem, too.
+
+    Args:
+        outbox: What they deliver from.
+        processes: As ``read_processes`` returns them.
+        clock: The time, in unix seconds.
+
+    Raises:
+        OutboxError: The store cannot be read.
+    """
+    found = delivery_of(processes)
+    if found["relays"] == 0:
+        oldest = [one.event for one in await outbox.waiting(limit=1)]
+        if any(one and clock() - one.occurred_at > NO_RELAY_AFTER for one in oldest):
+            found["delivery_problem"] = NO_RELAY
+    return found
 
 
 def delivery_of(processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

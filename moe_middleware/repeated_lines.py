@@ -131,7 +131,8 @@ class RepeatLogger:
 _all: WeakSet[RepeatLogger] = WeakSet()
 
 
-def _flush_all() -> None:
+def flush_repeats() -> None:
+    """Log all counts now: a server that a signal ends runs no atexit functions."""
     for one in list(_all):
         one.flush(all=True)
 
@@ -142,5 +143,5 @@ def _begin_after_fork() -> None:
         one._begin()
 
 
-atexit.register(_flush_all)
+atexit.register(flush_repeats)
 register_fork_hooks(after_in_child=_begin_after_fork)

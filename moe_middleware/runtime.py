@@ -47,9 +47,11 @@ from .processes import (
     delivery_of,
     describe_relay,
     problem_of,
+    read_delivery,
     read_processes,
 )
 from .relay import Relay, RelayState
+from .repeated_lines import flush_repeats
 from .sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
@@ -228,6 +230,7 @@ class Runtime:
             await self.shared_cache.aclose()
         self.outbox.close(timeout=max(STORE_WITHIN, until - time.monotonic()))
         _started.discard(self)
+        flush_repeats()
 
     async def deliver(self, timeout: float) -> None:
         """Deliver what waits, and go on.
@@ -244,19 +247,23 @@ class Runtime:
         """
         store, counts = await self.outbox.health(), None
         processes: list[dict[str, Any]] = []
+        mine = self._describe()
+        relay, problem = mine["relay"], mine["problem"]
+        others_deliver = self.settings.events.relay == "off"
+        if others_deliver:
+            relay = delivery_of(())
         if store.writable:
             with contextlib.suppress(OutboxError):
                 counts = await self.outbox.count()
-                if everyone or self.settings.events.relay == "off":
+                if everyone or others_deliver:
                     processes = await read_processes(self.outbox)
-        mine = self._describe()
-        relay = mine["relay"]
-        if self.settings.events.relay == "off":
-            # Others deliver: what they noted is how it goes.
-            relay = delivery_of(processes)
+                if others_deliver:
+                    # What they noted is how it goes.
+                    relay = await read_delivery(self.outbox, processes)
+                    problem = relay["delivery_problem"] or problem
         state = {
             "ok": store.writable,
-            "problem": OUTBOX_PROBLEM if not store.writable else mine["problem"],
+            "problem": OUTBOX_PROBLEM if not store.writable else problem,
             "breaker": mine["breaker"],
             "cache": mine["cache"],
             "outbox": {
@@ -367,9 +374,9 @@ async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
     with words of ``PROBLEMS``, else None; ``breaker`` is ``closed``, ``open`` or
     ``probing``; ``cache`` counts answers and bytes; ``outbox`` tells what waits, what
     was given up and what is wrong; ``relay`` how deliveries go, those of other
-    processes where ``events.relay`` is off (None where none has noted itself);
-    ``counters`` is what was counted so far. An outage of MoEngage does not make it not
-    ok: pages go on.
+    processes where ``events.relay`` is off (``relays`` is 0 where none has noted
+    itself); ``counters`` is what was counted so far. An outage of MoEngage does not
+    make it not ok: pages go on.
 
     Args:
         everyone: Whether ``processes`` is added: what every server and relay on the

@@ -53,18 +53,19 @@ def status(config: str | None, url: str | None, as_json: bool, watch: bool) -> N
 
 
 async def _look(outbox: Outbox) -> dict[str, Any]:
-    from .processes import delivery_of, read_processes
+    from .processes import read_delivery, read_processes
 
     counts, health = await outbox.count(), await outbox.health()
     processes = await read_processes(outbox)
+    delivery = await read_delivery(outbox, processes)
     is_well = not any(one["silent"] or one.get("problem") for one in processes)
     return {
-        "ok": health.writable and is_well,
+        "ok": health.writable and is_well and not delivery["delivery_problem"],
         "waiting": counts.waiting,
         "dead": counts.dead,
         "writable": health.writable,
         "problem": health.problem,
-        **delivery_of(processes),
+        **delivery,
         "processes": processes,
     }
 

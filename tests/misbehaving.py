@@ -92,6 +92,9 @@ class API:
 
         Calls under way go on as they began: nothing that hung gets its answer now.
         """
+        if fault is Fault.PACKED:
+            # Packing takes seconds: it is done before anything is measured.
+            await asyncio.to_thread(_packed)
         listens_anew = self._server is None or {fault, self.fault} & _LISTENS_OTHERWISE
         self.fault = fault
         if listens_anew:

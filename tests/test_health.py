@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+
+import orjson
+import pytest
 
 from moe_middleware import health
 from moe_middleware.sandbox import Sandbox
 
+from .makers import event
 from .sites import Site
 
 
@@ -96,3 +101,26 @@ async def test_refused_credentials_are_a_problem_by_name(
     await site.runtime.stop()
 
     assert (told["ok"], told["problem"]) == (True, "credentials refused")
+
+
+@pytest.mark.parametrize(("age", "problem"), [(90, "no relay"), (5, None)])
+async def test_the_problem_of_a_relay_of_its_own_is_the_sites(
+    sandbox: Sandbox, tmp_path: Path, age: int, problem: str | None
+) -> None:
+    address, now = f"sqlite:///{tmp_path}/outbox.db", int(time.time())
+    site = Site(fetch={"timeout": 5}, events={"outbox": address, "relay": "off"})
+    outbox = site.runtime.outbox
+    outbox.append([event(occurred_at=now - age)])
+    await outbox.flush()
+    await site.get(customer="alice")
+    # A relay that is just being restarted is no problem yet.
+    alone = await site.runtime.health()
+    state = {"failures": 2, "problem": "credentials refused"}
+    relay = {**state, "failed_at": now, "next_try_at": now + 9}
+    note = {"role": "relay", "noted_at": now, "relay": relay}
+    await outbox.note("host:1:relay", orjson.dumps(note))
+    refused = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert (alone["ok"], alone["problem"]) == (True, problem)
+    assert (refused["ok"], refused["problem"]) == (True, "credentials refused")

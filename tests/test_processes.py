@@ -111,6 +111,8 @@ async def test_a_process_notes_itself_and_takes_it_back(tmp_path: Path) -> None:
 
     assert [(one["role"], one["silent"]) for one in mine] == [("relay", False)]
     assert mine[0]["relay"]["delivered"] == 90
+    # All of them within its first second, and so within this minute.
+    assert mine[0]["relay"]["delivered_per_minute"] == 90
     assert list(left) == ["here:2:relay"]
 
 
