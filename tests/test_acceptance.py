@@ -152,6 +152,7 @@ def test_a_parameter_alone_in_braces_says_so_too(tmp_path: Path) -> None:
         ({"cookie": ""}, "blanks"),
         ({"query": "?utm"}, "write utm"),
         ({"query": "utm="}, "write utm"),
+        ({"query": "utm_source&x=1"}, "write utm_source"),
         ({"query": "filter%5Bid%5D"}, "write filter[id]"),
         ({"path": "{sku}"}, "write sku"),
         ({"path": "<sku>"}, "write sku"),
