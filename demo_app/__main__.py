@@ -7,11 +7,18 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import uvicorn
 
 from moe_middleware import SettingsError
-from moe_middleware.sandbox.listeners import CannotListen, address_of, listen
+from moe_middleware.sandbox import embedded
+from moe_middleware.sandbox.listeners import (
+    CannotListen,
+    address_of,
+    listen,
+    token_for,
+)
 
 from .counted import sandbox_pages
 
@@ -31,6 +38,11 @@ WELCOME = """
 """
 
 
+_ASKED_FOR = """\
+         Other machines may reach the shop, so the sandbox's pages ask for this
+         token (or MOE_SANDBOX_TOKEN's): open the link once in each browser. It has"""
+
+
 def main() -> None:
     options = _options()
     try:
@@ -39,7 +51,11 @@ def main() -> None:
         sys.exit(str(error))
     listener = _listen(options.host, options.port)
     site = address_of(listener, options.host)
-    print(WELCOME.format(site=site, sandbox=_where_to_look(site)), flush=True)
+    token = os.environ.get("MOE_SANDBOX_TOKEN") or token_for(listener)
+    if sandbox_pages(os.environ) == "/sandbox":
+        embedded().token = token
+    look = _where_to_look(site, token)
+    print(WELCOME.format(site=site, sandbox=look), flush=True)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
@@ -57,12 +73,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _where_to_look(site: str) -> str:
+def _where_to_look(site: str, token: str) -> str:
     match sandbox_pages(os.environ):
         case None:
             return "at the reports in MoEngage's dashboard"
         case "/sandbox":
-            return f"at the sandbox: {site}/sandbox/ has reports and explanations"
+            shown = f"?{urlencode({'token': token})}\n{_ASKED_FOR}" if token else " has"
+            return f"at the sandbox: {site}/sandbox/{shown} reports and explanations"
         case elsewhere:
             return f"at the sandbox: {elsewhere}/ has reports and explanations"
 

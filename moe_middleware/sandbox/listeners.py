@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+from ipaddress import ip_address
 
 
 class CannotListen(OSError):
@@ -27,6 +29,12 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         raise CannotListen(why.rstrip(".")) from None
     protocol = socket.IPPROTO_TCP
     return socket.socket(family, socket.SOCK_STREAM, protocol, fileno=made.detach())
+
+
+def token_for(listener: socket.socket) -> str:
+    """Return a new token where other machines can reach the socket; else nothing."""
+    is_own = ip_address(listener.getsockname()[0]).is_loopback
+    return "" if is_own else secrets.token_urlsafe(16)
 
 
 def address_of(listener: socket.socket, host: str = "127.0.0.1") -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import shlex
 import socket
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlencode
 
 from .app import Sandbox
 from .endpoints import ROOT
-from .listeners import CannotListen, address_of, listen, url_of
+from .listeners import CannotListen, address_of, listen, token_for, url_of
 from .tables import MEMORY
 from .workspace import Workspace
 
@@ -60,7 +58,7 @@ def serve(
     with _listen(host, port) as listener:
         address = address_of(listener, host)
         sandbox.address = address
-        sandbox.token = token or _token_for(listener)
+        sandbox.token = token or token_for(listener)
         print(start_text(sandbox.workspace, address, sandbox.token), flush=True)
         run(sandbox, listener, log_level)
     sandbox.close()
@@ -145,12 +143,6 @@ def _curl(workspace: Workspace, address: str) -> list[str]:
         f"    -d {shlex.quote(json.dumps(body))} \\",
         f"    {address}{ROOT}fetch",
     ]
-
-
-def _token_for(listener: socket.socket) -> str:
-    """Return a new token where other machines can reach the socket; else nothing."""
-    is_own = ip_address(listener.getsockname()[0]).is_loopback
-    return "" if is_own else secrets.token_urlsafe(16)
 
 
 def _listen(host: str, port: int) -> socket.socket:
