@@ -13,7 +13,7 @@ import click
 
 from .command_settings import settings_of
 from .errors import Problem, SettingsError
-from .terminal import stop, table
+from .terminal import printable, stop, table
 
 if TYPE_CHECKING:
     from .settings import Route, Settings
@@ -28,7 +28,8 @@ Examples:
   moe-middleware check --templates templates    finds tags without a route
   MOE_DATA_CENTER=sandbox moe-middleware check  without any credentials
 
-Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1."""
+Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1.
+What is only probably wrong begins with "warning:" and changes no exit code."""
 )
 @click.argument("file", required=False, type=click.Path())
 @click.option("--config", metavar="FILE", help="The same as FILE.")
@@ -84,6 +85,7 @@ def check(
     problems += [*unreadable, *_unasked(tags, asked | set(fetched))]
     if templates:
         about["tags"] = len(tags)
+    about["warnings"] = [str(doubt) for doubt in settings.doubts()]
     _report(problems, about, as_json)
 
 
@@ -99,6 +101,8 @@ def _report(problems: Sequence[Problem], about: dict[str, Any], as_json: bool) -
     if as_json:
         click.echo(json.dumps({"ok": not problems, **_as_json(problems, about)}))
         raise SystemExit(1 if problems else 0)
+    for doubt in about.get("warnings", ()):
+        click.echo(printable(f"warning: {doubt}"), err=True)
     if problems:
         stop(problems)
     click.echo("\n".join(table(about["settings"].items())))

@@ -155,6 +155,16 @@ def check_base_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def doubt_about(base_url: str) -> str | None:
+    """Return why an address that may be right is probably wrong; None if it is fine."""
+    if base_url.endswith("/v1"):
+        return None
+    return (
+        f"{base_url} ends without /v1, where the API and the sandbox are: write "
+        f"{base_url}/v1, unless that server has other paths"
+    )
+
+
 def _check_moengage(value: str, host: re.Match[str], path: str, scheme: str) -> None:
     number = host[2] or "01"
     right = f"https://sdk-{number}.moengage.com/v1"

@@ -216,6 +216,8 @@ def _opening_lines(settings: Settings) -> Iterator[str]:
     workspace, events = settings.workspace, settings.events
     to = "the embedded sandbox" if workspace.embedded else workspace.url
     yield f"delivering from {events.outbox} to {to}"
+    for doubt in settings.doubts():
+        yield f"warning: {doubt}"
     if workspace.embedded:
         yield (
             "warning: this sandbox is embedded in each process, so what is delivered "

@@ -292,7 +292,11 @@ class Runtime:
         }
 
     def _say_what_is_off(self) -> None:
-        """Log functions that are missing, and a secret key that is missing or weak."""
+        """Log functions that are missing, a secret key that is missing or weak, and
+        what else is probably wrong.
+        """
+        for doubt in self.settings.doubts():
+            logger.warning("setting_doubtful setting=%s: %s", doubt.where, doubt)
         for where, source in self.settings.sources():
             if source.call is not None and (fault := call_fault(source.call)):
                 problem = self.settings.problem(where, fault)

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from .attributes import UNASKED
 from .constraints import LogIds, Name, Network, SecretKeys, Target
+from .credentials import doubt_about
 from .disagreements import disagreements
 from .documents import Document, Override, build_document, read_document
 from .errors import Problem, SettingsError
@@ -252,6 +253,12 @@ class Settings(Section):
             return Problem(where=where, message=message)
         place = tuple(int(s) if s.isdecimal() else s for s in where.split("."))
         return self._origin.document.problem(Mistake(place, message))
+
+    def doubts(self) -> list[Problem]:
+        """Return what may be right, and probably is not; each says what to do."""
+        url = self.workspace.base_url
+        told = doubt_about(url) if url is not None else None
+        return [self.problem("workspace.base_url", told)] if told else []
 
     @classmethod
     def load(

@@ -372,6 +372,37 @@ def test_json_is_all_of_it(folder: Path) -> None:
     }
 
 
+def test_a_base_url_without_its_version_is_a_warning(folder: Path) -> None:
+    base_url = f"http://127.0.0.1:{free_port()}"
+    head = f"workspace:\n  id: W1\n  api_key: k\n  base_url: {base_url}"
+    (folder / "moe.yml").write_text(f"{head}/\nroutes: []\n")
+
+    result = run("check")
+    [told] = json.loads(run("check", "--json").stdout)["warnings"]
+
+    assert result.exit_code == 0
+    assert result.stderr == f"warning: {told}\n"
+    assert told.startswith("moe.yml:4: workspace.base_url: ")
+    assert f"{base_url} ends without /v1" in told
+    (folder / "moe.yml").write_text(f"{head}/v1/\nroutes: []\n")
+    assert run("check").stderr == ""
+
+
+@pytest.mark.parametrize(("path", "count"), [("", 1), ("/v1", 0)])
+async def test_a_base_url_without_its_version_is_logged_at_the_start(
+    caplog: pytest.LogCaptureFixture, path: str, count: int
+) -> None:
+    base_url = f"http://127.0.0.1:{free_port()}{path}"
+    site = Site(workspace_id="W1", api_key="k", data_center="01", base_url=base_url)
+
+    await site.get()
+    await site.get()
+
+    said = [line for line in caplog.messages if line.startswith("setting_doubtful")]
+    assert len(said) == count
+    assert all(f"{base_url} ends without /v1" in line for line in said)
+
+
 def test_json_of_a_broken_file(folder: Path) -> None:
     (folder / "moe.yml").write_text(f"{HEAD}routes: []\nfetsh: {{}}\n")
 
