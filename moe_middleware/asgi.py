@@ -24,6 +24,7 @@ from .runtime import runtime_for
 from .settings import Config
 from .texts import decoded
 from .visits import Visit
+from .wrapped_apps import check_wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class MoEngageMiddleware:
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.
+        TypeError: The app is of another kind.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MoEngageMiddleware:
         data_center: str | None = None,
         base_url: str | None = None,
     ) -> None:
+        check_wrapped(app, "ASGI")
         self.app = app
         self._broken: SettingsError | None = None
         try:

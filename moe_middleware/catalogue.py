@@ -6,11 +6,11 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from weakref import WeakSet
 
-from .errors import RateLimitedError
+from .errors import MoEngageError, RateLimitedError
 from .fork_hooks import register_fork_hooks
 from .log_texts import one_line
 from .models import ExperienceMetadata
@@ -45,6 +45,7 @@ class Catalogue:
         metadata: Lists what has one of some statuses, or everything for none of them,
             as ``MoEngageClient.metadata`` does.
         interval: The pause between two looks, in seconds; 0 never looks.
+        advise: Says what to look at where a look failed.
         sleep: Waits for so many seconds.
         jitter: Returns a random number from 0 to 1.
     """
@@ -55,12 +56,14 @@ class Catalogue:
         metadata: Metadata,
         *,
         interval: float,
+        advise: Callable[[MoEngageError], str] = lambda _: "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._keys = tuple(dict.fromkeys(keys))
         self._metadata = metadata
         self._interval = interval
+        self._advise = advise
         self._sleep = sleep
         self._jitter = jitter
         self._active: frozenset[str] | None = None
@@ -142,27 +145,40 @@ class Catalogue:
         for key in missing:
             # Others have a turn between two of them.
             await asyncio.sleep(0)
-            if not statuses or key in self._told or statuses.get(key) == ACTIVE:
-                continue
-            self._told.add(key)
-            if status := statuses.get(key):
-                logger.info(
-                    "experience_not_active key=%s status=%s",
-                    one_line(key),
-                    one_line(status),
-                )
-            else:
-                logger.warning(
-                    "experience_unknown key=%s did_you_mean=%s hint=%r",
-                    one_line(key),
-                    _nearest(key, statuses) or "-",
-                    "unknown to this workspace, or not published",
-                )
+            self._say(key, statuses)
+
+    def compare(self, statuses: Mapping[str, str]) -> None:
+        """Say the same by a list that is at hand; which keys are Active stays open."""
+        for key in self._keys:
+            self._say(key, statuses)
+
+    def _say(self, key: str, statuses: Mapping[str, str]) -> None:
+        if not statuses or key in self._told or statuses.get(key) == ACTIVE:
+            return
+        self._told.add(key)
+        if status := statuses.get(key):
+            logger.info(
+                "experience_not_active key=%s status=%s",
+                one_line(key),
+                one_line(status),
+            )
+        else:
+            logger.warning(
+                "experience_unknown key=%s did_you_mean=%s hint=%r",
+                one_line(key),
+                _nearest(key, statuses) or "-",
+                "unknown to this workspace, or not published",
+            )
 
     def _note_failure(self, error: Exception) -> float:
         self._failures += 1
         if self._failures == 1:
-            logger.warning("metadata_failed error=%s", type(error).__name__)
+            about = self._advise(error) if isinstance(error, MoEngageError) else ""
+            logger.warning(
+                "metadata_failed error=%s: every key is asked for until the list is "
+                "there%s",
+                *(type(error).__name__, about and f"; {about}"),
+            )
         doubled = FIRST_RETRY * float(2 ** min(self._failures - 1, 16))
         pause = min(doubled, max(self._interval, FIRST_RETRY))
         if isinstance(error, RateLimitedError) and error.retry_after is not None:

@@ -5,7 +5,7 @@ Nothing raises for what a file says: every mistake becomes one of its problems.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ class Document:
         found += [self.problem(mistake) for mistake in self._missing.values()]
         told = set(self._missing)
         for mistake in mistakes:
-            if mistake.place not in told:
+            ends = range(len(mistake.place) + 1)
+            if not any(mistake.place[:end] in told for end in ends):
                 told.add(mistake.place)
                 found.append(self.problem(mistake))
         return sorted(found, key=_by_line)
@@ -94,7 +95,7 @@ class Document:
     def problem(self, mistake: Mistake, line: int | None = None) -> Problem:
         """Return a mistake with its file and line, or the variable it comes from."""
         override = self._override_of(mistake.place)
-        where = ".".join(str(step) for step in mistake.place)
+        where = ".".join(str(step) for step in self._written(mistake.place))
         if override is not None:
             return Problem(where=override.name or where, message=mistake.message)
         return Problem(
@@ -103,6 +104,18 @@ class Document:
             file=self.file,
             line=self._line(mistake.place) if line is None else line,
         )
+
+    def _written(self, place: Place) -> Iterator[object]:
+        """Go through a place as the file has it: one text may stand for a list."""
+        holder: Any = self.tree
+        for step in place:
+            if isinstance(step, int) and isinstance(holder, str | int | float):
+                continue
+            yield step
+            try:
+                holder = holder[step]
+            except (LookupError, TypeError):
+                holder = None
 
     def _unfilled(self, mistake: Mistake) -> str:
         """Return a message that shows variables instead of their values."""

@@ -25,10 +25,14 @@ def advice(workspace: Workspace, error: MoEngageError) -> str:
     url = workspace.url
     match error:
         case AuthenticationError():
+            where = (
+                "base_url leads to its server"
+                if workspace.base_url
+                else f"{workspace.data_center} is its data center"
+            )
             return (
                 f"{url} refuses the credentials: check that the key is the Personalize "
-                f"tile's, that it is of the workspace {workspace.id}, and that "
-                f"{workspace.data_center} is its data center"
+                f"tile's, that it is of the workspace {workspace.id}, and that {where}"
             )
         case BudgetError():
             return "our own budget is used up for now: see budget.calls_per_minute"

@@ -22,7 +22,7 @@ from .jinja import extend_app
 from .loop_threads import background
 from .models import EMPTY, Experience
 from .pages import Page
-from .postponed_pages import PostponedPage
+from .postponed_pages import PostponedPage, lacking
 from .settings import Config
 from .visits import Visit
 from .wsgi import EXPERIENCES, KEY, MoEngageWSGIMiddleware
@@ -127,7 +127,8 @@ class _Door(MoEngageWSGIMiddleware):
         visit.session = _Session(self._flask, environ)
         visit.user = _User(self._flask, environ)
         in_use = hasattr(self._flask, "login_manager")
-        visit.absent = EMPTY if in_use else _NO_USER
+        absent = EMPTY if in_use else _NO_USER
+        visit.absent = lacking(self._flask, SecureCookieSessionInterface, absent)
         return visit
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Coroutine
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jinja2 import Environment, Template, nodes, pass_context
 from jinja2.environment import TemplateModule
@@ -21,8 +22,11 @@ from .current import current, on_event_loop
 from .fragments import note_personal, noting
 from .log_texts import one_line
 from .models import Experience, Experiences, Reason, WebSDKApi
+from .repeated_lines import RepeatLogger
+from .unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
+_lines: WeakKeyDictionary[Environment, RepeatLogger] = WeakKeyDictionary()
 
 DEFAULT_NAME = "experience"
 ENVIRON = "moe_middleware.experiences"
@@ -63,6 +67,13 @@ class MoEngageExtension(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         lineno = next(parser.stream).lineno
         key = parser.parse_expression()
+        if isinstance(key, nodes.Sub):
+            # Its value is never a text, and without quotes keys with a dash are one.
+            parser.fail(
+                "the key of the tag 'experience' is a subtraction: put the key in "
+                "quotes, as in {% experience 'homepage-banner' %}",
+                lineno,
+            )
         impression: nodes.Expr = nodes.Const(True)
         name = DEFAULT_NAME
         while parser.stream.current.type != "block_end":
@@ -73,10 +84,11 @@ class MoEngageExtension(Extension):
                 parser.stream.expect("assign")
                 impression = parser.parse_expression()
             else:
+                token = parser.stream.current
                 parser.fail(
                     "the tag 'experience' takes a key, then 'as NAME' and "
-                    "'impression=false'",
-                    parser.stream.current.lineno,
+                    f"'impression=false', and not {token.value!r}",
+                    token.lineno,
                 )
         body = parser.parse_statements(("name:else", "name:endexperience"))
         otherwise: list[nodes.Node] = []
@@ -149,10 +161,13 @@ def _find(
     note_personal()
     experiences = experiences_of(context)
     if not isinstance(key, str):
+        name = None
         if isinstance(key, Undefined):
             # A strict environment's raises here: that is what it is chosen for.
             str(key)
-        _warn(context, lineno, "experience_key_invalid", given=type(key).__name__)
+            name = key._undefined_name
+        given = type(key).__name__
+        _warn(context, lineno, "experience_key_invalid", given=given, name=name)
         return Experience(key="", reason=Reason.NOT_REQUESTED), experiences
     experience = experiences[key]
     if experience.reason is Reason.NOT_READY:
@@ -208,12 +223,24 @@ _ADVICE = {
 }
 
 
-def _warn(context: Context, lineno: int, outcome: str, **about: str) -> None:
+def _warn(
+    context: Context,
+    lineno: int,
+    outcome: str,
+    *,
+    name: str | None = None,
+    **about: str,
+) -> None:
     [(what, value)] = about.items()
-    template = context.name or "<template>"
-    logger.warning(
-        "%s %s=%s template=%s:%d: %s",
-        *(outcome, what, one_line(value), template, lineno, _ADVICE[outcome]),
+    lines = _lines.get(context.environment)
+    if lines is None:
+        lines = _lines.setdefault(context.environment, RepeatLogger(logger))
+    lines.log(
+        logging.WARNING,
+        f"{outcome} {what}=%s template=%s:%d: %s%s",
+        *(one_line(value), context.name or "<template>", lineno),
+        f"there is no variable {one_line(name)!r}, and " if name else "",
+        _ADVICE[outcome],
     )
 
 
@@ -227,10 +254,15 @@ def experiences_of(context: Context) -> Experiences:
     # The app may have a list of its own by this name.
     if isinstance(given, Experiences):
         return given
-    found = _of_request(context.resolve_or_missing("request"))
+    request = context.resolve_or_missing("request")
+    found = _of_request(request)
     if found is None:
         found = current.get()
-    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+    if found is not None:
+        return found
+    if is_request(request):
+        note_unmet(context.name)
+    return Experiences(missing=Reason.NO_REQUEST)
 
 
 def _of_request(request: Any) -> Experiences | None:

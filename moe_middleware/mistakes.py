@@ -82,6 +82,9 @@ class Section(BaseModel):
 def explained(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     """Return an error's mistakes in our own sentences; secrets are not shown."""
     listed: dict[str, str] = {}
+    details = error.errors(include_url=False)
+    # Pydantic does not count the entries that are wrong themselves.
+    holders = {one["loc"][:end] for one in details for end in range(len(one["loc"]))}
     return [
         Mistake(
             detail["loc"],
@@ -91,7 +94,8 @@ def explained(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
                 listed,
             ),
         )
-        for detail in error.errors(include_url=False)
+        for detail in details
+        if detail["type"] != "too_short" or detail["loc"] not in holders
     ]
 
 

@@ -112,7 +112,11 @@ def _syntax_error(error: yaml.YAMLError, text: str) -> TextError:
     elif any(_FLOW_BRACES.search(_unquoted(line)) for line in lines):
         said = "put a path with braces in quotes within [ ] and { }: '/shop/{id}'"
     else:
-        said = getattr(error, "problem", None) or "it cannot be parsed"
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        said = (
+            f"{problem}: look at the indentation, the colons and the quotes of this "
+            "line and the one before"
+        )
     return TextError(f"is not YAML: {said}", number + 1)
 
 

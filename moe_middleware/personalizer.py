@@ -164,7 +164,11 @@ class Personalizer:
     def miss_secret_key(self, what: str) -> None:
         """Tell the log, once, that something was wanted which takes a secret."""
         if next(self._unsaid, False):
-            logger.warning("secret_key_wanted by=%s: %s", what, WITHOUT)
+            logger.warning(
+                "secret_key_wanted by=%s: %s: set MOE_SECRET_KEY, or secret_key in "
+                "moe.yml",
+                *(what, WITHOUT),
+            )
 
     def forget(self, visitor: bytes) -> None:
         """Drop what this process keeps of a visitor, or is about to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .pages import Page
@@ -43,3 +43,24 @@ class PostponedPage(Page):
     def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
         self.begin()
         return super().response_headers(headers, final=final)
+
+
+def lacking(
+    app: Any, signed_cookies: type, absent: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return what an app has no source of, with what to do about each.
+
+    Args:
+        app: The app, of Flask's or Quart's.
+        signed_cookies: Its framework's own kind of sessions.
+        absent: What it lacks besides.
+    """
+    if app.secret_key or not isinstance(app.session_interface, signed_cookies):
+        return absent
+    return {**absent, "session": _NO_SESSION}
+
+
+_NO_SESSION = (
+    "this app has no secret key, so its session is always empty: set "
+    "app.secret_key or SECRET_KEY"
+)

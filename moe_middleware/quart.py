@@ -23,7 +23,7 @@ from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
 from .models import EMPTY, Experience
 from .pages import Page
-from .postponed_pages import PostponedPage
+from .postponed_pages import PostponedPage, lacking
 from .settings import Config
 from .visits import Visit
 
@@ -111,7 +111,8 @@ class _Door(MoEngageMiddleware):
     def visit_of(self, scope: Scope) -> Visit:
         visit = super().visit_of(scope)
         visit.session = _Session(scope)
-        visit.absent = _NO_USER
+        absent = _NO_USER
+        visit.absent = lacking(self._quart, SecureCookieSessionInterface, absent)
         visit.read_cookies = werkzeug_cookies
         return visit
 

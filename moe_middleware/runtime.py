@@ -52,10 +52,16 @@ from .processes import (
 )
 from .relay import Relay, RelayState
 from .repeated_lines import flush_repeats
-from .sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
+from .sandbox_pages import (
+    PAGES,
+    PAGES_BODY,
+    PAGES_METHODS,
+    known_experiences,
+    show_pages,
+)
 from .secret_keys import WITHOUT, weakness
 from .settings import Config, Settings
-from .stand_ins import in_place_of
+from .stand_ins import in_place_of, tests_stand_in
 from .targets import call_fault, load_target
 
 logger = logging.getLogger(__name__)
@@ -100,6 +106,7 @@ class Runtime:
             [key for route in settings.routes for key in route.experiences],
             self.client.metadata,
             interval=settings.metadata_interval,
+            advise=partial(advice, settings.workspace),
         )
         cache = settings.cache
         self.cache = MemoryCache(
@@ -309,6 +316,9 @@ class Runtime:
             weak := weakness(keys)
         ):
             logger.warning("secret_key_weak: it is %s", weak)
+        # It is never asked for its list, and tests define what they need.
+        if self.settings.workspace.embedded and not tests_stand_in():
+            self.catalogue.compare(known_experiences())
 
     def _begin_life(self) -> _Life:
         loop = asyncio.get_running_loop()

@@ -23,6 +23,12 @@ PAGES_BODY = 4 * 1024 * 1024
 """How much of a body is read, in bytes: as much as the sandbox takes."""
 
 
+def known_experiences() -> dict[str, str]:
+    """Return the keys of the embedded sandbox's experiences, and their statuses."""
+    experiences = load_target(SANDBOX)().workspace.experiences
+    return {one.key: str(one.status) for one in experiences}
+
+
 async def show_pages(visit: Visit, rest: str, body: bytes) -> Reply:
     """Answer as the sandbox does: its pages, and its tools for programs."""
     place = visit.path.removesuffix(f"/{rest}")

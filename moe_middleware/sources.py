@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from .identity import Flaw, flaw_of, usable_id
 from .repeated_lines import RepeatLogger
 from .source_names import check_source_name, no_source
-from .targets import check_target, load_target
+from .targets import call_fault, check_target, load_target
 from .texts import decoded
 from .visits import Visit
 
@@ -219,6 +219,12 @@ class SourceReader:
             given, about = f" given={error}", _NOT_TEXT
         elif isinstance(error, _NoFunctionError):
             given, about = "", str(error)
+        elif (
+            isinstance(error, TypeError)
+            and source.call is not None
+            and (fault := call_fault(source.call))
+        ):
+            given, about = "", fault
         else:
             name = type(error).__name__
             given, about = f" error={name} at={_place_of(error)}", _RAISES

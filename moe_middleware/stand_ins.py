@@ -15,6 +15,11 @@ def in_place_of(settings: Settings) -> Settings:
     return settings if _change is None else _change(settings)
 
 
+def tests_stand_in() -> bool:
+    """Whether tests are under way that put something else in place."""
+    return _change is not None
+
+
 @contextmanager
 def standing_in(change: Callable[[Settings], Settings]) -> Iterator[None]:
     """Let this process use changed settings instead of any, wherever they come from.

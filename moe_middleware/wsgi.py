@@ -22,6 +22,7 @@ from .runtime import runtime_for
 from .settings import Config
 from .texts import decoded
 from .visits import Visit
+from .wrapped_apps import check_wrapped
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -55,6 +56,7 @@ class MoEngageWSGIMiddleware:
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.
+        TypeError: The app is of another kind.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class MoEngageWSGIMiddleware:
         data_center: str | None = None,
         base_url: str | None = None,
     ) -> None:
+        check_wrapped(app, "WSGI")
         self.app = app
         self.runtime = runtime_for(
             config,

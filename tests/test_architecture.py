@@ -17,7 +17,7 @@ LAYERS = {
     "nouns": {
         *("version", "ids", "links", "models", "errors", "observers", "log_texts"),
         *("json_texts", "fork_hooks", "plain_values"),
-        *("repeated_lines", "json_logs"),
+        *("repeated_lines", "json_logs", "unmet_requests"),
         "texts",
     },
     "rules": {
@@ -43,6 +43,7 @@ LAYERS = {
             "disagreements",
             "failures",
             "unasked_keys",
+            "wrapped_apps",
         ),
     },
     "edges": {

@@ -421,8 +421,9 @@ class RedisCache:
                 self._is_down, self._logged_at = True, now
                 logger.warning(
                     "shared_cache_down redis=%s error=%s: every process goes on with "
-                    "its own cache until it answers",
-                    *(shown, self._failure),
+                    "its own cache until it answers: is it running, and is the "
+                    "address in cache.redis right?",
+                    *(shown, self._failure.rstrip(".")),
                 )
         elif state is State.CLOSED and self._is_down:
             self._is_down = False

@@ -422,10 +422,12 @@ class Writer:
         if now - self._said_at >= LOG_EVERY:
             self._said_at = now
             logger.error(
-                "outbox_failed outbox=%s unsaved=%d error=%s",
+                "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory "
+                "until it answers: is it running, and is the address in events.outbox "
+                "right?",
                 self._name,
                 self._unsaved,
-                told,
+                str(told).rstrip("."),
             )
 
     def _disconnect(self) -> None:

@@ -549,7 +549,8 @@ class Writer:
             )
         else:
             logger.error(
-                "outbox_failed outbox=%s unsaved=%d error=%s",
+                "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory "
+                "until it can be written, see events.outbox",
                 self._path,
                 self._unsaved,
                 error,

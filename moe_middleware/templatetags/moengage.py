@@ -21,6 +21,7 @@ from ..django.fragment_caches import keep_experiences_out
 from ..fragments import note_personal
 from ..log_texts import one_line
 from ..models import Experience, Experiences, Reason, WebSDKApi, note_missing
+from ..unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,12 @@ class ExperienceNode(Node):  # type: ignore[misc]
         self.impression = impression
         self.body = body
         self.otherwise = otherwise
+        # An iterator: however many threads ask at once, only one of them gets it.
+        self._unsaid = iter((True,))
 
     def render(self, context: Any) -> str:
         experiences = experiences_of(context)
-        found = _find(experiences, self.key.resolve(context), self.origin)
+        found = _find(experiences, self.key.resolve(context), self.origin, self._unsaid)
         with context.push():
             context.dicts[-1] = _Layer({self.name: found})
             if not found:
@@ -74,7 +77,7 @@ def experience(parser: Any, token: Any) -> ExperienceNode:
     tag, *bits = token.split_contents()
     if not bits:
         raise TemplateSyntaxError(_USE.format(tag=tag))
-    key = parser.compile_filter(bits.pop(0))
+    key = _compiled_key(parser, bits.pop(0), tag)
     name, impression = DEFAULT_NAME, None
     while bits:
         bit = bits.pop(0)
@@ -84,13 +87,22 @@ def experience(parser: Any, token: Any) -> ExperienceNode:
         elif option == "impression" and found:
             impression = parser.compile_filter(_SWITCHES.get(value.lower(), value))
         else:
-            raise TemplateSyntaxError(_USE.format(tag=tag))
+            raise TemplateSyntaxError(f"{_USE.format(tag=tag)}, and not {bit!r}")
     body = parser.parse(("else", f"end{tag}"))
     otherwise = NodeList()
     if parser.next_token().contents == "else":
         otherwise = parser.parse((f"end{tag}",))
         parser.delete_first_token()
     return ExperienceNode(key, name, impression, body, otherwise)
+
+
+def _compiled_key(parser: Any, key: str, tag: str) -> Any:
+    try:
+        return parser.compile_filter(key)
+    except TemplateSyntaxError as error:
+        raise TemplateSyntaxError(
+            f"{error}: if {key} is the key of the tag {tag!r}, put it in quotes"
+        ) from error
 
 
 _USE = "the tag {tag!r} takes a key, then 'as NAME' and 'impression=False'"
@@ -161,16 +173,22 @@ def experiences_of(context: Any) -> Experiences:
     found = getattr(request, "experiences", None)
     if found is None:
         found = current.get()
-    return Experiences(missing=Reason.NO_REQUEST) if found is None else found
+    if found is not None:
+        return found
+    if is_request(request):
+        note_unmet(getattr(getattr(context, "template", None), "name", None))
+    return Experiences(missing=Reason.NO_REQUEST)
 
 
-def _find(experiences: Experiences, key: Any, template: Any) -> Experience:
+def _find(
+    experiences: Experiences, key: Any, template: Any, unsaid: Iterator[bool]
+) -> Experience:
     if not isinstance(key, str):
-        logger.warning(
-            "experience_key_invalid template=%s given=%s: put the key in quotes",
-            template,
-            type(key).__name__,
-        )
+        if next(unsaid, False):
+            logger.warning(
+                "experience_key_invalid template=%s given=%s: put the key in quotes",
+                *(template, type(key).__name__),
+            )
         return Experience(key="", reason=Reason.NOT_REQUESTED)
     found = experiences[key]
     if found.reason is Reason.NOT_READY:

@@ -393,3 +393,38 @@ def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
     assert said == [
         f"payload_value_missing key={KEY} name={name}: did you mean {near!r}?"
     ]
+
+
+def test_a_key_without_quotes_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TemplateSyntaxError, match="'experience', put it in quotes"):
+        render("{% experience homepage-banner as hero %}" + END)
+
+
+def test_what_the_tag_does_not_take_is_named() -> None:
+    with pytest.raises(TemplateSyntaxError, match="not 'impresion=False'"):
+        render('{% experience "hero" impresion=False %}' + END)
+
+
+def test_a_key_that_is_no_text_is_told_once(
+    experiences: Experiences, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "{% experience key %}x{% else %}default" + END
+    template = engine(page=source).get_template("page")
+    for _ in range(3):
+        assert template.render(Context({"key": 7})) == "default"
+    assert caplog.text.count("experience_key_invalid") == 1
+
+
+def test_a_request_that_did_not_pass_the_middleware_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = HERO + "{% else %}default" + END
+    template = engine(page=source).get_template("page")
+    context = RequestContext(RequestFactory().get("/"))
+    assert template.render(context) == "default"
+    assert "middleware_not_met template=page" in caplog.text
+    assert "MIDDLEWARE" in caplog.text
+
+    caplog.clear()
+    assert template.render(Context({"request": "a wish"})) == "default"
+    assert not caplog.messages
