@@ -9,6 +9,7 @@ from typing import Any
 import flask
 import httpx
 import pytest
+import quart
 from jinja2 import Environment, TemplateSyntaxError
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -20,6 +21,7 @@ from moe_middleware import (
     SettingsError,
 )
 from moe_middleware.flask import MoEngage
+from moe_middleware.quart import MoEngage as QuartMoEngage
 from moe_middleware.sandbox import Sandbox
 
 from .sites import Site, rendered, settings
@@ -247,3 +249,17 @@ def test_flask_without_a_secret_key_has_no_session_and_says_so(
     MoEngage(app, config=settings(identity={"customer_id": source}))
     assert app.test_client().get("/").text == "home"
     assert "middleware_missing" not in caplog.text
+
+
+async def test_quart_without_a_secret_key_has_no_session_and_says_so(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = quart.Quart("shop")
+    app.add_url_rule("/", view_func=lambda: "home")
+    source = {"session": "customer_id"}
+    QuartMoEngage(app, config=settings(identity={"customer_id": source}))
+    assert (await app.test_client().get("/")).status_code == 200
+
+    [said] = [one for one in caplog.messages if one.startswith("middleware_missing")]
+    assert "source=session:customer_id" in said
+    assert "SECRET_KEY" in said
