@@ -154,9 +154,9 @@ class _Page(PostponedPage):
         self.prefetch_now()
         return super().collect()
 
-    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         self.prefetch_now()
-        return super().block_on(steps)
+        return super().block_on(steps, otherwise)
 
 
 def _page_here() -> _Page | None:

@@ -294,8 +294,11 @@ class Answering(Protocol):
         """Return a key's experience, asking for it. Never raises."""
         ...
 
-    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
-        """Return what an async call returns, for a thread without an event loop."""
+    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
+        """Return what an async call returns, for a thread without an event loop.
+
+        Where the page's event loop does not answer in time, that is ``otherwise``.
+        """
         ...
 
     def may_still_read(self, key: str) -> bool:
@@ -492,7 +495,7 @@ class Experiences:
             RuntimeError: The event loop itself runs here: it can only await ``ready``.
         """
         if self.pending and self._answering is not None:
-            self._answering.block_on(self.ready())
+            self._answering.block_on(self.ready(), self)
         return self
 
     def fetch_sync(self, key: str) -> Experience:
@@ -502,7 +505,8 @@ class Experiences:
             RuntimeError: The event loop itself runs here: it can only await ``fetch``.
         """
         if text_of(key) not in self._found and self._answering is not None:
-            return self._answering.block_on(self.fetch(key))
+            silent = Experience(key=text_of(key) or "", reason=Reason.TIMEOUT)
+            return self._answering.block_on(self.fetch(key), silent)
         return self[key]
 
     def track_impression(

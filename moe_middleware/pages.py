@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast, get_args
 
 from .beacons import PageMarks, beacons_for
@@ -33,6 +34,7 @@ from .personalizer import Personalizer
 from .plain_values import attributes_of, label_of, offset_of, text_of
 from .preview_badges import BadgeWriter, is_page_load, takes_badge
 from .preview_links import COOKIE, Preview, Refusal
+from .repeated_lines import RepeatLogger
 from .response_headers import Headers, is_private, personal_headers
 from .routes import Match
 from .sections import Route
@@ -46,6 +48,11 @@ from .web_sdk import LeftToSDK
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+_repeat_logger = RepeatLogger(logger)
+
+GRACE = 1.0
+"""What a thread waits for the request's event loop beyond the page's budget, in
+seconds."""
 
 _DEAREST_FIRST = (
     *(Source.PREVIEW, Source.FALLBACK, Source.API, Source.STALE, Source.CACHE),
@@ -393,7 +400,7 @@ class Page:
         if asked is None:
             return ()
         if asyncio.get_running_loop() is not self._loop:
-            return await self._over_there(self.ready())
+            return await self._over_there(self.ready(), ())
         await self._wait(asked)
         # Someone else of the same request may have waited too.
         return self._late(asked) if self._asked is asked else ()
@@ -401,7 +408,8 @@ class Page:
     async def fetch(self, key: str) -> Experience:
         try:
             if asyncio.get_running_loop() is not self._loop:
-                return await self._over_there(self.fetch(key))
+                silent = Experience(key=key, reason=Reason.TIMEOUT)
+                return await self._over_there(self.fetch(key), silent)
             with self._counting_time():
                 asked = await self._ask((key,))
                 await self._wait(asked)
@@ -412,21 +420,43 @@ class Page:
         self._engine.note((found,), self._known)
         return found
 
-    async def _over_there(self, steps: Coroutine[Any, Any, T]) -> T:
+    async def _over_there(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         """Await on the loop of this request: a view may have another one, for itself.
 
         Fetches and their connections live as long as the request's does.
         """
-        return await asyncio.wrap_future(self._send_over(steps))
+        try:
+            async with asyncio.timeout(self._patience):
+                if (sent := self._send_over(steps)) is not None:
+                    return await asyncio.wrap_future(sent)
+        except TimeoutError:
+            self._give_up(steps)
+        self._say_silent()
+        return otherwise
 
-    def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T]:
+    def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T] | None:
+        """Begin steps on the loop of this request; None where that is closed."""
         try:
             return asyncio.run_coroutine_threadsafe(steps, self._loop)
         except RuntimeError:
             steps.close()
-            raise
+            return None
 
-    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+    def _give_up(self, steps: Coroutine[Any, Any, Any]) -> None:
+        """Close steps that a stopped loop has not begun, and probably never will."""
+        if not self._loop.is_running() and getcoroutinestate(steps) == CORO_CREATED:
+            steps.close()
+
+    @property
+    def _patience(self) -> float:
+        """How long another thread waits for this request's loop, in seconds."""
+        return max(0.0, self._time_left) + GRACE
+
+    def _say_silent(self) -> None:
+        state = "running" if self._loop.is_running() else "stopped"
+        _repeat_logger.log(logging.WARNING, "loop_silent loop=%s: %s", state, _SILENT)
+
+    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         if on_event_loop():
             steps.close()
             raise RuntimeError(
@@ -438,7 +468,14 @@ class Page:
             # from it, and meet what fails here again.
             with contextlib.suppress(Exception):
                 self._run_here(self._meet())
-        return self._send_over(steps).result()
+        if (sent := self._send_over(steps)) is not None:
+            try:
+                return sent.result(self._patience)
+            except TimeoutError:
+                sent.cancel()
+                self._give_up(steps)
+        self._say_silent()
+        return otherwise
 
     def _run_here(self, steps: Coroutine[Any, Any, T]) -> T:
         """Run steps that recognise the visitor, in a thread without an event loop."""
@@ -448,7 +485,10 @@ class Page:
         """Return what an async source gives, in a thread without an event loop."""
         if on_event_loop():
             raise CannotWaitError
-        return asyncio.run_coroutine_threadsafe(_awaited(value), self._loop).result()
+        # An app's own code may take its time, but on no loop that has stopped.
+        patience = None if self._loop.is_running() else self._patience
+        sent = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
+        return sent.result(patience)
 
     def forget(self) -> None:
         try:
@@ -805,6 +845,12 @@ class Page:
         logger.error("%s error=%s%s", outcome, type(error).__name__, who)
         logger.debug("%s", outcome, exc_info=error)
 
+
+_SILENT = (
+    "a thread has asked this request's event loop for experiences; it has stopped or "
+    "is held up, so these are fallbacks: ask before it ends, and keep blocking calls "
+    "off it"
+)
 
 _ADVICE = {
     "counting_unknown": "an impression is 'response', 'visible' or 'web_sdk'; this one "

@@ -551,3 +551,48 @@ async def test_waits_beside_each_other_count_once(sandbox: Sandbox) -> None:
     answer = await site.get(customer="alice")
 
     assert answer.text != "timeout"
+
+
+@pytest.mark.parametrize("how", ["stopped", "closed"])
+@pytest.mark.parametrize("of_a_route", [True, False])
+@pytest.mark.parametrize("elsewhere", ["thread", "loop"])
+def test_a_loop_that_has_ended_costs_a_thread_the_budget_and_no_more(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    of_a_route: bool,
+    elsewhere: str,
+) -> None:
+    kept: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        kept.append(scope["state"]["experiences"])
+        await PlainTextResponse("")(scope, receive, send)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_: Message) -> None:
+        pass
+
+    more: dict[str, Any] = {} if of_a_route else {"routes": []}
+    door = MoEngageMiddleware(app, settings(fetch={"timeout": 0.1}, **more))
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/"}
+    scope |= {"headers": [], "query_string": b"", "scheme": "http"}
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(door(scope, receive, send))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    if how == "closed":
+        loop.close()
+    found = kept[0]
+
+    if elsewhere == "loop":
+        missed = asyncio.run(found.fetch("promo-strip"))
+    else:
+        missed = found.fetch_sync("promo-strip")
+        found.ready_sync()
+
+    assert (missed.key, missed.reason) == ("promo-strip", "timeout")
+    assert not missed
+    assert lines(caplog, "loop_silent loop=stopped") <= 1
+    loop.close()

@@ -145,9 +145,9 @@ class DjangoPage(Page):
             with contextlib.suppress(Exception):
                 await sync_to_async(session.get)("")
 
-    def block_on(self, steps: Coroutine[Any, Any, T]) -> T:
+    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         if on_event_loop() or (background.is_running and self._loop is background.loop):
-            return super().block_on(steps)
+            return super().block_on(steps, otherwise)
         return self.wait_for(steps)
 
     def wait_for(self, value: Awaitable[T]) -> T:
