@@ -112,7 +112,7 @@ class MoEngageMiddleware:
         try:
             await self.prefetch(page, scope["method"], path)
             if page.is_preview:
-                scope["headers"] = wanted_headers(scope["headers"])
+                scope["headers"] = wanted_headers(scope.get("headers", ()))
             responder = _Responder(page, receive, send)
             await self.app(scope, responder.receive, responder.send)
         finally:
@@ -143,7 +143,7 @@ class MoEngageMiddleware:
             method=scope["method"],
             path=_path_of(scope),
             root_path=scope.get("root_path", ""),
-            headers=scope["headers"],
+            headers=scope.get("headers", ()),
             query_string=scope.get("query_string", b""),
             scheme=scope.get("scheme", "http"),
             peer=client[0] if client else None,
@@ -207,7 +207,7 @@ _OUTSIDE = {
 
 def _as_it_is(scope: Scope) -> Scope:
     """Return a request as it came in: inner layers change their scope in place."""
-    headers = scope["headers"]
+    headers = scope.get("headers", ())
     if not isinstance(headers, list | tuple):
         # What can be read but once is the app's as well.
         headers = scope["headers"] = [tuple(pair) for pair in headers]

@@ -374,6 +374,31 @@ async def test_headers_that_can_be_read_but_once_are_the_apps_as_well(
     ]
 
 
+@pytest.mark.parametrize("path", ["/", "/_moe/moe.js"])
+async def test_a_request_without_headers_is_handled(
+    sandbox: Sandbox, path: str
+) -> None:
+    """As in Starlette's own tests, which call apps by hand."""
+    seen: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append("headers" in scope)
+        await send(START)
+        await send(BODY)
+
+    class BareServer(AsgiServer):
+        def _scope(self, *about: Any) -> Scope:
+            scope = super()._scope(*about)
+            del scope["headers"]
+            return scope
+
+    ours = MoEngageMiddleware(app, everywhere())
+    answer = await BareServer(ours).request("GET", path)
+
+    assert answer.status == 200
+    assert seen in ([], [False])
+
+
 async def test_extensions_stay_what_the_server_offers(sandbox: Sandbox) -> None:
     from starlette.applications import Starlette
     from starlette.responses import FileResponse
