@@ -76,6 +76,53 @@ def test_the_server_ends_and_our_message_is_what_is_seen(
     assert "appears unsupported" not in ran.stdout
 
 
+SYNC_SITES = {
+    "wsgi": """
+from moe_middleware import MoEngageWSGIMiddleware
+app = MoEngageWSGIMiddleware(lambda environ, start_response: [])
+""",
+    "flask": """
+from flask import Flask
+from moe_middleware.flask import MoEngage
+app = Flask(__name__)
+MoEngage(app)
+""",
+    "django": """
+from django.conf import settings
+settings.configure(
+    ROOT_URLCONF=(), SECRET_KEY="not-a-secret-of-any-site", MOENGAGE="moe.yml",
+    MIDDLEWARE=["moe_middleware.django.MoEngageMiddleware"],
+)
+from django.core.wsgi import get_wsgi_application
+app = get_wsgi_application()
+""",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs fork")
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["workers", "preload"])
+@pytest.mark.parametrize("site", SYNC_SITES)
+def test_so_it_does_where_no_lifespan_runs(
+    tmp_path: Path, site: str, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "shop_site.py").write_text(SYNC_SITES[site])
+    (tmp_path / "moe.yml").write_text(WRONG)
+
+    command = ["gunicorn", "-b", "127.0.0.1:0", *options, "shop_site:app"]
+    ran = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert ran.returncode != 0
+    assert SAID in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
+
+
 class Broken(Exception):
     pass
 
