@@ -374,8 +374,11 @@ class _Responder:
                 await asyncio.wrap_future(page.forgetting)
             await self._send(message)
             return
-        if self._badge is not None and message["type"] == _BODIES[0]:
-            message = self._with_badge(self._badge, message)
+        if self._badge is not None:
+            if message["type"] == _BODIES[0]:
+                message = self._with_badge(self._badge, message)
+            elif message["type"] in _BODIES:
+                page.miss_badge("file")
         if page.experiences.shown and self._ends_with(message):
             # Before it is sent: with the last byte some servers say at once that the
             # visitor left.

@@ -32,7 +32,7 @@ from .models import (
 from .page_elements import PageElements
 from .personalizer import Personalizer
 from .plain_values import attributes_of, label_of, offset_of, text_of
-from .preview_badges import BadgeWriter, is_page_load, takes_badge
+from .preview_badges import BadgeWriter, is_encoded, is_html, is_page_load
 from .preview_links import COOKIE, Preview, Refusal
 from .repeated_lines import RepeatLogger
 from .response_headers import Headers, is_private, personal_headers
@@ -314,9 +314,21 @@ class Page:
         """
         if self._preview is None or self.visit.method == "HEAD":
             return None
-        if not takes_badge(status, headers) or not (badge := self.badge()):
+        if not is_html(status, headers) or not (badge := self.badge()):
+            return None
+        if is_encoded(headers):
+            self.miss_badge("compressed")
             return None
         return BadgeWriter(badge.encode(), is_wanted=is_page_load(self.visit))
+
+    def miss_badge(self, body: str) -> None:
+        """Tell the log, once, that a preview's page cannot have the badge at its end.
+
+        Args:
+            body: Why, in a word: ``compressed`` or ``file``.
+        """
+        if is_page_load(self.visit):
+            self._engine.miss_badge(body)
 
     def badge(self) -> str:
         previews, preview = self._engine.visitors.previews, self._preview

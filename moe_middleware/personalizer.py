@@ -37,6 +37,13 @@ _FAILURES = frozenset(Reason) - {
 """Why a page goes without what it would have had on a better day."""
 
 
+_NO_BADGE = (
+    "the app compressed this page itself or sent it as a file, so nothing on it says "
+    "that it is a preview: put {{ request.state.experiences.badge() }} into the "
+    "template, or leave compressing to a middleware outside of ours"
+)
+
+
 class Personalizer:
     """What all pages of one configuration share. It opens nothing itself.
 
@@ -86,6 +93,7 @@ class Personalizer:
         self.missing_values = MissingValues()
         # An iterator: however many threads miss it at once, only one of them gets it.
         self._unsaid = iter((True,))
+        self._badge_unsaid = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
 
@@ -169,6 +177,11 @@ class Personalizer:
                 "moe.yml",
                 *(what, WITHOUT),
             )
+
+    def miss_badge(self, body: str) -> None:
+        """Tell the log, once, that a preview's page has no badge."""
+        if next(self._badge_unsaid, False):
+            logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
 
     def forget(self, visitor: bytes) -> None:
         """Drop what this process keeps of a visitor, or is about to."""

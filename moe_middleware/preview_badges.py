@@ -58,15 +58,18 @@ class BadgeWriter:
         return badge
 
 
-def takes_badge(status: int, headers: Headers) -> bool:
-    """Whether a response is an HTML page that something can be added to."""
+def is_html(status: int, headers: Headers) -> bool:
+    """Whether a response is an HTML page, and no part of one."""
     if status < 200 or status in (204, 205, 206) or 300 <= status < 400:
         return False
     kinds = [value for name, value in headers if name.lower() == b"content-type"]
-    if not kinds or not kinds[-1].lower().lstrip().startswith(b"text/html"):
-        return False
+    return bool(kinds) and kinds[-1].lower().lstrip().startswith(b"text/html")
+
+
+def is_encoded(headers: Headers) -> bool:
+    """Whether a body is compressed, so that nothing can be added to it."""
     encodings = [v for name, v in headers if name.lower() == b"content-encoding"]
-    return all(one.lower() == b"identity" for one in encodings)
+    return any(one.lower() != b"identity" for one in encodings)
 
 
 def is_page_load(visit: Visit) -> bool:

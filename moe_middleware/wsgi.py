@@ -129,6 +129,8 @@ class MoEngageWSGIMiddleware:
         if _is_file(body, wrapper):
             # The server sends the file by itself if it gets its own object back; of
             # its end nobody tells us.
+            if response.badge is not None:
+                page.miss_badge("file")
             response.end(complete=True)
             return body
         sized = hasattr(body, "__len__") and response.badge is None

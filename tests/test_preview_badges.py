@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import httpx
 import pytest
@@ -18,6 +21,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware
 from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
@@ -159,12 +163,84 @@ async def test_a_page_is_not_compressed_within_and_no_304(
     assert BADGE not in plain.text and plain.headers["content-encoding"] == "gzip"
 
 
-async def test_what_comes_compressed_is_left_as_it_is(sandbox: Sandbox) -> None:
+async def test_what_comes_compressed_is_left_as_it_is_and_told_once(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     async def handler(request: Request) -> Response:
         body = gzip.compress(rendered(f"<html>{TAG}", request).encode())
         return HTMLResponse(body, headers={"content-encoding": "gzip"})
 
-    assert (await look(site(handler))).text == "<html>Forced"
+    app = site(handler)
+    part = await look(app, **{"sec-fetch-dest": "empty"})
+    assert missing(caplog) == []
+    for _ in range(2):
+        assert (await look(app)).text == part.text == "<html>Forced"
+
+    assert missing(caplog) == ["compressed"]
+
+
+async def test_a_compressed_page_with_a_badge_of_its_own_is_fine(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = f"<html>{{{{ request.state.experiences.badge() }}}}{TAG}"
+
+    async def handler(request: Request) -> Response:
+        body = gzip.compress(rendered(page, request).encode())
+        return HTMLResponse(body, headers={"content-encoding": "gzip"})
+
+    assert BADGE in (await look(site(handler))).text
+    assert missing(caplog) == []
+
+
+async def test_a_page_that_the_server_sends_as_a_file_is_told(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/html")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": "/page.html"})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    cookie = f"customer_id=alice; {COOKIE}={opened()}".encode()
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/"}
+    scope |= {"headers": [(b"cookie", cookie)], "query_string": b"", "scheme": "http"}
+    scope |= {"extensions": {"http.response.pathsend": {}}}
+    await MoEngageMiddleware(app, settings(secret_key=SECRET))(scope, receive, send)
+
+    assert missing(caplog) == ["file"]
+
+
+def test_so_is_one_under_the_wsgi_door(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("content-type", "text/html")])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"<html>"))
+
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "HTTP_COOKIE": f"customer_id=alice; {COOKIE}={opened()}",
+        "wsgi.url_scheme": "http",
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    door = MoEngageWSGIMiddleware(app, config=settings(secret_key=SECRET))
+
+    assert b"".join(door(environ, lambda *_: print)) == b"<html>"
+    assert missing(caplog) == ["file"]
+
+
+def missing(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the reasons of the pages that are told to have no badge."""
+    found = (
+        re.match(r"preview_badge_missing body=(\w+): ", m) for m in caplog.messages
+    )
+    return [one[1] for one in found if one]
 
 
 async def test_an_app_may_place_it_itself(sandbox: Sandbox) -> None:

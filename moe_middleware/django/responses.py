@@ -50,12 +50,15 @@ def send_off(page: DjangoPage, request: Any, response: Any) -> None:
 
 def _badge_of(page: DjangoPage, response: Any) -> BadgeWriter | None:
     """Return what adds a preview's badge to a response, whose length is open then."""
-    if not page.is_preview or hasattr(response, "file_to_stream"):
+    if not page.is_preview:
         return None
     names = ("Content-Type", "Content-Encoding")
     told = [(name, response[name]) for name in names if name in response]
     headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
     badge = page.badge_for(response.status_code, headers)
+    if badge is not None and hasattr(response, "file_to_stream"):
+        page.miss_badge("file")
+        return None
     if badge is not None:
         del response["Content-Length"]
     return badge
