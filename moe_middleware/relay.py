@@ -42,6 +42,9 @@ GIVE_BACK_FOR = 0.5
 """How long giving claims back may take at the end, in seconds: they come back by
 themselves when their lease ends."""
 
+GIVE_UP_AFTER = 60.0
+"""How long ``run(until_empty=True)`` goes on without its outbox, in seconds."""
+
 REMIND_EVERY = 300.0
 """The pause between two log lines about one outage, in seconds."""
 
@@ -116,6 +119,7 @@ class Relay:
         self._outage = _Outage()
         self._delivered = 0
         self._delivered_at: float | None = None
+        self._unread_since: float | None = None
         self._logger = RepeatLogger(logger, every=60.0)
         self._stopped = asyncio.Event()
         self._roused = asyncio.Event()
@@ -160,12 +164,15 @@ class Relay:
 
         Args:
             until_empty: Whether it also ends once nothing waits any more.
+
+        Raises:
+            OutboxError: With ``until_empty``, the outbox has failed for a minute.
         """
         self._running = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         try:
             while not self._stopped.is_set():
-                pause = await self._deliver_or_say(until_empty)
+                pause = await self._deliver_or_say(until_empty=until_empty)
                 await self._rest(max(pause, self._interval))
         finally:
             self._running = self._loop = None
@@ -219,12 +226,17 @@ class Relay:
         """
         return await self._deliver(_Round(to_the_end=to_the_end))
 
-    async def _deliver_or_say(self, until_empty: bool) -> float:
+    async def _deliver_or_say(self, *, until_empty: bool) -> float:
         try:
             pause = await self.deliver(to_the_end=until_empty)
             if until_empty and not (await self._outbox.count()).waiting:
                 self.stop()
         except Exception as error:
+            now = self._stopwatch()
+            self._unread_since = self._unread_since or now
+            if until_empty and now - self._unread_since >= GIVE_UP_AFTER:
+                # A deploy or a cron job waits for the end.
+                raise
             # The outbox itself fails; it says more in its own log line.
             self._logger.log(
                 logging.ERROR,
@@ -233,6 +245,7 @@ class Relay:
                 type(error).__name__,
             )
             return 0.0
+        self._unread_since = None
         return pause
 
     async def _rest(self, seconds: float) -> None:

@@ -95,11 +95,12 @@ _HEAD = (
 def _row(one: Mapping[str, Any]) -> Sequence[str]:
     counters = one.get("counters") or {}
     answers = [count for name, count in counters.items() if name[:8] == "answers."]
+    seen_until = one["noted_at"] if one["silent"] else time.time()
     problem = "silent: gone, or stuck" if one["silent"] else one.get("problem")
     return [
         printable(one["process"]),
         printable(one["role"]),
-        duration(one["noted_at"] - one["started_at"]),
+        duration(seen_until - one["started_at"]),
         f"{duration(max(0.0, time.time() - one['noted_at']))} ago",
         printable(one.get("breaker", "-")),
         f"{sum(answers):,.0f}",

@@ -609,6 +609,24 @@ async def test_an_old_event_is_tried_once_before_it_is_given_up(
 # --- the end ---------------------------------------------------------------
 
 
+async def test_until_empty_gives_up_an_outbox_that_is_not_there_for_a_minute(
+    tmp_path: Path,
+) -> None:
+    outbox = SQLiteOutbox(str(tmp_path / "missing" / "outbox.db"))
+    wall = Clock()
+
+    def stopwatch() -> float:
+        wall.now += 7
+        return wall.now
+
+    with pytest.raises(OutboxError):
+        await asyncio.wait_for(
+            relay(outbox, Service(), stopwatch=stopwatch).run(until_empty=True),
+            PATIENCE,
+        )
+    outbox.close()
+
+
 async def test_a_stopped_relay_ends_with_the_reports_under_way() -> None:
     outbox, service = MemoryOutbox(), SlowService()
     outbox.append(users(1000, 1000))
