@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .cookies import asgi_cookies
 from .current import current, on_event_loop
 from .errors import DuplicateMiddlewareError, SettingsError
-from .models import EMPTY, Experiences
+from .models import EMPTY, SENT, Experiences
 from .pages import Page
 from .preview_badges import BadgeWriter, wanted_headers, without_length
 from .routes import route_path
@@ -51,6 +51,9 @@ class MoEngageMiddleware:
         SettingsError: The configuration is wrong; it lists every mistake.
         TypeError: The app is of another kind.
     """
+
+    page_class = Page
+    """What personalizes a request."""
 
     def __init__(
         self,
@@ -105,12 +108,14 @@ class MoEngageMiddleware:
         if met is not None and not met.ended:
             # Tried a second time while the first goes on: to each its own.
             scope = {**scope}
-        page = self.page_of(_as_it_is(scope), loop)
+        engine, request = self.runtime.personalizer, _as_it_is(scope)
+        page = self.page_class(engine, request, self.visit_of, loop)
         scope[KEY] = page
-        scope["state"] = _State(scope.get("state"), page.experiences)
+        scope["state"] = _state_with(page.experiences, scope.get("state"))
         token = current.set(page.experiences)
         try:
-            await self.prefetch(page, scope["method"], path)
+            if page.find_routes(scope["method"], path):
+                await page.prefetch()
             if page.is_preview:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))
             responder = _Responder(page, receive, send)
@@ -120,15 +125,6 @@ class MoEngageMiddleware:
             page.end()
             current.reset(token)
 
-    def page_of(self, scope: Scope, loop: asyncio.AbstractEventLoop) -> Page:
-        """Return what personalizes a request."""
-        return Page(self.runtime.personalizer, scope, self.visit_of, loop)
-
-    async def prefetch(self, page: Page, method: str, path: str) -> None:
-        """Get what the request's routes name, ahead of the app."""
-        if page.find_routes(method, path):
-            await page.prefetch()
-
     def visit_of(self, scope: Scope) -> Visit:
         """Return what a request tells."""
         client = scope.get("client")
@@ -137,7 +133,7 @@ class MoEngageMiddleware:
             lacking = [kind for kind in self._needed if kind not in scope]
             absent = {kind: _OUTSIDE[kind] for kind in lacking}
         session = scope.get("session")
-        if isinstance(session, Mapping):
+        if session is not None and isinstance(session, Mapping):
             session = MappingProxyType(session)
         return Visit(
             method=scope["method"],
@@ -208,10 +204,13 @@ _OUTSIDE = {
 def _as_it_is(scope: Scope) -> Scope:
     """Return a request as it came in: inner layers change their scope in place."""
     headers = scope.get("headers", ())
-    if not isinstance(headers, list | tuple):
+    if not isinstance(headers, _READ_AGAIN):
         # What can be read but once is the app's as well.
         headers = scope["headers"] = [tuple(pair) for pair in headers]
     return {**scope, "headers": [*headers]}
+
+
+_READ_AGAIN = (list, tuple)
 
 
 class _State(dict[str, Any]):
@@ -222,22 +221,12 @@ class _State(dict[str, Any]):
     the outer layers see, as they would without us.
     """
 
-    __slots__ = ("_experiences", "_outer")
-    _outer: MutableMapping[str, Any]
-
-    def __init__(self, outer: Any, experiences: Experiences) -> None:
-        if isinstance(outer, _State):
-            # Of an earlier try with the same scope.
-            outer = outer._outer
-        given = _mapping_of(outer)
-        # What cannot be written into keeps what it has; the rest is the request's.
-        self._outer = given if isinstance(given, MutableMapping) else {}
-        self._experiences = experiences
-        super().__init__(given, experiences=experiences)
+    __slots__ = ("outer",)
+    outer: MutableMapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
         found = super().__getitem__(name)
-        if found is self._experiences:
+        if type(found) is Experiences:
             found.handed_out = True
         return found
 
@@ -250,12 +239,12 @@ class _State(dict[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
         if name != EXPERIENCES:
-            self._outer[name] = value
+            self.outer[name] = value
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
         if name != EXPERIENCES:
-            self._outer.pop(name, None)
+            self.outer.pop(name, None)
 
     # Of dict's other methods none calls these by itself; MutableMapping's do.
     clear = MutableMapping.clear
@@ -273,14 +262,26 @@ class _State(dict[str, Any]):
         return dict, (dict(self),)
 
 
-def _mapping_of(state: Any) -> Mapping[str, Any]:
+def _state_with(experiences: Experiences, outer: Any) -> _State:
+    if type(outer) is not dict:
+        outer = _mapping_of(outer)
+    state = _State(outer, experiences=experiences)
+    state.outer = outer
+    return state
+
+
+def _mapping_of(state: Any) -> MutableMapping[str, Any]:
     """Return a state as a mapping: servers and layers put other objects there too."""
-    if isinstance(state, Mapping):
-        return state
-    attributes = getattr(state, "__dict__", {})
-    # Starlette's own State keeps its values in one more dict.
-    inner = attributes.get("_state")
-    return inner if isinstance(inner, Mapping) else attributes
+    if isinstance(state, _State):
+        # Of an earlier try with the same scope.
+        return state.outer
+    if not isinstance(state, Mapping):
+        attributes = getattr(state, "__dict__", {})
+        # Starlette's own State keeps its values in one more dict.
+        inner = attributes.get("_state")
+        state = inner if isinstance(inner, Mapping) else attributes
+    # What cannot be written into keeps what it has; the rest is the request's.
+    return state if isinstance(state, MutableMapping) else {**state}
 
 
 _TWICE = (
@@ -305,7 +306,8 @@ def _path_of(scope: Scope) -> str:
         # Servers put it in for every byte that is no UTF-8: two ids would become one.
         raw = unquote_to_bytes(scope.get("raw_path") or b"")
         path = decoded(raw) if raw.decode(errors="replace") == path else path
-    return route_path(path, scope.get("root_path", ""))
+    root_path = scope.get("root_path")
+    return route_path(path, root_path) if root_path else path or "/"
 
 
 _UNREADABLE = "\ufffd"
@@ -333,12 +335,12 @@ class _Responder:
     _listening = False
     _left = False
     _unread: tuple[Message, ...] = ()
-    _badge: BadgeWriter | None = None
 
     def __init__(self, page: Page, receive: Receive, send: Send) -> None:
         self._page = page
         self._receive = receive
         self._send = send
+        self._badge: BadgeWriter | None = None
 
     async def receive(self) -> Message:
         if self._unread:
@@ -356,14 +358,15 @@ class _Responder:
         return message
 
     async def send(self, message: Message) -> None:
-        page = self._page
-        if message["type"] == "http.response.start":
+        page, kind = self._page, message["type"]
+        if kind == "http.response.start":
             given = message.get("headers", ())
             headers = given if isinstance(given, list) else list(given)
             if page.owes_consent:
                 await page.ask_consent()
             headers = page.response_headers(headers)
-            self._badge = page.badge_for(message["status"], headers)
+            if page.is_preview:
+                self._badge = page.badge_for(message["status"], headers)
             if self._badge is not None:
                 headers = without_length(headers)
             if headers is not given:
@@ -375,11 +378,12 @@ class _Responder:
             await self._send(message)
             return
         if self._badge is not None:
-            if message["type"] == _BODIES[0]:
+            if kind == _BODIES[0]:
                 message = self._with_badge(self._badge, message)
-            elif message["type"] in _BODIES:
+            elif kind in _BODIES:
                 page.miss_badge("file")
-        if page.experiences.shown and self._ends_with(message):
+        experiences = page.experiences
+        if experiences.used and experiences.shown and self._ends_with(message):
             # Before it is sent: with the last byte some servers say at once that the
             # visitor left.
             self._ended = True
@@ -387,13 +391,13 @@ class _Responder:
             await self._send(message)
             if stayed:
                 page.record(self._start["status"])
-            page.experiences.sent()
+            experiences.phase = SENT
             return
-        elif "more_body" in message:
+        if "more_body" in message:
             self._sent += len(message.get("body", b""))
         await self._send(message)
-        if message["type"] in _BODIES and not message.get("more_body", False):
-            page.experiences.sent()
+        if kind in _BODIES and not message.get("more_body", False):
+            experiences.phase = SENT
 
     def _with_badge(self, badge: BadgeWriter, message: Message) -> Message:
         body = message.get("body", b"")

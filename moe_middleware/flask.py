@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +20,6 @@ from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
 from .loop_threads import background
 from .models import EMPTY, Experience
-from .pages import Page
 from .postponed_pages import PostponedPage, lacking
 from .settings import Config
 from .visits import Visit
@@ -89,8 +87,8 @@ class _Door(MoEngageWSGIMiddleware):
         super().__init__(app.wsgi_app, config)
         self._flask = app
         sources = self.runtime.settings.sources()
-        self._reads_within = any(source.is_lazy for _, source in sources)
-        if self._reads_within:
+        if any(source.is_lazy for _, source in sources):
+            self.page_class = _Page
             flask.request_started.connect(_begin, app)
             app.dispatch_request = _after_prefetch(  # type: ignore[method-assign]
                 app.dispatch_request
@@ -113,15 +111,6 @@ class _Door(MoEngageWSGIMiddleware):
             )
         return body
 
-    def page_of(self, environ: WSGIEnvironment, loop: AbstractEventLoop) -> Page:
-        return _Page(self.runtime.personalizer, environ, self.visit_of, loop)
-
-    def prefetch(self, page: Page, method: str, path: str) -> None:
-        if self._reads_within and isinstance(page, _Page):
-            page.postpone(method, path)
-        else:
-            super().prefetch(page, method, path)
-
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         visit = super().visit_of(environ)
         visit.session = _Session(self._flask, environ)
@@ -140,8 +129,6 @@ _NO_USER = {
 
 class _Page(PostponedPage):
     """It is prefetched, at the latest, where somebody looks at an experience."""
-
-    __slots__ = ()
 
     def prefetch_now(self) -> None:
         """Get what the routes name, unless that is done."""

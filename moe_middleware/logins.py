@@ -35,7 +35,12 @@ class LoginWatch:
 
     def may_change(self, headers: Headers) -> bool:
         """Whether it is worth a look: cheap, for every response."""
-        return self.reads_session or self._set_cookie(headers) is not None
+        cookie = self._cookie
+        if cookie is not None:
+            for name, value in headers:
+                if name.lower() == b"set-cookie" and value.startswith(cookie):
+                    return True
+        return self.reads_session
 
     def changed(
         self, visit: Visit, headers: Headers, before: str | None

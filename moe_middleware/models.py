@@ -324,7 +324,7 @@ class Answering(Protocol):
         ...
 
 
-class _Phase(IntEnum):
+class Phase(IntEnum):
     """How far a response has come, for what may still be read."""
 
     OPEN = 0
@@ -335,11 +335,14 @@ class _Phase(IntEnum):
     """Its last byte has left."""
 
 
+OPEN, SHARED, SENT = Phase
+
+
 class Experiences:
     """What a visitor gets, by experience key. Looking a key up never raises.
 
-    It notes its own use: ``used`` once anything was read, ``shown`` for what counts
-    as an impression when the response has been sent.
+    It notes its own use: ``used`` once anything was read, so that the response is this
+    visitor's own; ``shown`` for what counts as an impression when it has been sent.
     """
 
     __slots__ = (
@@ -348,12 +351,12 @@ class Experiences:
         "_found",
         "_identity",
         "_left_to_sdk",
-        "_phase",
         "_shown",
         "_tracked",
-        "_used",
         "handed_out",
         "missing",
+        "phase",
+        "used",
     )
 
     def __init__(
@@ -373,15 +376,15 @@ class Experiences:
         self._left_to_sdk: frozenset[str] = _NOTHING
         self._answering = answering
         self._counts = True
-        self._phase = _OPEN
-        self._used = False
+        self.phase = OPEN
+        self.used = False
         if found:
             self.add(found)
 
     def __getitem__(self, key: str) -> Experience:
-        if self._phase is _SHARED and not self._may_still_read(key):
+        if self.phase is SHARED and not self._may_still_read(key):
             return Experience(key=str(text_of(key)), reason=Reason.TOO_LATE)
-        self._used = True
+        self.used = True
         try:
             return self._found[key]
         except Exception:
@@ -418,9 +421,9 @@ class Experiences:
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that were answered."""
-        if self._phase is _SHARED and not self._may_still_read("all"):
+        if self.phase is SHARED and not self._may_still_read("all"):
             return iter(())
-        self._used = True
+        self.used = True
         return iter(tuple(self._found))
 
     def __len__(self) -> int:
@@ -483,7 +486,7 @@ class Experiences:
         if answering is not None:
             await self.ready()
             name = text_of(key)
-            late = self._phase is _SHARED and not self._may_still_read(key)
+            late = self.phase is SHARED and not self._may_still_read(key)
             if name is not None and name not in self._found and not late:
                 self.add([await answering.fetch(name)])
         return self[key]
@@ -632,22 +635,10 @@ class Experiences:
         if self._answering is not None:
             self._answering.forget()
 
-    def began(self, *, shared: bool) -> None:
-        """Note that the response's headers have left.
-
-        Args:
-            shared: Whether they let caches serve it to others.
-        """
-        self._phase = _SHARED if shared else _OPEN
-
-    def sent(self) -> None:
-        """Note that the response's last byte has left."""
-        self._phase = _SENT
-
     def _may_still_read(self, key: object) -> bool:
         assert self._answering is not None
         if self._answering.may_still_read(str(text_of(key))):
-            self._phase = _OPEN
+            self.phase = OPEN
             return True
         return False
 
@@ -666,7 +657,7 @@ class Experiences:
         experience = self[key]
         if not experience.experience_context or not self._counts:
             return experience
-        if self._phase is _SENT and self._answering is not None:
+        if self.phase is SENT and self._answering is not None:
             self._answering.advise("shown_too_late", experience.key)
         elif not self._is_watched(experience, self._known(counting, experience.key)):
             if self._shown is None:
@@ -771,27 +762,20 @@ class Experiences:
     @property
     def sources(self) -> frozenset[Source]:
         """Where the answers that are there came from."""
-        return frozenset(found.source for found in self._found.values())
-
-    @property
-    def used(self) -> bool:
-        """Whether anything was read: the response is then this visitor's own."""
-        return self._used
+        return frozenset([found.source for found in self._found.values()])
 
     @property
     def shown(self) -> tuple[Experience, ...]:
         """The experiences that count as shown, in the order of their first showing."""
         if not self._shown or not self._counts:
             return ()
-        shown = self._shown.values()
-        return tuple(one for one in shown if one.key not in self._tracked)
+        shown = self._shown
+        return tuple([shown[key] for key in shown if key not in self._tracked])
 
 
 def _detached(found: tuple[Experience, ...], identity: Identity) -> Experiences:
     return Experiences(found, identity=identity)
 
-
-_OPEN, _SHARED, _SENT = _Phase.OPEN, _Phase.SHARED, _Phase.SENT
 
 _MISTAKEN = frozenset(
     {Reason.NOT_REQUESTED, Reason.NO_REQUEST, Reason.NOT_READY, Reason.TOO_LATE}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast, get_args
 
@@ -19,6 +18,9 @@ from .identity import DEVICE_COOKIE, visitor_cookie
 from .links import mounted_at
 from .log_texts import one_line
 from .models import (
+    OPEN,
+    SENT,
+    SHARED,
     Action,
     Counting,
     Event,
@@ -71,6 +73,7 @@ class Page:
     Attributes:
         experiences: What the app sees; gone once the page has ended.
         ended: Whether the request is over.
+        is_preview: Whether it shows what was forced for QA.
         identity: Whom it counts for; None before the visitor is known.
         forgetting: A word to the shared cache on its way; the response waits for it,
             or the visitor's next page might be quicker. It ends within milliseconds.
@@ -103,6 +106,7 @@ class Page:
         "experiences",
         "forgetting",
         "identity",
+        "is_preview",
     )
 
     def __init__(
@@ -113,31 +117,32 @@ class Page:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._engine = engine
-        self._loop = loop
         self._request = request
         self._visit_of = visit_of
+        self._loop = loop
+        self.ended = False
+        self.is_preview = False
+        self.identity: Identity | None = None
+        self.forgetting: Future[bool] | None = None
         self._visit: Visit | None = None
         self._match: Match | None = None
+        self._visitor: Visitor | None = None
+        self._preview: Preview | Refusal | None = None
+        self._asked: Asked | None = None
         self._elements: PageElements | None = None
+        self._left_to_sdk: LeftToSDK | None = None
+        self._customer_before: str | None = None
+        self._consents: bool | None = None
         self._counted = True
-        self.ended = False
+        self._badge_shown = False
         # The response's, where they have left without being personal.
         self._headers: Headers | None = None
         self._personal = False
         self._said: tuple[str, ...] = ()
-        self._visitor: Visitor | None = None
-        self._preview: Preview | Refusal | None = None
-        self._asked: Asked | None = None
-        self._badge_shown = False
-        self._consents: bool | None = None
-        self._left_to_sdk: LeftToSDK | None = None
-        self._customer_before: str | None = None
-        self._time_left = engine.settings.fetch.timeout
+        self._time_left = engine.timeout
         self._waited = 0.0
         self._waiting = 0
         self._waiting_since = 0.0
-        self.identity: Identity | None = None
-        self.forgetting: Future[bool] | None = None
         self.experiences = Experiences(answering=self)
 
     @property
@@ -164,7 +169,7 @@ class Page:
         if self._counted and self._left_to_sdk is not None and self._left_to_sdk.untold:
             keys = ",".join(map(one_line, self._left_to_sdk.untold))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
-        self.experiences.sent()
+        self.experiences.phase = SENT
         del self.experiences
 
     # --- what the app sees ---------------------------------------------------
@@ -212,16 +217,18 @@ class Page:
         """Get what the routes name. Whatever fails, the page goes on."""
         engine, match = self._engine, self._match
         assert match is not None
+        self._start_waiting()
         try:
-            with self._counting_time():
-                asked = await self._ask(match.experiences)
-                self._take(asked.found)
-                if asked.needed:
-                    self._asked = asked
-                    if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
-                        await self.experiences.ready()
+            asked = await self._ask(match.experiences)
+            self._take(asked.found)
+            if asked.needed:
+                self._asked = asked
+                if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
+                    await self.experiences.ready()
         except Exception as error:
             self._failed("prefetch_failed", error)
+        finally:
+            self._stop_waiting()
 
     def prefetch_from_cache(self) -> bool:
         """Get what the routes name without an event loop; False where that takes one.
@@ -302,17 +309,12 @@ class Page:
         """Return what to do about a key that no route asks for; None if said before."""
         return self._engine.unasked_keys.advice(key, place)
 
-    @property
-    def is_preview(self) -> bool:
-        """Whether it shows what was forced for QA."""
-        return isinstance(self._preview, Preview)
-
     def badge_for(self, status: int, headers: Headers) -> BadgeWriter | None:
         """Return what adds the badge to an HTML response; None for other responses.
 
         Its length is then open: see ``without_length``.
         """
-        if self._preview is None or self.visit.method == "HEAD":
+        if self.visit.method == "HEAD":
             return None
         if not is_html(status, headers) or not (badge := self.badge()):
             return None
@@ -374,7 +376,7 @@ class Page:
     def _may_be_counted(self, visitor: Visitor) -> bool:
         return (
             visitor.consents
-            and not isinstance(self._preview, Preview)
+            and not self.is_preview
             and not (self._engine.personalizes_bots and self._is_bot())
         )
 
@@ -422,9 +424,12 @@ class Page:
             if asyncio.get_running_loop() is not self._loop:
                 silent = Experience(key=key, reason=Reason.TIMEOUT)
                 return await self._over_there(self.fetch(key), silent)
-            with self._counting_time():
+            self._start_waiting()
+            try:
                 asked = await self._ask((key,))
                 await self._wait(asked)
+            finally:
+                self._stop_waiting()
         except Exception as error:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
@@ -558,6 +563,7 @@ class Page:
         if previews is None or token is None:
             return
         self._preview = previews.read(token)
+        self.is_preview = isinstance(self._preview, Preview)
         if isinstance(self._preview, Refusal):
             logger.warning("preview_refused reason=%s", self._preview)
 
@@ -583,33 +589,33 @@ class Page:
                 visitor = without_id(visitor)
             self._visitor = visitor
             # Of a preview nothing counts, for anyone, on the whole page.
-            previewed = isinstance(self._preview, Preview)
-            self.identity = Identity() if previewed else _copied(visitor.identity)
+            anyone = self.is_preview
+            self.identity = Identity() if anyone else _copied(visitor.identity)
         visitor, consents = self._visitor, engine.visitors.consents
         if visitor.consents or consents is None or consents.anonymous:
             return visitor
         return Reason.NO_CONSENT
 
     async def _wait(self, asked: Asked) -> None:
-        with self._counting_time():
+        self._start_waiting()
+        try:
             waited = self._engine.stopwatch() - self._waiting_since
             await asked.wait(self._time_left - waited)
-
-    @contextmanager
-    def _counting_time(self) -> Iterator[None]:
-        """Take the time that passes off the page's budget; overlapping waits once."""
-        stopwatch = self._engine.stopwatch
-        if not self._waiting:
-            self._waiting_since = stopwatch()
-        self._waiting += 1
-        try:
-            yield
         finally:
-            self._waiting -= 1
-            if not self._waiting:
-                waited = stopwatch() - self._waiting_since
-                self._waited += waited
-                self._time_left -= waited
+            self._stop_waiting()
+
+    def _start_waiting(self) -> None:
+        """Take the time that passes off the page's budget; overlapping waits once."""
+        if not self._waiting:
+            self._waiting_since = self._engine.stopwatch()
+        self._waiting += 1
+
+    def _stop_waiting(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            waited = self._engine.stopwatch() - self._waiting_since
+            self._waited += waited
+            self._time_left -= waited
 
     # --- the response --------------------------------------------------------
 
@@ -625,7 +631,9 @@ class Page:
             self._forget_who_changed(headers)
         if self._match is not None and engine.settings.fetch.server_timing:
             headers = [*headers, (b"server-timing", self._server_timing())]
-        made = self.private_headers(headers, needed=self._streams(headers))
+        # Of a page that no route names only where the app has taken them in its hand.
+        may_use = self._match is not None or self.experiences.handed_out
+        made = self.private_headers(headers, needed=may_use and _streams(headers))
         if final:
             self.headers_left(headers)
         return made
@@ -639,11 +647,11 @@ class Page:
             headers: The response's.
             needed: Whether they have to, also where nothing was used yet.
         """
-        engine = self._engine
-        visitor, ours = self._visitor, engine.settings.identity.anonymous_cookie
+        engine, visitor = self._engine, self._visitor
         cookies: list[bytes] = []
         if visitor is not None and visitor.is_new:
-            cookies = [self._cookie(ours, visitor.identity.visitor_id or "")]
+            name = engine.settings.identity.anonymous_cookie
+            cookies = [self._cookie(name, visitor.identity.visitor_id or "")]
         elif engine.visitors.consents is not None and (held := self._held()):
             cookies = [self._cookie(name, "") for name in held]
         if self._preview is not None:
@@ -673,7 +681,7 @@ class Page:
             headers: The app's.
         """
         self._headers = [] if self._personal else headers
-        self.experiences.began(shared=not self._personal)
+        self.experiences.phase = OPEN if self._personal else SHARED
 
     def _preview_headers(self, headers: Headers) -> Headers:
         """Return headers that nobody keeps the page under, not even this browser.
@@ -743,15 +751,6 @@ class Page:
                 self._forget(visitor_key(Identity(customer_id=customer)))
         except Exception as error:
             self._failed("forget_failed", error)
-
-    def _streams(self, headers: Headers) -> bool:
-        """Whether a page may still use its experiences after this start.
-
-        One that no route names may where the app has taken them in its hand.
-        """
-        if self._match is None and not self.experiences.handed_out:
-            return False
-        return not any(name.lower() == b"content-length" for name, _ in headers)
 
     def may_still_read(self, key: str) -> bool:
         sent = ", ".join(
@@ -898,6 +897,11 @@ def _copied(identity: Identity) -> Identity:
         visitor_id=identity.visitor_id,
         user_identifiers={**identity.user_identifiers},
     )
+
+
+def _streams(headers: Headers) -> bool:
+    """Whether a page may still use its experiences after this start."""
+    return b"content-length" not in [name.lower() for name, _ in headers]
 
 
 def _without(keys: Sequence[str], reason: Reason) -> list[Experience]:

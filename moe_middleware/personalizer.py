@@ -84,6 +84,7 @@ class Personalizer:
         self.clock = clock
         self.stopwatch = stopwatch
         self.new_id = new_id
+        self.timeout = settings.fetch.timeout
         self.routes = RouteTable(settings.routes)
         self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
         self.personalizes_bots = settings.bots.personalize == "on"

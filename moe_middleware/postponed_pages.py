@@ -16,22 +16,19 @@ class PostponedPage(Page):
         waits: Whether it has routes, and nobody has prefetched it yet.
     """
 
-    __slots__ = ("_postponed", "waits")
+    _postponed: tuple[str, str] | None = None
+    waits = False
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self._postponed: tuple[str, str] | None = None
-        self.waits = False
-
-    def postpone(self, method: str, path: str) -> None:
-        """Let ``begin`` find the routes of a method and a path."""
+    def find_routes(self, method: str, path: str) -> bool:
+        """Leave it to ``begin``."""
         self._postponed = method, path
+        return False
 
     def begin(self) -> None:
         """Find the routes, and note who the session is of before the app changes it."""
         if self._postponed is not None:
             (method, path), self._postponed = self._postponed, None
-            self.waits = self.find_routes(method, path)
+            self.waits = super().find_routes(method, path)
 
     @property
     def pending(self) -> Sequence[str]:

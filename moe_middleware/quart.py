@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +21,6 @@ from .cookies import werkzeug_cookies
 from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
 from .models import EMPTY, Experience
-from .pages import Page
 from .postponed_pages import PostponedPage, lacking
 from .settings import Config
 from .visits import Visit
@@ -84,22 +82,13 @@ class _Door(MoEngageMiddleware):
         self._quart = app
         sources = [source for _, source in self.runtime.settings.sources()]
         self._reads_session = any(source.kind == "session" for source in sources)
-        self._reads_within = any(source.is_lazy for source in sources)
-        if self._reads_within:
+        if any(source.is_lazy for source in sources):
+            self.page_class = _Page
             quart.request_started.connect(_begin, app)
             dispatch = _after_prefetch(app.dispatch_request)
             app.dispatch_request = dispatch  # type: ignore[method-assign, assignment]
         if self._reads_session:
             app.after_request(_note_session)
-
-    def page_of(self, scope: Scope, loop: asyncio.AbstractEventLoop) -> Page:
-        return _Page(self.runtime.personalizer, scope, self.visit_of, loop)
-
-    async def prefetch(self, page: Page, method: str, path: str) -> None:
-        if self._reads_within and isinstance(page, _Page):
-            page.postpone(method, path)
-        else:
-            await super().prefetch(page, method, path)
 
     async def _answer(
         self, path: str, scope: Scope, receive: Receive, send: Send
@@ -164,8 +153,6 @@ async def _push_nothing(path: str, headers: Headers) -> None:
 
 class _Page(PostponedPage):
     """It is prefetched, at the latest, where somebody waits for its experiences."""
-
-    __slots__ = ()
 
     async def prefetch_now(self) -> None:
         """Get what the routes name, unless that is done."""

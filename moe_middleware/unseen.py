@@ -54,9 +54,12 @@ class BotFilter:
 
 def is_prefetch(visit: Visit) -> bool:
     """Whether a browser or a script asks ahead of its user."""
-    return any(
-        _AHEAD.search(purpose.lower()) for purpose in visit.any_of(_PURPOSES)
-    ) or any(flag.strip().lower() not in _OFF for flag in visit.any_of(_FLAGS))
+    for name, value in visit.all_headers:
+        if name in _PURPOSES and _AHEAD.search(_word(value)):
+            return True
+        if name in _FLAGS and _word(value) not in _OFF:
+            return True
+    return False
 
 
 def is_asset(visit: Visit) -> bool:
@@ -123,6 +126,10 @@ _OFF = ("", "0", "false")
 _AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
 
 _NOTHING = r"(?!)"
+
+
+def _word(value: bytes) -> str:
+    return value.decode("latin-1").strip().lower()
 
 
 def _is_bot(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from functools import lru_cache
@@ -59,6 +58,9 @@ class MoEngageWSGIMiddleware:
         TypeError: The app is of another kind.
     """
 
+    page_class = Page
+    """What personalizes a request."""
+
     def __init__(
         self,
         app: WSGIApplication,
@@ -101,12 +103,14 @@ class MoEngageWSGIMiddleware:
             # Tried a second time while the first goes on: to each its own.
             environ = {**environ}
         # As it came in: inner layers change an environ in place.
-        page = self.page_of({**environ}, loop)
+        engine, request = self.runtime.personalizer, {**environ}
+        page = self.page_class(engine, request, self.visit_of, loop)
         environ[KEY] = page
         environ[EXPERIENCES] = page.experiences
         response = _Response(page, environ, start_response)
         try:
-            self.prefetch(page, _method(environ), path)
+            if page.find_routes(_method(environ), path):
+                page.prefetch_from_cache() or background.run(page.prefetch())
             wrapper = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = _FileWrapper(wrapper)
@@ -149,15 +153,6 @@ class MoEngageWSGIMiddleware:
             [(name.decode(), text.decode("latin-1")) for name, text in reply.headers],
         )
         return [] if _method(environ) == "HEAD" else [reply.body]
-
-    def page_of(self, environ: WSGIEnvironment, loop: AbstractEventLoop) -> Page:
-        """Return what personalizes a request."""
-        return Page(self.runtime.personalizer, environ, self.visit_of, loop)
-
-    def prefetch(self, page: Page, method: str, path: str) -> None:
-        """Get what the request's routes name, ahead of the app."""
-        if page.find_routes(method, path):
-            page.prefetch_from_cache() or background.run(page.prefetch())
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return what a request tells."""
@@ -318,7 +313,8 @@ class _Response:
         page.headers_left(start.headers.plain)
         if page.forgetting is not None:
             wait((page.forgetting,), FORGETTING)
-        self.badge = page.badge_for(self._status, made)
+        if page.is_preview:
+            self.badge = page.badge_for(self._status, made)
         if self.badge is not None:
             made = without_length(made)
         headers = start.headers.changed_to(made)

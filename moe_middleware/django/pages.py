@@ -36,7 +36,7 @@ class DjangoExperiences(Experiences):
         return super().__iter__()
 
     def _note(self) -> None:
-        self._used = True
+        self.used = True
         note_personal()
         if self.page is not None:
             self.page.note_use()
@@ -62,7 +62,8 @@ class DjangoPage(Page):
             a middleware above ours may use the experiences still.
     """
 
-    __slots__ = ("_kept_for", "change_headers")
+    change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = None
+    _kept_for: object = False
 
     def __init__(
         self,
@@ -73,10 +74,6 @@ class DjangoPage(Page):
     ) -> None:
         super().__init__(engine, request, visit_of, loop)
         self.experiences: DjangoExperiences = DjangoExperiences(answering=self)
-        self._kept_for: object = False
-        self.change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = (
-            None
-        )
 
     @property
     def is_over(self) -> bool:
