@@ -118,6 +118,12 @@ class ValueSource(BaseModel):
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # How it is read is made anew: a function made here cannot be pickled.
+        state = super().__getstate__()
+        kept = {key: one for key, one in state["__dict__"].items() if key != "read"}
+        return {**state, "__dict__": kept}
+
 
 Reader = Callable[[Visit, Mapping[str, Any]], object]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from moe_middleware.loop_threads import background
 from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running
@@ -25,6 +28,33 @@ hypothesis_settings.load_profile("patient")
 def own_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests name their outboxes: our pytest plugin, loaded here too, chooses none."""
     monkeypatch.delenv("MOE_OUTBOX", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Undo what a test does to the root logger, as a command's logging.basicConfig."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _background_relays() -> Iterator[None]:
+    """End the relays that a module's sites leave behind in this process's loop thread.
+
+    They would deliver into the sandbox of other modules' tests, and beside those that
+    measure memory or draw random numbers.
+    """
+    yield
+    if not background.is_running:
+        return
+    loop = background.loop
+    for task in asyncio.all_tasks(loop):
+        if task.get_name() == "moe-relay":
+            loop.call_soon_threadsafe(task.cancel)
 
 
 @pytest.fixture

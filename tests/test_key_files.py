@@ -159,6 +159,8 @@ def test_settings_with_a_file_are_copied_and_pickled(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("k")
     given = load(tmp_path, "http://127.0.0.1:9/v1", MOE_API_KEY_FILE=str(secret))
+    # As after the first page.
+    assert callable(given.identity.visitor_id.read)
 
     assert copy.deepcopy(given) == given
     assert pickle.loads(pickle.dumps(given)) == given

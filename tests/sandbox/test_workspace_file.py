@@ -516,7 +516,7 @@ def test_a_missing_database_is_told_with_its_line() -> None:
         ("in_session: {query: {a: {at_last: 5}}}", "did you mean 'at_least'?"),
         ("in_session: {query: {a: {at_least: many}}}", "'many' is not a number"),
         ("in_session: {hours: {exclude: 24}}", "'24' is no hour: use 0 to 23"),
-        ("in_session: {days: Funday}", "in_session.days.0: unknown day 'Funday'"),
+        ("in_session: {days: Funday}", "in_session.days: unknown day 'Funday'"),
         ("in_session: {days: {}}", "in_session.days: give either include or exclude"),
         ("where: {attribute: tier, is: }", "where: missing: how to compare"),
         ("id: too-long-an-id", "is no id: use 1 to 10 letters and digits"),
