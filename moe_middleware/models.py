@@ -170,6 +170,13 @@ class Experience(_OnPage):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and str.__str__(name) in self.payload
 
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the payload's values."""
+        return iter(self.payload)
+
+    def __len__(self) -> int:
+        return len(self.payload)
+
     def __getattr__(self, name: str) -> Any:
         # Unpickling asks for dunders before the fields exist.
         if not name.startswith("__") and name in self.payload:

@@ -17,6 +17,7 @@ import litestar
 import orjson
 import pytest
 from fastapi.encoders import jsonable_encoder
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -154,6 +155,19 @@ async def test_litestar_takes_one_as_an_answer(sandbox: Sandbox) -> None:
         answer = await browser.get("/", headers={"cookie": "customer_id=alice"})
 
     assert [*answer.json()] == FIELDS
+
+
+def test_one_is_gone_through_by_the_names_of_its_values() -> None:
+    hero = a_hero()
+    template = Environment().from_string(
+        "{% for name in hero %}{{ name }}={{ hero[name] }};{% endfor %}{{ hero|length }}"
+    )
+
+    assert [*hero] == ["Title", "deep"]
+    assert template.render(hero=hero) == "Title=x;deep=[{'a': 1}];2"
+    assert [*Experience(key=KEY)] == []
+    # A match without values is a match.
+    assert a_hero(payload={})
 
 
 def test_a_value_hangs_on_nothing_of_a_module() -> None:
