@@ -160,7 +160,8 @@ async def test_litestar_takes_one_as_an_answer(sandbox: Sandbox) -> None:
 def test_one_is_gone_through_by_the_names_of_its_values() -> None:
     hero = a_hero()
     template = Environment().from_string(
-        "{% for name in hero %}{{ name }}={{ hero[name] }};{% endfor %}{{ hero|length }}"
+        "{% for name in hero %}{{ name }}={{ hero[name] }};{% endfor %}"
+        "{{ hero|length }}"
     )
 
     assert [*hero] == ["Title", "deep"]
