@@ -648,9 +648,10 @@ async def test_the_client_takes_a_path_and_a_mapping(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [5, ["moe.yml"], b"moe.yml", True, object()])
 def test_what_is_no_configuration_is_refused(given: Any) -> None:
-    for door in (MoEngageMiddleware, MoEngageWSGIMiddleware):
-        with pytest.raises(SettingsError, match="give the path of a settings file"):
-            door(nothing, config=given)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="give the path of a settings file"):
+        MoEngageMiddleware(nothing, config=given)
+    with pytest.raises(SettingsError, match="give the path of a settings file"):
+        MoEngageWSGIMiddleware(lambda environ, start: [b""], config=given)
     with pytest.raises(SettingsError, match="give the path of a settings file"):
         MoEngageClient(given)
 
