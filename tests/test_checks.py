@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from moe_middleware import Settings
 from moe_middleware.checks import check
 from moe_middleware.cli import main
 
+from .cli_runner import cli_runner
 from .redis_servers import redis_server
 from .sites import Site
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def run(*arguments: str, **environ: str) -> Result:
-    return CliRunner().invoke(main, arguments, env=environ, catch_exceptions=False)
+    return cli_runner().invoke(main, arguments, env=environ, catch_exceptions=False)
 
 
 def refused(folder: Path, text: str) -> list[str]:

@@ -58,8 +58,8 @@ def test_sample_overwrites_nothing(tmp_path: Path) -> None:
 
     assert (result.exit_code, lost.exit_code) == (1, 1)
     assert path.read_text() == "mine"
-    assert "is there already: name a new file" in result.output
-    assert f"{tmp_path}/no/workspace.yml: cannot be written: " in lost.output
+    assert "is there already: name a new file" in result.stderr
+    assert f"{tmp_path}/no/workspace.yml: cannot be written: " in lost.stderr
 
 
 def test_schema_of_the_workspace_file_is_printed() -> None:
@@ -75,7 +75,7 @@ def test_wrong_workspace_file_is_refused_with_every_mistake(tmp_path: Path) -> N
     result = run("sandbox", "--port", 0, "--workspace", path)
 
     assert result.exit_code == 1
-    assert result.output.splitlines() == [
+    assert result.stderr.splitlines() == [
         f"{path}:1: nmae: unknown key 'nmae': did you mean 'name'?",
         f"{path}:2: timezone: unknown timezone 'Nowhere/At-all': write one as in "
         "Europe/Lisbon or UTC",
