@@ -58,7 +58,8 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
 @click.option(
     "--until-empty",
     is_flag=True,
-    help="Deliver until the outbox is empty, through failures and pauses, and stop.",
+    help="Deliver until the outbox is empty, through failures and pauses, and stop. "
+    "A minute without the outbox itself ends it with exit code 1.",
 )
 @click.option(
     "--probe-port",
