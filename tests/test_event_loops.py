@@ -27,11 +27,20 @@ from moe_middleware.event_loops import PerLoop
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.uvicorn import running
 
+from .alone import alone
 from .redis_servers import redis_server
 
 ROUNDS = 30
 SPARE = 8
 """Open files that may come and go by themselves."""
+
+MEMORY: dict[str, Any] = {
+    "events": {"outbox": "memory:"},
+    "fetch": {"timeout": 5},
+    "metadata": {"interval": 300},
+    "routes": [{"path": "/", "experiences": ["homepage-banner"]}],
+}
+"""Settings of a site that stores everything in memory."""
 
 
 async def home(request: Request) -> PlainTextResponse:
@@ -49,25 +58,6 @@ def workspace() -> Iterator[dict[str, Any]]:
             "api_key": known.api_keys[0],
             "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
         }
-
-
-@pytest.fixture(params=["memory", "redis"])
-def settings(
-    request: pytest.FixtureRequest, tmp_path: Path, workspace: dict[str, Any]
-) -> Iterator[Settings]:
-    given: dict[str, Any] = {
-        "workspace": workspace,
-        "events": {"outbox": "memory:"},
-        "fetch": {"timeout": 5},
-        "metadata": {"interval": 300},
-        "routes": [{"path": "/", "experiences": ["homepage-banner"]}],
-    }
-    if request.param == "memory":
-        yield Settings(**given)
-        return
-    with redis_server(tmp_path) as server:
-        shared = {"cache": {"redis": server.url}, "budget": {"store": server.url}}
-        yield Settings(**given, **shared)
 
 
 def site(settings: Settings) -> Starlette:
@@ -90,6 +80,59 @@ def by_transport(app: Starlette) -> str:
     return asyncio.run(get())
 
 
+def by_a_client(given: dict[str, Any]) -> Callable[[], None]:
+    client = MoEngageClient(Settings(**given))
+
+    def fetch() -> None:
+        asyncio.run(client.fetch(["homepage-banner"], timeout=5))
+
+    return fetch
+
+
+def by_a_loop_closed_by_hand(given: dict[str, Any]) -> Callable[[], None]:
+    client = MoEngageClient(Settings(**given))
+
+    def fetch() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.fetch(["homepage-banner"], timeout=5))
+        loop.close()
+
+    return fetch
+
+
+def pages(visit: Callable[[Starlette], str]) -> Any:
+    def using(given: dict[str, Any]) -> Callable[[], None]:
+        app = site(Settings(**given))
+
+        def see_a_page() -> None:
+            assert visit(app) in ("api", "cache")
+
+        return see_a_page
+
+    return using
+
+
+USES = {
+    "TestClient": pages(by_test_client),
+    "ASGITransport": pages(by_transport),
+    "client": by_a_client,
+    "closed by hand": by_a_loop_closed_by_hand,
+}
+
+
+def left_open(given: dict[str, Any], uses: list[str]) -> dict[str, list[int]]:
+    """Return the open files and closed loops that thirty more loops leave, by use."""
+    found = {}
+    for name in uses:
+        use = USES[name](given)
+        use()
+        files, loops = open_files(), closed_loops()
+        for _ in range(ROUNDS):
+            use()
+        found[name] = [open_files() - files, closed_loops() - loops]
+    return found
+
+
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -100,61 +143,37 @@ def closed_loops() -> int:
     return sum(loop.is_closed() for loop in found)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc")
-@pytest.mark.parametrize("visit", [by_test_client, by_transport])
-def test_a_page_on_a_loop_of_its_own_leaves_nothing_open(
-    settings: Settings, visit: Callable[[Starlette], str]
-) -> None:
-    app = site(settings)
-    visit(app)
-    loops, files = closed_loops(), open_files()
-
-    answers = {visit(app) for _ in range(ROUNDS)}
-
-    assert answers <= {"api", "cache"}
-    assert open_files() <= files + SPARE
-    # One may be part of an error that is still to be told.
-    assert closed_loops() <= loops + 1
+def assert_nothing_is_left(found: dict[str, list[int]]) -> None:
+    for use, (files, loops) in found.items():
+        assert files <= SPARE, use
+        # One may be part of an error that is still to be logged.
+        assert loops <= 1, use
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc")
-def test_a_client_that_is_never_closed_leaves_nothing_open(
+def test_a_page_or_client_on_a_loop_of_its_own_leaves_nothing_open(
     workspace: dict[str, Any],
 ) -> None:
-    client = MoEngageClient(Settings(workspace=workspace))
+    given = MEMORY | {"workspace": workspace}
 
-    def fetch() -> None:
-        asyncio.run(client.fetch(["homepage-banner"], timeout=5))
+    found = alone(left_open, given, [*USES])
 
-    fetch()
-    loops, files = closed_loops(), open_files()
-    for _ in range(ROUNDS):
-        fetch()
-
-    assert open_files() <= files + SPARE
-    assert closed_loops() <= loops
+    assert [*found] == [*USES]
+    assert_nothing_is_left(found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_nor_does_it_where_loops_are_closed_by_hand(workspace: dict[str, Any]) -> None:
-    client = MoEngageClient(Settings(workspace=workspace))
+def test_nor_does_a_page_with_stores_in_redis(
+    workspace: dict[str, Any], tmp_path: Path
+) -> None:
+    with redis_server(tmp_path) as server:
+        stores = {"cache": {"redis": server.url}, "budget": {"store": server.url}}
+        given = MEMORY | {"workspace": workspace} | stores
 
-    def fetch() -> None:
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(client.fetch(["homepage-banner"], timeout=5))
-        loop.close()
+        found = alone(left_open, given, ["TestClient", "ASGITransport"])
 
-    fetch()
-    files = open_files()
-    for _ in range(ROUNDS):
-        fetch()
-
-    assert open_files() <= files + SPARE
-    # Whatever asyncio says of a transport of a closed loop, it says here.
-    asyncio.run(client.fetch(["homepage-banner"], timeout=5))
-    gc.collect()
+    assert len(found) == 2
+    assert_nothing_is_left(found)
 
 
 # --- the mechanism ---------------------------------------------------------

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,6 +30,7 @@ from moe_middleware.cache.memory import (
 from moe_middleware.cache.records import MAX_ANSWERS
 from moe_middleware.models import Experience, Identity, Reason, Source
 
+from ..alone import alone
 from ..makers import experience
 
 ALICE, BOB = (
@@ -420,46 +421,36 @@ def test_very_many_common_bodies_are_each_found_again() -> None:
     )
 
 
-@pytest.mark.parametrize("common", [True, False])
-@pytest.mark.parametrize("length", [20, 300, 2_000])
-def test_the_estimated_size_is_what_python_allocates(common: bool, length: int) -> None:
-    # In a process of its own: threads of other tests' servers allocate in this one.
-    environ = {name: one for name, one in os.environ.items() if "COVERAGE" not in name}
-    ran = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(int(common)), str(length)],
-        cwd=Path(__file__).parents[2],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    allocated, estimated, answers = map(int, ran.stdout.split())
+def allocated_and_estimated() -> dict[str, list[int]]:
+    """Fill caches with bodies of every kind; return the bytes of each, both ways."""
+    # Nothing is measured that the first use allocates for good.
+    memory_cache().put(ALICE, NINE, [experience("hero"), experience("strip")])
+    gc.collect()
+    tracemalloc.start()
+    found = {}
+    for common, length in itertools.product([True, False], [20, 300, 2_000]):
+        before, _ = tracemalloc.get_traced_memory()
+        cache = memory_cache()
+        for number in range(3_000):
+            start = b"common" if common else f"{number}".encode()
+            bodies = {key: (TTL, start.ljust(length, b"x")) for key in ("a", "b")}
+            cache.put_encoded(visitor(number), NINE, bodies)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        assert len(cache) == 6_000
+        found[f"{common=}, {length=}"] = [after - before, cache.size]
+        del cache
+    return found
+
+
+def test_the_estimated_size_is_what_python_allocates() -> None:
+    sizes = alone(allocated_and_estimated)
 
     # Python's own figure lacks what its allocator and the system's leave unused;
     # "python -m benchmarks caches" compares the process's memory.
-    assert 0.7 <= allocated / estimated <= 1.1
-    assert answers == 6_000
-
-
-MEASURE = """
-import gc, sys, tracemalloc
-from tests.cache.test_memory import ALICE, NINE, TTL, experience, memory_cache, visitor
-
-common, length = int(sys.argv[1]), int(sys.argv[2])
-# Nothing is measured that the first use allocates for good.
-memory_cache().put(ALICE, NINE, [experience("hero"), experience("strip")])
-gc.collect()
-tracemalloc.start()
-before, _ = tracemalloc.get_traced_memory()
-cache = memory_cache()
-for number in range(3_000):
-    start = b"common" if common else f"{number}".encode()
-    bodies = {key: (TTL, start.ljust(length, b"x")) for key in ("a", "b")}
-    cache.put_encoded(visitor(number), NINE, bodies)
-gc.collect()
-after, _ = tracemalloc.get_traced_memory()
-print(after - before, cache.size, len(cache))
-"""
+    ratios = {case: size / estimate for case, (size, estimate) in sizes.items()}
+    assert len(ratios) == 6
+    assert {c: one for c, one in ratios.items() if not 0.7 <= one <= 1.1} == {}
 
 
 def test_a_full_cache_stays_within_its_bytes() -> None:
@@ -473,17 +464,20 @@ def test_a_full_cache_stays_within_its_bytes() -> None:
     assert titles(cache, visitor(1_999)) != []
 
 
-def test_visitors_cost_a_garbage_collection_nothing() -> None:
+def objects_of_many_visitors() -> int:
+    """Return how many objects a garbage collection visits for them."""
     cache = memory_cache()
     cache.put(ALICE, NINE, [experience()])
     gc.collect()
     before = len(gc.get_objects())
-
     for number in range(GROUP_SIZE):
         cache.put(visitor(number), NINE, [experience(Title=f"{number}")])
     gc.collect()
+    return len(gc.get_objects()) - before
 
-    assert len(gc.get_objects()) - before < GROUP_SIZE / 4
+
+def test_visitors_cost_a_garbage_collection_nothing() -> None:
+    assert alone(objects_of_many_visitors) < GROUP_SIZE / 4
 
 
 # Names

@@ -31,6 +31,7 @@ from moe_middleware.outbox.sqlite_files import (
 )
 from moe_middleware.outbox.sqlite_writer import Asked
 
+from ..alone import alone
 from ..makers import event
 
 PATIENCE = 60.0
@@ -969,15 +970,18 @@ def test_its_name_shows_in_its_repr(path: Path) -> None:
     assert "outbox.db" in repr(SQLiteOutbox(str(path)))
 
 
-def test_the_thread_of_a_closed_outbox_ends(path: Path) -> None:
-    others = set(threading.enumerate())
-    outbox = SQLiteOutbox(str(path))
+def threads_of_an_outbox(path: str) -> list[int]:
+    """Return how many threads there are before, while it is open, and after."""
+    counts = [threading.active_count()]
+    outbox = SQLiteOutbox(path)
     outbox.append([event()])
-    [own] = set(threading.enumerate()) - others
-
+    counts.append(threading.active_count())
     outbox.close(timeout=PATIENCE)
+    return [*counts, threading.active_count()]
 
-    assert not own.is_alive()
+
+def test_the_thread_of_a_closed_outbox_ends(path: Path) -> None:
+    assert alone(threads_of_an_outbox, str(path)) == [1, 2, 1]
 
 
 def test_signals_are_left_alone(path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Measure a whole process: in one of its own, where no other test leaves anything.
+
+Threads and event loops of other tests allocate, open files and log in the process
+that runs the tests. What counts objects, open files or threads runs here instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_PROGRAM = """
+import importlib, json, sys
+module, name, given = json.loads(sys.argv[1])
+found = getattr(importlib.import_module(module), name)(*given)
+print()
+print(json.dumps(found))
+"""
+
+
+def alone(
+    function: Callable[Parameters, Result],
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> Result:
+    """Call a module's function in a new Python process and return its result.
+
+    Arguments (by position) and the result travel as JSON. Coverage is not measured
+    there: its tracer allocates.
+    """
+    assert not kwargs
+    asked = json.dumps([function.__module__, function.__name__, args])
+    ran = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, asked],
+        cwd=Path(__file__).parents[1],
+        env={name: one for name, one in os.environ.items() if "COVERAGE" not in name},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    result: Result = json.loads(ran.stdout.splitlines()[-1])
+    return result
