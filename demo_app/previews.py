@@ -5,7 +5,6 @@ On a real site they are for QA; here each visitor gets them, to try previews.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.payloads import payload_for
 from moe_middleware.sandbox.template_worker import Withheld
 from moe_middleware.sandbox.workspace import Variation, Workspace
-from moe_middleware.seals import NONCE_SIZE
 
 LASTS = 3600
 """How long a link works, in seconds."""
@@ -80,7 +78,7 @@ class PreviewDesk:
             content = payload_for(names[name], _attributes(workspace, who), None)
             payload = {field: value.value for field, value in content.items()}
             preview = Preview(key, name, payload, back, int(time.time()) + LASTS)
-            link = self._links.make(preview, os.urandom(NONCE_SIZE))
+            link = self._links.make(preview)
         except (Withheld, ValueError):
             # Its templates withhold it, or it does not fit into a cookie.
             return None

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 from markupsafe import Markup
 
-from .click_links import ClickLinks, PageLinks, visitor_digest
+from .click_links import ClickLinks, PageLinks
 from .log_texts import one_line
 from .models import Action, Experience, Identity
-from .packing import pack, unpack
-from .seals import MAX_TOKEN, NONCE_SIZE, Seal
-from .settings import Settings
+from .tokens import MAX_TOKEN, TokenTooLongError, VisitorToken, VisitorTokens
 
 logger = logging.getLogger(__name__)
 
@@ -38,24 +34,20 @@ a page has 25 experiences at most in one fetch."""
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a token says of the element that has it.
+    """An element's token that was read.
 
     Attributes:
-        nonce: The token's own.
         b_id: Which element it is; None for one whose clicks do not count.
         sight: The uuid of the impression that counts once it is seen; None where none
             does.
         experience_context: Of the experience that it shows.
-        whose: A digest of the workspace, and of the id that the page was made for.
-        expires_at: Until when it counts, in unix seconds.
+        token: Tells whom it counts for, and until when.
     """
 
-    nonce: bytes
     b_id: str | None
     sight: str | None
     experience_context: Mapping[str, Any]
-    whose: str
-    expires_at: float
+    token: VisitorToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +73,7 @@ class Signal:
             return mark.sight
         if mark.b_id is None:
             return None
-        text = mark.nonce + self.number.to_bytes(8, "big")
+        text = mark.token.id + self.number.to_bytes(8, "big")
         digest = blake2b(text, digest_size=16, person=b"moe_mw click").digest()
         return str(UUID(bytes=digest, version=4))
 
@@ -116,9 +108,9 @@ class Beacons:
     Args:
         secrets: The newest first.
         max_age: How long a token counts, in seconds.
+        clock: The time, in unix seconds.
         workspace_id: Whose experiences they are; tokens of another workspace with the
             same secret count nothing.
-        random_bytes: As ``os.urandom``.
     """
 
     def __init__(
@@ -126,13 +118,17 @@ class Beacons:
         secrets: Sequence[str],
         *,
         max_age: float,
+        clock: Callable[[], float],
         workspace_id: str = "",
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._seal = Seal(secrets, PURPOSE)
-        self._workspace_id = workspace_id
-        self._max_age = max_age
-        self._random_bytes = random_bytes
+        self._tokens = VisitorTokens(
+            secrets,
+            PURPOSE,
+            fields=3,
+            workspace_id=workspace_id,
+            max_age=max_age,
+            clock=clock,
+        )
 
     def make(
         self,
@@ -141,7 +137,6 @@ class Beacons:
         sight: str | None,
         experience_context: Mapping[str, Any],
         identity: Identity,
-        now: float,
     ) -> str:
         """Return an element's token.
 
@@ -150,48 +145,24 @@ class Beacons:
             sight: The uuid of the impression that counts once it is seen.
             experience_context: Of the experience that it shows.
             identity: Whom the page is for.
-            now: In unix seconds.
+
+        Raises:
+            TokenTooLongError: Its ``b_id`` and context are too long.
         """
-        nonce = self._random_bytes(NONCE_SIZE)
-        expires_at = int(now + self._max_age)
-        whose = visitor_digest(identity, nonce.hex(), self._workspace_id)
-        said = [b_id, sight, dict(experience_context), whose, expires_at]
-        return self._seal.close(pack(said), nonce)
+        message = [b_id, sight, dict(experience_context)]
+        return self._tokens.make(message, identity.reporting_id)
 
     def read(self, token: str) -> Mark | None:
-        """Return what a token says; None for one that is not ours."""
-        opened = self._seal.open(token)
-        if opened is None:
+        """Return what a token holds; None for one that is not ours."""
+        read = self._tokens.read(token)
+        if read is None:
             return None
-        packed, nonce = opened
-        try:
-            b_id, sight, context, whose, expires_at = unpack(packed)
-        except ValueError:
-            return None
-        return Mark(
-            nonce=nonce,
-            b_id=b_id,
-            sight=sight,
-            experience_context=context,
-            whose=whose,
-            expires_at=expires_at,
-        )
+        b_id, sight, context = read.message
+        return Mark(b_id, sight, context, read)
 
     def is_of(self, mark: Mark, identity: Identity) -> bool:
-        """Whether whoever sends a token is the one whose page had it."""
-        nonce, workspace_id = mark.nonce.hex(), self._workspace_id
-        return mark.whose == visitor_digest(identity, nonce, workspace_id)
-
-
-def beacons_for(settings: Settings) -> Beacons:
-    """Return what makes and reads the tokens of a configuration with a secret."""
-    secrets = tuple(key.get_secret_value() for key in settings.secret_key or ())
-    return _beacons(secrets, settings.clicks.max_age, settings.workspace.id)
-
-
-@lru_cache(maxsize=8)
-def _beacons(secrets: tuple[str, ...], max_age: float, workspace_id: str) -> Beacons:
-    return Beacons(secrets, max_age=max_age, workspace_id=workspace_id)
+        """Whether a token was on a page of this visitor."""
+        return self._tokens.is_of(mark.token, identity.reporting_id)
 
 
 class PageMarks(PageLinks):
@@ -200,27 +171,24 @@ class PageMarks(PageLinks):
     Args:
         links: Makes the links.
         identity: Whom the page is for.
-        beacons: Returns what makes the tokens.
+        beacons: Makes the tokens.
         root_path: Where the app is mounted, as in ``/shop``.
-        clock: The time, in unix seconds.
         new_id: Mints the uuids of impressions.
     """
 
-    __slots__ = ("_beacons", "_clock", "_new_id", "_sights")
+    __slots__ = ("_beacons", "_new_id", "_sights")
 
     def __init__(
         self,
         links: ClickLinks,
         identity: Identity,
-        beacons: Callable[[], Beacons],
+        beacons: Beacons,
         *,
         root_path: str,
-        clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
         super().__init__(links, identity, root_path)
         self._beacons = beacons
-        self._clock = clock
         self._new_id = new_id
         self._sights: dict[str, str] = {}
 
@@ -235,14 +203,14 @@ class PageMarks(PageLinks):
         if (b_id is None and sight is None) or self._identity.reporting_id is None:
             return ""
         self.counted.add(experience.key)
-        token = self._beacons().make(
-            b_id=b_id,
-            sight=sight,
-            experience_context=experience.experience_context,
-            identity=self._identity,
-            now=self._clock(),
-        )
-        if len(token) > MAX_TOKEN:
+        try:
+            token = self._beacons.make(
+                b_id=b_id,
+                sight=sight,
+                experience_context=experience.experience_context,
+                identity=self._identity,
+            )
+        except TokenTooLongError:
             logger.warning(
                 "element_not_marked key=%s: b_id and experience_context are too long "
                 "for an attribute",

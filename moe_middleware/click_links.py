@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 from .links import clean, harmless, leads_to, mounted_at
 from .log_texts import one_line
 from .models import Experience, Identity
-from .packing import pack, unpack
-from .seals import MAX_TOKEN, NONCE_SIZE, Seal
+from .tokens import TokenTooLongError, VisitorToken, VisitorTokens
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +23,21 @@ LINKS = "c"
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """What a click link says.
+    """A click link that was read.
 
     Attributes:
         target: Where it leads.
         uuid: The click's own, the same however often the link is followed.
         b_id: Which element was clicked.
         experience_context: Of the experience that it belongs to.
-        whose: A digest of the workspace, and of the id that the page was made for.
-        expires_at: Until when it counts, in unix seconds.
+        token: Tells whom it counts for, and until when.
     """
 
     target: str
     uuid: str
     b_id: str | None
     experience_context: Mapping[str, Any]
-    whose: str
-    expires_at: float
+    token: VisitorToken
 
 
 class ClickLinks:
@@ -53,7 +49,6 @@ class ClickLinks:
         hosts: Other hosts that a link may lead to.
         max_age: How long a link counts, in seconds.
         clock: The time, in unix seconds.
-        random_bytes: As ``os.urandom``.
         workspace_id: Whose experiences they are: a link of another workspace with the
             same secret leads on, and is not counted.
     """
@@ -66,16 +61,18 @@ class ClickLinks:
         hosts: Collection[str],
         max_age: float,
         clock: Callable[[], float],
-        random_bytes: Callable[[int], bytes],
         workspace_id: str = "",
     ) -> None:
-        self._seal = Seal(secrets, PURPOSE)
+        self._tokens = VisitorTokens(
+            secrets,
+            PURPOSE,
+            fields=3,
+            workspace_id=workspace_id,
+            max_age=max_age,
+            clock=clock,
+        )
         self._path = path
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._max_age = max_age
-        self._clock = clock
-        self._random_bytes = random_bytes
-        self._workspace_id = workspace_id
 
     def make(
         self,
@@ -108,13 +105,10 @@ class ClickLinks:
                 one_line(key),
             )
             return harmless(target)
-        nonce = self._random_bytes(NONCE_SIZE)
-        whose = visitor_digest(identity, _uuid(nonce), self._workspace_id)
-        expires_at = int(self._clock() + self._max_age)
-        context = dict(experience_context)
-        said = [link, b_id, context, whose, expires_at]
-        token = self._seal.close(pack(said), nonce)
-        if len(token) > MAX_TOKEN:
+        message = [link, b_id, dict(experience_context)]
+        try:
+            token = self._tokens.make(message, identity.reporting_id)
+        except TokenTooLongError:
             logger.warning(
                 "click_not_counted key=%s: target, b_id and experience_context are too "
                 "long for a link",
@@ -128,44 +122,22 @@ class ClickLinks:
         return leads_to(target, self._hosts)
 
     def read(self, token: str) -> Click | None:
-        """Return what a link says; None for one that is not ours."""
-        opened = self._seal.open(token)
-        if opened is None:
+        """Return what a link holds; None for one that is not ours."""
+        read = self._tokens.read(token)
+        if read is None:
             return None
-        packed, nonce = opened
-        try:
-            target, b_id, context, whose, expires_at = unpack(packed)
-            uuid = _uuid(nonce)
-        except ValueError:
-            return None
+        target, b_id, context = read.message
         return Click(
             target=target,
-            uuid=uuid,
+            uuid=str(UUID(bytes=read.id, version=4)),
             b_id=b_id,
             experience_context=context,
-            whose=whose,
-            expires_at=expires_at,
+            token=read,
         )
 
     def is_of(self, click: Click, identity: Identity) -> bool:
-        """Whether whoever follows a link is the one whose page had it."""
-        return click.whose == visitor_digest(identity, click.uuid, self._workspace_id)
-
-
-def _uuid(nonce: bytes) -> str:
-    return str(UUID(bytes=nonce, version=4))
-
-
-def visitor_digest(identity: Identity, token: str, workspace_id: str) -> str:
-    """Return a digest of whom a token is for, another one for each token.
-
-    Args:
-        identity: The visitor; it is the id that events carry.
-        token: What makes the token unique, as its uuid.
-        workspace_id: Whose experiences the page shows.
-    """
-    text = "\0".join((workspace_id, token, identity.reporting_id or ""))
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        """Whether a link was on a page of this visitor."""
+        return self._tokens.is_of(click.token, identity.reporting_id)
 
 
 class PageLinks:

@@ -82,7 +82,7 @@ class Clicks:
         now = self._clock()
         if (
             visit.method != "GET"
-            or now > click.expires_at
+            or now > click.token.expires_at
             or self._visitors.is_bot(visit)
             or is_prefetch(visit)
         ):

@@ -110,7 +110,7 @@ class Collector:
         events: dict[str, Event] = {}
         for signal, mark in told:
             uuid = signal.uuid(mark)
-            if uuid is None or now > mark.expires_at:
+            if uuid is None or now > mark.token.expires_at:
                 continue
             whose = [one for one in known_as if self._beacons.is_of(mark, one)]
             if not whose:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast, get_args
 
-from .beacons import PageMarks, beacons_for
+from .beacons import PageMarks
 from .browser import script_element
 from .cache import visitor_key
 from .current import current, on_event_loop
@@ -268,15 +268,14 @@ class Page:
         engine, identity = self._engine, self.identity
         if identity is None or identity.reporting_id is None:
             return PageElements(missing=engine.missing_values)
-        if engine.click_links is None:
+        if engine.click_links is None or engine.beacons is None:
             without = engine.miss_secret_key
             return PageElements(without=without, missing=engine.missing_values)
         marks = PageMarks(
             engine.click_links,
             identity,
-            lambda: beacons_for(engine.settings),
+            engine.beacons,
             root_path=self.visit.root_path,
-            clock=engine.clock,
             new_id=engine.new_id,
         )
         return PageElements(marks, missing=engine.missing_values)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 
+from .beacons import Beacons
 from .cache import MemoryCache
 from .cache.shared import SharedCache
 from .catalogue import Catalogue
@@ -89,6 +89,7 @@ class Personalizer:
         self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
         self.personalizes_bots = settings.bots.personalize == "on"
         self.click_links = _click_links(settings, lambda: self.clock())
+        self.beacons = _beacons(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
         self.missing_values = MissingValues()
@@ -205,7 +206,18 @@ def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks |
         hosts=settings.clicks.hosts,
         max_age=settings.clicks.max_age,
         clock=clock,
-        random_bytes=os.urandom,
+        workspace_id=settings.workspace.id,
+    )
+
+
+def _beacons(settings: Settings, clock: Callable[[], float]) -> Beacons | None:
+    """Return what makes elements' tokens; None without a secret to sign them with."""
+    if settings.secret_key is None:
+        return None
+    return Beacons(
+        [key.get_secret_value() for key in settings.secret_key],
+        max_age=settings.clicks.max_age,
+        clock=clock,
         workspace_id=settings.workspace.id,
     )
 

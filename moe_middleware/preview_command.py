@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -109,7 +108,6 @@ def preview(
 ) -> None:
     """Print a link that shows one variation of KEY, for QA."""
     from .preview_links import PREVIEWS, Preview, PreviewLinks
-    from .seals import NONCE_SIZE
 
     if payload is not None and (workspace is not None or customer is not None):
         raise click.UsageError("give --payload, or --workspace and --customer")
@@ -129,10 +127,7 @@ def preview(
     )
     expires_at = int(time.time()) + lasts
     try:
-        link = links.make(
-            Preview(key, variation, content, target, expires_at),
-            os.urandom(NONCE_SIZE),
-        )
+        link = links.make(Preview(key, variation, content, target, expires_at))
     except (ValueError, TypeError) as error:
         stop([error])
     click.echo(f"{site}{link}")

@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from .links import leads_to
 from .models import Experience, Source
-from .packing import pack, unpack
-from .seals import Seal
+from .tokens import Tokens, TokenTooLongError
 
 PURPOSE = "preview"
 
@@ -73,16 +72,15 @@ class PreviewLinks:
     def __init__(
         self, secrets: Sequence[str], *, path: str, clock: Callable[[], float]
     ) -> None:
-        self._seal = Seal(secrets, PURPOSE)
+        self._tokens = Tokens(secrets, PURPOSE, fields=5, max_length=MAX_PREVIEW)
         self._path = path
         self._clock = clock
 
-    def make(self, preview: Preview, nonce: bytes) -> str:
+    def make(self, preview: Preview) -> str:
         """Return the link that shows a preview.
 
         Args:
             preview: What to show.
-            nonce: NONCE_SIZE random bytes, never used before.
 
         Raises:
             ValueError: It leads elsewhere, or its payload is empty or too large.
@@ -94,24 +92,21 @@ class PreviewLinks:
         if not preview.payload:
             raise ValueError("the payload is empty: there is nothing to show")
         shown = [preview.key, preview.variation, dict(preview.payload)]
-        message = pack([*shown, preview.target, preview.expires_at])
-        token = self._seal.close(message, nonce)
-        if len(token) > MAX_PREVIEW:
+        message = [*shown, preview.target, preview.expires_at]
+        try:
+            token = self._tokens.make(message)
+        except TokenTooLongError as error:
             raise ValueError(
-                f"the payload is too large for a cookie: the link has {len(token):,} "
-                f"characters of {MAX_PREVIEW:,}"
-            )
+                f"the payload is too large for a cookie: {error}"
+            ) from None
         return self._path + token
 
     def read(self, token: str) -> Preview | Refusal:
         """Return what a token shows, or why it shows nothing."""
-        opened = self._seal.open(token)
-        if opened is None:
+        read = self._tokens.read(token)
+        if read is None:
             return Refusal.NOT_OURS
-        try:
-            preview = Preview(*unpack(opened[0]))
-        except (ValueError, TypeError):
-            return Refusal.NOT_OURS
+        preview = Preview(*read[1])
         if self._clock() >= preview.expires_at:
             return Refusal.EXPIRED
         return preview

@@ -16,7 +16,7 @@ from weakref import WeakSet, WeakValueDictionary, ref
 
 from pydantic import SecretStr
 
-from .beacons import BEACONS, MAX_BODY, beacons_for
+from .beacons import BEACONS, MAX_BODY
 from .browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
 from .budget import open_budget
 from .cache import MemoryCache
@@ -162,7 +162,7 @@ class Runtime:
         }
         if self.settings.workspace.embedded and self.settings.workspace.pages == "on":
             paths[PAGES] = OwnPath(PAGES_METHODS, show_pages, PAGES_BODY)
-        if engine.click_links is None:
+        if engine.click_links is None or engine.beacons is None:
             return paths
         clicks = Clicks(
             engine.click_links,
@@ -172,7 +172,7 @@ class Runtime:
             clock=lambda: engine.clock(),
         )
         collector = Collector(
-            beacons_for(self.settings),
+            engine.beacons,
             engine.visitors,
             self.outbox,
             self.settings.events,

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from moe_middleware.click_links import PURPOSE
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.seals import Seal
+from moe_middleware.tokens import Tokens
 
 from .sites import Site, rendered
 
@@ -169,8 +169,11 @@ async def test_a_link_that_is_not_ours_leads_nowhere(sandbox: Sandbox) -> None:
     link = await link_of(one)
     cut = [link[:at] for at in range(len("/_moe/c/"), len(link), 9)]
     strange = ["/_moe/c/https://evil.example", "/_moe/c/%2f%2fevil.example"]
-    other = Seal([SECRET], "preview").close(b"{}", bytes(16))
-    stolen = Seal(["another secret key"], PURPOSE).close(b"{}", bytes(16))
+    message, head = ["https://evil.example", "x", {}], bytes(28)
+    other, stolen = (
+        Tokens([secret], purpose, fields=3, head_size=28).make(message, head)
+        for secret, purpose in ((SECRET, "preview"), ("another secret key", PURPOSE))
+    )
 
     for path in [*cut, *strange, f"/_moe/c/{other}", f"/_moe/c/{stolen}", f"{link}x"]:
         response = await one.get(path, customer="alice")

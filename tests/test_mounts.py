@@ -112,7 +112,7 @@ def test_wsgi_apps_have_a_mount_too(sandbox: Sandbox) -> None:
 
 async def test_a_preview_is_left_below_the_mount(sandbox: Sandbox) -> None:
     links = PreviewLinks([SECRET], path="/_moe/p/", clock=lambda: 0)
-    link = links.make(Preview(KEY, "B", {"Title": "x"}, "/shop/", 9**10), b"0" * 16)
+    link = links.make(Preview(KEY, "B", {"Title": "x"}, "/shop/", 9**10))
     cookie = {"cookie": f"{COOKIE}={link.rpartition('/')[2]}"}
     async with asgi("/shop") as browser:
         page = await browser.get("/", headers=cookie)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +38,7 @@ LINK = '<link rel="stylesheet"'
 def opened() -> str:
     links = PreviewLinks([SECRET], path="/_moe/p/", clock=time.time)
     preview = Preview(KEY, "B", {"Title": "Forced"}, "/", int(time.time()) + 60)
-    return links.make(preview, os.urandom(16)).removeprefix("/_moe/p/")
+    return links.make(preview).removeprefix("/_moe/p/")
 
 
 def rendered(template: str, request: Any) -> str:

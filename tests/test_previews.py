@@ -32,7 +32,7 @@ from moe_middleware.preview_links import (
 )
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.sample import sample_text
-from moe_middleware.seals import NONCE_SIZE, Seal
+from moe_middleware.tokens import Tokens
 from moe_middleware.visits import Visit
 
 from .cli_runner import cli_runner
@@ -42,7 +42,6 @@ KEY = "homepage-banner"
 SECRET = "a secret of the tests alone"
 OTHER = "another secret, not of this site"
 NOW = 1_800_000_000.0
-NONCE = bytes(NONCE_SIZE)
 PAYLOAD = {"Title": "Forced & shown", "Count": 3, "Flags": {"new": True}}
 
 
@@ -62,7 +61,7 @@ def links(*secrets: str, clock: Callable[[], float] = lambda: NOW) -> PreviewLin
 
 
 def token(*secrets: str, **fields: Any) -> str:
-    link = links(*secrets).make(a_preview(**fields), NONCE)
+    link = links(*secrets).make(a_preview(**fields))
     return link.removeprefix("/_moe/p/")
 
 
@@ -70,7 +69,7 @@ def token(*secrets: str, **fields: Any) -> str:
 
 
 def test_a_link_says_all_that_is_shown() -> None:
-    link = links().make(a_preview(), NONCE)
+    link = links().make(a_preview())
 
     assert re.fullmatch(r"/_moe/p/[\w.-]+", link)
     assert links().read(link.removeprefix("/_moe/p/")) == a_preview()
@@ -101,8 +100,7 @@ def test_what_is_not_ours_shows_nothing() -> None:
         good[1:],
         good.swapcase(),
         token(OTHER),
-        Seal([SECRET], "click").close(b"x", NONCE),
-        Seal([SECRET], PURPOSE).close(b"not zlib", NONCE),
+        Tokens([SECRET], PURPOSE, fields=4).make([KEY, "B", PAYLOAD, "/"]),
         "x" * 5000,
     ]
 
@@ -110,10 +108,11 @@ def test_what_is_not_ours_shows_nothing() -> None:
 
 
 def test_another_purposes_token_is_none_though_its_message_would_do() -> None:
-    opened = Seal([SECRET], PURPOSE).open(token())
-    assert opened is not None
-    as_click = Seal([SECRET], "click").close(opened[0], NONCE)
-    as_preview = Seal([SECRET], PURPOSE).close(opened[0], NONCE)
+    message = [KEY, "B", PAYLOAD, "/", int(NOW) + 3600]
+    as_click, as_preview = (
+        Tokens([SECRET], purpose, fields=5).make(message)
+        for purpose in ("click", PURPOSE)
+    )
 
     assert links().read(as_click) is Refusal.NOT_OURS
     assert links().read(as_preview) == a_preview()
@@ -140,7 +139,7 @@ def test_a_secret_can_be_rotated_and_taken_back() -> None:
 )
 def test_links_that_cannot_work_are_not_made(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        links().make(a_preview(**fields), NONCE)
+        links().make(a_preview(**fields))
 
 
 def test_what_fits_a_link_fits_a_cookie() -> None:
@@ -435,7 +434,11 @@ BAD = [
     pytest.param("forged", "not_ours", 404, id="forged"),
     pytest.param(EXPIRED, "expired", 410, id="expired"),
     pytest.param(
-        Seal([SECRET], "click").close(b"x", NONCE), "not_ours", 404, id="a click's"
+        Tokens([SECRET], "click", fields=5).make(
+            [KEY, "B", PAYLOAD, "/", int(NOW) * 2]
+        ),
+        *("not_ours", 404),
+        id="a click's",
     ),
 ]
 

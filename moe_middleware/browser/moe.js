@@ -1,5 +1,5 @@
 // Counts clicks on the elements that the server marked, and tells what was on screen
-// for a second. The server sealed what it says of them: it can count nothing else.
+// for a second. The server signed their tokens: nothing else can be counted.
 (() => {
   const page = document, own = page.currentScript.src.replace(/[^/]*$/, "");
   const clicked = new WeakMap, marks = new WeakMap, timers = new Map, lines = [];

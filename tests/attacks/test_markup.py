@@ -16,7 +16,6 @@ from django.template import engines  # type: ignore[import-untyped]
 
 from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.seals import NONCE_SIZE
 
 from .doors import SECRET, Headers, Render, open_shop, page_of
 from .hostile import (
@@ -170,7 +169,7 @@ def test_a_previews_badge_and_content_are_texts_too(
         for said in (HARMLESS, text):
             payload = {"Title": said, "Json": {said: said}, said: said}
             preview = Preview(KEY, said, payload, "/", until)
-            token = links.make(preview, bytes(NONCE_SIZE))
+            token = links.make(preview)
             page = shop.ask(cookie=f"customer_id=alice; {COOKIE}={token}")
             assert "Preview of" in page.text
             made.append(Structure(page.text).made)

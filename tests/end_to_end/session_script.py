@@ -6,7 +6,6 @@ that the package knows.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -557,14 +556,15 @@ def visitor(number: int, url: str, transport: httpx.BaseTransport) -> Visitor:
 def _aged(element: Element) -> Element:
     """Return what the same page would have had a day more than ``MAX_AGE`` ago."""
     then = time.time() - MAX_AGE - 86_400
-    beacons = Beacons([SECRET], max_age=MAX_AGE, workspace_id="sandbox")
+    beacons = Beacons(
+        [SECRET], max_age=MAX_AGE, clock=lambda: then, workspace_id="sandbox"
+    )
     links = ClickLinks(
         [SECRET],
         path="/_moe/c/",
         hosts=(),
         max_age=MAX_AGE,
         clock=lambda: then,
-        random_bytes=os.urandom,
         workspace_id="sandbox",
     )
     identity = Identity(customer_id=element.whose)
@@ -576,7 +576,6 @@ def _aged(element: Element) -> Element:
             sight=mark.sight,
             experience_context=mark.experience_context,
             identity=identity,
-            now=then,
         )
         return replace(element, token=token)
     click = links.read(element.href.rpartition("/")[2])

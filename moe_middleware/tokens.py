@@ -1,0 +1,277 @@
+"""Signed tokens that travel through browsers: readable by all, made only here. Pure.
+
+A token is ``base64url(body).base64url(HMAC-SHA256 of the first part)``. The body is a
+version byte, a head of fixed size, and the message as deflated JSON. It is signed, not
+encrypted: put nothing into it that its page may not show.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import struct
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from typing import Any, Final
+
+import orjson
+from itsdangerous import Signer
+from itsdangerous.signer import SigningAlgorithm
+
+MAX_TOKEN: Final = 4_096
+"""Characters; browsers' address bars and proxies take that many."""
+
+MAX_MESSAGE: Final = 64 * 1024
+"""Bytes of a message's JSON; a token that unpacks to more is refused."""
+
+
+class TokenTooLongError(ValueError):
+    """The token of a message would be longer than it may be."""
+
+
+class Tokens:
+    """Makes and reads the tokens of one purpose; another purpose's are refused.
+
+    Args:
+        secrets: The newest first: it signs, and tokens of all of them are read.
+        purpose: As in ``"click"``.
+        fields: How many values each message has.
+        head_size: Bytes of the head that each token has.
+        max_length: Characters of the longest token that is made.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        purpose: str,
+        *,
+        fields: int,
+        head_size: int = 0,
+        max_length: int = MAX_TOKEN,
+    ) -> None:
+        self._signers = [_signer(secret, f"token.{purpose}") for secret in secrets]
+        self._fields = fields
+        self._head_size = head_size
+        self._max_length = max_length
+
+    def make(self, message: Sequence[Any], head: bytes = b"") -> str:
+        """Return a token, of letters that are safe in URLs, cookies and attributes.
+
+        Args:
+            message: ``fields`` JSON values.
+            head: ``head_size`` bytes, sent as they are.
+
+        Raises:
+            TokenTooLongError: The token has more than ``max_length`` characters.
+            TypeError: The message has other values than JSON's.
+        """
+        body = _VERSION + head + _pack(orjson.dumps(message))
+        token = self._signers[0].sign(urlsafe_b64encode(body).rstrip(b"=")).decode()
+        if len(token) > self._max_length:
+            raise TokenTooLongError(
+                f"it takes {len(token):,} characters of {self._max_length:,}"
+            )
+        return token
+
+    def read(self, token: str) -> tuple[bytes, list[Any]] | None:
+        """Return a token's head and message; None if it is not one of ours."""
+        if len(token) > MAX_TOKEN or not token.isascii():
+            return None
+        signed = token.encode()
+        text = signed.rpartition(b".")[0]
+        # Signed again instead of verified: base64 skips foreign characters, so a good
+        # signature with a line break in it would verify, and go into a header.
+        if not any(
+            hmac.compare_digest(signer.sign(text), signed) for signer in self._signers
+        ):
+            return None
+        try:
+            body = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+            unpack = _UNPACKERS[body[:1]]
+            head, packed = body[1 : 1 + self._head_size], body[1 + self._head_size :]
+            message = unpack(packed)
+        except (NotBase64, KeyError, ValueError):
+            return None
+        if isinstance(message, list) and len(message) == self._fields:
+            return head, message
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorToken:
+    """A token that counts for one visitor, until it expires.
+
+    Attributes:
+        id: 16 random bytes, the token's own.
+        visitor_digest: A keyed digest of the workspace and the visitor's id.
+        expires_at: In unix seconds.
+        message: Its JSON values.
+    """
+
+    id: bytes
+    visitor_digest: bytes
+    expires_at: int
+    message: list[Any]
+
+
+class VisitorTokens:
+    """Makes and reads tokens that count for the visitor of their page alone.
+
+    The digest in a token is keyed with the secret, and differs from token to token:
+    it neither tells the visitor's id to somebody who tries likely ones, nor that two
+    tokens belong to one visitor.
+
+    Args:
+        secrets: The newest first.
+        purpose: As in ``"click"``.
+        fields: How many values each message has.
+        workspace_id: Tokens of another workspace count for no visitor of this one.
+        max_age: How long a token counts, in seconds.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        purpose: str,
+        *,
+        fields: int,
+        workspace_id: str,
+        max_age: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tokens = Tokens(secrets, purpose, fields=fields, head_size=_HEAD.size)
+        # Hashed, so that no workspace id and visitor id run into each other.
+        salt = f"visitor.{purpose}.{sha256(workspace_id.encode()).hexdigest()}"
+        self._digest_keys = [_derived_key(secret, salt) for secret in secrets]
+        self._max_age = max_age
+        self._clock = clock
+
+    def make(self, message: Sequence[Any], visitor_id: str | None) -> str:
+        """Return a token for one visitor.
+
+        Args:
+            message: ``fields`` JSON values.
+            visitor_id: The id that the visitor's events carry.
+
+        Raises:
+            TokenTooLongError: The token has more than MAX_TOKEN characters.
+            TypeError: The message has other values than JSON's.
+        """
+        token_id = os.urandom(16)
+        digest = _visitor_digest(self._digest_keys[0], token_id, visitor_id)
+        expires_at = min(int(self._clock() + self._max_age), _LATEST)
+        return self._tokens.make(message, _HEAD.pack(token_id, digest, expires_at))
+
+    def read(self, token: str) -> VisitorToken | None:
+        """Return what a token holds, expired or not; None if it is not one of ours."""
+        read = self._tokens.read(token)
+        if read is None:
+            return None
+        head, message = read
+        token_id, digest, expires_at = _HEAD.unpack(head)
+        return VisitorToken(token_id, digest, expires_at, message)
+
+    def is_of(self, token: VisitorToken, visitor_id: str | None) -> bool:
+        """Whether a token was made for a visitor."""
+        return any(
+            hmac.compare_digest(
+                token.visitor_digest, _visitor_digest(key, token.id, visitor_id)
+            )
+            for key in self._digest_keys
+        )
+
+
+_HEAD = struct.Struct(">16s8sI")
+_LATEST = 2**32 - 1
+"""In unix seconds: what four bytes hold, until the year 2106."""
+
+
+def _visitor_digest(key: bytes, token_id: bytes, visitor_id: str | None) -> bytes:
+    text = token_id + (visitor_id or "").encode("utf-8", "surrogatepass")
+    return blake2b(text, key=key, digest_size=8).digest()
+
+
+class _SHA256(SigningAlgorithm):
+    """HMAC-SHA256 as itsdangerous' own, in one call of OpenSSL."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return hmac.digest(key, value, "sha256")
+
+
+def _derived_key(secret: str, salt: str) -> bytes:
+    return Signer(
+        secret,
+        salt=f"moe_middleware.{salt}",
+        key_derivation="hmac",
+        digest_method=sha256,
+    ).derive_key()
+
+
+def _signer(secret: str, salt: str) -> Signer:
+    # Its key is derived here, once, and not for each token.
+    return Signer(
+        _derived_key(secret, salt), key_derivation="none", algorithm=_SHA256()
+    )
+
+
+# --- the first version's message -------------------------------------------------
+
+# What nearly every message holds: an experience_context's own texts. The likeliest
+# stands at the end. To change it is to begin another version.
+_EXPECTED = (
+    b'"https://www.","/products/","Add to Cart","Shop Now",'
+    b'{"cid":"_F_T_WP_AB_1_P_0_AU_","experience":"","moe_locale_id":"0","moe_variation_id":"1","audience_name":'
+    b'"All Users","audience_id":"","type":"Web Personalization","experience_type":'
+    b'"API based Experience"}]'
+)
+
+# Raw deflate with 4 KB to look back: a larger window is larger to copy.
+_WINDOW = -12
+_PACKER = zlib.compressobj(
+    6, zlib.DEFLATED, _WINDOW, 4, zlib.Z_DEFAULT_STRATEGY, _EXPECTED
+)
+
+_REMEMBERED: Final = 1_024
+"""Bytes of a message that is packed once: another visitor's link has the same one."""
+
+
+def _pack(text: bytes) -> bytes:
+    if len(text) > MAX_MESSAGE:
+        raise TokenTooLongError(f"it has {len(text):,} bytes of {MAX_MESSAGE:,}")
+    return _pack_once(text) if len(text) <= _REMEMBERED else _deflate(text)
+
+
+def _deflate(text: bytes) -> bytes:
+    packer = _PACKER.copy()
+    return packer.compress(text) + packer.flush()
+
+
+_pack_once = lru_cache(maxsize=1_024)(_deflate)
+
+
+def _unpack(packed: bytes) -> Any:
+    """Return a message.
+
+    Raises:
+        ValueError: It is cut, too large or not packed so.
+    """
+    unpacker = zlib.decompressobj(_WINDOW, _EXPECTED)
+    try:
+        text = unpacker.decompress(packed, MAX_MESSAGE)
+    except zlib.error as error:
+        raise ValueError("it cannot be unpacked") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("it is cut, too large or has something behind it")
+    return orjson.loads(text)
+
+
+_VERSION = b"\x01"
+"""Of the tokens that are made; older ones are read for as long as they are listed."""
+
+_UNPACKERS: dict[bytes, Callable[[bytes], Any]] = {_VERSION: _unpack}
