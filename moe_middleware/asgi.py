@@ -7,7 +7,8 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from types import FrameType, MappingProxyType
+from contextlib import suppress
+from types import BuiltinMethodType, FrameType, MappingProxyType
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
@@ -335,6 +336,7 @@ class _Responder:
     _listening = False
     _left = False
     _unread: tuple[Message, ...] = ()
+    _asking: asyncio.Task[None] | None = None
 
     def __init__(self, page: Page, receive: Receive, send: Send) -> None:
         self._page = page
@@ -343,6 +345,9 @@ class _Responder:
         self._badge: BadgeWriter | None = None
 
     async def receive(self) -> Message:
+        if self._asking is not None:
+            # The server is being asked for us: what it says is the app's.
+            await asyncio.wait([self._asking])
         if self._unread:
             message, *unread = self._unread
             self._unread = tuple(unread)
@@ -432,38 +437,51 @@ class _Responder:
         """
         if not self._sent:
             return False
-        if self._listening:
-            await _some_turns(lambda: self._left)
-            return self._left
-        message = await self._told_at_once()
-        if message and message["type"] == "http.request":
-            # The request's own body, which nobody wanted, comes first.
-            message = None if message.get("more_body") else await self._told_at_once()
-        return message is not None and message["type"] == "http.disconnect"
+        # What listens for the app may not have begun yet: it comes first.
+        await asyncio.sleep(0)
+        # The request's own body comes first, where nothing has read it.
+        for _ in range(2):
+            if self._left:
+                break
+            if self._listening:
+                await self._some_turns(lambda: not self._listening)
+            else:
+                await self._ask_server()
+        return self._left
 
-    async def _told_at_once(self) -> Message | None:
-        """Return what the server has for us without waiting; the app gets it too."""
-        asking = asyncio.ensure_future(self._receive())
+    async def _ask_server(self) -> None:
+        """Learn what the server has for us without waiting; the app gets it too."""
+        if self._unread and self._unread[-1].get("more_body"):
+            return
+        asking = self._asking = asyncio.create_task(self._keep_unread())
         try:
-            await _some_turns(asking.done)
+            await self._some_turns(asking.done)
         finally:
+            self._asking = None
             asking.cancel()
-        if not asking.done() or asking.cancelled() or asking.exception():
-            return None
-        message = asking.result()
-        self._unread = (*self._unread, message)
-        return message
+
+    async def _keep_unread(self) -> None:
+        with suppress(Exception):
+            message = await self._receive()
+            self._unread = (*self._unread, message)
+            self._left = message["type"] == "http.disconnect"
+
+    async def _some_turns(self, is_told: Callable[[], bool]) -> None:
+        """Let the event loop run until the server has told what it knows."""
+        pauses = [0.0] * TURNS
+        if isinstance(self._receive, BuiltinMethodType):
+            pauses += NATIVE_PAUSES
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            if is_told():
+                return
 
 
 TURNS = 4
 """Of the event loop, in which a server hears from its socket and tells the app."""
 
-
-async def _some_turns(is_told: Callable[[], bool]) -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
-        if is_told():
-            return
+NATIVE_PAUSES = [0.001] * 3
+"""In seconds, for a server in another language, whose own threads tell the app."""
 
 
 # A server that sends files by itself gets them in messages of their own.

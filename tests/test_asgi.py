@@ -628,6 +628,49 @@ async def test_one_who_left_a_stream_that_never_waits_is_not_counted(
     assert len(sandbox.events) == (0 if leaves else 1)
 
 
+@pytest.mark.parametrize("listens", ["never", "once", "always"])
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
+    sandbox: Sandbox, listens: str, leaves: bool
+) -> None:
+    """A server such as Daphne tells each thing once, to the first who asks."""
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    told.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    heard: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen() -> None:
+            while listens != "never":
+                heard.append((await receive())["type"])
+                if listens == "once" or heard[-1] == "http.disconnect":
+                    return
+
+        scope["state"]["experiences"].show(KEY)
+        # It begins only when the event loop runs: with the response's end.
+        listening = asyncio.create_task(listen())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if leaves:
+            told.put_nowait({"type": "http.disconnect"})
+        for more in (True, False):
+            body = {"type": "http.response.body", "body": b"x", "more_body": more}
+            await send(body)
+        listening.cancel()
+        if listens == "never":
+            heard.append((await receive())["type"])
+
+    site = Site(app=app, identity={"customer_id": {"value": "alice"}})
+    await site.app(http_scope("/"), told.get, _nowhere)
+    await site.delivered()
+
+    assert len(sandbox.events) == (0 if leaves else 1)
+    gone = ["http.disconnect"] * (leaves and listens == "always")
+    assert heard == ["http.request", *gone]
+
+
+async def _nowhere(message: Message) -> None:
+    """Take a response's message."""
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what must happen; the test's own time limit ends a wait in vain."""
     while not condition():

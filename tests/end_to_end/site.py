@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from moe_middleware import MoEngageMiddleware
 
@@ -45,5 +46,30 @@ async def slow(request: Request) -> Response:
     return StreamingResponse(body())
 
 
-routes = [Route("/", home), Route("/slow", slow)]
+class Hasty(Response):
+    """Megabytes without ever waiting for anything; it may listen itself meanwhile."""
+
+    def __init__(self, listens: bool) -> None:
+        self._listens = listens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen() -> None:
+            while self._listens and (await receive())["type"] != "http.disconnect":
+                pass
+
+        listening = asyncio.create_task(listen())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for left in range(400, -1, -1):
+            body = b"." * 10_000
+            piece = {"type": "http.response.body", "body": body, "more_body": left > 0}
+            await send(piece)
+        listening.cancel()
+
+
+async def hasty(request: Request) -> Response:
+    request.state.experiences.show("homepage-banner")
+    return Hasty("listens" in request.query_params)
+
+
+routes = [Route("/", home), Route("/slow", slow), Route("/hasty", hasty)]
 app = MoEngageMiddleware(Starlette(routes=routes))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,6 +109,47 @@ def leave_early(port: int, version: int) -> None:
     ):
         assert response.status_code == 200
         next(response.iter_bytes())
+
+
+PYTHONS = {name: SERVERS[name] for name in ("uvicorn", "hypercorn", "daphne")}
+"""Servers whose own event loop is the app's: all that they know is heard in time."""
+
+
+@pytest.mark.parametrize("name", PYTHONS)
+def test_resets_are_no_impressions_where_the_app_never_waits(
+    sandbox: Process, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "moe.yml").write_text(CONFIG)
+    environ = {
+        "MOE_CONFIG": str(tmp_path / "moe.yml"),
+        "MOE_BASE_URL": f"{sandbox.url}/v1",
+    }
+    port, (server, _) = free_port(), PYTHONS[name]
+    before = len(counted(sandbox))
+    with running(
+        "-m", *server(port), port=port, log=tmp_path / "log", environ=environ
+    ) as site:
+        for path in ("/hasty", "/hasty?listens=1"):
+            for _ in range(RESETS):
+                reset(port, path)
+        with visitor(port, 1) as browser:
+            stayed = len(browser.get("/hasty?listens=1").content)
+        site.stop()
+
+    assert stayed > 1_000_000
+    assert len(counted(sandbox)) == before + 1
+
+
+RESETS = 20
+
+
+def reset(port: int, path: str) -> None:
+    """Ask for a page and cut the connection, as one who closes a tab does."""
+    with socket.create_connection((LISTENS, port)) as connection:
+        head = f"GET {path} HTTP/1.1\r\nHost: shop\r\nCookie: customer_id=alice\r\n\r\n"
+        connection.sendall(head.encode())
+        now = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
 
 
 MEGABYTES = 40
