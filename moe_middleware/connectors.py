@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import itertools
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from .threads import in_thread
 
@@ -32,7 +33,8 @@ KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """When the kernel asks whether an unused connection's other end is there, in seconds,
 and how often it asks in vain."""
 
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+Address = AddrInfoType
+"""As ``socket.getaddrinfo`` returns them."""
 
 
 class Connector:
@@ -79,13 +81,32 @@ class Connector:
         Raises:
             OSError: The name is not known, or none of its addresses can be reached.
         """
-        addresses = _interleaved(await self._addresses(), self._works)
+        # The family that worked last is tried first.
+        addresses = sorted(
+            await self._addresses(), key=lambda one: one[0] != self._works
+        )
         try:
-            connected = await _connected_to_any(addresses, self._head_start)
+            connected = await self._connected_to_any(addresses)
         except BaseException:
             self._found = []
             raise
         self._works = connected.family
+        return connected
+
+    async def _connected_to_any(self, addresses: Sequence[Address]) -> socket.socket:
+        if not addresses:
+            raise OSError("the host has no address")
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        connected = await start_connection(
+            addresses,
+            happy_eyeballs_delay=self._head_start,
+            socket_factory=_socket,
+        )
+        # It swallows a cancellation that comes while it hangs up on the others.
+        if task is not None and task.cancelling() > cancelled:
+            connected.close()
+            raise asyncio.CancelledError
         return connected
 
     async def _addresses(self) -> Sequence[Address]:
@@ -117,7 +138,7 @@ class Connector:
             found = self._getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except UnicodeError as error:
             raise OSError("the host's name is no name") from error
-        return [(family, address) for family, _, _, _, address in found]
+        return [*found]
 
     def _note(self, lookup: asyncio.Future[list[Address]]) -> None:
         self._lookups.discard(lookup)
@@ -133,69 +154,18 @@ def _literal(host: str, port: int) -> list[Address]:
     except ValueError:
         return []
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    return [(family, (host, port))]
+    return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
 
 
-def _interleaved(
-    addresses: Iterable[Address], works: socket.AddressFamily | None
-) -> list[Address]:
-    """Return them in turns of IPv6 and IPv4, the family first that worked last."""
-    families: dict[socket.AddressFamily, list[Address]] = {}
-    if works is not None:
-        families[works] = []
-    for family, address in addresses:
-        families.setdefault(family, []).append((family, address))
-    turns = itertools.zip_longest(*families.values())
-    return [one for turn in turns for one in turn if one is not None]
-
-
-async def _connected_to_any(
-    addresses: Sequence[Address], head_start: float
-) -> socket.socket:
-    """Connect to the first that answers; each has a head start before the next."""
-    if len(addresses) == 1:
-        return await _connected(addresses[0])
-    loop = asyncio.get_running_loop()
-    left = list(addresses)
-    tries: set[asyncio.Task[socket.socket]] = set()
-    failure: BaseException | None = None
+def _socket(address: Address) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
     try:
-        while left or tries:
-            if left:
-                tries.add(loop.create_task(_connected(left.pop(0))))
-            done, _ = await asyncio.wait(
-                tries,
-                timeout=head_start if left else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for one in done:
-                tries.discard(one)
-                failure = one.exception()
-                if failure is None:
-                    return one.result()
-    finally:
-        for one in tries:
-            one.cancel()
-            one.add_done_callback(_drop)
-    raise failure or OSError("the host has no address")
-
-
-def _drop(attempt: asyncio.Task[socket.socket]) -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().close()
-
-
-async def _connected(address: Address) -> socket.socket:
-    family, place = address
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEP_ALIVE.items():
             if (option := getattr(socket, name, None)) is not None:
                 made.setsockopt(socket.IPPROTO_TCP, option, value)
-        await asyncio.get_running_loop().sock_connect(made, place)
     except BaseException:
         made.close()
         raise

@@ -224,7 +224,7 @@ async def test_the_last_failure_is_told_where_no_address_answers() -> None:
 async def test_of_two_that_answer_at_once_one_is_hung_up_on() -> None:
     with listening() as one, listening() as other:
         name_server = NameServer(found(one, other))
-        connector = Connector("api.test", 1, getaddrinfo=name_server, head_start=0.0)
+        connector = Connector("api.test", 1, getaddrinfo=name_server, head_start=1e-6)
 
         places = await asyncio.gather(*(reached(connector) for _ in range(20)))
 
@@ -243,6 +243,23 @@ async def test_a_cancelled_call_ends_every_attempt() -> None:
                 await connector.connect()
 
         await until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_a_cancellation_is_never_lost_between_two_that_answer() -> None:
+    """It may come while the attempt that lost is hung up on."""
+    with listening() as one, listening() as other:
+        name_server = NameServer(found(one, other))
+        connector = Connector("api.test", 1, getaddrinfo=name_server, head_start=1e-6)
+        await reached(connector)
+        for turns in range(200):
+            connecting = asyncio.ensure_future(reached(connector))
+            for _ in range(turns % 20):
+                await asyncio.sleep(0)
+
+            cancelled = connecting.cancel()
+            await asyncio.wait([connecting])
+
+            assert connecting.cancelled() is cancelled
 
 
 async def test_the_family_that_worked_is_tried_first_from_then_on() -> None:
