@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from ..errors import OutboxError
-from ..fork_hooks import register_fork_hooks
 from ..models import Event
 from ..observers import Observer
 from ..store_addresses import StoreAddress
 from . import redis_scripts as scripts
+from .batch_writer import BatchWriter, Operation
 from .bodies import decode, encode
 from .contract import (
     MAX_EVENTS,
@@ -35,9 +36,10 @@ from .contract import (
     WaitingEvent,
     WhenFull,
 )
+from .journal import Journal
 from .losses import Losses, tell
 from .redis_connection import Connector
-from .redis_writer import Asked, Batch, Call, Writer
+from .redis_store import Call, Chunk, RedisStore
 
 T = TypeVar("T")
 
@@ -73,60 +75,56 @@ class RedisOutbox:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._name = StoreAddress(url).shown
-        self._connect = Connector(url, self._name, workspace_id)
         self._max_events = max_events
         self._when_full: WhenFull = when_full
         self._observer = observer or Observer()
         self._clock = clock
         self._losses = Losses(self._name, self._observer)
-        self._writer = self._new_writer()
-        _outboxes.add(self)
-
-    def __repr__(self) -> str:
-        return f"<RedisOutbox {self._name!r}>"
-
-    def _new_writer(self) -> Writer:
-        return Writer(
+        self._writer = BatchWriter(
             self._name,
-            connect=self._connect,
-            save=self._save,
-            when_full=self._when_full,
+            new_journal=lambda: Journal(secrets.token_hex(8)),
+            new_store=partial(
+                RedisStore,
+                self._name,
+                connect=Connector(url, self._name, workspace_id),
+                save=self._save,
+            ),
+            when_full=when_full,
             losses=self._losses,
         )
 
-    def _forget(self) -> None:
-        """Start afresh: after a fork the thread and the connection are the parent's,
-        and so are the events that it has not stored yet."""
-        self._losses.forget()
-        self._writer = self._new_writer()
+    def __repr__(self) -> str:
+        return f"<RedisOutbox {self._name!r}>"
 
     # --- what happens to an event ------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        packed = [_packed(event.customer_id, encode(event)) for event in events]
-        while not self._writer.append(packed):
-            """It was closed between the two steps; there is another by now."""
+        # Encoded before the first is appended: an event that cannot be spoils all.
+        for packed in [_packed(one.customer_id, encode(one)) for one in events]:
+            self._writer.append(packed, 1)
         tell(self._observer, "appended", len(events))
 
-    def _save(self, packed: Sequence[bytes], batch: Batch) -> Call:
+    def _save(self, chunk: Chunk) -> Call:
+        bodies = [record.body for record in chunk.records]
+        first, last = chunk.records[0].sequence, chunk.records[-1].sequence
         return Call(
             scripts.APPEND,
             (
-                *(batch.sequence, batch.stored, batch.refused, batch.dropped),
+                *(first, last, chunk.after, chunk.stored, chunk.refused, chunk.dropped),
                 *(self._max_events, self._when_full, self._now()),
-                *(len(packed), b"".join(packed), scripts.WRITER_EXPIRES_AFTER),
+                *(b"".join(bodies), scripts.WRITER_EXPIRES_AFTER),
             ),
-            writer=batch.writer,
+            writer=chunk.journal,
         )
 
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""
     ) -> list[Claim]:
-        def abandoned(answer: list[bytes]) -> Call:
+        def abandoned(answer: list[bytes]) -> Operation:
             # The relay was cancelled: others need not wait for the lease.
-            return self._hold(answer[0].split(), 0.0, is_retry=True)
+            return Operation(self._hold(answer[0].split(), 0.0, is_retry=True))
 
         call = Call(
             scripts.CLAIM,
@@ -169,11 +167,10 @@ class RedisOutbox:
 
     async def flush(self) -> None:
         if self._writer.unsaved:
-            await self._do(None)
+            await self._do(None, after_saving=True)
 
     def close(self, *, timeout: float = 5.0) -> None:
-        writer, self._writer = self._writer, self._new_writer()
-        writer.close(timeout)
+        self._writer.close(timeout)
 
     # --- what processes note of themselves ---------------------------------
 
@@ -304,12 +301,12 @@ class RedisOutbox:
         self,
         call: Call | None,
         *,
-        abandoned: Callable[[Any], Call | None] | None = None,
+        after_saving: bool = False,
+        abandoned: Callable[[Any], Operation] | None = None,
     ) -> Any:
-        asked = Asked(call, abandoned)
-        while not self._writer.ask(asked):
-            """It was closed between the two steps; there is another by now."""
-        return await asyncio.wrap_future(asked.done)
+        operation = Operation(call, after_saving=after_saving, abandoned=abandoned)
+        self._writer.ask(operation)
+        return await asyncio.wrap_future(operation.done)
 
     def _now(self) -> float | str:
         return self._clock() if self._clock is not None else ""
@@ -410,14 +407,3 @@ def _chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _consumer() -> str:
     """Return how this process is called in the consumer group."""
     return f"{socket.gethostname()}-{os.getpid()}"
-
-
-_outboxes: WeakSet[RedisOutbox] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for outbox in list(_outboxes):
-        outbox._forget()
-
-
-register_fork_hooks(after_in_child=_forget_after_fork)

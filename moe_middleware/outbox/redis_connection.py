@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import OutboxError, Problem, SettingsError
 from ..redis_clients import INSTALL
 from .redis_scripts import FORGET_RELAYS_AFTER, TIDY
-from .redis_writer import Call
+from .redis_store import Call
 
 if TYPE_CHECKING:
     from redis import Redis

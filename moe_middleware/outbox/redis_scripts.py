@@ -161,23 +161,25 @@ local function disinter(ids)
 end
 """
 
-# A batch that is sent again because its answer was lost is not written again. What
-# was refused and dropped is returned as this process's totals, for the same reason.
+# Records of a journal that are sent again, because an answer was lost or the process
+# died, are not written again. What was refused and dropped is returned as the journal's
+# totals, for the same reason.
 APPEND = (
     COMMON
     + """
-local sequence, stored = tonumber(ARGV[1]), tonumber(ARGV[2])
-local refused, dropped = tonumber(ARGV[3]), tonumber(ARGV[4])
-local most, when_full, now = tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local count, blob = tonumber(ARGV[8]), ARGV[9]
+local first, last, after = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local known = tonumber(ARGV[4])
+local refused, dropped = tonumber(ARGV[5]), tonumber(ARGV[6])
+local most, when_full, now = tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local blob = ARGV[10]
 local told = string.gmatch(call('GET', WRITER) or '0 0 0', '%d+')
-local last = tonumber(told())
-if last < stored then
-  last = stored
+local stored = tonumber(told())
+if stored < known then
+  stored = known
 else
   refused, dropped = tonumber(told()), tonumber(told())
 end
-if sequence > last + 1 then
+if after > stored then
   return redis.error_reply('MOE the batch before this one was not stored')
 end
 
@@ -197,19 +199,25 @@ local function oldest_unheld(wanted)
   return ids
 end
 
-if sequence > last then
+if last > stored then
+  local at = 1
+  for _ = first, stored do
+    local _, size, from = struct.unpack('>I4I4', blob, at)
+    at = from + size
+  end
+  local count = last - math.max(first - 1, stored)
   local excess = math.max(0, call('XLEN', EVENTS) + count - most)
   if when_full == 'refuse' then
     local turned_away = math.min(excess, count)
     refused = refused + turned_away
     count = count - turned_away
   end
-  if count > 0 then add_all(blob, count) end
+  if count > 0 then add_all(string.sub(blob, at), count) end
   if when_full == 'drop_oldest' and excess > 0 then
     dropped = dropped + forget(oldest_unheld(excess))
   end
-  local record = string.format('%.0f %.0f %.0f', sequence, refused, dropped)
-  call('SET', WRITER, record, 'EX', ARGV[10])
+  local record = string.format('%.0f %.0f %.0f', last, refused, dropped)
+  call('SET', WRITER, record, 'EX', ARGV[11])
 end
 return {refused, dropped}
 """

@@ -5,15 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 from contextlib import suppress
+
+from ..errors import OutboxError
 
 SIZE = 8 * 1024 * 1024
 """Bytes set aside. Half of them are for what stands in SQLite's log and has to fit into
 the file before the log can be begun anew: it is checkpointed at 4 MiB. The other half
 is for the log of claims and acks."""
 
+SUFFIX = "-reserve"
+
 SMALLEST = SIZE // 2
 """Bytes set aside on a small disk. One with less than twice as much left is full."""
+
+LEAST = 2_000_000
+"""Bytes that the disk has left beside them, else new events have no room."""
+
+ROOM_INSIDE = 64
+"""Free pages within a file that let it take events though its disk is full."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -29,7 +40,7 @@ class Reserve:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = f"{path}-reserve"
+        self._path = f"{path}{SUFFIX}"
         self._folder = os.path.dirname(path)
 
     def room(self) -> int:
@@ -65,6 +76,19 @@ class Reserve:
         with suppress(FileNotFoundError):
             return self.disk_left() < 2 * SMALLEST
         return False
+
+    def check(self, db: sqlite3.Connection) -> None:
+        """See that new events have room.
+
+        Raises:
+            OutboxError: They wait in memory until the disk has room.
+        """
+        if self.room() and self.disk_left() >= LEAST:
+            return
+        (free,) = db.execute("pragma freelist_count").fetchone()
+        if free < ROOM_INSIDE:
+            file = self._path.removesuffix(SUFFIX)
+            raise OutboxError(f"{file}: its disk is full: make room on it")
 
     def disk_left(self) -> int:
         """Return how many bytes the disk has beside the reserve.

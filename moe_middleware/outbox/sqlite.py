@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -19,6 +21,7 @@ import orjson
 from ..errors import OutboxError
 from ..models import Event
 from ..observers import Observer
+from .batch_writer import Batch, BatchWriter, Operation
 from .bodies import from_fields
 from .contract import (
     MAX_EVENTS,
@@ -32,9 +35,11 @@ from .contract import (
     WaitingEvent,
     WhenFull,
 )
+from .journal import Journal
 from .losses import Losses, tell
+from .reserve import Reserve
 from .sqlite_files import Synchronous
-from .sqlite_writer import Appended, Asked, Writer
+from .sqlite_store import SQLiteStore
 
 T = TypeVar("T")
 
@@ -153,11 +158,18 @@ class SQLiteOutbox:
         self._observer = observer or Observer()
         self._clock = clock
         self._losses = Losses(path, self._observer)
-        self._writer = Writer(
+        self._reserve = Reserve(path)
+        self._writer = BatchWriter(
             path,
-            synchronous=synchronous,
-            busy_timeout=busy_timeout,
-            save=self._save,
+            new_journal=lambda: Journal(secrets.token_hex(8)),
+            new_store=partial(
+                SQLiteStore,
+                path,
+                synchronous=synchronous,
+                busy_timeout=busy_timeout,
+                save=self._save,
+                reserve=self._reserve,
+            ),
             when_full=when_full,
             losses=self._losses,
         )
@@ -172,19 +184,17 @@ class SQLiteOutbox:
             return
         # Encoded here, so that what cannot be is refused before it can spoil others.
         # The slice is also a copy without the encoder's spare room, of kilobytes.
-        self._writer.append(Appended(orjson.dumps(events)[1:-1], len(events)))
+        self._writer.append(orjson.dumps(events)[1:-1], len(events))
         tell(self._observer, "appended", len(events))
 
-    def _save(
-        self, db: sqlite3.Connection, appended: Sequence[Appended]
-    ) -> tuple[int, int]:
+    def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
         waiting, _dead = db.execute(COUNT).fetchone()
-        count = sum(item.count for item in appended)
+        count = sum(record.events for record in batch.records)
         room, dropped = max(0, self._max_events - waiting), 0
         if self._when_full == "drop_oldest":
             room = count
         taken = min(room, count)
-        events = b"[%b]" % b",".join(item.events for item in appended)
+        events = b"[%b]" % b",".join(record.body for record in batch.records)
         db.execute(APPEND, {"events": events.decode(), "room": taken})
         excess = waiting + taken - self._max_events
         if excess > 0 and self._when_full == "drop_oldest":
@@ -201,10 +211,10 @@ class SQLiteOutbox:
         def run(db: sqlite3.Connection) -> tuple[list[Claim], int]:
             return self._claim(db, limit, lease_for, relay)
 
-        def abandoned(result: tuple[list[Claim], int]) -> None:
+        def abandoned(result: tuple[list[Claim], int]) -> Operation:
             # The relay was cancelled: others need not wait for the lease.
             ids = _json([claim.id for claim in result[0]])
-            self._writer.ask(Asked(lambda db: self._until(db, RETRY, ids, 0.0)))
+            return Operation(lambda db: self._until(db, RETRY, ids, 0.0))
 
         claims, unreadable = await self._do(run, abandoned=abandoned)
         if unreadable:
@@ -343,7 +353,7 @@ class SQLiteOutbox:
         )
 
     def _try(self, db: sqlite3.Connection) -> None:
-        self._writer.check_room(db)
+        self._reserve.check(db)
         # A lock is not enough: a read-only disk gives it, too.
         db.execute(TALLY, {"waiting": 0, "dead": 0})
 
@@ -466,11 +476,11 @@ class SQLiteOutbox:
         *,
         reads: bool = False,
         after_saving: bool = False,
-        abandoned: Callable[[T], None] | None = None,
+        abandoned: Callable[[T], Operation] | None = None,
     ) -> T:
-        asked = Asked(run, reads, after_saving, abandoned)
-        self._writer.ask(asked)
-        result: T = await asyncio.wrap_future(asked.done)
+        operation = Operation(run, reads, after_saving, abandoned)
+        self._writer.ask(operation)
+        result: T = await asyncio.wrap_future(operation.done)
         return result
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,13 +20,11 @@ import pytest
 from redis import Redis
 
 from moe_middleware import Counters, OutboxError, SettingsError
-from moe_middleware.observers import Observer
 from moe_middleware.outbox import Claim, Outbox, contract
-from moe_middleware.outbox.losses import Losses
 from moe_middleware.outbox.redis import RedisOutbox
 from moe_middleware.outbox.redis_connection import Connector
-from moe_middleware.outbox.redis_scripts import APPEND, CHUNK, TIDY
-from moe_middleware.outbox.redis_writer import MAX_GROUP, Asked, Call, Writer
+from moe_middleware.outbox.redis_scripts import APPEND, TIDY
+from moe_middleware.outbox.redis_store import Call
 
 from ..makers import event
 from ..redis_servers import VALKEY, RedisServer, redis_server
@@ -331,62 +330,28 @@ async def test_no_more_than_so_many_events_wait_in_memory(open_redis: Open) -> N
     assert counters.snapshot()["events.refused"] == 7
 
 
-class Reachable:
-    """A server that takes everything, once it is there."""
+async def test_the_oldest_give_way_where_the_settings_say_so(
+    own_redis: RedisServer, open_redis: Open
+) -> None:
+    outbox = open_redis(own_redis.url, when_full="drop_oldest")
+    own_redis.kill()
+    outbox.append([event("oldest") for _ in range(50)])
+    with pytest.raises(OutboxError):
+        await outbox.flush()
+    outbox.append([event("newer")] * contract.MAX_UNSAVED)
+    unsaved = (await outbox.health()).unsaved
+    own_redis.start()
+    await stored_in_time(outbox)
+    counted = await outbox.count()
+    [oldest] = await outbox.waiting(limit=1)
 
-    def __init__(self) -> None:
-        self.is_there = False
-        self.stored: list[bytes] = []
-
-    def __call__(self) -> Reachable:
-        if not self.is_there:
-            raise OutboxError("nobody is there")
-        return self
-
-    def run(self, calls: Sequence[Call]) -> list[tuple[int, int]]:
-        for call in calls:
-            self.stored += call.arguments
-        return [(0, 0) for _ in calls]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def test_the_oldest_in_memory_give_way_where_told_so() -> None:
-    server, losses = Reachable(), Losses("redis", Observer())
-    writer = Writer(
-        "redis",
-        connect=server,
-        save=lambda packed, batch: Call("", tuple(packed)),
-        when_full="drop_oldest",
-        losses=losses,
-    )
-    events = [b"%d" % number for number in range(contract.MAX_UNSAVED + 50)]
-
-    def flush() -> BaseException | None:
-        asked = Asked(None)
-        writer.ask(asked)
-        return asked.done.exception(PATIENCE)
-
-    writer.append(events[:10])
-    failure = flush()
-    for one in events[10:]:
-        writer.append([one])
-    unsaved = writer.unsaved
-    server.is_there = True
-    success = flush()
-    writer.close(timeout=PATIENCE)
-
-    # What was already on its way stays: the server may have it.
-    first = next(at for at, one in enumerate(server.stored) if one != events[at])
-    assert 10 <= first <= MAX_GROUP * CHUNK
-    assert server.stored == events[:first] + events[first + 50 :]
-    assert isinstance(failure, OutboxError)
-    assert (success, unsaved) == (None, contract.MAX_UNSAVED)
-    assert (losses["dropped"], losses["lost"]) == (50, 0)
+    assert unsaved == counted.waiting == contract.MAX_UNSAVED
+    assert (counted.dropped, counted.refused, counted.lost) == (50, 0, 0)
+    assert oldest.event is not None
+    assert oldest.event.customer_id == "newer"
 
 
-def test_what_is_given_up_at_the_exit_does_not_hold_up_what_comes_after(
+def test_what_is_lost_by_a_close_does_not_hold_up_what_comes_after(
     own_redis: RedisServer, open_redis: Open
 ) -> None:
     """Another exit handler may still append, with events of its own."""
@@ -394,10 +359,10 @@ def test_what_is_given_up_at_the_exit_does_not_hold_up_what_comes_after(
     outbox = open_redis(own_redis.url)
     outbox.append([event("lost")])
 
-    outbox._writer.finish(0.1)
+    outbox.close(timeout=0.1)
     own_redis.start()
     outbox.append([event("kept")])
-    outbox._writer.finish(PATIENCE)
+    outbox.close(timeout=PATIENCE)
     stored = asyncio.run(outbox.waiting())
     counted = asyncio.run(outbox.count())
 
@@ -541,22 +506,30 @@ async def test_a_batch_whose_answer_was_lost_is_not_stored_twice(
 
 
 async def test_a_batch_never_overtakes_one_that_was_not_stored(
-    redis: RedisServer, tmp_path: Path
+    redis: RedisServer, tmp_path: Path, open_redis: Open
 ) -> None:
     """Else the earlier one would count as stored when it is sent again."""
     connection = Connector(redis.url, "redis", tmp_path.name)()
 
-    def append(sequence: int, stored: int) -> Call:
-        told = (sequence, stored, 0, 0, 10, "refuse", "", 0, b"", 60)
-        return Call(APPEND, told, writer="w")
+    def append(first: int, last: int, after: int, known: int) -> Call:
+        told = (first, last, after, known, 0, 0, 10, "refuse", "")
+        packed = (struct.pack(">II", 1, 2) + b"{}") * (last - first + 1)
+        return Call(APPEND, (*told, packed, 60), writer="w")
 
-    first, third, again, later = connection.run(
-        [append(1, 0), append(3, 0), append(1, 0), append(9, 8)]
-    )
+    calls = [
+        append(1, 1, 0, 0),
+        append(3, 3, 2, 0),
+        # Again, with a record more; then after a restart of Redis that lost it all.
+        append(1, 2, 0, 0),
+        append(9, 9, 8, 8),
+    ]
+    first, third, again, later = connection.run(calls)
+    waiting = await open_redis().waiting()
     connection.close()
 
     assert first == again == later == [0, 0]
     assert isinstance(third, OutboxError)
+    assert len(waiting) == 3
 
 
 # --- relays ----------------------------------------------------------------
@@ -738,10 +711,10 @@ async def test_a_script_that_just_ends_has_stored_its_events(
 
 LOSE_AT_THE_END = """
 import sys
-from moe_middleware.outbox import redis_writer
+from moe_middleware.outbox import batch_writer
 from moe_middleware.outbox.redis import RedisOutbox
 from tests.makers import event
-redis_writer.EXIT_TIMEOUT = 0.5
+batch_writer.EXIT_TIMEOUT = 0.5
 outbox = RedisOutbox(sys.argv[1], workspace_id="w")
 outbox.append([event(), event()])
 """

@@ -29,7 +29,6 @@ from moe_middleware.outbox.sqlite_files import (
     open_file,
     set_aside,
 )
-from moe_middleware.outbox.sqlite_writer import Asked
 
 from ..alone import alone
 from ..makers import event
@@ -61,9 +60,9 @@ def run_python(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 def flush_here(outbox: SQLiteOutbox) -> None:
     """Flush in a forked child, where the event loop is the parent's."""
-    done = Asked(lambda db: None)
-    outbox._writer.ask(done)
-    done.done.result(PATIENCE)
+    flushing = threading.Thread(target=lambda: asyncio.run(outbox.flush()))
+    flushing.start()
+    flushing.join(PATIENCE)
 
 
 # --- the file --------------------------------------------------------------
@@ -328,11 +327,21 @@ async def test_a_file_that_comes_back_is_written_without_being_asked(
     folder.mkdir()
 
     async with asyncio.timeout(PATIENCE):
-        while outbox._writer.unsaved:
+        while not waiting_in(folder / "outbox.db"):
             await asyncio.sleep(0.01)
 
     assert (await outbox.count()).waiting == 1
     outbox.close()
+
+
+def waiting_in(path: Path) -> int:
+    """Count a file's events, from outside."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            (waiting,) = db.execute("select waiting from state").fetchone()
+            return int(waiting)
+    except sqlite3.Error:
+        return 0
 
 
 async def test_what_cannot_be_saved_by_the_close_is_counted_as_lost(
@@ -345,7 +354,6 @@ async def test_what_cannot_be_saved_by_the_close_is_counted_as_lost(
         outbox.close()
 
     assert "events_lost count=2" in caplog.text
-    assert outbox._writer.unsaved == 0
 
 
 @pytest.mark.parametrize("when_full", ["refuse", "drop_oldest"])
@@ -363,7 +371,7 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(
     many = [event("many")] * 1000
     for _ in range(MAX_UNSAVED // 1000):
         outbox.append(many)
-    unsaved = outbox._writer.unsaved
+    unsaved = (await outbox.health(timeout=PATIENCE)).unsaved
     folder.mkdir()
     await outbox.flush()
 
@@ -441,7 +449,7 @@ async def test_a_fork_does_not_wait_for_a_locked_file(
     if child == 0:
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    locked = other.in_transaction and outbox._writer.unsaved == 1
+    locked = other.in_transaction
     other.rollback()
     other.close()
     await outbox.flush()

@@ -1,0 +1,408 @@
+"""The one thread that works on an outbox's store: what gathers is stored together."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from ..errors import OutboxError
+from ..fork_hooks import register_fork_hooks
+from .contract import WhenFull
+from .journal import Journal, Place, Record
+from .losses import LOG_EVERY, Losses
+
+logger = logging.getLogger(__name__)
+
+GATHER_FOR = 0.005
+"""How long appended events wait for company before they are stored, in seconds.
+
+A commit costs as much for one event as for fifty, and a thread that is woken for each
+of them takes the interpreter from the event loop."""
+
+TRY_AGAIN_AFTER = 1.0
+"""The pause before a store that failed is tried again, in seconds."""
+
+LAST_PAUSE = 0.1
+"""The pause between two tries of a closing writer, in seconds."""
+
+MAX_BATCH = 10_000
+"""Events stored together at most, so that no operation waits long."""
+
+EXIT_TIMEOUT = 5.0
+"""How long the interpreter's exit waits for an open outbox, in seconds."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """Something for the store to do, and where its result goes.
+
+    Attributes:
+        work: What to do, as the store takes it; None only waits for what was appended
+            before.
+        reads: Whether it only reads, and needs no lock.
+        after_saving: Whether it fails where what was appended before cannot be stored.
+        abandoned: Returns what to do with a result for which no caller waits any more.
+    """
+
+    work: Any = None
+    reads: bool = False
+    after_saving: bool = False
+    abandoned: Callable[[Any], Operation | None] | None = None
+    done: Future[Any] = field(default_factory=Future)
+
+    def settle(self, result: Any) -> Operation | None:
+        """Pass a result or an error on; return what is to be done without a caller."""
+        if not self.done.set_running_or_notify_cancel():
+            if self.abandoned is None or isinstance(result, Exception):
+                return None
+            return self.abandoned(result)
+        if isinstance(result, Exception):
+            self.done.set_exception(result)
+        else:
+            self.done.set_result(result)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one journal, in order.
+
+    Attributes:
+        journal: The journal's name.
+        records: The records; those that are stored already are passed over.
+    """
+
+    journal: str
+    records: Sequence[Record]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a store has done.
+
+    Attributes:
+        saved: How many of the batch's records are stored.
+        refused: How many events of theirs were refused.
+        dropped: How many older events were dropped for them.
+        results: Each operation's result or error.
+        error: Why records are not stored, or why the store cannot be used at all.
+    """
+
+    saved: int = 0
+    refused: int = 0
+    dropped: int = 0
+    results: Sequence[Any] = ()
+    error: Exception | None = None
+
+
+class Store(Protocol):
+    """What a writer's thread writes to.
+
+    Attributes:
+        batch_bytes: How large a batch may be now, in bytes.
+        deadline: When it has to give up what it tries, by the monotonic clock.
+        comes_back: Whether an error may be over within the time of a close.
+    """
+
+    batch_bytes: int
+    deadline: float
+    comes_back: bool
+
+    def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
+        """Store a batch and do operations; what fails is in the outcome."""
+        ...
+
+    def log_failure(self, error: Exception, unsaved: int) -> None:
+        """Log why records are not stored, and what to do."""
+        ...
+
+    def close(self) -> int:
+        """Close it; return how many stored events are lost with it."""
+        ...
+
+
+class _Life:
+    """What one thread works on, from its start to its close."""
+
+    def __init__(self, journal: Journal, store: Store) -> None:
+        self.journal = journal
+        self.store = store
+        self.operations: deque[Operation] = deque()
+        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.rung = False
+        self.failing = False
+        self.closing = False
+        self.thread: threading.Thread | None = None
+
+    def ring(self) -> None:
+        """Wake the thread; the lock is held."""
+        if not self.rung:
+            self.rung = True
+            self.bell.put(None)
+
+
+class BatchWriter:
+    """Takes work on any thread and does it on one of its own, started when needed.
+
+    Args:
+        name: The outbox, as logs may show it.
+        new_journal: Makes the journal that appended events wait in.
+        new_store: Makes a store; nothing is opened yet.
+        when_full: Whether the newest or the oldest gives way once too many events wait.
+        losses: Counts those.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        new_journal: Callable[[], Journal],
+        new_store: Callable[[], Store],
+        when_full: WhenFull,
+        losses: Losses,
+    ) -> None:
+        self._name = name
+        self._new_journal = new_journal
+        self._new_store = new_store
+        self._when_full = when_full
+        self._losses = losses
+        self.forget()
+        _writers.add(self)
+
+    def forget(self) -> None:
+        """Start afresh: after a fork the thread and the store are the parent's, and so
+        are the events that it has not stored yet."""
+        self._lock = threading.Lock()
+        self._without_thread = threading.Lock()
+        self._life: _Life | None = None
+        self._logged_at = float("-inf")
+        self._logged = False
+        self._losses.forget()
+
+    @property
+    def unsaved(self) -> int:
+        """How many events wait to be stored."""
+        life = self._life
+        return life.journal.unsaved if life is not None else 0
+
+    # --- any thread --------------------------------------------------------
+
+    def append(self, body: bytes, count: int) -> None:
+        """Have events stored; where too many wait already, count the loss instead.
+
+        Args:
+            body: The events, as the store takes them.
+            count: How many.
+        """
+        dropped, reason = 0, "memory_full"
+        with self._lock:
+            life = self._life or self._begin()
+            journal = life.journal
+            fits = journal.fits(len(body), count)
+            if not fits and self._when_full == "drop_oldest":
+                while journal and not fits:
+                    dropped += journal.drop_oldest()
+                    fits = journal.fits(len(body), count)
+            if life.thread is None and fits:
+                # The interpreter is ending, or the system has no more threads.
+                fits, reason = False, "no_thread"
+            if fits:
+                journal.append(body, count)
+                if not (life.rung or life.failing):
+                    life.ring()
+        if dropped:
+            self._losses.add("dropped", dropped, "memory_full")
+        if not fits:
+            self._losses.add("refused", count, reason)
+
+    def ask(self, operation: Operation) -> None:
+        """Have an operation done after all that was appended before."""
+        with self._lock:
+            life = self._life or self._begin()
+            life.operations.append(operation)
+            life.ring()
+        if life.thread is None:
+            with self._without_thread:
+                while life.operations:
+                    self._turn(life)
+
+    def close(self, timeout: float) -> None:
+        """Have everything done and the store closed, within ``timeout`` seconds.
+
+        What cannot be stored by then is counted as lost. A later call begins anew.
+        """
+        with self._lock:
+            life, self._life = self._life, None
+            if life is None:
+                return
+            # Some of the time is kept to say what became of the events.
+            life.store.deadline = time.monotonic() + timeout * 0.9
+            life.closing = True
+            life.ring()
+        if life.thread is None:
+            with self._without_thread:
+                self._work(life)
+        else:
+            life.thread.join(timeout)
+            self._give_up(life)
+
+    def _begin(self) -> _Life:
+        """Start a thread; the lock is held."""
+        life = self._life = _Life(self._new_journal(), self._new_store())
+        thread = threading.Thread(
+            target=self._work, args=(life,), name="moe-outbox", daemon=True
+        )
+        with suppress(RuntimeError):
+            thread.start()
+            life.thread = thread
+        return life
+
+    def _give_up(self, life: _Life, lost: int = 0) -> None:
+        """Count what ends with this process as lost; end the waits for operations."""
+        with self._lock:
+            operations = list(life.operations)
+            life.operations.clear()
+            lost += life.journal.give_up()
+        for one in operations:
+            one.settle(OutboxError(f"{self._name}: closed"))
+        if lost:
+            self._losses.add("lost", lost, "outbox_unwritable")
+
+    # --- the thread --------------------------------------------------------
+
+    def _work(self, life: _Life) -> None:
+        while True:
+            with suppress(queue.Empty):
+                life.bell.get(timeout=_pause(life))
+            if life.journal and not (life.operations or life.closing):
+                time.sleep(GATHER_FOR)
+            self._turn(life)
+            with self._lock:
+                if life.closing and _is_done(life):
+                    break
+        self._give_up(life, lost=life.store.close())
+
+    def _turn(self, life: _Life) -> None:
+        """Store what has gathered, then do what was asked for."""
+        places, operations = self._take(life)
+        journal = life.journal
+        if life.failing:
+            # What only reads need not wait for what may fail again.
+            for one in [one for one in operations if one.reads]:
+                self._settle(life, [one], life.store.do(None, [one]).results)
+            operations = [one for one in operations if not one.reads]
+        later: list[Operation] = []
+        if journal:
+            # Some of what was appended before them is not even tried yet.
+            later = [one for one in operations if one.after_saving]
+            operations = [one for one in operations if not one.after_saving]
+        if not (places or operations):
+            life.failing = False
+            return
+        batch = Batch(journal.name, journal.read(places)) if places else None
+        outcome = life.store.do(batch, operations)
+        unsaved = outcome.error if outcome.saved < len(places) else None
+        with self._lock:
+            journal.settle(outcome.saved)
+            life.failing = outcome.error is not None
+            if unsaved is None:
+                life.operations.extendleft(reversed(later))
+                later = []
+            if (journal or life.operations) and not life.failing:
+                life.ring()
+        self._note(life, outcome)
+        results = [
+            unsaved if unsaved and one.after_saving else result
+            for one, result in zip(operations, outcome.results, strict=True)
+        ]
+        self._settle(life, operations, results)
+        self._settle(life, later, [unsaved] * len(later))
+
+    def _take(self, life: _Life) -> tuple[list[Place], list[Operation]]:
+        """Take a batch; operations come after all that was appended before them."""
+        with self._lock:
+            life.rung = False
+            places = life.journal.take(MAX_BATCH, life.store.batch_bytes)
+            # While nothing can be stored, a relay can still ack, and make room so.
+            if life.journal and not life.failing:
+                return places, []
+            operations = [one for one in life.operations if not one.done.cancelled()]
+            life.operations.clear()
+            return places, operations
+
+    def _settle(
+        self, life: _Life, operations: Sequence[Operation], results: Sequence[Any]
+    ) -> None:
+        undone = [
+            one.settle(result) for one, result in zip(operations, results, strict=True)
+        ]
+        with self._lock:
+            for operation in filter(None, undone):
+                life.operations.append(operation)
+                life.ring()
+
+    def _note(self, life: _Life, outcome: Outcome) -> None:
+        """Count losses; log an outage once a minute, and its end."""
+        if outcome.refused:
+            self._losses.add("refused", outcome.refused, "outbox_full")
+        if outcome.dropped:
+            self._losses.add("dropped", outcome.dropped, "outbox_full")
+        if outcome.error is None:
+            if self._logged:
+                self._logged = False
+                logger.warning("outbox_recovered outbox=%s", self._name)
+        elif time.monotonic() - self._logged_at >= LOG_EVERY:
+            # An outage that is not logged has no logged end, either.
+            self._logged_at, self._logged = time.monotonic(), True
+            life.store.log_failure(outcome.error, life.journal.unsaved)
+
+
+def _pause(life: _Life) -> float | None:
+    """Return how long a thread waits for work, in seconds."""
+    if not life.failing:
+        return None
+    if not life.closing:
+        return TRY_AGAIN_AFTER
+    return min(max(0.0, life.store.deadline - time.monotonic()), LAST_PAUSE)
+
+
+def _is_done(life: _Life) -> bool:
+    """Whether a thread that closes has no more to do; the lock is held."""
+    if life.failing:
+        return not life.store.comes_back or time.monotonic() >= life.store.deadline
+    return not (life.operations or life.journal)
+
+
+_writers: WeakSet[BatchWriter] = WeakSet()
+
+
+_left_to_parents: list[_Life] = []
+"""What a child inherited. It is never closed here: to close a SQLite file would let go
+of the parent's locks."""
+
+
+def _forget_all() -> None:
+    for writer in list(_writers):
+        if writer._life is not None:
+            _left_to_parents.append(writer._life)
+        writer.forget()
+
+
+register_fork_hooks(after_in_child=_forget_all)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Store what a script leaves behind that did not close its outbox."""
+    for writer in list(_writers):
+        writer.close(EXIT_TIMEOUT)
