@@ -5,11 +5,13 @@ Pure: no I/O, no clock of its own.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .backoff import backoff
 from .models import Reason
 from .published_limits import LONGEST_WAIT
 
@@ -70,7 +72,7 @@ class Breaker:
     def __init__(
         self,
         *,
-        jitter: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
         changed: Callable[[State], None] = lambda _: None,
     ) -> None:
         self._jitter = jitter
@@ -82,7 +84,7 @@ class Breaker:
         self.reason = Reason.BREAKER_OPEN
         self._slices: deque[_Slice] = deque(maxlen=SLICES)
         self._in_a_row = 0
-        self._pause = FIRST_PAUSE
+        self._failed_probes = 0
         self._open_until = 0.0
         self._probe_until = 0.0
 
@@ -109,7 +111,7 @@ class Breaker:
     def failed(self, now: float) -> None:
         """Note that a call was not answered, or that its answer was no use."""
         if self.state is State.PROBING:
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._failed_probes += 1
             self._open(now)
         elif self.state is State.CLOSED:
             counted = self._count(now)
@@ -140,7 +142,12 @@ class Breaker:
 
     def _open(self, now: float) -> None:
         self.reason = Reason.BREAKER_OPEN
-        self._open_until = now + self._pause * (0.5 + self._jitter() / 2)
+        self._open_until = now + backoff(
+            1 + self._failed_probes,
+            first=FIRST_PAUSE,
+            longest=LONGEST_PAUSE,
+            jitter=self._jitter(),
+        )
         self._become(State.OPEN)
 
     def _become(self, state: State) -> None:

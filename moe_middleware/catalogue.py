@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from difflib import get_close_matches
 from weakref import WeakSet
 
+from .backoff import backoff
 from .errors import MoEngageError, RateLimitedError
 from .fork_hooks import register_fork_hooks
 from .log_texts import one_line
@@ -120,7 +121,7 @@ class Catalogue:
         missing = [key for key in self._keys if not self.is_active(key)]
         if not self._told.issuperset(missing):
             await self._explain(missing)
-        return self._interval * (0.9 + 0.2 * self._jitter())
+        return self._interval * (0.9 + self._jitter() / 10)
 
     async def _run(self) -> None:
         """Look for ever, or until another event loop has taken over."""
@@ -179,11 +180,15 @@ class Catalogue:
                 "there%s",
                 *(type(error).__name__, about and f"; {about}"),
             )
-        doubled = FIRST_RETRY * float(2 ** min(self._failures - 1, 16))
-        pause = min(doubled, max(self._interval, FIRST_RETRY))
+        pause = backoff(
+            self._failures,
+            first=FIRST_RETRY,
+            longest=max(self._interval, FIRST_RETRY),
+            jitter=self._jitter(),
+        )
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, LONGEST_WAIT))
-        return pause * (0.75 + self._jitter() / 2)
+            pause += min(error.retry_after, LONGEST_WAIT)
+        return pause
 
     def _note_emptiness(self, is_empty: bool) -> None:
         if is_empty and not self._is_empty:

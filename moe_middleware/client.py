@@ -18,6 +18,7 @@ import httpx
 from pydantic import SecretStr
 
 from . import wire
+from .backoff import backoff
 from .budget import CallBudget, Taken
 from .errors import (
     AnswerError,
@@ -55,8 +56,9 @@ logger = logging.getLogger(__name__)
 REPORT_TIMEOUT = 10.0
 """For a report or the metadata, in seconds: no page waits for them."""
 
-BACKOFF = 0.05
-"""The pause before the second try, in seconds; it doubles with each further one."""
+FIRST_PAUSE = 0.07
+LONGEST_PAUSE = 2.0
+"""Seconds. The pause before another try doubles with each failure."""
 
 WAITING_SHARE = 0.5
 """Of a fetch's time, that it may wait for its turn: the rest is for the answer."""
@@ -441,8 +443,10 @@ def _proxy(url: httpx.URL) -> str | None:
 
 def _pauses(tries: int) -> Iterator[float | None]:
     """Yield, for each try, the pause after its failure; None after the last."""
-    for attempt in range(tries - 1):
-        yield BACKOFF * 2**attempt * random.uniform(0.5, 1.5)
+    for failures in range(1, tries):
+        yield backoff(
+            failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random()
+        )
     yield None
 
 

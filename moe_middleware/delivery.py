@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .backoff import backoff
 from .errors import AuthenticationError, InvalidRequestError
 from .published_limits import LONGEST_WAIT
 
@@ -81,14 +82,12 @@ def judge(
         case _:
             asked: float | None = getattr(error, "retry_after", None)
             if asked is None:
-                return Retry(backoff(failures, jitter))
-            return Retry(min(asked, LONGEST_WAIT) + backoff(1, jitter))
+                return Retry(_pause(failures, jitter))
+            return Retry(min(asked, LONGEST_WAIT) + _pause(1, jitter))
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Return a pause in seconds that doubles with each failure, give or take half."""
-    doubled = FIRST_PAUSE * float(2 ** min(failures - 1, 16))
-    return min(doubled, LONGEST_PAUSE) * (0.5 + jitter / 2)
+def _pause(failures: int, jitter: float) -> float:
+    return backoff(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=jitter)
 
 
 def too_old(occurred_at: float, attempts: int, now: float, max_age: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -69,7 +68,7 @@ class Fetcher:
         self._advise = advise
         self._logger = RepeatLogger(logger)
         self._under_way = SharedFetches()
-        self.breaker = Breaker(jitter=random.random, changed=self._breaker_changed)
+        self.breaker = Breaker(changed=self._breaker_changed)
 
     def start(
         self,

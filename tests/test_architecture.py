@@ -44,7 +44,7 @@ LAYERS = {
         *("identity", "attributes", "response_headers", "logins", "template_keys"),
         *("wire", "delivery", "breaker", "consents", "preview_links", "log_names"),
         *("stand_ins", "preview_badges", "secret_keys", "published_limits"),
-        *("path_syntax", "trimming", "credentials"),
+        *("path_syntax", "trimming", "credentials", "backoff"),
         *(
             "store_addresses",
             "source_names",

@@ -50,7 +50,7 @@ def catalogue(
     client: MoEngageClient, *keys: str, interval: float = INTERVAL
 ) -> Catalogue:
     return Catalogue(
-        keys or KEYS, client.metadata, interval=interval, jitter=lambda: 0.5
+        keys or KEYS, client.metadata, interval=interval, jitter=lambda: 1.0
     )
 
 
@@ -170,7 +170,8 @@ async def test_a_pause_after_a_failure_never_outgrows_the_interval(
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "pause"), [(None, FIRST_RETRY), (60.0, 60.0), (1e9, 60.0)]
+    ("retry_after", "pause"),
+    [(None, FIRST_RETRY), (7.0, 7.0 + FIRST_RETRY), (1e9, 60.0 + FIRST_RETRY)],
 )
 async def test_a_refusal_says_when_to_look_again_within_reason(
     retry_after: float | None, pause: float
@@ -178,7 +179,7 @@ async def test_a_refusal_says_when_to_look_again_within_reason(
     async def metadata(_: Sequence[str]) -> list[ExperienceMetadata]:
         raise RateLimitedError(retry_after=retry_after)
 
-    made = Catalogue(KEYS, metadata, interval=INTERVAL, jitter=lambda: 0.5)
+    made = Catalogue(KEYS, metadata, interval=INTERVAL, jitter=lambda: 1.0)
 
     assert await made.look() == pause
 

@@ -8,7 +8,6 @@ from moe_middleware.delivery import (
     Halve,
     Retry,
     Verdict,
-    backoff,
     judge,
     old_age,
     too_old,
@@ -60,20 +59,6 @@ def test_any_error_may_say_how_long_to_wait() -> None:
     error.retry_after = 7.0  # type: ignore[attr-defined]
 
     assert judge(error, events=1, failures=9, jitter=0.0) == Retry(7.25)
-
-
-def test_backoff_doubles_up_to_its_limit() -> None:
-    assert [backoff(failures, 1.0) for failures in (1, 2, 3, 9, 999)] == [
-        0.5,
-        1.0,
-        2.0,
-        15.0,
-        15.0,
-    ]
-
-
-def test_jitter_takes_off_half_at_most() -> None:
-    assert backoff(1, 0.0) == 0.25
 
 
 @pytest.mark.parametrize(

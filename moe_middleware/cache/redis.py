@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import struct
 import time
 from base64 import urlsafe_b64encode
@@ -129,7 +128,7 @@ class RedisCache:
         _all.add(self)
 
     def _begin(self) -> None:
-        self._breaker = Breaker(jitter=random.random, changed=self._breaker_changed)
+        self._breaker = Breaker(changed=self._breaker_changed)
         self._background: PerLoop[set[asyncio.Future[Any]]] = PerLoop(set)
         self._probing: asyncio.Future[None] | None = None
         self._untold: dict[bytes, None] = {}
