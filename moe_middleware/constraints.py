@@ -19,6 +19,7 @@ from pydantic import (
 from .addresses import UNIX_SOCKET
 from .credentials import (
     DATA_CENTERS,
+    DataCenterName,
     check_api_key,
     check_base_url,
     check_data_center,
@@ -232,9 +233,9 @@ Switch = Annotated[
     Literal["on", "off"], BeforeValidator(_as_switch), _one_of("on", "off", True, False)
 ]
 DataCenter = Annotated[
-    Literal["01", "02", "03", "04", "05", "06", "101", "sandbox"],
+    DataCenterName,
     BeforeValidator(check_data_center),
-    _one_of(*DATA_CENTERS, 1, 2, 3, 4, 5, 6, 101),
+    _one_of(*DATA_CENTERS, *(int(name) for name in DATA_CENTERS if name.isdecimal())),
 ]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_check_name)]
 UserAgentPart = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]

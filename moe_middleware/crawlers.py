@@ -9,14 +9,11 @@ from .errors import Problem, SettingsError
 INSTALL = "pip install 'moe_middleware[bots]'"
 
 
-def load_crawlers(where: str = "bots.library") -> Callable[[str], bool]:
+def load_crawlers() -> Callable[[str], bool]:
     """Return what tells a crawler by its User-Agent, ready to be asked.
 
     This reads and compiles some 1,500 patterns, which takes hundredths of a second
     that no page should wait for.
-
-    Args:
-        where: The setting that asks for it, for the error.
 
     Raises:
         SettingsError: The package is missing.
@@ -27,7 +24,7 @@ def load_crawlers(where: str = "bots.library") -> Callable[[str], bool]:
         )
     except ImportError as error:
         message = f"'on' needs the package crawler-user-agents: {INSTALL}"
-        raise SettingsError([Problem(where=where, message=message)]) from error
+        raise SettingsError([Problem(where="bots.library", message=message)]) from error
     known: Callable[[str], bool] = is_crawler
     known("")
     return known

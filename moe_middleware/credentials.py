@@ -6,7 +6,7 @@ No text of an error holds a credential.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from .mistakes import shown
 from .trimming import is_quoted, is_unfilled, trimmed
 
-DATA_CENTERS = ("01", "02", "03", "04", "05", "06", "101", "sandbox")
+DataCenterName = Literal["01", "02", "03", "04", "05", "06", "101", "sandbox"]
+DATA_CENTERS: tuple[str, ...] = get_args(DataCenterName)
 
 SHORTEST_SECRET = 16
 """Characters of a secret_key."""

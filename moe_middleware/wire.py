@@ -166,9 +166,9 @@ def parse_experiences(
     ]
 
 
-def no_match(key: str, source: Source = Source.API) -> Experience:
+def no_match(key: str) -> Experience:
     """Return what a visitor gets of an experience that is not for them."""
-    return Experience(key=key, source=source, reason=Reason.NO_MATCH)
+    return Experience(key=key, source=Source.API, reason=Reason.NO_MATCH)
 
 
 def _experience(key: str, given: Any, unwrap: Callable[[Any, str], Any]) -> Experience:

@@ -128,25 +128,17 @@ class MemoryCache:
         bodies = {one.key: (left, encode(one)) for one in experiences}
         self.put_encoded(visitor, split, bodies)
 
-    def get_encoded(
-        self, visitor: bytes, split: bytes, keys: Iterable[str]
-    ) -> dict[str, tuple[float, bytes]]:
-        """Return for how long answers are fresh, in seconds, and their bodies.
-
-        Stale ones are among them: they have been so for the seconds below zero.
-        """
-        now = self._clock()
-        return {
-            key: (fresh_until - now, body)
-            for key, fresh_until, body in self._find(
-                visitor, split, keys, now - self._stale
-            )
-        }
-
     def put_encoded(
         self, visitor: bytes, split: bytes, bodies: Mapping[str, tuple[float, bytes]]
     ) -> None:
-        """Keep what ``get_encoded`` or another cache returned, as ``put`` does."""
+        """Keep what another cache returned, as ``put`` does.
+
+        Args:
+            visitor: Of the cache key.
+            split: Of the cache key.
+            bodies: By experience key, for how many seconds they are fresh (negative
+                where they are stale already), and the encoded answers.
+        """
         now = self._clock()
         new = [
             (split + experience_digest(key), now + min(left, self._ttl), body)

@@ -127,52 +127,6 @@ class SharedCache(Protocol):
         """Settle, but not for long, and close the running event loop's connections."""
 
 
-class NullSharedCache:
-    """Stands in where no cache is shared: everybody fetches alone."""
-
-    async def get(self, visitor: bytes, split: bytes, keys: Iterable[str]) -> Found:
-        return Found()
-
-    async def lead(
-        self,
-        visitor: bytes,
-        split: bytes,
-        keys: Collection[str],
-        generation: bytes | None,
-        *,
-        for_seconds: float,
-    ) -> Lease:
-        return Lease(keys=tuple(keys))
-
-    def finish(
-        self, visitor: bytes, split: bytes, lease: Lease, bodies: Mapping[str, bytes]
-    ) -> None:
-        pass
-
-    async def follow(
-        self,
-        visitor: bytes,
-        split: bytes,
-        keys: Collection[str],
-        generation: bytes,
-        *,
-        timeout: float,
-    ) -> Found:
-        return Found()
-
-    async def forget(self, visitor: bytes) -> bool:
-        return True
-
-    async def warm(self) -> None:
-        pass
-
-    async def settle(self) -> None:
-        pass
-
-    async def aclose(self) -> None:
-        pass
-
-
 async def fetch_once(
     cache: SharedCache,
     visitor: bytes,

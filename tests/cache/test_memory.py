@@ -222,23 +222,30 @@ def test_a_fresher_answer_is_not_given_up_for_an_older_one() -> None:
     assert titles(cache, ALICE) == ["of the API"]
 
 
-def test_encoded_answers_go_from_one_cache_to_another() -> None:
-    here, there = memory_cache(clock := Clock()), memory_cache(clock)
-    here.put(ALICE, NINE, [experience("hero"), experience("strip")])
-    clock.now += 20
-    here.put(ALICE, NINE, [Experience(key="footer", reason=Reason.NO_MATCH)])
-    clock.now += TTL - 10
+def test_another_caches_answers_are_kept_with_the_time_that_they_have_left() -> None:
+    cache = memory_cache(clock := Clock())
+    cache.put_encoded(
+        ALICE,
+        NINE,
+        {
+            "hero": (-10, encode(experience("hero"))),
+            "footer": (10, b""),
+            "strip": (10 * TTL, encode(experience("strip"))),
+        },
+    )
     keys = ["hero", "strip", "footer", "nope"]
 
-    encoded = here.get_encoded(ALICE, NINE, keys)
-    there.put_encoded(ALICE, NINE, encoded)
+    fresh = {one.key: one for one in cache.get(ALICE, NINE, keys)}
+    stale = cache.get_stale(ALICE, NINE, keys, Reason.REVALIDATING)
+    clock.now += 10
+    later = cache.get(ALICE, NINE, keys)
+    clock.now += TTL - 10
+    last = cache.get(ALICE, NINE, keys)
 
-    assert encoded == {
-        "hero": (-10, encode(experience("hero"))),
-        "strip": (-10, encode(experience("strip"))),
-        "footer": (10, b""),
-    }
-    assert there.get_encoded(ALICE, NINE, keys) == encoded
+    assert {*fresh} == {"strip", "footer"}
+    assert fresh["footer"].reason is Reason.NO_MATCH
+    assert "hero" in {one.key for one in stale}
+    assert [[one.key for one in found] for found in (later, last)] == [["strip"], []]
 
 
 @pytest.mark.parametrize(
@@ -693,7 +700,8 @@ class WithinBounds(AsADict):
     def finds(self, who: bytes) -> bool:
         keys = ["hero", "strip", "footer"]
         found = sum(
-            len(self.cache.get_encoded(who, split, keys)) for split in (NINE, TEN)
+            len(self.cache.get_stale(who, split, keys, Reason.REVALIDATING))
+            for split in (NINE, TEN)
         )
         assert found in (0, self.servable(who))
         return found > 0
@@ -725,8 +733,10 @@ def test_threads_may_share_it() -> None:
                     case 2:
                         assert titles(cache, who) in ([], [title])
                     case 3:
-                        for one in cache.get_encoded(who, NINE, ["hero"]).values():
-                            assert decode("hero", one[1], Source.API)["Title"] == title
+                        stale = cache.get_stale(
+                            who, NINE, ["hero"], Reason.REVALIDATING
+                        )
+                        assert [one["Title"] for one in stale] in ([], [title])
                     case _:
                         cache.forget(who)
         except BaseException as error:

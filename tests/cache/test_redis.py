@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from moe_middleware.cache.redis import CONNECTIONS, FAILURES_IN_A_ROW, RedisCache
-from moe_middleware.cache.shared import NullSharedCache, fetch_once
+from moe_middleware.cache.shared import fetch_once
 from moe_middleware.ids import new_id
 
 from ..redis_servers import VALKEY, RedisServer, redis_server
@@ -451,25 +451,6 @@ async def test_a_lease_that_ran_out_is_not_taken_from_its_next_holder(
     lease = await third.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=60)
 
     assert (lease.keys, lease.others) == ((), ("hero",))
-
-
-async def test_everybody_fetches_alone_where_nothing_is_shared() -> None:
-    cache, calls = NullSharedCache(), Calls()
-    calls.may_answer.set()
-    await cache.warm()
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
-
-    for _ in range(2):
-        found = await fetch_once(
-            cache, VISITOR, SPLIT, ["hero"], known.generation, calls, for_seconds=30
-        )
-        assert found == {}
-    waited = await cache.follow(VISITOR, SPLIT, ["hero"], b"", timeout=30)
-
-    assert calls.asked == [("hero",), ("hero",)]
-    assert (waited.generation, await cache.forget(VISITOR)) == (None, True)
-    await cache.settle()
-    await cache.aclose()
 
 
 _VISITS = """
