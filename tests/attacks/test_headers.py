@@ -74,63 +74,63 @@ def everything_asked(shop: Shop, headers: Headers = (), **given: Any) -> list[An
     ]
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:40])
-def test_no_header_of_a_request_gets_into_a_response(shop: Shop, value: str) -> None:
-    headers = [(name, value) for name in PLACES]
+def test_no_header_of_a_request_gets_into_a_response(shop: Shop) -> None:
+    for value in HOSTILE:
+        headers = [(name, value) for name in PLACES]
 
-    for answer in everything_asked(shop, headers):
-        check_is_whole(answer)
+        for answer in everything_asked(shop, headers):
+            check_is_whole(answer)
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:40])
-def test_no_cookie_gets_into_a_response(shop: Shop, value: str) -> None:
-    for name in COOKIES:
+@pytest.mark.parametrize("name", COOKIES)
+def test_no_cookie_gets_into_a_response(shop: Shop, name: str) -> None:
+    for value in HOSTILE:
         # Its own name in it, so that it is seen where it comes out again.
         for answer in everything_asked(shop, cookie=f"{name}={value}"):
             check_is_whole(answer)
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:40])
-def test_no_path_gets_into_a_response(shop: Shop, value: str) -> None:
-    for path in (
-        f"/_moe/c/{value}",
-        f"/_moe/p/{value}",
-        f"/_moe/c{value}",
-        f"/{value}",
-    ):
-        check_is_whole(shop.ask(path, query=f"next={MARKER}"))
+def test_no_path_gets_into_a_response(shop: Shop) -> None:
+    for value in HOSTILE:
+        for path in (
+            f"/_moe/c/{value}",
+            f"/_moe/p/{value}",
+            f"/_moe/c{value}",
+            f"/{value}",
+        ):
+            check_is_whole(shop.ask(path, query=f"next={MARKER}"))
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        "alice",
-        "ALICE",
-        MINTED.upper(),
-        MINTED[:-1],
-        f"{MINTED}0",
-        f"{{{MINTED}}}",
-        f"urn:uuid:{MINTED}",
-        MINTED.replace("-", ""),
-        MINTED.replace("e", "\u0435").encode().decode("latin-1"),
-        "' or 1=1 --",
-        "../../alice",
-        "a" * 100_000,
-        f"{MINTED}, {MINTED}",
-        "%61lice",
-        "",
-    ],
-    ids=lambda value: ascii(value)[:40],
-)
-def test_a_forged_visitor_cookie_is_nobodys(shop: Shop, forged: str) -> None:
-    page = shop.ask(cookie=f"moe_visitor={forged}")
+FORGED = [
+    "alice",
+    "ALICE",
+    MINTED.upper(),
+    MINTED[:-1],
+    f"{MINTED}0",
+    f"{{{MINTED}}}",
+    f"urn:uuid:{MINTED}",
+    MINTED.replace("-", ""),
+    MINTED.replace("e", "\u0435").encode().decode("latin-1"),
+    "' or 1=1 --",
+    "../../alice",
+    "a" * 100_000,
+    f"{MINTED}, {MINTED}",
+    "%61lice",
+    "",
+]
 
-    # The visitor is a new one, with a cookie that we wrote.
-    [cookie] = page.all("set-cookie")
-    check_is_whole(page)
-    [event] = shop.events
-    assert event.customer_id == cookie.partition("=")[2].partition(";")[0]
-    assert event.customer_id not in (forged, MINTED)
+
+def test_a_forged_visitor_cookie_is_nobodys(shop: Shop) -> None:
+    for number, forged in enumerate(FORGED, start=1):
+        page = shop.ask(cookie=f"moe_visitor={forged}")
+
+        # The visitor is a new one, with a cookie that we wrote.
+        [cookie] = page.all("set-cookie")
+        check_is_whole(page)
+        assert len(shop.events) == number
+        customer_id = shop.events[-1].customer_id
+        assert customer_id == cookie.partition("=")[2].partition(";")[0]
+        assert customer_id not in (forged, MINTED)
 
 
 def test_a_cookie_of_ours_is_known_again(shop: Shop) -> None:
@@ -140,29 +140,22 @@ def test_a_cookie_of_ours_is_known_again(shop: Shop) -> None:
     assert [event.customer_id for event in shop.events] == [MINTED]
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("x-forwarded-proto", "https")],
+def test_a_stranger_says_nothing_about_their_connection(make_shop: MakeShop) -> None:
+    shop = make_shop(trusted_proxies=["10.0.0.0/8", "127.0.0.1"])
+    https = [("x-forwarded-proto", "https")]
+    for headers in (
+        https,
         [("x-forwarded-proto", "https,http")],
         [("forwarded", "proto=https;for=127.0.0.1")],
         [("x-forwarded-ssl", "on")],
         [("front-end-https", "on")],
-        [("x-forwarded-proto", "https"), ("x-forwarded-for", "127.0.0.1")],
-    ],
-    ids=lambda headers: headers[0][0],
-)
-def test_a_stranger_says_nothing_about_their_connection(
-    make_shop: MakeShop, headers: Headers
-) -> None:
-    shop = make_shop(trusted_proxies=["10.0.0.0/8", "127.0.0.1"])
+        [*https, ("x-forwarded-for", "127.0.0.1")],
+    ):
+        [cookie] = shop.ask(headers=headers).all("set-cookie")
+        assert "secure" not in cookie.lower(), headers
+
     trusting = make_shop(trusted_proxies=["203.0.113.0/24"])
-
-    [cookie] = shop.ask(headers=headers).all("set-cookie")
-
-    assert "secure" not in cookie.lower()
-    if headers == [("x-forwarded-proto", "https")]:
-        assert "secure" in trusting.ask(headers=headers).all("set-cookie")[0].lower()
+    assert "secure" in trusting.ask(headers=https).all("set-cookie")[0].lower()
 
 
 @pytest.mark.parametrize("prefix", ["//evil.example", "/\\evil.example", "/a\r\nb: c"])
