@@ -249,7 +249,7 @@ def test_an_allowed_host_is_the_one_that_is_led_to(make_shop: MakeShop) -> None:
 
 
 def test_a_target_that_is_no_text_breaks_no_page(make_shop: MakeShop) -> None:
-    targets = [5, 0.5, None, True, [], {}, b"/shop", ["/shop"]]
+    targets: list[object] = [5, 0.5, None, True, [], {}, b"/shop", ["/shop"]]
     page = page_of(LINKS, targets=targets)
 
     assert hrefs_of(make_shop(page)) == [NOWHERE] * len(targets)
@@ -265,7 +265,7 @@ def test_a_target_that_is_not_there_breaks_no_page(make_shop: MakeShop) -> None:
 def test_without_a_secret_and_without_a_match_it_is_the_same(
     make_shop: MakeShop, secret_key: str | None
 ) -> None:
-    targets = ["//evil.example", "javascript:alert(1)", None]
+    targets: list[str | None] = ["//evil.example", "javascript:alert(1)", None]
     links = "{% for one in targets %}{{ found['no-such-key'].click_url(one) }} "
     page = page_of(links + "{% endfor %}", targets=targets)
 
