@@ -115,7 +115,7 @@ class MoEngageMiddleware:
         scope["state"] = _state_with(page.experiences, scope.get("state"))
         token = current.set(page.experiences)
         try:
-            if page.find_routes(scope["method"], path):
+            if page.find_routes(scope["method"], path) and not page.answer_at_once():
                 await page.prefetch()
             if page.is_preview:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))

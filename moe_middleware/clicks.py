@@ -96,7 +96,7 @@ class Clicks:
             async with asyncio.timeout(STORE_WITHIN):
                 await self._outbox.flush()
         except (TimeoutError, OutboxError) as error:
-            who = self._visitors.log_names.of(whose[0])
+            who = self._visitors.log_names.of(whose[0].reporting_id)
             logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)
 
     def _event(self, click: Click, identity: Identity, now: float) -> Event:

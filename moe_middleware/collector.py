@@ -133,10 +133,10 @@ class Collector:
             async with asyncio.timeout(STORE_WITHIN):
                 await self._outbox.flush()
         except TimeoutError:
-            who = self._visitors.log_names.of(identity)
+            who = self._visitors.log_names.of(identity.reporting_id)
             logger.warning("beacon_not_stored_yet events=%d%s", len(events), who)
         except OutboxError as error:
-            who = self._visitors.log_names.of(identity)
+            who = self._visitors.log_names.of(identity.reporting_id)
             logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)
             return refused(503, "not stored")
         return _NOTHING

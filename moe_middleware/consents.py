@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .sections import ConsentSettings
-from .sources import SourceReader
+from .value_readers import SourceReader
 from .visits import Visit
 
 OPT_OUT_COOKIES = ("moe_dis", "moe_dt_d")
@@ -30,9 +30,9 @@ class Consents:
     def __init__(
         self, wanted: ConsentSettings, reader: SourceReader | None = None
     ) -> None:
-        self._reader = reader or SourceReader()
         self.anonymous = wanted.without == "anonymous"
-        self._source = wanted.given_by
+        source = wanted.given_by
+        self._read = (reader or SourceReader()).text(source) if source else None
         self._values = frozenset(value.casefold() for value in wanted.values)
         self._signals = [
             name
@@ -49,26 +49,31 @@ class Consents:
         """The browsers' own request headers that it looks at."""
         return tuple(_SIGNAL_NAMES[name] for name in self._signals)
 
-    async def given(self, visit: Visit) -> bool:
-        """Whether the visitor consents."""
+    def given(self, visit: Visit) -> bool:
+        """Whether the visitor consents.
+
+        Raises:
+            MustWaitError: To learn it takes waiting.
+        """
         if self.objects(visit):
             return False
-        if self._source is None:
+        if self._read is None:
             return True
-        told = await self._reader.text(self._source, visit, visit.path_params)
+        told = self._read(visit, visit.path_params)
         return told is not None and told.strip().casefold() in self._values
 
     def objects(self, visit: Visit) -> bool:
         """Whether the browser says that its user does not want this."""
-        return any(
-            value.strip() == "1"
-            for name in self._signals
-            for value in visit.headers(name)
-        ) or any(_is_set(visit.cookie(name)) for name in self._cookies)
+        for name in self._signals:
+            if visit.header(name) is not None and "1" in [
+                value.strip() for value in visit.headers(name)
+            ]:
+                return True
+        for cookie in self._cookies:
+            value = visit.cookie(cookie)
+            if value is not None and value.casefold() not in _NOT_SET:
+                return True
+        return False
 
 
 _SIGNAL_NAMES = {"sec-gpc": "Sec-GPC", "dnt": "DNT"}
-
-
-def _is_set(cookie: str | None) -> bool:
-    return cookie is not None and cookie.casefold() not in _NOT_SET

@@ -135,7 +135,8 @@ class _Page(PostponedPage):
         self.begin()
         if self.waits:
             self.waits = False
-            self.prefetch_from_cache() or background.run(self.prefetch())
+            if not self.answer_at_once(self.wait_for):
+                background.run(self.prefetch())
 
     def collect(self) -> Sequence[Experience]:
         self.prefetch_now()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Literal
 
-from .models import Identity
-
 DIGITS = 16
 """Hexadecimal ones of the SHA-256, as ``printf %s alice | sha256sum`` prints them
 first: two of a billion visitors meet in them once in 37 workspaces."""
@@ -29,9 +27,9 @@ class LogNames:
     def __init__(self, how: Literal["off", "sha256"]) -> None:
         self.wanted = how == "sha256"
 
-    def of(self, identity: Identity | None) -> str:
+    def of(self, reporting_id: str | None) -> str:
         """Return `` visitor=sha256:...``, or nothing for who has no id."""
-        if not self.wanted or identity is None or identity.reporting_id is None:
+        if not self.wanted or reporting_id is None:
             return ""
-        digest = sha256(identity.reporting_id.encode(errors="replace")).hexdigest()
+        digest = sha256(reporting_id.encode(errors="replace")).hexdigest()
         return f" visitor=sha256:{digest[:DIGITS]}"

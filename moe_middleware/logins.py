@@ -6,7 +6,8 @@ import re
 
 from .identity import usable_id
 from .response_headers import Headers
-from .sources import ValueSource, id_at_once
+from .sources import ValueSource
+from .value_readers import id_at_once
 from .visits import Visit
 
 

@@ -41,8 +41,8 @@ from .response_headers import Headers, is_private, personal_headers
 from .routes import Match
 from .sections import Route
 from .sharing import Asked
-from .sources import CannotWaitError, run_here
 from .unseen import is_asset, is_prefetch, is_preflight
+from .value_readers import CannotWaitError, MustWaitError, Wait, waiting, waiting_here
 from .visitors import UNTOLD, Visitor, without_id
 from .visits import Visit
 from .web_sdk import LeftToSDK
@@ -230,29 +230,35 @@ class Page:
         finally:
             self._stop_waiting()
 
-    def prefetch_from_cache(self) -> bool:
-        """Get what the routes name without an event loop; False where that takes one.
+    def answer_at_once(self, wait: Wait | None = None) -> bool:
+        """Answer what the routes name without an event loop; False where it takes one.
 
-        It is for doors without a loop of their own, whose way to one is long. The
-        visitor is recognised in this thread in any case: it is the app's own, where its
-        functions find their database connections.
+        Args:
+            wait: Waits for async sources in this thread. At doors without a loop of
+                their own the visitor is recognised here in any case: it is the app's
+                own thread, where its functions find their database connections.
         """
-        assert self._match is not None
+        engine, match = self._engine, self._match
+        assert match is not None
+        if takes_time := engine.visitors.runs_code:
+            self._start_waiting()
         try:
-            found = self._run_here(self._answer_at_once(self._match.experiences))
+            visitor = waiting_here(self._meet, wait) if wait else self._meet()
+            if isinstance(visitor, Reason):
+                self._take(_without(match.experiences, visitor))
+                return True
+            found = engine.cached(match.experiences, visitor)
+            if found is None:
+                return False
+            self._take(found)
+        except MustWaitError:
+            return False
         except Exception as error:
             self._failed("prefetch_failed", error)
-            return True
-        if found is None:
-            return False
-        self._take(found)
+        finally:
+            if takes_time:
+                self._stop_waiting()
         return True
-
-    async def _answer_at_once(self, keys: Sequence[str]) -> list[Experience] | None:
-        visitor = await self._meet()
-        if isinstance(visitor, Reason):
-            return _without(keys, visitor)
-        return self._engine.cached(keys, visitor)
 
     @property
     def elements(self) -> PageElements:
@@ -384,10 +390,10 @@ class Page:
 
         Whoever takes visitor ids from elsewhere wants no other.
         """
-        identity, wanted = visitor.identity, self._engine.settings.identity
+        wanted = self._engine.settings.identity
         ours = (None, self.visit.cookie(wanted.anonymous_cookie))
-        is_ours = visitor.is_new or identity.visitor_id in ours
-        if identity.customer_id is not None or not is_ours:
+        is_ours = visitor.is_new or visitor.visitor_id in ours
+        if visitor.customer_id is not None or not is_ours:
             return None
         return wanted.visitor_id.cookie
 
@@ -480,10 +486,10 @@ class Page:
                 "experiences.ready() or experiences.fetch() here"
             )
         if self._visitor is None:
-            # Here, for the same reason as in prefetch_from_cache; the steps go on
+            # Here, for the same reason as in answer_at_once; the steps go on
             # from it, and meet what fails here again.
             with contextlib.suppress(Exception):
-                self._run_here(self._meet())
+                waiting_here(self._meet, self.wait_for)
         if (sent := self._send_over(steps)) is not None:
             try:
                 return sent.result(self._patience)
@@ -492,10 +498,6 @@ class Page:
                 self._give_up(steps)
         self._say_silent()
         return otherwise
-
-    def _run_here(self, steps: Coroutine[Any, Any, T]) -> T:
-        """Run steps that recognise the visitor, in a thread without an event loop."""
-        return run_here(steps, self.wait_for)
 
     def wait_for(self, value: Awaitable[T]) -> T:
         """Return what an async source gives, in a thread without an event loop."""
@@ -511,19 +513,22 @@ class Page:
             if self._visitor is not None:
                 self._forget(self._visitor.key)
                 return
-            steps = self._forget_unmet(self.visit)
+            # Whom no route has recognised, and who may have logged in since.
+            self.visit.values_read.clear()
             if on_event_loop():
+                steps = self._forget_unmet()
                 self.forgetting = asyncio.run_coroutine_threadsafe(steps, self._loop)
             else:
-                self._run_here(steps)
+                self._forget(waiting_here(self._key_of_unmet, self.wait_for))
         except Exception as error:
             self._failed("forget_failed", error)
 
-    async def _forget_unmet(self, visit: Visit) -> bool:
-        """Forget whom no route has recognised."""
+    def _key_of_unmet(self) -> bytes:
+        return visitor_key(self._engine.visitors.identify(self.visit)[0])
+
+    async def _forget_unmet(self) -> bool:
         try:
-            identity, _ = await self._engine.visitors.identify(visit)
-            self._forget(visitor_key(identity))
+            self._forget(await waiting(self._key_of_unmet))
         except Exception as error:
             self._failed("forget_failed", error)
         return True
@@ -567,29 +572,32 @@ class Page:
             logger.warning("preview_refused reason=%s", self._preview)
 
     async def _ask(self, keys: Sequence[str]) -> Asked:
-        visitor = await self._meet()
+        visitor = await waiting(self._meet)
         if isinstance(visitor, Reason):
             return Asked(_without(keys, visitor))
         told = self.visit if visitor.consents else UNTOLD
         waited = self._engine.stopwatch() - self._waiting_since
         return self._engine.ask(keys, visitor, told, timeout=self._time_left - waited)
 
-    async def _meet(self) -> Visitor | Reason:
-        """Return who the request is from; for those who get nothing, why."""
+    def _meet(self) -> Visitor | Reason:
+        """Return who the request is from; for those who get nothing, why.
+
+        Raises:
+            MustWaitError: To recognise them takes waiting.
+        """
         engine = self._engine
         if self._visitor is None:
             if engine.visitors.previews is not None and self._preview is None:
                 self._see_preview()
             if not engine.personalizes_bots and self._is_bot():
                 return Reason.BOT
-            visitor = await engine.visitors.recognise(self.visit, self._match)
+            visitor = engine.visitors.recognise(self.visit, self._match)
             if visitor.is_new and self._headers is not None:
                 self.advise("visitor_id_not_kept", None)
                 visitor = without_id(visitor)
             self._visitor = visitor
             # Of a preview nothing counts, for anyone, on the whole page.
-            anyone = self.is_preview
-            self.identity = Identity() if anyone else _copied(visitor.identity)
+            self.identity = Identity() if self.is_preview else visitor.identity
         visitor, consents = self._visitor, engine.visitors.consents
         if visitor.consents or consents is None or consents.anonymous:
             return visitor
@@ -650,7 +658,7 @@ class Page:
         cookies: list[bytes] = []
         if visitor is not None and visitor.is_new:
             name = engine.settings.identity.anonymous_cookie
-            cookies = [self._cookie(name, visitor.identity.visitor_id or "")]
+            cookies = [self._cookie(name, visitor.visitor_id or "")]
         elif engine.visitors.consents is not None and (held := self._held()):
             cookies = [self._cookie(name, "") for name in held]
         if self._preview is not None:
@@ -715,7 +723,8 @@ class Page:
             return [] if self._visitor.consents else held
         # Where it cannot be told here, the next page that is mapped tells.
         with contextlib.suppress(CannotWaitError):
-            self._run_here(self.ask_consent())
+            if self._consents is None:
+                self._consents = waiting_here(self._consent, self.wait_for)
         return held if self._consents is False else []
 
     def _our_cookies(self) -> list[str]:
@@ -734,7 +743,10 @@ class Page:
     async def ask_consent(self) -> None:
         """Learn whether our cookies have to go, where no route has asked it."""
         if self._consents is None:
-            self._consents = await self._engine.visitors.consent(self.visit)
+            self._consents = await waiting(self._consent)
+
+    def _consent(self) -> bool:
+        return self._engine.visitors.consent_now(self.visit)
 
     def _server_timing(self) -> bytes:
         """Say where the answers came from, and how long the page waited for them."""
@@ -842,9 +854,9 @@ class Page:
         )
 
     @property
-    def _known(self) -> Identity | None:
-        """Who the request is from, as far as that is known by now."""
-        return self._visitor.identity if self._visitor is not None else None
+    def _known(self) -> str | None:
+        """The id of who the request is from, as far as that is known by now."""
+        return self._visitor.reporting_id if self._visitor is not None else None
 
     def _is_bot(self) -> bool:
         return self._engine.visitors.is_bot(self.visit)
@@ -887,15 +899,6 @@ _NO_API = "it is 'web_p' or 'personalize'; the page takes 'web_p'"
 
 async def _awaited(value: Awaitable[T]) -> T:
     return await value
-
-
-def _copied(identity: Identity) -> Identity:
-    """Return an identity for the app, which may change what it gets."""
-    return Identity(
-        customer_id=identity.customer_id,
-        visitor_id=identity.visitor_id,
-        user_identifiers={**identity.user_identifiers},
-    )
 
 
 def _streams(headers: Headers) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .beacons import Beacons
 from .cache import MemoryCache
+from .cache.bodies import decode
 from .cache.shared import SharedCache
 from .catalogue import Catalogue
 from .click_links import LINKS, ClickLinks
@@ -15,7 +16,7 @@ from .consents import Consents
 from .fetching import Fetcher
 from .ids import new_id
 from .logins import LoginWatch
-from .models import Experience, Identity, Reason, Source
+from .models import Experience, Reason, Source
 from .observers import Observer
 from .outbox import Outbox
 from .page_elements import MissingValues
@@ -101,8 +102,13 @@ class Personalizer:
 
     def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
         """Return all answers where every one of them is there and fresh, else None."""
-        found = self.cache.get(visitor.key, visitor.split, keys)
-        return found if len(found) == len(keys) else None
+        bodies = self.cache.get_all(visitor.key, visitor.split, keys)
+        if bodies is None:
+            return None
+        return [
+            decode(key, body, Source.CACHE)
+            for key, body in zip(keys, bodies, strict=True)
+        ]
 
     def ask(
         self,
@@ -146,7 +152,7 @@ class Personalizer:
         return [key for key in keys if not self.catalogue.is_active(key)]
 
     def note(
-        self, found: Sequence[Experience], identity: Identity | None = None
+        self, found: Sequence[Experience], reporting_id: str | None = None
     ) -> None:
         """Tell the observer and the log how a page was answered, and whose it is."""
         answers: dict[tuple[Source, Reason | None], int] = {}
@@ -158,7 +164,7 @@ class Personalizer:
             level = logging.INFO if reason in _FAILURES else logging.DEBUG
             if not logger.isEnabledFor(level):
                 continue
-            who = self.visitors.log_names.of(identity)
+            who = self.visitors.log_names.of(reporting_id)
             line = (source, reason, count)
             if level is logging.DEBUG:
                 logger.debug("answered source=%s reason=%s keys=%d%s", *line, who)

@@ -159,7 +159,8 @@ class _Page(PostponedPage):
         self.begin()
         if self.waits:
             self.waits = False
-            await self.prefetch()
+            if not self.answer_at_once():
+                await self.prefetch()
 
     async def ready(self) -> Sequence[Experience]:
         await self.prefetch_now()

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import ContextVar
-from enum import Enum
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .identity import Flaw, flaw_of, usable_id
-from .repeated_lines import RepeatLogger
 from .source_names import check_source_name, no_source
-from .targets import call_fault, check_target, load_target
-from .texts import decoded
+from .targets import check_target, load_target
 from .visits import Visit
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 KINDS = ("cookie", "header", "query", "path", "session", "user", "value", "call")
 
@@ -128,260 +117,6 @@ class ValueSource(BaseModel):
 Reader = Callable[[Visit, Mapping[str, Any]], object]
 
 
-class SourceReader:
-    """Reads sources for requests. One that fails costs its own value and a log line."""
-
-    def __init__(self) -> None:
-        self._logger = RepeatLogger(logger)
-        self._noted: set[tuple[str, ...]] = set()
-
-    async def text(
-        self, source: ValueSource | None, visit: Visit, path_params: Mapping[str, Any]
-    ) -> str | None:
-        """Return a source's value as text; no source has none."""
-        if source is None:
-            return None
-        return await self._read(source, visit, path_params, as_text)
-
-    async def texts(
-        self,
-        sources: Mapping[str, ValueSource],
-        visit: Visit,
-        path_params: Mapping[str, Any],
-    ) -> dict[str, str]:
-        """Return the values that the request has, by name, without empty ones."""
-        texts = {}
-        for name, source in sources.items():
-            if text := await self.text(source, visit, path_params):
-                texts[name] = text
-        return texts
-
-    async def id(
-        self, source: ValueSource | None, visit: Visit, path_params: Mapping[str, Any]
-    ) -> str | None:
-        """Return a source's value as an id, or None where it cannot be one."""
-        if source is None:
-            return None
-        text = await self._read(source, visit, path_params, _as_id)
-        if text is None:
-            return None
-        flaw = flaw_of(text, by_anyone=source.is_written_by_anyone)
-        if flaw is None:
-            return text
-        if flaw is not Flaw.EMPTY:
-            self._note_flaw(source, flaw, text)
-        return None
-
-    async def ids(
-        self,
-        sources: Mapping[str, ValueSource],
-        visit: Visit,
-        path_params: Mapping[str, Any],
-    ) -> dict[str, str]:
-        """Return the ids that the request has, by their names."""
-        ids = {}
-        for name, source in sources.items():
-            if found := await self.id(source, visit, path_params):
-                ids[name] = found
-        return ids
-
-    async def _read(
-        self,
-        source: ValueSource,
-        visit: Visit,
-        path_params: Mapping[str, Any],
-        convert: Callable[[object], str],
-    ) -> str | None:
-        try:
-            if source.is_lazy:
-                value = await self._lazy_value(source, visit, path_params)
-            else:
-                value = source.read(visit, path_params)
-            return None if value is None else convert(value)
-        except CannotWaitError:
-            raise
-        except Exception as error:
-            self._note_failure(source, error)
-            return None
-
-    async def _lazy_value(
-        self, source: ValueSource, visit: Visit, path_params: Mapping[str, Any]
-    ) -> object:
-        wait = _wait.get()
-        if wait is None and visit.in_thread is not None and not _is_async(source):
-            value = await visit.in_thread(source.read)(visit, path_params)
-        else:
-            value = source.read(visit, path_params)
-        if inspect.isawaitable(value):
-            value = await value if wait is None else _waited(value, wait)
-        if value is None and (advice := visit.absent.get(source.kind)):
-            self._note_absence(source, advice)
-        return value
-
-    def _note_failure(self, source: ValueSource, error: Exception) -> None:
-        """Say what failed and where; the error's own text may hold a visitor's id."""
-        where = _of(source)
-        if isinstance(error, NotTextError):
-            given, about = f" given={error}", _NOT_TEXT
-        elif isinstance(error, _NoFunctionError):
-            given, about = "", str(error)
-        elif (
-            isinstance(error, TypeError)
-            and source.call is not None
-            and (fault := call_fault(source.call))
-        ):
-            given, about = "", fault
-        else:
-            name = type(error).__name__
-            given, about = f" error={name} at={_place_of(error)}", _RAISES
-        self._logger.log(
-            logging.WARNING, "value_failed source=%s%s: %s", where, given, about
-        )
-
-    def _note_absence(self, source: ValueSource, advice: str) -> None:
-        """Say once that a kind of source can have no value on such a request."""
-        if self._is_new(source.kind):
-            logger.warning("middleware_missing source=%s: %s", _of(source), advice)
-
-    def _note_flaw(self, source: ValueSource, flaw: Flaw, text: str) -> None:
-        """Say once for each source and reason that its ids are ignored."""
-        if not self._is_new(source.kind, source.name, flaw):
-            return
-        # The word is one of a list of ours, and nobody's id.
-        word = f" value={text.lower()}" if flaw is Flaw.PLACEHOLDER else ""
-        logger.warning(
-            "id_ignored source=%s reason=%s%s: %s",
-            *(_of(source), flaw, word, _FLAWS[flaw]),
-        )
-
-    def _is_new(self, *noted: str) -> bool:
-        if noted in self._noted:
-            return False
-        self._noted.add(noted)
-        return True
-
-
-_FLAWS = {
-    Flaw.PLACEHOLDER: "MoEngage takes it for a placeholder, so the visitor is "
-    "anonymous; where it is a real id, take it from the session, the signed-in user "
-    "or a call, which are taken as they are",
-    Flaw.TOO_LONG: "an id has 256 characters at most",
-    Flaw.UNPRINTABLE: "an id has printable characters only",
-}
-
-
-def run_here(steps: Coroutine[Any, Any, T], wait: Wait) -> T:
-    """Run steps that read sources, in a thread without an event loop.
-
-    Args:
-        steps: They wait for nothing but async sources.
-        wait: Waits for what an async source returns, and returns its value.
-
-    Raises:
-        RuntimeError: They waited for something else.
-    """
-    token = _wait.set(wait)
-    try:
-        steps.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    finally:
-        _wait.reset(token)
-    steps.close()
-    raise RuntimeError("these steps wait for more than the sources of values")
-
-
-Wait = Callable[[Awaitable[Any]], object]
-
-_wait: ContextVar[Wait | None] = ContextVar("moe_middleware.wait", default=None)
-
-
-def _waited(value: Awaitable[Any], wait: Wait) -> object:
-    # What runs meanwhile, elsewhere, is run by an event loop of its own.
-    token = _wait.set(None)
-    try:
-        return wait(value)
-    except CannotWaitError:
-        if inspect.iscoroutine(value):
-            value.close()
-        raise
-    finally:
-        _wait.reset(token)
-
-
-class CannotWaitError(Exception):
-    """An async source has to be waited for, where nothing can wait."""
-
-
-def id_at_once(source: ValueSource, visit: Visit) -> str | None:
-    """Return the id of a source that takes no waiting; it raises what that raises."""
-    value = source.read(visit, visit.path_params)
-    text = None if value is None else _as_id(value)
-    return usable_id(text, by_anyone=source.is_written_by_anyone)
-
-
-def as_text(value: object) -> str:
-    """Return a value as the API takes it: text.
-
-    Raises:
-        NotTextError: It is neither text nor a number, and does not say how to write it.
-    """
-    if isinstance(value, str):
-        text = str.__str__(value)
-        if not text.isascii():
-            _check_whole(text)
-        return text
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return decoded(value)
-    if isinstance(value, Enum):
-        return as_text(value.value)
-    if not isinstance(value, int | float) and type(value).__str__ is object.__str__:
-        # As text it would be Python's own notation, often with an address in memory.
-        raise NotTextError(type(value).__name__)
-    return str(value)
-
-
-class NotTextError(TypeError):
-    """A value is no text; its own text names what it is, and nothing of the value."""
-
-
-def _as_id(value: object) -> str:
-    if isinstance(value, bool):
-        raise NotTextError("bool")
-    return as_text(value).strip()
-
-
-def _check_whole(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise NotTextError("half-a-character") from None
-
-
-def _of(source: ValueSource) -> str:
-    return f"{source.kind}:{source.name}"
-
-
-_RAISES = "the page goes on without this value; mend the code that raises"
-
-_NOT_TEXT = (
-    "a value is text or a number; name one that is, or write a call that makes one"
-)
-
-
-def _place_of(error: Exception) -> str:
-    """Return the file and line that raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "unknown"
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
-
-
 def _reader(kind: str, name: str) -> Reader:
     match kind:
         case "cookie":
@@ -449,7 +184,7 @@ def attribute(holder: object, name: str, default: object = None) -> object:
 _NOTHING = object()
 
 
-class _NoFunctionError(Exception):
+class NoFunctionError(Exception):
     """There is no function of a call's name; its own text says why."""
 
 
@@ -460,11 +195,11 @@ def _function(target: str) -> Callable[[Visit], object]:
     try:
         function: Callable[[Visit], object] = _load(target)
     except (ImportError, ValueError) as error:
-        raise _NoFunctionError(str(error)) from error
+        raise NoFunctionError(str(error)) from error
     return function
 
 
-def _is_async(source: ValueSource) -> bool:
+def is_async(source: ValueSource) -> bool:
     """Whether it is an async function, which has to be called on an event loop."""
     if source.kind != "call":
         return False

@@ -54,6 +54,8 @@ class BotFilter:
 
 def is_prefetch(visit: Visit) -> bool:
     """Whether a browser or a script asks ahead of its user."""
+    if _TELLING.isdisjoint(visit.first_headers):
+        return False
     for name, value in visit.all_headers:
         if name in _PURPOSES and _AHEAD.search(_word(value)):
             return True
@@ -120,6 +122,8 @@ _FLAGS = frozenset(
     }
 )
 """Headers that come with prefetches alone."""
+
+_TELLING = _PURPOSES | _FLAGS
 
 _OFF = ("", "0", "false")
 

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from .addresses import TrustedProxies, client_address
 from .attributes import day_and_hour, session_attributes
-from .cache import split_key, visitor_key
+from .cache import key_of_ids, split_key, visitor_key
 from .consents import Consents
 from .crawlers import load_crawlers
 from .identity import DEVICE_COOKIE, device_id, minted_id
@@ -19,8 +20,9 @@ from .preview_links import PREVIEWS, PreviewLinks
 from .routes import Match
 from .sections import BotSettings, ConsentSettings
 from .settings import Settings
-from .sources import SourceReader, ValueSource
+from .sources import ValueSource
 from .unseen import BotFilter
+from .value_readers import SourceReader, waiting
 from .visits import Visit
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,9 @@ class Visitor:
     """Who asks, as the engine knows them.
 
     Attributes:
-        identity: Their ids.
+        customer_id: The brand's own id of a known customer.
+        visitor_id: The id of an anonymous browser.
+        user_identifiers: Their fallback identifiers.
         is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
         attributes: The in-session attributes that the file names.
         key: The cache's name for them.
@@ -43,16 +47,35 @@ class Visitor:
             ids, and attributes of the page alone.
     """
 
-    identity: Identity
+    customer_id: str | None
+    visitor_id: str | None
+    user_identifiers: Mapping[str, str]
     is_new: bool
     attributes: Mapping[str, str]
     key: bytes
     split: bytes
     consents: bool = True
 
+    @property
+    def identity(self) -> Identity:
+        """Their ids, each time as a new value."""
+        return Identity(
+            customer_id=self.customer_id,
+            visitor_id=self.visitor_id,
+            user_identifiers={**self.user_identifiers},
+        )
+
+    @property
+    def reporting_id(self) -> str | None:
+        """The id that events carry: the customer's, else the visitor's."""
+        return self.customer_id or self.visitor_id
+
 
 class Visitors:
     """Recognises a visitor by what a request tells.
+
+    What reads sources is plain code: it raises MustWaitError where a value takes
+    waiting, and ``waiting`` waits for it.
 
     Args:
         settings: The whole configuration.
@@ -63,6 +86,7 @@ class Visitors:
         log_names: What log lines call them.
         consents: Tells who consents; None where everyone does.
         previews: Reads the previews that browsers have open; None without a secret.
+        runs_code: Whether recognising may run the app's own code, which takes time.
     """
 
     def __init__(
@@ -72,8 +96,7 @@ class Visitors:
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        self._identity = settings.identity
-        self._attributes = settings.attributes
+        wanted, reader = settings.identity, SourceReader()
         self._vary: Collection[str] | None = settings.cache.vary
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
@@ -81,65 +104,87 @@ class Visitors:
         self._bots = _bot_filter(settings.bots)
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
-        self._reader = SourceReader()
-        self.consents = _consents(settings.consent, self._reader)
+        self.consents = _consents(settings.consent, reader)
         self.previews = _previews(settings, clock)
+        self.runs_code = any(source.is_lazy for _, source in settings.sources())
         self._plain_split = (-1.0, b"")
+        self._customer_id = reader.id(wanted.customer_id)
+        self._visitor_id = reader.id(wanted.visitor_id)
+        by_cookie = wanted.visitor_id.kind == "cookie"
+        self._device_cookie = DEVICE_COOKIE if by_cookie else None
+        self._mints = wanted.anonymous == "on"
+        self._our_cookie = wanted.anonymous_cookie if self._mints else None
+        self._identifiers = {
+            name: reader.id(source) for name, source in wanted.user_identifiers.items()
+        }
+        self._attributes = _Attributes(settings.attributes, reader)
+        # By the route's place in memory, where it stays as long as its settings.
+        self._of_routes = {
+            id(route): _Attributes(route.attributes, reader)
+            for route in settings.routes
+            if route.attributes
+        }
 
-    async def recognise(self, visit: Visit, match: Match | None) -> Visitor:
+    def recognise(self, visit: Visit, match: Match | None) -> Visitor:
         """Return who the request is from.
 
         Args:
             visit: The request.
             match: Its routes, for their path parameters and attributes.
+
+        Raises:
+            MustWaitError: It takes waiting.
         """
+        vary = self._vary
         if match is not None:
             visit.path_params = MappingProxyType(match.path_params)
-        vary = self._vary
-        if match is not None and match.vary is not None:
-            vary = match.vary
+            if match.vary is not None:
+                vary = match.vary
         if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
             # Better too many answers than one visitor's or page's for another.
             vary = None
-        if self.consents is not None and not await self.consents.given(visit):
-            return await self._nobody(visit, match, vary)
-        identity, is_new = await self._identify(visit)
-        attributes: dict[str, str] = {}
-        if self._attributes:
-            attributes = await self._reader.texts(
-                self._attributes, visit, visit.path_params
-            )
-        for route, route_params in match.routes if match else ():
-            if route.attributes:
-                attributes |= await self._reader.texts(
-                    route.attributes, visit, route_params
-                )
+        if self.consents is not None and not self.consents.given(visit):
+            attributes = self._named(visit, match, of_the_page=True)
+            split = self._split(UNTOLD, {}, attributes, vary)
+            nobody = visitor_key(Identity())
+            return Visitor(None, None, {}, False, attributes, nobody, split, False)
+        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
+        attributes = self._named(visit, match, of_the_page=False)
         return Visitor(
-            identity=identity,
-            is_new=is_new,
-            attributes=attributes,
-            key=visitor_key(identity),
-            split=self._split(visit, identity, attributes, vary),
+            customer_id,
+            visitor_id,
+            identifiers,
+            is_new,
+            attributes,
+            key_of_ids(customer_id, visitor_id, identifiers),
+            self._split(visit, identifiers, attributes, vary),
         )
 
-    async def identify(self, visit: Visit) -> tuple[Identity, bool]:
+    def identify(self, visit: Visit) -> tuple[Identity, bool]:
         """Return the ids of a request, and whether one was minted for it.
 
         Someone without consent has none.
+
+        Raises:
+            MustWaitError: It takes waiting.
         """
-        if not await self.consent(visit):
+        if not self.consent_now(visit):
             return Identity(), False
-        return await self._identify(visit)
+        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
+        identity = Identity(
+            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
+        )
+        return identity, is_new
 
     async def log_name(self, visit: Visit) -> str:
         """Return what a log line about a request ends with; nothing, mostly."""
         if not self.log_names.wanted:
             return ""
         try:
-            identity, is_new = await self.identify(visit)
+            identity, is_new = await waiting(lambda: self.identify(visit))
         except Exception:
             return ""
-        return "" if is_new else self.log_names.of(identity)
+        return "" if is_new else self.log_names.of(identity.reporting_id)
 
     async def known_as(self, visit: Visit) -> list[Identity]:
         """Return everyone whom a request's pages may have been made for.
@@ -148,11 +193,14 @@ class Visitors:
         on; what an earlier page had counts for whom that page was made for. Who they
         are now comes first. Someone without consent is nobody.
         """
-        if not await self.consent(visit):
+        return await waiting(lambda: self._known_as(visit))
+
+    def _known_as(self, visit: Visit) -> list[Identity]:
+        if not self.consent_now(visit):
             return []
-        identity, is_new = await self._identify(visit)
+        identity, is_new = self.identify(visit)
         known = [] if is_new else [identity]
-        for visitor_id in (await self._device(visit), self._minted(visit)):
+        for visitor_id in (self._device(visit), self._minted(visit)):
             if visitor_id is not None:
                 known.append(Identity(visitor_id=visitor_id))
         return [one for one in known if one.reporting_id is not None]
@@ -162,63 +210,67 @@ class Visitors:
 
         Whoever takes visitor ids from elsewhere wants no other.
         """
-        source = self._identity.visitor_id
-        return source.kind == "cookie" and await self._device(visit) is None
+        return self._device_cookie is not None and self._device(visit) is None
 
     async def consent(self, visit: Visit) -> bool:
         """Whether the visitor may be recognised and counted."""
-        return self.consents is None or await self.consents.given(visit)
+        return await waiting(lambda: self.consent_now(visit))
 
-    async def _device(self, visit: Visit) -> str | None:
+    def consent_now(self, visit: Visit) -> bool:
+        """Do so in plain code.
+
+        Raises:
+            MustWaitError: It takes waiting.
+        """
+        return self.consents is None or self.consents.given(visit)
+
+    def _device(self, visit: Visit) -> str | None:
         """Return what the settings' source tells, else the id that was handed over."""
-        source = self._identity.visitor_id
-        told = await self._reader.id(source, visit, visit.path_params)
-        if told is None and source.kind == "cookie":
-            return device_id(visit.cookie(DEVICE_COOKIE))
+        told = self._visitor_id(visit, visit.path_params)
+        if told is None and self._device_cookie is not None:
+            return device_id(visit.cookie(self._device_cookie))
         return told
 
     def _minted(self, visit: Visit) -> str | None:
-        if self._identity.anonymous == "off":
-            return None
-        return minted_id(visit.cookie(self._identity.anonymous_cookie))
+        cookie = self._our_cookie
+        return None if cookie is None else minted_id(visit.cookie(cookie))
 
-    async def _nobody(
-        self, visit: Visit, match: Match | None, vary: Collection[str] | None
-    ) -> Visitor:
-        """Return someone of whom nothing is known but the page that they ask for."""
-        attributes = await self._reader.texts(
-            _of_the_page(self._attributes), visit, visit.path_params
-        )
-        for route, route_params in match.routes if match else ():
-            of_the_page = _of_the_page(route.attributes)
-            attributes |= await self._reader.texts(of_the_page, visit, route_params)
-        nobody = Identity()
-        return Visitor(
-            identity=nobody,
-            is_new=False,
-            attributes=attributes,
-            key=visitor_key(nobody),
-            split=self._split(UNTOLD, nobody, attributes, vary),
-            consents=False,
-        )
-
-    async def _identify(self, visit: Visit) -> tuple[Identity, bool]:
-        wanted, params = self._identity, visit.path_params
+    def _ids(
+        self, visit: Visit
+    ) -> tuple[str | None, str | None, Mapping[str, str], bool]:
+        """Return the customer_id, visitor_id and identifiers, and if one is new."""
         visitor_id, is_new = None, False
-        customer_id = await self._reader.id(wanted.customer_id, visit, params)
+        customer_id = self._customer_id(visit, visit.path_params)
         if customer_id is None:
-            visitor_id = await self._device(visit)
-            if visitor_id is None and wanted.anonymous == "on":
+            visitor_id = self._device(visit)
+            if visitor_id is None and self._mints:
                 visitor_id = self._minted(visit)
                 if visitor_id is None and not self.is_bot(visit):
                     visitor_id, is_new = self._new_id(), True
-        identifiers: Mapping[str, str] = {}
-        if wanted.user_identifiers:
-            identifiers = await self._reader.ids(wanted.user_identifiers, visit, params)
-        identity = Identity(
-            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
-        )
-        return identity, is_new
+        identifiers: dict[str, str] = {}
+        for name, read in self._identifiers.items():
+            if found := read(visit, visit.path_params):
+                identifiers[name] = found
+        return customer_id, visitor_id, identifiers, is_new
+
+    def _named(
+        self, visit: Visit, match: Match | None, *, of_the_page: bool
+    ) -> dict[str, str]:
+        """Return the in-session attributes that the settings and the routes name.
+
+        Args:
+            visit: The request.
+            match: Its routes.
+            of_the_page: Whether only those which tell nothing of the visitor.
+        """
+        named: dict[str, str] = {}
+        if self._attributes.readers:
+            self._attributes.read(named, visit, visit.path_params, of_the_page)
+        if self._of_routes and match is not None:
+            for route, route_params in match.routes:
+                if attributes := self._of_routes.get(id(route)):
+                    attributes.read(named, visit, route_params, of_the_page)
+        return named
 
     def session_attributes(
         self, visit: Visit, named: Mapping[str, str]
@@ -251,19 +303,18 @@ class Visitors:
     def _split(
         self,
         visit: Visit,
-        identity: Identity,
+        ids: Mapping[str, str],
         named: Mapping[str, str],
         vary: Collection[str] | None,
     ) -> bytes:
         now = self._clock()
-        if not named and not vary and not identity.user_identifiers:
+        if not named and not vary and not ids:
             if self._plain_split[0] != now // 3600:
                 self._plain_split = now // 3600, split_key(day_and_hour(now))
             return self._plain_split[1]
         if vary is not None:
             told = self.session_attributes(visit, named)
             named = {name: told[name] for name in vary if name in told}
-        ids = identity.user_identifiers
         return split_key(
             {
                 **day_and_hour(now),
@@ -285,8 +336,35 @@ class Visitors:
 
 def without_id(visitor: Visitor) -> Visitor:
     """Return a new visitor without the id that no cookie can keep any more."""
-    identity = replace(visitor.identity, visitor_id=None)
-    return replace(visitor, identity=identity, is_new=False, key=visitor_key(identity))
+    key = key_of_ids(visitor.customer_id, None, visitor.user_identifiers)
+    return replace(visitor, visitor_id=None, is_new=False, key=key)
+
+
+class _Attributes:
+    """Reads the attributes that the settings, or one of their routes, name."""
+
+    def __init__(
+        self, sources: Mapping[str, ValueSource], reader: SourceReader
+    ) -> None:
+        self.readers = {name: reader.text(one) for name, one in sources.items()}
+        self._of_the_page = {
+            name: self.readers[name]
+            for name, source in sources.items()
+            if source.is_of_the_page
+        }
+
+    def read(
+        self,
+        named: dict[str, str],
+        visit: Visit,
+        path_params: Mapping[str, Any],
+        of_the_page: bool,
+    ) -> None:
+        """Add the values that the request has to ``named``, without empty ones."""
+        readers = self._of_the_page if of_the_page else self.readers
+        for name, read in readers.items():
+            if text := read(visit, path_params):
+                named[name] = text
 
 
 def _bot_filter(wanted: BotSettings) -> BotFilter:
@@ -319,7 +397,3 @@ def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | 
     secrets = [key.get_secret_value() for key in settings.secret_key]
     path = f"{settings.clicks.path}/{PREVIEWS}/"
     return PreviewLinks(secrets, path=path, clock=clock)
-
-
-def _of_the_page(sources: Mapping[str, ValueSource]) -> dict[str, ValueSource]:
-    return {name: source for name, source in sources.items() if source.is_of_the_page}

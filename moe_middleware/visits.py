@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Mapping,
+)
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -28,10 +36,13 @@ class Visit:
         in_thread: Makes an async function of a sync one, where a framework has threads
             for what may ask a database; None runs it where it is called.
         read_cookies: Reads Cookie headers as the framework does.
+        values_read: What the app's own code gave for sources, by their readers.
     """
 
     __slots__ = (
+        "_cookie_lines",
         "_cookies",
+        "_first",
         "_headers",
         "_query",
         "_query_string",
@@ -46,6 +57,7 @@ class Visit:
         "scheme",
         "session",
         "user",
+        "values_read",
     )
 
     def __init__(
@@ -54,7 +66,7 @@ class Visit:
         method: str = "GET",
         path: str = "/",
         root_path: str = "",
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        headers: Collection[tuple[bytes, bytes]] = (),
         query_string: bytes = b"",
         scheme: str = "http",
         peer: str | None = None,
@@ -77,7 +89,10 @@ class Visit:
         self.absent = absent
         self.in_thread = in_thread
         self.read_cookies = read_cookies
+        self.values_read: dict[object, object] = {}
         self._headers = headers
+        self._first: dict[bytes, bytes] | None = None
+        self._cookie_lines: list[bytes] = []
         self._query_string = query_string
         self._cookies: dict[str, str] | None = None
         self._query: dict[str, bytes] | None = None
@@ -103,20 +118,40 @@ class Visit:
         """Return the values of all headers with one of these lower-case names."""
         return [value.decode("latin-1") for key, value in self._headers if key in names]
 
+    @property
+    def first_headers(self) -> Mapping[bytes, bytes]:
+        """The first value of every header, by its lower-case name."""
+        first = self._first
+        if first is None:
+            # One pass for all that is asked, and in C: of two the first has to win.
+            first = self._first = dict([*self._headers][::-1])
+            if _COOKIE in first:
+                single = len(first) == len(self._headers)
+                self._cookie_lines = (
+                    [first[_COOKIE]]
+                    if single
+                    else [value for key, value in self._headers if key == _COOKIE]
+                )
+        return first
+
     def header(self, name: str) -> str | None:
         """Return a header's first value, or None."""
-        wanted = name.lower().encode("latin-1")
-        for key, value in self._headers:
-            if key == wanted:
-                return value.decode("latin-1")
-        return None
+        value = self.first_headers.get(_lower(name))
+        return None if value is None else value.decode("latin-1")
 
     def cookie(self, name: str) -> str | None:
         """Return a cookie's value, or None."""
-        if self._cookies is None:
-            lines = [value for key, value in self._headers if key == b"cookie"]
-            self._cookies = self.read_cookies(lines)
-        return self._cookies.get(name)
+        cookies = self._cookies
+        if cookies is None:
+            if _COOKIE not in self.first_headers:
+                return None
+            # Most of those that are asked for are not there, which is seen at once.
+            if name.isascii() and not any(
+                _encoded(name) in line for line in self._cookie_lines
+            ):
+                return None
+            cookies = self._cookies = self.read_cookies(self._cookie_lines)
+        return cookies.get(name)
 
     def query(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
@@ -129,6 +164,20 @@ class Visit:
             }
         value = self._query.get(name)
         return None if value is None else _unquoted(value)
+
+
+_COOKIE = b"cookie"
+
+
+# Names come from the code and the settings: they are few.
+@lru_cache(maxsize=1024)
+def _lower(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _encoded(name: str) -> bytes:
+    return name.encode()
 
 
 def _unquoted(raw: bytes) -> str:

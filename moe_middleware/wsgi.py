@@ -109,8 +109,9 @@ class MoEngageWSGIMiddleware:
         environ[EXPERIENCES] = page.experiences
         response = _Response(page, environ, start_response)
         try:
-            if page.find_routes(_method(environ), path):
-                page.prefetch_from_cache() or background.run(page.prefetch())
+            mapped = page.find_routes(_method(environ), path)
+            if mapped and not page.answer_at_once(page.wait_for):
+                background.run(page.prefetch())
             wrapper = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = _FileWrapper(wrapper)

@@ -26,6 +26,7 @@ LAYERS = {
             "targets",
             "visits",
             "sources",
+            "value_readers",
             "addresses",
             "unseen",
             "segments",

@@ -21,6 +21,7 @@ from moe_middleware.consents import Consents
 from moe_middleware.own_paths import Reply
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sections import ConsentSettings
+from moe_middleware.value_readers import waiting as wait_for
 from moe_middleware.visits import Visit
 
 from .sites import PAGE, Site, rendered, settings
@@ -47,7 +48,8 @@ def visit(*, cookie: str = "", **headers: str) -> Visit:
 
 
 async def consents(request: Visit, **section: Any) -> bool:
-    return await Consents(ConsentSettings(**section)).given(request)
+    rule = Consents(ConsentSettings(**section))
+    return await wait_for(lambda: rule.given(request))
 
 
 @pytest.mark.parametrize("value", ["yes", "YES", "true", "granted", "1", '"yes"'])

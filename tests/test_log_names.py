@@ -55,8 +55,10 @@ def lines(caplog: pytest.LogCaptureFixture, outcome: str) -> list[str]:
 def test_the_name_is_the_beginning_of_the_ids_digest(
     identity: Identity | None, who: str
 ) -> None:
-    assert LogNames("sha256").of(identity) == who
-    assert LogNames("off").of(identity) == ""
+    reporting_id = identity.reporting_id if identity is not None else None
+
+    assert LogNames("sha256").of(reporting_id) == who
+    assert LogNames("off").of(reporting_id) == ""
 
 
 @pytest.mark.parametrize(("given", "taken"), [("off", "off"), ("sha256", "sha256")])

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from moe_middleware import Identity, MoEngageClient, Reason, Settings
+from moe_middleware import MoEngageClient, Reason, Settings
 from moe_middleware.budget import MemoryBudget
 from moe_middleware.cache import MemoryCache
 from moe_middleware.errors import RateLimitedError
@@ -74,7 +74,7 @@ class Site:
         return httpx.Response(200, json=FETCHED)
 
     async def page(self, number: int) -> Any:
-        visitor = Visitor(Identity(), False, {}, b"%d" % number, b"")
+        visitor = Visitor(None, None, {}, False, {}, b"%d" % number, b"")
         waiting = self.fetcher.start(["hero"], visitor, {}, timeout=1)
         return await waiting["hero"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moe_middleware import ValueSource, Visit
-from moe_middleware.sources import SourceReader
+from moe_middleware.value_readers import SourceReader, waiting
 
 
 class User:
@@ -19,7 +19,8 @@ class User:
 async def read_text(
     source: ValueSource, visit: Visit, path_params: Mapping[str, Any]
 ) -> str | None:
-    return await SourceReader().text(source, visit, path_params)
+    read = SourceReader().text(source)
+    return await waiting(lambda: read(visit, path_params))
 
 
 VISIT = Visit(

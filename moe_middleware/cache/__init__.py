@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .digests import split_key, visitor_key
+from .digests import key_of_ids, split_key, visitor_key
 from .memory import MemoryCache
 
-__all__ = ["MemoryCache", "split_key", "visitor_key"]
+__all__ = ["MemoryCache", "key_of_ids", "split_key", "visitor_key"]

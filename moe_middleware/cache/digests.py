@@ -11,10 +11,18 @@ from ..models import Identity
 
 def visitor_key(identity: Identity) -> bytes:
     """Return the 16 bytes that stand for a visitor: a digest, so it holds no ids."""
-    customer_id, visitor_id = identity.customer_id, identity.visitor_id
+    return key_of_ids(
+        identity.customer_id, identity.visitor_id, identity.user_identifiers
+    )
+
+
+def key_of_ids(
+    customer_id: str | None, visitor_id: str | None, identifiers: Mapping[str, str]
+) -> bytes:
+    """Do so for ids that are no ``Identity`` yet."""
     # Each shape begins with a letter of its own, so that no two can read the same.
-    if identity.user_identifiers:
-        told = sorted(identity.user_identifiers.items())
+    if identifiers:
+        told = sorted(identifiers.items())
         text = f"u{(customer_id, visitor_id, told)!a}"
     elif visitor_id is None:
         text = f"c{customer_id}" if customer_id is not None else "n"

@@ -101,6 +101,15 @@ class MemoryCache:
         found = self._find(visitor, split, keys, self._clock())
         return _decoded(found, Source.CACHE, None)
 
+    def get_all(
+        self, visitor: bytes, split: bytes, keys: Iterable[str]
+    ) -> list[bytes] | None:
+        """Return the bodies of all keys' answers, in order, where all are fresh."""
+        found = self._find(visitor, split, keys, self._clock())
+        if len(found) < len([*keys]):
+            return None
+        return [body for _, _, body in found]
+
     def get_stale(
         self, visitor: bytes, split: bytes, keys: Iterable[str], reason: Reason
     ) -> list[Experience]:

@@ -100,8 +100,9 @@ class MoEngageMiddleware:
                     page.end()
                     return _response(async_to_sync(self._reply)(request))
                 request.experiences = page.experiences
-                if page.find_routes(request.method, request.path_info or "/"):
-                    page.prefetch_from_cache() or background.run(page.prefetch())
+                mapped = page.find_routes(request.method, request.path_info or "/")
+                if mapped and not page.answer_at_once(page.wait_for):
+                    background.run(page.prefetch())
                 _prepare_preview(page, request)
                 response = self.get_response(request)
                 send_off(page, request, response)
@@ -122,7 +123,8 @@ class MoEngageMiddleware:
                 request.experiences = page.experiences
                 if self.runtime.personalizer.logins.reads_session:
                     await page.load_session()
-                if page.find_routes(request.method, request.path_info or "/"):
+                mapped = page.find_routes(request.method, request.path_info or "/")
+                if mapped and not page.answer_at_once():
                     await page.prefetch()
                 _prepare_preview(page, request)
                 response = await self.get_response(request)
@@ -191,7 +193,7 @@ class MoEngageMiddleware:
             session=session,
             user=getattr(request, "user", None),
             absent=self._absent_from(request),
-            in_thread=sync_to_async,
+            in_thread=sync_to_async if self._is_async else None,
             # Under WSGI Django takes a cookie's bytes for UTF-8.
             read_cookies=django_cookies if scope is None else starlette_cookies,
         )
