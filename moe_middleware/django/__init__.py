@@ -193,7 +193,7 @@ class MoEngageMiddleware:
             session=session,
             user=getattr(request, "user", None),
             absent=self._absent_from(request),
-            in_thread=sync_to_async if self._is_async else None,
+            in_thread=sync_to_async,
             # Under WSGI Django takes a cookie's bytes for UTF-8.
             read_cookies=django_cookies if scope is None else starlette_cookies,
         )
