@@ -7,7 +7,9 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from weakref import WeakSet
 
+from .fork_hooks import register_fork_hooks
 from .models import Reason, Source
 
 _ANSWERS = {source: f"answers.{source}" for source in Source}
@@ -68,6 +70,7 @@ class Counters(Observer):
         self._counts: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._breakers: dict[str, str] = {}
+        _counters.add(self)
 
     def answered(self, source: Source, reason: Reason | None, count: int) -> None:
         with self._lock:
@@ -105,6 +108,24 @@ class Counters(Observer):
     def _add(self, name: str, count: int) -> None:
         with self._lock:
             self._counts[name] += count
+
+    def _begin_anew(self) -> None:
+        """What a parent process has counted is the parent's, and so is its lock."""
+        self._lock = threading.Lock()
+        self._counts.clear()
+        self._seconds.clear()
+        self._breakers.clear()
+
+
+_counters: WeakSet[Counters] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for counters in list(_counters):
+        counters._begin_anew()
+
+
+register_fork_hooks(after_in_child=_begin_anew)
 
 
 class Both(Observer):

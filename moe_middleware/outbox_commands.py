@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -369,6 +370,9 @@ def use_outbox(
     except VariableError as error:
         stop([error])
     _check_place(events.outbox, make=make)
+    # What is wrong with the store is an answer or an error of the command itself;
+    # without any handler Python would write log lines to stderr, too.
+    logging.getLogger("moe_middleware").addHandler(logging.NullHandler())
 
     async def run() -> T:
         opened = open_outbox(events, workspace_id=workspace_id)

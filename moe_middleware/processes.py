@@ -1,23 +1,25 @@
 """What each process and each relay notes of itself in the outbox's store.
 
 One worker of several answers a probe, and its counters begin anew with each reload.
-The notes tell of all of them.
+The notes tell of all of them, and the totals of those that are gone, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
 
 from .errors import OutboxError
+from .ids import new_id
 from .models import Reason
 from .outbox import Outbox
 from .relay import RelayState
@@ -44,7 +46,13 @@ NO_RELAY_AFTER = 60.0
 seconds: a relay that is just being restarted is none."""
 
 FORGOTTEN_AFTER = 86_400.0
-"""When the note of a process that is gone is deleted, in seconds."""
+"""When the note of a process that may be gone is deleted, in seconds."""
+
+TIDY_EVERY = 6
+"""Notes of one process from one look at those of others to the next."""
+
+TOTALS = "totals"
+"""The name of what all processes that are gone have counted together."""
 
 PROBLEMS: Mapping[Reason, str] = {
     Reason.UNAUTHORIZED: "credentials refused",
@@ -106,15 +114,25 @@ class ProcessNotes:
         self._role = role
         self._describe = describe
         self._clock = clock
-        self._started_at = clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = _this_process()
+        self._id = new_id()
+        self._started_at = self._clock()
         self._noted = False
+        # What is in the totals already: a process may end and begin again, as it does
+        # with each of its event loops.
+        self._retired: Mapping[str, float] = {}
         self._delivered = deque([(self._started_at, 0)])
 
     async def run(self) -> None:
         """Note this process now and then, until cancelled."""
         await asyncio.sleep(NOTE_AFTER)
-        while True:
+        for number in itertools.count():
             try:
+                if number % TIDY_EVERY == 0:
+                    await self._tidy()
                 await self._note()
             except OutboxError as error:
                 # The outbox has a log line of its own, and the next note may do better.
@@ -122,28 +140,36 @@ class ProcessNotes:
             await asyncio.sleep(NOTE_EVERY)
 
     async def end(self, timeout: float = 1.0) -> None:
-        """Take the note of this process back; never raises but for cancellation."""
-        if not self._noted:
+        """Take the note of this process back, and add what it counted to the totals.
+
+        Never raises but for cancellation.
+        """
+        mine = self._mine()
+        if not (self._noted or any(mine["counters"].values())):
             return
         self._noted = False
         try:
             async with asyncio.timeout(timeout):
-                await self._outbox.note(self._name, b"")
+                await self._outbox.note(self._name, orjson.dumps(mine))
+                await _retire(self._outbox, self._name)
+                self._retired = _sum_of([{"counters": self._retired}, mine])["counters"]
         except (OutboxError, TimeoutError) as error:
             logger.debug("process_not_noted error=%s", error)
 
     @property
     def _name(self) -> str:
-        return f"{socket.gethostname()}:{os.getpid()}:{self._role}"
+        return f"{self._process}:{self._role}:{self._id}"
 
     async def _note(self) -> None:
-        if not self._noted:
-            await self._forget_old()
+        mine = orjson.dumps(self._mine())
         self._noted = True
-        await self._outbox.note(self._name, orjson.dumps(self._mine()))
+        await self._outbox.note(self._name, mine)
 
     def _mine(self) -> dict[str, Any]:
         """Return what this process notes of itself."""
+        if self._process != _this_process():
+            # It was forked off another.
+            self._begin()
         now, described = self._clock(), dict(self._describe())
         if relay := described["relay"]:
             counts = self._delivered
@@ -153,19 +179,99 @@ class ProcessNotes:
             then, before = counts[0]
             rate = (relay["delivered"] - before) / max(RATE_OVER, now - then) * 60
             described["relay"] = {**relay, "delivered_per_minute": round(rate, 1)}
+        counters = {
+            name: count - self._retired.get(name, 0) if _is_number(count) else count
+            for name, count in described["counters"].items()
+        }
         return {
-            "process": f"{socket.gethostname()}:{os.getpid()}",
+            "process": self._process,
             "role": self._role,
             "version": __version__,
+            "life": _LIFE,
             "started_at": self._started_at,
             "noted_at": now,
             **described,
+            "counters": counters,
         }
 
-    async def _forget_old(self) -> None:
+    async def _tidy(self) -> None:
+        """Take back the notes of processes that ended without doing it themselves."""
         for name, note in (await self._outbox.notes()).items():
-            if self._clock() - _read(note)["noted_at"] > FORGOTTEN_AFTER:
-                await self._outbox.note(name, b"")
+            if name != TOTALS and _is_gone(_read(note), self._clock()):
+                await _retire(self._outbox, name)
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _is_gone(one: Mapping[str, Any], now: float) -> bool:
+    silent_for: float = now - one["noted_at"]
+    if silent_for <= SILENT_AFTER:
+        return False
+    host, _, pid = str(one["process"]).rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return silent_for > FORGOTTEN_AFTER
+    if int(pid) == os.getpid():
+        return one.get("life") != _LIFE
+    return not _is_alive(int(pid))
+
+
+_LIFE = new_id()
+"""This process, which may have the id of one before: in a container all may have 1."""
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this host may be there."""
+    if os.name != "posix":
+        # Elsewhere to ask would be to end it.
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+async def _retire(outbox: Outbox, name: str) -> None:
+    """Delete a note, and add what it counted to the totals; once, whoever does it."""
+    while True:
+        notes = await outbox.notes()
+        note, totals = notes.get(name), notes.get(TOTALS, b"")
+        if note is None:
+            return
+        expected = {name: note, TOTALS: totals}
+        both = orjson.dumps(_sum_of([_read(totals), _read(note)]))
+        if await outbox.replace_notes(expected, {name: b"", TOTALS: both}):
+            return
+
+
+def _sum_of(notes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what several have counted together, and since when."""
+    counts: Counter[str] = Counter()
+    begun = []
+    for one in notes:
+        counters = one.get("counters")
+        for name, count in counters.items() if isinstance(counters, dict) else ():
+            if _is_number(count):
+                counts[name] += count
+        if one.get("started_at"):
+            begun.append(one["started_at"])
+    return {"started_at": min(begun, default=None), "counters": dict(counts)}
+
+
+async def read_totals(outbox: Outbox) -> dict[str, Any]:
+    """Return what all processes of an outbox have counted, those long gone included.
+
+    ``started_at`` is since when, in unix seconds (None where none has noted itself),
+    ``counters`` the counts.
+
+    Raises:
+        OutboxError: The store cannot be read.
+    """
+    return _sum_of(_read(note) for note in (await outbox.notes()).values())
 
 
 async def read_processes(
@@ -182,7 +288,8 @@ async def read_processes(
         OutboxError: The store cannot be read.
     """
     now = clock()
-    found = [_read(note) for note in (await outbox.notes()).values()]
+    notes = await outbox.notes()
+    found = [_read(note) for name, note in notes.items() if name != TOTALS]
     for one in found:
         one["silent"] = now - one["noted_at"] > SILENT_AFTER
     return sorted(found, key=lambda one: (one["started_at"], str(one.get("process"))))
@@ -241,10 +348,17 @@ def _read(note: bytes) -> dict[str, Any]:
         found = orjson.loads(note)
     except ValueError:
         found = None
+    if not isinstance(found, dict):
+        found = {}
+    moments = {name: found.get(name) for name in ("started_at", "noted_at")}
     return {
         "process": "unknown",
         "role": "server",
-        "started_at": 0.0,
-        "noted_at": 0.0,
-        **(found if isinstance(found, dict) else {}),
+        **found,
+        **dict.fromkeys(moments, 0.0),
+        **{name: moment for name, moment in moments.items() if _is_number(moment)},
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

@@ -49,6 +49,7 @@ from .processes import (
     problem_of,
     read_delivery,
     read_processes,
+    read_totals,
 )
 from .relay import Relay, RelayState
 from .repeated_lines import flush_repeats
@@ -254,6 +255,7 @@ class Runtime:
         """
         store, counts = await self.outbox.health(), None
         processes: list[dict[str, Any]] = []
+        totals: dict[str, Any] = {}
         mine = self._describe()
         relay, problem = mine["relay"], mine["problem"]
         others_deliver = self.settings.events.relay == "off"
@@ -264,6 +266,8 @@ class Runtime:
                 counts = await self.outbox.count()
                 if everyone or others_deliver:
                     processes = await read_processes(self.outbox)
+                if everyone:
+                    totals = await read_totals(self.outbox)
                 if others_deliver:
                     # What they noted is how it goes.
                     relay = await read_delivery(self.outbox, processes)
@@ -280,7 +284,9 @@ class Runtime:
             "relay": relay,
             "counters": mine["counters"],
         }
-        return {**state, "processes": processes} if everyone else state
+        if everyone:
+            state |= {"processes": processes, "totals": totals}
+        return state
 
     def _describe(self) -> dict[str, Any]:
         """Return how this process does, as JSON can hold it."""
@@ -393,8 +399,10 @@ async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
     make it not ok: pages go on.
 
     Args:
-        everyone: Whether ``processes`` is added: what every server and relay on the
-            same outbox has noted of itself within the last seconds.
+        everyone: Whether two more are added: ``processes``, what every server and
+            relay on the same outbox has noted of itself within the last seconds; and
+            ``totals``, what all of them have counted together (``counters``) since the
+            first began (``started_at``), those that have ended since included.
     """
     return [await one.health(everyone=everyone) for one in runtimes()]
 

@@ -28,7 +28,8 @@ Examples:
   moe-middleware status --json --config deploy/moe.yml
 
 Each server process and each relay notes itself every ten seconds in the outbox's store,
-so this command tells of all of them, on every host that shares the outbox.
+so this command tells of all of them, on every host that shares the outbox. The last row
+counts all together, those that have ended since included.
 
 The exit code is 0, and 1 where a process or the outbox has a problem."""
 )
@@ -53,7 +54,7 @@ def status(config: str | None, url: str | None, as_json: bool, watch: bool) -> N
 
 
 async def _look(outbox: Outbox) -> dict[str, Any]:
-    from .processes import read_delivery, read_processes
+    from .processes import read_delivery, read_processes, read_totals
 
     counts, health = await outbox.count(), await outbox.health()
     processes = await read_processes(outbox)
@@ -67,6 +68,7 @@ async def _look(outbox: Outbox) -> dict[str, Any]:
         "problem": health.problem,
         **delivery,
         "processes": processes,
+        "totals": await read_totals(outbox),
     }
 
 
@@ -81,9 +83,11 @@ def _lines(address: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield from table(rows)
     yield ""
     if not found["processes"]:
-        yield "No process has noted itself yet: one does so a second after its start."
-        return
-    yield from table([_HEAD, *(_row(one) for one in found["processes"])])
+        yield "No process notes itself now: one does so a second after its start."
+        if found["totals"]["started_at"] is None:
+            return
+    each = [_row(one) for one in found["processes"]]
+    yield from table([_HEAD, *each, _total_row(found["totals"])])
 
 
 _HEAD = (
@@ -93,8 +97,6 @@ _HEAD = (
 
 
 def _row(one: Mapping[str, Any]) -> Sequence[str]:
-    counters = one.get("counters") or {}
-    answers = [count for name, count in counters.items() if name[:8] == "answers."]
     seen_until = one["noted_at"] if one["silent"] else time.time()
     problem = "silent: gone, or stuck" if one["silent"] else one.get("problem")
     return [
@@ -103,8 +105,21 @@ def _row(one: Mapping[str, Any]) -> Sequence[str]:
         duration(seen_until - one["started_at"]),
         f"{duration(max(0.0, time.time() - one['noted_at']))} ago",
         printable(one.get("breaker", "-")),
+        *_counts(one.get("counters") or {}),
+        printable(problem or "-"),
+    ]
+
+
+def _total_row(totals: Mapping[str, Any]) -> Sequence[str]:
+    """Return the last row: all processes there have been, in the time they had."""
+    since = duration(time.time() - totals["started_at"])
+    return ["all, also ended", "", since, "", "", *_counts(totals["counters"]), ""]
+
+
+def _counts(counters: Mapping[str, Any]) -> Sequence[str]:
+    answers = [count for name, count in counters.items() if name[:8] == "answers."]
+    return [
         f"{sum(answers):,.0f}",
         f"{counters.get('answers.fallback', 0):,.0f}",
         f"{counters.get('events.delivered', 0):,.0f}",
-        printable(problem or "-"),
     ]

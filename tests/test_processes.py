@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from moe_middleware.errors import (
     TransportError,
 )
 from moe_middleware.models import Reason
+from moe_middleware.observers import Counters
 from moe_middleware.outbox import MemoryOutbox, SQLiteOutbox
 from moe_middleware.processes import (
     FORGOTTEN_AFTER,
@@ -24,6 +30,7 @@ from moe_middleware.processes import (
     delivery_of,
     problem_of,
     read_processes,
+    read_totals,
 )
 
 NOW = 1_800_000_000.0
@@ -91,11 +98,11 @@ async def test_a_process_notes_itself_and_takes_it_back(tmp_path: Path) -> None:
     notes = ProcessNotes(
         outbox,
         "relay",
-        lambda: {"relay": relay(delivered=90), "problem": None},
+        lambda: {"relay": relay(delivered=90), "problem": None, "counters": {"a": 2}},
         clock=lambda: NOW,
     )
-    await outbox.note("gone:1:relay", orjson.dumps({"noted_at": NOW - 90_000}))
-    await outbox.note("here:2:relay", orjson.dumps({"noted_at": NOW - 80_000}))
+    await noted(outbox, process="gone:1", noted_at=NOW - 90_000, counters={"a": 40})
+    await noted(outbox, process="here:2", noted_at=NOW - 80_000, counters={"a": 500})
     assert FORGOTTEN_AFTER == 86_400
 
     running = asyncio.create_task(notes.run())
@@ -104,21 +111,98 @@ async def test_a_process_notes_itself_and_takes_it_back(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
         found = await read_processes(outbox, clock=lambda: NOW)
         mine = [one for one in found if one.get("version")]
+    during = await read_totals(outbox)
     running.cancel()
     await notes.end()
-    left = await outbox.notes()
+    await notes.end()
+    left = await read_processes(outbox, clock=lambda: NOW)
+    after = await read_totals(outbox)
     outbox.close()
 
     assert [(one["role"], one["silent"]) for one in mine] == [("relay", False)]
     assert mine[0]["relay"]["delivered"] == 90
     # All of them within its first second, and so within this minute.
     assert mine[0]["relay"]["delivered_per_minute"] == 90
-    assert list(left) == ["here:2:relay"]
+    assert [one["process"] for one in left] == ["here:2"]
+    assert during["counters"] == after["counters"] == {"a": 542}
+
+
+async def test_processes_of_this_host_that_were_killed_are_seen_to_be_gone() -> None:
+    outbox, here = MemoryOutbox(), socket.gethostname()
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    minute = {"noted_at": NOW - 60, "counters": {"a": 1}}
+    await noted(outbox, process=f"{here}:{killed.pid}", **minute)
+    await noted(outbox, process=f"{here}:{os.getppid()}", **minute)
+    # One that had this process's id before it, as in a container.
+    await noted(outbox, process=f"{here}:{os.getpid()}", **minute)
+    notes = ProcessNotes(
+        outbox, "server", lambda: {"relay": None, "counters": {}}, clock=lambda: NOW
+    )
+
+    running = asyncio.create_task(notes.run())
+    found: list[dict[str, Any]] = []
+    while not any(one.get("version") for one in found):
+        await asyncio.sleep(0.01)
+        found = await read_processes(outbox, clock=lambda: NOW)
+    running.cancel()
+
+    silent = [one["process"] for one in found if one["silent"]]
+    assert silent == [f"{here}:{os.getppid()}"]
+    assert (await read_totals(outbox))["counters"] == {"a": 3}
+
+
+async def test_those_who_end_at_once_are_all_in_the_totals(tmp_path: Path) -> None:
+    path = str(tmp_path / "outbox.db")
+    outboxes = [SQLiteOutbox(path) for _ in range(8)]
+    await asyncio.gather(
+        *(
+            ProcessNotes(
+                outbox,
+                "server",
+                lambda: {"relay": None, "counters": {"a": 1, "b": 0.5}},
+            ).end(30)
+            for outbox in outboxes
+        )
+    )
+    totals = await read_totals(outboxes[0])
+    for outbox in outboxes:
+        outbox.close()
+
+    assert totals["counters"] == {"a": 8, "b": 4}
+
+
+async def test_what_a_process_served_before_a_fork_is_counted_once(
+    tmp_path: Path,
+) -> None:
+    counters, outbox = Counters(), SQLiteOutbox(str(tmp_path / "outbox.db"))
+
+    def described() -> dict[str, Any]:
+        return {"relay": None, "counters": dict(counters.snapshot())}
+
+    notes = ProcessNotes(outbox, "server", described)
+    counters.events("appended", 3)
+    await notes.end()
+    # Not yet in the totals.
+    counters.events("appended", 1)
+    if (child := os.fork()) == 0:
+        counters.events("appended", 500)
+        # An event loop runs in this thread, as far as the child knows.
+        ending = threading.Thread(target=asyncio.run, args=(notes.end(30),))
+        ending.start()
+        ending.join()
+        os._exit(0)
+    await asyncio.to_thread(os.waitpid, child, 0)
+    await notes.end()
+    totals = await read_totals(outbox)
+    outbox.close()
+
+    assert totals["counters"] == {"events.appended": 504}
 
 
 async def test_a_store_that_fails_ends_no_process(tmp_path: Path) -> None:
     outbox = SQLiteOutbox(str(tmp_path / "missing" / "outbox.db"))
-    notes = ProcessNotes(outbox, "server", lambda: {"relay": None})
+    notes = ProcessNotes(outbox, "server", lambda: {"relay": None, "counters": {}})
 
     running = asyncio.create_task(notes.run())
     done, _ = await asyncio.wait([running], timeout=1.5)

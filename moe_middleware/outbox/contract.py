@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -220,6 +220,15 @@ class Outbox(Protocol):
 
     async def note(self, name: str, note: bytes) -> None:
         """Keep a process's note, in place of its last one; an empty one deletes it."""
+        ...
+
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool:
+        """Keep these notes if others are as expected, all in one step; say whether.
+
+        An empty note stands for none, in both.
+        """
         ...
 
     async def notes(self) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -198,10 +198,18 @@ class MemoryOutbox:
     # --- what processes note of themselves ---------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
+        await self.replace_notes({}, {name: note})
+
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool:
         with self._lock:
-            self._notes.pop(name, None)
-            if note:
-                self._notes[name] = note
+            found = {name: self._notes.get(name, b"") for name in expected}
+            if found != expected:
+                return False
+            kept = {**self._notes, **new}
+            self._notes = {name: note for name, note in kept.items() if note}
+            return True
 
     async def notes(self) -> dict[str, bytes]:
         with self._lock:

@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -175,7 +175,15 @@ class RedisOutbox:
     # --- what processes note of themselves ---------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
-        await self._do(Call(scripts.NOTE, (name, note), writer=scripts.PROCESSES))
+        await self.replace_notes({}, {name: note})
+
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool:
+        told = [one for pair in (*expected.items(), *new.items()) for one in pair]
+        arguments = (2 * len(expected), *told)
+        replace = Call(scripts.REPLACE_NOTES, arguments, writer=scripts.PROCESSES)
+        return bool(await self._do(replace))
 
     async def notes(self) -> dict[str, bytes]:
         found = await self._do(Call(scripts.NOTES, writer=scripts.PROCESSES))

@@ -509,11 +509,20 @@ TRY_TO_WRITE = COMMON + "call('SET', WRITER, ARGV[1], 'EX', 60)"
 # The record of the writer of this name is what processes note of themselves.
 PROCESSES = "processes"
 
-NOTE = (
+# First how many arguments are what is expected, then that, then what is to be kept:
+# names and notes in turn.
+REPLACE_NOTES = (
     COMMON
     + """
-if ARGV[2] == '' then call('HDEL', WRITER, ARGV[1])
-else call('HSET', WRITER, ARGV[1], ARGV[2]) end
+local expected = tonumber(ARGV[1])
+for at = 2, expected + 1, 2 do
+  if (call('HGET', WRITER, ARGV[at]) or '') ~= ARGV[at + 1] then return 0 end
+end
+for at = expected + 2, #ARGV, 2 do
+  if ARGV[at + 1] == '' then call('HDEL', WRITER, ARGV[at])
+  else call('HSET', WRITER, ARGV[at], ARGV[at + 1]) end
+end
+return 1
 """
 )
 

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -321,6 +321,20 @@ class SQLiteOutbox:
     async def note(self, name: str, note: bytes) -> None:
         told = {"name": name, "note": note}
         await self._do(lambda db: db.execute(NOTE if note else FORGET_NOTE, told))
+
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool:
+        def replace(db: sqlite3.Connection) -> bool:
+            found = dict(db.execute(NOTES).fetchall())
+            if any(found.get(name, b"") != note for name, note in expected.items()):
+                return False
+            for name, note in new.items():
+                told = {"name": name, "note": note}
+                db.execute(NOTE if note else FORGET_NOTE, told)
+            return True
+
+        return await self._do(replace)
 
     async def notes(self) -> dict[str, bytes]:
         rows = await self._read(lambda db: db.execute(NOTES).fetchall())

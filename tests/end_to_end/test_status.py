@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +17,19 @@ from typing import Any
 import httpx
 import pytest
 
+from moe_middleware.outbox import open_outbox
+from moe_middleware.processes import read_processes, read_totals
+
 from ..redis_servers import RedisServer, redis_server
-from ..servers import Process, browser, counted, free_port, running, sandbox_server
+from ..servers import (
+    PATIENCE,
+    Process,
+    browser,
+    counted,
+    free_port,
+    running,
+    sandbox_server,
+)
 from ..servers import wait_for as wait
 
 WORKERS = 3
@@ -81,6 +94,96 @@ class Status:
             capture_output=True,
             text=True,
         )
+
+
+def noted(redis: RedisServer) -> tuple[set[str], int]:
+    """Return the processes that have noted themselves, and all answers ever counted.
+
+    It is what the command prints, without the time that a command takes to start.
+    """
+
+    async def look() -> tuple[set[str], int]:
+        outbox = open_outbox(redis.url, workspace_id="sandbox")
+        processes = await read_processes(outbox)
+        totals = await read_totals(outbox)
+        outbox.close()
+        return {one["process"] for one in processes}, answers(totals)
+
+    return asyncio.run(look())
+
+
+def answers(totals: dict[str, Any]) -> int:
+    counters = totals["counters"].items()
+    return sum(count for name, count in counters if name.startswith("answers."))
+
+
+def test_counts_outlive_the_workers(
+    tmp_path: Path, sandbox: Process, redis: RedisServer
+) -> None:
+    (tmp_path / "moe.yml").write_text(CONFIG.format(key="sandbox-key", redis=redis.url))
+    (tmp_path / "shop.py").write_text(SITE)
+    environ = {
+        "MOE_CONFIG": str(tmp_path / "moe.yml"),
+        "MOE_BASE_URL": f"{sandbox.url}/v1",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
+    }
+    status, port, visits = Status(tmp_path, environ), free_port(), 0
+    gunicorn = ("-m", "gunicorn", "shop:app", "--workers", str(WORKERS))
+    with running(
+        *gunicorn,
+        *("--bind", f"127.0.0.1:{port}"),
+        port=port,
+        log=tmp_path / "site.log",
+        environ=environ,
+    ) as site:
+
+        def visit(times: int) -> None:
+            nonlocal visits
+            for _ in range(times):
+                # A worker takes its time to be there.
+                cookie = {"cookie": "customer_id=alice"}
+                browser.get(site.url, headers=cookie, timeout=PATIENCE)
+                visits += 1
+
+        visit(30)
+        wait(lambda: noted(redis)[0], what="a worker's note")
+        before = noted(redis)[0]
+        # A reload: the old workers end, and others count from nothing.
+        os.kill(site.process.pid, signal.SIGHUP)
+
+        def is_reloaded() -> bool:
+            visit(1)
+            return bool(now := noted(redis)[0]) and not now & before
+
+        wait(is_reloaded, what="the new workers")
+        visit(10)
+        wait(lambda: noted(redis)[1] == visits, what="all pages in the totals")
+    wait(lambda: not noted(redis)[0], what="the workers' farewell")
+    code, found = status.look()
+    last = status.text().splitlines()[-1]
+
+    assert code == 0
+    assert answers(found["totals"]) == visits
+    assert found["totals"]["started_at"] < time.time() - 1
+    assert f" {visits} " in last
+
+
+def test_looking_says_nothing_on_stderr(tmp_path: Path) -> None:
+    """A Redis that may lose all is reported by those who write into it."""
+    environ = {"MOE_CONFIG": str(tmp_path / "moe.yml")}
+    with redis_server(tmp_path, aof=False) as server:
+        text = CONFIG.format(key="sandbox-key", redis=server.url)
+        (tmp_path / "moe.yml").write_text(text)
+        for command in (["status"], ["outbox", "status"], ["outbox", "list", "--dead"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "moe_middleware", *command],
+                cwd=tmp_path,
+                env={**os.environ, **environ},
+                capture_output=True,
+                text=True,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), command
+            assert done.stdout
 
 
 def test_all_workers_and_the_relay_are_seen(

@@ -635,3 +635,21 @@ async def test_a_note_takes_the_place_of_the_last_and_an_empty_one_deletes_it(
     assert await outbox.notes() == {"one:1:server": b'{"up": 3}'}
     # They are no events.
     assert (await outbox.count()).waiting == 0
+
+
+async def test_notes_are_replaced_where_others_are_as_expected(
+    open_outbox: OpenOutbox,
+) -> None:
+    outbox = open_outbox()
+    await outbox.note("one", b"1")
+
+    late = await outbox.replace_notes({"one": b"0"}, {"one": b"", "sum": b"0"})
+    taken = await outbox.replace_notes({"one": b"", "sum": b""}, {"sum": b"1"})
+    unchanged = await outbox.notes()
+    done = await outbox.replace_notes(
+        {"one": b"1", "sum": b""}, {"one": b"", "sum": b"1"}
+    )
+
+    assert (late, taken, done) == (False, False, True)
+    assert unchanged == {"one": b"1"}
+    assert await outbox.notes() == {"sum": b"1"}
