@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -114,6 +116,14 @@ def sandbox_server(port: int, folder: Path) -> Iterator[Process]:
         log=folder / "sandbox.log",
     ) as process:
         yield process
+
+
+def fetches(server: Process) -> list[dict[str, Any]]:
+    """The bodies of the fetches that a sandbox has answered, the oldest first."""
+    answer = browser.get(f"{server.url}/_sandbox/requests")
+    found = [one for one in answer.json()["requests"] if one["endpoint"] == "fetch"]
+    found.sort(key=lambda one: one["number"])
+    return [json.loads(one["request_body"]) for one in found]
 
 
 def counted(server: Process) -> list[dict[str, object]]:

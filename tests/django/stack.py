@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import django  # type: ignore[import-untyped]
@@ -39,7 +40,11 @@ FILLING = " " * 300
 
 HERE = "tests.django.stack"
 
+STATIC = Path(__file__).parent / "static"
+"""What WhiteNoise serves at the site's root, beside the pages of a mapped route."""
+
 MIDDLEWARE = [
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.middleware.http.ConditionalGetMiddleware",
     f"{HERE}.SecondPhase",
@@ -137,6 +142,7 @@ if not project.configured:
                 },
             }
         ],
+        WHITENOISE_ROOT=STATIC,
         LOGGING_CONFIG=None,
     )
 

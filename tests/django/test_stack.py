@@ -1,4 +1,5 @@
-"""A site with a per-site cache, a late rendering, GZip, ETags, a CSP and languages."""
+"""A site with a per-site cache, a late rendering, GZip, ETags, a CSP, languages and
+static files."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ..servers import counted, free_port, running, sandbox_server
+from ..servers import counted, fetches, free_port, running, sandbox_server
+
+pytest.importorskip("whitenoise")
+
+STYLE = Path(__file__).parent / "static" / "en" / "shop.css"
 
 CONFIG = """
 workspace: {id: sandbox, api_key: sandbox-key}
@@ -49,6 +54,7 @@ def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> 
             },
         ) as site:
             alice, dave = (_visits(site.url, name) for name in ("alice", "dave"))
+            fetched = fetches(sandbox)
             log = site.log()
         events = counted(sandbox)
 
@@ -64,6 +70,13 @@ def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> 
     assert alice["plain"].text == dave["plain"].text
     assert "private" not in alice["plain"].headers["cache-control"]
     assert alice["plain"].headers["content-encoding"] == "gzip"
+    # A file of WhiteNoise's is everyone's, and is no page that costs a fetch.
+    style = alice["style"]
+    assert style.text == STYLE.read_text()
+    assert "private" not in style.headers["cache-control"]
+    assert "Cookie" not in style.headers.get("vary", "")
+    assert "set-cookie" not in style.headers
+    assert len(fetched) == 2
     number = alice["late"].text.partition("</p>")[0]
     assert dave["late"].text.startswith(number)
     assert alice["again"].status_code == 304
@@ -87,6 +100,7 @@ def _visits(url: str, name: str) -> dict[str, Any]:
             "late": browser.get("/en/late/"),
             "plain": browser.get("/en/plain/"),
             "preview": browser.get("/en/preview/"),
+            "style": browser.get("/en/shop.css"),
         }
         for name, page in pages.items():
             assert page.status_code == 200, f"{name}: {page.text}"

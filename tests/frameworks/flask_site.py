@@ -6,10 +6,12 @@ names.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import flask
 from flask import Flask, g, render_template_string, request
+from flask_babel import Babel, format_date, get_locale
 from flask_login import (  # type: ignore[import-untyped]
     LoginManager,
     UserMixin,
@@ -33,16 +35,23 @@ class Member(UserMixin):  # type: ignore[misc]
         self.id = name
 
 
+def chosen_locale() -> str | None:
+    """Choose by the user, else by the browser, as Flask-Babel's guide does."""
+    g.chosen += 1
+    if current_user.get_id() == "dave":
+        return "de"
+    return request.accept_languages.best_match(["en", "de"])
+
+
 def language(_: Visit) -> str:
-    """Choose as Flask-Babel's locale selectors do: by the user, else the browser."""
-    found = request.accept_languages.best_match(["en", "de"])
-    return found or "en"
+    """Return what Flask-Babel has chosen, or chooses now."""
+    return str(get_locale())
 
 
 @app.before_request
 def begin() -> None:
     g.members = {name: Member(name) for name in ("alice", "dave")}
-    g.loaded = 0
+    g.loaded = g.chosen = 0
 
 
 @app.teardown_request
@@ -57,12 +66,15 @@ def load(name: str) -> Member | None:
 
 
 LoginManager(app).user_loader(load)
+Babel(app, locale_selector=chosen_locale)
 
 
 @app.get("/")
 def home() -> str:
     who = current_user.get_id()
-    return f"{who}:{g.loaded}:{render_template_string(PAGE)}"
+    today = format_date(date(2026, 10, 30), "MMMM")
+    page = render_template_string(PAGE)
+    return f"{who}:{g.loaded}:{g.chosen}:{today}:{page}"
 
 
 @app.post("/enter/<name>")

@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..servers import counted, free_port, running, sandbox_server
+from ..servers import counted, fetches, free_port, running, sandbox_server
 
 pytest.importorskip("flask_login")
+pytest.importorskip("flask_babel")
 
 CONFIG = """
 workspace: {id: sandbox, api_key: sandbox-key}
@@ -20,6 +21,9 @@ routes: [{path: /, experiences: [homepage-banner]}]
 fetch: {timeout: 20}
 events: {outbox: "memory:", shutdown_timeout: 20}
 """
+
+
+MONTHS = {"alice": "October", "dave": "Oktober"}
 
 
 @pytest.mark.timeout(200)
@@ -42,7 +46,10 @@ def test_users_languages_and_teardown(tmp_path: Path) -> None:
             for name in ("alice", "dave"):
                 with httpx.Client(
                     base_url=site.url,
-                    headers={"X-Forwarded-Proto": "https"},
+                    headers={
+                        "X-Forwarded-Proto": "https",
+                        "Accept-Language": "en",
+                    },
                     timeout=40,
                     trust_env=False,
                     follow_redirects=True,
@@ -51,16 +58,19 @@ def test_users_languages_and_teardown(tmp_path: Path) -> None:
                     again = browser.get("/")
                     pages[name] = (entered.text, again.text)
             log = site.log()
+        told = [body["language"] for body in fetches(sandbox)]
         events = counted(sandbox)
 
     assert "Traceback" not in log, log
     for name, (first, second) in pages.items():
-        # Loaded once a request, by whoever asked first.
-        assert first.startswith(f"{name}:1:<h1>"), log
+        # Loaded once a request, and its language chosen once, whoever asks first.
+        assert first.startswith(f"{name}:1:1:{MONTHS[name]}:<h1>"), log
         assert first == second
         assert "Welcome" not in first
     assert (
         pages["alice"][0].partition("<h1>")[2] != pages["dave"][0].partition("<h1>")[2]
     )
-    told = Counter(str(event["customer_id"]) for event in events)
-    assert told == {"alice": 2, "dave": 2}
+    counts = Counter(str(event["customer_id"]) for event in events)
+    assert counts == {"alice": 2, "dave": 2}
+    # The first page of each is fetched in their language; the second is a cached one.
+    assert told == ["en", "de"]
