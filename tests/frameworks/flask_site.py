@@ -11,7 +11,11 @@ from typing import Any
 
 import flask
 from flask import Flask, g, render_template_string, request
-from flask_babel import Babel, format_date, get_locale
+from flask_babel import (  # type: ignore[import-untyped]
+    Babel,
+    format_date,
+    get_locale,
+)
 from flask_login import (  # type: ignore[import-untyped]
     LoginManager,
     UserMixin,
