@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
-from moe_middleware.relay import Relay
+from moe_middleware.outbox.relay import Relay
 
 from .effort import FULL, Effort
 from .peers.contract import CONTEXT, KEY

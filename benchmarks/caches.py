@@ -23,7 +23,9 @@ from moe_middleware.cache.memory import (
     split_key,
     visitor_key,
 )
-from moe_middleware.models import Experience, Identity, Source
+from moe_middleware.models.experience import Experience
+from moe_middleware.models.identity import Identity
+from moe_middleware.models.reasons import Source
 
 from .effort import FULL, Effort
 from .ratios import (

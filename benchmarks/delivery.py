@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
-from moe_middleware.relay import Relay
+from moe_middleware.outbox.relay import Relay
 
 from .effort import FULL, Effort
 from .orders import Worker

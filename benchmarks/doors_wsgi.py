@@ -30,7 +30,7 @@ from moe_middleware import (
     Settings,
     SQLiteOutbox,
 )
-from moe_middleware.loop_threads import background
+from moe_middleware.concurrency.background_loop import background
 
 from .effort import FULL, Effort
 from .ratios import NO_GOAL, Comparison, Figure, Measure, Note, Row, compare

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware
-from moe_middleware.models import Reason
+from moe_middleware.models.reasons import Reason
 
 from .effort import FULL, Effort
 from .peers.contract import KEY

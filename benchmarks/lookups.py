@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from moe_middleware.routes import RouteTable
-from moe_middleware.settings import Route
+from moe_middleware.routes.routes import RouteTable
+from moe_middleware.settings.settings import Route
 
 from .effort import FULL, Effort
 from .ratios import Comparison, Measure, compare

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from moe_middleware.fetching import REFUSED_FOR
+from moe_middleware.personalizer.fetcher import REFUSED_FOR
 from tests.end_to_end.visits import Browser, Visited, browsing
 from tests.misbehaving import API, RESET_AFTER, Authority, Fault, misbehaving
 from tests.redis_servers import RedisServer, redis_server

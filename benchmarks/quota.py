@@ -11,13 +11,20 @@ from pathlib import Path
 import httpx
 
 from moe_middleware import Identity, MoEngageClient, Settings
-from moe_middleware.budget import CallBudget, open_budget
-from moe_middleware.errors import BudgetError, MoEngageError
-from moe_middleware.gcra import WINDOW
-from moe_middleware.sandbox.limits import MinuteLimit
-from tests.budget.demand import FULL_MINUTE, Api, Minutes, Outcome, Sliding, demand
-from tests.budget.makers import in_memory
-from tests.budget.spender import Clock
+from moe_middleware.client.budget import CallBudget, open_budget
+from moe_middleware.models.errors import BudgetError, MoEngageError
+from moe_middleware.network.rate_limit import WINDOW
+from moe_middleware.sandbox.memory.limits import MinuteLimit
+from tests.client.budget.demand import (
+    FULL_MINUTE,
+    Api,
+    Minutes,
+    Outcome,
+    Sliding,
+    demand,
+)
+from tests.client.budget.makers import in_memory
+from tests.client.budget.spender import Clock
 from tests.redis_servers import redis_server
 
 from .effort import FULL, Effort

@@ -12,9 +12,9 @@ from statistics import median
 import httpx
 
 from moe_middleware.sandbox import Experience, sample_workspace
-from moe_middleware.sandbox.events import ACTIONS, Action, Element
-from moe_middleware.sandbox.reports import build_report
-from moe_middleware.sandbox.stores import Store
+from moe_middleware.sandbox.memory.stores import Store
+from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
+from moe_middleware.sandbox.reports.reports import build_report
 
 from .effort import FULL, Effort
 from .ratios import NO_GOAL, Figure, Measure, Note, Row, compare

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from moe_middleware import Settings
-from moe_middleware.preview_links import PREVIEWS, Preview, PreviewLinks
+from moe_middleware.browser.preview_links import PREVIEWS, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.sandbox.payloads import payload_for
-from moe_middleware.sandbox.template_worker import Withheld
-from moe_middleware.sandbox.workspace import Variation, Workspace
+from moe_middleware.sandbox.decisions.payloads import payload_for
+from moe_middleware.sandbox.workspace.template_worker import Withheld
+from moe_middleware.sandbox.workspace.workspace import Variation, Workspace
 
 LASTS = 3600
 """How long a link works, in seconds."""

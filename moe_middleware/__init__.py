@@ -11,9 +11,8 @@ from .version import __version__
 # pytest run where this package is installed, and that must cost next to nothing.
 if TYPE_CHECKING:
     from .asgi import MoEngageMiddleware
-    from .client import MoEngageClient
-    from .current import current_experiences
-    from .errors import (
+    from .client.client import MoEngageClient
+    from .models.errors import (
         AnswerError,
         APIError,
         AuthenticationError,
@@ -28,22 +27,18 @@ if TYPE_CHECKING:
         SettingsError,
         TransportError,
     )
-    from .models import (
-        Action,
-        Event,
-        Experience,
-        ExperienceMetadata,
-        Experiences,
-        Identity,
-        Reason,
-        Source,
-    )
-    from .observers import Counters, Observer
+    from .models.events import Action, Event
+    from .models.experience import Experience, ExperienceMetadata
+    from .models.experiences import Experiences
+    from .models.identity import Identity
+    from .models.observers import Counters, Observer
+    from .models.reasons import Reason, Source
+    from .models.visits import Visit
     from .outbox import MemoryOutbox, SQLiteOutbox, open_outbox
-    from .runtime import health
-    from .settings import Route, Settings
-    from .sources import ValueSource
-    from .visits import Visit
+    from .personalizer.current import current_experiences
+    from .personalizer.runtime import health
+    from .settings.settings import Route, Settings
+    from .settings.value_sources import ValueSource
     from .wsgi import MoEngageWSGIMiddleware
 
 __all__ = [
@@ -88,10 +83,10 @@ __all__ = [
 
 _HOMES = {
     "asgi": ("MoEngageMiddleware",),
-    "client": ("MoEngageClient",),
-    "current": ("current_experiences",),
-    "json_logs": ("JSONFormatter",),
-    "errors": (
+    "client.client": ("MoEngageClient",),
+    "personalizer.current": ("current_experiences",),
+    "logs.json_logs": ("JSONFormatter",),
+    "models.errors": (
         "AnswerError",
         "APIError",
         "AuthenticationError",
@@ -106,22 +101,17 @@ _HOMES = {
         "SettingsError",
         "TransportError",
     ),
-    "models": (
-        "Action",
-        "Event",
-        "Experience",
-        "ExperienceMetadata",
-        "Experiences",
-        "Identity",
-        "Reason",
-        "Source",
-    ),
-    "observers": ("Counters", "Observer"),
+    "models.events": ("Action", "Event"),
+    "models.experience": ("Experience", "ExperienceMetadata"),
+    "models.experiences": ("Experiences",),
+    "models.identity": ("Identity",),
+    "models.reasons": ("Reason", "Source"),
+    "models.observers": ("Counters", "Observer"),
     "outbox": ("MemoryOutbox", "SQLiteOutbox", "open_outbox"),
-    "runtime": ("health",),
-    "settings": ("Route", "Settings"),
-    "sources": ("ValueSource",),
-    "visits": ("Visit",),
+    "personalizer.runtime": ("health",),
+    "settings.settings": ("Route", "Settings"),
+    "settings.value_sources": ("ValueSource",),
+    "models.visits": ("Visit",),
     "wsgi": ("MoEngageWSGIMiddleware",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

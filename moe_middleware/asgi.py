@@ -14,17 +14,19 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .cookies import asgi_cookies
-from .current import current, on_event_loop
-from .errors import DuplicateMiddlewareError, SettingsError
-from .models import EMPTY, SENT, Experiences
-from .pages import Page
-from .preview_badges import BadgeWriter, wanted_headers, without_length
-from .routes import route_path
-from .runtime import runtime_for
-from .settings import Config
-from .texts import decoded
-from .visits import Visit
+from .browser.preview_badges import BadgeWriter, wanted_headers, without_length
+from .models.answering import SENT
+from .models.cookies import asgi_cookies
+from .models.errors import DuplicateMiddlewareError, SettingsError
+from .models.experience import EMPTY
+from .models.experiences import Experiences
+from .models.texts import decoded
+from .models.visits import Visit
+from .personalizer.current import current, on_event_loop
+from .personalizer.page import Page
+from .personalizer.runtime import runtime_for
+from .routes.routes import route_path
+from .settings.settings import Config
 from .wrapped_apps import check_wrapped
 
 logger = logging.getLogger(__name__)

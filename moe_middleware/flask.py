@@ -15,14 +15,14 @@ try:
 except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
-from .current import current
-from .errors import DuplicateMiddlewareError
+from .concurrency.background_loop import background
 from .jinja import extend_app
-from .loop_threads import background
-from .models import EMPTY, Experience
-from .postponed_pages import PostponedPage, lacking
-from .settings import Config
-from .visits import Visit
+from .models.errors import DuplicateMiddlewareError
+from .models.experience import EMPTY, Experience
+from .models.visits import Visit
+from .personalizer.current import current
+from .personalizer.postponed_pages import PostponedPage, lacking
+from .settings.settings import Config
 from .wsgi import EXPERIENCES, KEY, MoEngageWSGIMiddleware
 
 if TYPE_CHECKING:

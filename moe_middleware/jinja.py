@@ -18,12 +18,15 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.utils import missing
 
-from .current import current, on_event_loop
-from .fragments import note_personal, noting
-from .log_texts import one_line
-from .models import Experience, Experiences, Reason, WebSDKApi
-from .repeated_lines import RepeatLogger
-from .unmet_requests import is_request, note_unmet
+from .logs.log_lines import one_line
+from .logs.repeated_lines import RepeatLogger
+from .models.answering import WebSDKApi
+from .models.experience import Experience
+from .models.experiences import Experiences
+from .models.reasons import Reason
+from .personalizer.current import current, on_event_loop
+from .personalizer.fragments import note_personal, noting
+from .personalizer.unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
 _lines: WeakKeyDictionary[Environment, RepeatLogger] = WeakKeyDictionary()

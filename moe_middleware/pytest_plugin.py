@@ -16,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
-    from .sandbox.state import Configured
+    from .sandbox.memory.state import Configured
 
 
 _FOLDER = "moe-pytest-"

@@ -17,13 +17,13 @@ except ImportError as error:
 from starlette.types import Receive, Scope, Send
 
 from .asgi import KEY, MoEngageMiddleware
-from .cookies import werkzeug_cookies
-from .errors import DuplicateMiddlewareError
 from .jinja import extend_app
-from .models import EMPTY, Experience
-from .postponed_pages import PostponedPage, lacking
-from .settings import Config
-from .visits import Visit
+from .models.cookies import werkzeug_cookies
+from .models.errors import DuplicateMiddlewareError
+from .models.experience import EMPTY, Experience
+from .models.visits import Visit
+from .personalizer.postponed_pages import PostponedPage, lacking
+from .settings.settings import Config
 
 logger = logging.getLogger(__name__)
 

@@ -9,18 +9,19 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cookies import wsgi_cookies
-from .current import current
-from .errors import DuplicateMiddlewareError
-from .loop_threads import background
-from .models import EMPTY, Experiences, Reason
-from .pages import Page
-from .preview_badges import UNWANTED_META, BadgeWriter, without_length
-from .response_headers import Headers
-from .runtime import runtime_for
-from .settings import Config
-from .texts import decoded
-from .visits import Visit
+from .browser.preview_badges import UNWANTED_META, BadgeWriter, without_length
+from .concurrency.background_loop import background
+from .models.cookies import wsgi_cookies
+from .models.errors import DuplicateMiddlewareError
+from .models.experience import EMPTY
+from .models.experiences import Experiences
+from .models.reasons import Reason
+from .models.texts import Headers, decoded
+from .models.visits import Visit
+from .personalizer.current import current
+from .personalizer.page import Page
+from .personalizer.runtime import runtime_for
+from .settings.settings import Config
 from .wrapped_apps import check_wrapped
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from moe_middleware.loop_threads import background
+from moe_middleware.concurrency.background_loop import background
 from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running

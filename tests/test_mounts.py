@@ -14,8 +14,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware
-from moe_middleware.links import mounted_at
-from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.models.urls import mounted_at
 from moe_middleware.sandbox import Sandbox
 
 from .sites import settings

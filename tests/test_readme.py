@@ -34,7 +34,7 @@ from moe_middleware import MoEngageMiddleware, Reason, Settings
 from moe_middleware.cli import main
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.server import start_text
-from moe_middleware.sections import (
+from moe_middleware.settings.sections import (
     BotSettings,
     BudgetSettings,
     CacheSettings,
@@ -47,7 +47,7 @@ from moe_middleware.sections import (
     Route,
     Workspace,
 )
-from moe_middleware.settings import VARIABLES
+from moe_middleware.settings.settings import VARIABLES
 
 from .cli_runner import cli_runner
 from .sites import rendered, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
-from moe_middleware.loop_threads import background
+from moe_middleware.concurrency.background_loop import background
 
 from .recorders import Recorder
 

@@ -22,7 +22,7 @@ from moe_middleware import (
     Settings,
     SQLiteOutbox,
 )
-from moe_middleware.relay import Relay
+from moe_middleware.outbox.relay import Relay
 
 from ..shop import request_scope, visit
 from .contract import CONTEXT, KEY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .digests import key_of_ids, split_key, visitor_key
+from .keys import key_of_ids, split_key, visitor_key
 from .memory import MemoryCache
 
 __all__ = ["MemoryCache", "key_of_ids", "split_key", "visitor_key"]

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from weakref import WeakSet
 
-from ..fork_hooks import register_fork_hooks
-from ..models import Experience, Reason, Source
-from .bodies import decode, encode
-from .digests import experience_digest, split_key, visitor_key
-from .records import (
+from ..concurrency.fork_hooks import register_fork_hooks
+from ..models.experience import Experience
+from ..models.reasons import Reason, Source
+from .encoding import decode, encode
+from .keys import experience_digest, split_key, visitor_key
+from .memory_bodies import RecurringBodies
+from .memory_records import (
     MAX_ANSWERS,
     Answer,
     answers_in,
@@ -22,7 +24,6 @@ from .records import (
     pack,
     recurring_in,
 )
-from .recurring import RecurringBodies
 
 __all__ = ["MemoryCache", "decode", "encode", "split_key", "visitor_key"]
 

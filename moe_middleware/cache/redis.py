@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from ..breaker import Breaker, State
-from ..event_loops import PerLoop
-from ..fork_hooks import register_fork_hooks
-from ..models import Reason
-from ..observers import Observer
-from ..redis_clients import RedisClients
+from ..concurrency.event_loops import PerLoop
+from ..concurrency.fork_hooks import register_fork_hooks
+from ..models.observers import Observer
+from ..models.reasons import Reason
+from ..network.breaker import Breaker, State
+from ..network.redis import RedisClients
 from .shared import Entry, Found, Lease
 
 if TYPE_CHECKING:

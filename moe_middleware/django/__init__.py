@@ -13,17 +13,17 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi import MoEngageMiddleware as ASGIMiddleware
-from ..cookies import django_cookies, starlette_cookies
-from ..current import current
-from ..errors import DuplicateMiddlewareError, Problem, SettingsError
-from ..loop_threads import background
-from ..models import EMPTY
-from ..own_paths import Reply
-from ..preview_badges import UNWANTED_META
-from ..runtime import runtime_for
-from ..settings import Settings
-from ..sources import ValueSource
-from ..visits import Visit
+from ..browser.endpoints import Reply
+from ..browser.preview_badges import UNWANTED_META
+from ..concurrency.background_loop import background
+from ..models.cookies import django_cookies, starlette_cookies
+from ..models.errors import DuplicateMiddlewareError, Problem, SettingsError
+from ..models.experience import EMPTY
+from ..models.visits import Visit
+from ..personalizer.current import current
+from ..personalizer.runtime import runtime_for
+from ..settings.settings import Settings
+from ..settings.value_sources import ValueSource
 
 try:
     from asgiref.sync import (

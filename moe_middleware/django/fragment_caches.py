@@ -9,8 +9,8 @@ from typing import Any
 
 from django.templatetags.cache import CacheNode  # type: ignore[import-untyped]
 
-from ..fragments import noting
-from ..log_texts import one_line
+from ..logs.log_lines import one_line
+from ..personalizer.fragments import noting
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 
 from ..cache import visitor_key
-from ..current import on_event_loop
-from ..fragments import note_personal
-from ..loop_threads import background
-from ..models import Experience, Experiences, Identity
-from ..pages import Page
-from ..personalizer import Personalizer
-from ..response_headers import Headers
-from ..visits import Visit
+from ..concurrency.background_loop import background
+from ..models.experience import Experience
+from ..models.experiences import Experiences
+from ..models.identity import Identity
+from ..models.texts import Headers
+from ..models.visits import Visit
+from ..personalizer.current import on_event_loop
+from ..personalizer.fragments import note_personal
+from ..personalizer.page import Page
+from ..personalizer.personalizer import Personalizer
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 from weakref import ref
 
-from ..current import current
-from ..log_texts import one_line
-from ..preview_badges import BadgeWriter
-from ..response_headers import Headers
+from ..browser.preview_badges import BadgeWriter
+from ..logs.log_lines import one_line
+from ..models.texts import Headers
+from ..personalizer.current import current
 from .pages import DjangoPage
 
 logger = logging.getLogger(__name__)

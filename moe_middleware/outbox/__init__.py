@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..observers import Observer
-from ..sections import EventSettings
+from ..models.observers import Observer
+from ..settings.sections import EventSettings
 from .contract import (
     Claim,
     Counts,
@@ -16,7 +16,7 @@ from .contract import (
     WhenFull,
 )
 from .memory import MemoryOutbox
-from .sqlite import SQLiteOutbox
+from .sqlite.outbox import SQLiteOutbox
 
 __all__ = [
     "Claim",
@@ -53,7 +53,7 @@ def open_outbox(
         events = EventSettings.model_validate({"outbox": events})
     address = events.outbox
     if address.is_redis:
-        from .redis import RedisOutbox
+        from .redis.outbox import RedisOutbox
 
         return RedisOutbox(
             address.get_secret_value(),

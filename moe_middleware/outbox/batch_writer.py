@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from ..errors import OutboxError
-from ..fork_hooks import register_fork_hooks
+from ..concurrency.fork_hooks import register_fork_hooks
+from ..models.errors import OutboxError
 from .contract import WhenFull
 from .journal import Journal, Place, Record
 from .losses import LOG_EVERY, Losses

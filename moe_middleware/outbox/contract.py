@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
-from ..models import Event
-from .bodies import decode
+from ..models.events import Event
+from .encoding import decode
 
 EventId = int | str
 """The outbox's own name of an event, the same from its append to its end, and never

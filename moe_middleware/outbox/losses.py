@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from ..observers import Observer
+from ..models.observers import Observer
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from ..fork_hooks import register_fork_hooks
-from ..models import Event
-from ..observers import Observer
-from .bodies import decode, encode
+from ..concurrency.fork_hooks import register_fork_hooks
+from ..models.events import Event
+from ..models.observers import Observer
 from .contract import (
     MAX_EVENTS,
     UNREADABLE,
@@ -26,6 +25,7 @@ from .contract import (
     WaitingEvent,
     WhenFull,
 )
+from .encoding import decode, encode
 from .losses import Losses, tell
 
 

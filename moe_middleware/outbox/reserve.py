@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from contextlib import suppress
 
-from ..errors import OutboxError
+from ..models.errors import OutboxError
 
 SIZE = 8 * 1024 * 1024
 """Bytes set aside. Half of them are for what stands in SQLite's log and has to fit into

@@ -6,12 +6,12 @@ It speaks the published JSON on its own and knows nothing of the rest of this pa
 from __future__ import annotations
 
 from .app import Sandbox
-from .faults import ConnectionDropped, Fault
 from .in_process import embedded, embedded_transport
-from .sample import sample_workspace
-from .schedules import Status
 from .server import serve
-from .workspace import (
+from .workspace.faults import ConnectionDropped, Fault
+from .workspace.sample import sample_workspace
+from .workspace.schedules import Status
+from .workspace.workspace import (
     Audience,
     Customer,
     DataType,

@@ -17,25 +17,25 @@ from urllib.parse import parse_qs
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from ..threads import in_thread
-from .answers import LISTED, events_answer, fetch_answer, metadata_answer
-from .bodies import parse_body, read_body
-from .credentials import check_credentials
-from .endpoints import METHODS, ROOT
-from .events import parse_elements
-from .faults import Hit, hang_up
-from .fetches import parse_fetch
-from .leniencies import Leniency, Reading, reading_of
-from .refusals import (
+from ..concurrency.threads import in_thread
+from .memory.state import State
+from .protocol.answers import LISTED, events_answer, fetch_answer, metadata_answer
+from .protocol.bodies import parse_body, read_body
+from .protocol.credentials import check_credentials
+from .protocol.endpoints import METHODS, ROOT
+from .protocol.events import parse_elements
+from .protocol.fetches import parse_fetch
+from .protocol.leniencies import Leniency, Reading, reading_of
+from .protocol.refusals import (
     Refusal,
     over_limit,
     plain_refusal,
     wrong_content_type,
     wrong_method,
 )
-from .state import State
-from .templating import TOGETHER, NotAtOnce, rendering_within
-from .workspace import Workspace
+from .workspace.faults import Hit, hang_up
+from .workspace.templating import TOGETHER, NotAtOnce, rendering_within
+from .workspace.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

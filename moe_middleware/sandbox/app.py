@@ -16,20 +16,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .api import Api
-from .definitions import Payload, define_experience
-from .endpoints import endpoint_of
-from .events import ACTIONS
-from .faults import UNSAID, Fault, Path
 from .guards import check_site
+from .memory.state import Configured, State, eight_letters
+from .memory.tables import MEMORY
 from .pages import page_routes
-from .refusals import Refusal, plain_refusal
-from .report_routes import report_routes
-from .schedules import Status
-from .state import Configured, State, eight_letters
-from .tables import MEMORY
+from .protocol.endpoints import endpoint_of
+from .protocol.events import ACTIONS
+from .protocol.refusals import Refusal, plain_refusal
+from .reports.report_routes import report_routes
 from .tool_routes import json_response, tool_routes
 from .web_sdk import web_sdk_routes
-from .workspace import Customer, Experience
+from .workspace.definitions import Payload, define_experience
+from .workspace.faults import UNSAID, Fault, Path
+from .workspace.schedules import Status
+from .workspace.workspace import Customer, Experience
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from .refusals import Refusal
+from .protocol.refusals import Refusal
 
 OPEN = ("/openapi.json", "/_sandbox/web_sdk.js", "/_sandbox/web_sdk/events")
 """What other sites' pages may ask for, beside the API itself."""

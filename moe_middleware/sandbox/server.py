@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from .app import Sandbox
-from .endpoints import ROOT
 from .listeners import CannotListen, address_of, listen, token_for, url_of
-from .tables import MEMORY
-from .workspace import Workspace
+from .memory.tables import MEMORY
+from .protocol.endpoints import ROOT
+from .workspace.workspace import Workspace
 
 
 def serve(

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .bodies import parse_body, read_body
-from .endpoints import METHODS, ROOT
-from .faults import parse_fault
+from .memory.state import State
 from .openapi import openapi_document
-from .refusals import Refusal
-from .state import State
+from .protocol.bodies import parse_body, read_body
+from .protocol.endpoints import METHODS, ROOT
+from .protocol.refusals import Refusal
+from .workspace.faults import parse_fault
 
 TOOLS = (
     *("report", "explain", "events", "requests", "leniencies"),

@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from .faults import HANG_UP
+from .workspace.faults import HANG_UP
 
 LAST_SECONDS = 1
 """How long a stop waits for open answers: a live page holds one for ever."""

@@ -17,9 +17,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from .bodies import parse_body, read_body
-from .credentials import app_keys
-from .events import (
+from .memory.state import State
+from .memory.stores import Store
+from .protocol.bodies import parse_body, read_body
+from .protocol.credentials import app_keys
+from .protocol.events import (
     ACTIONS,
     WEB_SDK_ACTIONS,
     Action,
@@ -27,11 +29,9 @@ from .events import (
     Via,
     read_context,
 )
-from .fetches import Fetch
-from .fields import read_enum, read_object, read_text
-from .refusals import Refusal, invalid_field, too_large
-from .state import State
-from .stores import Store
+from .protocol.fetches import Fetch
+from .protocol.fields import read_enum, read_object, read_text
+from .protocol.refusals import Refusal, invalid_field, too_large
 from .tool_routes import json_response
 
 logger = logging.getLogger(__name__)

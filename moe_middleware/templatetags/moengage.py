@@ -16,12 +16,15 @@ from django.template import (  # type: ignore[import-untyped]
     TemplateSyntaxError,
 )
 
-from ..current import current, on_event_loop
 from ..django.fragment_caches import keep_experiences_out
-from ..fragments import note_personal
-from ..log_texts import one_line
-from ..models import Experience, Experiences, Reason, WebSDKApi, note_missing
-from ..unmet_requests import is_request, note_unmet
+from ..logs.log_lines import one_line
+from ..models.answering import WebSDKApi
+from ..models.experience import Experience, note_missing
+from ..models.experiences import Experiences
+from ..models.reasons import Reason
+from ..personalizer.current import current, on_event_loop
+from ..personalizer.fragments import note_personal
+from ..personalizer.unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
 

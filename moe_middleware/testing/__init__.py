@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
-from ..loop_threads import background
-from ..runtime import clear_caches, runtimes
+from ..concurrency.background_loop import background
+from ..personalizer.runtime import clear_caches, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
-from ..sandbox.state import Configured
-from ..settings import Settings
-from ..stand_ins import standing_in
+from ..sandbox.memory.state import Configured
+from ..settings.settings import Settings
+from ..settings.stand_ins import standing_in
 
 INTERVAL = 0.05
 """Seconds between the relay's looks, so that a test has not long to wait."""

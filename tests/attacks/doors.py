@@ -26,7 +26,7 @@ from moe_middleware import (
     current_experiences,
 )
 from moe_middleware.outbox import MemoryOutbox
-from moe_middleware.runtime import Runtime
+from moe_middleware.personalizer.runtime import Runtime
 
 from ..django.project import OURS
 from ..django.sites import Site as DjangoSite

@@ -13,9 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, Route, sync_playwright
 
 from moe_middleware.browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
-from moe_middleware.links import harmless, leads_to
+from moe_middleware.models.urls import harmless, leads_to
 
-from ..browser.conftest import ARGS, USER_AGENT
+from ..chromium.conftest import ARGS, USER_AGENT
 from ..conftest import missing_service
 from ..servers import PATIENCE
 from .doors import open_shop, page_of

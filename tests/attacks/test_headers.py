@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moe_middleware.preview_links import COOKIE
+from moe_middleware.browser.preview_links import COOKIE
 
 from .conftest import MakeShop
 from .doors import Answer, Headers, Shop, page_of

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from moe_middleware.catalogue import Catalogue
 from moe_middleware.cli import main
-from moe_middleware.models import ExperienceMetadata
+from moe_middleware.models.experience import ExperienceMetadata
 from moe_middleware.outbox import open_outbox
+from moe_middleware.personalizer.catalogue import Catalogue
 from moe_middleware.sandbox import Sandbox
 
 from ..cli_runner import cli_runner

@@ -22,8 +22,8 @@ from moe_middleware import (
     SettingsError,
     open_outbox,
 )
-from moe_middleware.checks import check
-from moe_middleware.failures import advice
+from moe_middleware.cli.checks import check
+from moe_middleware.client.failures import advice
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site, rendered

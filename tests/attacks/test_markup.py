@@ -14,7 +14,7 @@ import httpx
 import pytest
 from django.template import engines  # type: ignore[import-untyped]
 
-from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 
 from .doors import SECRET, Headers, Render, open_shop, page_of

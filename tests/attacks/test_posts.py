@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from moe_middleware.beacons import MAX_BODY
+from moe_middleware.browser.marks import MAX_BODY
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site

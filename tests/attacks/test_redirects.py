@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from markupsafe import escape
 
-from moe_middleware.links import NOWHERE
+from moe_middleware.models.urls import NOWHERE
 
 from .conftest import MakeShop
 from .doors import Shop, page_of

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 from itsdangerous import Signer
 
-from moe_middleware.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.browser.tokens import MAX_TOKEN, Tokens
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.tokens import MAX_TOKEN, Tokens
 
 from ..sites import Site, rendered
 from .conftest import MakeShop

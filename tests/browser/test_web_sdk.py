@@ -1,328 +1,338 @@
-"""Pages that leave their experiences to the Web SDK: the sandbox's stand-in of it."""
+"""What is left to MoEngage's Web SDK: what pages say of it, and what we then do not."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from typing import Any
 
+import httpx
 import pytest
 from jinja2 import DictLoader, Environment
-from playwright.sync_api import Browser, BrowserContext, Page
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from moe_middleware.sandbox import Sandbox, embedded
+from moe_middleware import Experience, Settings
+from moe_middleware.browser import SDK_SCRIPT, SDK_SCRIPT_NAME
+from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.browser.web_sdk import LeftToSDK
+from moe_middleware.personalizer.page_elements import PageElements
+from moe_middleware.sandbox import Sandbox
 
-from ..servers import PATIENCE, wait_for
-from ..sites import Site
-from .conftest import USER_AGENT
-from .looking import reach, serving, until
+from ..makers import experience
+from ..sites import Site, rendered
 
-KEY = "homepage-banner"
-POLICY = (
-    "default-src 'none'; img-src data:; script-src 'nonce-n0nce'; connect-src 'self'"
+KEY, STRIP = "homepage-banner", "promo-strip"
+SECRET = "a secret of these tests alone"
+BANNER = """
+{%- experience "homepage-banner" as banner -%}
+<a href="{{ banner.click_url("/shop", "Shop Now") }}"
+   {{ banner.attrs("Shop Now") }}>{{ banner.Title }}</a>
+{%- endexperience -%}
+"""
+PAGE = BANNER + "{{ moe_web_sdk(nonce='n0nce') }}"
+BLOCK = re.compile(r'<script type="application/json" data-moe-told>(.*?)</script>')
+
+
+def site(page: str = PAGE, *, impression: str | None = "web_sdk", **more: Any) -> Site:
+    route = {"path": "/", "experiences": [KEY, STRIP], "impression": impression}
+    return Site(rendered(page), routes=[route], **{"secret_key": SECRET, **more})
+
+
+def told(page: httpx.Response) -> list[dict[str, Any]]:
+    """Return what a page tells our script."""
+    return [json.loads(found) for found in BLOCK.findall(page.text)]
+
+
+async def shown_keys(some: Site, **visit: Any) -> list[str]:
+    """Return what the page of a visit tells the SDK of."""
+    return [key for one in told(await some.get(**visit)) for key in one["contexts"]]
+
+
+async def test_a_page_tells_the_sdk_and_the_server_tells_nothing(
+    sandbox: Sandbox,
+) -> None:
+    some = site()
+    page = await some.get(customer="alice")
+    await some.delivered()
+
+    [block] = told(page)
+    assert list(block["contexts"]) == [KEY]
+    assert block["contexts"][KEY]["moe_variation_id"]
+    assert block["contexts"][KEY]["type"] == "Web Personalization"
+    assert block["api"] == "web_p"
+    assert (
+        f'<script src="/_moe/{SDK_SCRIPT_NAME}" defer nonce="n0nce"></script>'
+        in page.text
+    )
+    assert sandbox.events == []
+
+
+async def test_its_links_are_plain_and_its_elements_marked_for_the_sdk(
+    sandbox: Sandbox,
+) -> None:
+    page = await site().get(customer="alice")
+
+    assert '<a href="/shop"' in page.text
+    assert f'data-moe-sdk="{KEY}" data-moe-widget="Shop Now"' in page.text
+    assert "/_moe/c/" not in page.text
+    assert "data-moe=" not in page.text
+
+
+async def test_it_needs_no_secret(sandbox: Sandbox) -> None:
+    some = site(secret_key=None)
+    page = await some.get(customer="alice")
+    await some.delivered()
+
+    assert list(told(page)[0]["contexts"]) == [KEY]
+    assert 'data-moe-widget="Shop Now"' in page.text
+    assert sandbox.events == []
+
+
+async def test_the_tag_itself_can_say_so(sandbox: Sandbox) -> None:
+    some = site(
+        '{% experience "promo-strip" impression="web_sdk" %}x{% endexperience %}'
+        '{% experience "homepage-banner" %}y{% endexperience %}'
+        "<!--{{ moe_web_sdk('promo-strip') }}-->",
+        impression=None,
+    )
+    keys = await shown_keys(some, customer="alice")
+    await some.delivered()
+
+    assert keys == [STRIP]
+    assert (sandbox.impressions(STRIP), sandbox.impressions(KEY)) == (0, 1)
+
+
+@pytest.mark.parametrize("wanted", ["", "'homepage-banner'", "banner"])
+async def test_what_was_shown_before_is_taken_over(
+    wanted: str, sandbox: Sandbox
+) -> None:
+    some = site(
+        '{% set banner = request.state.experiences["homepage-banner"] %}'
+        '{% experience "homepage-banner" %}x{% endexperience %}'
+        f"{{{{ moe_web_sdk({wanted}) }}}}",
+        impression=None,
+    )
+    keys = await shown_keys(some, customer="alice")
+    await some.delivered()
+
+    assert keys == [KEY]
+    assert sandbox.events == []
+
+
+async def test_a_counted_link_that_stands_already_is_warned_of(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await shown_keys(site(impression=None), customer="alice") == [KEY]
+
+    assert "web_sdk_late key=homepage-banner: it has a link" in caplog.text
+
+
+async def test_what_the_browser_watches_is_not_taken_over(sandbox: Sandbox) -> None:
+    some = site(impression="visible")
+
+    assert await shown_keys(some, customer="alice") == []
+    assert "data-moe-on" in (await some.get(customer="alice")).text
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_an_explicit_impression_and_the_sdk_never_both_count(
+    before: bool, sandbox: Sandbox
+) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        if before:
+            found.track_impression(KEY)
+        found.show(KEY, "web_sdk")
+        uuids = found.track_impression(KEY), found.track_click(KEY, "Shop Now")
+        return HTMLResponse(f"{found.web_sdk(KEY)}<!--{uuids}-->")
+
+    some = Site(handler)
+    keys = await shown_keys(some, customer="alice")
+    await some.delivered()
+
+    assert keys == ([] if before else [KEY])
+    assert sandbox.impressions(KEY) == int(before)
+    assert sandbox.clicks(KEY) == int(before)
+
+
+async def test_each_experience_is_told_of_once_and_the_script_loaded_once(
+    sandbox: Sandbox,
+) -> None:
+    strip = '{% experience "promo-strip" %}x{% endexperience %}'
+    page = await site(PAGE + PAGE + strip + "{{ moe_web_sdk() }}").get(customer="alice")
+
+    assert [list(one["contexts"]) for one in told(page)] == [[KEY], [STRIP]]
+    assert page.text.count("<script src=") == 1
+
+
+async def test_experiences_that_did_not_match_are_not_told_of(sandbox: Sandbox) -> None:
+    sandbox.define("nobodys", {"Title": "x"}, to={"tier": "none"})
+    route = {"path": "/", "experiences": ["nobodys"], "impression": "web_sdk"}
+    page = '{% experience "nobodys" %}x{% endexperience %}'
+    some = Site(rendered(page + "{{ moe_web_sdk('nobodys', 'x') }}"), routes=[route])
+
+    assert (await some.get(customer="alice")).text == ""
+
+
+@pytest.mark.parametrize(
+    ("sections", "headers"),
+    [
+        ({"consent": {"given_by": {"cookie": "consent"}, "without": "anonymous"}}, {}),
+        ({"bots": {"personalize": "on"}}, {"user-agent": "Googlebot/2.1"}),
+        ({}, {"user-agent": "Googlebot/2.1"}),
+    ],
 )
-DEVICE = "window.Moengage?.device.getUuid()"
-LONGER = 400
-"""Milliseconds; long enough for what would be told a second time."""
+async def test_the_sdk_is_told_of_nobody_who_may_not_be_counted(
+    sections: dict[str, Any], headers: dict[str, str], sandbox: Sandbox
+) -> None:
+    sandbox.define(KEY, {"Title": "For everyone"})
+    page = await site(**sections).get(headers=headers)
 
-SDK = """<script src="/sandbox/_sandbox/web_sdk.js" data-app-id="sandbox"
-  nonce="n0nce" {{ how }}></script>"""
-BANNER = """{% experience "homepage-banner" as hero %}
-  <h1 {{ hero.attrs("Title") }}>{{ hero.Title }}</h1>
-  <a href="{{ hero.click_url('/next', 'Shop Now') }}"
-     {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
-{% else %}<h1>Welcome</h1>{% endexperience %}"""
-TOLD = "{{ moe_web_sdk(nonce='n0nce', api=api) }}"
-
-BODIES = {
-    "/": ("defer", BANNER + TOLD),
-    "/first": ("data-delay=0", BANNER + TOLD),
-    "/slow": ("defer data-delay=700", BANNER + TOLD),
-    "/personalize": ("defer", BANNER + TOLD),
-    "/hidden-cookie": ("defer data-disable-cookies", BANNER + TOLD),
-    "/twice": ("defer", BANNER + TOLD + TOLD),
-    "/without-sdk": (None, BANNER + TOLD),
-    "/broken": ("defer", BANNER + TOLD),
-    "/fragment": (None, BANNER + TOLD),
-    "/next": ("defer", "<p>Next</p>" + TOLD),
-}
+    assert "<script" not in page.text
 
 
-def site() -> Site:
-    environment = Environment(
+async def test_in_a_preview_nothing_is_told(sandbox: Sandbox) -> None:
+    links = PreviewLinks([SECRET], path="/", clock=lambda: 0)
+    shown = Preview(STRIP, "B", {"Text": "x"}, "/", 9**10)
+    cookie = f"{COOKIE}={links.make(shown)[1:]}; customer_id=alice"
+    page = await site().get(headers={"cookie": cookie})
+
+    assert "Shop Now" in page.text
+    assert "data-moe-told" not in page.text
+
+
+async def test_forgetting_to_tell_is_warned_of(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = site(BANNER)
+    await some.get(customer="alice")
+    assert "web_sdk_not_told keys=homepage-banner: they do not count" in caplog.text
+
+    caplog.clear()
+    await site().get(customer="alice")
+    assert "web_sdk_not_told" not in caplog.text
+
+
+@pytest.mark.parametrize(("given", "used"), [("personalize", True), ("webp", False)])
+async def test_the_way_to_tell_is_one_of_two(
+    given: str, used: bool, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = await site(BANNER + f"{{{{ moe_web_sdk(api='{given}') }}}}").get(
+        customer="alice"
+    )
+
+    assert told(page)[0]["api"] == (given if used else "web_p")
+    assert ("web_sdk_api_unknown given=webp" in caplog.text) is not used
+
+
+async def test_a_template_that_jinja_keeps_for_all_does_not_keep_it(
+    sandbox: Sandbox,
+) -> None:
+    env = Environment(
         loader=DictLoader(
             {
-                path: "<!doctype html><title>x</title><link rel=icon href=data:,>"
-                + (SDK if how is not None else "")
-                + body
-                for path, (how, body) in BODIES.items()
+                "page": '{% from "parts" import foot %}{{ foot }}',
+                "parts": "{% set foot %}{{ moe_web_sdk('homepage-banner') }}"
+                "{% endset %}",
             }
         ),
-        autoescape=True,
         extensions=["moe_middleware.jinja.MoEngageExtension"],
     )
 
     async def handler(request: Request) -> Response:
-        path = request.url.path
-        if path not in BODIES:
-            return PlainTextResponse("nothing is here", 404)
-        html = environment.get_template(path).render(
-            request=request,
-            how=BODIES[path][0],
-            api="personalize" if path == "/personalize" else "web_p",
-        )
-        return HTMLResponse(html, headers={"content-security-policy": POLICY})
+        return HTMLResponse(env.get_template("page").render(request=request))
 
-    routes = [
-        {"path": path, "experiences": [KEY], "impression": "web_sdk"} for path in BODIES
-    ]
-    app = Starlette(
-        routes=[Mount("/sandbox", embedded()), Route("/{rest:path}", handler)]
-    )
-    return Site(
-        app=app,
-        routes=routes,
-        secret_key="a secret of sixteen or more",
-        events={"outbox": "memory:", "interval": 0.05},
-    )
+    some = Site(handler)
+    pages = [await some.get(customer=who) for who in ("alice", "dave")]
+
+    [[first], [second]] = [told(page) for page in pages]
+    assert first["contexts"] != second["contexts"]
 
 
-@pytest.fixture
-def url(sandbox: Sandbox) -> Iterator[str]:
-    with serving(site().app) as address:
-        yield address
+# --- what stands in the page -------------------------------------------------
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]>",
+    "\u2028alert(1)\u2029",
+    "&quot;",
+    "'\"`\\",
+    "\x00\x1f",
+]
 
 
-@pytest.fixture
-def visitor(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A browser that nobody knows yet."""
-    context = browser.new_context(base_url=url, user_agent=USER_AGENT)
-    context.set_default_timeout(PATIENCE * 1000)
-    yield context
-    context.close()
+def left_to_sdk(key: str) -> PageElements:
+    elements = PageElements()
+    elements.left_to_sdk = frozenset({key})
+    return elements
 
 
-@pytest.fixture
-def page(visitor: BrowserContext) -> Iterator[Page]:
-    page, complaints = visitor.new_page(), list[str]()
-    page.on(
-        "console",
-        lambda said: complaints.append(said.text) if said.type == "error" else None,
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    assert complaints == []
+def block_of(one: Experience) -> str:
+    left = LeftToSDK()
+    left.leave(one)
+    return str(left.elements("/_moe", nonce=None, api="web_p", device=None))
 
 
-LATER = """async () => {
-  const page = await (await fetch("/fragment")).text();
-  const parsed = new DOMParser().parseFromString(page, "text/html");
-  document.body.replaceChildren(
-    ...parsed.querySelectorAll("h1, script[data-moe-told]")
-  );
-}"""
-"""What a single-page app does: puts another page's content into this one."""
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_values_arrive_and_end_nothing(hostile: str) -> None:
+    context = {"cid": hostile, hostile: "x"}
+    block = block_of(Experience(key=hostile, experience_context=context))
+
+    body = block.removeprefix('<script type="application/json" data-moe-told>')
+    data, _, rest = body.partition("</script>")
+    assert json.loads(data)["contexts"] == {hostile: context}
+    assert rest == f'<script src="/_moe/{SDK_SCRIPT_NAME}" defer></script>'
+    assert not set(data) & {"<", ">", "&", "\u2028", "\u2029"}
 
 
-def hand_overs(page: Page) -> list[str | None]:
-    """Return the device ids that a page hands over, as they come."""
-    handed: list[str | None] = []
-    page.on(
-        "request",
-        lambda sent: (
-            handed.append(sent.post_data) if sent.url.endswith("/_moe/d") else None
-        ),
-    )
-    return handed
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_marks_stay_within_their_attributes(hostile: str) -> None:
+    attrs = left_to_sdk(hostile).attrs(experience(hostile), hostile)
+
+    assert attrs.count('"') == 4
+    assert not set(attrs) & {"<", ">", "'"}
 
 
-def log_in(context: BrowserContext, url: str, customer: str = "alice") -> None:
-    context.add_cookies([{"name": "customer_id", "value": customer, "url": url}])
+@pytest.mark.parametrize("target", ["javascript:alert(1)", "//evil.example"])
+def test_its_plain_links_are_harmless(target: str) -> None:
+    elements = left_to_sdk("hero")
+
+    assert elements.click_url(experience("hero"), target, "Shop Now") == "#"
 
 
-def visitor_ids(sandbox: Sandbox) -> list[object]:
-    """Return the visitor_id of each fetch, the latest first."""
-    fetches = sandbox.requests.latest(endpoint="fetch")
-    return [json.loads(one.request_body).get("visitor_id") for one in fetches]
+# --- the script --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/first", "/slow", "/personalize", "/twice", "/hidden-cookie"]
-)
-def test_an_impression_is_told_once_and_by_the_sdk_alone(
-    path: str, url: str, page: Page, sandbox: Sandbox
-) -> None:
-    log_in(page.context, url)
-    page.goto(path)
+@pytest.mark.parametrize("secret", [SECRET, None])
+async def test_the_script_is_kept_for_ever_below_its_name(secret: str | None) -> None:
+    some = site(secret_key=secret)
+    answer = await some.get(f"/_moe/{SDK_SCRIPT_NAME}")
 
-    reach(lambda: sandbox.impressions(KEY), 1)
-    page.evaluate("document.body.append('something new')")
-    page.wait_for_timeout(LONGER)
-    assert [one["via"] for one in sandbox.events] == ["web_sdk"]
-    assert sandbox.events[0]["action"] == "MOE_WEBP_MESSAGE_SHOWN"
+    assert answer.content == SDK_SCRIPT
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
-@pytest.mark.parametrize("path", ["/", "/personalize"])
-def test_clicks_are_told_with_their_widget_and_not_by_the_server(
-    path: str, url: str, page: Page, sandbox: Sandbox
-) -> None:
-    log_in(page.context, url)
-    page.goto(path)
-    reach(lambda: sandbox.impressions(KEY), 1)
-    page.get_by_role("heading").click()
-    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
-    page.get_by_text("Go on").click()
-    page.wait_for_url("**/next")
+def test_a_route_may_leave_its_impressions_to_the_sdk() -> None:
+    route = {"path": "/", "experiences": [KEY], "impression": "web_sdk"}
 
-    reach(lambda: sandbox.clicks(KEY, "Shop Now"), 1)
-    assert sandbox.clicks(KEY) == 2
-    assert {one["via"] for one in sandbox.events} == {"web_sdk"}
+    settings = Settings(data_center="sandbox", routes=[route])
+
+    assert settings.routes[0].impression == "web_sdk"
 
 
-def test_a_click_before_the_sdk_is_there_is_told_once_it_is(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    log_in(page.context, url)
-    page.goto("/slow")
-    page.get_by_role("heading").click()
+async def test_a_handler_without_templates_does_the_same(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        banner = found.show(KEY, "web_sdk")
+        return JSONResponse({"title": banner.Title, "html": found.web_sdk()})
+
+    some = Site(handler)
+    page = await some.get(customer="alice")
+    await some.delivered()
+
+    [data] = BLOCK.findall(page.json()["html"])
+    assert list(json.loads(data)["contexts"]) == [KEY]
     assert sandbox.events == []
-
-    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
-    assert sandbox.impressions(KEY) == 1
-
-
-def test_a_double_click_is_told_once_and_a_scripts_never(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    page.clock.install(time=1_800_000_000)
-    log_in(page.context, url)
-    page.goto("/")
-    reach(lambda: sandbox.impressions(KEY), 1)
-    page.clock.pause_at(1_900_000_000)
-    page.evaluate("document.querySelector('h1').click()")
-    page.get_by_role("heading").dblclick()
-    page.clock.run_for(301)
-    page.get_by_role("heading").click()
-
-    reach(lambda: sandbox.clicks(KEY, "Title"), 2)
-
-
-def test_what_comes_in_later_is_told_too(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    log_in(page.context, url)
-    page.goto("/")
-    reach(lambda: sandbox.impressions(KEY), 1)
-    page.evaluate(LATER)
-
-    reach(lambda: sandbox.impressions(KEY), 2)
-    page.get_by_role("heading").click()
-    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
-
-
-def test_a_page_that_is_rendered_ahead_tells_when_it_is_seen(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    # Headless browsers render nothing ahead: this is what the page would be told.
-    page.add_init_script(
-        "Object.defineProperty(document, 'prerendering', {value: true, writable: true})"
-    )
-    log_in(page.context, url)
-    page.goto("/")
-    until(page, DEVICE)
-    page.wait_for_timeout(LONGER)
-    assert sandbox.events == []
-
-    page.evaluate(
-        "document.prerendering = false;"
-        "void document.dispatchEvent(new Event('prerenderingchange'))"
-    )
-    reach(lambda: sandbox.impressions(KEY), 1)
-
-
-def test_without_an_sdk_a_page_works_and_nobody_counts(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    log_in(page.context, url)
-    page.goto("/without-sdk")
-    page.get_by_text("Go on").click()
-    page.wait_for_url("**/next")
-
-    assert sandbox.events == []
-
-
-def test_an_sdk_that_fails_does_the_page_no_harm(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    warnings: list[str] = []
-    page.on(
-        "console",
-        lambda said: warnings.append(said.text) if said.type == "warning" else None,
-    )
-    page.route("**/web_sdk.js", lambda route: route.fulfill(body=BROKEN))
-    log_in(page.context, url)
-    page.goto("/broken")
-    wait_for(lambda: len(warnings) > 0, what="a warning")
-
-    assert "the Web SDK took no trackImpression" in warnings[0]
-    page.get_by_text("Go on").click()
-    page.wait_for_url("**/next")
-
-
-BROKEN = """window.Moengage = {device: {getUuid: () => "x"},
-  web_p: {trackImpression() { throw new Error("no"); }}};"""
-
-
-# --- the device id -----------------------------------------------------------
-
-
-def test_the_sdks_cookie_is_the_visitor_of_the_next_page(
-    page: Page, sandbox: Sandbox
-) -> None:
-    handed = hand_overs(page)
-    page.goto("/")
-    until(page, DEVICE)
-    device = page.evaluate(DEVICE)
-    page.wait_for_timeout(LONGER)
-    page.goto("/first")
-
-    [latest, first] = visitor_ids(sandbox)
-    assert latest == device != first
-    assert handed == []
-
-
-def test_where_the_cookie_is_missing_the_id_is_handed_over_once(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    handed = hand_overs(page)
-    with page.expect_response("**/_moe/d") as answer:
-        page.goto("/hidden-cookie")
-    device = page.evaluate(DEVICE)
-    assert answer.value.status == 204
-    page.evaluate(LATER)
-    for _ in range(2):
-        page.wait_for_timeout(LONGER)
-        page.goto("/hidden-cookie")
-    page.wait_for_timeout(LONGER)
-
-    assert handed == [device]
-    assert visitor_ids(sandbox)[0] == device
-    [cookie] = [one for one in page.context.cookies() if one["name"] == "moe_device"]
-    assert (cookie["value"], cookie["httpOnly"]) == (device, True)
-
-
-def test_the_id_yields_to_the_customers_at_login(
-    url: str, page: Page, sandbox: Sandbox
-) -> None:
-    with page.expect_response("**/_moe/d"):
-        page.goto("/hidden-cookie")
-    log_in(page.context, url)
-    page.goto("/hidden-cookie")
-    page.get_by_role("heading").wait_for()
-
-    fetch = sandbox.requests.latest(endpoint="fetch")[0]
-    said = json.loads(fetch.request_body)
-    assert (said.get("customer_id"), said.get("visitor_id")) == ("alice", None)

@@ -27,8 +27,10 @@ from moe_middleware.cache.memory import (
     split_key,
     visitor_key,
 )
-from moe_middleware.cache.records import MAX_ANSWERS
-from moe_middleware.models import Experience, Identity, Reason, Source
+from moe_middleware.cache.memory_records import MAX_ANSWERS
+from moe_middleware.models.experience import Experience
+from moe_middleware.models.identity import Identity
+from moe_middleware.models.reasons import Reason, Source
 
 from ..alone import alone
 from ..makers import experience

@@ -17,7 +17,7 @@ import redis
 
 from moe_middleware.cache.redis import CONNECTIONS, FAILURES_IN_A_ROW, RedisCache
 from moe_middleware.cache.shared import fetch_once
-from moe_middleware.ids import new_id
+from moe_middleware.models.ids import new_id
 
 from ..redis_servers import VALKEY, RedisServer, redis_server
 from ..servers import PATIENCE

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from moe_middleware.errors import SettingsError
-from moe_middleware.redis_clients import RedisClients
+from moe_middleware.models.errors import SettingsError
+from moe_middleware.network.redis import RedisClients
 
 from ..redis_servers import RedisServer, redis_server
 
@@ -58,7 +58,7 @@ def test_an_option_that_cannot_be_used_is_a_mistake_in_the_settings(
 def test_the_missing_package_is_named() -> None:
     program = (
         "import sys; sys.modules['redis'] = None\n"
-        "from moe_middleware.redis_clients import RedisClients\n"
+        "from moe_middleware.network.redis import RedisClients\n"
         "RedisClients('redis://:sesame@h', where='cache.redis', timeout=1)"
     )
 

@@ -20,7 +20,7 @@ from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox, embedded
 
-from ..browser.looking import freeze, reach, serving, until
+from ..chromium.looking import freeze, reach, serving, until
 from ..servers import PATIENCE, wait_for
 
 # Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.

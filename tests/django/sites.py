@@ -12,9 +12,9 @@ from django.test.utils import override_settings  # type: ignore[import-untyped]
 from django.urls import path, re_path  # type: ignore[import-untyped]
 
 from moe_middleware.django import MoEngageMiddleware
-from moe_middleware.models import Event
+from moe_middleware.models.events import Event
 from moe_middleware.outbox import MemoryOutbox
-from moe_middleware.runtime import Runtime
+from moe_middleware.personalizer.runtime import Runtime
 
 from ..sites import settings
 from .project import MIDDLEWARE

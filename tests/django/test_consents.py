@@ -13,8 +13,8 @@ from django.http import HttpResponse, JsonResponse  # type: ignore[import-untype
 from django.utils.functional import cached_property  # type: ignore[import-untyped]
 from django.views.decorators.cache import cache_page  # type: ignore[import-untyped]
 
+from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.visits import Visit
 
 from .sites import Site
 from .urls import KEY, async_page, page

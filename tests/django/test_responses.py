@@ -23,7 +23,7 @@ from django.template.response import (  # type: ignore[import-untyped]
 from django.test import RequestFactory  # type: ignore[import-untyped]
 from django.views.decorators.cache import cache_page  # type: ignore[import-untyped]
 
-from moe_middleware.models import Reason
+from moe_middleware.models.reasons import Reason
 
 from ..redis_servers import redis_server
 from .project import MIDDLEWARE, TAG

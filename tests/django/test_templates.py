@@ -18,7 +18,7 @@ from django.test import RequestFactory  # type: ignore[import-untyped]
 from django.test.utils import override_settings  # type: ignore[import-untyped]
 
 from moe_middleware import Experiences
-from moe_middleware.current import current
+from moe_middleware.personalizer.current import current
 from moe_middleware.sandbox import Sandbox
 
 from ..makers import experience

@@ -29,8 +29,8 @@ from django.test import RequestFactory  # type: ignore[import-untyped]
 from django.test.utils import CaptureQueriesContext  # type: ignore[import-untyped]
 
 from moe_middleware import Visit
+from moe_middleware.concurrency.background_loop import background
 from moe_middleware.django import MoEngageMiddleware
-from moe_middleware.loop_threads import background
 from moe_middleware.sandbox import Sandbox
 
 from ..redis_servers import redis_server

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from moe_middleware import Action, Identity
-from moe_middleware.beacons import Beacons
-from moe_middleware.click_links import ClickLinks
+from moe_middleware.browser.click_links import ClickLinks
+from moe_middleware.browser.marks import Beacons
 
 from .session_browsers import (
     AHEAD,

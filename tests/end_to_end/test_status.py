@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from moe_middleware.outbox import open_outbox
-from moe_middleware.processes import read_processes, read_totals
+from moe_middleware.outbox.processes import read_processes, read_totals
 
 from ..redis_servers import RedisServer, redis_server
 from ..servers import (

@@ -15,7 +15,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, Settings
-from moe_middleware.runtime import Runtime, runtime_for
+from moe_middleware.personalizer.runtime import Runtime, runtime_for
 from moe_middleware.sandbox import Sandbox, embedded
 
 from ..sites import settings

@@ -9,8 +9,8 @@ from quart import Quart, g, render_template_string, request, session
 from quart.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
 from moe_middleware import DuplicateMiddlewareError, Visit, current_experiences
+from moe_middleware.personalizer.runtime import runtime_for
 from moe_middleware.quart import MoEngage
-from moe_middleware.runtime import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import PAGE, settings

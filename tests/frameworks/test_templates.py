@@ -17,7 +17,7 @@ from jinja2 import DictLoader, Environment, Template
 
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware, Settings
 from moe_middleware.outbox import MemoryOutbox
-from moe_middleware.runtime import runtime_for
+from moe_middleware.personalizer.runtime import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import settings

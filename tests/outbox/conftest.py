@@ -53,7 +53,7 @@ def open_outbox(
             path = str(tmp_path / "outbox.db")
             opened.append(SQLiteOutbox(path, **options))
         else:
-            from moe_middleware.outbox.redis import RedisOutbox
+            from moe_middleware.outbox.redis.outbox import RedisOutbox
 
             url = request.getfixturevalue("redis").url
             options["workspace_id"] = tmp_path.name

@@ -16,8 +16,8 @@ import pytest
 from click.testing import Result
 
 from moe_middleware import Event
+from moe_middleware.cli.outbox import outbox as outbox_commands
 from moe_middleware.outbox import SQLiteOutbox
-from moe_middleware.outbox_commands import outbox as outbox_commands
 
 from ..cli_runner import cli_runner
 from ..makers import event
@@ -345,7 +345,7 @@ def test_every_command_has_help_with_its_exit_codes() -> None:
 
 # --- a real process on a terminal, beside one that appends ----------------
 
-PROGRAM = "from moe_middleware.outbox_commands import outbox; outbox()"
+PROGRAM = "from moe_middleware.cli.outbox import outbox; outbox()"
 
 
 def test_long_work_shows_its_progress_on_a_terminal_only(

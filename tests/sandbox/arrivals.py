@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moe_middleware.sandbox.events import ACTIONS, Action, Element
+from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
 
 HERO = "66d55ae445921e4d35ae4368"
 STRIP = "66d55ae445921e4d35ae4369"

@@ -19,8 +19,8 @@ import pytest
 from click.testing import Result
 
 from moe_middleware.cli import main
-from moe_middleware.sandbox.sample import sample_text
-from moe_middleware.sandbox.workspace_file import workspace_schema
+from moe_middleware.sandbox.workspace.file import workspace_schema
+from moe_middleware.sandbox.workspace.sample import sample_text
 
 from ..cli_runner import cli_runner
 from .calls import CONTEXT

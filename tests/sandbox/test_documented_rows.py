@@ -28,8 +28,8 @@ from moe_middleware.sandbox import (
     Variation,
     Workspace,
 )
-from moe_middleware.sandbox.geography import Geography, Location
-from moe_middleware.sandbox.rules import (
+from moe_middleware.sandbox.workspace.geography import Geography, Location
+from moe_middleware.sandbox.workspace.rules import (
     AttributeIs,
     Device,
     DeviceIsIn,
@@ -40,7 +40,7 @@ from moe_middleware.sandbox.rules import (
     RegionIsIn,
     Rule,
 )
-from moe_middleware.sandbox.workspace import ControlGroup
+from moe_middleware.sandbox.workspace.workspace import ControlGroup
 
 from .calls import CONTEXT, HEADERS, Api, action, basic, element
 
@@ -521,8 +521,8 @@ async def test_user_keeps_the_variation_and_ten_thousand_share_as_configured() -
 
 
 def variation_of(sandbox: Sandbox, customer_id: str) -> str:
-    from moe_middleware.sandbox.targeting import explain
-    from moe_middleware.sandbox.visitors import Visitor
+    from moe_middleware.sandbox.decisions.targeting import explain
+    from moe_middleware.sandbox.decisions.visitors import Visitor
 
     visitor = Visitor(user_id=customer_id, attributes={}, session={})
     found = explain(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moe_middleware.sandbox import Fault, Sandbox, Status, Value, Workspace
-from moe_middleware.sandbox.workspace_file import LOOKS_EVERY
+from moe_middleware.sandbox.workspace.file import LOOKS_EVERY
 
 from .calls import ACTION, CONTEXT, Api, element
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.sandbox.comparisons import parameter_compares
-from moe_middleware.sandbox.rules import Operator
-from moe_middleware.sandbox.workspace_file import parse_workspace
+from moe_middleware.sandbox.workspace.comparisons import parameter_compares
+from moe_middleware.sandbox.workspace.file import parse_workspace
+from moe_middleware.sandbox.workspace.rules import Operator
 
 from .calls import Api
 

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from schemathesis import checks
 
 from moe_middleware.sandbox import DataType, Sandbox, sample_workspace
-from moe_middleware.sandbox.answers import LISTED
-from moe_middleware.sandbox.events import (
+from moe_middleware.sandbox.protocol.answers import LISTED
+from moe_middleware.sandbox.protocol.events import (
     ACTIONS,
     MAX_ELEMENTS,
     MAX_OFFSET,
     MILLISECONDS_FROM,
     REQUIRED_ATTRIBUTES,
 )
-from moe_middleware.sandbox.fetches import FLAT_IDS, MAX_KEYS
-from moe_middleware.sandbox.rules import DAYS, HOURS
+from moe_middleware.sandbox.protocol.fetches import FLAT_IDS, MAX_KEYS
+from moe_middleware.sandbox.workspace.rules import DAYS, HOURS
 
 from .calls import HEADERS, Api
 

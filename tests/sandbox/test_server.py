@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from moe_middleware.sandbox import Workspace, sample_workspace
+from moe_middleware.sandbox.memory.stores import Store
 from moe_middleware.sandbox.server import start_text
-from moe_middleware.sandbox.stores import Store
 
 from .calls import HEADERS, action
 

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from moe_middleware.sandbox.geography import Geography, Location
-from moe_middleware.sandbox.judgements import Surroundings, holds
-from moe_middleware.sandbox.rules import (
+from moe_middleware.sandbox.decisions.judgements import Surroundings, holds
+from moe_middleware.sandbox.decisions.targeting import Visitor
+from moe_middleware.sandbox.decisions.visitors import locale_of
+from moe_middleware.sandbox.workspace.geography import Geography, Location
+from moe_middleware.sandbox.workspace.rules import (
     AllOf,
     AnyOf,
     AttributeIs,
@@ -25,9 +27,7 @@ from moe_middleware.sandbox.rules import (
     SegmentIs,
     UserIsIn,
 )
-from moe_middleware.sandbox.targeting import Visitor
-from moe_middleware.sandbox.visitors import locale_of
-from moe_middleware.sandbox.workspace import Segment
+from moe_middleware.sandbox.workspace.workspace import Segment
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()

@@ -14,11 +14,11 @@ import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from moe_middleware.cli import main
-from moe_middleware.sandbox.rules import Operator
-from moe_middleware.sandbox.template_worker import Withheld
-from moe_middleware.sandbox.templating import render
-from moe_middleware.sandbox.workspace import Workspace
-from moe_middleware.sandbox.workspace_file import parse_workspace, workspace_schema
+from moe_middleware.sandbox.workspace.file import parse_workspace, workspace_schema
+from moe_middleware.sandbox.workspace.rules import Operator
+from moe_middleware.sandbox.workspace.template_worker import Withheld
+from moe_middleware.sandbox.workspace.templating import render
+from moe_middleware.sandbox.workspace.workspace import Workspace
 
 from ..cli_runner import cli_runner
 

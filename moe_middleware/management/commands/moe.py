@@ -17,9 +17,9 @@ from django.core.management.base import (  # type: ignore[import-untyped]
 )
 
 from ...cli import main
-from ...command_settings import embedding
+from ...cli.command_settings import embedding
+from ...cli.terminal import stop
 from ...django import project_settings
-from ...terminal import stop
 
 
 class Command(BaseCommand):  # type: ignore[misc]

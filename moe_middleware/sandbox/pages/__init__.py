@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from ..state import State
+from ..memory.state import State
 from .connect import connect_page, reset_form
 from .events import events_page
 from .experiences import experience_page

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..endpoints import ROOT
-from ..targeting import Visitor, explain
-from ..workspace import Customer, Experience, Workspace
+from ..decisions.targeting import Visitor, explain
+from ..protocol.endpoints import ROOT
+from ..workspace.workspace import Customer, Experience, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..activity import Activity
-from ..timelines import Bucket
+from ..reports.activity import Activity
+from ..reports.timelines import Bucket
 
 WIDTH, HEIGHT = 1000.0, 100.0
 """The drawing's own units; a page stretches them to the room that there is."""

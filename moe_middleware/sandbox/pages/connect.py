@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..state import State
-from ..workspace import Workspace
+from ..memory.state import State
+from ..workspace.workspace import Workspace
 from .addresses import address_of
 from .calls import sample_calls
 from .forms import read_form

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..events import ACTIONS, WEB_SDK_ACTIONS, Via
-from ..state import State
+from ..memory.state import State
+from ..protocol.events import ACTIONS, WEB_SDK_ACTIONS, Via
 from . import words
 from .rendering import Endpoint, render
 

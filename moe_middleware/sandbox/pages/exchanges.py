@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from ..request_log import Exchange
-from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT
+from ..decisions.visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT
+from ..memory.request_log import Exchange
 
 _NAMED = {DAY: "day", HOUR: "hour", IP_ADDRESS: "ip", USER_AGENT: "user_agent"}
 _IDS = ("customer_id", "user_id", "visitor_id")

@@ -9,13 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..activity import read_activity
-from ..explanations import text_of
-from ..reports import AudienceReport, ExperienceReport, build_report
-from ..rules import AllOf, AnyOf, NoneOf, Rule
-from ..schedules import Schedule
-from ..state import State
-from ..workspace import Audience, Experience, Workspace
+from ..decisions.explanations import text_of
+from ..memory.state import State
+from ..reports.activity import read_activity
+from ..reports.reports import AudienceReport, ExperienceReport, build_report
+from ..workspace.rules import AllOf, AnyOf, NoneOf, Rule
+from ..workspace.schedules import Schedule
+from ..workspace.workspace import Audience, Experience, Workspace
 from . import words
 from .addresses import address_of
 from .calls import sample_calls

@@ -11,15 +11,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..endpoints import ROOT
-from ..fetches import parse_fetch
-from ..leniencies import reading_of
-from ..refusals import Refusal
-from ..rules import DAYS, HOURS
-from ..state import State
-from ..targeting import Explanation, Step, explain
-from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor
-from ..workspace import Audience, Experience, Workspace
+from ..decisions.targeting import Explanation, Step, explain
+from ..decisions.visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor
+from ..memory.state import State
+from ..protocol.endpoints import ROOT
+from ..protocol.fetches import parse_fetch
+from ..protocol.leniencies import reading_of
+from ..protocol.refusals import Refusal
+from ..workspace.rules import DAYS, HOURS
+from ..workspace.workspace import Audience, Experience, Workspace
 from .addresses import address_of
 from .calls import curl
 from .rendering import Endpoint, links_of, render

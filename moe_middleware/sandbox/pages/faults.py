@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..faults import PATHS, Fault, FaultError, parse_fault_form
-from ..state import State
+from ..memory.state import State
+from ..workspace.faults import PATHS, Fault, FaultError, parse_fault_form
 from .forms import read_form
 from .rendering import Endpoint, go, render
 

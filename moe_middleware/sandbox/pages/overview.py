@@ -7,10 +7,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..activity import read_activity
-from ..reports import build_report
-from ..schedules import Status
-from ..state import State
+from ..memory.state import State
+from ..reports.activity import read_activity
+from ..reports.reports import build_report
+from ..workspace.schedules import Status
 from .addresses import address_of
 from .calls import sample_calls
 from .charts import draw

@@ -15,7 +15,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from ..state import State
+from ..memory.state import State
 from . import words
 
 HERE = Path(__file__).parent

@@ -10,10 +10,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...json_texts import JSONTextError, parse_json
-from ..endpoints import METHODS
-from ..request_log import MAX_SHOWN, Exchange
-from ..state import State
+from ...models.json_texts import JSONTextError, parse_json
+from ..memory.request_log import MAX_SHOWN, Exchange
+from ..memory.state import State
+from ..protocol.endpoints import METHODS
 from . import words
 from .exchanges import summarize
 from .rendering import Endpoint, render

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..reports import AudienceReport
+from ..reports.reports import AudienceReport
 
 SUSPICIOUS = 0.001
 """Usual in checks of a sample ratio: one healthy split in a thousand is below it."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ...json_texts import JSONTextError, parse_json
-from ..visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT
-from ..workspace import MAX_DEPTH
+from ...models.json_texts import JSONTextError, parse_json
+from ..decisions.visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT
+from ..workspace.workspace import MAX_DEPTH
 
 DEVICES = {
     "desktop": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",

@@ -6,14 +6,14 @@ import xml.etree.ElementTree as tree
 
 import pytest
 
-from moe_middleware.sandbox.activity import Activity
 from moe_middleware.sandbox.pages.charts import WIDEST_BAR, Chart, draw, round_up
 from moe_middleware.sandbox.pages.rendering import Links
 from moe_middleware.sandbox.pages.splits import Verdict, check_split
 from moe_middleware.sandbox.pages.visits import FormError, read_asked, read_lines
 from moe_middleware.sandbox.pages.words import FILTERS
-from moe_middleware.sandbox.reports import AudienceReport, VariationReport
-from moe_middleware.sandbox.timelines import Bucket, Grain
+from moe_middleware.sandbox.reports.activity import Activity
+from moe_middleware.sandbox.reports.reports import AudienceReport, VariationReport
+from moe_middleware.sandbox.reports.timelines import Bucket, Grain
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""Collects what our script tells from browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from cachetools import LRUCache
+
+from ..logs.repeated_lines import RepeatLogger
+from ..models.errors import OutboxError
+from ..models.events import Action, Event
+from ..models.identity import Identity
+from ..models.visits import Visit
+from ..network.rate_limit import Rate, spend
+from ..outbox import Outbox
+from ..settings.sections import EventSettings
+from ..visitors.bots import is_prefetch
+from ..visitors.visitors import Visitors
+from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
+from .marks import Beacons, Mark, Signal, read_signals
+
+logger = logging.getLogger(__name__)
+
+RATE = Rate(interval=0.5, burst=100)
+"""What one visitor may tell of: a hundred events at once, then two each second."""
+
+MAX_VISITORS = 20_000
+"""Of so many the rate is known, the latest ones."""
+
+STORE_WITHIN = 0.25
+"""How long an answer waits for its events to be stored, in seconds. What takes longer
+is stored all the same, in a moment."""
+
+
+class Collector:
+    """Counts what browsers tell of the pages of their own visitors.
+
+    Tokens can be had from our pages alone, and count for the visitor whose page had
+    them, until they expire. Whatever comes twice has the same uuid, and counts once.
+
+    Args:
+        beacons: Reads the tokens.
+        visitors: Tells who sends them.
+        outbox: Takes the events.
+        events: The settings of events.
+        clock: The time, in unix seconds.
+        stopwatch: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        beacons: Beacons,
+        visitors: Visitors,
+        outbox: Outbox,
+        events: EventSettings,
+        *,
+        clock: Callable[[], float],
+        stopwatch: Callable[[], float],
+    ) -> None:
+        self._beacons = beacons
+        self._visitors = visitors
+        self._outbox = outbox
+        self._events = events
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._logger = RepeatLogger(logger)
+        self._used_until: LRUCache[str, float] = LRUCache(MAX_VISITORS)
+
+    async def collect(self, visit: Visit, rest: str, body: bytes) -> Reply:
+        """Count what a beacon says, store its events, and answer nothing."""
+        if not is_own_site(visit):
+            return await self._refused(403, "other_site", visit)
+        signals = read_signals(body)
+        if signals is None:
+            return await self._refused(400, "malformed", visit)
+        read = [(signal, self._beacons.read(signal.token)) for signal in signals]
+        told = [(signal, mark) for signal, mark in read if mark is not None]
+        if len(told) < len(signals):
+            return await self._refused(400, "not_ours", visit)
+        if self._visitors.is_bot(visit) or is_prefetch(visit):
+            return _NOTHING
+        known_as = await self._visitors.known_as(visit)
+        if not known_as:
+            return _NOTHING
+        # All elements of an experience tell of one impression.
+        happened = {signal.uuid(mark) for signal, mark in told}
+        if not self._may_tell(known_as[0], len(happened)):
+            return await self._refused(429, "too_many", visit)
+        events = self._counted(told, known_as)
+        return await self._store(events, known_as[0]) if events else _NOTHING
+
+    async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:
+        who = await self._visitors.log_name(visit)
+        self._logger.log(logging.WARNING, "beacon_refused reason=%s", reason, who=who)
+        return refused(status, reason)
+
+    def _may_tell(self, identity: Identity, events: int) -> bool:
+        reporting_id = str(identity.reporting_id)
+        used_until = self._used_until.get(reporting_id, 0.0)
+        self._used_until[reporting_id], wait = spend(
+            used_until, self._stopwatch(), RATE, events
+        )
+        return wait == 0
+
+    def _counted(
+        self, told: list[tuple[Signal, Mark]], known_as: list[Identity]
+    ) -> list[Event]:
+        now = self._clock()
+        events: dict[str, Event] = {}
+        for signal, mark in told:
+            uuid = signal.uuid(mark)
+            if uuid is None or now > mark.token.expires_at:
+                continue
+            whose = [one for one in known_as if self._beacons.is_of(mark, one)]
+            if not whose:
+                continue
+            events[uuid] = Event(
+                uuid=uuid,
+                customer_id=str(whose[0].reporting_id),
+                action=signal.action,
+                occurred_at=int(now),
+                experience_context=mark.experience_context,
+                platform=self._events.platform,
+                b_id=mark.b_id if signal.action is Action.CLICK else None,
+                user_timezone_offset=self._events.user_timezone_offset,
+            )
+        return [*events.values()]
+
+    async def _store(self, events: list[Event], identity: Identity) -> Reply:
+        try:
+            self._outbox.append(events)
+            async with asyncio.timeout(STORE_WITHIN):
+                await self._outbox.flush()
+        except TimeoutError:
+            who = self._visitors.log_names.of(identity.reporting_id)
+            logger.warning("beacon_not_stored_yet events=%d%s", len(events), who)
+        except OutboxError as error:
+            who = self._visitors.log_names.of(identity.reporting_id)
+            logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)
+            return refused(503, "not stored")
+        return _NOTHING
+
+
+_NOTHING = Reply(204, [*NEVER_KEPT])

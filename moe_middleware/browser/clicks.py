@@ -1,0 +1,114 @@
+"""Follows click links: counts a click, then leads on to where the link was made for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+from ..logs.repeated_lines import RepeatLogger
+from ..models.errors import OutboxError
+from ..models.events import Action, Event
+from ..models.identity import Identity
+from ..models.visits import Visit
+from ..outbox import Outbox
+from ..settings.sections import EventSettings
+from ..visitors.bots import is_prefetch
+from ..visitors.visitors import Visitors
+from .click_links import Click, ClickLinks
+from .endpoints import NEVER_KEPT, PLAIN_TEXT, Reply, refused
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD")
+
+STORE_WITHIN = 0.25
+"""How long a redirect waits for its event to be stored, in seconds. One that takes
+longer is stored all the same, in a moment."""
+
+_URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
+
+
+class Clicks:
+    """Counts people's first clicks on links of pages of their own.
+
+    A link that was followed before, or twice at once, counts once: its event has the
+    uuid that the link has. One that somebody passed on leads on and does not count, and
+    neither does one that a bot or a browser ahead of its user follows.
+
+    Args:
+        links: Reads them.
+        visitors: Tells who follows.
+        outbox: Takes the events.
+        events: The settings of events.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        links: ClickLinks,
+        visitors: Visitors,
+        outbox: Outbox,
+        events: EventSettings,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._links = links
+        self._visitors = visitors
+        self._outbox = outbox
+        self._events = events
+        self._clock = clock
+        self._logger = RepeatLogger(logger)
+
+    async def follow(self, visit: Visit, token: str, body: bytes) -> Reply:
+        """Count a click, store its event, and lead on."""
+        click = self._links.read(token)
+        if click is None or not self._links.may_lead_to(click.target):
+            who = await self._visitors.log_name(visit)
+            self._logger.log(logging.WARNING, "click_refused reason=not_ours", who=who)
+            return refused(404, "this link is not valid")
+        try:
+            await self._count(click, visit)
+        except Exception as error:
+            # Whatever is wrong, whoever clicked gets where they want.
+            who = await self._visitors.log_name(visit)
+            logger.error("click_failed error=%s%s", type(error).__name__, who)
+        # What is no ASCII travels percent-encoded; what is encoded already stays so.
+        location = quote(click.target, safe=_URL_MARKS).encode()
+        headers = [(b"location", location), *PLAIN_TEXT, (b"content-length", b"0")]
+        return Reply(302, [*headers, *NEVER_KEPT])
+
+    async def _count(self, click: Click, visit: Visit) -> None:
+        now = self._clock()
+        if (
+            visit.method != "GET"
+            or now > click.token.expires_at
+            or self._visitors.is_bot(visit)
+            or is_prefetch(visit)
+        ):
+            return
+        known_as = await self._visitors.known_as(visit)
+        whose = [one for one in known_as if self._links.is_of(click, one)]
+        if not whose:
+            return
+        self._outbox.append([self._event(click, whose[0], now)])
+        try:
+            async with asyncio.timeout(STORE_WITHIN):
+                await self._outbox.flush()
+        except (TimeoutError, OutboxError) as error:
+            who = self._visitors.log_names.of(whose[0].reporting_id)
+            logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)
+
+    def _event(self, click: Click, identity: Identity, now: float) -> Event:
+        assert identity.reporting_id is not None
+        return Event(
+            uuid=click.uuid,
+            customer_id=identity.reporting_id,
+            action=Action.CLICK,
+            occurred_at=int(now),
+            experience_context=click.experience_context,
+            platform=self._events.platform,
+            b_id=click.b_id,
+            user_timezone_offset=self._events.user_timezone_offset,
+        )

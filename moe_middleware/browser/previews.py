@@ -1,0 +1,118 @@
+"""Opens previews for QA, and leaves them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+from ..logs.repeated_lines import RepeatLogger
+from ..models.texts import Headers
+from ..models.urls import mounted_at
+from ..models.visits import Visit
+from ..visitors.ids import visitor_cookie
+from ..visitors.visitors import Visitors
+from .endpoints import NEVER_KEPT, Reply, asset_handler, refused
+from .preview_links import (
+    COOKIE,
+    LEAVE,
+    STYLE,
+    STYLE_NAME,
+    Preview,
+    PreviewLinks,
+    Refusal,
+)
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD")
+
+_URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
+
+
+class Previews:
+    """Hands the cookie of a preview to whoever has its link, and takes it back.
+
+    Args:
+        links: Reads them; None where there is no secret, so that all are refused.
+        visitors: Tells whether a browser's own connection is encrypted.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        links: PreviewLinks | None,
+        visitors: Visitors,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._links = links
+        self._visitors = visitors
+        self._clock = clock
+        self._logger = RepeatLogger(logger)
+
+    async def answer(self, visit: Visit, token: str, body: bytes) -> Reply:
+        """Open the preview of a token, or leave the one that is open."""
+        if token == STYLE_NAME:
+            return await _style(visit, token, body)
+        who = await self._visitors.log_name(visit)
+        if token == LEAVE:
+            return self._leave(visit, who)
+        return self._open(visit, token, who)
+
+    def _open(self, visit: Visit, token: str, who: str) -> Reply:
+        if self._links is None:
+            self._logger.log(
+                logging.WARNING, "preview_refused reason=no_secret_key", who=who
+            )
+            return refused(404, "previews need a secret_key in the settings")
+        preview = self._links.read(token)
+        if isinstance(preview, Refusal):
+            self._logger.log(
+                logging.WARNING, "preview_refused reason=%s", preview, who=who
+            )
+            return _REFUSED[preview]
+        if visit.method == "HEAD":
+            return _redirect(preview.target)
+        logger.info(
+            "preview_opened key=%s variation=%s%s", preview.key, preview.variation, who
+        )
+        max_age = max(1, int(preview.expires_at - self._clock()))
+        return _redirect(preview.target, self._cookie(visit, token, max_age))
+
+    def _leave(self, visit: Visit, who: str) -> Reply:
+        token, home = visit.cookie(COOKIE), f"{mounted_at(visit.root_path)}/"
+        if token is None or visit.method == "HEAD":
+            return _redirect(home)
+        preview = self._links.read(token) if self._links is not None else None
+        target = home
+        if isinstance(preview, Preview):
+            target = preview.target
+            logger.info("preview_left key=%s%s", preview.key, who)
+        return _redirect(target, self._cookie(visit, "", 0))
+
+    def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
+        secure = self._visitors.is_https(visit)
+        return visitor_cookie(COOKIE, token, max_age=max_age, secure=secure).encode()
+
+
+_REFUSED = {
+    Refusal.NOT_OURS: refused(404, "this preview link is not valid"),
+    Refusal.EXPIRED: refused(410, "this preview has expired: ask for a new link"),
+}
+
+
+_style = asset_handler(STYLE, b"text/css")
+
+
+def _redirect(target: str, cookie: bytes | None = None) -> Reply:
+    # What is no ASCII travels percent-encoded; what is encoded already stays so.
+    location = quote(target, safe=_URL_MARKS).encode()
+    headers: Headers = [
+        (b"location", location),
+        (b"content-length", b"0"),
+        *NEVER_KEPT,
+    ]
+    if cookie is not None:
+        headers.append((b"set-cookie", cookie))
+    return Reply(302, headers)

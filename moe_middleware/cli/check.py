@@ -1,0 +1,240 @@
+"""The command that tries a configuration: what it says, and whether all of it works."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..models.errors import Problem, SettingsError
+from .command_settings import settings_of
+from .terminal import printable, stop, table
+
+if TYPE_CHECKING:
+    from ..settings.settings import Route, Settings
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moe-middleware check
+  moe-middleware check deploy/moe.yml
+  moe-middleware check --live                   asks the workspace
+  moe-middleware check --templates templates    finds tags without a route
+  MOE_DATA_CENTER=sandbox moe-middleware check  without any credentials
+
+Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1.
+What is only probably wrong begins with "warning:" and changes no exit code."""
+)
+@click.argument("file", required=False, type=click.Path())
+@click.option("--config", metavar="FILE", help="The same as FILE.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Ask the workspace too: each key, the routes' experiences and the clock.",
+)
+@click.option(
+    "--templates",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Jinja or Django templates whose tags' keys a route must name. Repeatable.",
+)
+@click.option(
+    "--fetched",
+    metavar="KEY",
+    multiple=True,
+    help="A key that handlers fetch, so that no route need name it. Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+def check(
+    file: str | None,
+    config: str | None,
+    live: bool,
+    templates: tuple[Path, ...],
+    fetched: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check FILE (moe.yml), try all that it needs, and show its routes.
+
+    Functions that the file names (call: pkg.mod:function) are imported; its Redis is
+    asked, and its files are tried. Nothing is written that stays.
+    """
+    if file is not None and config is not None:
+        raise click.UsageError("give FILE or --config, not both")
+    try:
+        settings = settings_of(file or config)
+    except SettingsError as error:
+        _report(error.problems, {}, as_json)
+        return
+    from .checks import check as problems_of
+
+    problems = problems_of(settings)
+    about = _about(settings)
+    if live:
+        answers = _ask(settings)
+        problems += answers.problems
+        about["live"] = dict(answers.lines)
+    asked = {key for route in settings.routes for key in route.experiences}
+    tags, unreadable = _read_templates(templates)
+    problems += [*unreadable, *_unasked(tags, asked | set(fetched))]
+    if templates:
+        about["tags"] = len(tags)
+    about["warnings"] = [str(doubt) for doubt in settings.doubts()]
+    _report(problems, about, as_json)
+
+
+def _ask(settings: Settings) -> Any:
+    import asyncio
+
+    from .checks import check_live
+
+    return asyncio.run(check_live(settings))
+
+
+def _report(problems: Sequence[Problem], about: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"ok": not problems, **_as_json(problems, about)}))
+        raise SystemExit(1 if problems else 0)
+    for doubt in about.get("warnings", ()):
+        click.echo(printable(f"warning: {doubt}"), err=True)
+    if problems:
+        stop(problems)
+    click.echo("\n".join(table(about["settings"].items())))
+    if live := about.get("live"):
+        click.echo("\n" + "\n".join(table(live.items())))
+    click.echo("\n" + "\n".join(_route_lines(about["routes"])))
+    if (tags := about.get("tags")) is not None:
+        click.echo(f"\n{tags} tags with a key in the templates, all asked for")
+
+
+def _as_json(problems: Sequence[Problem], about: dict[str, Any]) -> dict[str, Any]:
+    found = [
+        {"file": one.file, "line": one.line, "where": one.where, "message": one.message}
+        for one in problems
+    ]
+    routes = [
+        {
+            "path": route.path,
+            "methods": route.methods,
+            "hosts": route.hosts,
+            "experiences": route.experiences,
+            "attributes": {name: str(one) for name, one in route.attributes.items()},
+        }
+        for route in about.get("routes", ())
+    ]
+    return {"problems": found, **about, "routes": routes}
+
+
+# --- what the file says -----------------------------------------------------------
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    workspace, cache = settings.workspace, settings.cache
+    count = len(workspace.keys)
+    shared = str(cache.redis) if cache.redis is not None and cache.ttl else ""
+    calls = f"{settings.budget.calls_per_minute} calls a minute"
+    rows = {
+        "workspace": workspace.id,
+        "api key": "1 key, hidden" if count == 1 else f"{count} keys, hidden",
+        "data center": workspace.data_center,
+        "asks": "the embedded sandbox" if workspace.embedded else workspace.url,
+        "cache": shared or "memory:",
+        "budget": f"{settings.budget.store} ({calls})",
+        "outbox": str(settings.events.outbox),
+        "secret key": _secret_key_text(settings),
+    }
+    return {"settings": rows, "routes": settings.routes}
+
+
+def _secret_key_text(settings: Settings) -> str:
+    from ..settings.secret_keys import WITHOUT, weakness
+
+    secrets = [key.get_secret_value() for key in settings.secret_key or ()]
+    if not secrets:
+        return f"none: {WITHOUT}"
+    count = "1 key" if len(secrets) == 1 else f"{len(secrets)} keys"
+    weak = weakness(secrets)
+    return f"{count}, hidden; {weak}" if weak else f"{count}, hidden"
+
+
+def _route_lines(routes: Sequence[Route]) -> list[str]:
+    if not routes:
+        return ["no routes"]
+    heads = ("METHODS", "PATH", "HOSTS", "EXPERIENCES", "ATTRIBUTES")
+    return table([heads, *(_route_row(route) for route in routes)])
+
+
+def _route_row(route: Route) -> tuple[str, ...]:
+    attributes = [f"{name} ({source})" for name, source in route.attributes.items()]
+    return (
+        ",".join(route.methods or ("any",)),
+        route.path,
+        ",".join(route.hosts or ("any",)),
+        ", ".join(route.experiences),
+        ", ".join(attributes) or "-",
+    )
+
+
+# --- templates --------------------------------------------------------------------
+
+
+def _read_templates(
+    places: Iterable[Path],
+) -> tuple[list[tuple[str, int, str]], list[Problem]]:
+    """Return each tag's file, line and key, and what cannot be read."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    from .template_keys import tagged_keys
+
+    tags, problems = [], []
+    environment = Environment(autoescape=True)
+    for path in _files(places):
+        source = path.read_bytes()
+        # What holds no tag may be anything.
+        if _TAG.search(source) is None:
+            continue
+        try:
+            found = tagged_keys(environment, source.decode(errors="replace"))
+        except TemplateSyntaxError as error:
+            message = f"no template: {error.message}"
+            problem = Problem(
+                where="", message=message, file=str(path), line=error.lineno
+            )
+            problems.append(problem)
+        else:
+            tags += [(str(path), line, key) for key, line in found]
+    return tags, problems
+
+
+_TAG = re.compile(rb"\{%[-+]?\s*experience\b")
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_file():
+            yield place
+        else:
+            yield from sorted(path for path in place.rglob("*") if path.is_file())
+
+
+def _unasked(
+    tags: Iterable[tuple[str, int, str]], asked: Collection[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each tag whose key no route asks for."""
+    for file, line, key in tags:
+        if key not in asked:
+            message = f"no route asks for {key!r}: {_nearest(key, asked)}"
+            yield Problem(where="", message=message, file=file, line=line)
+
+
+def _nearest(key: str, asked: Collection[str]) -> str:
+    near = get_close_matches(key, asked, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"name it in a route, or pass --fetched {key} where a handler fetches it"

@@ -1,0 +1,255 @@
+"""Tries all that a configuration needs, before a server does: what ``check`` finds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from email.utils import parsedate_to_datetime
+
+from ..client.client import MoEngageClient
+from ..client.failures import advice
+from ..logs.log_lines import one_line
+from ..models.errors import (
+    AuthenticationError,
+    MoEngageError,
+    OutboxError,
+    Problem,
+    SettingsError,
+)
+from ..models.observers import Counters
+from ..network.redis import RedisClients
+from ..outbox.sqlite.files import check_version
+from ..personalizer.runtime import observer_of
+from ..settings.import_strings import call_fault
+from ..settings.settings import Settings
+from ..settings.store_addresses import StoreAddress
+from ..visitors.crawlers import load_crawlers
+
+PATIENCE = 3.0
+"""How long one answer is waited for, in seconds."""
+
+CLOCK = 30.0
+"""How far a clock may be off, in seconds."""
+
+_OLDEST_REDIS = {"events.outbox": 7, "cache.redis": 6, "budget.store": 6}
+
+
+def check(settings: Settings) -> list[Problem]:
+    """Return all that would keep a site with these settings from working.
+
+    Functions are imported, files and servers are opened; nothing is written that stays.
+    """
+    return sorted([*_names(settings), *_stores(settings)], key=_line)
+
+
+def _line(problem: Problem) -> float:
+    return float("inf") if problem.line is None else problem.line
+
+
+# --- what the file names ------------------------------------------------------
+
+
+def _names(settings: Settings) -> Iterator[Problem]:
+    for where, source in settings.sources():
+        if source.call is not None and (fault := call_fault(source.call)):
+            yield settings.problem(where, fault)
+    try:
+        observer_of(settings, Counters())
+    except SettingsError as error:
+        yield from error.problems
+    except Exception as error:
+        message = f"it cannot be imported: {type(error).__name__}: {error}"
+        yield settings.problem("observer", message)
+    if settings.bots.library == "on":
+        try:
+            load_crawlers()
+        except SettingsError as error:
+            yield from _placed(settings, error)
+
+
+def _placed(settings: Settings, error: SettingsError) -> Iterator[Problem]:
+    for problem in error.problems:
+        yield settings.problem(problem.where, problem.message)
+
+
+# --- where things are kept ------------------------------------------------------
+
+
+def _stores(settings: Settings) -> Iterator[Problem]:
+    stores: list[tuple[str, StoreAddress | None]] = [
+        ("cache.redis", settings.cache.redis if settings.cache.ttl else None),
+        ("budget.store", settings.budget.store),
+        ("events.outbox", settings.events.outbox),
+    ]
+    for where, address in stores:
+        if address is None:
+            continue
+        try:
+            if address.file is not None:
+                fault = _file_fault(address.file, ours=where == "events.outbox")
+            elif address.is_redis:
+                fault = _redis_fault(address, where)
+            else:
+                fault = None
+        except SettingsError as error:
+            yield from _placed(settings, error)
+        else:
+            if fault is not None:
+                yield settings.problem(where, fault)
+
+
+def _file_fault(path: str, *, ours: bool) -> str | None:
+    """Return why a SQLite file cannot be written; a missing one is not made."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        return f"{path} is a folder: name the file in it"
+    if not os.path.isdir(folder):
+        return f"{path}: there is no folder {folder}: make it"
+    try:
+        # SQLite keeps two files beside its own.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(8192))
+    except OSError as error:
+        return f"{path}: the folder {folder} cannot be written: {error.strerror}"
+    if not os.path.exists(path):
+        return None
+    try:
+        db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        try:
+            if ours:
+                check_version(db, path)
+            db.execute("begin immediate")
+            db.execute("rollback")
+        finally:
+            db.close()
+    except (sqlite3.Error, OutboxError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        return f"{path} cannot be used: {said}"
+    return None
+
+
+def _redis_fault(address: StoreAddress, where: str) -> str | None:
+    clients = RedisClients(address.get_secret_value(), where=where, timeout=PATIENCE)
+    from redis.exceptions import RedisError
+
+    async def version() -> str:
+        client = clients.current()
+        try:
+            async with asyncio.timeout(2 * PATIENCE):
+                await client.ping()
+                found = await client.info("server")
+                return str(found.get("redis_version", ""))
+        finally:
+            await clients.aclose()
+
+    try:
+        said = asyncio.run(version())
+    except TimeoutError:
+        return f"{address} does not answer within {2 * PATIENCE:g} seconds"
+    except (RedisError, OSError) as error:
+        return f"{address} cannot be used: {one_line(error)}"
+    major = said.partition(".")[0]
+    oldest = _OLDEST_REDIS[where]
+    if major.isdecimal() and int(major) < oldest:
+        return f"{address} is Redis {said}: take {oldest} or newer"
+    return None
+
+
+# --- the workspace itself -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the workspace said.
+
+    Attributes:
+        lines: What is well, each a name and a value.
+        problems: What is not.
+    """
+
+    lines: Sequence[tuple[str, str]]
+    problems: Sequence[Problem]
+
+
+async def check_live(settings: Settings) -> Live:
+    """Ask the workspace with each key, and compare keys and clocks with its answer."""
+    lines: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    statuses: dict[str, str] | None = None
+    count = len(settings.workspace.keys)
+    for index in range(count):
+        where = "workspace.api_key" if count == 1 else f"workspace.api_keys.{index}"
+        client = MoEngageClient(_with_one_key(settings, index))
+        try:
+            listed = await client.metadata()
+        except MoEngageError as error:
+            problems.append(settings.problem(where, _refusal(settings, error)))
+            if not isinstance(error, AuthenticationError):
+                break  # the other key would meet the same
+            continue
+        finally:
+            await client.aclose()
+        statuses = {one.key: one.status for one in listed}
+        lines.append((where.removeprefix("workspace."), "accepted"))
+        if index == 0 or len(lines) == 1:
+            problems += _clock(settings, client.server_date, lines)
+    if statuses is not None:
+        lines.append(("experiences", f"{len(statuses)} in the workspace"))
+        problems += _unknown_keys(settings, statuses, lines)
+    return Live(lines, problems)
+
+
+def _with_one_key(settings: Settings, index: int) -> Settings:
+    keys = {"api_key": settings.workspace.keys[index], "api_keys": None}
+    workspace = settings.workspace.model_copy(update=keys)
+    return settings.model_copy(update={"workspace": workspace})
+
+
+def _clock(
+    settings: Settings, date: str | None, lines: list[tuple[str, str]]
+) -> Iterator[Problem]:
+    if date is None:
+        return
+    try:
+        ahead = time.time() - parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return
+    if abs(ahead) > CLOCK:
+        side = "ahead of" if ahead > 0 else "behind"
+        message = (
+            f"this host's clock is {abs(ahead):.0f} seconds {side} the API's: events "
+            "would have wrong times; set it, by NTP"
+        )
+        yield settings.problem("workspace", message)
+    else:
+        lines.append(("clock", "right"))
+
+
+def _unknown_keys(
+    settings: Settings, statuses: dict[str, str], lines: list[tuple[str, str]]
+) -> Iterator[Problem]:
+    said: set[str] = set()
+    for index, route in enumerate(settings.routes):
+        for position, key in enumerate(route.experiences):
+            where = f"routes.{index}.experiences.{position}"
+            status = statuses.get(key)
+            if status is None:
+                near = get_close_matches(key, statuses, n=1)
+                about = f": did you mean {near[0]!r}?" if near else ""
+                message = f"the workspace has no experience {key!r}{about}"
+                yield settings.problem(where, message)
+            elif status != "Active" and key not in said:
+                said.add(key)
+                lines.append((key, status))
+
+
+def _refusal(settings: Settings, error: MoEngageError) -> str:
+    status = getattr(error, "status", None)
+    what = f"{type(error).__name__}{f' ({status})' if status else ''}"
+    return f"{what}: {advice(settings.workspace, error)}"

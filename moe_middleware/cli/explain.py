@@ -1,0 +1,128 @@
+"""``moe-middleware explain``: what the sandbox gives a visitor, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .terminal import printable, stop
+
+if TYPE_CHECKING:
+    from ..sandbox import Sandbox
+
+_LABELS = {
+    "served": "served",
+    "no_match": "no match",
+    "control_group": "control group",
+    "not_active": "not active",
+    "withheld": "withheld",
+}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moe-middleware explain --customer alice
+  moe-middleware explain promo-strip --attribute utm_medium=email
+  moe-middleware explain hero --workspace shop.yml --profile tier=gold --json
+
+It explains the sandbox's workspace, by the same code as its API and its page Explain.
+A real workspace does not tell its rules. The exit code is 1 for an unknown KEY."""
+)
+@click.argument("key", required=False, default="")
+@click.option(
+    "--workspace",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The workspace file; left out, a sample tea shop.",
+)
+@click.option("--customer", metavar="ID", help="The id of a known customer.")
+@click.option("--visitor", metavar="ID", help="The id of an anonymous browser.")
+@click.option(
+    "--identifier",
+    "identifiers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A further identifier, as u_em=ada@shop.example. Repeatable.",
+)
+@click.option(
+    "--attribute",
+    "session",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An in-session attribute, as utm_medium=email. Repeatable.",
+)
+@click.option(
+    "--profile",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A user attribute, added to the profile. Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(
+    key: str,
+    workspace: Path | None,
+    customer: str | None,
+    visitor: str | None,
+    identifiers: tuple[str, ...],
+    session: tuple[str, ...],
+    profile: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Explain what a visitor gets of the sandbox's experiences, or of KEY."""
+    from ..sandbox.pages.explain import explanation
+    from ..sandbox.pages.visits import Asked
+    from ..sandbox.protocol.refusals import Refusal
+
+    asked = Asked(
+        experience=key,
+        customer_id=customer or "",
+        visitor_id=visitor or "",
+        identifiers="\n".join(identifiers),
+        session="\n".join(session),
+        attributes="\n".join(profile),
+    )
+    sandbox = _open(workspace)
+    try:
+        found = explanation(sandbox, asked)
+    except Refusal as refusal:
+        stop([refusal.description])
+    finally:
+        sandbox.close()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        return
+    for one in found["experiences"]:
+        for line in _lines(one):
+            click.echo(printable(line))
+
+
+def _open(workspace: Path | None) -> Sandbox:
+    from ..models.errors import SettingsError
+    from ..sandbox import Sandbox
+
+    try:
+        return Sandbox(workspace)
+    except SettingsError as error:
+        stop(error.problems)
+
+
+def _lines(one: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{one['experience_key']}: {_LABELS[one['outcome']]}",
+        f"  {one['reason']}",
+    ]
+    for audience in one["audiences"]:
+        matches = "matches" if audience["matches"] else "does not match"
+        lines.append(f"  {audience['name']}: {matches}")
+        for rule in audience["rules"]:
+            mark = "yes" if rule["holds"] else "no "
+            about = f"  (visitor: {rule['visitor']})" if rule["visitor"] else ""
+            indent = "  " * rule["depth"]
+            lines.append(f"    {mark}  {indent}{rule['rule']}{about}")
+    lines += [f"  = {name}: {value}" for name, value in one["payload"].items()]
+    return lines

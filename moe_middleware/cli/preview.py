@@ -1,0 +1,239 @@
+"""``moe-middleware preview``: signed links for QA that show one variation."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+
+from .command_settings import load_settings
+from .terminal import stop
+
+if TYPE_CHECKING:
+    from ..sandbox.workspace.workspace import Audience, Experience, Variation, Workspace
+
+LONGEST = 30 * 86_400
+"""How long a link may work, in seconds."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(rf"([1-9][0-9]{{0,8}})([{''.join(_UNITS)}])")
+
+
+def _duration(_context: click.Context, _option: click.Parameter, given: str) -> int:
+    """Read a duration as 30m, 1h or 7d, in seconds."""
+    found = _DURATION.fullmatch(given)
+    if found is None:
+        raise click.BadParameter(f"{given!r} is no duration: write 30m, 1h or 7d")
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > LONGEST:
+        raise click.BadParameter("a link works for 30 days at most: write 30d")
+    return seconds
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moe-middleware preview hero --payload banner.json --url https://shop.example
+  moe-middleware preview hero --variation B --payload hero-b.json
+  moe-middleware preview hero --variation 2 --workspace shop.yml --expires 7d
+  moe-middleware preview hero --variation "Gold members/2" --customer alice
+
+The payload file is one JSON object, {"Title": "...", ...}, as templates see it.
+Without one the variation is looked up in the sandbox's workspace, by id or by name;
+where several audiences have it, write AUDIENCE/VARIATION.
+
+The output is the link alone. It shows this variation until it expires, or until
+"Exit preview" in the badge; meanwhile nothing counts. Each browser holds one preview,
+the last one opened. A new secret_key invalidates all links."""
+)
+@click.argument("key")
+@click.option(
+    "--variation",
+    metavar="NAME",
+    help="The variation's name, for the badge. Left out, the payload file's name, "
+    "or the only variation that the workspace has.",
+)
+@click.option(
+    "--payload",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Its content, as a JSON object.",
+)
+@click.option(
+    "--workspace",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead: the sandbox's workspace that has it; left out, the tea shop's.",
+)
+@click.option(
+    "--customer",
+    metavar="ID",
+    help="Whose attributes the workspace's templates are rendered with.",
+)
+@click.option(
+    "--url",
+    default="/",
+    show_default=True,
+    help="The page to open it on: https://shop.example/path, or a path alone.",
+)
+@click.option(
+    "--expires",
+    "lasts",
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    callback=_duration,
+    help="How long the link works, as 30m, 1h or 7d.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The settings; without it moe.yml, where there is one.",
+)
+def preview(
+    key: str,
+    variation: str | None,
+    payload: Path | None,
+    workspace: Path | None,
+    customer: str | None,
+    url: str,
+    lasts: int,
+    config: str | None,
+) -> None:
+    """Print a link that shows one variation of KEY, for QA."""
+    from ..browser.preview_links import PREVIEWS, Preview, PreviewLinks
+
+    if payload is not None and (workspace is not None or customer is not None):
+        raise click.UsageError("give --payload, or --workspace and --customer")
+    settings = load_settings(config)
+    if settings.secret_key is None:
+        stop(["secret_key: missing: it signs the links (or MOE_SECRET_KEY)"])
+    if payload is not None:
+        content = _read_payload(payload)
+        variation = variation or payload.stem
+    else:
+        content, variation = _look_up(_workspace(workspace), key, variation, customer)
+    site, target = _split(url)
+    links = PreviewLinks(
+        [secret.get_secret_value() for secret in settings.secret_key],
+        path=f"{settings.clicks.path}/{PREVIEWS}/",
+        clock=time.time,
+    )
+    expires_at = int(time.time()) + lasts
+    try:
+        link = links.make(Preview(key, variation, content, target, expires_at))
+    except (ValueError, TypeError) as error:
+        stop([error])
+    click.echo(f"{site}{link}")
+    until = datetime.fromtimestamp(expires_at, UTC)
+    about = f"shows {key}, variation {variation}, until {until:%Y-%m-%d %H:%M} UTC"
+    click.echo(about, err=True)
+
+
+def _read_payload(path: Path) -> Mapping[str, Any]:
+    from ..models.json_texts import JSONTextError, parse_json
+
+    try:
+        content = parse_json(path.read_bytes())
+    except OSError as error:
+        stop([f"{path}: cannot be read: {error.strerror}"])
+    except JSONTextError as error:
+        stop([f"{path}: {error}"])
+    if not isinstance(content, dict):
+        stop([f'{path}: write one JSON object, as in {{"Title": "Sale"}}'])
+    return content
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return a URL's site, which may be empty, and what follows it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        stop([f"--url: {url!r} is no URL"])
+    is_path = not parts.scheme and not parts.netloc and url.startswith("/")
+    if not is_path and (parts.scheme not in ("http", "https") or not parts.hostname):
+        stop([f"--url: {url!r}: write https://shop.example/path, or a path alone"])
+    site = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    rest = urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment))
+    return site, rest
+
+
+# --- the sandbox's workspace -------------------------------------------------
+
+
+def _workspace(file: Path | None) -> Workspace:
+    from ..models.errors import SettingsError
+    from ..sandbox.workspace.file import load_workspace
+    from ..sandbox.workspace.sample import sample_workspace
+
+    if file is None:
+        return sample_workspace()
+    try:
+        return load_workspace(file)
+    except SettingsError as error:
+        stop(error.problems)
+
+
+def _look_up(
+    workspace: Workspace, key: str, variation: str | None, customer: str | None
+) -> tuple[Mapping[str, Any], str]:
+    """Return a variation's payload, its templates rendered, and its name."""
+    from ..sandbox.decisions.payloads import payload_for
+    from ..sandbox.workspace.template_worker import Withheld
+
+    found = next((one for one in workspace.experiences if one.key == key), None)
+    if found is None:
+        known = ", ".join(one.key for one in workspace.experiences)
+        stop([f"{key}: not in the workspace, which has {known or 'none'}"])
+    wanted = _one_variation(found, variation)
+    try:
+        content = payload_for(wanted, _attributes(workspace, customer), None)
+    except Withheld as error:
+        stop([f"{key}: {error}: give --customer, or --payload"])
+    payload = {name: value.value for name, value in content.items()}
+    return payload, variation or wanted.name or wanted.variation_id
+
+
+def _one_variation(experience: Experience, name: str | None) -> Variation:
+    fits = [
+        (audience, one)
+        for audience in experience.audiences
+        for one in audience.variations
+        if name is None or name in _names(audience, one)
+    ]
+    if len(fits) == 1:
+        return fits[0][1]
+    said = [
+        f"{audience.name}/{one.variation_id}"
+        for audience in experience.audiences
+        for one in audience.variations
+    ]
+    if name is None:
+        stop(
+            [f"{experience.key}: give --variation, one of {', '.join(said) or 'none'}"]
+        )
+    what = "several variations are" if fits else "no variation is"
+    stop([f"{experience.key}: {what} {name!r}: write one of {', '.join(said)}"])
+
+
+def _names(audience: Audience, variation: Variation) -> Iterator[str]:
+    for one in filter(None, (variation.variation_id, variation.name)):
+        yield one
+        yield f"{audience.name}/{one}"
+        yield f"{audience.audience_id}/{one}"
+
+
+def _attributes(workspace: Workspace, customer: str | None) -> Mapping[str, Any] | None:
+    if customer is None:
+        return None
+    for one in workspace.customers:
+        if one.customer_id == customer:
+            return one.attributes
+    known = ", ".join(one.customer_id for one in workspace.customers)
+    stop([f"--customer: not in the workspace, which has {known or 'none'}"])

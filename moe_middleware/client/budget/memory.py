@@ -1,0 +1,98 @@
+"""The budget of one process alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from weakref import WeakSet
+
+from ...concurrency.fork_hooks import register_fork_hooks
+from ...network.published_limits import Published
+from .contract import Taken
+from .limits import Limits
+from .window import News, Order, Spent, Window
+
+
+class Count:
+    """What one process has taken. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._window = Window()
+        self._lock = threading.Lock()
+        _counts.add(self)
+
+    @property
+    def total(self) -> int:
+        """Calls taken, ever."""
+        return self._window.total
+
+    def take(self, now: float, order: Order) -> Spent:
+        """Take a call, if one may go."""
+        with self._lock:
+            return self._window.take(now, order)
+
+    def note(self, now: float) -> int:
+        """Count a call that was taken elsewhere; return which one it is here."""
+        with self._lock:
+            self._window.note(now)
+            return self._window.total
+
+    def heed(self, now: float, news: News) -> None:
+        """Take in what an answer said."""
+        with self._lock:
+            self._window.heed(now, news)
+
+    def of_last(self, now: float, seconds: float) -> int:
+        """Return how many calls were taken within so many seconds."""
+        with self._lock:
+            return self._window.count(now, now - seconds)
+
+
+class MemoryBudget:
+    """The budget contract in the process's own memory.
+
+    Args:
+        limit: Calls in a minute.
+        fixed: Whether a higher limit that the API publishes makes no difference.
+        smooth: Whether calls are spread evenly over the time.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        fixed: bool = False,
+        smooth: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = Limits(limit, fixed, smooth)
+        self._count = Count()
+        self._clock = clock
+
+    async def take(self, within: float = 0.0) -> Taken:
+        now = self._clock()
+        spent = self._count.take(now, self._limits.order(now, within))
+        return Taken(spent.granted, spent.wait, spent.number, spent.number)
+
+    def learn(self, taken: Taken, said: Published) -> None:
+        now = self._clock()
+        news = self._limits.learn(now, taken.own, said)
+        if news is not None:
+            self._count.heed(now, news)
+
+    async def aclose(self) -> None:
+        pass
+
+
+_counts: WeakSet[Count] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for count in list(_counts):
+        count._lock = threading.Lock()
+
+
+# Another thread may have held a lock.
+register_fork_hooks(after_in_child=_renew_locks)

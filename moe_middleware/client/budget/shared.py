@@ -1,0 +1,197 @@
+"""A budget that several processes share, and what each does while they cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from ...network.published_limits import Published
+from ...network.rate_limit import ROUNDING, WINDOW, is_ahead
+from .contract import Taken
+from .limits import Limits
+from .memory import Count
+from .window import News, Order, Spent
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 2.0
+"""How long a ledger that failed is left alone, in seconds; then one take tries it."""
+
+ASK_AGAIN_AFTER = 0.25
+"""How long a ledger's no is taken for granted, in seconds: others may learn better."""
+
+
+class LedgerError(Exception):
+    """The ledger did not answer; the text holds neither ids nor passwords."""
+
+
+class Ledger(Protocol):
+    """What has been used up by all, in a place that they share."""
+
+    @property
+    def shown(self) -> str:
+        """Where that is, as logs may show it."""
+        ...
+
+    async def spend(self, order: Order) -> Spent:
+        """Take a call.
+
+        Raises:
+            LedgerError: It cannot be told what has been used up.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what the running event loop holds."""
+        ...
+
+
+class SharedBudget:
+    """The budget contract over a ledger.
+
+    While the ledger fails, this process counts in its memory. What the API says is left
+    holds there as well; where it says nothing, the process takes no more than its share
+    of what was left.
+
+    Args:
+        ledger: Where all count.
+        limit: Calls in a minute, of all together.
+        fixed: Whether a higher limit that the API publishes makes no difference.
+        smooth: Whether calls are spread evenly over the time.
+        patience: How long one take waits for the ledger, in seconds.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        limit: int,
+        *,
+        fixed: bool = False,
+        smooth: bool = False,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._limits = Limits(limit, fixed, smooth)
+        self._patience = patience
+        self._clock = clock
+        self._users = 1
+        self._left = limit
+        self._count = Count()
+        self._seen = (0, 0)
+        self._lost = 0
+        self._news: tuple[float, News] | None = None
+        self._closed_until = 0.0
+        self._ask_again_at = 0.0
+        self._alone = False
+        self._alone_until = 0.0
+        self._left_at, self._left_total, self._share = 0.0, 0, limit
+
+    async def take(self, within: float = 0.0) -> Taken:
+        now = self._clock()
+        order = self._limits.order(now, within)
+        if self._alone:
+            if is_ahead(self._alone_until, now):
+                return self._take_alone(now, order)
+            # This take tries the ledger again; the others need not wait with it.
+            self._alone_until = now + RETRY_AFTER
+            order = replace(order, more=self._count.total - self._left_total)
+        elif self._news is None and now < self._ask_again_at <= now + ASK_AGAIN_AFTER:
+            return Taken(False, max(self._closed_until - now, ROUNDING))
+        if self._lost:
+            order, self._lost = replace(order, more=order.more + self._lost), 0
+        waiting, self._news, seen = self._news, None, self._seen
+        try:
+            async with asyncio.timeout(self._patience):
+                spent = await self._ledger.spend(
+                    replace(order, news=_aged(waiting, now))
+                )
+        except (LedgerError, TimeoutError) as error:
+            self._news = self._news or waiting
+            self._leave(now, order, error)
+            return self._take_alone(self._clock(), replace(order, more=0))
+        self._compare(now, seen, spent)
+        return self._taken(now, order, spent)
+
+    def learn(self, taken: Taken, said: Published) -> None:
+        now = self._clock()
+        news = self._limits.learn(now, taken.own, said)
+        if news is None:
+            return
+        self._count.heed(now, news)
+        # The next take tells the others. A refusal comes first: they would be refused.
+        waiting = self._news[1] if self._news is not None else None
+        if taken.number and (waiting is None or news.refused or not waiting.refused):
+            self._news = now, replace(news, number=taken.number)
+
+    async def aclose(self) -> None:
+        await self._ledger.aclose()
+
+    def _taken(self, now: float, order: Order, spent: Spent) -> Taken:
+        self._users = spent.users or self._users
+        self._left = spent.left
+        if self._alone:
+            self._alone = False
+            logger.warning("budget_shared_again store=%s", self._ledger.shown)
+        if spent.granted:
+            own = self._count.note(now)
+            return Taken(True, spent.wait, spent.number, own)
+        if not order.smooth:
+            # Nobody need ask the ledger for what it has just said.
+            self._closed_until = now + spent.wait
+            self._ask_again_at = now + min(spent.wait, ASK_AGAIN_AFTER)
+        return Taken(False, spent.wait)
+
+    def _compare(self, now: float, seen: tuple[int, int], spent: Spent) -> None:
+        """Notice a store that was emptied; at least our own calls are told to it.
+
+        Args:
+            now: The time.
+            seen: How often that had happened when the order was sent, and the largest
+                number that had come back.
+            spent: What became of it.
+        """
+        times, number = self._seen
+        if times != seen[0]:
+            return
+        if spent.number < seen[1]:
+            self._lost = self._count.of_last(now, WINDOW)
+            self._seen = times + 1, spent.number
+        else:
+            self._seen = times, max(number, spent.number)
+
+    def _take_alone(self, now: float, order: Order) -> Taken:
+        share = max(1, order.limit // self._users)
+        if is_ahead(self._left_at + WINDOW, now):
+            share = max(share, self._share)
+        spent = self._count.take(now, replace(order, limit=min(share, order.limit)))
+        return Taken(spent.granted, spent.wait, 0, spent.number)
+
+    def _leave(self, now: float, order: Order, error: Exception) -> None:
+        self._alone_until = self._clock() + RETRY_AFTER
+        if self._alone:
+            return
+        self._alone = True
+        self._left_at, self._left_total = now, self._count.total
+        # Its own calls of this minute, and its part of what all together had left.
+        taken = self._count.of_last(now, WINDOW)
+        self._share = taken + min(self._left, order.limit) // self._users
+        logger.warning(
+            "budget_alone store=%s share=1/%d error=%s",
+            self._ledger.shown,
+            self._users,
+            error if isinstance(error, LedgerError) else "no answer in time",
+        )
+
+
+def _aged(waiting: tuple[float, News] | None, now: float) -> News | None:
+    """Return news as they are by now."""
+    if waiting is None:
+        return None
+    heard_at, news = waiting
+    return replace(news, ends_in=news.ends_in - (now - heard_at))

@@ -1,0 +1,296 @@
+"""The ledger in an SQLite file, for all processes of a host."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from weakref import WeakSet
+
+import orjson
+
+from ...concurrency.fork_hooks import register_fork_hooks
+from ...models.ids import new_id
+from .shared import LedgerError
+from .window import Order, Spent, Window
+
+OPENING_TIMEOUT = 1.0
+"""How long to wait for the file while others make it too, in seconds."""
+
+SEEN_EVERY = 10.0
+SEEN_FOR = 30.0
+"""How often a process says that it is there, and how long that holds, in seconds."""
+
+MAX_GROUP = 1_000
+"""Orders settled together at most."""
+
+CREATE = """
+create table if not exists moe_budget_window (
+    name text primary key,
+    state text not null
+) without rowid;
+create table if not exists moe_budget_user (
+    name text not null,
+    user text not null,
+    seen_at real not null,
+    primary key (name, user)
+) without rowid;
+"""
+READ = "select state from moe_budget_window where name = :name"
+WRITE = """
+insert into moe_budget_window values (:name, :state)
+on conflict (name) do update set state = excluded.state
+"""
+SEEN = """
+insert into moe_budget_user values (:name, :user, :now)
+on conflict (name, user) do update set seen_at = excluded.seen_at
+"""
+FORGET = """
+delete from moe_budget_user where name = :name and abs(seen_at - :now) > :seen_for
+"""
+USERS = "select count(*) from moe_budget_user where name = :name"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An order, and the future on its event loop that waits for what becomes of it."""
+
+    order: Order
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Spent]
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """Nothing follows; the future waits until the file is closed."""
+
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+
+_Work = _Asked | _Closing
+
+
+class SQLiteLedger:
+    """The ledger contract over one file, which a thread of its own reads and writes.
+
+    The file is opened at the first order. The processes of one host share its clock.
+
+    Args:
+        path: The file, made where it is missing; other tables in it do no harm.
+        name: Which budget it is.
+        busy_timeout: How long to wait while another process writes, in seconds.
+        clock: The time, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        *,
+        busy_timeout: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._busy_timeout = busy_timeout
+        self._clock = clock
+        self._forget()
+        _ledgers.add(self)
+
+    @property
+    def shown(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    def _forget(self) -> None:
+        """Start afresh: after a fork the thread and its handle are the parent's."""
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._user = new_id()
+        self._seen_at = -math.inf
+
+    async def spend(self, order: Order) -> Spent:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Spent] = loop.create_future()
+        self._put(_Asked(order, loop, done))
+        return await done
+
+    async def aclose(self) -> None:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._thread is None:
+                return
+            self._thread = None
+            done: asyncio.Future[None] = loop.create_future()
+            self._work.put(_Closing(loop, done))
+            self._work = queue.SimpleQueue()
+        # A file that hangs must not hold a shutdown up.
+        await asyncio.wait([done], timeout=OPENING_TIMEOUT)
+
+    def _put(self, work: _Asked) -> None:
+        with self._lock:
+            self._work.put(work)
+            if self._thread is not None:
+                return
+            thread = threading.Thread(
+                target=self._run, args=(self._work,), name="moe-budget", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise LedgerError("no thread can be started") from error
+            self._thread = thread
+
+    # --- the thread --------------------------------------------------------
+
+    def _run(self, work: queue.SimpleQueue[_Work]) -> None:
+        db: sqlite3.Connection | None = None
+        while True:
+            group, closing = _gathered(work)
+            # Whoever gave up has counted it elsewhere.
+            group = [asked for asked in group if not asked.done.done()]
+            try:
+                if group:
+                    db = db or _open(self._path, self._busy_timeout)
+                    _tell(group, self._settle(db, [asked.order for asked in group]))
+            except (sqlite3.Error, OSError, ValueError) as error:
+                _fail(group, f"{type(error).__name__}: {error}")
+                _close(db)
+                db = None
+            if closing is not None:
+                _close(db)
+                with suppress(RuntimeError):
+                    closing.loop.call_soon_threadsafe(_set, [(closing.done, None)])
+                return
+
+    def _settle(self, db: sqlite3.Connection, orders: Sequence[Order]) -> list[Spent]:
+        db.execute("begin immediate")
+        try:
+            now = self._clock()
+            spent = self._spend(db, orders, now, self._count_users(db, now))
+        except BaseException:
+            db.rollback()
+            raise
+        db.commit()
+        return spent
+
+    def _spend(
+        self, db: sqlite3.Connection, orders: Sequence[Order], now: float, users: int
+    ) -> list[Spent]:
+        row = db.execute(READ, {"name": self._name}).fetchone()
+        window = _window(row[0]) if row is not None else Window()
+        spent = [replace(window.take(now, order), users=users) for order in orders]
+        state = orjson.dumps(asdict(window), option=orjson.OPT_NON_STR_KEYS).decode()
+        db.execute(WRITE, {"name": self._name, "state": state})
+        return spent
+
+    def _count_users(self, db: sqlite3.Connection, now: float) -> int:
+        if abs(now - self._seen_at) < SEEN_EVERY:
+            return 0
+        told = {"name": self._name, "user": self._user, "now": now}
+        db.execute(SEEN, told)
+        db.execute(FORGET, {"name": self._name, "now": now, "seen_for": SEEN_FOR})
+        users: int = db.execute(USERS, {"name": self._name}).fetchone()[0]
+        self._seen_at = now
+        return users
+
+
+def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Asked], _Closing | None]:
+    """Wait for work, then take all there is."""
+    group: list[_Asked] = []
+    item = work.get()
+    while isinstance(item, _Asked):
+        group.append(item)
+        try:
+            if len(group) >= MAX_GROUP:
+                return group, None
+            item = work.get_nowait()
+        except queue.Empty:
+            return group, None
+    return group, item
+
+
+def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=OPENING_TIMEOUT, isolation_level=None)
+    try:
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = normal")
+        db.executescript(CREATE)
+        db.execute(f"pragma busy_timeout = {busy_timeout * 1000:.0f}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _window(state: object) -> Window:
+    """Return what the file holds; what is none of ours is as good as nothing."""
+    try:
+        kept = orjson.loads(state if isinstance(state, str) else b"")
+        slots = {int(second): int(calls) for second, calls in kept["slots"].items()}
+        return Window(
+            total=int(kept["total"]),
+            slots=slots,
+            number=int(kept["number"]),
+            remaining=int(kept["remaining"]),
+            ends_at=float(kept["ends_at"]),
+            closed_until=float(kept["closed_until"]),
+            used_until=float(kept["used_until"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return Window()
+
+
+def _close(db: sqlite3.Connection | None) -> None:
+    if db is not None:
+        with suppress(sqlite3.Error):
+            db.close()
+
+
+_Settled = tuple["asyncio.Future[Spent]", Spent | LedgerError]
+
+
+def _tell(group: Sequence[_Asked], results: Sequence[Spent | LedgerError]) -> None:
+    """Wake each event loop once, with all that its takes wait for."""
+    settled = defaultdict(list)
+    for asked, result in zip(group, results, strict=True):
+        settled[asked.loop].append((asked.done, result))
+    for loop, results_here in settled.items():
+        # Its loop may have been closed meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_set, results_here)
+
+
+def _fail(group: Sequence[_Asked], message: str) -> None:
+    _tell(group, [LedgerError(message) for _ in group])
+
+
+def _set(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for done, result in settled:
+        # Whoever waited may have been cancelled meanwhile.
+        if done.done():
+            continue
+        if isinstance(result, LedgerError):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+
+_ledgers: WeakSet[SQLiteLedger] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger._forget()
+
+
+register_fork_hooks(after_in_child=_forget_after_fork)

@@ -1,0 +1,518 @@
+"""The client of the three endpoints. The only module that knows httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from pydantic import SecretStr
+
+from ..concurrency.event_loops import PerLoop
+from ..concurrency.threads import in_thread
+from ..logs.log_lines import one_line
+from ..models.errors import (
+    AnswerError,
+    AuthenticationError,
+    BudgetError,
+    DeadlineError,
+    MoEngageError,
+    RateLimitedError,
+    TransportError,
+)
+from ..models.events import Event
+from ..models.experience import EMPTY, Experience, ExperienceMetadata
+from ..models.experiences import Experiences
+from ..models.identity import Identity
+from ..models.json_texts import MAX_DEPTH
+from ..models.observers import Observer
+from ..models.reasons import Reason
+from ..network.backoff import backoff
+from ..network.http import MAX_ANSWER_BYTES, KeptConnections
+from ..network.published_limits import limits_of
+from ..settings.import_strings import load_target
+from ..settings.sections import FLAT_HAS_NO_IDENTIFIERS
+from ..settings.settings import Config, Settings
+from ..settings.stand_ins import in_place_of
+from ..version import __version__
+from . import wire
+from .budget import CallBudget, Taken
+
+logger = logging.getLogger(__name__)
+
+REPORT_TIMEOUT = 10.0
+"""For a report or the metadata, in seconds: no page waits for them."""
+
+FIRST_PAUSE = 0.07
+LONGEST_PAUSE = 2.0
+"""Seconds. The pause before another try doubles with each failure."""
+
+WAITING_SHARE = 0.5
+"""Of a fetch's time, that it may wait for its turn: the rest is for the answer."""
+
+PIECES_AT_ONCE = 256
+"""Pieces of an answer after which others have a turn."""
+
+READ_AT_ONCE = 64 * 1024
+"""Bytes of an answer from which on its JSON is read in a thread."""
+
+MAX_UNUSABLE = 1_000
+"""Keys whose answers are of no use, and that are named once each."""
+
+UNUSABLE = (
+    "its answer is no object with a payload and an experience_context, or it is nested "
+    f"deeper than {MAX_DEPTH} levels: look at the experience in the dashboard"
+)
+
+SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
+
+T = TypeVar("T")
+
+Headers = list[tuple[bytes, bytes]]
+
+TransportFactory = Callable[[], httpx.AsyncBaseTransport]
+
+
+class MoEngageClient:
+    """An async client of the Personalize API, usable on its own.
+
+    It opens its connections at the first call and keeps them, one set for each event
+    loop. Close it with ``async with`` or ``aclose()``.
+
+    Args:
+        settings: The whole configuration: ``Settings``, a mapping of what stands in a
+            file, or a file's path. None takes the environment's.
+        budget: Asked before each try of a fetch; None lets all of them go.
+        observer: Told how each call ended.
+        transport: Makes the transport to send through; None takes the network, or
+            the embedded sandbox where the data center is ``sandbox``.
+        clock: The time, in unix seconds.
+        keywords: ``workspace_id``, ``api_key``, ``api_keys``, ``data_center`` and
+            ``base_url`` for a client without ``settings``.
+
+    Attributes:
+        server_date: The Date header of the last answer; None before it.
+
+    Raises:
+        SettingsError: The configuration is wrong.
+        TypeError: ``transport`` is no function; or, at the first call, it makes no
+            ``httpx.AsyncBaseTransport``.
+    """
+
+    def __init__(
+        self,
+        settings: Config = None,
+        *,
+        budget: CallBudget | None = None,
+        observer: Observer | None = None,
+        transport: TransportFactory | None = None,
+        clock: Callable[[], float] = time.time,
+        **keywords: Any,
+    ) -> None:
+        self._settings = in_place_of(
+            Settings.from_env(**keywords)
+            if settings is None
+            else Settings.of(settings, **keywords)
+        )
+        workspace = self._settings.workspace
+        self._url = httpx.URL(f"{workspace.url}/experiences/")
+        self.use_keys(workspace.keys)
+        self._says_flat = workspace.dialect == "flat"
+        self._unusable: set[str] = set()
+        if transport is not None and not callable(transport):
+            raise TypeError(_WRONG_TRANSPORT.format(type(transport).__qualname__))
+        self._make_transport = transport or self._default_transport
+        self._transports = PerLoop(self._transport, end=_close, drop=_abandon)
+        self._budget = budget
+        self._observer = observer or Observer()
+        self._clock = clock
+        self.server_date: str | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def use_keys(self, keys: Sequence[SecretStr]) -> None:
+        """Call with these API keys from now on, the newest first; safe for threads."""
+        workspace = self._settings.workspace
+        self._headers = tuple(
+            _headers(self._url, workspace.id, key.get_secret_value()) for key in keys
+        )
+        self._live_key = 0
+
+    async def warm(self) -> None:
+        """Open connections before a call needs them (``fetch.warm_connections``)."""
+        transport = self._transports.current()
+        if isinstance(transport, KeptConnections):
+            await transport.warm(self._url, self._settings.fetch.warm_connections)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        transport = self._transports.pop()
+        if transport is not None:
+            await transport.aclose()
+
+    async def fetch(
+        self,
+        keys: Iterable[str] = (),
+        *,
+        identity: Identity | None = None,
+        attributes: Mapping[str, str] = EMPTY,
+        timeout: float | None = None,
+    ) -> Experiences:
+        """Fetch what a visitor gets of the experiences (document: Fetch Experience).
+
+        More than 25 keys go out as concurrent calls. Where only some of them fail,
+        their keys come back as fallbacks with the reason.
+
+        Args:
+            keys: Experience keys; none of them means all the visitor can get.
+            identity: Who the visitor is; None is nobody known.
+            attributes: In-session attributes, as in ``{"utm_medium": "email"}``.
+            timeout: For everything, retries included, in seconds; None takes the
+                settings' ``fetch.timeout``.
+
+        Raises:
+            TransportError: No usable answer came (DeadlineError: not in time).
+            APIError: The API refused (AuthenticationError, InvalidRequestError,
+                RateLimitedError).
+            BudgetError: The budget has no call left.
+            TypeError: ``keys`` is a text.
+        """
+        if isinstance(keys, str):
+            raise TypeError(f"keys is a text: write [{keys!r}], a list of keys")
+        identity = identity or Identity()
+        chunks = wire.split_keys(tuple(keys))
+        if timeout is None:
+            timeout = self._settings.fetch.timeout
+        if len(chunks) == 1:
+            found = await self._fetch(chunks[0], identity, attributes, timeout)
+            return Experiences(found, identity=identity)
+        answers = await asyncio.gather(
+            *(self._fetch(chunk, identity, attributes, timeout) for chunk in chunks),
+            return_exceptions=True,
+        )
+        return Experiences(_merged(chunks, answers), identity=identity)
+
+    async def metadata(self, statuses: Sequence[str] = ()) -> list[ExperienceMetadata]:
+        """List the workspace's experiences (document: Fetch Experience Metadata).
+
+        Args:
+            statuses: Which ones, of ``Active``, ``Paused`` and ``Scheduled`` in this
+                very spelling; none means all three.
+
+        Raises:
+            TransportError, APIError: As for ``fetch``.
+        """
+        query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
+        body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
+        return await _read_in_time(partial(wire.parse_metadata, body), body)
+
+    async def report(self, events: Iterable[Event]) -> None:
+        """Report what happened (document: Track Experience Events).
+
+        More than 100 customers go out as several calls, one after the other. Reporting
+        an event again is harmless: MoEngage deduplicates by its uuid.
+
+        Raises:
+            TransportError, APIError: As for ``fetch``; report all of them again.
+        """
+        for batch in wire.batches(events):
+            body = wire.events_body(batch)
+            await self._call("POST", "events", body, REPORT_TIMEOUT)
+
+    async def _fetch(
+        self,
+        keys: Sequence[str],
+        identity: Identity,
+        attributes: Mapping[str, str],
+        timeout: float,
+    ) -> list[Experience]:
+        body = wire.fetch_body(
+            keys,
+            identity=identity,
+            attributes=attributes,
+            dialect=self._settings.workspace.dialect,
+            anonymous_as=self._settings.identity.anonymous_as,
+        )
+        if self._says_flat and identity.user_identifiers:
+            self._says_flat = False
+            logger.warning("user_identifiers_not_sent: %s", FLAT_HAS_NO_IDENTIFIERS)
+        answer = await self._call("POST", "fetch", body, timeout)
+        values = self._settings.fetch.payload_values
+        found = await _read_in_time(
+            partial(wire.parse_experiences, answer, keys, values=values), answer
+        )
+        for one in found:
+            if one.reason is Reason.BAD_ANSWER and one.key not in self._unusable:
+                self._say_unusable(one.key)
+        return found
+
+    def _say_unusable(self, key: str) -> None:
+        """Name a key whose answer is of no use, once."""
+        if len(self._unusable) < MAX_UNUSABLE:
+            self._unusable.add(key)
+            logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
+
+    async def _call(
+        self, method: str, endpoint: str, body: bytes, timeout: float
+    ) -> bytes:
+        """Send until it succeeds, cannot succeed, or the time is up; and tell."""
+        started, outcome = time.monotonic(), Reason.ERROR.value
+        try:
+            answer = await self._try(method, endpoint, body, timeout)
+            outcome = "ok"
+            return answer
+        except MoEngageError as error:
+            outcome = error.reason.value
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self._observer.called(endpoint.partition("?")[0], seconds, outcome)
+
+    async def _try(
+        self, method: str, endpoint: str, body: bytes, timeout: float
+    ) -> bytes:
+        failure: MoEngageError | None = None
+        deadline = time.monotonic() + timeout
+        try:
+            async with asyncio.timeout(timeout):
+                for pause in _pauses(self._settings.fetch.tries):
+                    try:
+                        return await self._try_keys(method, endpoint, body, deadline)
+                    except MoEngageError as error:
+                        failure = error
+                    wait = _wait(failure, pause, deadline - time.monotonic())
+                    if wait is None:
+                        break
+                    await asyncio.sleep(wait)
+        except TimeoutError as error:
+            raise failure or DeadlineError(
+                f"no answer within {timeout:g} seconds"
+            ) from error
+        assert failure is not None
+        raise failure
+
+    async def _try_keys(
+        self, method: str, endpoint: str, body: bytes, deadline: float
+    ) -> bytes:
+        """Send with the key that worked last; where it is refused, with the other."""
+        keys = self._headers  # others may take their place meanwhile
+        first = self._live_key % len(keys)
+        try:
+            return await self._send(method, endpoint, body, keys[first], deadline)
+        except AuthenticationError:
+            if len(keys) == 1:
+                raise
+        other = 1 - first
+        answer = await self._send(method, endpoint, body, keys[other], deadline)
+        if self._headers is keys:
+            self._live_key = other
+        return answer
+
+    async def _send(
+        self, method: str, endpoint: str, body: bytes, key: Headers, deadline: float
+    ) -> bytes:
+        limited = self._budget if endpoint == "fetch" else None
+        taken = await _turn(limited, deadline) if limited is not None else None
+        left = max(0.001, deadline - time.monotonic())
+        # Everything is ready-made: httpx would work it out again for every call.
+        length = (b"Content-Length", str(len(body)).encode())
+        request = httpx.Request(
+            method,
+            _joined(self._url, endpoint),
+            headers=[*key, length],
+            stream=httpx.ByteStream(body),
+            extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
+        )
+        transport = self._transports.current()
+        with _translated():
+            response = await transport.handle_async_request(request)
+            self.server_date = response.headers.get("date")
+            if limited is not None and taken is not None:
+                refused = response.status_code == 429
+                said = limits_of(response.headers, self._clock(), refused=refused)
+                if said is not None:
+                    limited.learn(taken, said)
+            try:
+                answer = await _read(response, endpoint)
+            finally:
+                await response.aclose()
+        if response.status_code == 200:
+            return answer
+        raise wire.parse_error(
+            response.status_code, response.headers, answer, now=self._clock()
+        )
+
+    def _transport(self) -> httpx.AsyncBaseTransport:
+        made = self._make_transport()
+        if not isinstance(made, httpx.AsyncBaseTransport):
+            raise TypeError(_WRONG_TRANSPORT.format(type(made).__qualname__))
+        return made
+
+    def _default_transport(self) -> httpx.AsyncBaseTransport:
+        if self._settings.workspace.embedded:
+            embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
+            return embedded
+        proxy = _proxy(self._url) if self._settings.fetch.trust_env else None
+        if proxy is not None:
+            return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
+        return KeptConnections(max_connections=self._settings.fetch.max_connections)
+
+
+async def _close(transport: httpx.AsyncBaseTransport) -> None:
+    await transport.aclose()
+    # Its sockets are closed in the event loop's next turn.
+    await asyncio.sleep(0)
+
+
+def _abandon(transport: httpx.AsyncBaseTransport) -> None:
+    if isinstance(transport, KeptConnections):
+        transport.abandon()
+
+
+async def _turn(budget: CallBudget, deadline: float) -> Taken:
+    """Wait for a call's turn, where that leaves it time for its answer.
+
+    Raises:
+        BudgetError: It does not.
+    """
+    while True:
+        can_wait = (deadline - time.monotonic()) * WAITING_SHARE
+        taken = await budget.take(within=can_wait)
+        if taken.wait > can_wait or (taken.granted and not taken.wait):
+            break
+        # Without a turn of its own it asks again, not quite when all others do.
+        spread = 0.0 if taken.granted else random.uniform(0.001, 0.01)
+        await asyncio.sleep(taken.wait + spread)
+        if taken.granted:
+            break
+    if not taken.granted:
+        raise BudgetError(taken.wait)
+    return taken
+
+
+_WRONG_TRANSPORT = (
+    "transport makes {}: it must be a function that makes an httpx.AsyncBaseTransport, "
+    "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
+)
+
+_PLAIN_ENOUGH = (401, 403, 429)
+_TAKEN = (200, "events")
+"""Statuses that say all there is to know, whatever the body holds."""
+
+_TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
+    credentials = b64encode(f"{workspace_id}:{api_key}".encode())
+    return [
+        (b"Host", url.netloc),
+        (b"Authorization", b"Basic " + credentials),
+        (b"MOE-APPKEY", workspace_id.encode()),
+        (b"Content-Type", b"application/json"),
+        (b"Accept", b"application/json"),
+        (b"Accept-Encoding", b"identity"),
+        (b"User-Agent", f"moe_middleware/{__version__}".encode()),
+    ]
+
+
+@lru_cache(maxsize=64)
+def _joined(url: httpx.URL, endpoint: str) -> httpx.URL:
+    return url.join(endpoint)
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    return None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+
+
+def _pauses(tries: int) -> Iterator[float | None]:
+    """Yield, for each try, the pause after its failure; None after the last."""
+    for failures in range(1, tries):
+        yield backoff(
+            failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random()
+        )
+    yield None
+
+
+def _wait(error: MoEngageError, pause: float | None, left: float) -> float | None:
+    """Return how long to wait before the next try; None where it makes no sense."""
+    if pause is None or not error.retryable or isinstance(error, BudgetError):
+        return None
+    if isinstance(error, RateLimitedError):
+        # Asking again before the reset is refused and counted, so it waits or stops.
+        pause = max(pause, error.retry_after if error.retry_after is not None else left)
+    return pause if pause < left else None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise DeadlineError("the connection timed out") from error
+    except httpx.DecodingError as error:
+        raise AnswerError(str(error)) from error
+    except MoEngageError:
+        raise
+    except Exception as error:
+        # A transport of the user's own may raise anything.
+        raise TransportError(f"no connection: {type(error).__name__}") from error
+
+
+async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
+    """Return what comes of reading a body; a large one is read beside the loop."""
+    if len(body) <= READ_AT_ONCE:
+        return read()
+    return await asyncio.shield(in_thread(read, "moe-read"))
+
+
+async def _read(response: httpx.Response, endpoint: str) -> bytes:
+    """Return an answer's body, as it came: what was packed may be of any size."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        status = response.status_code
+        if status in _PLAIN_ENOUGH or status >= 500 or (status, endpoint) == _TAKEN:
+            return b""
+        raise AnswerError(
+            f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
+            "let no proxy compress it"
+        )
+    parts: list[bytes] = []
+    size = 0
+    # A transport of the user's own may bring it whole.
+    whole = response.is_stream_consumed
+    async for part in response.aiter_bytes() if whole else response.aiter_raw():
+        size += len(part)
+        parts.append(part)
+        if size > MAX_ANSWER_BYTES:
+            raise AnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        if not len(parts) % PIECES_AT_ONCE:
+            await asyncio.sleep(0)
+    return b"".join(parts)
+
+
+def _merged(
+    chunks: Sequence[Sequence[str]],
+    answers: Sequence[list[Experience] | BaseException],
+) -> Iterator[Experience]:
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, MoEngageError) or len(failures) == len(chunks):
+            raise failure
+    for keys, answer in zip(chunks, answers, strict=True):
+        if isinstance(answer, MoEngageError):
+            yield from (Experience(key=key, reason=answer.reason) for key in keys)
+        elif not isinstance(answer, BaseException):
+            yield from answer

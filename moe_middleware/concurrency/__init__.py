@@ -1,0 +1,3 @@
+"""Event loops, threads and forks."""
+
+from __future__ import annotations

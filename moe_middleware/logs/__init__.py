@@ -1,0 +1,3 @@
+"""How our log lines are written."""
+
+from __future__ import annotations

@@ -1,0 +1,177 @@
+"""The errors we raise, one class per thing a caller would do differently.
+
+MoEngageError
+├── SettingsError           (also ValueError) fix your configuration
+├── DuplicateMiddlewareError   the middleware wraps this app twice
+├── TransportError          no usable answer came; retryable
+│   ├── DeadlineError       the time was up before an answer came
+│   └── AnswerError         something answered, but not in the API's language
+├── BudgetError             our own budget of calls is used up; wait retry_after
+├── APIError                the API said no: status, title, description, code
+│   ├── InvalidRequestError    400, 413: sending it again cannot help
+│   ├── AuthenticationError    401, 403: the credentials are wrong
+│   └── RateLimitedError       429: wait for retry_after seconds
+└── OutboxError             an event could not be stored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in a file: where it is, what it is, what to do about it.
+
+    Attributes:
+        where: The place within the settings, as in ``routes.0.path``.
+        message: What was given, what was expected and what to do.
+        file: The file's name; None for values that came from no file.
+        line: The line, counted from 1; None where no line is to blame.
+    """
+
+    where: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part)
+        subject = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{place}: {subject}" if place else subject
+
+
+class MoEngageError(Exception):
+    """The root of all our errors.
+
+    Attributes:
+        reason: What a page that falls back because of this error reports.
+        retryable: Whether the same call may succeed later.
+    """
+
+    reason: Reason = Reason.ERROR
+    retryable: bool = False
+
+
+class SettingsError(MoEngageError, ValueError):
+    """The configuration is wrong; ``problems`` lists every mistake at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class DuplicateMiddlewareError(MoEngageError, RuntimeError):
+    """The same request passed our middleware twice."""
+
+
+class TransportError(MoEngageError):
+    """No usable answer came from the API: refused, reset, cut off, too large."""
+
+    reason = Reason.UNREACHABLE
+    retryable = True
+
+
+class DeadlineError(TransportError):
+    """The time allowed was up before an answer came."""
+
+    reason = Reason.TIMEOUT
+
+
+class AnswerError(TransportError):
+    """An answer came that is not what the API's documents promise."""
+
+    reason = Reason.BAD_ANSWER
+
+
+class BudgetError(MoEngageError):
+    """The workspace's budget of calls is used up, so nothing was asked.
+
+    Attributes:
+        retry_after: How long until a call is free, in seconds.
+    """
+
+    reason = Reason.BUDGET_SPENT
+    retryable = True
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the budget of calls is used up for {retry_after:.3g} s")
+        self.retry_after = retry_after
+
+
+class APIError(MoEngageError):
+    """The API refused the call.
+
+    Attributes:
+        status: The HTTP status of the answer.
+        title: The envelope's title.
+        description: The envelope's description.
+        code: The envelope's eight-letter code, where there is one.
+    """
+
+    reason = Reason.SERVER_ERROR
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        title: str = "",
+        description: str = "",
+        code: str | None = None,
+    ) -> None:
+        self.status = status
+        self.title = title
+        self.description = description
+        self.code = code
+        super().__init__(status, title, description, code)
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        return self.status in (408, 429) or self.status >= 500
+
+    def __str__(self) -> str:
+        said = ": ".join(part for part in (self.title, self.description) if part)
+        return f"{self.status} {said}".rstrip()
+
+
+class InvalidRequestError(APIError):
+    """The API found a mistake in what we sent (400, 413)."""
+
+    reason = Reason.INVALID_REQUEST
+
+
+class AuthenticationError(APIError):
+    """The API refused our credentials (401, 403)."""
+
+    reason = Reason.UNAUTHORIZED
+
+
+class RateLimitedError(APIError):
+    """The workspace has used up its calls for now (429).
+
+    Attributes:
+        retry_after: How long to wait, in seconds, 60 at most, whatever the API asks
+            for; None where it did not say.
+    """
+
+    reason = Reason.RATE_LIMITED
+
+    def __init__(
+        self,
+        *,
+        retry_after: float | None = None,
+        title: str = "",
+        description: str = "",
+    ) -> None:
+        super().__init__(status=429, title=title, description=description)
+        self.retry_after = retry_after
+
+
+class OutboxError(MoEngageError):
+    """An event could not be stored in the outbox."""

@@ -1,0 +1,166 @@
+"""One experience of one visitor, and what a page may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from .reasons import Reason, Source
+from .urls import harmless
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Elements(Protocol):
+    """Makes the links of one page's elements, and the marks that our script reads."""
+
+    def click_url(self, experience: Experience, target: object, b_id: object) -> str:
+        """Return a link that counts a click and leads to ``target``."""
+        ...
+
+    def attrs(self, experience: Experience, b_id: object) -> str:
+        """Return the attributes of an element that our script watches."""
+        ...
+
+    def miss(self, experience: Experience, name: str) -> None:
+        """Note that a payload value was asked for which is not there."""
+        ...
+
+
+class _OnPage:
+    """Remembers which page an experience was handed out on.
+
+    That is no field: it takes no part in comparison, copies, pickles and JSON.
+    """
+
+    __slots__ = ("_elements",)
+    _elements: Elements
+
+
+def _elements_of(experience: Experience) -> Elements | None:
+    try:
+        return _read_elements(experience)
+    except AttributeError:
+        return None
+
+
+def note_missing(experience: Experience, name: str) -> None:
+    """Let the log say once that a page asked for a payload value that is not there."""
+    elements = _elements_of(experience) if experience.payload else None
+    if elements is not None:
+        elements.miss(experience, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience(_OnPage):
+    """One experience as this visitor gets it; falsy where there is none.
+
+    It is a plain value: its payload and its context are dicts of JSON values. A copy
+    of it belongs to no page, so its links do not count.
+
+    Payload values are reached as items and as attributes: ``hero["CTA Label"]``,
+    ``hero.Title``. An item is always a payload value; an attribute gives way to the
+    fields below.
+
+    Attributes:
+        key: The experience key.
+        payload: The variation's values, already unwrapped; empty without a match.
+        experience_context: What MoEngage wants back with every event, untouched.
+        source: Where the answer came from.
+        reason: Why it is empty, or stale; None for a fresh match.
+    """
+
+    key: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    experience_context: Mapping[str, Any] = field(default_factory=dict)
+    source: Source = Source.FALLBACK
+    reason: Reason | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.payload or self.experience_context)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.source, self.reason))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.payload[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and str.__str__(name) in self.payload
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the payload's values."""
+        return iter(self.payload)
+
+    def __len__(self) -> int:
+        return len(self.payload)
+
+    def __getattr__(self, name: str) -> Any:
+        # Unpickling asks for dunders before the fields exist.
+        if not name.startswith("__") and name in self.payload:
+            return self.payload[name]
+        if not name.startswith("_"):
+            note_missing(self, name)
+        raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a payload value, or ``default`` where there is none."""
+        return self.payload[str.__str__(name)] if name in self else default
+
+    def click_url(self, target: object = None, b_id: object = None) -> str:
+        """Return the link for an element of this experience, which counts its clicks.
+
+        It is signed, and leads nowhere but to ``target``. Without a ``secret_key`` in
+        the settings, and where nothing matched, it is the target itself. A target that
+        runs a script or hides its host is replaced by ``#``.
+
+        Args:
+            target: Where the link leads: a path of this site, beginning with ``/``, or
+                an address on one of ``clicks.hosts``. Others are not counted. A text,
+                or what stands for one: a URL object, a lazy text.
+            b_id: Which element it is, as in ``"Shop Now"``.
+        """
+        elements = _elements_of(self)
+        if elements is None or not self.experience_context:
+            return harmless(target)
+        return elements.click_url(self, target, b_id)
+
+    def attrs(self, b_id: object = None) -> str:
+        """Return HTML attributes that let our script count for an element.
+
+        With a ``b_id`` its clicks count; where the impression is ``visible``, it counts
+        too, once half the element was on screen for a second. Where it is ``web_sdk``,
+        the SDK is told of the clicks, with the ``b_id`` as their ``widget_id``; else
+        this takes a ``secret_key`` in the settings. It is empty where there is nothing
+        to count.
+
+        Args:
+            b_id: Which element it is, as in ``"Shop Now"``.
+        """
+        elements = _elements_of(self)
+        if elements is None or not self.experience_context:
+            return ""
+        return elements.attrs(self, b_id)
+
+
+# The slot's own descriptor passes the frozen class by, and costs least.
+_slot: Any = _OnPage.__dict__["_elements"]
+_read_elements: Callable[[Experience], Elements] = _slot.__get__
+_bind: Callable[[Experience, Elements], None] = _slot.__set__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperienceMetadata:
+    """One line of the workspace's list of experiences.
+
+    Attributes:
+        key: The experience key.
+        name: Its name in the dashboard.
+        status: ``Active``, ``Paused`` or ``Scheduled``.
+    """
+
+    key: str
+    name: str
+    status: str

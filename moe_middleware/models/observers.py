@@ -1,0 +1,171 @@
+"""Who is told what happens: counters, or an observer of the app's own. No I/O."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from weakref import WeakSet
+
+from ..concurrency.fork_hooks import register_fork_hooks
+from .reasons import Reason, Source
+
+_ANSWERS = {source: f"answers.{source}" for source in Source}
+_REASONS = {reason: f"reasons.{reason}" for reason in Reason}
+
+logger = logging.getLogger(__name__)
+
+
+class Observer:
+    """Is told what happens on the fetch path and in the outbox; does nothing itself.
+
+    Override what you want to know. Methods are called on the request's own path and
+    from several threads: be quick, and do not raise.
+    """
+
+    def answered(self, source: Source, reason: Reason | None, count: int) -> None:
+        """``count`` experiences of a page were answered, from here and for this reason.
+
+        ``cache`` is a hit, ``stale`` an expired answer, ``api`` a miss that was
+        fetched, ``fallback`` a page that went without, and the reason says why.
+        """
+
+    def called(self, endpoint: str, seconds: float, outcome: str) -> None:
+        """A call of the API ended.
+
+        Args:
+            endpoint: ``fetch``, ``metadata`` or ``events``.
+            seconds: How long it took, retries included.
+            outcome: ``ok``, else the reason of the error, as in ``timeout``.
+        """
+
+    def breaker_changed(self, endpoint: str, state: str) -> None:
+        """A breaker is now ``closed``, ``open`` or ``probing``.
+
+        Args:
+            endpoint: ``fetch``, or ``shared_cache`` for Redis.
+            state: Its new state.
+        """
+
+    def budget_spent(self, seconds: float) -> None:
+        """A call was not made: the budget has none for so many seconds."""
+
+    def events(self, what: str, count: int) -> None:
+        """Events moved on.
+
+        Args:
+            what: ``appended``, ``refused``, ``dropped``, ``delivered``, ``retried``,
+                ``buried`` or ``lost``.
+            count: How many.
+        """
+
+
+class Counters(Observer):
+    """Counts everything, for a metrics page or a test. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._breakers: dict[str, str] = {}
+        _counters.add(self)
+
+    def answered(self, source: Source, reason: Reason | None, count: int) -> None:
+        with self._lock:
+            self._counts[_ANSWERS[source]] += count
+            if reason is not None:
+                self._counts[_REASONS[reason]] += count
+
+    def called(self, endpoint: str, seconds: float, outcome: str) -> None:
+        self._add(f"calls.{endpoint}.{outcome}", 1)
+        with self._lock:
+            self._seconds[endpoint] += seconds
+
+    def breaker_changed(self, endpoint: str, state: str) -> None:
+        self._add(f"breaker.{endpoint}.{state}", 1)
+        with self._lock:
+            self._breakers[endpoint] = state
+
+    def budget_spent(self, seconds: float) -> None:
+        self._add("budget.spent", 1)
+
+    def events(self, what: str, count: int) -> None:
+        self._add(f"events.{what}", count)
+
+    def snapshot(self) -> Mapping[str, float | str]:
+        """Return what was counted so far.
+
+        Counts by their dotted names, as ``answers.cache`` or ``calls.fetch.timeout``;
+        the seconds spent in calls as ``seconds.fetch``; breakers as ``state.fetch``.
+        """
+        with self._lock:
+            seconds = {f"seconds.{name}": one for name, one in self._seconds.items()}
+            states = {f"state.{name}": one for name, one in self._breakers.items()}
+            return {**self._counts, **seconds, **states}
+
+    def _add(self, name: str, count: int) -> None:
+        with self._lock:
+            self._counts[name] += count
+
+    def _begin_anew(self) -> None:
+        """What a parent process has counted is the parent's, and so is its lock."""
+        self._lock = threading.Lock()
+        self._counts.clear()
+        self._seconds.clear()
+        self._breakers.clear()
+
+
+_counters: WeakSet[Counters] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for counters in list(_counters):
+        counters._begin_anew()
+
+
+register_fork_hooks(after_in_child=_begin_anew)
+
+
+class Both(Observer):
+    """Tells two observers; where the second raises, the log says so, and no more."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._first = first
+        self._second = second
+
+    def answered(self, source: Source, reason: Reason | None, count: int) -> None:
+        self._first.answered(source, reason, count)
+        with self._guarded("answered"):
+            self._second.answered(source, reason, count)
+
+    def called(self, endpoint: str, seconds: float, outcome: str) -> None:
+        self._first.called(endpoint, seconds, outcome)
+        with self._guarded("called"):
+            self._second.called(endpoint, seconds, outcome)
+
+    def breaker_changed(self, endpoint: str, state: str) -> None:
+        self._first.breaker_changed(endpoint, state)
+        with self._guarded("breaker_changed"):
+            self._second.breaker_changed(endpoint, state)
+
+    def budget_spent(self, seconds: float) -> None:
+        self._first.budget_spent(seconds)
+        with self._guarded("budget_spent"):
+            self._second.budget_spent(seconds)
+
+    def events(self, what: str, count: int) -> None:
+        self._first.events(what, count)
+        with self._guarded("events"):
+            self._second.events(what, count)
+
+    @contextmanager
+    def _guarded(self, method: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            logger.error(
+                "observer_failed method=%s error=%s", method, type(error).__name__
+            )
+            logger.debug("observer_failed", exc_info=error)

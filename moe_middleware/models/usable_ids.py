@@ -1,0 +1,52 @@
+"""Which texts can be a person's id. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+MAX_ID_LENGTH = 256
+"""Ids beyond it are noise or an attack; no document gives a limit."""
+
+PLACEHOLDER_IDS = frozenset(
+    {
+        *("unknown", "guest", "anonymous", "anon"),
+        *("null", "(null)", "<null>", "nil", "none", "undefined", "nan", "na", "n/a"),
+        *("0", "1", "2", "-1", "true", "false", "[object object]"),
+        *("id", "uid", "userid", "user_id", "customer_id", "visitor_id"),
+    }
+)
+"""Texts that stand for no person; MoEngage's SDKs refuse most of them as user ids."""
+
+
+class Flaw(StrEnum):
+    """Why a text cannot stand for one person."""
+
+    EMPTY = "empty"
+    PLACEHOLDER = "placeholder"
+    TOO_LONG = "too_long"
+    UNPRINTABLE = "unprintable"
+
+
+def flaw_of(text: str, *, by_anyone: bool) -> Flaw | None:
+    """Return what is wrong with an id; None for a good one.
+
+    Args:
+        text: It, without blanks at its ends.
+        by_anyone: Whether any client can send it. Only then is a placeholder refused:
+            the first user of a database is number 1, and a session knows that.
+    """
+    if not text:
+        return Flaw.EMPTY
+    if len(text) > MAX_ID_LENGTH:
+        return Flaw.TOO_LONG
+    if not text.isprintable():
+        return Flaw.UNPRINTABLE
+    if by_anyone and text.lower() in PLACEHOLDER_IDS:
+        return Flaw.PLACEHOLDER
+    return None
+
+
+def usable_id(text: str | None, *, by_anyone: bool = True) -> str | None:
+    """Return an id that can stand for one person, trimmed, or None."""
+    text = text.strip() if text is not None else ""
+    return text if flaw_of(text, by_anyone=by_anyone) is None else None

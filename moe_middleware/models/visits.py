@@ -1,0 +1,184 @@
+"""What one request tells about its visitor, parsed only as far as it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Mapping,
+)
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from .cookies import CookieReader, starlette_cookies
+from .experience import EMPTY
+from .texts import decoded
+
+
+class Visit:
+    """A request, read-only, the same for ASGI and WSGI. Callables in settings get it.
+
+    Attributes:
+        method: The HTTP method in upper case.
+        path: The path within the wrapped app, without its ``root_path``.
+        root_path: Where the wrapped app is mounted, as in ``/shop``; else empty.
+        scheme: ``http`` or ``https``.
+        peer: The address of the connection's other end; None where unknown.
+        path_params: The parameters of the routes that matched, merged.
+        session: The framework's session, where one is installed outside of us.
+        user: The framework's user object, where one is installed outside of us.
+        absent: Of the kinds ``session`` and ``user``, which the request does not have,
+            and what to do about that.
+        in_thread: Makes an async function of a sync one, where a framework has threads
+            for what may ask a database; None runs it where it is called.
+        read_cookies: Reads Cookie headers as the framework does.
+        values_read: What the app's own code gave for sources, by their readers.
+    """
+
+    __slots__ = (
+        "_cookie_lines",
+        "_cookies",
+        "_first",
+        "_headers",
+        "_query",
+        "_query_string",
+        "absent",
+        "in_thread",
+        "method",
+        "path",
+        "path_params",
+        "peer",
+        "read_cookies",
+        "root_path",
+        "scheme",
+        "session",
+        "user",
+        "values_read",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str = "GET",
+        path: str = "/",
+        root_path: str = "",
+        headers: Collection[tuple[bytes, bytes]] = (),
+        query_string: bytes = b"",
+        scheme: str = "http",
+        peer: str | None = None,
+        path_params: Mapping[str, Any] = EMPTY,
+        session: Mapping[str, Any] | None = None,
+        user: object | None = None,
+        absent: Mapping[str, str] = EMPTY,
+        in_thread: Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]
+        | None = None,
+        read_cookies: CookieReader = starlette_cookies,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.root_path = root_path
+        self.scheme = scheme
+        self.peer = peer
+        self.path_params = path_params
+        self.session = session
+        self.user = user
+        self.absent = absent
+        self.in_thread = in_thread
+        self.read_cookies = read_cookies
+        self.values_read: dict[object, object] = {}
+        self._headers = headers
+        self._first: dict[bytes, bytes] | None = None
+        self._cookie_lines: list[bytes] = []
+        self._query_string = query_string
+        self._cookies: dict[str, str] | None = None
+        self._query: dict[str, bytes] | None = None
+
+    @property
+    def all_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """Every header, as received; names in lower case."""
+        return self._headers
+
+    @property
+    def query_string(self) -> bytes:
+        """The query string, as received."""
+        return self._query_string
+
+    def headers(self, name: str) -> list[str]:
+        """Return every value of a header, in the order received."""
+        wanted = name.lower().encode("latin-1")
+        return [
+            value.decode("latin-1") for key, value in self._headers if key == wanted
+        ]
+
+    def any_of(self, names: Container[bytes]) -> list[str]:
+        """Return the values of all headers with one of these lower-case names."""
+        return [value.decode("latin-1") for key, value in self._headers if key in names]
+
+    @property
+    def first_headers(self) -> Mapping[bytes, bytes]:
+        """The first value of every header, by its lower-case name."""
+        first = self._first
+        if first is None:
+            # One pass for all that is asked, and in C: of two the first has to win.
+            first = self._first = dict([*self._headers][::-1])
+            if _COOKIE in first:
+                single = len(first) == len(self._headers)
+                self._cookie_lines = (
+                    [first[_COOKIE]]
+                    if single
+                    else [value for key, value in self._headers if key == _COOKIE]
+                )
+        return first
+
+    def header(self, name: str) -> str | None:
+        """Return a header's first value, or None."""
+        value = self.first_headers.get(_lower(name))
+        return None if value is None else value.decode("latin-1")
+
+    def cookie(self, name: str) -> str | None:
+        """Return a cookie's value, or None."""
+        cookies = self._cookies
+        if cookies is None:
+            if _COOKIE not in self.first_headers:
+                return None
+            # Most of those that are asked for are not there, which is seen at once.
+            if name.isascii() and not any(
+                _encoded(name) in line for line in self._cookie_lines
+            ):
+                return None
+            cookies = self._cookies = self.read_cookies(self._cookie_lines)
+        return cookies.get(name)
+
+    def query(self, name: str) -> str | None:
+        """Return the first value of a query parameter, or None."""
+        if not self._query_string:
+            return None
+        if self._query is None:
+            pairs = [part.partition(b"=") for part in self._query_string.split(b"&")]
+            self._query = {
+                _unquoted(key): value for key, _, value in reversed(pairs) if key
+            }
+        value = self._query.get(name)
+        return None if value is None else _unquoted(value)
+
+
+_COOKIE = b"cookie"
+
+
+# Names come from the code and the settings: they are few.
+@lru_cache(maxsize=1024)
+def _lower(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _encoded(name: str) -> bytes:
+    return name.encode()
+
+
+def _unquoted(raw: bytes) -> str:
+    return decoded(unquote_to_bytes(raw.replace(b"+", b" ")))

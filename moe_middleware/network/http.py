@@ -1,0 +1,417 @@
+"""One HTTP/1.1 exchange after the other over kept connections.
+
+It is an httpx transport for small JSON calls: the answer is read whole and bounded.
+httpx's own pool looks at every connection that it holds, at every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from weakref import WeakSet
+
+import h11
+import httpx
+
+from ..concurrency.threads import in_thread
+from .sockets import Connector
+
+MAX_CONNECTIONS = 64
+"""Calls under way at once; further ones wait for their turn."""
+
+IDLE_FOR = 30.0
+"""How long an unused connection is kept, in seconds."""
+
+WARM_WITHIN = 5.0
+"""How long it may take to open connections ahead of need, in seconds."""
+
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+"""No documented answer comes near this; one beyond it is not read to its end."""
+
+MAX_PIECES = 4096
+"""Pieces that one answer may come in: each of them costs, however small it is."""
+
+MAX_INTERIMS = 16
+"""Interim answers, as 100 and 103, before the answer itself."""
+
+SLICE = 16 * 1024
+"""Bytes that are looked at together: a head that is longer is none of the API's."""
+
+
+class KeptConnections(httpx.AsyncBaseTransport):
+    """An httpx transport to one origin that reuses its connections, last one first.
+
+    It serves one event loop. A call that is cancelled closes its connection, so an
+    answer that comes late can never be taken for another call's. Where a kept
+    connection turns out to be closed, the request is sent again on another: every call
+    of the API may be repeated. Where one is silent until its call is cancelled, and no
+    other has spoken meanwhile, the unused ones are taken for dead and closed, too.
+
+    It knows no timeout of its own: whoever calls cancels. The name's lookup and the
+    handshakes happen within that time, and a lookup that hangs holds up nothing else.
+
+    Args:
+        ssl_context: For https; None makes httpx's default at the first need.
+        max_connections: Calls under way at once.
+        idle_for: How long an unused connection is kept, in seconds.
+        getaddrinfo: Looks a name up, as the socket module's does; it may block.
+    """
+
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_for: float = IDLE_FOR,
+        getaddrinfo: Callable[..., Iterable[Any]] = socket.getaddrinfo,
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._making_context: asyncio.Future[ssl.SSLContext] | None = None
+        self._getaddrinfo = getaddrinfo
+        self._connector: Connector | None = None
+        self._open: WeakSet[_Connection] = WeakSet()
+        self._idle: list[_Connection] = []
+        self._idle_for = idle_for
+        self._max_connections = max_connections
+        self._free = max_connections
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._answers = 0
+        self._closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its answer, read to the end.
+
+        Raises:
+            httpx.ConnectError: No connection could be made.
+            httpx.ReadError: The connection broke before the answer was complete.
+            httpx.DecodingError: What came is not HTTP, or too much of it.
+        """
+        await self._enter()
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                try:
+                    return await self._exchange(connection, request)
+                except _ClosedWhileIdle:
+                    # The server hung up just as we spoke; it has seen nothing.
+                    continue
+            return await self._exchange(await self._connect(request.url), request)
+        finally:
+            self._leave()
+
+    async def warm(self, url: httpx.URL, count: int) -> None:
+        """Open connections before a call needs them, until so many are unused.
+
+        Where that fails it says nothing: the calls will.
+
+        Args:
+            url: Any address of the origin.
+            count: How many; ``max_connections`` is the most.
+        """
+        missing = min(count, self._max_connections) - len(self._idle)
+        await asyncio.gather(*(self._open_ahead(url) for _ in range(missing)))
+
+    async def aclose(self) -> None:
+        """Close the connections: the unused ones now, the others after their call."""
+        self._closed = True
+        self._close_idle()
+
+    def abandon(self) -> None:
+        """Free the sockets of connections whose event loop was closed under them."""
+        for connection in list(self._open):
+            connection.abandon()
+
+    async def _exchange(
+        self, connection: _Connection, request: httpx.Request
+    ) -> httpx.Response:
+        answers = self._answers
+        try:
+            answer = await connection.exchange(request)
+        except asyncio.CancelledError:
+            connection.close()
+            if connection.silent and answers == self._answers:
+                # The server may be gone without a word, and would be for them all.
+                self._close_idle()
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._answers += 1
+        self._keep(connection)
+        return answer
+
+    def _keep(self, connection: _Connection) -> None:
+        if connection.reusable and not self._closed:
+            self._idle.append(connection)
+            connection.rest(self._idle_for, self._idle)
+        else:
+            connection.close()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _open_ahead(self, url: httpx.URL) -> None:
+        try:
+            async with asyncio.timeout(WARM_WITHIN):
+                connection = await self._connect(url)
+        except (httpx.ConnectError, TimeoutError):
+            return
+        self._keep(connection)
+
+    async def _connect(self, url: httpx.URL) -> _Connection:
+        loop = asyncio.get_running_loop()
+        secure = url.scheme == "https"
+        if self._connector is None:
+            port = url.port or (443 if secure else 80)
+            self._connector = Connector(url.host, port, getaddrinfo=self._getaddrinfo)
+        try:
+            context = await self._context() if secure else None
+            connected = await self._connector.connect()
+            # asyncio owns the socket from here on, and closes it when cancelled.
+            _, connection = await loop.create_connection(
+                lambda: _Connection(loop, connected),
+                sock=connected,
+                ssl=context,
+                server_hostname=url.host if secure else None,
+            )
+        except OSError as error:
+            raise httpx.ConnectError(type(error).__name__) from error
+        self._open.add(connection)
+        return connection
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            if self._making_context is None:
+                # It reads hundreds of certificates: not on the event loop.
+                self._making_context = in_thread(httpx.create_ssl_context, "moe-tls")
+            making = self._making_context
+            try:
+                self._ssl_context = await asyncio.shield(making)
+            finally:
+                if making.done():
+                    self._making_context = None
+        return self._ssl_context
+
+    async def _enter(self) -> None:
+        """Wait for a turn: first come, first served."""
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+_TOO_LARGE = (
+    f"the answer is larger than {MAX_ANSWER_BYTES} bytes, or in more than {MAX_PIECES} "
+    "pieces"
+)
+
+
+class _ClosedWhileIdle(Exception):
+    """A kept connection was closed before a byte of the answer came."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, and the exchange under way on it."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connected: socket.socket
+    ) -> None:
+        self._loop = loop
+        self._socket = connected
+        self._http = h11.Connection(h11.CLIENT)
+        self._transport: asyncio.WriteTransport | None = None
+        self._answer: asyncio.Future[httpx.Response] | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._open = True
+        self._kept = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._status = 0
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
+        self._parts: list[bytes | bytearray] = []
+        self._size = 0
+        self._interims = 0
+        self._heard = False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow."""
+        http = self._http
+        # What came behind the answer would be read as the next one's.
+        return self._open and http.our_state is h11.IDLE and not http.trailing_data[0]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was kept, and then had no word for the call that it was for."""
+        return self._kept and not self._heard
+
+    async def exchange(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and wait for its answer."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if not self._open:
+            raise _ClosedWhileIdle
+        assert self._transport is not None
+        self._begin()
+        self._answer = self._loop.create_future()
+        self._transport.write(self._encoded(request))
+        return await self._answer
+
+    def _encoded(self, request: httpx.Request) -> bytes:
+        http, body = self._http, _body_of(request)
+        head = http.send(
+            h11.Request(
+                method=request.method,
+                target=request.url.raw_path,
+                headers=request.headers.raw,
+            )
+        )
+        parts = [head, http.send(h11.Data(body)) if body else b""]
+        parts.append(http.send(h11.EndOfMessage()))
+        return b"".join(part for part in parts if part)
+
+    def rest(self, seconds: float, idle: list[_Connection]) -> None:
+        """Be closed, and taken out of ``idle``, when not used for so long."""
+        self._kept = True
+
+        def expire() -> None:
+            if self in idle:
+                idle.remove(self)
+            self.close()
+
+        self._idle_timer = self._loop.call_later(seconds, expire)
+
+    def close(self) -> None:
+        """Close it at once; what is on its way is nobody's."""
+        self._open = False
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abandon(self) -> None:
+        """Close the socket itself: the event loop that would do so is closed."""
+        self._socket.close()
+
+    # --- what asyncio calls ------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports only look like asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._answer is None or self._answer.done():
+            # An answer to nothing, as a 408 for being idle: it belongs to no call.
+            self.close()
+        else:
+            self._receive(data)
+
+    def eof_received(self) -> None:
+        self._open = False
+        self._receive(b"")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        self._fail(
+            _ClosedWhileIdle()
+            if self._kept and not self._heard
+            else httpx.ReadError("the connection broke")
+        )
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            for at in range(0, len(data) or 1, SLICE):
+                if at and (self._answer is None or self._answer.done()):
+                    # What follows an answer belongs to no call.
+                    self.close()
+                    return
+                self._http.receive_data(data[at : at + SLICE])
+                self._read_events()
+        except (h11.RemoteProtocolError, ValueError) as error:
+            if data:
+                # Its text quotes the answer: it stays out of ours.
+                failure = httpx.DecodingError("the answer is not HTTP")
+                failure.__cause__ = error
+                self._fail(failure)
+            self.close()
+
+    def _read_events(self) -> None:
+        while True:
+            match self._http.next_event():
+                case h11.Response() as head:
+                    self._status = head.status_code
+                    self._headers = head.headers.raw_items()
+                case h11.Data(data=data):
+                    self._size += len(data)
+                    self._parts.append(data)
+                    if self._size > MAX_ANSWER_BYTES or len(self._parts) > MAX_PIECES:
+                        self._refuse(_TOO_LARGE)
+                        return
+                case h11.EndOfMessage():
+                    self._finish()
+                    return
+                case h11.InformationalResponse():
+                    self._interims += 1
+                    if self._interims > MAX_INTERIMS:
+                        self._refuse("the answer never begins")
+                        return
+                case _:
+                    # More is to come: only then it is worth a look how much.
+                    if _length_told(self._headers) > MAX_ANSWER_BYTES:
+                        self._refuse(_TOO_LARGE)
+                    return
+
+    def _refuse(self, why: str) -> None:
+        self._fail(httpx.DecodingError(why))
+        self.close()
+
+    def _finish(self) -> None:
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(
+                httpx.Response(
+                    self._status,
+                    headers=list(self._headers),
+                    stream=httpx.ByteStream(b"".join(self._parts)),
+                )
+            )
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+
+def _length_told(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how long the body will be, as far as the headers say."""
+    for name, value in headers:
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def _body_of(request: httpx.Request) -> bytes:
+    assert isinstance(request.stream, httpx.SyncByteStream)
+    return b"".join(request.stream)

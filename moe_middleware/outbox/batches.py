@@ -1,0 +1,62 @@
+"""Claimed events on their way into reports: each user's in order, none overtaken.
+
+Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+
+from ..client import wire
+from . import Claim
+
+
+class Backlog:
+    """Holds claims until a report has room for them.
+
+    While a batch is under way no other holds events of its users: what happened first
+    arrives first, however long a report takes.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Claim]] = {}
+        self._under_way: set[str] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many claims wait; those under way do not count."""
+        return self._count
+
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Take claims in, oldest first."""
+        for claim in claims:
+            self._waiting.setdefault(claim.event.customer_id, []).append(claim)
+        self._count += len(claims)
+
+    def next_batch(self) -> list[Claim]:
+        """Take what one report has room for; nothing where nothing may go out now.
+
+        The batch is under way from here on, until ``finished``.
+        """
+        batch: list[Claim] = []
+        room = wire.Room()
+        for user in [user for user in self._waiting if user not in self._under_way]:
+            waiting = self._waiting[user]
+            fitting = list(takewhile(lambda claim: room.takes(claim.event), waiting))
+            batch += fitting
+            if len(fitting) < len(waiting):
+                del waiting[: len(fitting)]
+                break
+            del self._waiting[user]
+        self._count -= len(batch)
+        self._under_way.update(_users(batch))
+        return batch
+
+    def finished(self, batch: Sequence[Claim]) -> None:
+        """Let further events of a batch's users go out."""
+        self._under_way.difference_update(_users(batch))
+
+
+def _users(claims: Iterable[Claim]) -> Iterator[str]:
+    return (claim.event.customer_id for claim in claims)

@@ -1,0 +1,3 @@
+"""The outbox in a Redis."""
+
+from __future__ import annotations

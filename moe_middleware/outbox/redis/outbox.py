@@ -1,0 +1,417 @@
+"""An outbox in Redis Streams, shared by any number of hosts.
+
+Appends go through a queue into one writer thread, which sends whatever has gathered in
+one pipeline: nothing waits for Redis on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from ...models.errors import OutboxError
+from ...models.events import Event
+from ...models.observers import Observer
+from ...settings.store_addresses import StoreAddress
+from ..batch_writer import BatchWriter, Operation
+from ..contract import (
+    MAX_EVENTS,
+    UNREADABLE,
+    Claim,
+    Counts,
+    DeadLetter,
+    EventId,
+    Health,
+    Kind,
+    WaitingEvent,
+    WhenFull,
+)
+from ..encoding import decode, encode
+from ..journal import Journal
+from ..losses import Losses, tell
+from . import scripts as scripts
+from .connection import Connector
+from .store import Call, Chunk, RedisStore
+
+T = TypeVar("T")
+
+
+class RedisOutbox:
+    """The outbox contract over one Redis or Valkey, 7.0 or later; not over a cluster.
+
+    Nothing is connected before the first use. What Redis keeps is as safe as Redis
+    is: without its append-only file, a Redis that is killed loses all. While it is
+    gone, events wait in this process's memory.
+
+    Args:
+        url: ``redis://`` or ``rediss://``, with redis-py's options as its query.
+        workspace_id: Whose events they are: one Redis may hold several workspaces'.
+        max_events: How many events wait at most.
+        when_full: Whether the newest event is then refused or the oldest dropped.
+        observer: Is told what happens to events.
+        clock: The time, in unix seconds; by default Redis tells it, so that hosts
+            whose clocks differ agree.
+
+    Raises:
+        SettingsError: The redis package is missing, or the address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        workspace_id: str,
+        max_events: int = MAX_EVENTS,
+        when_full: WhenFull = "refuse",
+        observer: Observer | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._name = StoreAddress(url).shown
+        self._max_events = max_events
+        self._when_full: WhenFull = when_full
+        self._observer = observer or Observer()
+        self._clock = clock
+        self._losses = Losses(self._name, self._observer)
+        self._writer = BatchWriter(
+            self._name,
+            new_journal=lambda: Journal(secrets.token_hex(8)),
+            new_store=partial(
+                RedisStore,
+                self._name,
+                connect=Connector(url, self._name, workspace_id),
+                save=self._save,
+            ),
+            when_full=when_full,
+            losses=self._losses,
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisOutbox {self._name!r}>"
+
+    # --- what happens to an event ------------------------------------------
+
+    def append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        # Encoded before the first is appended: an event that cannot be spoils all.
+        for packed in [_packed(one.customer_id, encode(one)) for one in events]:
+            self._writer.append(packed, 1)
+        tell(self._observer, "appended", len(events))
+
+    def _save(self, chunk: Chunk) -> Call:
+        bodies = [record.body for record in chunk.records]
+        first, last = chunk.records[0].sequence, chunk.records[-1].sequence
+        return Call(
+            scripts.APPEND,
+            (
+                *(first, last, chunk.after, chunk.stored, chunk.refused, chunk.dropped),
+                *(self._max_events, self._when_full, self._now()),
+                *(b"".join(bodies), scripts.WRITER_EXPIRES_AFTER),
+            ),
+            writer=chunk.journal,
+        )
+
+    async def claim(
+        self, *, limit: int, lease_for: float, relay: str = ""
+    ) -> list[Claim]:
+        def abandoned(answer: list[bytes]) -> Operation:
+            # The relay was cancelled: others need not wait for the lease.
+            return Operation(self._hold(answer[0].split(), 0.0, is_retry=True))
+
+        call = Call(
+            scripts.CLAIM,
+            (
+                *(self._now(), lease_for, min(limit, scripts.MAX_CLAIM)),
+                *(relay, relay or _consumer(), scripts.CLOCK_TOLERANCE),
+            ),
+        )
+        while True:
+            *found, may_be_more = await self._do(call, abandoned=abandoned)
+            claims, unreadable = _claims(*found)
+            if unreadable:
+                await self.bury(unreadable, reason=UNREADABLE)
+                tell(self._observer, "buried", len(unreadable))
+            if claims or not may_be_more:
+                return sorted(claims, key=_age)
+
+    async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
+        for some in _chunks(ids):
+            await self._do(self._hold(some, lease_for, is_retry=False))
+
+    async def ack(self, ids: Sequence[EventId]) -> None:
+        for some in _chunks(ids):
+            await self._do(Call(scripts.ACK, (_words(some),)))
+
+    async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
+        for some in _chunks(ids):
+            await self._do(self._hold(some, delay, is_retry=True))
+
+    def _hold(
+        self, ids: Iterable[str | bytes], seconds: float, *, is_retry: bool
+    ) -> Call:
+        return Call(
+            scripts.HOLD, (self._now(), seconds, _words(ids), "1" if is_retry else "0")
+        )
+
+    async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
+        for some in _chunks(ids):
+            await self._do(Call(scripts.BURY, (self._now(), reason, _words(some))))
+
+    async def flush(self) -> None:
+        if self._writer.unsaved:
+            await self._do(None, after_saving=True)
+
+    def close(self, *, timeout: float = 5.0) -> None:
+        self._writer.close(timeout)
+
+    # --- what processes note of themselves ---------------------------------
+
+    async def note(self, name: str, note: bytes) -> None:
+        await self.replace_notes({}, {name: note})
+
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool:
+        told = [one for pair in (*expected.items(), *new.items()) for one in pair]
+        arguments = (2 * len(expected), *told)
+        replace = Call(scripts.REPLACE_NOTES, arguments, writer=scripts.PROCESSES)
+        return bool(await self._do(replace))
+
+    async def notes(self) -> dict[str, bytes]:
+        found = await self._do(Call(scripts.NOTES, writer=scripts.PROCESSES))
+        names = (name.decode(errors="replace") for name in found[::2])
+        return dict(zip(names, found[1::2], strict=True))
+
+    # --- to see and to steer -----------------------------------------------
+
+    async def count(self) -> Counts:
+        waiting, dead = await self._do(Call(scripts.COUNT))
+        return Counts(
+            waiting=waiting,
+            dead=dead,
+            unsaved=self._writer.unsaved,
+            refused=self._losses["refused"],
+            dropped=self._losses["dropped"],
+            lost=self._losses["lost"],
+        )
+
+    async def health(self, *, timeout: float = 1.0) -> Health:
+        problem = None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._do(Call(scripts.TRY_TO_WRITE, (1,), writer="health"))
+        except TimeoutError:
+            problem = f"{self._name}: it could not be written within {timeout:g} s"
+        except OutboxError as error:
+            problem = str(error)
+        return Health(
+            writable=problem is None, unsaved=self._writer.unsaved, problem=problem
+        )
+
+    async def waiting(
+        self, *, limit: int = 100, after: EventId | None = None
+    ) -> list[WaitingEvent]:
+        start = "-"
+        if after is not None:
+            start = f"({after}" if _is_id(after) else "+"
+        found: list[WaitingEvent] = []
+        while len(found) < limit:
+            wanted = min(scripts.CHUNK, limit - len(found))
+            rows = await self._do(Call(scripts.WAITING, (start, "+", wanted)))
+            found += [_waiting(*row) for row in rows]
+            if len(rows) < wanted:
+                break
+            start = f"({found[-1].id}"
+        return found
+
+    async def dead_letters(
+        self, *, limit: int = 100, after: EventId | None = None
+    ) -> list[DeadLetter]:
+        newest = "+inf" if after is None else f"({_number(after)}"
+        found: list[DeadLetter] = []
+        while len(found) < limit:
+            wanted = min(scripts.CHUNK, limit - len(found))
+            rows = await self._do(Call(scripts.DEAD_LETTERS, (newest, wanted)))
+            found += [_dead_letter(*row) for row in rows]
+            if len(rows) < wanted:
+                break
+            newest = f"({_number(found[-1].id)}"
+        return found
+
+    async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
+        if not _is_id(id):
+            return None
+        for row in await self._do(Call(scripts.WAITING, (id, id, 1))):
+            return _waiting(*row)
+        for row in await self._do(Call(scripts.DEAD_LETTER, (id,))):
+            return _dead_letter(*row)
+        return None
+
+    async def replay(
+        self, *, ids: Sequence[EventId] | None = None, limit: int | None = None
+    ) -> int:
+        return await self._in_pieces(scripts.REPLAY, ids, limit)
+
+    async def purge(
+        self,
+        kind: Kind,
+        *,
+        ids: Sequence[EventId] | None = None,
+        limit: int | None = None,
+    ) -> int:
+        script = scripts.PURGE_WAITING if kind == "waiting" else scripts.PURGE_DEAD
+        return await self._in_pieces(script, ids, limit)
+
+    async def _in_pieces(
+        self, script: str, ids: Sequence[EventId] | None, limit: int | None
+    ) -> int:
+        """Run a script over chunks of these events, or of the oldest; return the sum.
+
+        Redis serves others in between.
+        """
+        done = 0
+        if ids is not None:
+            chosen = sorted({str(id) for id in ids if _is_id(id)}, key=_number)
+            for some in _chunks(chosen):
+                wanted = some if limit is None else some[: limit - done]
+                if wanted:
+                    done += await self._do(Call(script, (0, _words(wanted))))
+            return done
+        while limit is None or done < limit:
+            most = scripts.CHUNK if limit is None else min(scripts.CHUNK, limit - done)
+            count = await self._do(Call(script, (most, "")))
+            done += count
+            if count < most:
+                break
+        return done
+
+    async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
+        waiting = [one for one in kept if isinstance(one, WaitingEvent)]
+        dead = [one for one in kept if isinstance(one, DeadLetter)]
+        for some in _chunked(waiting):
+            blob = b"".join(_packed(_customer(one), one.body) for one in some)
+            await self._do(Call(scripts.RESTORE_WAITING, (len(some), blob)))
+        for letters in _chunked(dead):
+            told: list[int | bytes] = []
+            for one in letters:
+                told += [_line(_customer(one)), _packed_letter(one)]
+            await self._do(Call(scripts.RESTORE_DEAD, tuple(told)))
+
+    async def _do(
+        self,
+        call: Call | None,
+        *,
+        after_saving: bool = False,
+        abandoned: Callable[[Any], Operation] | None = None,
+    ) -> Any:
+        operation = Operation(call, after_saving=after_saving, abandoned=abandoned)
+        self._writer.ask(operation)
+        return await asyncio.wrap_future(operation.done)
+
+    def _now(self) -> float | str:
+        return self._clock() if self._clock is not None else ""
+
+
+# --- events as they are sent and stored -----------------------------------
+
+_HEAD = struct.Struct(">II")
+_LETTER_HEAD = struct.Struct(">dII")
+_ID = re.compile(r"(\d{1,19})-(\d{1,19})")
+
+
+def _line(customer_id: str) -> int:
+    return zlib.crc32(customer_id.encode(errors="surrogatepass"))
+
+
+def _packed(customer_id: str, body: bytes) -> bytes:
+    return _HEAD.pack(_line(customer_id), len(body)) + body
+
+
+def _customer(kept: WaitingEvent | DeadLetter) -> str:
+    return kept.event.customer_id if kept.event else kept.body.decode(errors="replace")
+
+
+def _claims(
+    ids: bytes, attempts: bytes, sizes: bytes, bodies: bytes
+) -> tuple[list[Claim], list[str]]:
+    """Read what a claim brought; return the claims, and what cannot be read."""
+    claims: list[Claim] = []
+    unreadable: list[str] = []
+    at = 0
+    told = zip(ids.decode().split(), attempts.split(), sizes.split(), strict=True)
+    for id, count, size in told:
+        end = at + int(size)
+        event = decode(bodies[at:end])
+        at = end
+        if event is None:
+            unreadable.append(id)
+        else:
+            claims.append(Claim(id=id, event=event, attempts=int(count)))
+    return claims, unreadable
+
+
+def _waiting(
+    id: bytes, body: bytes, attempts: int, claimable_at: bytes
+) -> WaitingEvent:
+    return WaitingEvent(
+        id=id.decode(), body=body, attempts=attempts, claimable_at=float(claimable_at)
+    )
+
+
+def _packed_letter(letter: DeadLetter) -> bytes:
+    reason = letter.reason.encode(errors="replace")
+    head = _LETTER_HEAD.pack(letter.buried_at, letter.attempts, len(reason))
+    return head + reason + letter.body
+
+
+def _dead_letter(id: bytes, packed: bytes) -> DeadLetter:
+    buried_at, attempts, size = _LETTER_HEAD.unpack_from(packed)
+    end = _LETTER_HEAD.size + size
+    return DeadLetter(
+        id=id.decode(),
+        body=packed[end:],
+        reason=packed[_LETTER_HEAD.size : end].decode(errors="replace"),
+        attempts=attempts,
+        buried_at=buried_at,
+    )
+
+
+def _is_id(id: EventId) -> bool:
+    return _ID.fullmatch(str(id)) is not None
+
+
+def _number(id: EventId) -> int:
+    """Return an id's number, by which ids are in order; what is no id is the oldest."""
+    found = _ID.fullmatch(str(id))
+    return int(found[1]) if found else 0
+
+
+def _age(claim: Claim) -> int:
+    return int(str(claim.id).partition("-")[0])
+
+
+def _words(ids: Iterable[str | bytes]) -> bytes:
+    return b" ".join(id if isinstance(id, bytes) else id.encode() for id in ids)
+
+
+def _chunks(ids: Iterable[EventId]) -> Iterator[Sequence[str]]:
+    """Yield the ids that can be ids of ours, a script's worth each time."""
+    return _chunked([str(id) for id in ids if _is_id(id)])
+
+
+def _chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), scripts.CHUNK):
+        yield items[at : at + scripts.CHUNK]
+
+
+def _consumer() -> str:
+    """Return how this process is called in the consumer group."""
+    return f"{socket.gethostname()}-{os.getpid()}"

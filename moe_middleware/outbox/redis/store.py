@@ -1,0 +1,182 @@
+"""A Redis outbox's server as a store: a batch and operations are one pipeline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...models.errors import OutboxError
+from ..batch_writer import Batch, Operation, Outcome
+from ..journal import Record
+from .scripts import CHUNK, CHUNK_BYTES
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_BYTES = 5_000_000
+"""Bytes of events sent in one pipeline, so that no operation waits long for answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script, its arguments, and whose record of batches it keeps."""
+
+    script: str
+    arguments: tuple[Any, ...] = ()
+    writer: str = ""
+
+
+class Connection(Protocol):
+    """A connected client: sends many scripts at once."""
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the calls' answers in order; an error that came for one is its answer.
+
+        Raises:
+            OutboxError: The server cannot be reached; some may have been done.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Records for one script, and what tells them from their own repetition.
+
+    Attributes:
+        journal: The journal's name.
+        records: The records; their sequence numbers have no gap.
+        after: The sequence number of the record before them.
+        stored: The last one that is known to be stored.
+        refused: How many of the journal's events were refused up to that one.
+        dropped: How many events were dropped for them up to that one.
+    """
+
+    journal: str
+    records: Sequence[Record]
+    after: int
+    stored: int
+    refused: int
+    dropped: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a journal is stored, as its last answer has it."""
+
+    stored: int = 0
+    refused: int = 0
+    dropped: int = 0
+
+
+class RedisStore:
+    """An outbox's server. An operation's work is a call.
+
+    Args:
+        name: The outbox, as logs may show it.
+        connect: Connects, or raises ``OutboxError``.
+        save: Makes the call that stores a chunk. Its answer is how many events were
+            refused and dropped, for all of the journal so far.
+    """
+
+    batch_bytes = MAX_BATCH_BYTES
+    comes_back = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connect: Callable[[], Connection],
+        save: Callable[[Chunk], Call],
+    ) -> None:
+        self.deadline = float("inf")
+        self._name = name
+        self._connect = connect
+        self._save = save
+        self._connection: Connection | None = None
+        self._journals: dict[str, _Progress] = {}
+
+    def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
+        """Send all in one pipeline; a failure in it is one chunk's or operation's."""
+        chunks = [*self._chunks(batch)] if batch is not None else []
+        calls = [self._save(chunk) for chunk in chunks]
+        calls += [one.work for one in operations if one.work]
+        try:
+            answers = self._run(calls)
+        except Exception as error:
+            self.close()
+            if not isinstance(error, OutboxError):
+                error = OutboxError(f"{self._name}: {type(error).__name__}")
+            return Outcome(results=[error] * len(operations), error=error)
+        outcome = Outcome()
+        for chunk, answer in zip(chunks, answers, strict=False):
+            if isinstance(answer, Exception):
+                outcome.error = answer
+                break
+            self._count(outcome, chunk, answer)
+        rest = iter(answers[len(chunks) :])
+        outcome.results = [next(rest) if one.work else None for one in operations]
+        return outcome
+
+    def log_failure(self, error: Exception, unsaved: int) -> None:
+        """Log why the server takes no events, and what to do."""
+        logger.error(
+            "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory until "
+            "it answers: is it running, and is the address in events.outbox right?",
+            self._name,
+            unsaved,
+            str(error).rstrip("."),
+        )
+
+    def close(self) -> int:
+        """Disconnect; what is stored stays there."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        return 0
+
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        if not calls:
+            return []
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection.run(calls)
+
+    def _chunks(self, batch: Batch) -> Iterator[Chunk]:
+        """Cut a batch into what one script handles."""
+        progress = self._journals.setdefault(batch.journal, _Progress())
+        after = progress.stored
+        records = batch.records
+        while records:
+            count = _fitting(records)
+            yield Chunk(
+                journal=batch.journal,
+                records=records[:count],
+                after=after,
+                stored=progress.stored,
+                refused=progress.refused,
+                dropped=progress.dropped,
+            )
+            after = records[count - 1].sequence
+            records = records[count:]
+
+    def _count(self, outcome: Outcome, chunk: Chunk, answer: Sequence[int]) -> None:
+        progress = self._journals[chunk.journal]
+        outcome.saved += len(chunk.records)
+        outcome.refused += answer[0] - progress.refused
+        outcome.dropped += answer[1] - progress.dropped
+        progress.refused, progress.dropped = answer[0], answer[1]
+        progress.stored = chunk.records[-1].sequence
+
+
+def _fitting(records: Sequence[Record]) -> int:
+    """Return how many of the first records one script handles."""
+    size = 0
+    first = records[0].sequence
+    for count, record in enumerate(records[:CHUNK]):
+        if size >= CHUNK_BYTES or record.sequence != first + count:
+            return count
+        size += len(record.body)
+    return min(len(records), CHUNK)

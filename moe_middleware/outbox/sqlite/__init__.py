@@ -1,0 +1,3 @@
+"""The outbox in an SQLite file."""
+
+from __future__ import annotations

@@ -1,0 +1,341 @@
+"""A SQLite outbox's file as a store: a batch and operations are one transaction."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from weakref import WeakSet
+
+from ...concurrency.fork_hooks import register_fork_hooks
+from ...models.errors import OutboxError
+from ..batch_writer import Batch, Operation, Outcome
+from ..reserve import Reserve
+from .files import (
+    FileIdentity,
+    Synchronous,
+    check_version,
+    forget_side_files,
+    identity_of,
+    is_busy,
+    is_corrupt,
+    is_full,
+    move,
+    open_file,
+    set_aside,
+)
+
+logger = logging.getLogger(__name__)
+
+BUSY_PAUSE = 0.005
+"""The pause between two tries of a locked file, in seconds; a fork may happen then."""
+
+SIDE_FILES = ("-wal", "-shm")
+
+MAX_BATCH_BYTES = 2_000_000
+"""Bytes of events stored together at most: half of the smallest reserve."""
+
+PAGE = 4096
+"""Bytes of a page of SQLite's."""
+
+MAX_PAGES = 2**30 - 1
+"""SQLite's own limit of a file's pages."""
+
+FORK_PATIENCE = 10.0
+"""How long a fork waits for a transaction under way, in seconds."""
+
+Save = Callable[[sqlite3.Connection, Batch], tuple[int, int]]
+"""Puts a batch into the file, within a transaction; returns how many events were
+refused and how many were dropped."""
+
+
+class SQLiteStore:
+    """An outbox's file. An operation's work takes the open connection.
+
+    Args:
+        path: The file.
+        synchronous: SQLite's setting.
+        busy_timeout: How long a transaction waits for another process's, in seconds.
+        save: Puts a batch into the file.
+        reserve: The room that is set aside on the disk.
+    """
+
+    comes_back = False
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        synchronous: Synchronous,
+        busy_timeout: float,
+        save: Save,
+        reserve: Reserve,
+    ) -> None:
+        self.batch_bytes = MAX_BATCH_BYTES
+        self.deadline = float("inf")
+        self._path = path
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._save = save
+        self._reserve = reserve
+        self._db: sqlite3.Connection | None = None
+        self._max_pages = MAX_PAGES
+        self._opened: FileIdentity = None
+        self._side_files: dict[str, FileIdentity] = {}
+        # The file that was deleted while it was open, until its events are moved.
+        self._nameless: sqlite3.Connection | None = None
+        _stores.add(self)
+
+    def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
+        """Do all in one transaction, else the batch and each operation by itself."""
+        outcome = self._transact(batch, operations)
+        error = outcome.error
+        if error is None:
+            return outcome
+        if batch is None and len(operations) == 1:
+            is_own_mistake = not isinstance(error, sqlite3.Error | OutboxError)
+            error = self._translated(error)
+            return Outcome(results=[error], error=None if is_own_mistake else error)
+        unsaved = error if batch is not None else None
+        if batch is not None and operations and not is_busy(error):
+            outcome = self._transact(batch, ())
+            unsaved = outcome.error
+        outcome.results = results = []
+        outcome.error = None
+        for one in operations:
+            if unsaved is not None and one.after_saving:
+                results.append(self._translated(unsaved))
+            elif is_busy(error) and not one.reads:
+                results.append(self._translated(error))
+            else:
+                alone = self.do(None, [one])
+                results += alone.results
+                outcome.error = alone.error or outcome.error
+        if unsaved is not None:
+            outcome.error = self._translated(unsaved)
+        return outcome
+
+    def log_failure(self, error: Exception, unsaved: int) -> None:
+        """Log why the file cannot be written, and what to do."""
+        if self._lacks_room(error.__cause__ or error):
+            logger.error(
+                "outbox_disk_full outbox=%s unsaved=%d: make room on its disk; what it "
+                "holds is delivered meanwhile, and new events wait in memory",
+                self._path,
+                unsaved,
+            )
+        else:
+            logger.error(
+                "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory "
+                "until it can be written, see events.outbox",
+                self._path,
+                unsaved,
+                error.__cause__ or error,
+            )
+
+    def close(self) -> int:
+        """Close the file; return how many events a deleted file takes with it."""
+        with _in_sqlite:
+            self._close()
+            old, self._nameless = self._nameless, None
+            if old is None:
+                return 0
+            with suppress(sqlite3.Error), closing(old):
+                (left,) = old.execute("select waiting from state").fetchone()
+                return int(left)
+        return 0
+
+    def _transact(
+        self, batch: Batch | None, operations: Sequence[Operation]
+    ) -> Outcome:
+        """Run one transaction; the outcome's error is why it failed."""
+        began = time.monotonic()
+        begun_anew = made_room = False
+        while True:
+            try:
+                with _in_sqlite:
+                    outcome = self._attempt(batch, operations)
+                break
+            except Exception as error:
+                deadline = min(began + self._busy_timeout, self.deadline)
+                if is_busy(error) and time.monotonic() < deadline:
+                    time.sleep(BUSY_PAUSE)
+                elif is_corrupt(error) and not begun_anew:
+                    begun_anew = True
+                    self._begin_anew()
+                elif self._lacks_room(error) and not made_room:
+                    made_room = True
+                    self._free_log(for_delivery=batch is None)
+                else:
+                    if batch is not None and made_room:
+                        # Fewer may fit.
+                        self.batch_bytes = max(1, self.batch_bytes // 2)
+                    self._let_go_after(error)
+                    return Outcome(error=error)
+        self.batch_bytes = min(2 * self.batch_bytes, MAX_BATCH_BYTES)
+        return outcome
+
+    def _attempt(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
+        db = self._opened_file()
+        reads = batch is None and all(one.reads for one in operations)
+        self._limit_pages(db, self._pages_for(batch))
+        db.execute("begin" if reads else "begin immediate")
+        try:
+            check_version(db, self._path)
+            refused, dropped = self._save(db, batch) if batch is not None else (0, 0)
+            results = [one.work and one.work(db) for one in operations]
+            db.commit()
+        except BaseException:
+            db.rollback()
+            raise
+        saved = len(batch.records) if batch is not None else 0
+        return Outcome(saved, refused, dropped, results)
+
+    # --- the file ----------------------------------------------------------
+
+    def _opened_file(self) -> sqlite3.Connection:
+        """Return the open file; open it anew where another file has its name."""
+        if self._db is not None and identity_of(self._path) != self._opened:
+            self._nameless, self._db = self._db, None
+            forget_side_files(self._path, self._side_files)
+        if self._db is None:
+            # Before it is opened, too: it may be corrupt and never open.
+            self._opened = identity_of(self._path)
+            self._db = open_file(self._path, synchronous=self._synchronous)
+            self._max_pages = MAX_PAGES
+            self._opened = identity_of(self._path)
+            self._side_files = {
+                suffix: identity_of(self._path + suffix) for suffix in SIDE_FILES
+            }
+        if self._nameless is not None:
+            self._move_on(self._nameless, self._db)
+        return self._db
+
+    def _move_on(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        """Move what a deleted or renamed file still holds, as long as it is open."""
+        try:
+            moved: int | str = move(old, new)
+        except sqlite3.Error as error:
+            if is_busy(error) or self._lacks_room(error):
+                raise
+            moved = f"failed ({error})"
+        self._nameless = None
+        old.close()
+        logger.warning("outbox_replaced outbox=%s moved=%s", self._path, moved)
+
+    def _begin_anew(self) -> None:
+        """Set a corrupt file aside, so that the next try makes a new one."""
+        with _in_sqlite:
+            self._close()
+            try:
+                set_aside(self._path, corrupt=self._opened)
+            except OSError as error:
+                logger.error(
+                    "outbox_corrupt outbox=%s: it cannot be renamed: %s",
+                    self._path,
+                    error.strerror,
+                )
+
+    def _let_go_after(self, error: Exception) -> None:
+        """Close the file, unless it is only locked or full."""
+        if isinstance(error, sqlite3.Error | OutboxError) and not (
+            is_full(error) or is_busy(error)
+        ):
+            with _in_sqlite:
+                self._close()
+
+    def _close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+
+    # --- its disk ----------------------------------------------------------
+
+    def _pages_for(self, batch: Batch | None) -> int:
+        """Return how large the file may become: half of the reserve larger by events.
+
+        What is in the log and does not fit into the file keeps the log from being begun
+        anew, and on a full disk no ack could be written any more.
+        """
+        if batch is None:
+            return MAX_PAGES
+        size = sum(len(record.body) for record in batch.records)
+        room = self._reserve.room() // 2
+        if room and size > room:
+            # One append of very many events, which cannot be cut.
+            room = self._reserve.disk_left() // 4
+        return (os.path.getsize(self._path) + room) // PAGE
+
+    def _limit_pages(self, db: sqlite3.Connection, most: int) -> None:
+        if self._max_pages != most:
+            self._max_pages = most
+            db.execute(f"pragma max_page_count = {most}")
+
+    def _lacks_room(self, error: BaseException) -> bool:
+        # To open a file takes room too, and the error is then of another kind.
+        is_other = isinstance(error, sqlite3.OperationalError) and not is_busy(error)
+        return is_full(error) or (is_other and self._reserve.is_disk_full())
+
+    def _free_log(self, *, for_delivery: bool) -> None:
+        """Begin the log from its start: acks then need no room on a full disk.
+
+        Claims and acks also get the room that was set aside.
+        """
+        with _in_sqlite:
+            if for_delivery:
+                self._reserve.give_back()
+            if self._db is not None:
+                with suppress(sqlite3.Error):
+                    self._db.execute("pragma wal_checkpoint(restart)")
+
+    def _translated(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        translated = OutboxError(f"{self._path}: {error}")
+        translated.__cause__ = error
+        return translated
+
+
+# --- forks -----------------------------------------------------------------
+
+_stores: WeakSet[SQLiteStore] = WeakSet()
+
+_in_sqlite = threading.Lock()
+"""Held within SQLite. A fork waits for it: in a child that begins while another thread
+holds one of SQLite's own locks, that lock is never released."""
+
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Close every file: a child of ours that found one open would believe that it had
+    our locks, and see its events deleted with our log. It is opened anew when needed.
+    """
+    _forking.held = _in_sqlite.acquire(timeout=FORK_PATIENCE)
+    if _forking.held:
+        for store in list(_stores):
+            store._close()
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.held:
+        _in_sqlite.release()
+
+
+def _after_fork_in_child() -> None:
+    global _in_sqlite
+    _in_sqlite = threading.Lock()
+    # They are the parent's.
+    _stores.clear()
+
+
+register_fork_hooks(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,3 @@
+"""What one page gets and what becomes of it."""
+
+from __future__ import annotations

@@ -1,0 +1,65 @@
+"""The experiences of the request being handled, from anywhere in its code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+
+from ..concurrency.background_loop import background
+from ..models.experiences import Experiences
+from ..models.reasons import Reason
+
+logger = logging.getLogger(__name__)
+
+current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
+
+
+def current_experiences() -> Experiences:
+    """Return the current request's experiences.
+
+    Outside of a request, as in a thread that does not have its context, it is an object
+    of the same kind in which nothing matches, and a log line tells where that was.
+    """
+    found = current.get()
+    if found is None:
+        _say_where(sys._getframe(1))
+        return Experiences(missing=Reason.NO_REQUEST)
+    found.handed_out = True
+    return found
+
+
+def _say_where(caller: FrameType) -> None:
+    """Tell the log, once for each place of the app, that no request is handled there.
+
+    Args:
+        caller: The app's code.
+    """
+    place = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
+    if place in _said or len(_said) >= MAX_SAID:
+        return
+    _said.add(place)
+    logger.warning("no_request at=%s: %s", place, _OUTSIDE)
+
+
+_OUTSIDE = (
+    "current_experiences() found no request here: in a thread, take it before the "
+    "thread starts and hand it over, or run the thread in contextvars.copy_context()"
+)
+
+MAX_SAID = 1000
+"""Places of the app that the log has been told of."""
+
+_said: set[str] = set()
+
+
+def on_event_loop() -> bool:
+    """Whether this thread runs an event loop, so that nothing here may block."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return not background.is_elsewhere(loop)

@@ -1,0 +1,288 @@
+"""Fetches for everyone who waits: from the shared cache, else from the API, once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from ..cache import MemoryCache
+from ..cache.encoding import decode, encode
+from ..cache.shared import Entry, Found, SharedCache, fetch_once
+from ..client.client import MoEngageClient
+from ..logs.repeated_lines import RepeatLogger
+from ..models.errors import (
+    AuthenticationError,
+    BudgetError,
+    MoEngageError,
+    RateLimitedError,
+)
+from ..models.experience import Experience
+from ..models.observers import Observer
+from ..models.reasons import Reason, Source
+from ..network.breaker import Breaker, State
+from ..visitors.visitors import Visitor
+from .shared_fetches import Answers, SharedFetches, Waiting
+
+LEASE_MARGIN = 0.2
+"""How much longer than its fetch a lease lasts, in seconds: the answer is kept then."""
+
+REFUSED_FOR = 5.0
+"""How long nothing is asked after our credentials were refused, in seconds: only people
+mend that, and until then each call would be for nothing."""
+
+logger = logging.getLogger(__name__)
+
+
+class Fetcher:
+    """Asks the API for as little as can be, and never when that makes no sense.
+
+    Args:
+        client: Asks the API.
+        cache: Takes what it answers.
+        shared_cache: Does so for other processes; None where none is configured.
+        timeout: What a fetch may take at least, in seconds: a page that waits for it
+            may have less time left, but others and the cache have more.
+        observer: Told of the breaker and of a spent budget.
+        advise: Says what to do about a failed fetch, without ids, for the log.
+        stopwatch: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        client: MoEngageClient,
+        cache: MemoryCache,
+        shared_cache: SharedCache | None,
+        *,
+        timeout: float,
+        observer: Observer,
+        advise: Callable[[MoEngageError], str] = lambda _: "see the README",
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._shared_cache = shared_cache
+        self._timeout = timeout
+        self._observer = observer
+        self._stopwatch = stopwatch
+        self._advise = advise
+        self._logger = RepeatLogger(logger)
+        self._under_way = SharedFetches()
+        self.breaker = Breaker(changed=self._breaker_changed)
+
+    def start(
+        self,
+        keys: Iterable[str],
+        visitor: Visitor,
+        attributes: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Waiting:
+        """Return the fetches that will answer keys, after starting what is missing.
+
+        Args:
+            keys: What the cache does not have, or only stale.
+            visitor: Who gets it.
+            attributes: All in-session attributes of the fetch.
+            timeout: How long the page can wait, in seconds.
+        """
+        budget = max(timeout, self._timeout)
+
+        return self._under_way.start(
+            visitor.key,
+            visitor.split,
+            keys,
+            lambda missing: self._answers(
+                self._fetch(missing, visitor, attributes, budget)
+            ),
+        )
+
+    def forget(self, visitor: bytes) -> None:
+        """Keep nothing that fetches under way for a visitor will bring."""
+        self._under_way.forget(visitor)
+
+    async def aclose(self) -> None:
+        """Give up what is under way on the running event loop."""
+        await self._under_way.aclose()
+
+    async def _answers(self, fetch: Awaitable[Answers]) -> Answers:
+        """Return what a fetch brings; nothing that it raises reaches a page."""
+        try:
+            return await fetch
+        except Exception as error:
+            logger.error(
+                "fetch_failed error=%s: a mistake of this package, please report it",
+                type(error).__name__,
+                exc_info=True,
+            )
+            return Reason.ERROR
+
+    async def _fetch(
+        self,
+        keys: list[str],
+        visitor: Visitor,
+        attributes: Mapping[str, str],
+        budget: float,
+    ) -> Answers:
+        """Answer keys for the cache and for everyone who waits."""
+        if self._shared_cache is None:
+            return await self._ask(keys, visitor, attributes, budget)
+        found = await self._shared_cache.get(visitor.key, visitor.split, keys)
+        fresh, stale = self._taken(visitor, found.entries)
+        missing = [key for key in keys if key not in fresh]
+        if all(key in stale for key in missing):
+            if missing:
+                # Nobody waits for more than is there: it is refreshed after this.
+                asyncio.get_running_loop().call_soon(
+                    self._refresh, missing, visitor, attributes, budget, found
+                )
+            return [fresh.get(key) or stale[key] for key in keys]
+        brought = await self._fetch_once(
+            missing, visitor, attributes, budget, found.generation
+        )
+        return [fresh.get(key) or _better(brought[key], stale.get(key)) for key in keys]
+
+    def _refresh(
+        self,
+        keys: list[str],
+        visitor: Visitor,
+        attributes: Mapping[str, str],
+        budget: float,
+        found: Found,
+    ) -> None:
+        async def refresh(missing: list[str]) -> Answers:
+            brought = await self._fetch_once(
+                missing, visitor, attributes, budget, found.generation
+            )
+            return [*brought.values()]
+
+        self._under_way.start(
+            visitor.key,
+            visitor.split,
+            keys,
+            lambda missing: self._answers(refresh(missing)),
+        )
+
+    async def _fetch_once(
+        self,
+        keys: list[str],
+        visitor: Visitor,
+        attributes: Mapping[str, str],
+        budget: float,
+        generation: bytes | None,
+    ) -> dict[str, Experience]:
+        """Answer keys by what other processes fetch meanwhile, else by a fetch."""
+        assert self._shared_cache is not None
+        answers = {key: Experience(key=key, reason=Reason.TIMEOUT) for key in keys}
+
+        async def fetch(wanted: tuple[str, ...]) -> dict[str, bytes]:
+            brought = await self._ask(list(wanted), visitor, attributes, budget)
+            if isinstance(brought, Reason):
+                brought = [Experience(key=key, reason=brought) for key in wanted]
+            answers.update({one.key: one for one in brought})
+            return {one.key: encode(one) for one in brought if _is_good(one)}
+
+        entries = await fetch_once(
+            self._shared_cache,
+            visitor.key,
+            visitor.split,
+            keys,
+            generation,
+            fetch,
+            for_seconds=budget + LEASE_MARGIN,
+        )
+        fresh, _ = self._taken(visitor, entries)
+        return answers | fresh
+
+    def _taken(
+        self, visitor: Visitor, entries: Mapping[str, Entry]
+    ) -> tuple[dict[str, Experience], dict[str, Experience]]:
+        """Take answers of the shared cache over; return the fresh and the stale."""
+        good: dict[str, Entry] = {}
+        fresh: dict[str, Experience] = {}
+        stale: dict[str, Experience] = {}
+        for key, (fresh_for, body) in entries.items():
+            try:
+                if fresh_for > 0:
+                    fresh[key] = decode(key, body, Source.CACHE)
+                else:
+                    stale[key] = decode(key, body, Source.STALE, Reason.REVALIDATING)
+            except ValueError:
+                continue  # not ours: as good as nothing
+            good[key] = (fresh_for, body)
+        if good and self._under_way.holds(visitor.key):
+            self._cache.put_encoded(visitor.key, visitor.split, good)
+        return fresh, stale
+
+    async def _ask(
+        self,
+        keys: list[str],
+        visitor: Visitor,
+        attributes: Mapping[str, str],
+        budget: float,
+    ) -> Answers:
+        """Ask the API, where that makes sense."""
+        breaker, clock = self.breaker, self._stopwatch
+        if not breaker.allows(clock()):
+            return breaker.reason
+        try:
+            fetched = await self._client.fetch(
+                keys, identity=visitor.identity, attributes=attributes, timeout=budget
+            )
+        except MoEngageError as error:
+            self._note_failure(error, len(keys))
+            return error.reason
+        except BaseException:
+            breaker.abandoned()
+            raise
+        breaker.succeeded(clock())
+        answers = [fetched[key] for key in keys]
+        if self._under_way.holds(visitor.key):
+            good = [one for one in answers if _is_good(one)]
+            self._cache.put(visitor.key, visitor.split, good)
+        return answers
+
+    def _note_failure(self, error: MoEngageError, keys: int) -> None:
+        now = self._stopwatch()
+        if isinstance(error, BudgetError):
+            self.breaker.abandoned()
+            self._observer.budget_spent(error.retry_after)
+        elif isinstance(error, RateLimitedError) and error.retry_after is not None:
+            self.breaker.pause(now, error.retry_after, error.reason)
+        elif isinstance(error, AuthenticationError):
+            self.breaker.pause(now, REFUSED_FOR, error.reason)
+        elif error.retryable:
+            self.breaker.failed(now)
+        else:
+            # It was refused, so the API is there.
+            self.breaker.succeeded(now)
+        self._logger.log(
+            logging.WARNING,
+            "fetch_failed reason=%s error=%s status=%s keys=%d breaker=%s: %s",
+            error.reason,
+            type(error).__name__,
+            getattr(error, "status", "-"),
+            keys,
+            self.breaker.state,
+            self._advise(error),
+            outcome=(error.reason, getattr(error, "status", None)),
+        )
+
+    def _breaker_changed(self, state: State) -> None:
+        self._observer.breaker_changed("fetch", state)
+        logger.warning("breaker_changed endpoint=fetch state=%s", state)
+
+
+def _is_good(experience: Experience) -> bool:
+    """Whether the API said so, and not only that it could not say."""
+    return experience.source is Source.API
+
+
+def _better(brought: Experience, stale: Experience | None) -> Experience:
+    """Return a stale answer where a fetch brought none."""
+    return stale if stale is not None and not _is_answer(brought) else brought
+
+
+def _is_answer(experience: Experience) -> bool:
+    return experience.source is not Source.FALLBACK

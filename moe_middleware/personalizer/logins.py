@@ -1,0 +1,85 @@
+"""Whether a response logs its visitor in or out, so that old answers can go. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ..models.texts import Headers
+from ..models.usable_ids import usable_id
+from ..models.visits import Visit
+from ..settings.value_sources import ValueSource
+from ..visitors.value_readers import id_at_once
+
+
+class LoginWatch:
+    """Sees by a customer_id's own source that a response changes it.
+
+    A cookie changes with the response's Set-Cookie, a session where the handler writes
+    into it. Of other sources a response tells nothing.
+
+    Args:
+        source: Where the customer_id comes from; None is nowhere.
+
+    Attributes:
+        reads_session: Whether ``before`` has to be read ahead of the handler.
+    """
+
+    def __init__(self, source: ValueSource | None) -> None:
+        self._source = source
+        self.reads_session = source is not None and source.kind == "session"
+        by_cookie = source is not None and source.kind == "cookie"
+        self._cookie = f"{source.name}=".encode() if source and by_cookie else None
+
+    def before(self, visit: Visit) -> str | None:
+        """Return whom the request is from, as far as this source tells at once."""
+        return id_at_once(self._source, visit) if self._source else None
+
+    def may_change(self, headers: Headers) -> bool:
+        """Whether it is worth a look: cheap, for every response."""
+        cookie = self._cookie
+        if cookie is not None:
+            for name, value in headers:
+                if name.lower() == b"set-cookie" and value.startswith(cookie):
+                    return True
+        return self.reads_session
+
+    def changed(
+        self, visit: Visit, headers: Headers, before: str | None
+    ) -> tuple[str, ...]:
+        """Return the customers who left or came with a response.
+
+        Args:
+            visit: The request.
+            headers: The response's.
+            before: Whom the session was of before the handler; for sessions alone.
+        """
+        if self.reads_session:
+            after = self.before(visit)
+        elif (cookie := self._set_cookie(headers)) is not None:
+            before = self.before(visit)
+            after = self._after(visit, cookie)
+        else:
+            return ()
+        if before == after:
+            return ()
+        return tuple(one for one in (before, after) if one is not None)
+
+    def _set_cookie(self, headers: Headers) -> bytes | None:
+        """Return the response's last Set-Cookie for the customer_id, which counts."""
+        if self._cookie is None:
+            return None
+        found = None
+        for name, value in headers:
+            if value.startswith(self._cookie) and name.lower() == b"set-cookie":
+                found = value
+        return found
+
+    def _after(self, visit: Visit, set_cookie: bytes) -> str | None:
+        """Return whom the next request will be from, by its cookie."""
+        if _EXPIRED.search(set_cookie):
+            return None
+        pair = set_cookie.partition(b";")[0]
+        return usable_id(*visit.read_cookies((pair,)).values())
+
+
+_EXPIRED = re.compile(rb";\s*(?:max-age\s*=\s*(?:0|-)|expires\s*=[^;]*\b1970\b)", re.I)

@@ -1,0 +1,117 @@
+"""The headers that keep one visitor's page from another. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ..models.texts import Headers
+
+_SHARED = ("public", "s-maxage", "private")
+
+_OVERRULING = {
+    b"surrogate-control": b"no-store",
+    b"x-accel-expires": b"0",
+    b"edge-control": b"no-store",
+}
+"""What content delivery networks and nginx heed more than Cache-Control, and the values
+that let none of them keep a response."""
+
+
+def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Headers:
+    """Return a personalised response's headers: kept private, and varied.
+
+    What is already stricter stays as it is. Where the app says nothing of how long it
+    is fresh, it is not: some caches heed ``max-age`` and no ``private``.
+
+    Args:
+        headers: The response's own headers, names in any case.
+        vary: What the answer depends on, as in ``"Cookie, X-Email"``.
+    """
+    kept: Headers = []
+    cache_control: list[str] = []
+    expires = False
+    varied: tuple[str, ...] = ()
+    for name, value in headers:
+        match name.lower():
+            case b"cache-control":
+                cache_control.append(value.decode("latin-1"))
+            case b"vary":
+                varied = (*varied, value.decode("latin-1"))
+            case lower if lower.endswith(b"cdn-cache-control"):
+                # RFC 9213, and vendors' own with a name before it.
+                kept.append((name, b"no-store"))
+            case lower:
+                expires |= lower == b"expires"
+                kept.append((name, _OVERRULING.get(lower, value)))
+    told = private(", ".join(cache_control))
+    if not expires:
+        told = _without_a_guess(told)
+    kept.append((b"cache-control", told.encode("latin-1")))
+    if both := merged_vary(varied, vary):
+        kept.append((b"vary", both.encode("latin-1")))
+    return kept
+
+
+def is_private(cache_control: str) -> bool:
+    """Whether no shared cache may store a response under this Cache-Control."""
+    return private(cache_control) == cache_control
+
+
+@lru_cache(maxsize=256)
+def private(cache_control: str) -> str:
+    """Return the Cache-Control that no shared cache may store under.
+
+    ``no-store`` and a plain ``private`` are strict enough. ``private="Field"`` is not:
+    it protects that one field only; and ``must-understand`` takes back a ``no-store``.
+    """
+    directives = _split_quoted(cache_control)
+    names = [directive.lower() for directive in directives]
+    unstored = "no-store" in names and "must-understand" not in names
+    if unstored or "private" in names:
+        return cache_control
+    kept = [
+        directive
+        for directive in directives
+        if directive.partition("=")[0].strip().lower() not in _SHARED
+    ]
+    return ", ".join(["private", *kept])
+
+
+@lru_cache(maxsize=256)
+def _without_a_guess(cache_control: str) -> str:
+    """Return a Cache-Control that says how long a response is fresh: not at all.
+
+    Some caches heed nothing but that, and guess where it is not said.
+    """
+    names = {
+        directive.partition("=")[0].strip().lower()
+        for directive in _split_quoted(cache_control)
+    }
+    return cache_control if names & _FRESHNESS else f"{cache_control}, max-age=0"
+
+
+_FRESHNESS = frozenset({"max-age", "no-cache", "no-store"})
+
+
+@lru_cache(maxsize=256)
+def merged_vary(given: tuple[str, ...], added: str) -> str:
+    """Return one Vary with every name once; ``*`` is the strictest and stays."""
+    names: dict[str, str] = {}
+    for line in (*given, added):
+        for name in filter(None, (part.strip() for part in line.split(","))):
+            names.setdefault(name.lower(), name)
+    return "*" if "*" in names else ", ".join(names.values())
+
+
+def _split_quoted(text: str) -> list[str]:
+    """Split at the commas that stand outside of quotes."""
+    parts, quoted, escaped = [""], False, False
+    for character in text:
+        quoted ^= character == '"' and not escaped
+        escaped = quoted and character == "\\" and not escaped
+        if character == "," and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]

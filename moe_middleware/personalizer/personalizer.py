@@ -1,0 +1,247 @@
+"""The engine: answers keys for visitors, from the cache, else by a shared fetch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from ..browser.click_links import LINKS, ClickLinks
+from ..browser.marks import Beacons
+from ..browser.preview_links import PREVIEWS, PreviewLinks
+from ..cache import MemoryCache
+from ..cache.encoding import decode
+from ..cache.shared import SharedCache
+from ..logs.repeated_lines import RepeatLogger
+from ..models.experience import Experience
+from ..models.ids import new_id
+from ..models.observers import Observer
+from ..models.reasons import Reason, Source
+from ..models.visits import Visit
+from ..outbox import Outbox
+from ..routes.routes import RouteTable
+from ..settings.secret_keys import WITHOUT
+from ..settings.settings import Settings
+from ..visitors.consents import Consents
+from ..visitors.visitors import Visitor, Visitors
+from .catalogue import Catalogue
+from .fetcher import Fetcher
+from .logins import LoginWatch
+from .page_elements import MissingValues
+from .shared_fetches import Asked
+from .unasked_keys import UnaskedKeys
+
+logger = logging.getLogger(__name__)
+
+_FAILURES = frozenset(Reason) - {
+    *(Reason.NO_MATCH, Reason.NOT_REQUESTED, Reason.REVALIDATING),
+    *(Reason.NOT_ACTIVE, Reason.BOT, Reason.NO_CONSENT),
+}
+"""Why a page goes without what it would have had on a better day."""
+
+
+_NO_BADGE = (
+    "the app compressed this page itself or sent it as a file, so nothing on it says "
+    "that it is a preview: put {{ request.state.experiences.badge() }} into the "
+    "template, or leave compressing to a middleware outside of ours"
+)
+
+
+class Personalizer:
+    """What all pages of one configuration share. It opens nothing itself.
+
+    Args:
+        settings: The whole configuration.
+        fetcher: Asks the API.
+        cache: Keeps its answers.
+        outbox: Takes the events.
+        shared_cache: Keeps them for other processes, too; None where none does.
+        catalogue: Knows which experiences are active.
+        observer: Told how pages were answered.
+        clock: The time, in unix seconds.
+        stopwatch: A clock that never jumps, in seconds.
+        new_id: Mints the ids of events and anonymous visitors.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fetcher: Fetcher,
+        cache: MemoryCache,
+        outbox: Outbox,
+        shared_cache: SharedCache | None,
+        catalogue: Catalogue,
+        observer: Observer,
+        clock: Callable[[], float] = time.time,
+        stopwatch: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        self.settings = settings
+        self.fetcher = fetcher
+        self.cache = cache
+        self.shared_cache = shared_cache
+        self.outbox = outbox
+        self.catalogue = catalogue
+        self.observer = observer
+        self.clock = clock
+        self.stopwatch = stopwatch
+        self.new_id = new_id
+        self.timeout = settings.fetch.timeout
+        self.routes = RouteTable(settings.routes)
+        self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
+        self.personalizes_bots = settings.bots.personalize == "on"
+        self.click_links = _click_links(settings, lambda: self.clock())
+        self.previews = _previews(settings, lambda: self.clock())
+        self.beacons = _beacons(settings, lambda: self.clock())
+        self.logins = LoginWatch(settings.identity.customer_id)
+        self.vary = _vary(settings)
+        self.missing_values = MissingValues()
+        # An iterator: however many threads miss it at once, only one of them gets it.
+        self._unsaid = iter((True,))
+        self._badge_unsaid = iter((True,))
+        self.unasked_keys = UnaskedKeys(settings.routes)
+        self._logger = RepeatLogger(logger)
+
+    def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
+        """Return all answers where every one of them is there and fresh, else None."""
+        bodies = self.cache.get_all(visitor.key, visitor.split, keys)
+        if bodies is None:
+            return None
+        return [
+            decode(key, body, Source.CACHE)
+            for key, body in zip(keys, bodies, strict=True)
+        ]
+
+    def ask(
+        self,
+        keys: Sequence[str],
+        visitor: Visitor,
+        visit: Visit,
+        *,
+        timeout: float,
+    ) -> Asked:
+        """Answer from the cache what it has, and start a fetch for the rest.
+
+        An expired answer is served at once while a fetch refreshes it.
+
+        Args:
+            keys: What is wanted.
+            visitor: Who wants it.
+            visit: The request, for what a fetch tells of it.
+            timeout: How long the page can wait, in seconds.
+        """
+        found = self.cache.get(visitor.key, visitor.split, keys)
+        if len(found) == len(keys):
+            return Asked(found)
+        missing = _without(keys, found)
+        if inactive := self._inactive(missing):
+            found += [Experience(key=key, reason=Reason.NOT_ACTIVE) for key in inactive]
+            missing = _without(missing, found)
+        found += self.cache.get_stale(
+            visitor.key, visitor.split, missing, Reason.REVALIDATING
+        )
+        needed = _without(keys, found)
+        if not missing:
+            return Asked(found)
+        if needed and timeout <= 0:
+            late = [Experience(key=key, reason=Reason.TIMEOUT) for key in needed]
+            return Asked(found + late)
+        told = self.visitors.session_attributes(visit, visitor.attributes)
+        waiting = self.fetcher.start(missing, visitor, told, timeout=timeout)
+        return Asked(found, needed, waiting)
+
+    def _inactive(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if not self.catalogue.is_active(key)]
+
+    def note(
+        self, found: Sequence[Experience], reporting_id: str | None = None
+    ) -> None:
+        """Tell the observer and the log how a page was answered, and whose it is."""
+        answers: dict[tuple[Source, Reason | None], int] = {}
+        for one in found:
+            answer = (one.source, one.reason)
+            answers[answer] = answers.get(answer, 0) + 1
+        for (source, reason), count in answers.items():
+            self.observer.answered(source, reason, count)
+            level = logging.INFO if reason in _FAILURES else logging.DEBUG
+            if not logger.isEnabledFor(level):
+                continue
+            who = self.visitors.log_names.of(reporting_id)
+            line = (source, reason, count)
+            if level is logging.DEBUG:
+                logger.debug("answered source=%s reason=%s keys=%d%s", *line, who)
+            else:
+                self._logger.log(
+                    level,
+                    "answered source=%s reason=%s keys=%d",
+                    *line,
+                    outcome=(source, reason),
+                    who=who,
+                )
+
+    def miss_secret_key(self, what: str) -> None:
+        """Tell the log, once, that something was wanted which takes a secret."""
+        if next(self._unsaid, False):
+            logger.warning(
+                "secret_key_wanted by=%s: %s: set MOE_SECRET_KEY, or secret_key in "
+                "moe.yml",
+                *(what, WITHOUT),
+            )
+
+    def miss_badge(self, body: str) -> None:
+        """Tell the log, once, that a preview's page has no badge."""
+        if next(self._badge_unsaid, False):
+            logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
+
+    def forget(self, visitor: bytes) -> None:
+        """Drop what this process keeps of a visitor, or is about to."""
+        self.cache.forget(visitor)
+        self.fetcher.forget(visitor)
+
+
+def _without(keys: Sequence[str], found: Sequence[Experience]) -> list[str]:
+    known = {experience.key for experience in found}
+    return [key for key in keys if key not in known]
+
+
+def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks | None:
+    """Return what makes click links; None without a secret to sign them with."""
+    if settings.secret_key is None:
+        return None
+    return ClickLinks(
+        [key.get_secret_value() for key in settings.secret_key],
+        path=f"{settings.clicks.path}/{LINKS}/",
+        hosts=settings.clicks.hosts,
+        max_age=settings.clicks.max_age,
+        clock=clock,
+        workspace_id=settings.workspace.id,
+    )
+
+
+def _beacons(settings: Settings, clock: Callable[[], float]) -> Beacons | None:
+    """Return what makes elements' tokens; None without a secret to sign them with."""
+    if settings.secret_key is None:
+        return None
+    return Beacons(
+        [key.get_secret_value() for key in settings.secret_key],
+        max_age=settings.clicks.max_age,
+        clock=clock,
+        workspace_id=settings.workspace.id,
+    )
+
+
+def _vary(settings: Settings) -> str:
+    """Return what every answer depends on, in Vary's terms."""
+    sources = [source for _, source in settings.sources()]
+    names = [source.name for source in sources if source.kind == "header"]
+    signals = Consents(settings.consent).signals if settings.consent is not None else ()
+    return ", ".join(dict.fromkeys(["Cookie", *names, *signals]))
+
+
+def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:
+    if settings.secret_key is None:
+        return None
+    secrets = [key.get_secret_value() for key in settings.secret_key]
+    path = f"{settings.clicks.path}/{PREVIEWS}/"
+    return PreviewLinks(secrets, path=path, clock=clock)

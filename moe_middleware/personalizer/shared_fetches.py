@@ -1,0 +1,162 @@
+"""Fetches under way, shared by all pages that wait for the same visitor's keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..concurrency.event_loops import PerLoop
+from ..models.experience import Experience
+from ..models.reasons import Reason
+
+Answers = list[Experience] | Reason
+"""What a fetch brought, or why it brought nothing."""
+
+Waiting = dict[str, "asyncio.Task[Answers]"]
+
+_UnderWay = dict[tuple[bytes, str], "asyncio.Task[Answers]"]
+"""By the cache's name for the attributes that matter, and the experience key."""
+
+
+class SharedFetches:
+    """Starts a fetch for keys that nobody is fetching yet, and joins the others.
+
+    A fetch is nobody's own: a page that is cancelled, or whose time is up, leaves it
+    going for the rest and for the cache.
+    """
+
+    def __init__(self) -> None:
+        self._loops: PerLoop[dict[bytes, _UnderWay]] = PerLoop(dict)
+
+    def start(
+        self,
+        visitor: bytes,
+        split: bytes,
+        keys: Iterable[str],
+        fetch: Callable[[list[str]], Awaitable[Answers]],
+    ) -> Waiting:
+        """Return the fetch that will answer each key, after starting what is missing.
+
+        Args:
+            visitor: The cache's name for the visitor.
+            split: The cache's name for the attributes that matter.
+            keys: What is wanted.
+            fetch: Fetches keys; it must not raise.
+        """
+        visitors = self._loops.current()
+        under_way = visitors.setdefault(visitor, {})
+        wanted = {key: (split, key) for key in keys}
+        missing = [
+            key
+            for key, name in wanted.items()
+            if name not in under_way or under_way[name].done()
+        ]
+        if missing:
+            task = asyncio.ensure_future(fetch(missing))
+            names = [wanted[key] for key in missing]
+            under_way.update(dict.fromkeys(names, task))
+            task.add_done_callback(
+                lambda task: _end(visitors, visitor, under_way, task, names)
+            )
+        return {key: under_way[name] for key, name in wanted.items()}
+
+    def forget(self, visitor: bytes) -> None:
+        """Let nobody join the fetches under way for a visitor; ``holds`` denies them.
+
+        Those who wait already still get their answers.
+        """
+        for visitors in self._loops.values():
+            visitors.pop(visitor, None)
+
+    async def aclose(self) -> None:
+        """Give up the fetches of the running event loop."""
+        visitors = self._loops.pop() or {}
+        tasks = {task for one in visitors.values() for task in one.values()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def holds(self, visitor: bytes) -> bool:
+        """Whether the running task's fetch for a visitor has not been forgotten."""
+        under_way = (self._loops.get() or {}).get(visitor, {})
+        return asyncio.current_task() in under_way.values()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: the answers that are there, and those on their way.
+
+    Attributes:
+        found: The answers that were there at once.
+        needed: The keys of those that were not.
+        waiting: The fetches that will bring them.
+    """
+
+    found: list[Experience]
+    needed: Sequence[str] = ()
+    waiting: Waiting = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is on its way any more."""
+        return all(self.waiting[key].done() for key in self.needed)
+
+    @property
+    def late(self) -> list[Experience]:
+        """The answers of ``needed``; what has not come by now is a fallback."""
+        return [_answer(self.waiting[key], key) for key in self.needed]
+
+    async def wait(self, timeout: float) -> None:
+        """Wait for what is on its way, for ``timeout`` seconds at most."""
+        tasks = {self.waiting[key] for key in self.needed}
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, timeout))
+
+
+def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
+    if not task.done():
+        return Experience(key=key, reason=Reason.TIMEOUT)
+    if task.cancelled():
+        return Experience(key=key, reason=Reason.ERROR)
+    match task.result():
+        case Reason() as reason:
+            return Experience(key=key, reason=reason)
+        case found:
+            fallback = Experience(key=key, reason=Reason.BAD_ANSWER)
+            return _own(next((one for one in found if one.key == key), fallback))
+
+
+def _own(shared: Experience) -> Experience:
+    """Return a copy of an answer for one page, which may change what is in it."""
+    return replace(
+        shared,
+        payload=_copied(shared.payload),
+        experience_context=_copied(shared.experience_context),
+    )
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of JSON values; texts and numbers cannot be changed."""
+    if isinstance(value, dict):
+        return {name: _copied(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    return value
+
+
+def _end(
+    visitors: dict[bytes, _UnderWay],
+    visitor: bytes,
+    under_way: _UnderWay,
+    task: asyncio.Task[Answers],
+    names: Iterable[tuple[bytes, str]],
+) -> None:
+    for name in names:
+        # A refresh may have taken its place meanwhile.
+        if under_way.get(name) is task:
+            del under_way[name]
+    if not under_way and visitors.get(visitor) is under_way:
+        del visitors[visitor]

@@ -1,0 +1,3 @@
+"""Which experiences a path wants."""
+
+from __future__ import annotations

@@ -1,0 +1,351 @@
+"""Which experiences a request asks for, by its path. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import factorial
+from typing import Any, Protocol, TypeVar
+
+from starlette.convertors import (
+    FloatConvertor,
+    IntegerConvertor,
+    PathConvertor,
+    StringConvertor,
+    UUIDConvertor,
+)
+from starlette.routing import compile_path
+
+from ..models.experience import EMPTY
+from .path_syntax import check_syntax
+from .segments import SegmentTrie
+
+T = TypeVar("T")
+
+
+class RouteLike(Protocol):
+    """What the table reads of a route; the settings' ``Route`` is one.
+
+    Attributes:
+        path: A path in Starlette's syntax, as in ``/products/{sku}``.
+        methods: The methods it is for; None for all. GET brings HEAD along.
+        exclude: Paths that it is not for, in the same syntax.
+        hosts: Host names, or ``*.example.com`` for all below; None for all.
+        experiences: The experience keys it adds.
+        attributes: Its in-session attributes, by name.
+        timeout: The budget of a page's fetch, in seconds; None leaves it alone.
+        prefetch: ``blocking`` or ``concurrent``; None leaves it alone.
+        vary: The attributes that make another answer; None leaves it alone.
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def methods(self) -> Collection[str] | None: ...
+    @property
+    def exclude(self) -> Collection[str]: ...
+    @property
+    def hosts(self) -> Collection[str] | None: ...
+    @property
+    def experiences(self) -> Sequence[str]: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def prefetch(self) -> str | None: ...
+    @property
+    def vary(self) -> Collection[str] | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """All routes that match one request; falsy where they name no experience.
+
+    Attributes:
+        experiences: The keys of all of them, in file order, each once.
+        routes: Each with its own path parameters, in file order.
+        path_params: The parameters of all of them; the later route wins.
+        timeout: In seconds, from the last of them that sets one.
+        prefetch: Likewise.
+        vary: Likewise.
+    """
+
+    experiences: tuple[str, ...]
+    routes: tuple[tuple[RouteLike, Mapping[str, Any]], ...]
+    path_params: Mapping[str, Any]
+    timeout: float | None
+    prefetch: str | None
+    vary: Collection[str] | None
+
+    def __bool__(self) -> bool:
+        return bool(self.experiences)
+
+
+class RouteTable:
+    """The routes of a settings file, in a form whose lookups do not grow with it.
+
+    Fixed paths are one dictionary, the others a trie of their segments. The trie only
+    finds candidates: Starlette's own regex has the last word about each.
+
+    Raises:
+        ValueError: A route's path is not Starlette's syntax.
+
+    Attributes:
+        asks_host: Whether any route looks at the host.
+    """
+
+    def __init__(self, routes: Iterable[RouteLike]) -> None:
+        entries = [_Entry(index, route) for index, route in enumerate(routes)]
+        named = {method for entry in entries for method in entry.methods or ()}
+        # One trie per method: a method then costs a lookup nothing more.
+        self._by_method = {method: _Paths(entries, method) for method in named}
+        self._other_methods = _Paths(entries, None)
+        self.asks_host = any(entry.hosted for entry in entries)
+
+    def match(self, method: str, path: str, host: str | None = None) -> Match | None:
+        """Return what matches a request, or None.
+
+        Args:
+            method: In upper case.
+            path: Within the app and decoded, as ``route_path`` returns it.
+            host: The Host header, with or without its port.
+        """
+        paths = self._by_method.get(method, self._other_methods)
+        if path[-1:] == "\n":
+            # A regex's "$" lets one newline follow, and so does Starlette.
+            return _build(paths.entries, path, host)
+        fixed = paths.fixed.get(path)
+        found = paths.loose.find(path)
+        if fixed is None:
+            return _build(found, path, host) if found else None
+        if not found and fixed.shared is not None:
+            return fixed.shared
+        return _build([*fixed.entries, *found], path, host)
+
+
+def route_path(path: str, root_path: str) -> str:
+    """Return the path within the wrapped app, without the prefix it is mounted at.
+
+    A ``root_path`` that the path does not begin with is a server's that has already
+    taken it off.
+    """
+    prefix = root_path.rstrip("/")
+    if prefix and path.startswith(prefix):
+        rest = path[len(prefix) :]
+        if not rest or rest[0] == "/":
+            path = rest
+    return path or "/"
+
+
+# What never reaches across a slash. Any other converter, an app's own included, may
+# take any number of segments.
+_WITHIN_SEGMENT = {
+    convertor.regex
+    for convertor in (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
+}
+
+
+MAX_STEPS = 2_500_000
+"""Of a regex, for one path: some ten milliseconds."""
+
+
+def _longest_path(path: str, crossing: Collection[str]) -> int | None:
+    """Return how long a path may be that a pattern is matched with; None is any.
+
+    Where several parameters meet, a regex tries all the ways to share a path among
+    them: with two of them, 60 kB take seconds.
+    """
+    meeting = len(crossing)
+    for segment in path.split("/"):
+        reaching = sum(f"{{{name}:" in segment for name in crossing)
+        within = segment.count("{") - reaching
+        meeting += within if within > 1 or (within and reaching) else 0
+    if meeting < 2:
+        return None
+    return int((MAX_STEPS * factorial(meeting)) ** (1 / meeting))
+
+
+class _Pattern:
+    """A path in Starlette's syntax, compiled.
+
+    Attributes:
+        convertors: Of its parameters, by name.
+        crossing: The names of parameters that may take more than one segment.
+    """
+
+    __slots__ = ("_longest", "_regex", "convertors", "crossing")
+
+    def __init__(self, path: str) -> None:
+        self._regex, _, self.convertors = compile_path(check_syntax(path))
+        self.crossing = [
+            name
+            for name, convertor in self.convertors.items()
+            if convertor.regex not in _WITHIN_SEGMENT
+        ]
+        self._longest = _longest_path(path, self.crossing)
+
+    def match(self, path: str) -> re.Match[str] | None:
+        if self._longest is not None and len(path) > self._longest:
+            return None
+        return self._regex.match(path)
+
+
+class _Entry:
+    """A route, compiled."""
+
+    __slots__ = (
+        "_converts",
+        "_domains",
+        "_excluded",
+        "_hosts",
+        "_pattern",
+        "experiences",
+        "hosted",
+        "index",
+        "methods",
+        "route",
+    )
+
+    def __init__(self, index: int, route: RouteLike) -> None:
+        self.index = index
+        self.route = route
+        self.experiences = tuple(dict.fromkeys(route.experiences))
+        self.methods = _with_head(route.methods)
+        self.hosted = route.hosts is not None
+        hosts = [host.lower() for host in route.hosts or ()]
+        self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
+        self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
+        self._pattern = _Pattern(route.path)
+        self._excluded = [_Pattern(path) for path in route.exclude]
+        self._converts = [
+            (name, convertor.convert)
+            for name, convertor in self._pattern.convertors.items()
+            if type(convertor) not in (StringConvertor, PathConvertor)
+        ]
+
+    @property
+    def fixed(self) -> bool:
+        return not self._pattern.convertors and not self._excluded
+
+    def answers(self, host: str | None) -> bool:
+        name = _without_port(host or "")
+        return name in self._hosts or name.endswith(self._domains)
+
+    def params(self, path: str) -> Mapping[str, Any] | None:
+        """Return the path's parameters; None where it does not match."""
+        matched = self._pattern.match(path)
+        if matched is None or any(one.match(path) for one in self._excluded):
+            return None
+        params: dict[str, Any] = matched.groupdict()
+        try:
+            for name, convert in self._converts:
+                params[name] = convert(params[name])
+        except ValueError:
+            return None  # as an int of 5,000 digits: no page has this address
+        return params
+
+    @property
+    def crossing(self) -> list[str]:
+        """The names of parameters that may take more than one segment."""
+        return self._pattern.crossing
+
+
+class _Paths:
+    """The routes of one method, by path."""
+
+    __slots__ = ("entries", "fixed", "loose")
+
+    def __init__(self, entries: Iterable[_Entry], method: str | None) -> None:
+        self.entries: list[_Entry] = []
+        self.fixed: dict[str, _Fixed] = {}
+        self.loose = SegmentTrie[_Entry]()
+        for entry in entries:
+            if entry.methods is None or method in entry.methods:
+                self._add(entry)
+
+    def _add(self, entry: _Entry) -> None:
+        path = entry.route.path
+        self.entries.append(entry)
+        if entry.fixed:
+            self.fixed.setdefault(path, _Fixed()).add(entry)
+        else:
+            self.loose.add(path, entry, entry.crossing)
+
+
+class _Fixed:
+    """The routes of one path without parameters; their match is made in advance."""
+
+    __slots__ = ("entries", "shared")
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.shared: Match | None = None
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        hosted = any(entry.hosted for entry in self.entries)
+        routes = [(entry, EMPTY) for entry in self.entries]
+        self.shared = None if hosted else _merge(routes)
+
+
+def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | None:
+    if len(entries) > 1:
+        entries = sorted(entries, key=_index)
+    matched: list[tuple[_Entry, Mapping[str, Any]]] = []
+    for entry in entries:
+        if entry.hosted and not entry.answers(host):
+            continue
+        params = entry.params(path)
+        if params is not None:
+            matched.append((entry, params))
+    return _merge(matched) if matched else None
+
+
+def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
+    last, path_params = matched[-1]
+    if len(matched) == 1:
+        return Match(
+            experiences=last.experiences,
+            routes=((last.route, path_params),),
+            path_params=path_params,
+            timeout=last.route.timeout,
+            prefetch=last.route.prefetch,
+            vary=last.route.vary,
+        )
+    routes = [entry.route for entry, _ in matched]
+    return Match(
+        experiences=tuple(
+            dict.fromkeys(key for entry, _ in matched for key in entry.experiences)
+        ),
+        routes=tuple((entry.route, params) for entry, params in matched),
+        path_params={name: params[name] for _, params in matched for name in params},
+        timeout=_last(route.timeout for route in routes),
+        prefetch=_last(route.prefetch for route in routes),
+        vary=_last(route.vary for route in routes),
+    )
+
+
+def _last(options: Iterable[T | None]) -> T | None:
+    """Return the last one that is set."""
+    return next((one for one in reversed([*options]) if one is not None), None)
+
+
+def _index(entry: _Entry) -> int:
+    return entry.index
+
+
+def _with_head(methods: Collection[str] | None) -> frozenset[str] | None:
+    if methods is None:
+        return None
+    named = {method.upper() for method in methods}
+    return frozenset(named | {"HEAD"} if "GET" in named else named)
+
+
+def _without_port(host: str) -> str:
+    """Return a Host header's name, in lower case and without a final dot."""
+    name = host.lower()
+    if not name.endswith("]"):
+        name = name.partition("]:")[0] + "]" if "]:" in name else name.split(":")[0]
+    return name.removesuffix(".")

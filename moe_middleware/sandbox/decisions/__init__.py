@@ -1,0 +1,3 @@
+"""Who gets what in the sandbox, and why."""
+
+from __future__ import annotations

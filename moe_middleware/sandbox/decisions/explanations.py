@@ -1,0 +1,221 @@
+"""Rules and outcomes in sentences for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from ..workspace.rules import (
+    AllOf,
+    AnyOf,
+    AttributeIs,
+    AttributeMeets,
+    DayIsIn,
+    DeviceIsIn,
+    HourIsIn,
+    Leaf,
+    NoneOf,
+    Operator,
+    ParameterMeets,
+    RegionIsIn,
+    Rule,
+    SegmentIs,
+    UserIsIn,
+)
+from ..workspace.workspace import Audience
+from .judgements import Surroundings, holds
+from .visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor, device_of
+
+NOT_SENT, NOT_SET = "not sent", "not set"
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of what an audience asks.
+
+    Attributes:
+        text: What is asked, as in ``tier is one of gold, silver``.
+        given: The visitor's value, as in ``silver``, or ``not sent``, ``not set``.
+        holds: Whether that is enough.
+        depth: How far in the line stands: 0 for the audience's own rules.
+    """
+
+    text: str
+    given: str
+    holds: bool
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One audience tried."""
+
+    audience: Audience
+    holds: bool
+    checks: tuple[Check, ...]
+
+
+def step_of(audience: Audience, visitor: Visitor, around: Surroundings) -> Step:
+    """Return how an audience's rules judge a visitor, line by line."""
+    checks = _checks(audience.rules, visitor, around, 0)
+    return Step(
+        audience=audience,
+        holds=all(check.holds for check in checks if check.depth == 0),
+        checks=tuple(checks),
+    )
+
+
+def text_of(rule: Rule) -> str:
+    """Return what a rule asks for."""
+    match rule:
+        case AllOf():
+            return "all of these hold"
+        case AnyOf():
+            return "at least one of these holds"
+        case NoneOf():
+            return "none of these holds"
+        case AttributeIs(name, values):
+            return _among(f"{name} is", values)
+        case AttributeMeets() | ParameterMeets():
+            return _comparison_text(rule)
+        case UserIsIn(customer_ids):
+            return _among("the customer is", customer_ids)
+        case SegmentIs(name):
+            return f"belongs to the segment {name}"
+        case DayIsIn(days, exclude):
+            return _among(f"the day is{_not(exclude)}", days)
+        case HourIsIn(hours, exclude):
+            return _among(f"the hour in UTC is{_not(exclude)}", _slots(hours))
+        case DeviceIsIn(devices, exclude):
+            return _among(f"the device is{_not(exclude)}", devices)
+        case RegionIsIn(region, names, exclude):
+            return _among(f"the {region} is{_not(exclude)}", names)
+        case _:
+            assert_never(rule)
+
+
+def _checks(
+    rules: Iterable[Rule], visitor: Visitor, around: Surroundings, depth: int
+) -> list[Check]:
+    found = []
+    for rule in rules:
+        inner: list[Check] = []
+        given = ""
+        if isinstance(rule, AllOf | AnyOf | NoneOf):
+            inner = _checks(rule.rules, visitor, around, depth + 1)
+        else:
+            given = _given(rule, visitor, around)
+        found.append(
+            Check(
+                text=text_of(rule),
+                given=given,
+                holds=holds(rule, visitor, around),
+                depth=depth,
+            )
+        )
+        found += inner
+    return found
+
+
+def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
+    session = visitor.session
+    match rule:
+        case AttributeIs(name) | AttributeMeets(name):
+            return _of_customer(visitor, (visitor.attributes or {}).get(name))
+        case UserIsIn():
+            return _of_customer(visitor, visitor.user_id)
+        case SegmentIs():
+            about = "a member" if holds(rule, visitor, around) else "not a member"
+            return _of_customer(visitor, about)
+        case ParameterMeets(name):
+            return _plain(session.get(name))
+        case DayIsIn():
+            return _plain(session.get(DAY))
+        case HourIsIn():
+            return _plain(session.get(HOUR))
+        case DeviceIsIn():
+            return _plain(device_of(session.get(USER_AGENT)))
+        case RegionIsIn(region):
+            location = around.geography.locate(session.get(IP_ADDRESS))
+            names = location.names(region) if location else ()
+            return names[0] if names else NOT_SENT
+        case _:
+            assert_never(rule)
+
+
+def _of_customer(visitor: Visitor, value: object) -> str:
+    if visitor.attributes is None:
+        return f"{NOT_SENT} (unknown customer)"
+    return NOT_SET if value is None else _plain(value)
+
+
+_VERBS = {
+    Operator.IS: "is",
+    Operator.IS_NOT: "is not",
+    Operator.CONTAINS: "contains",
+    Operator.DOES_NOT_CONTAIN: "does not contain",
+    Operator.STARTS_WITH: "starts with",
+    Operator.ENDS_WITH: "ends with",
+    Operator.ABOVE: "is above",
+    Operator.BELOW: "is below",
+    Operator.AT_LEAST: "is at least",
+    Operator.AT_MOST: "is at most",
+    Operator.ON: "is on",
+    Operator.BEFORE: "is before",
+    Operator.AFTER: "is after",
+    Operator.HAS_ANY: "has",
+    Operator.HAS_ALL: "has all of",
+    Operator.HAS_NONE: "has none of",
+}
+
+
+def _comparison_text(rule: AttributeMeets | ParameterMeets) -> str:
+    name, operands = rule.name, rule.operands
+    match rule.operator:
+        case Operator.EXISTS:
+            return f"{name} {'exists' if operands[0] else 'does not exist'}"
+        case Operator.BETWEEN:
+            low, high = map(_plain, operands)
+            return f"{name} is between {low} and {high}"
+        case Operator.IN_THE_LAST:
+            return f"{name} is in the last {_plain(operands[0])} days"
+        case Operator.IN_THE_NEXT:
+            return f"{name} is in the next {_plain(operands[0])} days"
+        case Operator.HAS_ALL | Operator.HAS_NONE:
+            said = f"{name} {_VERBS[rule.operator]} {_list(operands)}"
+        case _:
+            said = _among(f"{name} {_VERBS[rule.operator]}", operands)
+    return f"{said} in any case" if rule.ignore_case else said
+
+
+def _among(said: str, values: tuple[Any, ...]) -> str:
+    if len(values) == 1:
+        return f"{said} {_plain(values[0])}"
+    return f"{said} one of {_list(values)}"
+
+
+def _list(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(_plain, values))
+
+
+def _not(exclude: bool) -> str:
+    return " not" if exclude else ""
+
+
+def _slots(hours: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(f"{hour:02}" for hour in hours)
+
+
+def _plain(value: object) -> str:
+    if value is None or value == "":
+        return NOT_SENT if value is None else "empty text"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        value = ", ".join(map(_plain, value)) or "an empty list"
+    if isinstance(value, float):
+        value = f"{value:.12g}"
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

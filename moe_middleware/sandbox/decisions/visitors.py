@@ -1,0 +1,65 @@
+"""Who a fetch is for, and what its in-session attributes say. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..workspace.rules import Device
+
+DAY = "DAY_OF_THE_WEEK"
+HOUR = "TIME_OF_THE_DAY"
+IP_ADDRESS = "USER_IP_ADDRESS"
+LOCALE = "locale"
+USER_AGENT = "USER_AGENT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who a fetch is for.
+
+    Attributes:
+        user_id: What keeps the variation the same: the customer's id, else the
+            visitor's, else empty.
+        attributes: The profile of a known customer; None for everybody else.
+        session: The in-session attributes as they were sent.
+    """
+
+    user_id: str
+    attributes: Mapping[str, Any] | None
+    session: Mapping[str, Any]
+
+
+_TABLET = re.compile(r"iPad|Tablet|Kindle|Silk/|PlayBook|Android(?!.*Mobile)", re.I)
+_MOBILE = re.compile(r"Mobi|iPhone|iPod|Android|Windows Phone|BlackBerry", re.I)
+
+
+def device_of(user_agent: str | None) -> Device | None:
+    """Return the device type that a User-Agent names; None where there is none."""
+    if not user_agent:
+        return None
+    if _TABLET.search(user_agent):
+        return Device.TABLET
+    return Device.MOBILE if _MOBILE.search(user_agent) else Device.DESKTOP
+
+
+def locale_of(visitor: Visitor, locales: tuple[str, ...]) -> str | None:
+    """Return the language that a visitor gets of those there are; None for none.
+
+    The in-session attribute ``locale`` comes before the customer's; ``pt-BR`` also
+    finds ``pt``.
+    """
+    if not locales:
+        return None
+    for said in (visitor.session.get(LOCALE), (visitor.attributes or {}).get(LOCALE)):
+        if isinstance(said, str) and said:
+            return _nearest(said, locales)
+    return None
+
+
+def _nearest(said: str, locales: tuple[str, ...]) -> str | None:
+    known = {locale.lower().replace("_", "-"): locale for locale in locales}
+    wanted = said.lower().replace("_", "-")
+    return known.get(wanted) or known.get(wanted.partition("-")[0])

@@ -1,0 +1,3 @@
+"""What the sandbox remembers."""
+
+from __future__ import annotations

@@ -1,0 +1,172 @@
+"""What a sandbox keeps while it runs: its workspace, what was counted, its faults."""
+
+from __future__ import annotations
+
+import os
+import random
+import string
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from ...models.errors import Problem
+from ..protocol.leniencies import Leniencies
+from ..workspace.faults import FaultList, Hit
+from ..workspace.sample import sample_workspace
+from ..workspace.workspace import Workspace
+from .limits import MinuteLimit
+from .request_log import RequestLog
+from .stores import Store
+from .tables import MEMORY
+
+Configured = Workspace | str | os.PathLike[str]
+"""A workspace, or the file that it is read from."""
+
+
+def eight_letters() -> str:
+    """Return a code of the form that the API's errors and receipts carry."""
+    return "".join(random.choices(string.ascii_letters, k=8))
+
+
+class State:
+    """What the API, the pages and the tools share.
+
+    Calls may come from several threads and event loops at once. The arguments are those
+    of ``Sandbox``.
+
+    Attributes:
+        store: What was counted.
+        faults: What goes wrong with the next calls.
+        requests: The last calls.
+        limit: The fetches left in this minute.
+        leniencies: What calls did that the newest documents do not allow.
+        letters: Makes the codes of errors and receipts.
+        hosts: The names that a browser reaches it by, beside addresses and names
+            without a dot; its pages and tools refuse others, which sites could have.
+        token: What the pages and tools ask for, from whatever host; empty for none.
+        address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
+    """
+
+    def __init__(
+        self,
+        workspace: Configured | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        letters: Callable[[], str] = eight_letters,
+        db: str | os.PathLike[str] = MEMORY,
+        strict: bool = False,
+    ) -> None:
+        self._time = clock
+        self._frozen_at: float | None = None
+        self.letters = letters
+        self.address = ""
+        self.hosts: set[str] = set()
+        self.token = ""
+        self._read, self._problems = _reader(workspace or sample_workspace())
+        self._strict = strict
+        self._as_read = self._read()
+        self._workspace = self._as_used(self._as_read)
+        self.store = Store(os.fspath(db), self._workspace)
+        self.faults = FaultList(self._workspace.faults)
+        self.requests = RequestLog()
+        self.limit = MinuteLimit(self.clock)
+        self.leniencies = Leniencies()
+        self._calls: Counter[str] = Counter()
+        self._calls_lock = threading.Lock()
+
+    # --- what is configured --------------------------------------------------
+
+    @property
+    def workspace(self) -> Workspace:
+        """What is configured right now."""
+        read = self._read()
+        if read is not self._as_read:
+            before, self._as_read = self._as_read, read
+            self._use(read)
+            if read.faults != before.faults:
+                self.faults.reset(read.faults)
+        return self._workspace
+
+    @workspace.setter
+    def workspace(self, workspace: Configured) -> None:
+        self._read, self._problems = _reader(workspace)
+        self._as_read = self._read()
+        self._use(self._as_read)
+        self.faults.reset(self._as_read.faults)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The mistakes in the workspace file now; the last good one stays in use."""
+        return self._problems()
+
+    def _use(self, workspace: Workspace) -> None:
+        self._workspace = self._as_used(workspace)
+        self.store.use(self._workspace)
+
+    def _as_used(self, workspace: Workspace) -> Workspace:
+        return replace(workspace, strict=True) if self._strict else workspace
+
+    # --- the time ------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Return the sandbox's time in unix seconds."""
+        return self._time() if self._frozen_at is None else self._frozen_at
+
+    def freeze(self, at: float | datetime | None = None) -> None:
+        """Freeze the sandbox's clock until the next reset.
+
+        Args:
+            at: When, in unix seconds; left out, now.
+        """
+        if isinstance(at, datetime):
+            at = at.timestamp()
+        self._frozen_at = self.clock() if at is None else at
+
+    # --- what happened -------------------------------------------------------
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How many calls came to ``fetch``, ``metadata`` and ``events``."""
+        with self._calls_lock:
+            return self._calls.copy()
+
+    def arrive(self, endpoint: str) -> Hit | None:
+        """Count a call that has just come, and return the fault that hits it."""
+        with self._calls_lock:
+            self._calls[endpoint] += 1
+        return self.faults.take(endpoint)
+
+    def reset(self) -> None:
+        """Go back to the start.
+
+        Events, learnt profiles, calls and the log are forgotten, what was defined is
+        undone, the clock runs again, and only the workspace's own faults are left.
+        """
+        self._frozen_at = None
+        self._use(self._as_read)
+        self.store.reset()
+        self.faults.reset(self._as_read.faults)
+        self.requests.clear()
+        self.limit.reset()
+        self.leniencies.clear()
+        with self._calls_lock:
+            self._calls.clear()
+
+    def close(self) -> None:
+        """Let go of the file of what was counted."""
+        self.store.close()
+
+
+def _reader(
+    workspace: Configured,
+) -> tuple[Callable[[], Workspace], Callable[[], tuple[Problem, ...]]]:
+    """Return what gives the workspace as it is by now, and its file's mistakes."""
+    if isinstance(workspace, str | os.PathLike):
+        from ..workspace.file import WorkspaceFile
+
+        file = WorkspaceFile(workspace)
+        return file.current, lambda: file.problems
+    return lambda: workspace, tuple

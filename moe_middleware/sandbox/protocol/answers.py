@@ -1,0 +1,85 @@
+"""The bodies of good answers, in the published JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from ..decisions.targeting import Outcome, Visitor, context_of, decide, surroundings_of
+from ..workspace.schedules import Status
+from ..workspace.workspace import Value, Workspace
+
+LISTED = (Status.ACTIVE, Status.PAUSED, Status.SCHEDULED)
+"""The states that metadata knows; it never names any other."""
+
+_WAITING = (Status.PAUSED, Status.SCHEDULED)
+
+
+def fetch_answer(
+    workspace: Workspace, keys: Iterable[str] | None, visitor: Visitor, *, now: float
+) -> dict[str, Any]:
+    """Return what the visitor gets; a key without a match is left out.
+
+    Args:
+        workspace: Where the experiences are.
+        keys: The experiences wanted; None for all that are Active.
+        visitor: Who the fetch is for.
+        now: The time, in unix seconds.
+    """
+    known = {experience.key: experience for experience in workspace.experiences}
+    around = surroundings_of(workspace, now)
+    asked_empty = keys is not None and workspace.paused_as_empty_payload
+    answers: dict[str, Any] = {}
+    for key in known if keys is None else keys:
+        if key not in known or key in answers:
+            continue
+        decision = decide(workspace, known[key], visitor, around)
+        if decision.outcome is Outcome.SERVED:
+            answers[key] = {
+                "payload": _payload(decision.payload, workspace.values_as_text),
+                "experience_context": context_of(known[key], decision),
+            }
+        elif asked_empty and decision.status in _WAITING:
+            answers[key] = {"payload": {}}
+    return {"experiences": answers}
+
+
+def metadata_answer(
+    workspace: Workspace, statuses: Collection[str], *, now: float
+) -> dict[str, Any]:
+    """Return the list of experiences in these states at a time, in unix seconds."""
+    listed = [
+        {
+            "experience_name": experience.name,
+            "experience_key": experience.key,
+            "status": status.value,
+        }
+        for experience in workspace.experiences
+        if (status := experience.status_at(now)) in LISTED and status in statuses
+    ]
+    return {"metadata": {"count": len(listed), "experiences": listed}}
+
+
+def events_answer(req_id: str) -> dict[str, Any]:
+    """Return the receipt for a good events call."""
+    return {
+        "status": "success",
+        "message": "The events are accepted and will be processed soon.",
+        "req_id": req_id,
+    }
+
+
+def _payload(payload: Mapping[str, Value], as_text: bool) -> dict[str, Any]:
+    return {
+        name: {
+            "value": _text(value.value) if as_text else value.value,
+            "data_type": value.data_type.value,
+        }
+        for name, value in payload.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

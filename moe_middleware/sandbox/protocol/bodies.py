@@ -1,0 +1,55 @@
+"""Request bodies: bytes of anybody's making in, one JSON document out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive
+
+from ...models.json_texts import JSONTextError, parse_json
+from ..workspace.workspace import MAX_DEPTH
+from .refusals import empty_body, malformed_json, too_large
+
+MAX_BODY = 4 * 1024 * 1024
+"""The largest body read, in bytes. MoEngage publishes no figure of its own."""
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """Return the body, or None for one that is larger than ``MAX_BODY``.
+
+    A body that is too large is still read to its end, and forgotten: a client that is
+    busy sending would miss the answer.
+
+    Raises:
+        Refusal: The client went away in the middle.
+    """
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise malformed_json("it ends too early")
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(chunk)
+        if size > MAX_BODY:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+    return b"".join(chunks) if size <= MAX_BODY else None
+
+
+def parse_body(body: bytes | None) -> Any:
+    """Return the JSON document that a body holds.
+
+    Raises:
+        Refusal: It holds none, or more than we take.
+    """
+    if body is None:
+        raise too_large(MAX_BODY)
+    if not body:
+        raise empty_body()
+    try:
+        return parse_json(body, max_depth=MAX_DEPTH)
+    except JSONTextError as error:
+        raise malformed_json(str(error)) from error

@@ -1,0 +1,175 @@
+"""What the newest documents do not allow, and the sandbox takes all the same.
+
+``strict`` refuses all of it, a switch one part of it. What is taken is noted, so that a
+site learns of it from the log and from the overview before MoEngage refuses it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ..workspace.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+class Leniency(StrEnum):
+    """A reading of a call that the newest documents do not allow."""
+
+    FLAT_CUSTOMER_ID = "flat_customer_id"
+    FLAT_VISITOR_ID = "flat_visitor_id"
+    TEXT_EXPERIENCE_KEY = "text_experience_key"
+    OTHER_CONTENT_TYPE = "other_content_type"
+    UNKNOWN_FIELD = "unknown_field"
+    NO_UUID_V4 = "no_uuid_v4"
+    ISO_EVENT_TIME = "iso_event_time"
+    MILLISECOND_EVENT_TIME = "millisecond_event_time"
+    UNKNOWN_PLATFORM = "unknown_platform"
+    OTHER_TYPE = "other_type"
+    EMPTY_ATTRIBUTE = "empty_attribute"
+
+
+ADVICE: dict[Leniency, str] = {
+    Leniency.FLAT_CUSTOMER_ID: (
+        "a fetch has customer_id or user_id at its top level: "
+        "send identifiers.customer_id"
+    ),
+    Leniency.FLAT_VISITOR_ID: (
+        "a fetch has visitor_id, which only older documents know: send "
+        "identifiers.customer_id, or expect no A/B split of anonymous visitors"
+    ),
+    Leniency.TEXT_EXPERIENCE_KEY: (
+        "experience_key is one text: send a list, even of one key"
+    ),
+    Leniency.OTHER_CONTENT_TYPE: (
+        "a body has another Content-Type, or none: send application/json"
+    ),
+    Leniency.UNKNOWN_FIELD: (
+        "a call has a field that the documents do not list: look for a misspelled name"
+    ),
+    Leniency.NO_UUID_V4: (
+        "moe_event_uuid is no UUID of version 4: make one for each event"
+    ),
+    Leniency.ISO_EVENT_TIME: "event_time is a text: send whole unix seconds",
+    Leniency.MILLISECOND_EVENT_TIME: (
+        "event_time is in milliseconds: divide it by 1,000"
+    ),
+    Leniency.UNKNOWN_PLATFORM: (
+        "platform is missing or unknown: send web, android, ios or tv"
+    ),
+    Leniency.OTHER_TYPE: (
+        "attributes.type is not 'Web Personalization': send the experience_context "
+        "back as it came"
+    ),
+    Leniency.EMPTY_ATTRIBUTE: (
+        "a required attribute is empty: send the experience_context back as it came"
+    ),
+}
+"""What a call does, and what it should do, by leniency."""
+
+
+_LEVELS = {Leniency.FLAT_VISITOR_ID: logging.INFO}
+"""Anonymous visitors are told apart by it, wherever a server can; nothing is wrong."""
+
+
+class Reading:
+    """How one call is read, and what it was allowed.
+
+    Args:
+        refused: What is not allowed.
+
+    Attributes:
+        used: What the call was allowed, so far.
+    """
+
+    __slots__ = ("_refused", "used")
+
+    def __init__(self, refused: Collection[Leniency] = ()) -> None:
+        self._refused = refused
+        self.used: set[Leniency] = set()
+
+    def refuses(self, leniency: Leniency) -> bool:
+        """Whether the call may not do this."""
+        return leniency in self._refused
+
+    def note(self, leniency: Leniency) -> None:
+        """Note that the call does this."""
+        self.used.add(leniency)
+
+    def allows(self, leniency: Leniency) -> bool:
+        """Whether the call may do this, which it does."""
+        if self.refuses(leniency):
+            return False
+        self.note(leniency)
+        return True
+
+
+def reading_of(workspace: Workspace) -> Reading:
+    """Return how a workspace's calls are read."""
+    if workspace.strict:
+        return Reading(ADVICE)
+    refused: set[Leniency] = set()
+    if not workspace.flat_ids:
+        refused |= {Leniency.FLAT_CUSTOMER_ID, Leniency.FLAT_VISITOR_ID}
+    if not workspace.iso_event_time:
+        refused.add(Leniency.ISO_EVENT_TIME)
+    if not workspace.millisecond_event_time:
+        refused.add(Leniency.MILLISECOND_EVENT_TIME)
+    if workspace.strict_platform:
+        refused.add(Leniency.UNKNOWN_PLATFORM)
+    return Reading(refused)
+
+
+@dataclass(slots=True)
+class _Noted:
+    calls: int = 0
+    last_at: float = 0.0
+
+
+class Leniencies:
+    """The leniencies used since the start or the last reset. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._noted: dict[Leniency, _Noted] = {}
+
+    def add(self, used: Collection[Leniency], at: float) -> None:
+        """Note what a call was allowed; the log warns at the first of each.
+
+        Args:
+            used: What its reading allowed.
+            at: When, in unix seconds.
+        """
+        for leniency in used:
+            with self._lock:
+                noted = self._noted.setdefault(leniency, _Noted())
+                noted.calls, noted.last_at = noted.calls + 1, at
+                first = noted.calls == 1
+            if first:
+                logger.log(
+                    _LEVELS.get(leniency, logging.WARNING),
+                    "lenient_reading kind=%s: %s; strict refuses it",
+                    leniency,
+                    ADVICE[leniency],
+                )
+
+    def as_documents(self) -> list[dict[str, Any]]:
+        """Return them as JSON, the last one used first."""
+        with self._lock:
+            noted = [
+                (kind, one.calls, one.last_at) for kind, one in self._noted.items()
+            ]
+        return [
+            {"kind": kind, "calls": calls, "last_at": at, "advice": ADVICE[kind]}
+            for kind, calls, at in sorted(noted, key=lambda one: -one[2])
+        ]
+
+    def clear(self) -> None:
+        """Forget them all; the log warns anew."""
+        with self._lock:
+            self._noted.clear()

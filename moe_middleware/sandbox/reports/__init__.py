@@ -1,0 +1,3 @@
+"""The figures of the sandbox."""
+
+from __future__ import annotations

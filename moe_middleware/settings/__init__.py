@@ -1,0 +1,3 @@
+"""The settings: read, checked and explained."""
+
+from __future__ import annotations

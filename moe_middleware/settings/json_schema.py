@@ -1,0 +1,86 @@
+"""JSON Schemas of settings files, for editors. Pure: no I/O.
+
+An editor sees the file's own text: ``${VAR}`` stands wherever a value is expected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from .value_sources import KINDS, ValueSource
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+_NUMBER = {"type": "string", "pattern": r"^[-+]?\.?[0-9][0-9.eE+-]*$|\$\{"}
+_FLAG = {"type": "string", "pattern": r"^([Tt]rue|TRUE|[Ff]alse|FALSE)$|\$\{"}
+_TEXT = ["string", "number"]
+_ABOUT = ("title", "description", "default")
+
+
+def build_schema(model: type[BaseModel], *, title: str) -> dict[str, Any]:
+    """Return a model's schema for the files that hold it."""
+    schema = model.model_json_schema(schema_generator=_Generator)
+    return {"$schema": DIALECT, **schema, "title": title}
+
+
+class _Generator(GenerateJsonSchema):
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        generated = super().model_schema(schema)
+        if schema["cls"] is ValueSource:
+            return _one_source(generated)
+        required = generated.get("required", [])
+        generated["properties"] = {
+            name: inner if name in required else _or_null(inner)
+            for name, inner in generated["properties"].items()
+        }
+        return generated
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        # Digits without quotes are text where text is wanted.
+        generated = {**super().str_schema(schema), "type": _TEXT}
+        if "maxLength" in generated:
+            return {"anyOf": [generated, _VARIABLE]}
+        return generated
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        return {"anyOf": [super().int_schema(schema), _NUMBER]}
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
+        return {"anyOf": [super().float_schema(schema), _NUMBER]}
+
+    def bool_schema(self, schema: core_schema.BoolSchema) -> JsonSchemaValue:
+        return {"anyOf": [super().bool_schema(schema), _FLAG]}
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+        return {"anyOf": [super().literal_schema(schema), _VARIABLE]}
+
+
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Let a key stand without a value, as where all its lines are comments."""
+    about: JsonSchemaValue = {}
+    rest: JsonSchemaValue = {}
+    for name, value in schema.items():
+        (about if name in _ABOUT else rest)[name] = value
+    options = rest["anyOf"] if set(rest) == {"anyOf"} else [rest]
+    if {"type": "null"} not in options:
+        options = [*options, {"type": "null"}]
+    return {**about, "anyOf": options}
+
+
+def _one_source(schema: JsonSchemaValue) -> JsonSchemaValue:
+    about = {kind: schema["properties"][kind]["description"] for kind in KINDS}
+    return {
+        "title": ValueSource.__name__,
+        "description": schema["description"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            kind: {"type": _TEXT, "description": about[kind]} for kind in KINDS
+        },
+        "oneOf": [{"required": [kind]} for kind in KINDS],
+    }

@@ -1,0 +1,207 @@
+"""Where a value comes from: a cookie, a header, ... or a function of the app's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..models.visits import Visit
+from .import_strings import check_target, load_target
+from .source_names import check_source_name, no_source
+
+KINDS = ("cookie", "header", "query", "path", "session", "user", "value", "call")
+
+_LAZY = frozenset({"session", "user", "call"})
+
+_OF_THE_PAGE = frozenset({"path", "query", "value"})
+
+_WRITTEN_BY_ANYONE = frozenset({"cookie", "header", "query"})
+
+
+class ValueSource(BaseModel):
+    """Where one value comes from: exactly one of the kinds below."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    cookie: str | None = Field(default=None, description="The cookie of this name.")
+    header: str | None = Field(
+        default=None, description="The request header of this name."
+    )
+    query: str | None = Field(
+        default=None, description="The query parameter of this name."
+    )
+    path: str | None = Field(default=None, description="The route's path parameter.")
+    session: str | None = Field(
+        default=None, description="A key of the framework's session; dots lead inwards."
+    )
+    user: str | None = Field(
+        default=None,
+        description="An attribute of the framework's user; dots lead inwards.",
+    )
+    value: str | None = Field(default=None, description="This very text.")
+    call: str | None = Field(
+        default=None,
+        description="A sync or async function of the Visit, as 'pkg.mod:function'.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping | ValueSource):
+            raise ValueError(no_source(given, KINDS))
+        return given
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            said = " and ".join(given) if given else "nothing"
+            raise ValueError(
+                f"{said} given: a value has exactly one source, one of "
+                f"{', '.join(KINDS)}"
+            )
+        if self.call is not None:
+            check_target(self.call)
+        check_source_name(self.kind, self.name)
+        return self
+
+    @cached_property
+    def kind(self) -> str:
+        """Which of the kinds it is."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @cached_property
+    def name(self) -> str:
+        """The cookie's name, the header's name, ... or the text itself."""
+        name: str = getattr(self, self.kind)
+        return name
+
+    @cached_property
+    def is_lazy(self) -> bool:
+        """Whether reading it may run the app's own code, and so ask a database."""
+        return self.kind in _LAZY
+
+    @cached_property
+    def is_of_the_page(self) -> bool:
+        """Whether it says which page was requested, and nothing about the visitor."""
+        return self.kind in _OF_THE_PAGE
+
+    @cached_property
+    def is_written_by_anyone(self) -> bool:
+        """Whether any client can send any value: a cookie, a header, a parameter."""
+        return self.kind in _WRITTEN_BY_ANYONE
+
+    @cached_property
+    def read(self) -> Reader:
+        """A function from a visit and its path parameters to the value as it is there.
+
+        It is None where the request has none, and an awaitable where the value takes
+        waiting. It raises what the app's code raises.
+        """
+        return _reader(self.kind, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # How it is read is made anew: a function made here cannot be pickled.
+        state = super().__getstate__()
+        kept = {key: one for key, one in state["__dict__"].items() if key != "read"}
+        return {**state, "__dict__": kept}
+
+
+Reader = Callable[[Visit, Mapping[str, Any]], object]
+
+
+def _reader(kind: str, name: str) -> Reader:
+    match kind:
+        case "cookie":
+            return lambda visit, _: visit.cookie(name)
+        case "header":
+            return lambda visit, _: visit.header(name)
+        case "query":
+            return lambda visit, _: visit.query(name)
+        case "path":
+            return lambda _, path_params: path_params.get(name)
+        case "session":
+            return lambda visit, _: _inward(visit.session, name)
+        case "user":
+            return lambda visit, _: _of_user(visit.user, name)
+        case "value":
+            return lambda *_: name
+        case _:
+            return lambda visit, _: _function(name)(visit)
+
+
+def _of_user(user: object, name: str) -> object:
+    signed_in = user is not None and attribute(user, "is_authenticated", True)
+    return _inward(user, name) if signed_in else None
+
+
+def _inward(holder: object, name: str) -> object:
+    if isinstance(holder, Mapping) and name in holder:
+        return holder[name]
+    for part in name.split("."):
+        if holder is None:
+            return None
+        holder = _part(holder, part)
+    return holder
+
+
+def _part(holder: object, name: str) -> object:
+    if isinstance(holder, Mapping):
+        return holder.get(name)
+    getter = getattr(type(holder), "__getitem__", None)
+    # Some sessions are no Mapping, and have attributes of their own.
+    if getter is not None and not isinstance(holder, str | bytes):
+        try:
+            return getter(holder, name)
+        except (LookupError, TypeError):
+            pass
+    return attribute(holder, name)
+
+
+def attribute(holder: object, name: str, default: object = None) -> object:
+    """Return an attribute, or ``default`` where there is none.
+
+    An AttributeError out of the attribute's own code is raised, where ``getattr``
+    would take it for a missing attribute.
+    """
+    try:
+        return getattr(holder, name)
+    except AttributeError as error:
+        # A proxy's class is the class of what it stands for.
+        there = inspect.getattr_static(holder.__class__, name, _NOTHING)
+        if there is not _NOTHING or error.name not in (None, name):
+            raise
+        return default
+
+
+_NOTHING = object()
+
+
+class NoFunctionError(Exception):
+    """There is no function of a call's name; its own text says why."""
+
+
+_load = lru_cache(maxsize=None)(load_target)
+
+
+def _function(target: str) -> Callable[[Visit], object]:
+    try:
+        function: Callable[[Visit], object] = _load(target)
+    except (ImportError, ValueError) as error:
+        raise NoFunctionError(str(error)) from error
+    return function
+
+
+def is_async(source: ValueSource) -> bool:
+    """Whether it is an async function, which has to be called on an event loop."""
+    if source.kind != "call":
+        return False
+    function = _function(source.name)
+    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))

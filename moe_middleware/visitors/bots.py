@@ -1,0 +1,213 @@
+"""Requests that nobody looks at: bots and prefetches. They count no impression.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+
+from ..models.visits import Visit
+
+MAX_USER_AGENT = 512
+"""How much of a User-Agent is read; browsers stay below, and it bounds the memory."""
+
+
+class BotFilter:
+    """Tells by the User-Agent whether a program asks and not a person.
+
+    Known are search engines, link previews, SEO tools, AI fetchers, feed readers,
+    uptime probes, health checks, scanners, headless browsers, and whatever says bot,
+    crawler or spider of itself. The names that MoEngage's Web SDK refuses are among
+    them.
+
+    Not bots are a missing User-Agent, curl, wrk, python-httpx and the like: they are
+    the developer's own tools, and whoever tries a page with one should see it counted.
+    ``also`` adds them where they are unwanted. They are none for a library either.
+
+    Args:
+        also: Texts that make a User-Agent a bot's, wherever in it, in any case.
+        never: Texts that make it none, whatever else it says.
+        library: Tells further bots by their User-Agent.
+
+    Raises:
+        ValueError: One of the texts is empty and would be in every User-Agent.
+    """
+
+    def __init__(
+        self,
+        also: Sequence[str] = (),
+        never: Sequence[str] = (),
+        library: Callable[[str], bool] | None = None,
+    ) -> None:
+        bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
+        spared = re.compile("|".join(_literals(never)) or _NOTHING)
+        # The cache holds the patterns and not this filter, so it dies with it.
+        self._judge = lru_cache(maxsize=4096)(partial(_is_bot, bots, spared, library))
+
+    def is_bot(self, user_agent: str | None) -> bool:
+        """Whether this User-Agent is a bot's."""
+        return self._judge(user_agent[:MAX_USER_AGENT]) if user_agent else False
+
+
+def is_prefetch(visit: Visit) -> bool:
+    """Whether a browser or a script asks ahead of its user."""
+    if _TELLING.isdisjoint(visit.first_headers):
+        return False
+    for name, value in visit.all_headers:
+        if name in _PURPOSES and _AHEAD.search(_word(value)):
+            return True
+        if name in _FLAGS and _word(value) not in _OFF:
+            return True
+    return False
+
+
+def is_asset(visit: Visit) -> bool:
+    """Whether a request is for a file within a page, and plainly for no page.
+
+    Browsers say what they want it for; only where they do not, the path's ending tells.
+    A script's own request may be for a part of a page, and is none.
+    """
+    wanted = visit.header("sec-fetch-dest")
+    if wanted:
+        return wanted.strip().lower() in _ASSETS
+    ending = visit.path.rpartition(".")[2].lower()
+    return ending in _ENDINGS and len(ending) < len(visit.path)
+
+
+def is_preflight(visit: Visit) -> bool:
+    """Whether a browser only asks if a page of another site may ask (CORS)."""
+    return (
+        visit.method == "OPTIONS"
+        and visit.header("access-control-request-method") is not None
+    )
+
+
+_ASSETS = frozenset(
+    {
+        *("audio", "audioworklet", "font", "image", "json", "manifest"),
+        *("paintworklet", "report", "script", "serviceworker", "sharedworker"),
+        *("style", "track", "video", "webidentity", "worker", "xslt"),
+    }
+)
+"""Values of Sec-Fetch-Dest."""
+
+_ENDINGS = frozenset(
+    {
+        *("css", "js", "mjs", "map", "wasm", "webmanifest"),
+        *("png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp"),
+        *("woff", "woff2", "ttf", "otf", "eot"),
+        *("mp3", "mp4", "m4a", "ogg", "wav", "webm", "mov", "vtt"),
+    }
+)
+
+_PURPOSES = frozenset(
+    {
+        # Browsers: today's use the first.
+        *(b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"),
+        *(b"moz-purpose", b"sec-fetch-purpose"),
+        # Turbo, as scripts may not set the first. Inertia and older Next.js set the
+        # second.
+        b"x-sec-purpose",
+    }
+)
+"""Headers that say why a request is made."""
+
+_FLAGS = frozenset(
+    {
+        b"hx-preloaded",  # htmx's preload extension
+        *(b"next-router-prefetch", b"x-middleware-prefetch"),  # Next.js
+    }
+)
+"""Headers that come with prefetches alone."""
+
+_TELLING = _PURPOSES | _FLAGS
+
+_OFF = ("", "0", "false")
+
+_AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
+
+_NOTHING = r"(?!)"
+
+
+def _word(value: bytes) -> str:
+    return value.decode("latin-1").strip().lower()
+
+
+def _is_bot(
+    bots: re.Pattern[str],
+    spared: re.Pattern[str],
+    library: Callable[[str], bool] | None,
+    user_agent: str,
+) -> bool:
+    text = user_agent.lower()
+    if spared.search(text) is not None:
+        return False
+    if bots.search(text) is not None:
+        return True
+    return library is not None and not _is_tool(text) and library(user_agent)
+
+
+def _is_tool(text: str) -> bool:
+    return _TOOLS.match(text) is not None
+
+
+def _literals(texts: Iterable[str]) -> list[str]:
+    literals = [re.escape(text.lower()) for text in texts]
+    if "" in literals:
+        raise ValueError("'' would be in every User-Agent: leave it out")
+    return literals
+
+
+# In lower case, as all that follows. What a developer tries a page with, or makes
+# requests with in a program, says its name first; a crawler that is built with one says
+# its own.
+_TOOLS = re.compile(
+    r"-?$|"
+    r"(?:lib)?curl/|wget/|wrk|hey/|apachebench/|siege/|vegeta|k6/|locust|bombardier|"
+    r"oha/|httpie/|xh/|postmanruntime/|insomnia/|bruno|"
+    r"python/\d|python-(?:httpx|requests|urllib)|aiohttp/|testclient|"
+    r"go-http-client/|okhttp/|apache-httpclient/|java/|java-http-client/|axios/|"
+    r"node-fetch|undici|node$|bun/|deno/|reqwest/|ruby$|faraday |guzzlehttp/|"
+    r"libwww-perl/|dart/"
+)
+
+# In lower case, as the User-Agent is when it is searched. What the first group finds
+# is not named again below.
+_SIGNS = (
+    # What says it of itself. Cubot makes phones; its owners are people.
+    r"(?<!cu)bots?(?![a-z])",
+    r"crawl|spider(?![a-z])|scrap(?:er|ing|y)|fetcher|headless",
+    r"\+https?://",
+    r"health[-_ ]?check|uptime|link[ -]?(?:check|preview)|url ?preview",
+    # Search engines and archives.
+    r"google-|googleother|googleproducer|mediapartners|bingpreview|microsoftpreview",
+    r"slurp|yandex(?:render|image|video|media|favicon|metrika|webmaster|direct)",
+    r"yeti/|daumoa|qwantify|ia_archiver|heritrix|wayback|proximic|cincraw|nutch",
+    # Link previews of messengers, mail and social networks. In-app browsers name
+    # their app too, but never in the first place.
+    r"^whatsapp/|^viber|^tumblr/|skypeuripreview|slack-imgproxy|facebookexternalhit",
+    r"facebookcatalog|meta-external|snapchat-?(?:proxy|ads)|snap url|pinterest/0",
+    r"vkshare|line-poker|kakaotalk-scrap|embedly|iframely|bluesky cardyb",
+    r"flipboardproxy|googleimageproxy|yahoomailproxy|ms-office|^microsoft office/",
+    # SEO and site audits.
+    r"ahrefs|semrush|sitebulb|sistrix|seokicks|seobility|siteimprove|netcraft",
+    r"chrome-lighthouse|pagespeed|gtmetrix|webpagetest|ptst/|w3c_validator",
+    # AI: collecting, or fetching on a person's behalf.
+    r"chatgpt-user|claude-(?:user|web)|anthropic-ai|perplexity-user",
+    r"cohere-|mistralai-|firecrawl|gemini-deep|omgili|img2dataset",
+    # Probes and monitors.
+    r"kube-probe|googlehc|envoy/hc|datadog|pingdom|statuscake|site24x7|better ?stack",
+    r"newrelic|hetrixtools|freshping|updown|catchpoint|synthetic|checkly|nodeping",
+    r"zabbix|nagios|check_http|prometheus/|blackbox[ -]exporter|appinsights",
+    r"alwayson|traffic[ -]manager|consul health|haproxy|ohdear|montastic",
+    # Feed readers, which fetch for many.
+    r"\d subscribers?|feedburner|feedvalidator|freshrss|tiny tiny rss|simplepie",
+    # Scanners.
+    r"censys|zgrab|nessus|nuclei|nmap|masscan|l9explore|nikto|sqlmap|wpscan",
+    r"internetmeasurement|detectify|qualys|acunetix",
+    # Browsers without a screen.
+    r"phantomjs|slimerjs|htmlunit|prerender|rendertron|puppeteer|playwright|selenium",
+)

@@ -1,0 +1,360 @@
+"""Reads a request's values from their sources, in plain code.
+
+A value that takes waiting stops the reading with ``MustWaitError``. ``waiting`` and
+``waiting_here`` wait for it and read again, and find it on the visit then.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from ..logs.repeated_lines import RepeatLogger
+from ..models.texts import decoded
+from ..models.usable_ids import Flaw, flaw_of, usable_id
+from ..models.visits import Visit
+from ..settings.import_strings import call_fault
+from ..settings.value_sources import NoFunctionError, ValueSource, is_async
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+Read = Callable[[Visit, Mapping[str, Any]], str | None]
+"""Reads one value of a visit and its path parameters; None where it has none.
+
+It raises MustWaitError, and nothing else: a source that fails costs its own value and a
+log line.
+"""
+
+
+class SourceReader:
+    """Makes, once for each source, the function that reads it for every request."""
+
+    def __init__(self) -> None:
+        self._logger = RepeatLogger(logger)
+        self._noted: set[tuple[str, ...]] = set()
+
+    def text(self, source: ValueSource | None) -> Read:
+        """Return what reads a source's value as text; no source has none."""
+        return self._reading(source, as_text)
+
+    def id(self, source: ValueSource | None) -> Read:
+        """Return what reads it as an id; the value is None where it cannot be one."""
+        read = self._reading(source, _as_id)
+        if source is None:
+            return read
+        by_anyone = source.is_written_by_anyone
+
+        def read_id(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
+            text = read(visit, path_params)
+            if text is None:
+                return None
+            text = text.strip()
+            flaw = flaw_of(text, by_anyone=by_anyone)
+            if flaw is None:
+                return text
+            if flaw is not Flaw.EMPTY:
+                self._note_flaw(source, flaw, text)
+            return None
+
+        return read_id
+
+    def _reading(
+        self, source: ValueSource | None, convert: Callable[[object], str]
+    ) -> Read:
+        if source is None:
+            return _read_nothing
+        if source.is_lazy:
+            return self._reading_once(source, convert)
+        value_of = source.read
+
+        def read(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
+            try:
+                value = value_of(visit, path_params)
+                if value is None or (type(value) is str and value.isascii()):
+                    return value
+                return convert(value)
+            except Exception as error:
+                self._note_failure(source, error)
+                return None
+
+        return read
+
+    def _reading_once(
+        self, source: ValueSource, convert: Callable[[object], str]
+    ) -> Read:
+        """Return what reads a source of the app's own code, once for each visit."""
+        value_of, name = source.read, object()
+
+        def read(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
+            values = visit.values_read
+            found = values.get(name, _UNREAD)
+            if isinstance(found, MustWaitError) and not found.ended:
+                raise found
+            if found is None or isinstance(found, str):
+                return found
+            text = None
+            try:
+                if isinstance(found, MustWaitError):
+                    value = found.result()
+                elif visit.in_thread is not None and not is_async(source):
+                    raise MustWaitError(visit, name, lambda: value_of(visit, {}))
+                else:
+                    value = value_of(visit, path_params)
+                    if inspect.isawaitable(value):
+                        raise MustWaitError(visit, name, begun=value)
+                if value is not None:
+                    text = convert(value)
+                elif advice := visit.absent.get(source.kind):
+                    self._note_absence(source, advice)
+            except MustWaitError:
+                raise
+            except Exception as error:
+                self._note_failure(source, error)
+            values[name] = text
+            return text
+
+        return read
+
+    def _note_failure(self, source: ValueSource, error: Exception) -> None:
+        """Say what failed and where; the error's own text may hold a visitor's id."""
+        where = _of(source)
+        if isinstance(error, NotTextError):
+            given, about = f" given={error}", _NOT_TEXT
+        elif isinstance(error, NoFunctionError):
+            given, about = "", str(error)
+        elif (
+            isinstance(error, TypeError)
+            and source.call is not None
+            and (fault := call_fault(source.call))
+        ):
+            given, about = "", fault
+        else:
+            name = type(error).__name__
+            given, about = f" error={name} at={_place_of(error)}", _RAISES
+        self._logger.log(
+            logging.WARNING, "value_failed source=%s%s: %s", where, given, about
+        )
+
+    def _note_absence(self, source: ValueSource, advice: str) -> None:
+        """Say once that a kind of source can have no value on such a request."""
+        if self._is_new(source.kind):
+            logger.warning("middleware_missing source=%s: %s", _of(source), advice)
+
+    def _note_flaw(self, source: ValueSource, flaw: Flaw, text: str) -> None:
+        """Say once for each source and reason that its ids are ignored."""
+        if not self._is_new(source.kind, source.name, flaw):
+            return
+        # The word is one of a list of ours, and nobody's id.
+        word = f" value={text.lower()}" if flaw is Flaw.PLACEHOLDER else ""
+        logger.warning(
+            "id_ignored source=%s reason=%s%s: %s",
+            *(_of(source), flaw, word, _FLAWS[flaw]),
+        )
+
+    def _is_new(self, *noted: str) -> bool:
+        if noted in self._noted:
+            return False
+        self._noted.add(noted)
+        return True
+
+
+def _read_nothing(_: Visit, __: Mapping[str, Any]) -> None:
+    """Read a source that the settings do not name."""
+
+
+_UNREAD = object()
+
+_FLAWS = {
+    Flaw.PLACEHOLDER: "MoEngage takes it for a placeholder, so the visitor is "
+    "anonymous; where it is a real id, take it from the session, the signed-in user "
+    "or a call, which are taken as they are",
+    Flaw.TOO_LONG: "an id has 256 characters at most",
+    Flaw.UNPRINTABLE: "an id has printable characters only",
+}
+
+
+# --- what takes waiting --------------------------------------------------------
+
+Wait = Callable[[Awaitable[Any]], object]
+"""Waits in this thread for what an async source gives, and returns its value."""
+
+
+class MustWaitError(Exception):
+    """A value takes waiting, so that plain code cannot read it by itself.
+
+    Args:
+        visit: The request, where the value will be found.
+        name: Its name among ``values_read``.
+        value_of: Reads it; it may ask a database, so a thread has to do it.
+        begun: What is to be awaited, where the source has begun already.
+    """
+
+    def __init__(
+        self,
+        visit: Visit,
+        name: object,
+        value_of: Callable[[], object] | None = None,
+        *,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        super().__init__("a source's value takes waiting")
+        self._visit = visit
+        self._name = name
+        self._value_of = value_of
+        self._begun = begun
+        self._value: object = None
+        self._error: Exception | None = None
+        self.ended = False
+        visit.values_read[name] = self
+
+    async def wait(self) -> None:
+        """Wait for the value, so that a new reading finds it."""
+        # What reads it meanwhile waits for a value of its own.
+        self._visit.values_read.pop(self._name, None)
+        try:
+            if self._value_of is not None and self._visit.in_thread is not None:
+                self._value = await self._visit.in_thread(self._value_of)()
+            if self._begun is not None:
+                self._value = await self._begun
+            elif inspect.isawaitable(self._value):
+                self._value = await self._value
+        except Exception as error:
+            self._error = error
+        self._end()
+
+    def wait_here(self, wait: Wait) -> None:
+        """Do so in a thread without an event loop.
+
+        Raises:
+            CannotWaitError: ``wait`` did; the value is to be read anew elsewhere.
+        """
+        self._visit.values_read.pop(self._name, None)
+        begun = self._begun
+        try:
+            if self._value_of is not None:
+                self._value = self._value_of()
+                begun = self._value if inspect.isawaitable(self._value) else None
+            if begun is not None:
+                self._value = wait(begun)
+        except CannotWaitError:
+            if inspect.iscoroutine(begun):
+                begun.close()
+            raise
+        except Exception as error:
+            self._error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._visit.values_read[self._name] = self
+
+    def result(self) -> object:
+        """Return what the source gave; it raises what the source raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class CannotWaitError(Exception):
+    """An async source has to be waited for, where nothing can wait."""
+
+
+async def waiting(read: Callable[[], T]) -> T:
+    """Return what plain code returns that reads sources, waiting for their values."""
+    while True:
+        try:
+            return read()
+        except MustWaitError as error:
+            must_wait = error
+        await must_wait.wait()
+
+
+def waiting_here(read: Callable[[], T], wait: Wait) -> T:
+    """Do so in a thread without an event loop.
+
+    Raises:
+        CannotWaitError: ``wait`` did.
+    """
+    while True:
+        try:
+            return read()
+        except MustWaitError as error:
+            must_wait = error
+        must_wait.wait_here(wait)
+
+
+# --- what a value is -----------------------------------------------------------
+
+
+def id_at_once(source: ValueSource, visit: Visit) -> str | None:
+    """Return the id of a source that takes no waiting; it raises what that raises."""
+    value = source.read(visit, visit.path_params)
+    text = None if value is None else _as_id(value)
+    return usable_id(text, by_anyone=source.is_written_by_anyone)
+
+
+def as_text(value: object) -> str:
+    """Return a value as the API takes it: text.
+
+    Raises:
+        NotTextError: It is neither text nor a number, and does not say how to write it.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)
+        if not text.isascii():
+            _check_whole(text)
+        return text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return decoded(value)
+    if isinstance(value, Enum):
+        return as_text(value.value)
+    if not isinstance(value, int | float) and type(value).__str__ is object.__str__:
+        # As text it would be Python's own notation, often with an address in memory.
+        raise NotTextError(type(value).__name__)
+    return str(value)
+
+
+class NotTextError(TypeError):
+    """A value is no text; its own text names what it is, and nothing of the value."""
+
+
+def _as_id(value: object) -> str:
+    if isinstance(value, bool):
+        raise NotTextError("bool")
+    return as_text(value)
+
+
+def _check_whole(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotTextError("half-a-character") from None
+
+
+def _of(source: ValueSource) -> str:
+    return f"{source.kind}:{source.name}"
+
+
+_RAISES = "the page goes on without this value; mend the code that raises"
+
+_NOT_TEXT = (
+    "a value is text or a number; name one that is, or write a call that makes one"
+)
+
+
+def _place_of(error: Exception) -> str:
+    """Return the file and line that raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "unknown"
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"

@@ -1,0 +1,388 @@
+"""Recognises visitors: who they are, and what their answers depend on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Set
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from ..cache import key_of_ids, split_key, visitor_key
+from ..models.identity import Identity
+from ..models.visits import Visit
+from ..routes.routes import Match
+from ..settings.sections import BotSettings, ConsentSettings
+from ..settings.settings import Settings
+from ..settings.value_sources import ValueSource
+from .addresses import TrustedProxies, client_address
+from .bots import BotFilter
+from .consents import Consents
+from .crawlers import load_crawlers
+from .ids import DEVICE_COOKIE, device_id, minted_id
+from .log_names import LogNames
+from .session_attributes import day_and_hour, session_attributes
+from .value_readers import SourceReader, waiting
+
+logger = logging.getLogger(__name__)
+
+UNTOLD = Visit()
+"""What a fetch tells of the request of someone without consent: nothing."""
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Who asks, as the engine knows them.
+
+    Attributes:
+        customer_id: The brand's own id of a known customer.
+        visitor_id: The id of an anonymous browser.
+        user_identifiers: Their fallback identifiers.
+        is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
+        attributes: The in-session attributes that the file names.
+        key: The cache's name for them.
+        split: The cache's name for those attributes that make another answer.
+        consents: Whether they may be recognised and counted; without it they have no
+            ids, and attributes of the page alone.
+    """
+
+    customer_id: str | None
+    visitor_id: str | None
+    user_identifiers: Mapping[str, str]
+    is_new: bool
+    attributes: Mapping[str, str]
+    key: bytes
+    split: bytes
+    consents: bool = True
+
+    @property
+    def identity(self) -> Identity:
+        """Their ids, each time as a new value."""
+        return Identity(
+            customer_id=self.customer_id,
+            visitor_id=self.visitor_id,
+            user_identifiers={**self.user_identifiers},
+        )
+
+    @property
+    def reporting_id(self) -> str | None:
+        """The id that events carry: the customer's, else the visitor's."""
+        return self.customer_id or self.visitor_id
+
+
+class Visitors:
+    """Recognises a visitor by what a request tells.
+
+    What reads sources is plain code: it raises MustWaitError where a value takes
+    waiting, and ``waiting`` waits for it.
+
+    Args:
+        settings: The whole configuration.
+        clock: The time, in unix seconds.
+        new_id: Mints the ids of anonymous visitors.
+
+    Attributes:
+        log_names: What log lines call them.
+        consents: Tells who consents; None where everyone does.
+        runs_code: Whether recognising may run the app's own code, which takes time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        wanted, reader = settings.identity, SourceReader()
+        self._vary: Collection[str] | None = settings.cache.vary
+        self._vary_in_vain = _unknown_names(settings)
+        self._clock = clock
+        self._new_id = new_id
+        self._bots = _bot_filter(settings.bots)
+        self._trusted = TrustedProxies(settings.trusted_proxies)
+        self.log_names = LogNames(settings.log_ids)
+        self.consents = _consents(settings.consent, reader)
+        self.runs_code = any(source.is_lazy for _, source in settings.sources())
+        self._plain_split = (-1.0, b"")
+        self._customer_id = reader.id(wanted.customer_id)
+        self._visitor_id = reader.id(wanted.visitor_id)
+        by_cookie = wanted.visitor_id.kind == "cookie"
+        self._device_cookie = DEVICE_COOKIE if by_cookie else None
+        self._mints = wanted.anonymous == "on"
+        self._our_cookie = wanted.anonymous_cookie if self._mints else None
+        self._identifiers = {
+            name: reader.id(source) for name, source in wanted.user_identifiers.items()
+        }
+        self._attributes = _Attributes(settings.attributes, reader)
+        # By the route's place in memory, where it stays as long as its settings.
+        self._of_routes = {
+            id(route): _Attributes(route.attributes, reader)
+            for route in settings.routes
+            if route.attributes
+        }
+
+    def recognise(self, visit: Visit, match: Match | None) -> Visitor:
+        """Return who the request is from.
+
+        Args:
+            visit: The request.
+            match: Its routes, for their path parameters and attributes.
+
+        Raises:
+            MustWaitError: It takes waiting.
+        """
+        vary = self._vary
+        if match is not None:
+            visit.path_params = MappingProxyType(match.path_params)
+            if match.vary is not None:
+                vary = match.vary
+        if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
+            # Better too many answers than one visitor's or page's for another.
+            vary = None
+        if self.consents is not None and not self.consents.given(visit):
+            attributes = self._named(visit, match, of_the_page=True)
+            split = self._split(UNTOLD, {}, attributes, vary)
+            nobody = visitor_key(Identity())
+            return Visitor(None, None, {}, False, attributes, nobody, split, False)
+        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
+        attributes = self._named(visit, match, of_the_page=False)
+        return Visitor(
+            customer_id,
+            visitor_id,
+            identifiers,
+            is_new,
+            attributes,
+            key_of_ids(customer_id, visitor_id, identifiers),
+            self._split(visit, identifiers, attributes, vary),
+        )
+
+    def identify(self, visit: Visit) -> tuple[Identity, bool]:
+        """Return the ids of a request, and whether one was minted for it.
+
+        Someone without consent has none.
+
+        Raises:
+            MustWaitError: It takes waiting.
+        """
+        if not self.consent_now(visit):
+            return Identity(), False
+        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
+        identity = Identity(
+            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
+        )
+        return identity, is_new
+
+    async def log_name(self, visit: Visit) -> str:
+        """Return what a log line about a request ends with; nothing, mostly."""
+        if not self.log_names.wanted:
+            return ""
+        try:
+            identity, is_new = await waiting(lambda: self.identify(visit))
+        except Exception:
+            return ""
+        return "" if is_new else self.log_names.of(identity.reporting_id)
+
+    async def known_as(self, visit: Visit) -> list[Identity]:
+        """Return everyone whom a request's pages may have been made for.
+
+        A visitor who logs in, or whose device id comes up, is somebody else from then
+        on; what an earlier page had counts for whom that page was made for. Who they
+        are now comes first. Someone without consent is nobody.
+        """
+        return await waiting(lambda: self._known_as(visit))
+
+    def _known_as(self, visit: Visit) -> list[Identity]:
+        if not self.consent_now(visit):
+            return []
+        identity, is_new = self.identify(visit)
+        known = [] if is_new else [identity]
+        for visitor_id in (self._device(visit), self._minted(visit)):
+            if visitor_id is not None:
+                known.append(Identity(visitor_id=visitor_id))
+        return [one for one in known if one.reporting_id is not None]
+
+    async def wants_device_id(self, visit: Visit) -> bool:
+        """Whether the cookie that tells a device id is missing, whoever the visitor is.
+
+        Whoever takes visitor ids from elsewhere wants no other.
+        """
+        return self._device_cookie is not None and self._device(visit) is None
+
+    async def consent(self, visit: Visit) -> bool:
+        """Whether the visitor may be recognised and counted."""
+        return await waiting(lambda: self.consent_now(visit))
+
+    def consent_now(self, visit: Visit) -> bool:
+        """Do so in plain code.
+
+        Raises:
+            MustWaitError: It takes waiting.
+        """
+        return self.consents is None or self.consents.given(visit)
+
+    def _device(self, visit: Visit) -> str | None:
+        """Return what the settings' source tells, else the id that was handed over."""
+        told = self._visitor_id(visit, visit.path_params)
+        if told is None and self._device_cookie is not None:
+            return device_id(visit.cookie(self._device_cookie))
+        return told
+
+    def _minted(self, visit: Visit) -> str | None:
+        cookie = self._our_cookie
+        return None if cookie is None else minted_id(visit.cookie(cookie))
+
+    def _ids(
+        self, visit: Visit
+    ) -> tuple[str | None, str | None, Mapping[str, str], bool]:
+        """Return the customer_id, visitor_id and identifiers, and if one is new."""
+        visitor_id, is_new = None, False
+        customer_id = self._customer_id(visit, visit.path_params)
+        if customer_id is None:
+            visitor_id = self._device(visit)
+            if visitor_id is None and self._mints:
+                visitor_id = self._minted(visit)
+                if visitor_id is None and not self.is_bot(visit):
+                    visitor_id, is_new = self._new_id(), True
+        identifiers: dict[str, str] = {}
+        for name, read in self._identifiers.items():
+            if found := read(visit, visit.path_params):
+                identifiers[name] = found
+        return customer_id, visitor_id, identifiers, is_new
+
+    def _named(
+        self, visit: Visit, match: Match | None, *, of_the_page: bool
+    ) -> dict[str, str]:
+        """Return the in-session attributes that the settings and the routes name.
+
+        Args:
+            visit: The request.
+            match: Its routes.
+            of_the_page: Whether only those which tell nothing of the visitor.
+        """
+        named: dict[str, str] = {}
+        if self._attributes.readers:
+            self._attributes.read(named, visit, visit.path_params, of_the_page)
+        if self._of_routes and match is not None:
+            for route, route_params in match.routes:
+                if attributes := self._of_routes.get(id(route)):
+                    attributes.read(named, visit, route_params, of_the_page)
+        return named
+
+    def session_attributes(
+        self, visit: Visit, named: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return all in-session attributes of a fetch.
+
+        Args:
+            visit: The request.
+            named: Those that the file names; they win.
+        """
+        unasked = session_attributes(
+            now=self._clock(),
+            address=self._address(visit),
+            user_agent=visit.header("user-agent"),
+        )
+        return {**unasked, **named}
+
+    def is_bot(self, visit: Visit) -> bool:
+        """Whether a program asks and not a person."""
+        return self._bots.is_bot(visit.header("user-agent"))
+
+    def is_https(self, visit: Visit) -> bool:
+        """Whether the visitor's own connection is encrypted."""
+        if visit.peer in self._trusted:
+            # Of several proxies' words, the first is about the visitor's own hop.
+            told = (visit.header("x-forwarded-proto") or "").partition(",")[0]
+            return (told.strip() or visit.scheme) == "https"
+        return visit.scheme == "https"
+
+    def _split(
+        self,
+        visit: Visit,
+        ids: Mapping[str, str],
+        named: Mapping[str, str],
+        vary: Collection[str] | None,
+    ) -> bytes:
+        now = self._clock()
+        if not named and not vary and not ids:
+            if self._plain_split[0] != now // 3600:
+                self._plain_split = now // 3600, split_key(day_and_hour(now))
+            return self._plain_split[1]
+        if vary is not None:
+            told = self.session_attributes(visit, named)
+            named = {name: told[name] for name in vary if name in told}
+        return split_key(
+            {
+                **day_and_hour(now),
+                **named,
+                **{f"user_identifiers.{name}": ids[name] for name in ids},
+            }
+        )
+
+    def _address(self, visit: Visit) -> str | None:
+        if visit.peer not in self._trusted:
+            return client_address(visit.peer, (), (), self._trusted)
+        return client_address(
+            visit.peer,
+            visit.headers("forwarded"),
+            visit.headers("x-forwarded-for"),
+            self._trusted,
+        )
+
+
+def without_id(visitor: Visitor) -> Visitor:
+    """Return a new visitor without the id that no cookie can keep any more."""
+    key = key_of_ids(visitor.customer_id, None, visitor.user_identifiers)
+    return replace(visitor, visitor_id=None, is_new=False, key=key)
+
+
+class _Attributes:
+    """Reads the attributes that the settings, or one of their routes, name."""
+
+    def __init__(
+        self, sources: Mapping[str, ValueSource], reader: SourceReader
+    ) -> None:
+        self.readers = {name: reader.text(one) for name, one in sources.items()}
+        self._of_the_page = {
+            name: self.readers[name]
+            for name, source in sources.items()
+            if source.is_of_the_page
+        }
+
+    def read(
+        self,
+        named: dict[str, str],
+        visit: Visit,
+        path_params: Mapping[str, Any],
+        of_the_page: bool,
+    ) -> None:
+        """Add the values that the request has to ``named``, without empty ones."""
+        readers = self._of_the_page if of_the_page else self.readers
+        for name, read in readers.items():
+            if text := read(visit, path_params):
+                named[name] = text
+
+
+def _bot_filter(wanted: BotSettings) -> BotFilter:
+    """Return what tells bots.
+
+    Raises:
+        SettingsError: The package for ``bots.library`` is missing.
+    """
+    library = load_crawlers() if wanted.library == "on" else None
+    return BotFilter(wanted.also, wanted.never, library)
+
+
+def _unknown_names(settings: Settings) -> Set[str]:
+    """Return what no attribute is called, and say so."""
+    for mistake in settings.unknown_names():
+        place = ".".join(map(str, mistake.place))
+        logger.warning("vary_unknown place=%s: %s", place, mistake.message)
+    lists = [settings.cache.vary, *(route.vary for route in settings.routes)]
+    names = {name for vary in lists for name in vary or ()}
+    return names - settings.attribute_names
+
+
+def _consents(wanted: ConsentSettings | None, reader: SourceReader) -> Consents | None:
+    return Consents(wanted, reader) if wanted is not None else None

@@ -1,0 +1,295 @@
+"""The Web SDK's device id: asked for, handed over, used, and yielding to a customer."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site, rendered
+
+KEY = "homepage-banner"
+DEVICE = "3d2f6a10-58d4-4d0e-9b57-0d1f6b2a7c11"
+MINTED = "7b0e4f32-1c7a-4b58-8f0a-6f9d2f9d1c22"
+OWN = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0 Firefox/145.0"}
+PAGE = """
+{%- experience "homepage-banner" as banner -%}
+<a href="{{ banner.click_url("/shop", "Link") }}" {{ banner.attrs("Mark") }}>x</a>
+{%- endexperience -%}
+{{ moe_web_sdk("none-of-the-page") }}
+"""
+ASKED = re.compile(r'"device":("[^"]*"|null)')
+
+
+def site(**sections: Any) -> Site:
+    return Site(rendered(PAGE), secret_key="a secret of these tests alone", **sections)
+
+
+async def asked_for(some: Site, cookie: str = "") -> str | None:
+    """Return what a page says of the device id: the cookie it misses, or nothing."""
+    page = await some.get(headers={"cookie": cookie})
+    found = ASKED.search(page.text)
+    told: str | None = json.loads(found[1]) if found else None
+    return told
+
+
+async def hand_over(
+    some: Site,
+    device: str | bytes = DEVICE,
+    *,
+    path: str = "/_moe/d",
+    base_url: str = "http://shop.example",
+    **headers: str,
+) -> httpx.Response:
+    sent = OWN | {name.replace("_", "-"): value for name, value in headers.items()}
+    transport = httpx.ASGITransport(some.app)
+    async with httpx.AsyncClient(transport=transport, base_url=base_url) as browser:
+        return await browser.post(path, content=device, headers=sent)
+
+
+async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, Any]:
+    """Return the ids of the fetch for a page."""
+    await some.get(headers={"cookie": cookie})
+    fetch, *_ = sandbox.requests.latest(endpoint="fetch")
+    said = json.loads(fetch.request_body)
+    return {name: said.get(name) for name in ("customer_id", "visitor_id")}
+
+
+# --- asked for ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cookie", "asked"),
+    [
+        ("", "moe_uuid"),
+        (f"moe_visitor={MINTED}", "moe_uuid"),
+        (f"moe_uuid={DEVICE}", None),
+        (f"moe_device={DEVICE}", None),
+        (f"moe_device={DEVICE}; moe_visitor={MINTED}", None),
+        ("customer_id=alice", None),
+    ],
+)
+async def test_it_is_asked_for_where_it_is_missing(
+    cookie: str, asked: str | None, sandbox: Sandbox
+) -> None:
+    assert await asked_for(site(), cookie) == asked
+
+
+@pytest.mark.parametrize("source", [{"header": "X-Device"}, {"value": ""}])
+async def test_whoever_takes_visitor_ids_from_elsewhere_wants_no_other(
+    source: dict[str, str], sandbox: Sandbox
+) -> None:
+    some = site(identity={"visitor_id": source, "anonymous": "off"})
+
+    assert await asked_for(some) is None
+    assert "set-cookie" not in (await hand_over(some)).headers
+    ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
+    assert ids["visitor_id"] is None
+
+
+async def test_without_a_cookie_of_ours_the_sdks_may_still_tell(
+    sandbox: Sandbox,
+) -> None:
+    some = site(identity={"anonymous": "off"})
+
+    assert await asked_for(some) == "moe_uuid"
+    ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
+    assert ids["visitor_id"] == DEVICE
+
+
+@pytest.mark.parametrize(
+    ("sections", "headers"),
+    [
+        ({"consent": {"given_by": {"cookie": "consent"}, "without": "anonymous"}}, {}),
+        ({"bots": {"personalize": "on"}}, {"user-agent": "Googlebot/2.1"}),
+    ],
+)
+async def test_of_whom_nothing_may_be_known_it_is_not_asked_for(
+    sections: dict[str, Any], headers: dict[str, str], sandbox: Sandbox
+) -> None:
+    page = await site(**sections).get(headers=headers)
+
+    assert "data-moe-told" not in page.text
+
+
+# --- handed over -------------------------------------------------------------
+
+
+async def test_it_is_kept_in_a_cookie_that_scripts_do_not_see(sandbox: Sandbox) -> None:
+    answer = await hand_over(site())
+
+    assert answer.status_code == 204
+    assert answer.headers["set-cookie"] == (
+        f"moe_device={DEVICE}; Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax"
+    )
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_on_https_it_stays_there(sandbox: Sandbox) -> None:
+    answer = await hand_over(site(), base_url="https://shop.example")
+
+    assert answer.headers["set-cookie"].endswith("; Secure")
+
+
+@pytest.mark.parametrize("prefix", ["", "customer_id=alice; "])
+async def test_the_next_fetch_has_it_until_a_customer_is_known(
+    prefix: str, sandbox: Sandbox
+) -> None:
+    cookie = f"{prefix}moe_device={DEVICE}; moe_visitor={MINTED}"
+
+    ids = await fetched_with(site(), sandbox, cookie)
+
+    customer = "alice" if prefix else None
+    assert ids["customer_id"] == customer
+    assert ids["visitor_id"] == (None if prefix else DEVICE)
+
+
+async def test_the_sdks_own_cookie_wins(sandbox: Sandbox) -> None:
+    own = "c0ffee00-58d4-4d0e-9b57-0d1f6b2a7c11"
+
+    ids = await fetched_with(site(), sandbox, f"moe_device={DEVICE}; moe_uuid={own}")
+
+    assert ids["visitor_id"] == own
+    answer = await hand_over(site(), cookie=f"moe_uuid={own}")
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (204, None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"sec_fetch_site": "none"},
+    ],
+)
+async def test_only_pages_of_the_site_hand_it_over(
+    headers: dict[str, str], sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await hand_over(site(), **headers)
+
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+    assert "device_refused reason=other_site" in caplog.text
+    assert DEVICE not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "status"),
+    [
+        ("", 400),
+        ("alice@shop.example", 400),
+        (DEVICE[:-1], 400),
+        (f"{DEVICE};", 413),
+        (DEVICE.replace("-", "\r"), 400),
+        (DEVICE.replace("3", "é").encode()[:36], 400),
+        ("x" * 10_000_000, 413),
+    ],
+)
+async def test_what_is_no_device_id_is_refused(
+    device: str | bytes, status: int, sandbox: Sandbox
+) -> None:
+    answer = await hand_over(site(), device)
+
+    assert answer.status_code == status
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("sections", "headers"),
+    [
+        ({"consent": {"given_by": {"cookie": "consent"}}}, {}),
+        ({"consent": {}}, {"sec_gpc": "1"}),
+        ({}, {"user_agent": "Googlebot/2.1"}),
+    ],
+)
+async def test_of_whom_nothing_may_be_known_it_is_not_kept(
+    sections: dict[str, Any], headers: dict[str, str], sandbox: Sandbox
+) -> None:
+    answer = await hand_over(site(**sections), **headers)
+
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (204, None)
+
+
+async def test_other_methods_are_not_known(sandbox: Sandbox) -> None:
+    answer = await site().get("/_moe/d")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_cookie_that_we_cannot_have_set_is_not_believed(
+    sandbox: Sandbox,
+) -> None:
+    ids = await fetched_with(site(), sandbox, "moe_device=bob@shop.example")
+
+    assert ids["visitor_id"] != "bob@shop.example"
+
+
+async def test_it_goes_with_the_consent(sandbox: Sandbox) -> None:
+    some = site(consent={"given_by": {"cookie": "consent"}})
+    cookies = f"moe_device={DEVICE}; moe_visitor={MINTED}"
+
+    page = await some.get(headers={"cookie": cookies})
+
+    assert page.headers.get_list("set-cookie") == [
+        "moe_visitor=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax",
+        "moe_device=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax",
+    ]
+
+
+# --- a visitor who becomes somebody else between a page and its click ---------
+
+
+BECOME = [
+    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; moe_device={DEVICE}", MINTED),
+    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; moe_uuid={DEVICE}", MINTED),
+    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; customer_id=alice", MINTED),
+    (f"moe_uuid={DEVICE}", f"moe_uuid={DEVICE}; customer_id=alice", DEVICE),
+    (f"moe_device={DEVICE}", f"moe_device={DEVICE}; customer_id=alice", DEVICE),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "counted_for"), BECOME)
+async def test_what_a_page_has_counts_for_whom_it_was_made(
+    before: str, after: str, counted_for: str, sandbox: Sandbox
+) -> None:
+    some = site()
+    page = await some.get(headers={"cookie": before})
+    [link] = re.findall(r"/_moe/c/[\w.-]+", page.text)
+    [mark] = re.findall(r'data-moe="(.*?)"', page.text)
+
+    await some.get(link, headers={"cookie": after})
+    await hand_over(some, f"c {mark} 1", path="/_moe/e", cookie=after)
+    await some.delivered()
+
+    clicks = [one for one in sandbox.events if one["b_id"]]
+    assert {one["b_id"] for one in clicks} == {"Link", "Mark"}
+    assert {one["customer_id"] for one in clicks} == {counted_for}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "",
+        "customer_id=alice",
+        f"moe_uuid={DEVICE}",
+        f"moe_visitor={DEVICE}",
+        f"moe_visitor={MINTED}; moe_dis=1",
+    ],
+)
+async def test_it_counts_for_nobody_else(after: str, sandbox: Sandbox) -> None:
+    some = site(consent={})
+    page = await some.get(headers={"cookie": f"moe_visitor={MINTED}"})
+    [link] = re.findall(r"/_moe/c/[\w.-]+", page.text)
+    [mark] = re.findall(r'data-moe="(.*?)"', page.text)
+
+    answer = await some.get(link, headers={"cookie": after})
+    await hand_over(some, f"c {mark} 1", path="/_moe/e", cookie=after)
+    await some.delivered()
+
+    assert answer.headers["location"] == "/shop"
+    assert [one for one in sandbox.events if one["b_id"]] == []

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moe_middleware import Action, Identity
+from moe_middleware.browser.marks import (
+    MAX_SIGNALS,
+    PURPOSE,
+    Beacons,
+    Mark,
+    Signal,
+    read_signals,
+)
+from moe_middleware.browser.tokens import MAX_TOKEN, Tokens
+
+from ..makers import CONTEXT
+
+ALICE = Identity(customer_id="alice@example.com")
+NOW = 1_725_258_666.0
+SIGHT = "00000000-0000-4000-8000-000000000009"
+
+
+def beacons(*secrets: str, **options: Any) -> Beacons:
+    return Beacons(
+        secrets or ("a secret of tests",),
+        max_age=60,
+        clock=lambda: NOW,
+        **options,
+    )
+
+
+def made(some: Beacons, **fields: Any) -> str:
+    given = {"b_id": "Shop Now", "sight": SIGHT, "identity": ALICE, **fields}
+    return some.make(experience_context=CONTEXT, **given)
+
+
+def mark(**fields: Any) -> Mark:
+    some = beacons()
+    read = some.read(made(some, **fields))
+    assert read is not None
+    return read
+
+
+def test_a_token_says_all_that_its_events_need() -> None:
+    read = mark()
+
+    assert (read.b_id, read.sight) == ("Shop Now", SIGHT)
+    assert read.experience_context == CONTEXT
+    assert read.token.expires_at == NOW + 60
+
+
+def test_another_workspaces_token_is_no_visitors_here() -> None:
+    tea, coffee = (beacons(workspace_id=name) for name in ("tea", "coffee"))
+
+    read = coffee.read(made(tea))
+
+    assert read is not None
+    assert tea.is_of(read, ALICE)
+    assert not coffee.is_of(read, ALICE)
+
+
+def test_a_token_is_short() -> None:
+    assert len(made(beacons())) < 300
+
+
+def test_it_tells_whose_page_it_was_on() -> None:
+    some, read = beacons(), mark()
+
+    assert some.is_of(read, ALICE)
+    assert not some.is_of(read, Identity(customer_id="bob"))
+    assert not some.is_of(read, Identity())
+
+
+def test_a_click_link_and_other_secrets_make_no_token() -> None:
+    message, head = ["Shop Now", SIGHT, CONTEXT], bytes(28)
+    others = [
+        Tokens(["a secret of tests"], "click", fields=3, head_size=28).make(
+            message, head
+        ),
+        Tokens(["a secret of tests"], PURPOSE, fields=2, head_size=28).make(
+            message[:2], head
+        ),
+        made(beacons("another secret")),
+    ]
+
+    assert [beacons().read(token) for token in others] == [None] * 3
+
+
+@pytest.mark.parametrize("at", range(0, 180, 17))
+def test_a_token_that_was_cut_or_changed_is_none(at: int) -> None:
+    token = made(beacons())
+    other = "A" if token[at] != "A" else "B"
+
+    assert beacons().read(token[:at]) is None
+    assert beacons().read(token[:at] + other + token[at + 1 :]) is None
+
+
+def test_each_click_has_a_uuid_of_its_own_and_keeps_it() -> None:
+    one = mark()
+    clicks = [Signal(Action.CLICK, "t", number) for number in (1, 2, 1)]
+
+    uuids = [click.uuid(one) for click in clicks]
+
+    assert uuids[0] == uuids[2] != uuids[1]
+    assert UUID(str(uuids[0])).version == 4
+
+
+def test_a_click_on_another_element_has_another_uuid() -> None:
+    some = beacons()
+    marks = [some.read(made(some)) for _ in range(2)]
+
+    uuids = {Signal(Action.CLICK, "t", 1).uuid(one) for one in marks if one}
+
+    assert len(uuids) == 2
+
+
+def test_a_mark_counts_only_what_it_was_made_for() -> None:
+    click, seen = Signal(Action.CLICK, "t", 1), Signal(Action.IMPRESSION, "t")
+
+    assert seen.uuid(mark()) == SIGHT
+    assert seen.uuid(mark(sight=None)) is None
+    assert click.uuid(mark(b_id=None)) is None
+
+
+def test_a_beacon_says_one_thing_a_line() -> None:
+    assert read_signals(b"c a.b-_9 1725258666123\ns x.y") == [
+        Signal(Action.CLICK, "a.b-_9", 1725258666123),
+        Signal(Action.IMPRESSION, "x.y"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\n",
+        b"c token",
+        b"c token -1",
+        b"c token 1234567890123456",
+        b"s token 1",
+        b"s token\r\nset-cookie: a=b",
+        b"s token\n",
+        b"x token",
+        b"s \xff\xfe",
+        "s tökén".encode(),
+        b"s " + b"x" * (MAX_TOKEN + 1),
+        b"\n".join([b"s x.y"] * (MAX_SIGNALS + 1)),
+        b'[["s","x.y"]]',
+    ],
+)
+def test_what_is_no_beacon_is_none(body: bytes) -> None:
+    assert read_signals(body) is None
+
+
+@given(st.binary(max_size=200))
+def test_garbage_never_raises(body: bytes) -> None:
+    for prefix in (b"", b"c ", b"s "):
+        for signal in read_signals(prefix + body) or ():
+            assert beacons().read(signal.token) is None

@@ -1,0 +1,704 @@
+"""Previews for QA: opened by a signed link, used, left, and refused to all others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import Result
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from moe_middleware import Source
+from moe_middleware.browser.endpoints import Reply
+from moe_middleware.browser.preview_links import (
+    COOKIE,
+    MAX_PREVIEW,
+    PURPOSE,
+    Preview,
+    PreviewLinks,
+    Refusal,
+)
+from moe_middleware.browser.tokens import Tokens
+from moe_middleware.cli.preview import preview as command
+from moe_middleware.models.visits import Visit
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.sandbox.workspace.sample import sample_text
+
+from ..cli_runner import cli_runner
+from ..sites import Site, rendered
+
+KEY = "homepage-banner"
+SECRET = "a secret of the tests alone"
+OTHER = "another secret, not of this site"
+NOW = 1_800_000_000.0
+PAYLOAD = {"Title": "Forced & shown", "Count": 3, "Flags": {"new": True}}
+
+
+def a_preview(**fields: Any) -> Preview:
+    defaults: dict[str, Any] = {
+        "key": KEY,
+        "variation": "B",
+        "payload": PAYLOAD,
+        "target": "/",
+        "expires_at": int(NOW) + 3600,
+    }
+    return Preview(**(defaults | fields))
+
+
+def links(*secrets: str, clock: Callable[[], float] = lambda: NOW) -> PreviewLinks:
+    return PreviewLinks(secrets or (SECRET,), path="/_moe/p/", clock=clock)
+
+
+def token(*secrets: str, **fields: Any) -> str:
+    link = links(*secrets).make(a_preview(**fields))
+    return link.removeprefix("/_moe/p/")
+
+
+# --- links -------------------------------------------------------------------
+
+
+def test_a_link_says_all_that_is_shown() -> None:
+    link = links().make(a_preview())
+
+    assert re.fullmatch(r"/_moe/p/[\w.-]+", link)
+    assert links().read(link.removeprefix("/_moe/p/")) == a_preview()
+
+
+def test_a_preview_has_nothing_to_count() -> None:
+    shown = a_preview().experience
+
+    assert shown.source is Source.PREVIEW
+    assert (shown.reason, dict(shown.experience_context)) == (None, {})
+    assert shown["Title"] == "Forced & shown"
+    assert shown
+
+
+@pytest.mark.parametrize(
+    ("after", "read"), [(3599.9, a_preview()), (3600, Refusal.EXPIRED)]
+)
+def test_it_ends_to_the_second(after: float, read: object) -> None:
+    assert links(clock=lambda: NOW + after).read(token()) == read
+
+
+def test_what_is_not_ours_shows_nothing() -> None:
+    good = token()
+    others = [
+        "",
+        "leave",
+        good[:-1],
+        good[1:],
+        good.swapcase(),
+        token(OTHER),
+        Tokens([SECRET], PURPOSE, fields=4).make([KEY, "B", PAYLOAD, "/"]),
+        "x" * 5000,
+    ]
+
+    assert [links().read(one) for one in others] == [Refusal.NOT_OURS] * len(others)
+
+
+def test_another_purposes_token_is_none_though_its_message_would_do() -> None:
+    message = [KEY, "B", PAYLOAD, "/", int(NOW) + 3600]
+    as_click, as_preview = (
+        Tokens([SECRET], purpose, fields=5).make(message)
+        for purpose in ("click", PURPOSE)
+    )
+
+    assert links().read(as_click) is Refusal.NOT_OURS
+    assert links().read(as_preview) == a_preview()
+
+
+def test_a_secret_can_be_rotated_and_taken_back() -> None:
+    old = token(OTHER)
+
+    assert links(SECRET, OTHER).read(old) == a_preview()
+    assert links(SECRET).read(old) is Refusal.NOT_OURS
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"target": "//evil.example"}, "no path of a site"),
+        ({"target": "https://evil.example/"}, "no path of a site"),
+        ({"target": "/\\evil.example"}, "no path of a site"),
+        ({"target": "javascript:alert(1)"}, "no path of a site"),
+        ({"payload": {}}, "the payload is empty"),
+        ({"payload": {"Noise": os.urandom(4000).hex()}}, "too large for a cookie"),
+        ({"variation": "B\nforged_line"}, "leave out controls"),
+    ],
+)
+def test_links_that_cannot_work_are_not_made(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        links().make(a_preview(**fields))
+
+
+def test_what_fits_a_link_fits_a_cookie() -> None:
+    assert len(COOKIE) + 1 + MAX_PREVIEW <= 4096
+
+
+def test_the_badge_is_plain_html_and_escaped() -> None:
+    shown = links().badge(a_preview(key="<b>", variation='"><script>'))
+
+    assert "Preview of &lt;b&gt;, &#34;&gt;&lt;script&gt;" in shown
+    assert "<script" not in shown
+    assert 'href="/_moe/p/leave"' in shown
+
+
+# --- a site ------------------------------------------------------------------
+
+TWO = f"""
+{{%- experience "{KEY}" as hero -%}}
+<h1>{{{{ hero.Title }}}}</h1><a href="{{{{ hero.click_url("/shop", "Shop") }}}}">go</a>
+{{%- endexperience -%}}
+{{%- experience "promo-strip" as promo -%}}
+<p>{{{{ promo.Text }}}}</p><a href="{{{{ promo.click_url("/promo", "Promo") }}}}">go</a>
+{{%- endexperience -%}}
+{{{{ request.state.experiences.badge() }}}}{{{{ request.state.experiences.badge() }}}}
+"""
+ROUTES = [{"path": "/", "experiences": [KEY, "promo-strip"]}]
+
+
+def a_site(handler: Any = None, **sections: Any) -> Site:
+    given = {"secret_key": SECRET, "routes": ROUTES, **sections}
+    site = Site(handler or rendered(TWO), **given)
+    site.runtime.personalizer.clock = lambda: NOW
+    return site
+
+
+async def open_(
+    site: Site,
+    path: str,
+    *,
+    method: str = "GET",
+    cookie: str = "",
+    scheme: str = "http",
+) -> Reply:
+    visit = Visit(
+        method=method,
+        path=path,
+        headers=[(b"cookie", cookie.encode())],
+        scheme=scheme,
+    )
+    assert site.runtime.own_paths.answers(path)
+    return await site.runtime.own_paths.reply(visit)
+
+
+def told(reply: Reply) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in reply.headers}
+
+
+async def look(site: Site, opened: str, **headers: str) -> httpx.Response:
+    cookie = f"customer_id=alice; {COOKIE}={opened}"
+    return await site.get(headers={"cookie": cookie, **headers})
+
+
+async def test_a_link_is_opened(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    opened = token(target="/products/té?a=b#c")
+
+    reply = await open_(a_site(), f"/_moe/p/{opened}")
+
+    assert reply.status == 302
+    assert told(reply) == {
+        "location": "/products/t%C3%A9?a=b#c",
+        "content-length": "0",
+        "cache-control": "no-store",
+        "referrer-policy": "strict-origin-when-cross-origin",
+        "x-robots-tag": "noindex, nofollow",
+        "set-cookie": f"{COOKIE}={opened}; Max-Age=3600; Path=/; HttpOnly; "
+        "SameSite=Lax",
+    }
+    assert f"preview_opened key={KEY} variation=B" in caplog.text
+
+
+async def test_on_https_its_cookie_stays_there(sandbox: Sandbox) -> None:
+    reply = await open_(a_site(), f"/_moe/p/{token()}", scheme="https")
+
+    assert told(reply)["set-cookie"].endswith("; SameSite=Lax; Secure")
+
+
+async def test_pages_then_show_what_is_forced_and_the_rest_as_it_is(
+    sandbox: Sandbox,
+) -> None:
+    site = a_site()
+    plain = await site.get(customer="alice")
+
+    page = await look(site, token())
+
+    assert "<h1>Forced &amp; shown</h1>" in page.text
+    [promo] = re.findall("<p>.*?</p>", page.text)
+    assert promo in plain.text
+    assert "Forced" not in plain.text
+    assert page.headers["server-timing"].startswith('moe;desc="preview"')
+
+
+async def test_a_badge_says_so_once_and_only_there(sandbox: Sandbox) -> None:
+    site = a_site()
+
+    page, plain = await look(site, token()), await site.get(customer="alice")
+
+    assert page.text.count("Preview of homepage-banner, B") == 1
+    assert '<a href="/_moe/p/leave"' in page.text
+    assert "Preview of" not in plain.text
+
+
+async def test_a_badge_looks_right_where_a_policy_forbids_styles_in_elements(
+    sandbox: Sandbox,
+) -> None:
+    page = await look(site := a_site(), token())
+    found = re.search(r'<link rel="stylesheet" href="(/_moe/p/\w+\.css)">', page.text)
+    assert found is not None
+    whole = await open_(site, found[1])
+    head = await open_(site, found[1], method="HEAD")
+
+    assert "style=" not in page.text
+    assert b".moe-preview{position:fixed" in whole.body
+    assert told(whole)["content-type"] == "text/css; charset=utf-8"
+    assert told(whole)["cache-control"] == "public, max-age=31536000, immutable"
+    assert (whole.status, head.status, head.body) == (200, 200, b"")
+    assert whole.headers == head.headers
+
+
+async def test_nothing_of_a_preview_is_counted(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        found.show("promo-strip")
+        tracked = [found.track_impression(KEY), found.track_click("promo-strip", "x")]
+        link = found["promo-strip"].click_url("/promo", "Promo")
+        return JSONResponse([*tracked, link])
+
+    site = a_site(handler)
+    page = await look(site, token())
+    shown = await look(a_site(), token())
+    await site.delivered()
+
+    assert page.json() == [None, None, "/promo"]
+    assert shown.text.count("/_moe/c/") == 0
+    assert sandbox.events == []
+
+
+async def test_without_a_preview_the_same_page_counts(sandbox: Sandbox) -> None:
+    site = a_site()
+
+    await site.get(customer="alice")
+    await site.delivered()
+
+    assert len(sandbox.events) == 2
+
+
+@pytest.mark.parametrize("own", [None, "public, max-age=600", "private, max-age=60"])
+async def test_a_preview_is_kept_by_nobody(sandbox: Sandbox, own: str | None) -> None:
+    async def handler(request: Request) -> Response:
+        title = request.state.experiences[KEY].get("Title")
+        return JSONResponse(title, headers={"cache-control": own} if own else None)
+
+    page = await look(a_site(handler), token())
+
+    assert page.headers.get_list("cache-control") == ["no-store"]
+    assert page.json() == "Forced & shown"
+
+
+async def test_what_is_forced_never_gets_to_others(sandbox: Sandbox) -> None:
+    site = a_site()
+    plain = await site.get(customer="alice")
+    opened = token()
+
+    for _ in range(2):
+        await look(site, opened)
+    after = await site.get(customer="alice")
+
+    hero = re.compile("<h1>.*?</h1>")
+    assert hero.findall(after.text) == hero.findall(plain.text)
+    assert "Forced" not in after.text
+
+
+async def test_it_shows_what_no_api_would(sandbox: Sandbox) -> None:
+    sandbox.fault("fetch", status=500)
+    site = a_site(fetch={"tries": 1})
+
+    page = await look(site, token())
+
+    assert "<h1>Forced &amp; shown</h1>" in page.text
+
+
+async def test_it_shows_also_without_consent_and_to_headless_browsers(
+    sandbox: Sandbox,
+) -> None:
+    site = a_site(consent={"given_by": {"cookie": "consent"}})
+
+    page = await look(site, token())
+    headless = await look(a_site(), token(), **{"user-agent": "HeadlessChrome/131"})
+
+    assert "Forced" in page.text
+    assert "Forced" in headless.text
+
+
+async def test_keys_that_a_handler_fetches_are_forced_too(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        return JSONResponse((await request.state.experiences.fetch(KEY)).get("Title"))
+
+    site = a_site(handler, routes=[{"path": "/other", "experiences": ["promo-strip"]}])
+
+    page = await look(site, token())
+
+    assert page.json() == "Forced & shown"
+    assert page.headers["cache-control"] == "no-store"
+
+
+async def test_with_a_fetch_beside_the_handler_too(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = await request.state.experiences.ready()
+        return JSONResponse([found[KEY].Title, found[KEY].source])
+
+    site = a_site(handler, fetch={"prefetch": "concurrent"})
+
+    assert (await look(site, token())).json() == ["Forced & shown", "preview"]
+
+
+async def test_it_is_left(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    opened = token(target="/products")
+
+    reply = await open_(a_site(), "/_moe/p/leave", cookie=f"{COOKIE}={opened}")
+
+    assert (reply.status, told(reply)["location"]) == (302, "/products")
+    assert told(reply)["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/;")
+    assert f"preview_left key={KEY}" in caplog.text
+
+
+@pytest.mark.parametrize("cookie", ["", f"{COOKIE}=forged", f"{COOKIE}="])
+async def test_leaving_what_is_not_open_leads_home(
+    sandbox: Sandbox, cookie: str
+) -> None:
+    reply = await open_(a_site(), "/_moe/p/leave", cookie=cookie)
+
+    assert (reply.status, told(reply)["location"]) == (302, "/")
+
+
+@pytest.mark.parametrize("name", [token(), "leave"], ids=["open", "leave"])
+async def test_a_look_at_the_headers_opens_and_leaves_nothing(
+    sandbox: Sandbox, name: str
+) -> None:
+    cookie = f"{COOKIE}={token()}"
+
+    reply = await open_(a_site(), f"/_moe/p/{name}", method="HEAD", cookie=cookie)
+
+    assert reply.status == 302
+    assert "set-cookie" not in told(reply)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_other_methods_are_refused(sandbox: Sandbox, method: str) -> None:
+    reply = await open_(a_site(), f"/_moe/p/{token()}", method=method)
+
+    assert reply.status == 405
+
+
+async def test_a_browser_opens_uses_and_leaves_it(sandbox: Sandbox) -> None:
+    site = Site(rendered(TWO), routes=ROUTES, secret_key=SECRET)
+    opened = token(expires_at=int(time.time()) + 3600)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(site.app),
+        base_url="http://shop.example",
+        follow_redirects=True,
+    ) as browser:
+        before = await browser.get("/")
+        shown = await browser.get(f"/_moe/p/{opened}")
+        again = await browser.get("/")
+        after = await browser.get("/_moe/p/leave")
+
+    assert ["Forced" in page.text for page in (before, shown, again, after)] == [
+        *(False, True, True, False)
+    ]
+    assert str(shown.url) == str(after.url) == "http://shop.example/"
+
+
+# --- attacks -----------------------------------------------------------------
+
+EXPIRED = token(expires_at=int(NOW))
+BAD = [
+    pytest.param(token(OTHER), "not_ours", 404, id="another secret's"),
+    pytest.param(token()[:-2], "not_ours", 404, id="truncated"),
+    pytest.param("forged", "not_ours", 404, id="forged"),
+    pytest.param(EXPIRED, "expired", 410, id="expired"),
+    pytest.param(
+        Tokens([SECRET], "click", fields=5).make(
+            [KEY, "B", PAYLOAD, "/", int(NOW) * 2]
+        ),
+        *("not_ours", 404),
+        id="a click's",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason", "status"), BAD)
+async def test_a_bad_link_opens_nothing(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    reason: str,
+    status: int,
+) -> None:
+    reply = await open_(a_site(), f"/_moe/p/{bad}")
+
+    assert reply.status == status
+    assert {"set-cookie", "location"} & {*told(reply)} == set()
+    assert f"preview_refused reason={reason}" in caplog.text
+    assert bad not in caplog.text
+
+
+@pytest.mark.parametrize(("bad", "reason", "status"), BAD)
+async def test_a_bad_cookie_shows_nothing_and_goes(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    reason: str,
+    status: int,
+) -> None:
+    site = a_site()
+
+    page = await look(site, bad)
+    await site.delivered()
+
+    assert "Forced" not in page.text
+    assert "Preview of" not in page.text
+    [gone] = page.headers.get_list("set-cookie")
+    assert gone.startswith(f"{COOKIE}=; Max-Age=0;")
+    assert f"preview_refused reason={reason}" in caplog.text
+    assert len(sandbox.events) == 2
+
+
+async def test_a_cookie_that_outlives_its_preview_is_worth_nothing(
+    sandbox: Sandbox,
+) -> None:
+    site, opened = a_site(), token()
+    before = await look(site, opened)
+
+    site.runtime.personalizer.clock = lambda: NOW + 3601
+    after = await look(site, opened)
+
+    assert "Forced" in before.text
+    assert "Forced" not in after.text
+
+
+async def test_without_a_secret_all_is_refused(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = a_site(secret_key=None)
+
+    reply = await open_(site, f"/_moe/p/{token()}")
+    page = await look(site, token())
+
+    assert reply.status == 404
+    assert "preview_refused reason=no_secret_key" in caplog.text
+    assert "Forced" not in page.text
+
+
+async def test_values_are_escaped_as_everybody_elses(sandbox: Sandbox) -> None:
+    opened = token(payload={"Title": "<script>alert(1)</script>"})
+
+    page = await look(a_site(), opened)
+
+    assert "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in page.text
+
+
+async def test_pages_that_ask_for_nothing_are_left_alone(sandbox: Sandbox) -> None:
+    async def plain(_: Request) -> Response:
+        return JSONResponse("plain", headers={"cache-control": "public"})
+
+    site = Site(app=Starlette(routes=[Route("/plain", plain)]), secret_key=SECRET)
+
+    page = await site.get("/plain", headers={"cookie": f"{COOKIE}={token()}"})
+
+    assert page.headers["cache-control"] == "public"
+
+
+# --- the command -------------------------------------------------------------
+
+
+def run(*arguments: object, **environ: str) -> Result:
+    env = {"MOE_DATA_CENTER": "sandbox", "MOE_SECRET_KEY": SECRET, **environ}
+    return cli_runner().invoke(command, [str(one) for one in arguments], env=env)
+
+
+def read(output: str, *, path: str = "/_moe/p/") -> Preview:
+    text = output.strip().partition(path)[2]
+    found = PreviewLinks((SECRET,), path=path, clock=time.time).read(text)
+    assert isinstance(found, Preview)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no moe.yml but what a test writes."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Path:
+    file = tmp_path / "hero.json"
+    file.write_text(json.dumps(PAYLOAD), encoding="utf-8")
+    return file
+
+
+def test_the_command_makes_a_link_of_a_file(payload: Path) -> None:
+    url = "https://shop.example/products?sort=new"
+
+    ran = run("hero", "--variation", "B", "--payload", payload, "--url", url)
+
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.startswith("https://shop.example/_moe/p/")
+    assert ran.stdout.count("\n") == 1
+    made = read(ran.stdout)
+    assert (made.key, made.variation, made.payload) == ("hero", "B", PAYLOAD)
+    assert made.target == "/products?sort=new"
+    assert "shows hero, variation B, until 20" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("expires", "seconds"),
+    [([], 3600), (["--expires", "30m"], 1800), (["--expires", "30d"], 30 * 86_400)],
+)
+def test_it_lasts_as_long_as_is_said(
+    payload: Path, expires: list[str], seconds: int
+) -> None:
+    before = int(time.time())
+    ran = run("hero", "--variation", "B", "--payload", payload, *expires)
+
+    lasts = read(ran.stdout).expires_at - before
+    assert seconds <= lasts <= seconds + 60
+    assert ran.stdout.startswith("/_moe/p/")
+
+
+@pytest.mark.parametrize("name", ["All Users/2", "2B/2"])
+def test_a_variation_of_the_workspace_is_found(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "workspace.yml"
+    file.write_text(sample_text(), encoding="utf-8")
+
+    for option in (["--workspace", file], []):
+        ran = run(KEY, "--variation", name, *option)
+
+        assert ran.exit_code == 0, ran.output
+        assert read(ran.stdout).payload["Title"] == "Wind down with chamomile"
+
+
+def test_values_keep_their_types() -> None:
+    made = read(run("price-badge", "--variation", "Gold members/1").stdout)
+
+    assert made.payload["Percent"] == 15
+    assert made.payload["Free shipping"] is True
+    assert made.payload["Products"] == {"sencha": 15, "earl-grey": 15, "matcha": 20}
+
+
+def test_templates_take_a_customers_attributes() -> None:
+    without = run("welcome-back", "--variation", "With a name")
+    alices = run("welcome-back", "--variation", "With a name", "--customer", "alice")
+
+    assert alices.exit_code == 0, alices.output
+    assert "Alice" in str(read(alices.stdout).payload)
+    assert "Alice" not in str(read(without.stdout).payload)
+
+
+def test_the_settings_say_where_previews_are_opened(
+    tmp_path: Path, payload: Path
+) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text("clicks: {path: /ours}\nroutes: []\n", encoding="utf-8")
+
+    ran = run("h", "--variation", "B", "--payload", payload, "--config", file)
+
+    assert ran.stdout.startswith("/ours/p/")
+    assert read(ran.stdout, path="/ours/p/").key == "h"
+
+
+def test_without_a_secret_there_is_no_link(payload: Path) -> None:
+    given = ["hero", "--variation", "B", "--payload", payload]
+
+    ran = run(*given, MOE_SECRET_KEY="")
+
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "secret_key: missing" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([KEY, "--variation", "9"], 1, "write one of Gold members/1, Gold members/2"),
+        ([KEY, "--variation", "1"], 1, "several variations are '1'"),
+        (["heroo", "--variation", "1"], 1, "heroo: not in the workspace"),
+        ([KEY], 1, "give --variation, one of Gold members/1, Gold members/2"),
+        ([KEY, "--variation", "1", "--expires", "1w"], 2, "write 30m, 1h or 7d"),
+        ([KEY, "--variation", "1", "--expires", "0h"], 2, "write 30m, 1h or 7d"),
+        ([KEY, "--variation", "1", "--expires", "31d"], 2, "30 days at most"),
+        ([KEY, "--variation", "2B/1", "--url", "shop.example"], 1, "--url"),
+        ([KEY, "--variation", "2B/1", "--url", "ftp://shop.example"], 1, "--url"),
+        ([KEY, "--variation", "2B/1", "--url", "//shop.example/"], 1, "--url"),
+        ([KEY, "--variation", "2B/1", "--customer", "eve"], 1, "alice"),
+        ([KEY, "--variation", "1", "--payload", "none.json"], 1, "cannot be read"),
+        ([KEY, "--variation", "1", "--workspace", "none.yml"], 1, "none.yml"),
+        (
+            [KEY, "--variation", "1", "--payload", "x", "--customer", "alice"],
+            2,
+            "give --payload, or",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], code: int, said: str) -> None:
+    ran = run(*arguments)
+
+    assert (ran.exit_code, ran.stdout) == (code, "")
+    assert said in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1]", "write one JSON object"),
+        ("{", "it is no JSON"),
+        ('{"n": NaN}', "it is no JSON"),
+        ("[" * 300, "it nests deeper than 200 levels"),
+        ("[" * 100_000, "it nests deeper than 200 levels"),
+        ("{}", "the payload is empty"),
+    ],
+)
+def test_a_payload_that_is_none_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "payload.json"
+    file.write_text(text, encoding="utf-8")
+
+    ran = run("hero", "--variation", "B", "--payload", file)
+
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert said in ran.stderr
+
+
+def test_a_secret_is_in_no_output(payload: Path) -> None:
+    ran = run("hero", "--variation", "B", "--payload", payload)
+
+    assert SECRET not in ran.output
+
+
+async def test_what_the_command_prints_a_site_opens(
+    sandbox: Sandbox, payload: Path
+) -> None:
+    printed = run(KEY, "--variation", "B", "--payload", payload).stdout.strip()
+    site = Site(rendered(TWO), routes=ROUTES, secret_key=SECRET)
+
+    reply = await open_(site, printed)
+    page = await look(site, printed.removeprefix("/_moe/p/"))
+
+    assert told(reply)["location"] == "/"
+    assert "<h1>Forced &amp; shown</h1>" in page.text

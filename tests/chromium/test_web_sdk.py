@@ -1,0 +1,328 @@
+"""Pages that leave their experiences to the Web SDK: the sandbox's stand-in of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from jinja2 import DictLoader, Environment
+from playwright.sync_api import Browser, BrowserContext, Page
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from moe_middleware.sandbox import Sandbox, embedded
+
+from ..servers import PATIENCE, wait_for
+from ..sites import Site
+from .conftest import USER_AGENT
+from .looking import reach, serving, until
+
+KEY = "homepage-banner"
+POLICY = (
+    "default-src 'none'; img-src data:; script-src 'nonce-n0nce'; connect-src 'self'"
+)
+DEVICE = "window.Moengage?.device.getUuid()"
+LONGER = 400
+"""Milliseconds; long enough for what would be told a second time."""
+
+SDK = """<script src="/sandbox/_sandbox/web_sdk.js" data-app-id="sandbox"
+  nonce="n0nce" {{ how }}></script>"""
+BANNER = """{% experience "homepage-banner" as hero %}
+  <h1 {{ hero.attrs("Title") }}>{{ hero.Title }}</h1>
+  <a href="{{ hero.click_url('/next', 'Shop Now') }}"
+     {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
+{% else %}<h1>Welcome</h1>{% endexperience %}"""
+TOLD = "{{ moe_web_sdk(nonce='n0nce', api=api) }}"
+
+BODIES = {
+    "/": ("defer", BANNER + TOLD),
+    "/first": ("data-delay=0", BANNER + TOLD),
+    "/slow": ("defer data-delay=700", BANNER + TOLD),
+    "/personalize": ("defer", BANNER + TOLD),
+    "/hidden-cookie": ("defer data-disable-cookies", BANNER + TOLD),
+    "/twice": ("defer", BANNER + TOLD + TOLD),
+    "/without-sdk": (None, BANNER + TOLD),
+    "/broken": ("defer", BANNER + TOLD),
+    "/fragment": (None, BANNER + TOLD),
+    "/next": ("defer", "<p>Next</p>" + TOLD),
+}
+
+
+def site() -> Site:
+    environment = Environment(
+        loader=DictLoader(
+            {
+                path: "<!doctype html><title>x</title><link rel=icon href=data:,>"
+                + (SDK if how is not None else "")
+                + body
+                for path, (how, body) in BODIES.items()
+            }
+        ),
+        autoescape=True,
+        extensions=["moe_middleware.jinja.MoEngageExtension"],
+    )
+
+    async def handler(request: Request) -> Response:
+        path = request.url.path
+        if path not in BODIES:
+            return PlainTextResponse("nothing is here", 404)
+        html = environment.get_template(path).render(
+            request=request,
+            how=BODIES[path][0],
+            api="personalize" if path == "/personalize" else "web_p",
+        )
+        return HTMLResponse(html, headers={"content-security-policy": POLICY})
+
+    routes = [
+        {"path": path, "experiences": [KEY], "impression": "web_sdk"} for path in BODIES
+    ]
+    app = Starlette(
+        routes=[Mount("/sandbox", embedded()), Route("/{rest:path}", handler)]
+    )
+    return Site(
+        app=app,
+        routes=routes,
+        secret_key="a secret of sixteen or more",
+        events={"outbox": "memory:", "interval": 0.05},
+    )
+
+
+@pytest.fixture
+def url(sandbox: Sandbox) -> Iterator[str]:
+    with serving(site().app) as address:
+        yield address
+
+
+@pytest.fixture
+def visitor(browser: Browser, url: str) -> Iterator[BrowserContext]:
+    """A browser that nobody knows yet."""
+    context = browser.new_context(base_url=url, user_agent=USER_AGENT)
+    context.set_default_timeout(PATIENCE * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(visitor: BrowserContext) -> Iterator[Page]:
+    page, complaints = visitor.new_page(), list[str]()
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    assert complaints == []
+
+
+LATER = """async () => {
+  const page = await (await fetch("/fragment")).text();
+  const parsed = new DOMParser().parseFromString(page, "text/html");
+  document.body.replaceChildren(
+    ...parsed.querySelectorAll("h1, script[data-moe-told]")
+  );
+}"""
+"""What a single-page app does: puts another page's content into this one."""
+
+
+def hand_overs(page: Page) -> list[str | None]:
+    """Return the device ids that a page hands over, as they come."""
+    handed: list[str | None] = []
+    page.on(
+        "request",
+        lambda sent: (
+            handed.append(sent.post_data) if sent.url.endswith("/_moe/d") else None
+        ),
+    )
+    return handed
+
+
+def log_in(context: BrowserContext, url: str, customer: str = "alice") -> None:
+    context.add_cookies([{"name": "customer_id", "value": customer, "url": url}])
+
+
+def visitor_ids(sandbox: Sandbox) -> list[object]:
+    """Return the visitor_id of each fetch, the latest first."""
+    fetches = sandbox.requests.latest(endpoint="fetch")
+    return [json.loads(one.request_body).get("visitor_id") for one in fetches]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/first", "/slow", "/personalize", "/twice", "/hidden-cookie"]
+)
+def test_an_impression_is_told_once_and_by_the_sdk_alone(
+    path: str, url: str, page: Page, sandbox: Sandbox
+) -> None:
+    log_in(page.context, url)
+    page.goto(path)
+
+    reach(lambda: sandbox.impressions(KEY), 1)
+    page.evaluate("document.body.append('something new')")
+    page.wait_for_timeout(LONGER)
+    assert [one["via"] for one in sandbox.events] == ["web_sdk"]
+    assert sandbox.events[0]["action"] == "MOE_WEBP_MESSAGE_SHOWN"
+
+
+@pytest.mark.parametrize("path", ["/", "/personalize"])
+def test_clicks_are_told_with_their_widget_and_not_by_the_server(
+    path: str, url: str, page: Page, sandbox: Sandbox
+) -> None:
+    log_in(page.context, url)
+    page.goto(path)
+    reach(lambda: sandbox.impressions(KEY), 1)
+    page.get_by_role("heading").click()
+    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
+    page.get_by_text("Go on").click()
+    page.wait_for_url("**/next")
+
+    reach(lambda: sandbox.clicks(KEY, "Shop Now"), 1)
+    assert sandbox.clicks(KEY) == 2
+    assert {one["via"] for one in sandbox.events} == {"web_sdk"}
+
+
+def test_a_click_before_the_sdk_is_there_is_told_once_it_is(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    log_in(page.context, url)
+    page.goto("/slow")
+    page.get_by_role("heading").click()
+    assert sandbox.events == []
+
+    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
+    assert sandbox.impressions(KEY) == 1
+
+
+def test_a_double_click_is_told_once_and_a_scripts_never(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    page.clock.install(time=1_800_000_000)
+    log_in(page.context, url)
+    page.goto("/")
+    reach(lambda: sandbox.impressions(KEY), 1)
+    page.clock.pause_at(1_900_000_000)
+    page.evaluate("document.querySelector('h1').click()")
+    page.get_by_role("heading").dblclick()
+    page.clock.run_for(301)
+    page.get_by_role("heading").click()
+
+    reach(lambda: sandbox.clicks(KEY, "Title"), 2)
+
+
+def test_what_comes_in_later_is_told_too(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    log_in(page.context, url)
+    page.goto("/")
+    reach(lambda: sandbox.impressions(KEY), 1)
+    page.evaluate(LATER)
+
+    reach(lambda: sandbox.impressions(KEY), 2)
+    page.get_by_role("heading").click()
+    reach(lambda: sandbox.clicks(KEY, "Title"), 1)
+
+
+def test_a_page_that_is_rendered_ahead_tells_when_it_is_seen(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    # Headless browsers render nothing ahead: this is what the page would be told.
+    page.add_init_script(
+        "Object.defineProperty(document, 'prerendering', {value: true, writable: true})"
+    )
+    log_in(page.context, url)
+    page.goto("/")
+    until(page, DEVICE)
+    page.wait_for_timeout(LONGER)
+    assert sandbox.events == []
+
+    page.evaluate(
+        "document.prerendering = false;"
+        "void document.dispatchEvent(new Event('prerenderingchange'))"
+    )
+    reach(lambda: sandbox.impressions(KEY), 1)
+
+
+def test_without_an_sdk_a_page_works_and_nobody_counts(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    log_in(page.context, url)
+    page.goto("/without-sdk")
+    page.get_by_text("Go on").click()
+    page.wait_for_url("**/next")
+
+    assert sandbox.events == []
+
+
+def test_an_sdk_that_fails_does_the_page_no_harm(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    warnings: list[str] = []
+    page.on(
+        "console",
+        lambda said: warnings.append(said.text) if said.type == "warning" else None,
+    )
+    page.route("**/web_sdk.js", lambda route: route.fulfill(body=BROKEN))
+    log_in(page.context, url)
+    page.goto("/broken")
+    wait_for(lambda: len(warnings) > 0, what="a warning")
+
+    assert "the Web SDK took no trackImpression" in warnings[0]
+    page.get_by_text("Go on").click()
+    page.wait_for_url("**/next")
+
+
+BROKEN = """window.Moengage = {device: {getUuid: () => "x"},
+  web_p: {trackImpression() { throw new Error("no"); }}};"""
+
+
+# --- the device id -----------------------------------------------------------
+
+
+def test_the_sdks_cookie_is_the_visitor_of_the_next_page(
+    page: Page, sandbox: Sandbox
+) -> None:
+    handed = hand_overs(page)
+    page.goto("/")
+    until(page, DEVICE)
+    device = page.evaluate(DEVICE)
+    page.wait_for_timeout(LONGER)
+    page.goto("/first")
+
+    [latest, first] = visitor_ids(sandbox)
+    assert latest == device != first
+    assert handed == []
+
+
+def test_where_the_cookie_is_missing_the_id_is_handed_over_once(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    handed = hand_overs(page)
+    with page.expect_response("**/_moe/d") as answer:
+        page.goto("/hidden-cookie")
+    device = page.evaluate(DEVICE)
+    assert answer.value.status == 204
+    page.evaluate(LATER)
+    for _ in range(2):
+        page.wait_for_timeout(LONGER)
+        page.goto("/hidden-cookie")
+    page.wait_for_timeout(LONGER)
+
+    assert handed == [device]
+    assert visitor_ids(sandbox)[0] == device
+    [cookie] = [one for one in page.context.cookies() if one["name"] == "moe_device"]
+    assert (cookie["value"], cookie["httpOnly"]) == (device, True)
+
+
+def test_the_id_yields_to_the_customers_at_login(
+    url: str, page: Page, sandbox: Sandbox
+) -> None:
+    with page.expect_response("**/_moe/d"):
+        page.goto("/hidden-cookie")
+    log_in(page.context, url)
+    page.goto("/hidden-cookie")
+    page.get_by_role("heading").wait_for()
+
+    fetch = sandbox.requests.latest(endpoint="fetch")[0]
+    said = json.loads(fetch.request_body)
+    assert (said.get("customer_id"), said.get("visitor_id")) == ("alice", None)

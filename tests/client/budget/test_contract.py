@@ -1,0 +1,403 @@
+"""What every budget promises, run over each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from moe_middleware.client.budget import CallBudget, Taken
+from moe_middleware.network.rate_limit import WINDOW
+
+from ...redis_servers import RedisServer, redis_server
+from .makers import (
+    LIMIT,
+    Make,
+    heard,
+    in_memory,
+    in_redis,
+    in_sqlite,
+    said,
+    taken_during,
+)
+from .spender import Clock, taken_at_once
+
+STEADY, BURST = 588, 10
+"""A smooth budget's calls a minute, and at once."""
+
+NOTHING = Taken(True)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Make:
+    """Makes budgets; but for the memory's, all of them are one."""
+    if request.param == "memory":
+        return partial(in_memory, clock)
+    if request.param == "sqlite":
+        return partial(in_sqlite, tmp_path / "budget.db", clock)
+    server: RedisServer = request.getfixturevalue("redis")
+    return partial(in_redis, server.url, clock, name=uuid4().hex)
+
+
+@pytest.fixture
+async def budget(make: Make) -> AsyncIterator[CallBudget]:
+    made = make()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def smooth(make: Make) -> AsyncIterator[CallBudget]:
+    made = make(smooth=True)
+    yield made
+    await made.aclose()
+
+
+# --- where the API says nothing --------------------------------------------
+
+
+async def test_the_limit_may_be_spent_at_once_and_then_it_says_how_long_to_wait(
+    budget: CallBudget, clock: Clock
+) -> None:
+    went = await taken_at_once(budget)
+    refused = await budget.take()
+
+    clock.now += refused.wait
+    assert went == LIMIT
+    assert WINDOW <= refused.wait <= WINDOW + 1
+    assert (await budget.take()).granted
+
+
+async def test_no_minute_holds_more_than_the_limit_and_all_of_it_is_used(
+    budget: CallBudget, clock: Clock
+) -> None:
+    began, times, step = clock.now, [], 0.05
+
+    while clock.now < began + 4 * WINDOW:
+        if (await budget.take()).granted:
+            times.append(clock.now)
+        clock.now += step
+
+    fullest = max(
+        sum(start <= time < start + WINDOW for time in times) for start in times
+    )
+    assert fullest == LIMIT
+    assert len(times) >= 0.97 * 4 * LIMIT
+
+
+async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
+    for smooth in (False, True):
+        budget, reference = make(smooth=smooth), in_memory(clock, smooth=smooth)
+        chance = random.Random(7)
+        clock.now += 10 * WINDOW
+
+        for _ in range(1_500):
+            clock.now += chance.choice([0.0, 0.0, 0.01, 1.0]) * chance.random()
+            within = chance.choice([0.0, 0.0, 0.1])
+
+            taken, expected = await budget.take(within), await reference.take(within)
+
+            assert taken.granted == expected.granted
+            if smooth:
+                # A no that was just told is told again, with less precision.
+                assert taken.wait == pytest.approx(expected.wait, abs=1e-6)
+            if taken.granted and chance.random() < 0.3:
+                published = said(
+                    chance.randrange(LIMIT),
+                    chance.choice([None, 30 * chance.random()]),
+                    refused=chance.random() < 0.02,
+                )
+                budget.learn(taken, published)
+                reference.learn(expected, published)
+        await budget.aclose()
+
+
+async def test_a_clock_that_jumps_costs_nothing(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(0, 50, refused=True))
+
+    for jump in (-86_400, 172_800, -61):
+        clock.now += jump
+        assert (await budget.take()).granted
+
+
+# --- what the API says -----------------------------------------------------
+
+
+async def test_what_the_api_has_left_may_be_spent_at_once(budget: CallBudget) -> None:
+    await heard(budget, said(450, 30))
+
+    assert await taken_at_once(budget) == 450
+
+
+async def test_when_its_window_ends_all_are_there_again(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(5, 30))
+
+    went = await taken_at_once(budget)
+    refused = await budget.take()
+    clock.now += 30.1
+
+    assert went == 5
+    assert refused.wait == pytest.approx(30, abs=0.5)
+    assert await taken_at_once(budget) == LIMIT
+
+
+async def test_it_hears_of_others_who_use_the_workspace(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(500, 40))
+    await taken_during(budget, clock, 5, step=0.1)
+
+    # We took 50 of them, somebody else 300.
+    await heard(budget, said(149, 35))
+
+    assert await taken_at_once(budget) == 149
+
+
+async def test_calls_that_went_after_the_answers_own_are_taken_off(
+    budget: CallBudget,
+) -> None:
+    first = await budget.take()
+    for _ in range(40):
+        await budget.take()
+    budget.learn(first, said(100, 40))
+
+    assert await taken_at_once(budget) == 60
+
+
+async def test_an_older_calls_answer_that_comes_late_is_old_news(
+    budget: CallBudget,
+) -> None:
+    older, newer = await budget.take(), await budget.take()
+    budget.learn(newer, said(10, 40))
+    await budget.take()
+    budget.learn(older, said(500, 40))
+
+    assert await taken_at_once(budget) == 9
+
+
+async def test_a_sliding_window_that_has_calls_again_is_believed(
+    budget: CallBudget,
+) -> None:
+    await heard(budget, said(1, 60))
+    await heard(budget, said(200, 60))
+
+    assert await taken_at_once(budget) == 200
+
+
+async def test_a_limit_that_is_used_up_stops_calls_until_its_reset(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(0, 20))
+
+    wait = (await budget.take()).wait
+    clock.now += 19.5
+    before = await budget.take()
+    clock.now += 1
+
+    assert wait == pytest.approx(20, abs=0.1)
+    assert not before.granted
+    assert (await budget.take()).granted
+
+
+async def test_a_refusal_stops_calls_whatever_late_answers_say(
+    budget: CallBudget, clock: Clock
+) -> None:
+    taken = [await budget.take() for _ in range(3)]
+    budget.learn(taken[1], said(0, 20, refused=True))
+    budget.learn(taken[2], said(300, 20))
+
+    assert not (await budget.take()).granted
+    clock.now += 20.5
+    assert (await budget.take()).granted
+
+
+async def test_a_refusal_in_a_windows_last_second_still_pauses(
+    budget: CallBudget,
+) -> None:
+    await heard(budget, said(0, 0.0, refused=True))
+
+    assert 0 < (await budget.take()).wait <= 1
+
+
+async def test_a_refusal_that_does_not_say_until_when_stops_calls_for_a_moment(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(0, None, limit=None, refused=True))
+
+    wait = (await budget.take()).wait
+    clock.now += wait + 0.01
+
+    assert 0 < wait <= 10
+    assert (await budget.take()).granted
+
+
+async def test_a_lower_limit_that_is_published_holds_while_it_is_heard(
+    budget: CallBudget, clock: Clock
+) -> None:
+    await heard(budget, said(None, None, limit=60))
+
+    lowered = await taken_at_once(budget)
+    clock.now += WINDOW + 2
+
+    assert lowered == 59
+    assert await taken_at_once(budget) == LIMIT
+
+
+async def test_a_higher_limit_that_is_published_holds_too(budget: CallBudget) -> None:
+    await heard(budget, said(5 * LIMIT, 30, limit=5 * LIMIT))
+
+    assert await taken_at_once(budget) == 5 * LIMIT
+
+
+async def test_a_fixed_limit_holds_beside_what_the_api_has_left(
+    make: Make, clock: Clock
+) -> None:
+    budget = make(fixed=True)
+
+    await heard(budget, said(9_999, 30, limit=10_000))
+    went = await taken_at_once(budget)
+    clock.now += 31
+    await heard(budget, said(50, 60, limit=10_000))
+    lowered = await taken_at_once(budget)
+    await budget.aclose()
+
+    assert went == LIMIT - 1
+    assert lowered == 50
+
+
+@pytest.mark.parametrize("limit", [None, 0, -7, 1, 10**18])
+@pytest.mark.parametrize("remaining", [None, -(10**18), 0, 1, 10**18])
+@pytest.mark.parametrize("resets_in", [None, 0.0, 60.0])
+@pytest.mark.parametrize("refused", [False, True])
+async def test_nothing_that_is_published_stops_calls_for_longer_than_a_window(
+    clock: Clock,
+    limit: int | None,
+    remaining: int | None,
+    resets_in: float | None,
+    refused: bool,
+) -> None:
+    budget = in_memory(clock)
+
+    for _ in range(3):
+        budget.learn(
+            await budget.take(),
+            said(remaining, resets_in, limit=limit, refused=refused),
+        )
+        wait = (await budget.take()).wait
+        assert 0 <= wait <= WINDOW + 1
+
+    clock.now += WINDOW + 2
+    assert await taken_at_once(budget) == LIMIT
+
+
+async def test_answers_to_calls_that_it_never_took_do_no_harm(
+    budget: CallBudget,
+) -> None:
+    budget.learn(NOTHING, said(5, 30))
+    budget.learn(Taken(True, number=10**9, own=10**9), said(700, 30))
+
+    assert (await budget.take()).granted
+
+
+# --- smoothly --------------------------------------------------------------
+
+
+async def test_a_smooth_budget_spreads_its_calls(
+    smooth: CallBudget, clock: Clock
+) -> None:
+    at_once = await taken_at_once(smooth)
+    wait = (await smooth.take()).wait
+
+    went = await taken_during(smooth, clock, WINDOW, step=0.05)
+
+    assert at_once == BURST
+    assert wait == pytest.approx(WINDOW / STEADY, rel=0.02)
+    assert went == pytest.approx(STEADY, rel=0.02)
+
+
+async def test_a_call_that_can_wait_for_its_turn_is_given_one(
+    smooth: CallBudget, clock: Clock
+) -> None:
+    await taken_at_once(smooth)
+
+    turns = [await smooth.take(within=0.5) for _ in range(8)]
+
+    granted = [turn.wait for turn in turns if turn.granted]
+    assert granted == pytest.approx([WINDOW / STEADY * n for n in range(1, 5)], rel=0.1)
+    assert all(turn.wait > 0.5 for turn in turns if not turn.granted)
+
+
+async def test_what_the_others_leave_is_spread_over_the_time_left(
+    smooth: CallBudget, clock: Clock
+) -> None:
+    await heard(smooth, said(100, 30))
+
+    first_half = await taken_during(smooth, clock, 15, step=0.02)
+    second_half = await taken_during(smooth, clock, 14.9, step=0.02)
+
+    assert 40 <= first_half <= 60
+    assert first_half + second_half <= 100
+
+
+# --- the rest --------------------------------------------------------------
+
+
+async def test_a_closed_budget_opens_again(budget: CallBudget) -> None:
+    await taken_at_once(budget)
+    await budget.aclose()
+    await budget.aclose()
+
+    assert (await budget.take()).wait >= 0.0
+
+
+def test_it_serves_one_event_loop_after_the_other(make: Make) -> None:
+    budget = make()
+
+    async def use() -> int:
+        went = await taken_at_once(budget)
+        await budget.aclose()
+        return went
+
+    assert asyncio.run(use()) + asyncio.run(use()) == LIMIT
+
+
+async def test_many_takes_at_once_share_what_is_left(budget: CallBudget) -> None:
+    await heard(budget, said(30, 40))
+
+    taken = await asyncio.gather(*(budget.take() for _ in range(50)))
+
+    assert sum(one.granted for one in taken) == 30
+    numbers = [one.number for one in taken if one.granted]
+    assert len(set(numbers)) == len(numbers)
+
+
+async def test_a_take_that_is_cancelled_harms_no_other(budget: CallBudget) -> None:
+    tasks = [asyncio.create_task(budget.take()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in tasks[1:]:
+        task.cancel()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert isinstance(results[0], Taken)
+    assert (await budget.take()).granted

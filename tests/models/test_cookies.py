@@ -1,0 +1,158 @@
+"""Cookies: what a door reads is what its framework's request shows."""
+
+from __future__ import annotations
+
+import string
+from http.cookies import SimpleCookie
+
+import pytest
+from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
+from django.http.cookie import (  # type: ignore[import-untyped]
+    parse_cookie as django_parser,
+)
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+from werkzeug.http import dump_cookie
+from werkzeug.wrappers import Request as WerkzeugRequest
+
+from moe_middleware.models.cookies import (
+    asgi_cookies,
+    django_cookies,
+    litestar_cookies,
+    starlette_cookies,
+    werkzeug_cookies,
+    wsgi_cookies,
+)
+
+REPLACEMENT = "\ufffd"
+
+VALUES = [
+    *("alice", "a@b.example", "acme, inc", "x;y", 'six"feet', "back\\slash", "50%25"),
+    *("müller", "m\u00a0x", "tab\tted", "a=b=c", "x%40y", "'single'", "{json: [1]}"),
+]
+
+HEADERS = [
+    *(b"", b";", b"=", b"=x", b"a", b"a=", b"a=1", b" a = 1 ", b"a=1;a=2", b"a=1;a"),
+    *(b"$Version=1; a=1; $Path=/", b'a="1', b'a=1"', b'a=""', b'a="', b'a="b;c"; d=1'),
+    *(b'a="x\\"y"', b'a="\\054"', b'a="\\374"', b'a="\\303\\274"', b"a=\\054"),
+    *("a=müller".encode(), b"a=m\xfcller", b"a=\xa0x\xa0", b"a=1,b=2", b"a b=1;c=2"),
+    *(b'a="x"y; b=1', b'a=y"x"; b=1', b"a==1", b"a=1;;b=2;", b'"a"=1', b"a=\t1\t;b=2"),
+    *(b"a=50%25", b"a=%FC", b'a="\\400"', b'a="\\', b"A=1; a=2", b"__Host-a=1"),
+]
+
+ALPHABET = st.sampled_from('ab=;" \t\\012374,%$é\xa0\xff')
+LINES = st.lists(st.text(ALPHABET, max_size=30), min_size=1, max_size=3)
+
+
+def of_starlette(lines: list[bytes]) -> dict[str, str]:
+    headers = [(b"cookie", line) for line in lines]
+    return StarletteRequest({"type": "http", "headers": headers}).cookies
+
+
+def of_django(lines: list[bytes]) -> dict[str, str]:
+    text = (
+        b"; ".join(lines).decode("latin-1").encode("latin-1").decode(errors="replace")
+    )
+    found: dict[str, str] = django_parser(text)
+    return found
+
+
+def of_werkzeug(lines: list[bytes]) -> dict[str, str]:
+    environ = {"HTTP_COOKIE": b";".join(lines).decode("latin-1")}
+    cookies = WerkzeugRequest(environ).cookies
+    return {name: cookies[name] for name in cookies}
+
+
+def of_litestar(lines: list[bytes]) -> dict[str, str]:
+    headers = [(b"cookie", line) for line in lines]
+    connection = ASGIConnection({"type": "http", "headers": headers})  # type: ignore[arg-type, var-annotated]
+    return connection.cookies
+
+
+READERS = {
+    "starlette": (starlette_cookies, of_starlette),
+    "django": (django_cookies, of_django),
+    "werkzeug": (werkzeug_cookies, of_werkzeug),
+    "litestar": (litestar_cookies, of_litestar),
+}
+
+
+def check_same(framework: str, lines: list[bytes]) -> None:
+    ours, theirs = (read(lines) for read in READERS[framework])
+    for name in {*ours, *theirs} - {""}:
+        if not name.isascii() or REPLACEMENT in theirs.get(name, ""):
+            continue  # names are ASCII; and we never make one id of many
+        assert ours.get(name) == theirs.get(name), (lines, name)
+    assert not any(REPLACEMENT in value for value in ours.values())
+
+
+@pytest.mark.parametrize("framework", READERS)
+@pytest.mark.parametrize("line", HEADERS)
+def test_a_header_is_read_as_the_framework_reads_it(
+    framework: str, line: bytes
+) -> None:
+    check_same(framework, [line])
+    check_same(framework, [line, b"a=last; z=1"])
+
+
+@pytest.mark.parametrize("framework", READERS)
+@given(lines=LINES)
+def test_any_headers_are_read_as_the_framework_reads_them(
+    framework: str, lines: list[str]
+) -> None:
+    encoding = "utf-8" if framework == "django" else "latin-1"
+    check_same(framework, [line.encode(encoding) for line in lines])
+
+
+def test_a_wrapped_apps_own_framework_tells_how() -> None:
+    quart, flask, litestar = Quart("shop"), Flask("shop"), Litestar()
+
+    assert asgi_cookies(Starlette()) is asgi_cookies(None) is starlette_cookies
+    assert asgi_cookies(quart) is werkzeug_cookies
+    assert asgi_cookies(litestar) is litestar_cookies
+    assert wsgi_cookies(flask) is wsgi_cookies(flask.wsgi_app) is werkzeug_cookies
+    assert wsgi_cookies(WSGIHandler.__new__(WSGIHandler)) is django_cookies
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_what_starlette_sets_comes_back(value: str) -> None:
+    response = Response()
+    response.set_cookie("id", value)
+    sent = response.raw_headers[-1][1].partition(b"; ")[0]
+
+    assert starlette_cookies([sent])["id"] == value
+
+
+@pytest.mark.parametrize("value", [*VALUES, "東京", "😀"])
+def test_what_werkzeug_sets_comes_back(value: str) -> None:
+    sent = dump_cookie("id", value).partition("; ")[0].encode("latin-1")
+
+    assert werkzeug_cookies([sent])["id"] == value
+
+
+@pytest.mark.parametrize("value", [*VALUES, "東京", "😀"])
+def test_what_django_sets_comes_back(value: str) -> None:
+    cookie: SimpleCookie = SimpleCookie()
+    cookie["id"] = value
+    sent = cookie.output(header="").strip().partition("; ")[0].encode()
+
+    assert django_cookies([sent])["id"] == value
+
+
+@given(st.lists(st.binary(max_size=8), min_size=2, max_size=2, unique=True))
+@pytest.mark.parametrize("framework", ["starlette", "werkzeug"])
+def test_no_two_plain_values_become_one(framework: str, values: list[bytes]) -> None:
+    plain = set(string.ascii_letters.encode()) | set(range(0xA1, 0x100))
+    values = [bytes(byte for byte in value if byte in plain) for value in values]
+    read = READERS[framework][0]
+
+    found = {read([b"id=" + value])["id"] for value in values}
+
+    assert len(found) == len(set(values))

@@ -1,0 +1,312 @@
+"""Experiences and identities are plain values, and what a page changes is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import fastapi
+import flask
+import httpx
+import litestar
+import orjson
+import pytest
+from fastapi.encoders import jsonable_encoder
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from moe_middleware import (
+    Experience,
+    Identity,
+    MoEngageMiddleware,
+    MoEngageWSGIMiddleware,
+    Source,
+)
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site, settings
+
+KEY = "homepage-banner"
+SECRET = "a-secret-for-this-test-and-no-other"
+
+FIELDS = ["key", "payload", "experience_context", "source", "reason"]
+
+
+COPIES: tuple[Any, ...] = (
+    *(copy.copy, copy.deepcopy),
+    lambda one: pickle.loads(pickle.dumps(one)),
+)
+
+
+def a_hero(**fields: Any) -> Experience:
+    given = {"key": KEY, "payload": {"Title": "x", "deep": [{"a": 1}]}, **fields}
+    return Experience(experience_context={"cid": "1"}, source=Source.API, **given)
+
+
+async def on_a_page(identity: dict[str, Any] | None = None) -> tuple[Any, Any]:
+    """Return what a handler got, with a secret key in the settings."""
+    kept: list[Any] = []
+
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        kept.extend([found[KEY], found.identity])
+        return JSONResponse("")
+
+    given: dict[str, Any] = {"identity": identity} if identity else {}
+    site = Site(handler, secret_key=SECRET, **given)
+    await site.get(customer="alice")
+    return kept[0], kept[1]
+
+
+@pytest.mark.parametrize(
+    "through",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda one: pickle.loads(pickle.dumps(one)),
+        dataclasses.replace,
+        lambda one: type(one)(
+            **{f.name: getattr(one, f.name) for f in dataclasses.fields(one)}
+        ),
+    ],
+)
+async def test_a_copy_is_equal_and_of_no_page(sandbox: Sandbox, through: Any) -> None:
+    identifiers = {"user_identifiers": {"u_em": {"value": "a@b.example"}}}
+    hero, identity = await on_a_page({"customer_id": {"value": "alice"}, **identifiers})
+
+    for one in (hero, identity, Experience(key="none"), Identity()):
+        again = through(one)
+        assert again == one and hash(again) == hash(one) and type(again) is type(one)
+    assert hero.click_url("/shop", "b").startswith("/_moe/c/")
+    assert through(hero).click_url("/shop", "b") == "/shop"
+
+
+async def test_they_are_json_for_every_encoder(sandbox: Sandbox) -> None:
+    for one in await on_a_page():
+        told = dataclasses.asdict(one)
+        assert [*told] == FIELDS or one.customer_id == "alice"
+        assert jsonable_encoder(one) == told == orjson.loads(orjson.dumps(one))
+        with flask.Flask("any").app_context():
+            assert flask.jsonify(one).json == told
+        assert json.loads(json.dumps(told)) == told
+
+
+async def test_fastapi_takes_one_as_a_response_model(sandbox: Sandbox) -> None:
+    app = fastapi.FastAPI()
+
+    async def home(request: fastapi.Request) -> Experience:
+        found: Experience = request.state.experiences[KEY]
+        return found
+
+    app.add_api_route("/", home)
+    served = MoEngageMiddleware(app, config=settings(secret_key=SECRET))
+    transport = httpx.ASGITransport(served)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
+        answer = await browser.get("/", headers={"cookie": "customer_id=alice"})
+
+    assert [*answer.json()] == FIELDS
+    assert answer.json()["payload"]["Title"]
+
+
+async def test_all_of_a_page_are_a_mapping_of_plain_values(sandbox: Sandbox) -> None:
+    kept: list[Any] = []
+    app = fastapi.FastAPI()
+
+    async def home(request: fastapi.Request) -> Any:
+        found = request.state.experiences
+        kept.extend([dict(found), *(copied(found) for copied in COPIES)])
+        for one in kept[1:]:
+            one.show(KEY)
+        assert found.get(KEY) is found[KEY] and (KEY, found[KEY]) in found.items()
+        return {"all": jsonable_encoder(found), "same": dict(found)}
+
+    app.add_api_route("/", home)
+    site = Site(app=app, secret_key=SECRET)
+    answer = await site.get(customer="alice")
+    await site.delivered()
+
+    told = answer.json()
+    assert [*told["all"][KEY]] == FIELDS and told["all"] == told["same"]
+    assert "private" in answer.headers["cache-control"]
+    for one in kept[1:]:
+        assert dict(one) == kept[0] and one.identity.customer_id == "alice"
+    # What is shown of a copy is shown on no page.
+    assert sandbox.impressions(KEY) == 0
+
+
+async def test_litestar_takes_one_as_an_answer(sandbox: Sandbox) -> None:
+    @litestar.get("/")
+    async def home(request: litestar.Request[Any, Any, Any]) -> Experience:
+        found: Experience = request.scope["state"]["experiences"][KEY]
+        return found
+
+    app: Any = litestar.Litestar([home], openapi_config=None)
+    served = MoEngageMiddleware(app, config=settings(secret_key=SECRET))
+    transport = httpx.ASGITransport(served)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
+        answer = await browser.get("/", headers={"cookie": "customer_id=alice"})
+
+    assert [*answer.json()] == FIELDS
+
+
+def test_one_is_gone_through_by_the_names_of_its_values() -> None:
+    hero = a_hero()
+    template = Environment().from_string(
+        "{% for name in hero %}{{ name }}={{ hero[name] }};{% endfor %}"
+        "{{ hero|length }}"
+    )
+
+    assert [*hero] == ["Title", "deep"]
+    assert template.render(hero=hero) == "Title=x;deep=[{'a': 1}];2"
+    assert [*Experience(key=KEY)] == []
+    # A match without values is a match.
+    assert a_hero(payload={})
+
+
+def test_a_value_hangs_on_nothing_of_a_module() -> None:
+    Identity().user_identifiers["u_em"] = "x"  # type: ignore[index]
+    Experience(key="a").payload["x"] = 1  # type: ignore[index]
+
+    assert Identity().user_identifiers == {} == Experience(key="a").payload
+
+
+async def test_what_a_page_does_to_its_identity_is_its_own(sandbox: Sandbox) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        identifiers = found.identity.user_identifiers
+        asked.append(dict(identifiers))
+        identifiers["u_em"] = "someone-else@b.example"
+        await found.fetch("promo-strip")
+        return JSONResponse(dict(found.identity.user_identifiers))
+
+    for identity in (
+        {"anonymous": "off"},
+        {"user_identifiers": {"u_mb": {"value": "1"}}},
+    ):
+        site = Site(handler, identity=identity)
+        for _ in range(2):
+            await site.get()
+        assert "someone-else" not in str(sandbox.requests.latest())
+    assert asked == [{}, {}, {"u_mb": "1"}, {"u_mb": "1"}]
+
+
+# --- pages of one visitor at the same time -----------------------------------------
+
+
+class Spoiled:
+    """A handler that changes all it gets, and tells what it had got before."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on(self, request: Request) -> dict[str, Any]:
+        return self.spoil(request.state.experiences, request.url.path[1:])
+
+    def spoil(self, found: Any, name: str) -> dict[str, Any]:
+        hero = found.show(KEY)
+        told = copy.deepcopy(hero.payload), hero.source
+        hero.payload["Title"] = hero.payload["of"] = name
+        hero.experience_context["page"] = name
+        self.seen.append(told)
+        return {
+            "link": hero.click_url(f"/{name}", name),
+            "mark": hero.attrs(name),
+            "payload": told[0],
+            "source": told[1],
+        }
+
+
+@pytest.mark.parametrize("ttl", [60, 0], ids=["fresh", "stale"])
+async def test_tasks_and_threads_of_one_visitor_share_nothing_that_changes(
+    sandbox: Sandbox, ttl: int
+) -> None:
+    spoiled = Spoiled()
+
+    async def in_a_task(request: Request) -> Response:
+        await asyncio.sleep(0.001)
+        return JSONResponse(spoiled.on(request))
+
+    def in_a_thread(request: Request) -> Response:
+        return JSONResponse(spoiled.on(request))
+
+    async def fetching(request: Request) -> Response:
+        await request.state.experiences.fetch(KEY)
+        return JSONResponse(spoiled.on(request))
+
+    handlers = {"task": in_a_task, "thread": in_a_thread, "fetch": fetching}
+    app = Starlette(routes=[Route(f"/{kind}{{n}}", h) for kind, h in handlers.items()])
+    routes = [
+        {"path": "/task{n}", "experiences": [KEY]},
+        {"path": "/thread{n}", "experiences": [KEY], "prefetch": "concurrent"},
+    ]
+    site = Site(
+        app=app, routes=routes, secret_key=SECRET, cache={"ttl": ttl, "stale": 600}
+    )
+    # The first round shares one fetch, the second has the cache's answers.
+    sandbox.fault(path="fetch", latency=0.05)
+    names = [f"{kind}{n}" for n in range(8) for kind in handlers if kind != "thread"]
+    pages = []
+    for _ in range(2):
+        pages += await asyncio.gather(
+            *(site.get(f"/{name}", customer="alice") for name in names)
+        )
+    for name in [f"thread{n}" for n in range(8)]:
+        pages.append(await site.get(f"/{name}", customer="alice"))
+    answers = [page.json() for page in pages]
+    for answer in answers:
+        assert answer["payload"] == answers[0]["payload"]
+        followed = await site.get(answer["link"], customer="alice")
+        assert followed.status_code == 302
+        assert 'data-moe-on="click"' in answer["mark"]
+    # Every page's link leads to where that page said, and counts by itself.
+    assert len({answer["link"] for answer in answers}) == len(answers)
+    await site.delivered()
+    assert sandbox.impressions(KEY) == len(answers)
+    assert sandbox.clicks(KEY) == len(answers)
+
+
+def test_the_same_under_the_wsgi_door(sandbox: Sandbox) -> None:
+    spoiled = Spoiled()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        found = environ["moe_middleware.experiences"]
+        told = spoiled.spoil(found, environ["PATH_INFO"][1:])
+        start_response("200 OK", [("content-type", "application/json")])
+        return [json.dumps(told).encode()]
+
+    door = MoEngageWSGIMiddleware(
+        app,
+        config=settings(
+            routes=[{"path": "/{n}", "experiences": [KEY]}], secret_key=SECRET
+        ),
+    )
+    sandbox.fault(path="fetch", latency=0.05)
+
+    def visit(name: str) -> dict[str, Any]:
+        transport = httpx.WSGITransport(app=door)
+        with httpx.Client(transport=transport, base_url="http://a") as browser:
+            answer = browser.get(f"/{name}", headers={"cookie": "customer_id=alice"})
+            told: dict[str, Any] = answer.json()
+            assert (
+                browser.get(
+                    told["link"], headers={"cookie": "customer_id=alice"}
+                ).headers["location"]
+                == f"/{name}"
+            )
+            return told
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = [*threads.map(visit, [f"page{n}" for n in range(24)])]
+
+    assert all(answer["payload"] == answers[0]["payload"] for answer in answers)
+    assert {answer["source"] for answer in answers} == {"api", "cache"}

@@ -1,0 +1,672 @@
+"""The transport against real sockets that behave, and others that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import ssl
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trustme
+
+from moe_middleware.network.http import (
+    MAX_ANSWER_BYTES,
+    MAX_INTERIMS,
+    MAX_PIECES,
+    KeptConnections,
+)
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+class Server:
+    """A server that says what a test wants, and counts its connections."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.connections = 0
+        self.open = 0
+        self.port = 0
+
+    async def __call__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            await self._talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(
+    talk: Talk, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
+    server = Server(talk)
+    listening = await asyncio.start_server(server, "127.0.0.1", 0, ssl=ssl_context)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """Read one request; return its head and body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    [length] = [
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
+    ]
+    return head + await reader.readexactly(length)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what must happen."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def answering(*answers: bytes, close: bool = False) -> Talk:
+    """Give these answers on each connection, the last one over and over."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = list(answers)
+        while True:
+            await heard(reader)
+            writer.write(left.pop(0) if len(left) > 1 else left[0])
+            await writer.drain()
+            if close:
+                return
+
+    return talk
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[KeptConnections]:
+    made = KeptConnections()
+    yield made
+    await made.aclose()
+
+
+async def ask(
+    transport: KeptConnections, server: Server, *, scheme: str = "http"
+) -> bytes:
+    request = httpx.Request(
+        "POST", f"{scheme}://localhost:{server.port}/v1/fetch?a=b", content=b"hello"
+    )
+    response = await transport.handle_async_request(request)
+    return await response.aread()
+
+
+async def test_a_request_arrives_as_it_was_sent(transport: KeptConnections) -> None:
+    requests: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(GOOD)
+
+    async with serving(talk) as server:
+        answer = await ask(transport, server)
+
+    assert answer == b"good"
+    assert requests[0].startswith(b"POST /v1/fetch?a=b HTTP/1.1\r\n")
+    assert requests[0].endswith(b"\r\n\r\nhello")
+
+
+async def test_one_connection_serves_one_call_after_the_other(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        for _ in range(5):
+            await ask(transport, server)
+
+        assert server.connections == 1
+
+
+async def test_calls_at_once_have_a_connection_each_up_to_the_limit() -> None:
+    at_once: list[int] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            at_once.append(server.open)
+            await asyncio.sleep(0.01)
+            writer.write(GOOD)
+
+    transport = KeptConnections(max_connections=3)
+    async with serving(talk) as server:
+        answers = await asyncio.gather(*(ask(transport, server) for _ in range(20)))
+        await transport.aclose()
+
+    assert answers == [b"good"] * 20
+    assert max(at_once) == server.connections == 3
+
+
+async def test_a_cancelled_wait_for_a_turn_takes_none_away() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            await asyncio.sleep(0.05)
+            writer.write(GOOD)
+
+    transport = KeptConnections(max_connections=1)
+    async with serving(slow) as server:
+        calls = [asyncio.create_task(ask(transport, server)) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        calls[1].cancel()
+        calls[2].cancel()
+        first, last = await calls[0], await calls[3]
+        after = await ask(transport, server)
+        await transport.aclose()
+
+    assert (first, last, after) == (b"good",) * 3
+
+
+async def test_an_answer_in_chunks_after_an_early_hint_is_put_together(
+    transport: KeptConnections,
+) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with serving(
+        answering(hint + head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    ) as server:
+        assert await ask(transport, server) == b"abcde"
+        assert await ask(transport, server) == b"abcde"
+        assert server.connections == 1
+
+
+async def test_an_answer_that_ends_with_the_connection_is_whole(
+    transport: KeptConnections,
+) -> None:
+    until_the_end = b"HTTP/1.1 200 OK\r\n\r\nall of it"
+    async with serving(answering(until_the_end, close=True)) as server:
+        assert await ask(transport, server) == b"all of it"
+        assert await ask(transport, server) == b"all of it"
+        assert server.connections == 2
+
+
+async def test_a_connection_that_the_server_wants_closed_is_not_used_again(
+    transport: KeptConnections,
+) -> None:
+    bye = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbye"
+    async with serving(answering(bye)) as server:
+        for _ in range(2):
+            assert await ask(transport, server) == b"bye"
+
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_a_kept_connection_that_was_closed_costs_nothing_but_a_new_one(
+    transport: KeptConnections, pause: float
+) -> None:
+    async with serving(answering(GOOD, close=True)) as server:
+        for _ in range(5):
+            assert await ask(transport, server) == b"good"
+            await asyncio.sleep(pause)
+
+        assert server.connections == 5
+
+
+async def test_an_idle_connection_is_closed_in_time() -> None:
+    transport = KeptConnections(idle_for=0.02)
+    async with serving(answering(GOOD)) as server:
+        await ask(transport, server)
+        await until(lambda: server.open == 0)
+        await ask(transport, server)
+        await transport.aclose()
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", httpx.ReadError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart", httpx.ReadError),
+        (b"HTTP/1.1 200 OK\r\ncontent", httpx.ReadError),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", httpx.DecodingError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", httpx.DecodingError),
+        (b"\x00" * 200_000, httpx.DecodingError),
+    ],
+    ids=[
+        "nothing",
+        "cut off",
+        "half a head",
+        "another protocol",
+        "bad length",
+        "zeros",
+    ],
+)
+async def test_what_is_no_answer_is_an_error(
+    transport: KeptConnections, answer: bytes, error: type[Exception]
+) -> None:
+    async with serving(answering(answer, close=True)) as server:
+        with pytest.raises(error):
+            await ask(transport, server)
+
+
+async def test_an_endless_answer_is_cut_off(transport: KeptConnections) -> None:
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await heard(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            sent += 65536
+            await writer.drain()
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.DecodingError, match="larger than"):
+            await ask(transport, server)
+        await until(lambda: server.open == 0)
+
+        assert sent < MAX_ANSWER_BYTES * 4
+
+
+async def test_an_answer_that_says_it_is_too_large_is_not_waited_for(
+    transport: KeptConnections,
+) -> None:
+    announced = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+    async with serving(answering(announced % (MAX_ANSWER_BYTES + 1))) as server:
+        with pytest.raises(httpx.DecodingError, match="larger than"):
+            await ask(transport, server)
+        await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * (MAX_PIECES + 1),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;" + b"x" * 1_000_000,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIMS + 1),
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 9_000 + b"\r\n\r\n",
+    ],
+    ids=["one-byte chunks", "chunk extension", "interims", "headers", "length"],
+)
+async def test_an_answer_that_costs_more_than_it_brings_is_cut_off(
+    transport: KeptConnections, answer: bytes
+) -> None:
+    async with serving(answering(answer)) as server:
+        with pytest.raises(httpx.DecodingError):
+            await ask(transport, server)
+        await until(lambda: server.open == 0)
+
+
+async def test_an_answer_in_many_small_chunks_is_read(
+    transport: KeptConnections,
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunks = b"1\r\nx\r\n" * 3_000
+    async with serving(answering(head + chunks + b"0\r\n\r\n")) as server:
+        assert await ask(transport, server) == b"x" * 3_000
+
+
+async def test_what_follows_a_long_answer_belongs_to_no_call(
+    transport: KeptConnections,
+) -> None:
+    body = b"x" * 40_000
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 40000\r\n\r\n" + body
+    async with serving(answering(answer + answer)) as server:
+        assert await ask(transport, server) == body
+        assert await ask(transport, server) == body
+        assert server.connections == 2
+
+
+async def test_a_call_that_was_cancelled_leaves_no_answer_for_the_next_one(
+    transport: KeptConnections,
+) -> None:
+    answers = iter([b"late", b"mine"])
+    was_asked, was_cancelled = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            answer = next(answers)
+            if answer == b"late":
+                was_asked.set()
+                await was_cancelled.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + answer)
+
+    async with serving(talk) as server:
+        cancelled = asyncio.ensure_future(ask(transport, server))
+        await was_asked.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        was_cancelled.set()
+        answer = await ask(transport, server)
+
+    assert answer == b"mine"
+
+
+async def test_a_closed_port_is_a_connect_error(transport: KeptConnections) -> None:
+    async with serving(answering(GOOD)) as server:
+        pass
+
+    with pytest.raises(httpx.ConnectError):
+        await ask(transport, server)
+
+
+# --- connections ahead of need ---------------------------------------------------
+
+
+def url(server: Server, scheme: str = "http") -> httpx.URL:
+    return httpx.URL(f"{scheme}://localhost:{server.port}/v1/")
+
+
+async def test_warm_connections_are_there_before_the_first_call(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        await transport.warm(url(server), 3)
+        await transport.warm(url(server), 2)
+        await until(lambda: server.connections == 3)
+        answers = await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+
+        assert answers == [b"good"] * 3
+        assert server.connections == 3
+
+
+async def test_no_more_are_opened_than_may_be_used_at_once() -> None:
+    transport = KeptConnections(max_connections=2)
+    async with serving(answering(GOOD)) as server:
+        await transport.warm(url(server), 10)
+        await until(lambda: server.connections == 2)
+        await transport.aclose()
+        await until(lambda: server.open == 0)
+
+
+async def test_where_nothing_can_be_opened_ahead_nobody_is_told(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        gone = url(server)
+
+    await transport.warm(gone, 2)
+
+
+async def test_what_is_opened_after_the_end_is_closed_at_once(
+    transport: KeptConnections,
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        await transport.aclose()
+        await transport.warm(url(server), 2)
+        await until(lambda: server.connections == 2)
+        await until(lambda: server.open == 0)
+
+
+async def test_a_warm_connection_that_was_closed_costs_nothing_but_a_new_one(
+    transport: KeptConnections,
+) -> None:
+    first = itertools.count()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(first):
+            await answering(GOOD)(reader, writer)
+
+    async with serving(talk) as server:
+        await transport.warm(url(server), 1)
+        await until(lambda: server.connections == 1)
+
+        assert await ask(transport, server) == b"good"
+        assert server.connections == 2
+
+
+# --- connections that are no good ------------------------------------------------
+
+
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("extra", [TIMED_OUT, GOOD, b"H"], ids=["408", "200", "byte"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_bytes_that_nobody_asked_for_are_no_answer(
+    transport: KeptConnections, extra: bytes, at_once: bool
+) -> None:
+    heard_all, go_on = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(GOOD + (extra if at_once else b""))
+        await go_on.wait()
+        if not at_once:
+            writer.write(extra)
+        await reader.read()
+        heard_all.set()
+
+    async with serving(talk) as server:
+        first = await ask(transport, server)
+        go_on.set()
+        await heard_all.wait()
+        second = await ask(transport, server)
+
+        assert (first, second) == (b"good", b"good")
+        assert server.connections == 2
+
+
+async def test_where_one_kept_connection_is_silent_all_of_them_are_closed(
+    transport: KeptConnections,
+) -> None:
+    calls = itertools.count()
+    mute = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            if next(calls) == 3:
+                # As if the machine behind these connections were gone.
+                mute.set()
+                await reader.read()
+                return
+            await asyncio.sleep(0.01)
+            writer.write(GOOD)
+
+    async with serving(talk) as server:
+        await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+        silent = asyncio.ensure_future(ask(transport, server))
+        await mute.wait()
+        silent.cancel()
+        await until(lambda: server.open == 0)
+
+        assert await ask(transport, server) == b"good"
+        assert server.connections == 4
+
+
+async def test_one_that_is_only_slow_takes_no_other_with_it(
+    transport: KeptConnections,
+) -> None:
+    calls = itertools.count()
+    asked = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await heard(reader)
+            if next(calls) == 3:
+                asked.set()
+                await reader.read()
+                return
+            await asyncio.sleep(0.01)
+            writer.write(GOOD)
+
+    async with serving(talk) as server:
+        await asyncio.gather(*(ask(transport, server) for _ in range(3)))
+        slow = asyncio.ensure_future(ask(transport, server))
+        await asked.wait()
+        await ask(transport, server)
+        slow.cancel()
+        await until(lambda: server.open == 2)
+        await ask(transport, server)
+
+        assert server.connections == 3
+
+
+async def test_a_cancelled_call_closes_its_connection_in_the_middle_of_a_drip(
+    transport: KeptConnections,
+) -> None:
+    dripping = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n.")
+        dripping.set()
+        await reader.read()
+
+    async with serving(talk) as server:
+        call = asyncio.ensure_future(ask(transport, server))
+        await dripping.wait()
+        call.cancel()
+
+        await until(lambda: server.open == 0)
+
+
+async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
+    hangs = threading.Event()
+    transport = KeptConnections(getaddrinfo=lambda *_, **__: [hangs.wait(30)])
+
+    async with serving(answering(GOOD)) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await ask(transport, server)
+
+    hangs.set()
+
+
+async def test_a_name_that_nobody_knows_is_a_connect_error(
+    transport: KeptConnections,
+) -> None:
+    request = httpx.Request("POST", "http://nobody.invalid/v1/fetch", content=b"{}")
+
+    with pytest.raises(httpx.ConnectError):
+        await transport.handle_async_request(request)
+
+
+# --- TLS -------------------------------------------------------------------------
+
+
+class Authority:
+    """Signs a server's certificate, and is trusted or not."""
+
+    def __init__(self) -> None:
+        self._ca = trustme.CA()
+
+    def server(self, name: str = "localhost") -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._ca.issue_cert(name).configure_cert(context)
+        return context
+
+    def trusting(self) -> KeptConnections:
+        context = ssl.create_default_context()
+        self._ca.configure_trust(context)
+        return KeptConnections(ssl_context=context)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+async def test_tls_is_spoken_with_who_can_prove_its_name(authority: Authority) -> None:
+    transport = authority.trusting()
+
+    async with serving(answering(GOOD), authority.server()) as server:
+        await transport.warm(url(server, "https"), 1)
+        answers = [await ask(transport, server, scheme="https") for _ in range(2)]
+        await transport.aclose()
+
+        assert answers == [b"good"] * 2
+        assert server.connections == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_a_connect_error(
+    authority: Authority,
+) -> None:
+    doubting = KeptConnections()
+
+    async with serving(answering(GOOD), authority.server()) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLCertVerificationError"):
+            await ask(doubting, server, scheme="https")
+
+        assert server.connections == 0
+
+
+async def test_another_names_certificate_is_a_connect_error(
+    authority: Authority,
+) -> None:
+    transport = authority.trusting()
+
+    async with serving(answering(GOOD), authority.server("elsewhere.test")) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLCertVerificationError"):
+            await ask(transport, server, scheme="https")
+
+
+async def test_plain_http_at_the_tls_port_is_a_connect_error() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        await reader.read()
+
+    async with serving(talk) as server:
+        with pytest.raises(httpx.ConnectError, match="SSLError"):
+            await ask(KeptConnections(), server, scheme="https")
+        await until(lambda: server.open == 0)
+
+
+async def test_a_handshake_that_hangs_ends_with_the_call(authority: Authority) -> None:
+    spoken_to = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        spoken_to.set()
+        await reader.read()
+
+    async with serving(talk) as server:
+        transport = authority.trusting()
+        call = asyncio.ensure_future(ask(transport, server, scheme="https"))
+        await spoken_to.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+        await until(lambda: server.open == 0)
+
+
+async def test_the_certificates_are_read_in_a_thread_of_their_own() -> None:
+    hangs = threading.Event()
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    app_waits = asyncio.ensure_future(asyncio.to_thread(hangs.wait, 30))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with serving(talk) as server:
+        transport = KeptConnections()
+        calls = [ask(transport, server, scheme="https") for _ in range(5)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(one) for one in ended} == {httpx.ConnectError}
+    hangs.set()
+    await app_waits

@@ -1,0 +1,126 @@
+"""What a readiness probe is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from moe_middleware import health
+from moe_middleware.sandbox import Sandbox
+
+from ..makers import event
+from ..sites import Site
+
+
+async def test_a_good_day(sandbox: Sandbox, tmp_path: Path) -> None:
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    site = Site(
+        fetch={"timeout": 5}, events={"outbox": outbox, "interval": 60, "relay": "off"}
+    )
+    await site.get(customer="alice")
+
+    told = await site.runtime.health()
+    everything = await health()
+    await site.runtime.stop()
+
+    assert (told["ok"], told["breaker"]) == (True, "closed")
+    assert told["cache"]["answers"] == 1
+    assert told["cache"]["bytes"] > 0
+    assert (told["outbox"]["waiting"], told["outbox"]["dead"]) == (1, 0)
+    assert told["counters"]["answers.api"] == 1
+    assert told["counters"]["events.appended"] == 1
+    assert told in everything
+
+
+async def test_an_outbox_that_cannot_be_written_is_not_ready(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/missing/outbox.db"
+    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
+
+    page = await site.get(customer="alice")
+    told = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert "Welcome" not in page.text
+    assert told["ok"] is False
+    assert told["outbox"]["problem"]
+
+
+async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
+    sandbox: Sandbox,
+) -> None:
+    site = Site(fetch={"timeout": 5, "tries": 1})
+    sandbox.fault(path="fetch", status=503, times=None)
+    for number in range(6):
+        await site.get(customer=f"c{number}")
+
+    told = await site.runtime.health()
+
+    assert (told["ok"], told["breaker"]) == (True, "open")
+
+
+async def test_everyone_on_the_outbox_is_told_of(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
+    await site.get(customer="alice")
+    before = await site.runtime.health()
+    while not (told := await site.runtime.health(everyone=True))["processes"]:
+        await asyncio.sleep(0.05)
+    await site.runtime.stop()
+
+    [mine] = told["processes"]
+    assert (mine["role"], mine["silent"], mine["breaker"]) == (
+        "server",
+        False,
+        "closed",
+    )
+    assert mine["counters"]["answers.api"] == 1
+    # With the relay off, those of other processes count, and there is none.
+    assert before["relay"]["relays"] == 0
+    assert "processes" not in before
+
+
+async def test_refused_credentials_are_a_problem_by_name(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    site = Site(
+        fetch={"timeout": 5},
+        events={"outbox": f"sqlite:///{tmp_path}/outbox.db", "relay": "off"},
+    )
+    sandbox.fault(path="fetch", status=401, times=None)
+    await site.get(customer="alice")
+
+    told = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert (told["ok"], told["problem"]) == (True, "credentials refused")
+
+
+@pytest.mark.parametrize(("age", "problem"), [(90, "no relay"), (5, None)])
+async def test_the_problem_of_a_relay_of_its_own_is_the_sites(
+    sandbox: Sandbox, tmp_path: Path, age: int, problem: str | None
+) -> None:
+    address, now = f"sqlite:///{tmp_path}/outbox.db", int(time.time())
+    site = Site(fetch={"timeout": 5}, events={"outbox": address, "relay": "off"})
+    outbox = site.runtime.outbox
+    outbox.append([event(occurred_at=now - age)])
+    await outbox.flush()
+    await site.get(customer="alice")
+    # A relay that is just being restarted is no problem yet.
+    alone = await site.runtime.health()
+    state = {"failures": 2, "problem": "credentials refused"}
+    relay = {**state, "failed_at": now, "next_try_at": now + 9}
+    note = {"role": "relay", "noted_at": now, "relay": relay}
+    await outbox.note("host:1:relay", orjson.dumps(note))
+    refused = await site.runtime.health()
+    await site.runtime.stop()
+
+    assert (alone["ok"], alone["problem"]) == (True, problem)
+    assert (refused["ok"], refused["problem"]) == (True, "credentials refused")

@@ -1,0 +1,102 @@
+"""What the workspace's own list does to pages, in the whole flow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site
+
+KEYS = ["homepage-banner", "autumn-hero", "homepage-baner"]
+"""Active, paused, and a typo."""
+
+
+async def reasons(request: Request) -> Response:
+    found = request.state.experiences
+    return JSONResponse([found[key].reason for key in KEYS])
+
+
+def site(**sections: Any) -> Site:
+    routes = [{"path": "/", "experiences": KEYS}]
+    told: dict[str, Any] = {"metadata": {"interval": 300}, "fetch": {"timeout": 5}}
+    return Site(reasons, **{"routes": routes, **told, **sections})
+
+
+async def looked(one: Site) -> None:
+    """Wait until the list has been looked at, and what is missing explained."""
+    one.runtime.start()
+    await one.runtime.catalogue.look()
+
+
+async def test_only_active_keys_are_asked_for(sandbox: Sandbox) -> None:
+    one = site()
+    await looked(one)
+
+    response = await one.get(customer="alice")
+
+    assert response.json() == [None, "not_active", "not_active"]
+    [fetch] = sandbox.requests.latest(endpoint="fetch")
+    assert b'"experience_key":["homepage-banner"]' in fetch.request_body
+    await one.runtime.stop()
+
+
+async def test_an_unknown_key_is_warned_about_once_with_the_nearest(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = site()
+    for _ in range(3):
+        await looked(one)
+
+    said = [
+        record.getMessage()
+        for record in caplog.records
+        if "experience_unknown" in record.getMessage()
+    ]
+    assert len(said) == 1
+    assert "key=homepage-baner did_you_mean=homepage-banner" in said[0]
+    await one.runtime.stop()
+
+
+async def test_a_list_that_fails_changes_nothing(sandbox: Sandbox) -> None:
+    one = site()
+    sandbox.fault(path="metadata", status=500, times=None)
+    await looked(one)
+
+    response = await one.get(customer="alice")
+
+    assert response.json() == [None, "no_match", "no_match"]
+    await one.runtime.stop()
+
+
+async def test_a_key_that_becomes_active_is_asked_for_after_the_next_look(
+    sandbox: Sandbox,
+) -> None:
+    one = site()
+    await looked(one)
+    sandbox.define("homepage-baner", {"Title": "Born"})
+
+    before = (await one.get(customer="alice")).json()[2]
+    await looked(one)
+    after = (await one.get(customer="alice")).json()[2]
+
+    assert (before, after) == ("not_active", None)
+    await one.runtime.stop()
+
+
+async def test_a_sandbox_is_asked_for_everything_unless_told_otherwise(
+    sandbox: Sandbox,
+) -> None:
+    one = site(metadata={})
+
+    response = await one.get(customer="alice")
+    await asyncio.sleep(0.05)
+
+    assert response.json() == [None, "no_match", "no_match"]
+    assert sandbox.calls["metadata"] == 0
+    await one.runtime.stop()

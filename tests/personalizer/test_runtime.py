@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moe_middleware import MoEngageMiddleware, SettingsError
+from moe_middleware.personalizer.runtime import runtime_for
+
+from ..sites import settings
+
+CONFIG = (
+    "workspace: {data_center: sandbox}\nroutes: [{path: /, experiences: [hero1]}]\n"
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "moe.yml"
+    path.write_text(CONFIG)
+    return path
+
+
+async def nothing(*_: object) -> None: ...
+
+
+def test_middlewares_of_one_file_share_one_runtime(config: Path) -> None:
+    first, second = (MoEngageMiddleware(nothing, config) for _ in range(2))
+
+    assert first.runtime is second.runtime
+
+
+def test_a_file_that_has_changed_is_another_configuration(config: Path) -> None:
+    first = runtime_for(config)
+    config.write_text(CONFIG.replace("hero1", "hero2"))
+
+    assert runtime_for(config) is not first
+
+
+def test_another_key_is_another_configuration(config: Path) -> None:
+    server = {"base_url": "http://127.0.0.1:1/v1"}
+    first = runtime_for(config, api_key="one", **server)
+
+    assert runtime_for(config, api_key="two", **server) is not first
+    assert runtime_for(config, api_key="one", **server) is first
+
+
+def test_a_settings_object_has_a_runtime_of_its_own() -> None:
+    made = settings()
+    first = runtime_for(made)
+
+    assert runtime_for(made) is first
+    assert runtime_for(settings()) is not first
+
+
+def test_keywords_beside_settings_explain_themselves() -> None:
+    with pytest.raises(SettingsError, match="set api_key in the Settings"):
+        MoEngageMiddleware(nothing, settings(), api_key="K")
+
+
+def test_keywords_win_over_the_file(config: Path) -> None:
+    made = MoEngageMiddleware(nothing, config, base_url="http://127.0.0.1:1/v1")
+
+    assert made.runtime.settings.workspace.url == "http://127.0.0.1:1/v1"

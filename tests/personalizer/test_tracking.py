@@ -1,0 +1,133 @@
+"""Events that an app reports by itself, and sync code on an async site."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from moe_middleware import Experiences
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site
+
+KEY = "homepage-banner"
+
+
+async def test_an_impression_counts_at_once_and_whatever_the_response(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        tracked = request.state.experiences.track_impression(KEY)
+        return PlainTextResponse(tracked, status_code=404)
+
+    site = Site(handler)
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    [event] = sandbox.events
+    assert event["moe_event_uuid"] == response.text
+    assert str(uuid.UUID(response.text, version=4)) == response.text
+
+
+async def test_tracked_and_shown_is_counted_once(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        found.show(KEY)
+        return JSONResponse([found.track_impression(KEY) is None for _ in range(2)])
+
+    site = Site(handler)
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.json() == [False, True]
+    assert len(sandbox.events) == 1
+
+
+async def test_clicks_carry_their_element_and_what_is_told_with_them(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        for b_id in ("Shop Now", "Shop Now", None):
+            found.track_click(
+                KEY,
+                b_id,
+                user_attributes={"plan": "gold"},
+                user_timezone_offset=19_800,
+            )
+        return PlainTextResponse("clicked")
+
+    site = Site(handler, events={"outbox": "memory:", "user_timezone_offset": 3600})
+
+    await site.get(customer="alice")
+    [claim, *_] = await site.runtime.outbox.claim(limit=10, lease_for=0)
+    await site.delivered()
+
+    assert claim.event.user_attributes == {"plan": "gold"}
+    assert claim.event.user_timezone_offset == 19_800
+    assert sandbox.clicks(KEY) == 3
+    assert sandbox.clicks(KEY, "Shop Now") == 2
+
+
+async def test_what_did_not_match_is_not_tracked(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        return JSONResponse(
+            [found.track_impression("promo-strip"), found.track_click("nothing")]
+        )
+
+    site = Site(handler)
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.json() == [None, None]
+    assert sandbox.events == []
+
+
+def test_outside_of_a_request_nothing_is_tracked() -> None:
+    assert Experiences().track_impression(KEY) is None
+
+
+async def test_a_sync_handler_may_fetch(sandbox: Sandbox) -> None:
+    def handler(request: Request) -> Response:
+        strip = request.state.experiences.fetch_sync("promo-strip")
+        return PlainTextResponse(str(strip.source))
+
+    app = Starlette(routes=[Route("/", handler)])
+
+    response = await Site(app=app, fetch={"timeout": 5}).get(customer="alice")
+
+    assert response.text == "api"
+
+
+async def test_a_sync_handler_may_wait_for_what_is_on_its_way(
+    sandbox: Sandbox,
+) -> None:
+    def handler(request: Request) -> Response:
+        return PlainTextResponse(request.state.experiences.ready_sync()[KEY].source)
+
+    sandbox.fault(path="fetch", latency=0.05)
+    app = Starlette(routes=[Route("/", handler)])
+    site = Site(app=app, fetch={"prefetch": "concurrent", "timeout": 5})
+
+    assert (await site.get(customer="alice")).text == "api"
+    assert (await site.get(customer="alice")).text == "cache"
+
+
+async def test_waiting_on_the_event_loop_itself_is_refused_with_what_to_do(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        with pytest.raises(RuntimeError, match=r"await experiences\.ready"):
+            request.state.experiences.fetch_sync("promo-strip")
+        return PlainTextResponse("refused")
+
+    assert (await Site(handler).get(customer="alice")).text == "refused"

@@ -1,0 +1,866 @@
+"""The workspace file: what it means, what it refuses, and how it follows changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from moe_middleware.models.errors import SettingsError
+from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox.workspace.faults import Fault
+from moe_middleware.sandbox.workspace.file import (
+    WorkspaceFile,
+    load_workspace,
+    parse_workspace,
+    workspace_schema,
+)
+from moe_middleware.sandbox.workspace.rules import (
+    AllOf,
+    AnyOf,
+    AttributeIs,
+    AttributeMeets,
+    DayIsIn,
+    Device,
+    DeviceIsIn,
+    HourIsIn,
+    NoneOf,
+    Operator,
+    ParameterMeets,
+    Region,
+    RegionIsIn,
+    SegmentIs,
+    UserIsIn,
+)
+from moe_middleware.sandbox.workspace.sample import sample_text
+from moe_middleware.sandbox.workspace.schedules import Schedule, Status
+from moe_middleware.sandbox.workspace.workspace import (
+    Audience,
+    DataType,
+    Value,
+    Workspace,
+)
+
+from ..calls import Api
+
+ALL_USERS = "{name: All Users, variations: [{payload: {}}]}"
+
+
+def load(text: str, **environ: str) -> Workspace:
+    return parse_workspace(text, file="workspace.yml", environ=environ)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def audience(text: str) -> Audience:
+    """The audience that these lines describe, beside its name and variations."""
+    lines = "".join(f"        {line}\n" for line in text.splitlines())
+    workspace = load(
+        "users: [{id: ada}, {id: bob}]\nsegments: {Readers: {users: [ada]}}\n"
+        "experiences:\n  - key: homepage-banner\n    name: Homepage banner\n"
+        f"    locales: [pt, de]\n    audiences:\n      - name: Some\n{lines}"
+        + ("        variations: [{payload: {}}]\n" * ("variations:" not in text))
+    )
+    return workspace.experiences[0].audiences[0]
+
+
+HERE = "workspace.yml:1: experiences.homepage-banner"
+
+
+def experience(**fields: str) -> str:
+    """A file with one experience, its fields as YAML."""
+    good = {
+        "key": "homepage-banner",
+        "name": "Homepage banner",
+        "audiences": f"[{ALL_USERS}]",
+    }
+    inner = ", ".join(f"{k}: {v}" for k, v in (good | fields).items() if v)
+    return f"experiences: [{{{inner}}}]"
+
+
+def test_small_file_has_the_products_defaults() -> None:
+    workspace = load(experience())
+
+    (one,) = workspace.experiences
+    (everyone,) = one.audiences
+    assert workspace == Workspace(experiences=(one,))
+    assert (one.status, one.schedule, one.locales) == (Status.ACTIVE, None, ())
+    assert (everyone.audience_id, everyone.rules) == ("1A", ())
+    assert [(arm.variation_id, arm.percent) for arm in everyone.variations] == [
+        ("1", 100)
+    ]
+
+
+def test_everything_of_the_workspace_is_read() -> None:
+    workspace = load(
+        """
+name: Tea
+id: W1
+api_keys: [new, old]
+timezone: Asia/Kolkata
+users:
+  - {id: 42,
+     attributes: {orders: 3, ratio: 0.5, tags: [a, 1], ok: true, day: 2026-01-02},
+     identifiers: {u_em: a@shop.example, u_mb: 3512}}
+segments: {Readers: {users: 42, where: {attribute: tags, has_any: a}}}
+control_group: {percent: 5, users: ["42"]}
+geography: {places: {203.0.113.7/24: {country: Portugal, city: Lisbon}}}
+limits: {fetches_per_minute: 7, active_experiences: 1}
+switches: {strict_platform: true, flat_ids: false}
+faults: [{path: fetch, status: 503, times: 2}]
+"""
+    )
+
+    (customer,) = workspace.customers
+    (segment,) = workspace.segments
+    assert (workspace.name, workspace.workspace_id) == ("Tea", "W1")
+    assert workspace.api_keys == ("new", "old")
+    assert workspace.timezone == "Asia/Kolkata"
+    assert customer.customer_id == "42"
+    assert customer.attributes == {
+        "orders": 3,
+        "ratio": 0.5,
+        "tags": ["a", 1],
+        "ok": True,
+        "day": "2026-01-02",
+    }
+    assert {type(value) for value in customer.attributes.values()} == {
+        *(int, float, list, bool, str)
+    }
+    assert customer.identifiers == {"u_em": "a@shop.example", "u_mb": "3512"}
+    assert segment.customer_ids == {"42"}
+    assert segment.rule == AttributeMeets("tags", Operator.HAS_ANY, ("a",))
+    assert workspace.control_group.percent == 5
+    assert workspace.control_group.customer_ids == {"42"}
+    location = workspace.geography.locate("203.0.113.200")
+    assert location is not None
+    assert (location.country, location.city) == ("Portugal", "Lisbon")
+    assert (workspace.fetch_limit, workspace.active_limit) == (7, 1)
+    assert (workspace.strict_platform, workspace.flat_ids) == (True, False)
+    assert workspace.faults == (Fault(path="fetch", status=503, times=2),)
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("where: {attribute: tier, is: gold}", (AttributeIs("tier", ("gold",)),)),
+        (
+            "where: {attribute: orders, is: [1, 2.5, true]}",
+            (AttributeIs("orders", (1, 2.5, True)),),
+        ),
+        (
+            "where: {attribute: tier, is: Gold, ignore_case: true}",
+            (AttributeMeets("tier", Operator.IS, ("Gold",), True),),
+        ),
+        (
+            "where: {attribute: orders, between: [1, 9]}",
+            (AttributeMeets("orders", Operator.BETWEEN, (1, 9)),),
+        ),
+        (
+            "where: {attribute: day, between: [2026-01-01, 2026-01-02]}",
+            (AttributeMeets("day", Operator.BETWEEN, ("2026-01-01", "2026-01-02")),),
+        ),
+        (
+            "where: {attribute: tier, exists: false}",
+            (AttributeMeets("tier", Operator.EXISTS, (False,)),),
+        ),
+        (
+            "where:\n  all:\n    - {attribute: a, is: 1}\n    - any:\n"
+            "        - {attribute: b, above: 2}\n        - {segment: Readers}",
+            (
+                AttributeIs("a", (1,)),
+                AnyOf(
+                    (
+                        AttributeMeets("b", Operator.ABOVE, (2,)),
+                        SegmentIs("Readers"),
+                    )
+                ),
+            ),
+        ),
+        (
+            "where:\n  any:\n    - {attribute: a, is: 1}\n    - all:\n"
+            "        - {attribute: b, is: 2}\n        - {attribute: c, is: 3}",
+            (
+                AnyOf(
+                    (
+                        AttributeIs("a", (1,)),
+                        AllOf((AttributeIs("b", (2,)), AttributeIs("c", (3,)))),
+                    )
+                ),
+            ),
+        ),
+        ("segment: Readers", (SegmentIs("Readers"),)),
+        (
+            "exclude: {users: bob, segment: Readers, where: {attribute: a, is: 1}}",
+            (
+                NoneOf(
+                    (
+                        AttributeIs("a", (1,)),
+                        SegmentIs("Readers"),
+                        UserIsIn(("bob",)),
+                    )
+                ),
+            ),
+        ),
+        ("exclude: {}", ()),
+        (
+            "in_session: {query: {utm_medium: email, ref: [a, b]}}",
+            (
+                ParameterMeets("utm_medium", Operator.IS, ("email",)),
+                ParameterMeets("ref", Operator.IS, ("a", "b")),
+            ),
+        ),
+        (
+            "in_session: {days: [sunday, Monday], hours: [7, 08, '23']}",
+            (DayIsIn(("Sunday", "Monday")), HourIsIn((7, 8, 23))),
+        ),
+        (
+            "in_session: {country: {include: [PT, Spain]}, city: {exclude: Lisbon}}",
+            (
+                RegionIsIn(Region.COUNTRY, ("PT", "Spain")),
+                RegionIsIn(Region.CITY, ("Lisbon",), exclude=True),
+            ),
+        ),
+        (
+            "in_session: {device: {exclude: [Mobile, tablet]}}",
+            (DeviceIsIn((Device.MOBILE, Device.TABLET), exclude=True),),
+        ),
+    ],
+)
+def test_audience_asks_what_its_lines_say(text: str, rules: tuple[Any, ...]) -> None:
+    assert audience(text).rules == rules
+
+
+def test_payload_values_have_their_types() -> None:
+    text = """variations:
+  - payload:
+      Text: Sale
+      Digits: "03"
+      Number: 7
+      Float: 0.5
+      Flag: true
+      Json: {a: [1, null, {b: 2.5}]}
+      List: [1]
+      As text: {value: 7.10, data_type: string}
+      As float: {value: 7, data_type: float}
+      As json: {value: "{\\"a\\": 1}", data_type: json}
+      Template: {value: "{{ UserAttribute.n }}", data_type: number}
+      Not the long form: {data_type: 1}
+      Empty: ""
+    locales: {pt: {Text: Saldos}}"""
+
+    (arm,) = audience(text).variations
+
+    assert arm.payload == {
+        "Text": Value("Sale"),
+        "Digits": Value("03"),
+        "Number": Value(7, DataType.NUMBER),
+        "Float": Value(0.5, DataType.FLOAT),
+        "Flag": Value(True, DataType.BOOLEAN),
+        "Json": Value({"a": [1, None, {"b": 2.5}]}, DataType.JSON),
+        "List": Value([1], DataType.JSON),
+        "As text": Value("7.10"),
+        "As float": Value(7, DataType.FLOAT),
+        "As json": Value('{"a": 1}', DataType.JSON),
+        "Template": Value("{{ UserAttribute.n }}", DataType.NUMBER),
+        "Not the long form": Value({"data_type": 1}, DataType.JSON),
+        "Empty": Value(""),
+    }
+    assert type(arm.payload["Number"].value) is int
+    assert type(arm.payload["Float"].value) is float
+    assert arm.locales == {"pt": {"Text": Value("Saldos")}}
+
+
+def test_schedule_is_in_its_own_timezone_else_the_workspaces() -> None:
+    schedule = "{start: 2026-11-22, end: '2026-11-22T12:30', timezone: Europe/Paris}"
+    own = load("timezone: Asia/Kolkata\n" + experience(schedule=schedule))
+    plain = load(
+        "timezone: Asia/Kolkata\n"
+        + experience(schedule="{start: 2026-11-22, end: '2026-11-23T00:00Z'}")
+    )
+
+    midnight = 1_795_305_600.0  # 2026-11-22T00:00Z
+    assert own.experiences[0].schedule == Schedule(
+        start_at=midnight - 3_600,
+        end_at=midnight + 11.5 * 3_600,
+        timezone="Europe/Paris",
+    )
+    assert plain.experiences[0].schedule == Schedule(
+        start_at=midnight - 5.5 * 3_600,
+        end_at=midnight + 24 * 3_600,
+        timezone="Asia/Kolkata",
+    )
+
+
+def test_cid_token_is_made_of_the_key_alone() -> None:
+    one, same, other = (
+        load(text).experiences[0].cid_token
+        for text in (
+            experience(),
+            experience(name="Another name"),
+            experience(key="promo-strip"),
+        )
+    )
+
+    assert one == same != other
+
+
+def test_variables_are_filled_in() -> None:
+    assert load("id: ${WS}\napi_keys: ['${K:-x}']", WS="7").workspace_id == "7"
+    assert problems("id: ${WS}")[0].startswith(
+        "workspace.yml:1: id: the variable WS is not set"
+    )
+
+
+def of(count: int, item: str) -> str:
+    return "[" + ", ".join([item] * count) + "]"
+
+
+ARM = "{payload: {}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "nmae: x",
+            "workspace.yml:1: nmae: unknown key 'nmae': did you mean 'name'?",
+        ),
+        (
+            "name: x\nswitches:\n  strict_platfrom: true",
+            "workspace.yml:3: switches.strict_platfrom: unknown key "
+            "'strict_platfrom': did you mean 'strict_platform'?",
+        ),
+        (
+            "timezone: Asia/Kolkatta",
+            "workspace.yml:1: timezone: unknown timezone 'Asia/Kolkatta': did you mean "
+            "'Asia/Kolkata'?",
+        ),
+        (
+            "timezone: ../../etc/passwd",
+            "workspace.yml:1: timezone: unknown timezone '../../etc/passwd': write one "
+            "as in Europe/Lisbon or UTC",
+        ),
+        (
+            "api_keys: [a, b, c]",
+            "workspace.yml:1: api_keys: a list has too many entries: it may have at "
+            "most 2",
+        ),
+        (
+            "api_keys: []",
+            "workspace.yml:1: api_keys: an empty list: it needs at least one entry",
+        ),
+        (
+            "limits: {fetches_per_minute: 0}",
+            "workspace.yml:1: limits.fetches_per_minute: 0 is too small: it must be at "
+            "least 1",
+        ),
+        (
+            "users: [{id: a}, {id: a}]",
+            "workspace.yml:1: users.a.id: 'a' is there already: id must be its own",
+        ),
+        (
+            "users: [{id: a, identifiers: {a: b, c: d, e: f, g: h, i: j, k: l}}]",
+            "workspace.yml:1: users.a.identifiers: a mapping has too many entries: it "
+            "may have at most 5",
+        ),
+        (
+            "users: [{id: a, attributes: {b: [.inf]}}]",
+            "workspace.yml:1: users.a.attributes.b: .inf is no JSON: give a finite "
+            "number",
+        ),
+        (
+            "segments: {A: {}}",
+            "workspace.yml:1: segments.A: it has no members: give users or where",
+        ),
+        (
+            "segments: {A: {users: [ada]}}\nusers: [{id: Ada}]",
+            "workspace.yml:1: segments.A.users.0: unknown user 'ada': did you mean "
+            "'Ada'?",
+        ),
+        (
+            "segments: {A: {where: {segment: B}}, B: {where: {any: [{segment: A}]}}}",
+            "workspace.yml:1: segments.A: is made of itself",
+        ),
+        (
+            "geography: {places: {300.1.1.1: {city: X}}}",
+            "workspace.yml:1: geography.places.300.1.1.1: '300.1.1.1' is no network: "
+            "write one as in 203.0.113.0/24 or 2001:db8::1",
+        ),
+        (
+            "faults: [{path: fetch, status: 200}]",
+            "workspace.yml:1: faults.0: status is 200: use 400 to 599.",
+        ),
+        (
+            experience(key="hero"),
+            "workspace.yml:1: experiences.hero.key: 'hero' is too short: it needs at "
+            "least 5 character(s)",
+        ),
+        (
+            experience(key="k" * 51),
+            f"workspace.yml:1: experiences.0.key: '{'k' * 51}' is too long: it may "
+            "have at most 50 characters",
+        ),
+        (
+            experience(name="Hero"),
+            f"{HERE}.name: 'Hero' is too short: it needs at least 5 character(s)",
+        ),
+        (
+            experience(status="actve"),
+            f"{HERE}.status: unknown status 'actve': did you "
+            "mean 'Active'? There are Active, Paused, Scheduled, Expired, Draft",
+        ),
+        (
+            experience(audiences="[]"),
+            f"{HERE}.audiences: an empty list: it needs at least one entry",
+        ),
+        (
+            experience(audiences=of(11, ALL_USERS)),
+            f"{HERE}.audiences: a list has too many entries: it may have at most 10",
+        ),
+        (
+            experience(audiences=f"[{{name: A, variations: {of(6, ARM)}}}]"),
+            f"{HERE}.audiences.A.variations: a list has too "
+            "many entries: it may have at most 5",
+        ),
+        (
+            experience(
+                audiences="[{name: A, variations: [{percent: 9, payload: {}}]}]"
+            ),
+            f"{HERE}.audiences.A.variations: add up to 9 percent: make it 100",
+        ),
+        (
+            experience(schedule="{start: 2026-02-01, end: 2026-01-01}"),
+            f"{HERE}.schedule.end: 2026-01-01 is not after the start",
+        ),
+        (
+            experience(schedule="{start: soon}"),
+            f"{HERE}.schedule.start: 'soon' is no date: write "
+            "2026-11-22 or 2026-11-22T09:00",
+        ),
+        (
+            experience(cid_token="66D5"),
+            f"{HERE}.cid_token: '66D5' is not 24 hex digits in lower case",
+        ),
+        (
+            experience(control_group="{percent: 101}"),
+            f"{HERE}.control_group.percent: 101 is too large: it may be at most 100",
+        ),
+        ("- a", "workspace.yml:1: is not a mapping: write lines of 'key: value'"),
+        ("", "workspace.yml:1: is empty: it needs a mapping, lines of 'key: value'"),
+    ],
+)
+def test_mistake_is_told_with_its_line(text: str, told: str) -> None:
+    assert problems(text)[0] == told
+
+
+def test_a_missing_database_is_told_with_its_line() -> None:
+    [told] = problems("geography: {database: nope.mmdb}")
+
+    assert told.startswith(
+        "workspace.yml:1: geography.database: 'nope.mmdb' cannot be read: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("where: {attribute: a}", "missing: how to compare the attribute, one of is, "),
+        ("where: {is: a}", "missing: an attribute, a segment, all or any"),
+        ("where: {attribute: a, is: 1, above: 2}", "is and above at once"),
+        ("where: {attribute: a, segment: b, is: 1}", "attribute and segment at once"),
+        ("where: {all: [{attribute: a, is: 1}], is: 2}", "compares an attribute"),
+        ("where: {all: []}", "all: an empty list"),
+        ("where: {attribute: a, is: []}", "an empty list: nothing is one of no"),
+        ("where: {attribute: a, is: {b: 1}}", "a mapping is no value to compare with"),
+        ("where: {attribute: a, is: [[1]]}", "a list is no value to compare with"),
+        ("where: {attribute: a, above: x}", "'x' is not a number"),
+        ("where: {attribute: a, above: .nan}", ".nan is not a finite number"),
+        ("where: {attribute: a, between: 7}", "7 is no range: write it as [1, 10]"),
+        ("where: {attribute: a, between: [2, 1]}", "2 comes after 1: the smaller"),
+        ("where: {attribute: a, between: [2026-02-01, 2026-01-01]}", "comes after"),
+        ("where: {attribute: a, between: [2026-02-01, 7]}", "7 is no date"),
+        ("where: {attribute: a, on: 2026-02-30}", "'2026-02-30' is no date"),
+        ("where: {attribute: a, in_the_last: 0}", "0 is too small"),
+        ("where: {attribute: a, exists: 1}", "1 is not a boolean: write true or false"),
+        ("where: {attribute: a, iss: 1}", "unknown key 'iss': did you mean 'is'?"),
+        (
+            "where: {all: [{any: [{all: [{attribute: a, is: 1}]}]}]}",
+            "where.all.0.any.0.all: nests too deep: MoEngage has one nested level",
+        ),
+        (
+            "where: {segment: Reader}",
+            "unknown segment 'Reader': did you mean 'Readers'",
+        ),
+        ("segment: x", "unknown segment 'x': use one of Readers"),
+        ("exclude: {users: [adda]}", "unknown user 'adda': did you mean 'ada'?"),
+        ("exclude: {segment: x}", "exclude.segment: unknown segment 'x'"),
+        ("in_session: {days: Sundey}", "unknown day 'Sundey': did you mean 'Sunday'?"),
+        ("in_session: {hours: [24]}", "'24' is no hour: use 0 to 23"),
+        ("in_session: {country: {}}", "give either include or exclude"),
+        ("in_session: {device: {include: [phone]}}", "unknown device 'phone': use one"),
+        (
+            "in_session: {device: {include: [mobile], exclude: [tablet]}}",
+            "give either include or exclude",
+        ),
+        ("in_session: {query: {a: []}}", "an empty list: nothing is one of no values"),
+        ("in_session: {query: {a: }}", "query.a: no value: leave the name out, or"),
+        ("in_session: {query: {a: {}}}", "query.a: missing: how to compare the"),
+        ("in_session: {query: {a: {at_last: 5}}}", "did you mean 'at_least'?"),
+        ("in_session: {query: {a: {at_least: many}}}", "'many' is not a number"),
+        ("in_session: {hours: {exclude: 24}}", "'24' is no hour: use 0 to 23"),
+        ("in_session: {days: Funday}", "in_session.days: unknown day 'Funday'"),
+        ("in_session: {days: {}}", "in_session.days: give either include or exclude"),
+        ("where: {attribute: tier, is: }", "where: missing: how to compare"),
+        ("id: too-long-an-id", "is no id: use 1 to 10 letters and digits"),
+        ("variations: [{}]", "payload: missing: its content by name; {} for none"),
+        ("variations: [{payload: {a: null}}]", "a: no value: leave the name out"),
+        ("variations: [{payload: {a: '{{ x'}}]", "a: this is no template: "),
+        ("variations: [{payload: {a: [1, .nan]}}]", ".nan is no JSON: give a finite"),
+        (
+            "variations: [{payload: {a: 99999999999999999999}}]",
+            "is too large for a num",
+        ),
+        (
+            "variations: [{payload: {a: {value: 1, data_type: nmber}}}]",
+            "unknown data_type 'nmber': did you mean 'number'?",
+        ),
+        ("variations: [{payload: {a: {value: 1, typ: x}}}]", "unknown key 'typ'"),
+        (
+            "variations: [{payload: {a: {value: x, data_type: number}}}]",
+            "'x' is no number",
+        ),
+        (
+            "variations: [{payload: {a: {value: 1, data_type: boolean}}}]",
+            "1 is no boolean",
+        ),
+        (
+            "variations: [{payload: {a: {value: true, data_type: string}}}]",
+            "true is not text: put it in quotes",
+        ),
+        (
+            "variations: [{payload: {}, percent: 50}, {payload: {}}]",
+            "variations: give a percent to all of the variations or to none",
+        ),
+        (
+            "variations: [{id: a, payload: {}}, {id: a, payload: {}}]",
+            "variations.a.id: 'a' is there already",
+        ),
+        (
+            "variations: [{payload: {}, locales: {pl: {}}}]",
+            "locales.pl: unknown locale 'pl': use one of pt, de",
+        ),
+    ],
+)
+def test_mistake_of_an_audience_is_told(text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        audience(text)
+
+    assert told in str(caught.value)
+    assert all(problem.line for problem in caught.value.problems)
+
+
+def active(count: int, extra: str = "") -> str:
+    lines = [
+        f"  - {{key: key-{n}, name: Name {n}, audiences: [{ALL_USERS}]}}\n"
+        for n in range(count)
+    ]
+    return f"{extra}experiences:\n{''.join(lines)}"
+
+
+def test_twenty_experiences_may_be_active_unless_a_limit_says_more() -> None:
+    assert len(load(active(20)).experiences) == 20
+    assert len(load(active(21, "limits: {active_experiences: 21}\n")).experiences) == 21
+    assert problems(active(21)) == [
+        "workspace.yml:22: experiences.key-20.status: one Active experience too many: "
+        "a workspace may have 20; pause one, or raise limits.active_experiences"
+    ]
+
+
+def test_every_mistake_is_told_at_once_in_line_order() -> None:
+    text = "timezone: X/Y\nusers:\n  - {id: a, nmae: b}\nlimits:\n  active: 1\n"
+
+    lines = [problem.split(" ")[0] for problem in problems(text)]
+
+    assert lines == ["workspace.yml:1:", "workspace.yml:3:", "workspace.yml:5:"]
+
+
+fragments = st.sampled_from(
+    ["experiences:", "\n", " ", "  ", "- ", "key: hero1", "{", "}", "[", "]", ": ",
+     "where:", "all:", "attribute: a", "is: 1", "payload:", "value:", "${A}", "'", "1",
+     "users:", "id: a", "variations:", "percent: 50", "\t", "---", "03", "é", "faults:",
+     "segments:", "{{", "}}", "in_session:", "hours:", "locales:", "null", ".nan"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text() | st.lists(fragments, max_size=40).map("".join))
+def test_no_text_raises_anything_but_a_settings_error(text: str) -> None:
+    try:
+        load(text, A="value")
+    except SettingsError as error:
+        assert error.problems
+
+
+PARTS: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    path=st.sampled_from(
+        [
+            ("experiences", 0, name)
+            for name in ("key", "name", "status", "schedule", "control_group",
+                         "locales", "audiences", "cid_token", "global_control_group")
+        ]
+        + [
+            ("experiences", 0, "audiences", 0, name)
+            for name in ("name", "id", "where", "segment", "exclude", "in_session",
+                         "variations")
+        ]
+        + [(name,) for name in ("users", "segments", "geography", "limits", "faults",
+                                "switches", "timezone", "api_keys", "id")]
+    ),
+    part=PARTS,
+)  # fmt: skip
+def test_no_value_in_any_place_raises_anything_but_a_settings_error(
+    path: tuple[Any, ...], part: Any
+) -> None:
+    tree = {
+        "experiences": [
+            {
+                "key": "homepage",
+                "name": "Homepage",
+                "audiences": [{"name": "A", "variations": [{"payload": {}}]}],
+            }
+        ]
+    }
+    holder: Any = tree
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = part
+
+    try:
+        load(json.dumps(tree))
+    except SettingsError as error:
+        assert error.problems
+
+
+def test_schema_is_one_and_refuses_what_we_refuse() -> None:
+    schema = workspace_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+
+    good = {"key": "homepage", "name": "Homepage"}
+    audiences = [{"name": "A", "variations": [{"payload": {"a": 1}}]}]
+    assert validator.is_valid({"experiences": [good | {"audiences": audiences}]})
+    assert validator.is_valid({"name": "${NAME}", "timezone": None})
+    broken: list[dict[str, Any]] = [
+        {"nmae": "x"},
+        {"experiences": [good | {"audiences": []}]},
+        {"experiences": [good | {"audiences": audiences * 11}]},
+        {"experiences": [good | {"audiences": audiences, "status": "Actve"}]},
+        {"experiences": [good | {"audiences": audiences, "key": "hero"}]},
+        {"users": [{"attributes": {}}]},
+        {"switches": {"strict_platform": 1}},
+        {"segments": {"A": {"where": {"attribute": "a", "is": {"b": 1}}}}},
+        {"segments": {"A": {"where": {"all": [{"any": [{"all": []}]}]}}}},
+    ]
+    for bad in broken:
+        assert not validator.is_valid(bad), bad
+
+
+def test_sample_is_a_good_file_for_us_and_for_editors(tmp_path: Path) -> None:
+    (tmp_path / "workspace.yml").write_text(sample_text(), encoding="utf-8")
+
+    assert load_workspace(tmp_path / "workspace.yml", environ={}) == sample_workspace()
+
+
+# --- following changes -----------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Followed:
+    """A file that is followed, with a clock to move."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.write("name: First")
+        self.file = WorkspaceFile(path, environ={}, clock=self.clock)
+
+    def write(self, text: str) -> None:
+        self.path.write_text(text)
+        # Two writes within one tick of the file system's clock must differ too.
+        self.clock_ticks = getattr(self, "clock_ticks", 0) + 1
+        os.utime(self.path, ns=(self.clock_ticks, self.clock_ticks))
+
+    def name(self, after: float = 1.0) -> str:
+        self.clock.now += after
+        return self.file.current().name
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Followed:
+    return Followed(tmp_path / "workspace.yml")
+
+
+def test_file_is_read_again_when_it_changes(followed: Followed) -> None:
+    first = followed.file.current()
+    followed.write("name: Second")
+
+    assert followed.name() == "Second"
+    assert followed.file.current() is not first
+
+
+def test_unchanged_file_is_the_same_workspace(followed: Followed) -> None:
+    first = followed.file.current()
+    followed.clock.now += 100
+
+    assert followed.file.current() is first
+
+
+def test_file_is_looked_at_once_a_second_at_most(followed: Followed) -> None:
+    followed.write("name: Second")
+
+    assert followed.name(after=0.9) == "First"
+    assert followed.name(after=0.1) == "Second"
+    followed.write("name: Third")
+    assert followed.name(after=0.9) == "Second"
+
+
+def test_same_size_and_new_time_is_a_change(followed: Followed) -> None:
+    followed.write("name: Fifth")
+
+    assert followed.name() == "Fifth"
+
+
+def test_broken_file_keeps_the_last_good_one_and_says_so_once(
+    followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed.write("nmae: Second")
+
+    with caplog.at_level(logging.INFO, "moe_middleware.sandbox.workspace.file"):
+        names = [followed.name() for _ in range(3)]
+
+    assert names == ["First"] * 3
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == (
+        "workspace_file_broken, the last good one stays:\n"
+        f"{followed.path}:1: nmae: unknown key 'nmae': did you mean 'name'?"
+    )
+    assert [problem.where for problem in followed.file.problems] == ["nmae"]
+
+
+def test_mended_file_is_good_again(followed: Followed) -> None:
+    followed.write("nmae: Second")
+    followed.name()
+    followed.write("name: Second")
+
+    assert followed.name() == "Second"
+    assert followed.file.problems == ()
+
+
+def test_file_that_goes_away_and_comes_back_is_followed(followed: Followed) -> None:
+    followed.path.unlink()
+    assert followed.name() == "First"
+    assert "there is no such file" in str(followed.file.problems[0])
+
+    followed.write("name: Second")
+    assert followed.name() == "Second"
+
+
+def test_file_replaced_by_another_is_followed(followed: Followed) -> None:
+    other = followed.path.with_name("other.yml")
+    other.write_text("name: Other")
+    os.replace(other, followed.path)
+
+    assert followed.name() == "Other"
+
+
+def test_file_that_is_wrong_from_the_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no such file"):
+        WorkspaceFile(tmp_path / "workspace.yml")
+
+
+def test_file_may_be_followed_by_several_threads(followed: Followed) -> None:
+    seen: list[str] = []
+
+    def follow() -> None:
+        for _ in range(300):
+            followed.clock.now += 1
+            seen.append(followed.file.current().name)
+
+    threads = [threading.Thread(target=follow) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        followed.write(f"name: Number {number}")
+    for thread in threads:
+        thread.join()
+
+    assert len(seen) == 1200
+    assert followed.name() == "Number 19"
+
+
+async def test_sandbox_answers_from_the_file_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.yml"
+    path.write_text("name: First")
+    sandbox = Sandbox(path)
+    api = Api(sandbox)
+    assert await api.experiences({}) == {}
+
+    path.write_text(
+        experience(audiences="[{name: A, variations: [{payload: {a: 1}}]}]")
+    )
+    found: dict[str, Any] = {}
+    while not found:
+        found = await api.experiences({})
+
+    assert found["homepage-banner"]["payload"] == {
+        "a": {"value": 1, "data_type": "number"}
+    }
+
+
+def test_long_list_of_names_is_shown_once() -> None:
+    rules = "[{attribute: a, foo: 1}, {attribute: b, bar: 2}, {attribute: c, foo: 3}]"
+    text = f"""
+experiences:
+  - key: homepage-banner
+    name: Homepage banner
+    audiences:
+      - {{name: A, where: {{all: {rules}}}, variations: [{{payload: {{T: x}}}}]}}
+"""
+
+    with pytest.raises(SettingsError) as caught:
+        parse_workspace(text)
+
+    told = str(caught.value)
+    assert told.count("does_not_contain") == 1
+    assert told.count("use one of those listed for 'foo'") == 2

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moe_middleware.models.visits import Visit
+from moe_middleware.visitors.bots import (
+    MAX_USER_AGENT,
+    BotFilter,
+    is_asset,
+    is_prefetch,
+    is_preflight,
+)
+
+COMPATIBLE = "Mozilla/5.0 (compatible; "
+CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0"
+PIXEL = "Mozilla/5.0 (Linux; Android 14; Pixel 8)"
+NEXUS = "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P)"
+LINUX = "Mozilla/5.0 (X11; Linux x86_64)"
+WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_6 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko)"
+)
+
+BOTS = [
+    # Search engines.
+    f"{COMPATIBLE}Googlebot/2.1; +http://www.google.com/bot.html)",
+    f"{NEXUS} {CHROME} Mobile Safari/537.36 (compatible; Googlebot/2.1; "
+    "+http://www.google.com/bot.html)",
+    "Googlebot-Image/1.0",
+    "AdsBot-Google (+http://www.google.com/adsbot.html)",
+    "Mediapartners-Google",
+    f"{COMPATIBLE}Google-InspectionTool/1.0;)",
+    "GoogleOther",
+    "FeedFetcher-Google; (+http://www.google.com/feedfetcher.html)",
+    f"{LINUX} {CHROME} Safari/537.36 (compatible; bingbot/2.0; "
+    "+http://www.bing.com/bingbot.htm)",
+    f"{WINDOWS} {CHROME} Safari/537.36 MicrosoftPreview/2.0",
+    f"{MAC} AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Safari/605.1.15 "
+    "(Applebot/0.1; +http://www.apple.com/go/applebot)",
+    f"{COMPATIBLE}Yahoo! Slurp; http://help.yahoo.com/help/us/ysearch/slurp)",
+    f"{COMPATIBLE}YandexBot/3.0; +http://yandex.com/bots)",
+    f"{COMPATIBLE}YandexRenderResourcesBot/1.0)",
+    f"{COMPATIBLE}YandexMetrika/2.0)",
+    f"{COMPATIBLE}Baiduspider/2.0; +http://www.baidu.com/search/spider.html)",
+    "Sogou web spider/4.0(+http://www.sogou.com/docs/help/webmasters.htm#07)",
+    f"{COMPATIBLE}Yeti/1.1; https://naver.me/spd)",
+    "DuckDuckBot/1.1; (+http://duckduckgo.com/duckduckbot.html)",
+    f"{COMPATIBLE}PetalBot;+https://webmaster.petalsearch.com/site/petalbot)",
+    f"{COMPATIBLE}coccocbot-web/1.0)",
+    "ia_archiver",
+    f"{COMPATIBLE}pingbot/2.0)",
+    f"{COMPATIBLE}proximic)",
+    f"{COMPATIBLE}Cincraw/1.0)",
+    # Link previews.
+    "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+    "facebookexternalhit/1.1;line-poker/1.0",
+    "Twitterbot/1.0",
+    "LinkedInBot/1.0 (compatible; Mozilla/5.0; Apache-HttpClient)",
+    "WhatsApp/2.24.15.78 A",
+    "TelegramBot (like TwitterBot)",
+    "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+    f"{COMPATIBLE}Discordbot/2.0; +https://discordapp.com)",
+    f"{WINDOWS} SkypeUriPreview Preview/0.5",
+    "Pinterest/0.2 (+https://www.pinterest.com/bot.html)",
+    f"{MAC} {CHROME} Safari/537.36 Snapchat-Proxy",
+    f"{COMPATIBLE}SnapchatAds/1.0)",
+    "SnapchatBot/1.0",
+    "Snap URL Preview Service; bot; snapchat",
+    f"{COMPATIBLE}vkShare; +http://vk.com/dev/Share)",
+    f"{WINDOWS} Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+    "Mozilla/4.0 (compatible; ms-office; MSOffice 16)",
+    # SEO and audits.
+    f"{COMPATIBLE}AhrefsBot/7.0; +http://ahrefs.com/robot/)",
+    f"{COMPATIBLE}SemrushBot/7~bl; +http://www.semrush.com/bot.html)",
+    f"{COMPATIBLE}MJ12bot/v1.4.8; http://mj12bot.com/)",
+    f"{COMPATIBLE}DotBot/1.2; help@moz.com)",
+    "Screaming Frog SEO Spider/20.2",
+    f"{MAC} {CHROME} Safari/537.36 Chrome-Lighthouse",
+    # AI.
+    f"{MAC} {CHROME} Safari/537.36; compatible; GPTBot/1.2; +https://openai.com/gptbot",
+    f"{CHROME} Safari/537.36; compatible; ChatGPT-User/1.0",
+    f"{COMPATIBLE}OAI-SearchBot/1.0)",
+    f"{COMPATIBLE}ClaudeBot/1.0; +claudebot@anthropic.com)",
+    f"{COMPATIBLE}Claude-User/1.0)",
+    f"{COMPATIBLE}PerplexityBot/1.0; +https://perplexity.ai/perplexitybot)",
+    f"{COMPATIBLE}Perplexity-User/1.0)",
+    "CCBot/2.0 (https://commoncrawl.org/faq/)",
+    f"{COMPATIBLE}Bytespider; spider-feedback@bytedance.com)",
+    "meta-externalagent/1.1",
+    # Probes and monitors.
+    "kube-probe/1.30",
+    "ELB-HealthChecker/2.0",
+    "GoogleHC/1.0",
+    "GoogleStackdriverMonitoring-UptimeChecks(https://cloud.google.com/monitoring)",
+    "Amazon-Route53-Health-Check-Service (ref 1234; report http://amzn.to/1vsZADi)",
+    "Datadog/Synthetics",
+    "Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)",
+    f"{COMPATIBLE}UptimeRobot/2.0; http://www.uptimerobot.com/)",
+    f"{LINUX} {CHROME} Safari/537.36 StatusCake",
+    "Better Uptime Bot Mozilla/5.0",
+    "Consul Health Check",
+    "Envoy/HC",
+    "Blackbox Exporter/0.25.0",
+    "check_http/v2.3.3 (nagios-plugins 2.3.3)",
+    "Cloudflare-Healthchecks/1.0",
+    # Feeds, scanners, browsers without a screen.
+    "Feedbin feed-id:1234 - 7 subscribers",
+    f"{COMPATIBLE}CensysInspect/1.1; +https://about.censys.io/)",
+    f"{COMPATIBLE}Nmap Scripting Engine; https://nmap.org/book/nse.html)",
+    f"{LINUX} AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/128.0.0.0 "
+    "Safari/537.36",
+    f"{LINUX} AppleWebKit/538.1 (KHTML, like Gecko) PhantomJS/2.1.1 Safari/538.1",
+    "Scrapy/2.11.2",
+]
+
+PEOPLE = [
+    # Desktop.
+    f"{WINDOWS} {CHROME} Safari/537.36",
+    f"{MAC} {CHROME} Safari/537.36",
+    f"{LINUX} {CHROME} Safari/537.36",
+    "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) " + CHROME + " Safari/537.36",
+    f"{WINDOWS} {CHROME} Safari/537.36 Edg/128.0.2739.42",
+    f"{WINDOWS} {CHROME} Safari/537.36 OPR/113.0.0.0",
+    f"{WINDOWS} {CHROME} YaBrowser/24.7.0.0 Yowser/2.5 Safari/537.36",
+    f"{WINDOWS[:-1]}; rv:129.0) Gecko/20100101 Firefox/129.0",
+    f"{LINUX[:-1]}; rv:128.0) Gecko/20100101 Firefox/128.0",
+    f"{MAC} AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.6 Safari/605.1.15",
+    "Mozilla/5.0 (Windows NT 6.1; WOW64; Trident/7.0; rv:11.0) like Gecko",
+    # Phones and tablets.
+    f"{IPHONE} Version/17.6 Mobile/15E148 Safari/604.1",
+    f"{IPHONE} CriOS/128.0.6613.92 Mobile/15E148 Safari/604.1",
+    f"{IPHONE} FxiOS/129.0 Mobile/15E148 Safari/605.1.15",
+    f"{IPHONE} EdgiOS/127.0.2651.111 Version/17.0 Mobile/15E148 Safari/604.1",
+    f"{IPHONE} GSA/328.1.661944363 Mobile/15E148 Safari/604.1",
+    f"{IPHONE} Version/17.6 Mobile/15E148 DuckDuckGo/7 Safari/605.1.15",
+    f"{PIXEL} {CHROME} Mobile Safari/537.36",
+    f"{PIXEL[:-8]}SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Android 14; Mobile; rv:129.0) Gecko/129.0 Firefox/129.0",
+    f"Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 21) {CHROME} Mobile Safari/537.36",
+    f"Mozilla/5.0 (Linux; Android 9; CUBOT_X19) {CHROME} Mobile Safari/537.36",
+    f"Mozilla/5.0 (Linux; Android 11; Cubot) {CHROME} Mobile Safari/537.36",
+    # Browsers inside apps.
+    f"{IPHONE} Mobile/15E148 [FBAN/FBIOS;FBAV/477.0.0.30.109;FBDV/iPhone15,2]",
+    f"{IPHONE} Mobile/15E148 Instagram 345.0.6.26.103 (iPhone15,2; iOS 17_6)",
+    f"{IPHONE} Mobile/15E148 [Pinterest/iOS]",
+    f"{IPHONE} Mobile/15E148 Safari Line/14.12.0",
+    f"{IPHONE} Mobile/15E148 LinkedInApp/9.29.5532",
+    f"{IPHONE} Mobile/15E148 Snapchat/13.1.0.46 (like Safari/8618.3.11.10.5)",
+    f"{PIXEL[:-1]}; wv) AppleWebKit/537.36 Version/4.0 Chrome/127.0.6533.103 "
+    "Mobile Safari/537.36 musical_ly_2023505030 BytedanceWebview/d8a21c6",
+    f"{PIXEL[:-1]}; wv) Version/4.0 Chrome/127.0 Mobile Safari/537.36 "
+    "NAVER(inapp; search; 1020; 12.5.0)",
+    f"{PIXEL[:-1]}; wv) Version/4.0 Chrome/127.0 Mobile Safari/537.36;KAKAOTALK 2410",
+    f"{PIXEL} {CHROME} Mobile Safari/537.36 MicroMessenger/8.0.50",
+    "Dalvik/2.1.0 (Linux; U; Android 14; Pixel 8 Build/AP2A.240805.005)",
+]
+
+TOOLS = [
+    "curl/8.9.1",
+    "Wget/1.24.5",
+    "python-httpx/0.28.1",
+    "python-requests/2.32.3",
+    "aiohttp/3.10.5",
+    "PostmanRuntime/7.41.2",
+    "insomnia/9.3.3",
+    "HTTPie/3.2.3",
+    "testclient",
+    "Go-http-client/2.0",
+    "",
+    "-",
+    None,
+]
+
+
+@pytest.mark.parametrize("user_agent", BOTS)
+def test_a_bot_is_known_by_its_user_agent(user_agent: str) -> None:
+    assert BotFilter().is_bot(user_agent)
+    assert BotFilter().is_bot(user_agent.upper())
+
+
+@pytest.mark.parametrize("user_agent", PEOPLE)
+def test_a_person_is_not_taken_for_a_bot(user_agent: str) -> None:
+    assert not BotFilter().is_bot(user_agent)
+
+
+@pytest.mark.parametrize("user_agent", TOOLS)
+def test_a_developers_own_tools_are_not_bots(user_agent: str | None) -> None:
+    assert not BotFilter().is_bot(user_agent)
+
+
+def test_also_adds_to_the_bots() -> None:
+    filtered = BotFilter(also=["curl/", "My.Probe"])
+
+    assert filtered.is_bot("curl/8.9.1")
+    assert filtered.is_bot("acme my.probe 2")
+    assert not filtered.is_bot("acme my-probe 2")
+    assert filtered.is_bot("Googlebot/2.1")
+
+
+def test_never_spares_a_user_agent_whatever_else_it_says() -> None:
+    filtered = BotFilter(also=["acme"], never=["HeadlessChrome", "acme-kiosk"])
+
+    assert not filtered.is_bot("Mozilla/5.0 HeadlessChrome/128.0.0.0")
+    assert not filtered.is_bot("ACME-Kiosk/1.0")
+    assert filtered.is_bot("acme-probe/1.0")
+
+
+@pytest.mark.parametrize("where", ["also", "never"])
+def test_an_empty_text_is_refused(where: str) -> None:
+    given: Any = {where: ["curl", ""]}
+
+    with pytest.raises(ValueError, match="would be in every User-Agent"):
+        BotFilter(**given)
+
+
+def test_only_the_beginning_of_an_endless_user_agent_is_read() -> None:
+    assert not BotFilter().is_bot("x" * MAX_USER_AGENT + " Googlebot/2.1")
+
+
+def test_a_filter_is_freed_with_its_answers() -> None:
+    filtered = BotFilter()
+    filtered.is_bot("Googlebot/2.1")
+    gone = weakref.ref(filtered)
+    gc.disable()
+    try:
+        del filtered
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@given(st.text())
+def test_no_user_agent_raises(user_agent: str) -> None:
+    assert BotFilter(also=[user_agent or "x"]).is_bot(user_agent) is bool(user_agent)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ahead"),
+    [
+        *(("Sec-Purpose", "prefetch", True), ("Purpose", "prefetch", True)),
+        *(("Sec-Purpose", "prefetch;prerender", True), ("Purpose", "Prerender", True)),
+        ("Sec-Purpose", "prefetch;anonymous-client-ip", True),
+        *(("X-Moz", "prefetch", True), ("X-Purpose", "preview", True)),
+        *(("X-Sec-Purpose", "prefetch", True), ("Moz-Purpose", "prefetch", True)),
+        *(("Sec-Fetch-Purpose", "prefetch", True), ("HX-Preloaded", "true", True)),
+        *(("Next-Router-Prefetch", "1", True), ("X-Middleware-Prefetch", "1", True)),
+        *(("HX-Preloaded", "false", False), ("Next-Router-Prefetch", "0", False)),
+        *(("Sec-Purpose", "", False), ("Sec-Purpose", "navigate", False)),
+        *(("Purpose", "noprefetch", False), ("HX-Request", "true", False)),
+        ("X-Requested-With", "prefetch", False),
+    ],
+)
+def test_what_asks_ahead_says_so(name: str, value: str, ahead: bool) -> None:
+    header = (name.lower().encode(), value.encode())
+
+    assert is_prefetch(Visit(headers=[(b"accept", b"*/*"), header])) is ahead
+
+
+def test_a_request_is_no_prefetch() -> None:
+    assert not is_prefetch(Visit())
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected"),
+    [
+        ("OPTIONS", b"access-control-request-method", True),
+        ("OPTIONS", b"origin", False),
+        ("GET", b"access-control-request-method", False),
+    ],
+)
+def test_a_preflight_is_known(method: str, name: bytes, expected: bool) -> None:
+    assert is_preflight(Visit(method=method, headers=[(name, b"PUT")])) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "expected"),
+    [
+        *(("/a.png", None, True), ("/a.CSS", None, True), ("/a", None, False)),
+        *(("/a", "image", True), ("/a", "Script", True)),
+        ("/a.png", "document", False),
+        *(("/topics/node.js", "document", False), ("/a", "empty", False)),
+        *(
+            ("/a.png", "empty", False),
+            ("/a", "iframe", False),
+            ("/a.json", None, False),
+        ),
+        *(("/a.png/edit", None, False), ("/png", None, False), ("/js", None, False)),
+    ],
+)
+def test_an_asset_is_no_page(path: str, wanted: str | None, expected: bool) -> None:
+    headers = [(b"sec-fetch-dest", wanted.encode())] if wanted else []
+
+    assert is_asset(Visit(path=path, headers=headers)) is expected

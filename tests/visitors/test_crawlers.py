@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from moe_middleware import Settings
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.visitors.bots import BotFilter
+from moe_middleware.visitors.crawlers import load_crawlers
+
+from ..sites import Site
+from .test_bots import BOTS, PEOPLE, TOOLS
+from .test_consents import KEY
+
+ONLY_THE_LIBRARY_KNOWS = [
+    "Mozilla/4.5 (compatible; HTTrack 3.0x; Windows 98)",
+    "Mozilla/5.0 (compatible; Lipperhey SEO Service; http://www.lipperhey.com/)",
+    "Mozilla/5.0 (compatible; PRTG Network Monitor (www.paessler.com ); Windows)",
+    "Bitbucket-Webhooks/2.0",
+    "Zapier",
+    # Built with a developer's tool, but it says a name of its own first.
+    "2Bone_LinkChkr/1.0 libwww-perl/6.03",
+]
+
+CALLED_BOTS_BY_THE_LIBRARY = [
+    *("curl/8.9.1", "Wget/1.24.5", "python-httpx/0.28.1", "python-requests/2.32.3"),
+    *("Python/3.11 aiohttp/3.10.5", "Python-urllib/3.11", "Go-http-client/1.1"),
+    *("okhttp/4.12.0", "axios/1.7.2", "HTTPie/3.2.3", "Apache-HttpClient/4.5.2 (Java)"),
+]
+
+
+@pytest.fixture(scope="module")
+def filtered() -> BotFilter:
+    return BotFilter(library=load_crawlers())
+
+
+@pytest.mark.parametrize("user_agent", ONLY_THE_LIBRARY_KNOWS)
+def test_a_bot_that_the_library_alone_knows(
+    filtered: BotFilter, user_agent: str
+) -> None:
+    assert not BotFilter().is_bot(user_agent)
+    assert filtered.is_bot(user_agent)
+
+
+@pytest.mark.parametrize("user_agent", BOTS)
+def test_our_own_list_goes_on(filtered: BotFilter, user_agent: str) -> None:
+    assert filtered.is_bot(user_agent)
+
+
+@pytest.mark.parametrize("user_agent", [*PEOPLE, "wrk", *TOOLS])
+def test_people_and_developers_tools_stay_people(
+    filtered: BotFilter, user_agent: str | None
+) -> None:
+    assert not filtered.is_bot(user_agent)
+
+
+@pytest.mark.parametrize("user_agent", CALLED_BOTS_BY_THE_LIBRARY)
+def test_a_tool_that_the_library_calls_a_bot_counts_as_a_person(
+    filtered: BotFilter, user_agent: str
+) -> None:
+    assert load_crawlers()(user_agent)
+    assert not filtered.is_bot(user_agent)
+    assert not filtered.is_bot(user_agent.upper())
+
+
+def test_a_bot_behind_a_tools_name_is_a_bot(filtered: BotFilter) -> None:
+    assert filtered.is_bot("curl/8.9.1 (compatible; AcmeBot/1.0)")
+
+
+def test_also_and_never_still_win() -> None:
+    filtered = BotFilter(["curl/"], ["zapier"], load_crawlers())
+
+    assert filtered.is_bot("curl/8.9.1")
+    assert not filtered.is_bot("Zapier")
+    assert filtered.is_bot("Bitbucket-Webhooks/2.0")
+
+
+def test_an_answer_of_the_library_is_kept() -> None:
+    asked: list[str] = []
+
+    def library(user_agent: str) -> bool:
+        asked.append(user_agent)
+        return True
+
+    filtered = BotFilter(library=library)
+
+    assert [filtered.is_bot("Acme-Visitor/1.0") for _ in range(3)] == [True] * 3
+    assert asked == ["Acme-Visitor/1.0"]
+
+
+# --- the setting -------------------------------------------------------------
+
+
+def test_it_is_off_unless_it_is_asked_for() -> None:
+    assert Settings(data_center="sandbox").bots.library == "off"
+
+
+@pytest.mark.parametrize(("library", "title"), [("off", True), ("on", False)])
+async def test_a_bot_of_the_library_gets_the_fallback_and_counts_nothing(
+    sandbox: Sandbox, library: str, title: bool
+) -> None:
+    site = Site(bots={"library": library})
+
+    page = await site.get(customer="alice", headers={"user-agent": "Zapier"})
+    await site.delivered()
+
+    assert (page.text != "<h1>Welcome</h1>") is title
+    assert sandbox.impressions(KEY) == int(title)
+
+
+def run(program: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return ran.stdout.strip()
+
+
+BUILD = """
+import sys
+sys.modules.update({hidden})
+from moe_middleware import MoEngageMiddleware, Settings
+from moe_middleware.models.errors import SettingsError
+async def app(scope, receive, send): ...
+try:
+    settings = Settings(
+        data_center="sandbox",
+        bots={{"library": "{library}"}},
+        events={{"outbox": "memory:"}},
+    )
+    MoEngageMiddleware(app, config=settings)
+except SettingsError as error:
+    print(error)
+else:
+    print("loaded" if sys.modules.get("crawleruseragents") else "not loaded")
+"""
+
+
+@pytest.mark.parametrize(
+    ("library", "loaded"), [("off", "not loaded"), ("on", "loaded")]
+)
+def test_the_package_is_loaded_only_where_it_is_asked_for(
+    library: str, loaded: str
+) -> None:
+    assert run(BUILD.format(hidden="{}", library=library)) == loaded
+
+
+def test_a_missing_package_is_told_at_the_start() -> None:
+    hidden: dict[str, None] = {"crawleruseragents": None}
+
+    assert run(BUILD.format(hidden=hidden, library="on")) == (
+        "bots.library: 'on' needs the package crawler-user-agents: "
+        "pip install 'moe_middleware[bots]'"
+    )
+
+
+def test_without_the_library_the_package_may_be_missing() -> None:
+    hidden: dict[str, None] = {"crawleruseragents": None}
+
+    assert run(BUILD.format(hidden=hidden, library="off")) == "not loaded"

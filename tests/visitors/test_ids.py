@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moe_middleware.models.usable_ids import usable_id
+from moe_middleware.visitors.ids import minted_id, visitor_cookie
+
+NOBODY = [
+    *("", "  ", "null", "NULL", "None", "guest", "Unknown", "0", "1", "-1", "2"),
+    *("true", "FALSE", "na", "N/A", "undefined", "user_id", "customer_id", "uid"),
+]
+
+
+@pytest.mark.parametrize("text", NOBODY)
+def test_a_placeholder_is_nobody(text: str) -> None:
+    assert usable_id(text) is None
+
+
+@pytest.mark.parametrize("text", ["alice", "a@b.example", "10", "guest-7", "Zoë"])
+def test_a_real_id_is_kept(text: str) -> None:
+    assert usable_id(f" {text} ") == text
+
+
+@pytest.mark.parametrize("text", [None, "x" * 257, "a\r\nSet-Cookie: b", "a\x00b"])
+def test_what_cannot_be_an_id_is_refused(text: str | None) -> None:
+    assert usable_id(text) is None
+
+
+@given(st.uuids(version=4))
+def test_a_minted_id_is_known_again(minted: uuid.UUID) -> None:
+    assert minted_id(str(minted)) == str(minted)
+
+
+@pytest.mark.parametrize("cookie", [None, "", "alice", f"{uuid.UUID(int=0)}x"])
+def test_a_cookie_that_we_did_not_write_is_ignored(cookie: str | None) -> None:
+    assert minted_id(cookie) is None
+
+
+def test_our_cookie_is_first_party_and_out_of_scripts_reach() -> None:
+    plain = visitor_cookie("moe_visitor", "v1", max_age=60, secure=False)
+    secure = visitor_cookie("moe_visitor", "v1", max_age=60, secure=True)
+
+    assert plain == "moe_visitor=v1; Max-Age=60; Path=/; HttpOnly; SameSite=Lax"
+    assert secure == f"{plain}; Secure"

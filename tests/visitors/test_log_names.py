@@ -1,0 +1,297 @@
+"""What log lines call a visitor: nothing by default, a digest on request."""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moe_middleware import Identity, Settings, SettingsError
+from moe_middleware.browser.preview_links import COOKIE
+from moe_middleware.models.visits import Visit
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.visitors.log_names import LogNames
+
+from ..browser.test_beacons import marks, tell
+from ..browser.test_beacons import site as watched_site
+from ..browser.test_previews import a_site, open_
+from ..browser.test_previews import token as preview_token
+from ..sites import Site, rendered
+
+ALICE = " visitor=sha256:2bd806c97f0e00af"
+DEVICE = "5f0b51b2-9a55-4bb5-8d4f-8a1f1d0f0001"
+SECRET = "a secret key that is of these tests alone"
+
+# For each setting, what a line ends with.
+BOTH = pytest.mark.parametrize(("how", "who"), [("off", ""), ("sha256", ALICE)])
+
+
+def lines(caplog: pytest.LogCaptureFixture, outcome: str) -> list[str]:
+    """Return the log's lines of an outcome."""
+    said = [record.getMessage() for record in caplog.records]
+    return [line for line in said if line.split()[0] == outcome]
+
+
+@pytest.mark.parametrize(
+    ("identity", "who"),
+    [
+        (Identity(customer_id="alice"), ALICE),
+        (Identity(customer_id="alice", visitor_id=DEVICE), ALICE),
+        (
+            Identity(visitor_id=DEVICE),
+            f" visitor=sha256:{sha256(DEVICE.encode()).hexdigest()[:16]}",
+        ),
+        (Identity(customer_id="käthe\udc80"), " visitor=sha256:9cd2148d7e74d079"),
+        (Identity(user_identifiers={"u_em": "ada@shop.example"}), ""),
+        (Identity(), ""),
+        (None, ""),
+    ],
+)
+def test_the_name_is_the_beginning_of_the_ids_digest(
+    identity: Identity | None, who: str
+) -> None:
+    reporting_id = identity.reporting_id if identity is not None else None
+
+    assert LogNames("sha256").of(reporting_id) == who
+    assert LogNames("off").of(reporting_id) == ""
+
+
+@pytest.mark.parametrize(("given", "taken"), [("off", "off"), ("sha256", "sha256")])
+def test_the_setting_is_one_word(tmp_path: Path, given: str, taken: str) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text(
+        f"workspace: {{data_center: sandbox}}\nroutes: []\nlog_ids: {given}\n"
+    )
+
+    assert Settings.load(file, environ={}).log_ids == taken
+
+
+def test_no_other_word_is_taken() -> None:
+    with pytest.raises(SettingsError, match="log_ids: 'on' is not known"):
+        Settings(data_center="sandbox", log_ids=True)
+
+
+@BOTH
+async def test_a_page_without_an_answer(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    sandbox.fault("fetch", status=500)
+    site = Site(log_ids=how, fetch={"tries": 1})
+
+    await site.get(customer="alice")
+
+    line = "answered source=fallback reason=server_error keys=1"
+    assert lines(caplog, "answered") == [line + who]
+
+
+@BOTH
+async def test_a_key_that_a_handler_fetches(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    async def handler(request: Request) -> Response:
+        await request.state.experiences.fetch("price-badge")
+        return Response()
+
+    caplog.set_level(logging.INFO)
+    sandbox.fault("fetch", status=500)
+    site = Site(handler, routes=[], log_ids=how, fetch={"tries": 1})
+
+    await site.get(customer="alice")
+
+    line = "answered source=fallback reason=server_error keys=1"
+    assert lines(caplog, "answered") == [line + who]
+
+
+@BOTH
+async def test_a_page_whose_record_fails(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    async def handler(request: Request) -> Response:
+        engine.clock = lambda: 1 / 0
+        return await render(request)
+
+    render = rendered()
+    site = Site(handler, log_ids=how)
+    engine = site.runtime.personalizer
+
+    await site.get(customer="alice")
+
+    assert lines(caplog, "record_failed") == [
+        f"record_failed error=ZeroDivisionError{who}"
+    ]
+
+
+@BOTH
+async def test_a_forged_link(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    site = Site(log_ids=how, secret_key=SECRET)
+
+    assert (await site.get("/_moe/c/forged", customer="alice")).status_code == 404
+
+    assert lines(caplog, "click_refused") == [f"click_refused reason=not_ours{who}"]
+
+
+@BOTH
+async def test_a_click_that_cannot_be_stored(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    how: str,
+    who: str,
+) -> None:
+    (tmp_path / "file").touch()
+    template = (
+        '{% experience "homepage-banner" impression=false %}'
+        '{{ experience.click_url("/shop", "Shop") }}{% endexperience %}'
+    )
+    site = Site(
+        rendered(template),
+        log_ids=how,
+        secret_key=SECRET,
+        events={"outbox": f"sqlite:///{tmp_path}/file/outbox.db"},
+    )
+    link = (await site.get(customer="alice")).text
+
+    reply = await site.get(link, customer="alice")
+    await site.delivered()
+
+    assert reply.status_code == 302
+    [line] = lines(caplog, "click_not_stored_yet")
+    assert line.removesuffix(who).rsplit("=", 1)[1] in ("OutboxError", "TimeoutError")
+
+
+@BOTH
+async def test_a_refused_beacon(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    some = watched_site(log_ids=how)
+
+    statuses = [
+        await tell(some, "nonsense"),
+        await tell(some, "s forged"),
+        await tell(some, "s x", headers={"sec-fetch-site": "cross-site"}),
+    ]
+
+    assert statuses == [400, 400, 403]
+    assert lines(caplog, "beacon_refused") == [
+        f"beacon_refused reason={reason}{who}"
+        for reason in ("malformed", "not_ours", "other_site")
+    ]
+
+
+@BOTH
+async def test_a_beacon_that_cannot_be_stored(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, how: str, who: str
+) -> None:
+    (tmp_path / "file").touch()
+    outbox = f"sqlite:///{tmp_path}/file/outbox.db"
+    some = watched_site(log_ids=how, events={"outbox": outbox})
+    button, _ = marks(await some.get(customer="alice"))
+
+    await tell(some, f"c {button} 1")
+    await some.delivered()
+
+    # A disk that takes its time is told of in another way.
+    assert [
+        *lines(caplog, "beacon_not_stored"),
+        *lines(caplog, "beacon_not_stored_yet"),
+    ] in (
+        [f"beacon_not_stored error=OutboxError{who}"],
+        [f"beacon_not_stored_yet events=1{who}"],
+    )
+
+
+@BOTH
+async def test_a_preview(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    site = a_site(log_ids=how)
+    opened, cookie = preview_token(), "customer_id=alice"
+
+    await open_(site, f"/_moe/p/{opened}", cookie=cookie)
+    await open_(site, "/_moe/p/leave", cookie=f"{cookie}; {COOKIE}={opened}")
+    await open_(site, "/_moe/p/forged", cookie=cookie)
+
+    key = "homepage-banner"
+    assert lines(caplog, "preview_opened") == [
+        f"preview_opened key={key} variation=B{who}"
+    ]
+    assert lines(caplog, "preview_left") == [f"preview_left key={key}{who}"]
+    assert lines(caplog, "preview_refused") == [f"preview_refused reason=not_ours{who}"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"cookie": "customer_id=alice"},
+        {"cookie": "customer_id=alice; consent=yes", "sec-gpc": "1"},
+        {"cookie": f"moe_uuid={DEVICE}"},
+    ],
+)
+async def test_whoever_has_not_consented_has_no_name_either(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    consent = {"given_by": {"cookie": "consent"}}
+    site = Site(log_ids="sha256", secret_key=SECRET, consent=consent)
+
+    await site.get(headers=headers)
+    await site.get("/_moe/c/forged", headers=headers)
+
+    assert lines(caplog, "answered")
+    assert lines(caplog, "click_refused") == ["click_refused reason=not_ours"]
+    assert "sha256" not in caplog.text
+
+
+async def test_whoever_is_new_has_no_name_on_a_path_of_ours(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(log_ids="sha256", secret_key=SECRET)
+
+    await site.get("/_moe/c/forged")
+
+    assert lines(caplog, "click_refused") == ["click_refused reason=not_ours"]
+
+
+def failing(visit: Visit) -> str:
+    raise RuntimeError("the lookup is down")
+
+
+class Unreadable(Visit):
+    """A request that cannot be read."""
+
+    def cookie(self, name: str) -> str | None:
+        raise RuntimeError(name)
+
+
+async def test_a_visitor_who_cannot_be_read_has_no_name(sandbox: Sandbox) -> None:
+    visitors = Site(log_ids="sha256").runtime.personalizer.visitors
+
+    assert await visitors.log_name(Unreadable()) == ""
+
+
+@pytest.mark.parametrize("how", ["off", "sha256"])
+async def test_the_id_itself_is_in_no_line(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sandbox.fault("fetch", status=500)
+    attributes: dict[str, Any] = {"tier": {"call": f"{__name__}:failing"}}
+    site = Site(log_ids=how, secret_key=SECRET, attributes=attributes)
+
+    for cookie in ("customer_id=cust-4711", f"moe_uuid={DEVICE}"):
+        await site.get(headers={"cookie": cookie})
+        await site.get("/_moe/c/forged", headers={"cookie": cookie})
+    await site.delivered()
+
+    told = [f"{record.getMessage()} {record.args}" for record in caplog.records]
+    assert [one for one in told if "cust-4711" in one or DEVICE in one] == []
+    assert any(" visitor=sha256:" in one for one in told) is (how == "sha256")
