@@ -16,10 +16,13 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import Result
 
+from moe_middleware.cli import main
 from moe_middleware.outbox import open_outbox
 from moe_middleware.outbox.processes import read_processes, read_totals
 
+from ..cli_runner import cli_runner
 from ..redis_servers import RedisServer, redis_server
 from ..servers import (
     PATIENCE,
@@ -70,30 +73,21 @@ def sandbox(tmp_path: Path) -> Iterator[Process]:
 
 
 class Status:
-    """Runs the command in a folder that has the site's settings."""
+    """Runs the command with the site's settings."""
 
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
-        self._folder, self._environ = folder, environ
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
 
     def look(self) -> tuple[int, dict[str, Any]]:
-        done = self._run("--json")
-        return done.returncode, json.loads(done.stdout)
-
-    def text(self) -> str:
-        return self._run().stdout
+        done = self.run("--json")
+        return done.exit_code, json.loads(done.stdout)
 
     def roles(self) -> list[str]:
         processes = self.look()[1]["processes"]
         return sorted(one["role"] for one in processes if not one["silent"])
 
-    def _run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "moe_middleware", "status", *options],
-            cwd=self._folder,
-            env={**os.environ, **self._environ},
-            capture_output=True,
-            text=True,
-        )
+    def run(self, *options: str) -> Result:
+        return cli_runner().invoke(main, ["status", *options], env=self._environ)
 
 
 def noted(redis: RedisServer) -> tuple[set[str], int]:
@@ -127,7 +121,7 @@ def test_counts_outlive_the_workers(
         "MOE_BASE_URL": f"{sandbox.url}/v1",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
     }
-    status, port, visits = Status(tmp_path, environ), free_port(), 0
+    status, port, visits = Status(environ), free_port(), 0
     gunicorn = ("-m", "gunicorn", "shop:app", "--workers", str(WORKERS))
     with running(
         *gunicorn,
@@ -160,7 +154,7 @@ def test_counts_outlive_the_workers(
         wait(lambda: noted(redis)[1] == visits, what="all pages in the totals")
     wait(lambda: not noted(redis)[0], what="the workers' farewell")
     code, found = status.look()
-    last = status.text().splitlines()[-1]
+    last = status.run().stdout.splitlines()[-1]
 
     assert code == 0
     assert answers(found["totals"]) == visits
@@ -198,7 +192,7 @@ def test_all_workers_and_the_relay_are_seen(
         "MOE_BASE_URL": f"{sandbox.url}/v1",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
     }
-    status = Status(tmp_path, environ)
+    status = Status(environ)
     port, probe = free_port(), free_port()
     gunicorn = ("-m", "gunicorn", "shop:app", "--workers", str(WORKERS))
     relay = ("-m", "moe_middleware", "relay", "--probe-port", str(probe))
@@ -227,7 +221,7 @@ def test_all_workers_and_the_relay_are_seen(
         ) as bad:
             wait(lambda: status.look()[1]["delivery_problem"], what="a refusal")
             code, problems = status.look()
-            text = status.text()
+            text = status.run().stdout
             probed = browser.get(bad.url)
             bad.process.kill()
             bad.process.wait()
