@@ -8,7 +8,6 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -37,7 +36,8 @@ from ..models.json_texts import MAX_DEPTH
 from ..models.observers import Observer
 from ..models.reasons import Reason
 from ..network.backoff import backoff
-from ..network.http import MAX_ANSWER_BYTES, KeptConnections
+from ..network.http import Headers, KeptConnections
+from ..network.http_responses import MAX_BODY, Response
 from ..network.published_limits import limits_of
 from ..settings.import_strings import load_target
 from ..settings.sections import FLAT_HAS_NO_IDENTIFIERS
@@ -77,9 +77,8 @@ SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
 
 T = TypeVar("T")
 
-Headers = list[tuple[bytes, bytes]]
-
 TransportFactory = Callable[[], httpx.AsyncBaseTransport]
+Transport = KeptConnections | httpx.AsyncBaseTransport
 
 
 class MoEngageClient:
@@ -129,8 +128,10 @@ class MoEngageClient:
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
         if transport is not None and not callable(transport):
-            raise TypeError(_WRONG_TRANSPORT.format(type(transport).__qualname__))
-        self._make_transport = transport or self._default_transport
+            raise TypeError(_WRONG_TRANSPORT.format("is", _type_name(transport)))
+        self._make_transport: Callable[[], Transport] = (
+            transport or self._default_transport
+        )
         self._transports = PerLoop(self._transport, end=_close, drop=_abandon)
         self._budget = budget
         self._observer = observer or Observer()
@@ -327,41 +328,39 @@ class MoEngageClient:
         limited = self._budget if endpoint == "fetch" else None
         taken = await _turn(limited, deadline) if limited is not None else None
         left = max(0.001, deadline - time.monotonic())
-        # Everything is ready-made: httpx would work it out again for every call.
-        length = (b"Content-Length", str(len(body)).encode())
-        request = httpx.Request(
-            method,
-            _joined(self._url, endpoint),
-            headers=[*key, length],
-            stream=httpx.ByteStream(body),
-            extensions={"timeout": dict.fromkeys(_TIMEOUTS, left)},
-        )
-        transport = self._transports.current()
-        with _translated():
-            response = await transport.handle_async_request(request)
-            self.server_date = response.headers.get("date")
-            if limited is not None and taken is not None:
-                refused = response.status_code == 429
-                said = limits_of(response.headers, self._clock(), refused=refused)
-                if said is not None:
-                    limited.learn(taken, said)
-            try:
-                answer = await _read(response, endpoint)
-            finally:
-                await response.aclose()
-        if response.status_code == 200:
+        headers = [*key, (b"Content-Length", str(len(body)).encode())]
+        transport, url = self._transports.current(), _joined(self._url, endpoint)
+        try:
+            if isinstance(transport, KeptConnections):
+                response = await transport.send(method, url, headers, body)
+            else:
+                response = await _send_by_httpx(
+                    transport, method, url, headers, body, left
+                )
+        except MoEngageError:
+            raise
+        except Exception as error:
+            raise _translated(error) from error
+        self.server_date = response.headers.get("date")
+        if limited is not None and taken is not None:
+            refused = response.status == 429
+            said = limits_of(response.headers, self._clock(), refused=refused)
+            if said is not None:
+                limited.learn(taken, said)
+        answer = _body_of(response, endpoint)
+        if response.status == 200:
             return answer
         raise wire.parse_error(
-            response.status_code, response.headers, answer, now=self._clock()
+            response.status, response.headers, answer, now=self._clock()
         )
 
-    def _transport(self) -> httpx.AsyncBaseTransport:
+    def _transport(self) -> Transport:
         made = self._make_transport()
-        if not isinstance(made, httpx.AsyncBaseTransport):
-            raise TypeError(_WRONG_TRANSPORT.format(type(made).__qualname__))
+        if not isinstance(made, Transport):
+            raise TypeError(_WRONG_TRANSPORT.format("makes", _type_name(made)))
         return made
 
-    def _default_transport(self) -> httpx.AsyncBaseTransport:
+    def _default_transport(self) -> Transport:
         if self._settings.workspace.embedded:
             embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
             return embedded
@@ -371,13 +370,13 @@ class MoEngageClient:
         return KeptConnections(max_connections=self._settings.fetch.max_connections)
 
 
-async def _close(transport: httpx.AsyncBaseTransport) -> None:
+async def _close(transport: Transport) -> None:
     await transport.aclose()
     # Its sockets are closed in the event loop's next turn.
     await asyncio.sleep(0)
 
 
-def _abandon(transport: httpx.AsyncBaseTransport) -> None:
+def _abandon(transport: Transport) -> None:
     if isinstance(transport, KeptConnections):
         transport.abandon()
 
@@ -404,7 +403,7 @@ async def _turn(budget: CallBudget, deadline: float) -> Taken:
 
 
 _WRONG_TRANSPORT = (
-    "transport makes {}: it must be a function that makes an httpx.AsyncBaseTransport, "
+    "transport {} {}: it must be a function that makes an httpx.AsyncBaseTransport, "
     "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
 )
 
@@ -413,6 +412,12 @@ _TAKEN = (200, "events")
 """Statuses that say all there is to know, whatever the body holds."""
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+def _type_name(value: object) -> str:
+    """Return a type by its full name: httpx and httpx2 have the same ones."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
@@ -456,19 +461,15 @@ def _wait(error: MoEngageError, pause: float | None, left: float) -> float | Non
     return pause if pause < left else None
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise DeadlineError("the connection timed out") from error
-    except httpx.DecodingError as error:
-        raise AnswerError(str(error)) from error
-    except MoEngageError:
-        raise
-    except Exception as error:
-        # A transport of the user's own may raise anything.
-        raise TransportError(f"no connection: {type(error).__name__}") from error
+def _translated(error: Exception) -> MoEngageError:
+    match error:
+        case httpx.TimeoutException():
+            return DeadlineError("the connection timed out")
+        case httpx.DecodingError():
+            return AnswerError(str(error))
+        case _:
+            # A transport of the user's own may raise anything.
+            return TransportError(f"no connection: {type(error).__name__}")
 
 
 async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
@@ -478,17 +479,52 @@ async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
     return await asyncio.shield(in_thread(read, "moe-read"))
 
 
-async def _read(response: httpx.Response, endpoint: str) -> bytes:
-    """Return an answer's body, as it came: what was packed may be of any size."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", ""):
-        status = response.status_code
-        if status in _PLAIN_ENOUGH or status >= 500 or (status, endpoint) == _TAKEN:
-            return b""
-        raise AnswerError(
-            f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
-            "let no proxy compress it"
-        )
+def _encoding(headers: Mapping[str, str]) -> str:
+    """Return how a body is packed; empty where it is not."""
+    encoding = headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+def _body_of(response: Response, endpoint: str) -> bytes:
+    """Return a body that is not packed: a packed one may be of any size."""
+    encoding = _encoding(response.headers)
+    if not encoding:
+        return response.body
+    status = response.status
+    if status in _PLAIN_ENOUGH or status >= 500 or (status, endpoint) == _TAKEN:
+        return b""
+    raise AnswerError(
+        f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
+        "let no proxy compress it"
+    )
+
+
+async def _send_by_httpx(
+    transport: httpx.AsyncBaseTransport,
+    method: str,
+    url: httpx.URL,
+    headers: Headers,
+    body: bytes,
+    timeout: float,
+) -> Response:
+    """Send a request through a transport of the user's own, or through a proxy."""
+    request = httpx.Request(
+        method,
+        url,
+        headers=headers,
+        stream=httpx.ByteStream(body),
+        extensions={"timeout": dict.fromkeys(_TIMEOUTS, timeout)},
+    )
+    answer = await transport.handle_async_request(request)
+    try:
+        found = dict(answer.headers)
+        content = b"" if _encoding(found) else await _read(answer)
+        return Response(answer.status_code, found, content)
+    finally:
+        await answer.aclose()
+
+
+async def _read(response: httpx.Response) -> bytes:
     parts: list[bytes] = []
     size = 0
     # A transport of the user's own may bring it whole.
@@ -496,8 +532,8 @@ async def _read(response: httpx.Response, endpoint: str) -> bytes:
     async for part in response.aiter_bytes() if whole else response.aiter_raw():
         size += len(part)
         parts.append(part)
-        if size > MAX_ANSWER_BYTES:
-            raise AnswerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        if size > MAX_BODY:
+            raise AnswerError(f"the answer is larger than {MAX_BODY} bytes")
         if not len(parts) % PIECES_AT_ONCE:
             await asyncio.sleep(0)
     return b"".join(parts)

@@ -1,7 +1,7 @@
 """One HTTP/1.1 exchange after the other over kept connections.
 
-It is an httpx transport for small JSON calls: the answer is read whole and bounded.
-httpx's own pool looks at every connection that it holds, at every call.
+It is for small JSON calls: a response is read whole and bounded. httpx's own pool looks
+at every connection that it holds, at every call, and its parser is in Python.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, cast
 from weakref import WeakSet
 
-import h11
 import httpx
 
 from ..concurrency.threads import in_thread
+from .http_responses import BadResponseError, Response, ResponseReader
 from .sockets import Connector
 
 MAX_CONNECTIONS = 64
@@ -29,21 +30,11 @@ IDLE_FOR = 30.0
 WARM_WITHIN = 5.0
 """How long it may take to open connections ahead of need, in seconds."""
 
-MAX_ANSWER_BYTES = 2 * 1024 * 1024
-"""No documented answer comes near this; one beyond it is not read to its end."""
-
-MAX_PIECES = 4096
-"""Pieces that one answer may come in: each of them costs, however small it is."""
-
-MAX_INTERIMS = 16
-"""Interim answers, as 100 and 103, before the answer itself."""
-
-SLICE = 16 * 1024
-"""Bytes that are looked at together: a head that is longer is none of the API's."""
+Headers = Sequence[tuple[bytes, bytes]]
 
 
-class KeptConnections(httpx.AsyncBaseTransport):
-    """An httpx transport to one origin that reuses its connections, last one first.
+class KeptConnections:
+    """Sends requests to one origin, and reuses its connections, last one first.
 
     It serves one event loop. A call that is cancelled closes its connection, so an
     answer that comes late can never be taken for another call's. Where a kept
@@ -59,6 +50,8 @@ class KeptConnections(httpx.AsyncBaseTransport):
         max_connections: Calls under way at once.
         idle_for: How long an unused connection is kept, in seconds.
         getaddrinfo: Looks a name up, as the socket module's does; it may block.
+        reader: Makes what reads one connection's responses; None takes httptools
+            where it is installed, else h11.
     """
 
     def __init__(
@@ -68,7 +61,9 @@ class KeptConnections(httpx.AsyncBaseTransport):
         max_connections: int = MAX_CONNECTIONS,
         idle_for: float = IDLE_FOR,
         getaddrinfo: Callable[..., Iterable[Any]] = socket.getaddrinfo,
+        reader: Callable[[], ResponseReader] | None = None,
     ) -> None:
+        self._reader = reader or _quickest_reader()
         self._ssl_context = ssl_context
         self._making_context: asyncio.Future[ssl.SSLContext] | None = None
         self._getaddrinfo = getaddrinfo
@@ -82,14 +77,23 @@ class KeptConnections(httpx.AsyncBaseTransport):
         self._answers = 0
         self._closed = False
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its answer, read to the end.
+    async def send(
+        self, method: str, url: httpx.URL, headers: Headers, body: bytes
+    ) -> Response:
+        """Send a request and return its response, read to the end.
+
+        Args:
+            method: In upper case.
+            url: An address of the origin.
+            headers: All of them, Host and Content-Length too.
+            body: What Content-Length tells of.
 
         Raises:
             httpx.ConnectError: No connection could be made.
             httpx.ReadError: The connection broke before the answer was complete.
             httpx.DecodingError: What came is not HTTP, or too much of it.
         """
+        request = _encoded(method, url.raw_path, headers, body)
         await self._enter()
         try:
             while self._idle:
@@ -99,7 +103,7 @@ class KeptConnections(httpx.AsyncBaseTransport):
                 except _ClosedWhileIdle:
                     # The server hung up just as we spoke; it has seen nothing.
                     continue
-            return await self._exchange(await self._connect(request.url), request)
+            return await self._exchange(await self._connect(url), request)
         finally:
             self._leave()
 
@@ -125,9 +129,7 @@ class KeptConnections(httpx.AsyncBaseTransport):
         for connection in list(self._open):
             connection.abandon()
 
-    async def _exchange(
-        self, connection: _Connection, request: httpx.Request
-    ) -> httpx.Response:
+    async def _exchange(self, connection: _Connection, request: bytes) -> Response:
         answers = self._answers
         try:
             answer = await connection.exchange(request)
@@ -174,7 +176,7 @@ class KeptConnections(httpx.AsyncBaseTransport):
             connected = await self._connector.connect()
             # asyncio owns the socket from here on, and closes it when cancelled.
             _, connection = await loop.create_connection(
-                lambda: _Connection(loop, connected),
+                lambda: _Connection(loop, connected, self._reader()),
                 sock=connected,
                 ssl=context,
                 server_hostname=url.host if secure else None,
@@ -220,10 +222,29 @@ class KeptConnections(httpx.AsyncBaseTransport):
         self._free += 1
 
 
-_TOO_LARGE = (
-    f"the answer is larger than {MAX_ANSWER_BYTES} bytes, or in more than {MAX_PIECES} "
-    "pieces"
-)
+def _encoded(method: str, target: bytes, headers: Headers, body: bytes) -> bytes:
+    """Return a request as it is sent.
+
+    Raises:
+        httpx.LocalProtocolError: A header, or the target, would break out of its line.
+    """
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), target)]
+    lines += [b"%b: %b" % header for header in headers]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):
+        raise httpx.LocalProtocolError("a header holds a line break")
+    return b"%b\r\n\r\n%b" % (head, body)
+
+
+@cache
+def _quickest_reader() -> Callable[[], ResponseReader]:
+    try:
+        from .httptools_reader import HttptoolsReader
+    except ImportError:
+        from .h11_reader import H11Reader
+
+        return H11Reader
+    return HttptoolsReader
 
 
 class _ClosedWhileIdle(Exception):
@@ -234,62 +255,43 @@ class _Connection(asyncio.Protocol):
     """One connection, and the exchange under way on it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connected: socket.socket
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connected: socket.socket,
+        reader: ResponseReader,
     ) -> None:
         self._loop = loop
         self._socket = connected
-        self._http = h11.Connection(h11.CLIENT)
+        self._reader = reader
         self._transport: asyncio.WriteTransport | None = None
-        self._answer: asyncio.Future[httpx.Response] | None = None
+        self._answer: asyncio.Future[Response] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._open = True
         self._kept = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._status = 0
-        self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._parts: list[bytes | bytearray] = []
-        self._size = 0
-        self._interims = 0
         self._heard = False
 
     @property
     def reusable(self) -> bool:
         """Whether another exchange may follow."""
-        http = self._http
-        # What came behind the answer would be read as the next one's.
-        return self._open and http.our_state is h11.IDLE and not http.trailing_data[0]
+        return self._open and self._reader.reusable
 
     @property
     def silent(self) -> bool:
         """Whether it was kept, and then had no word for the call that it was for."""
         return self._kept and not self._heard
 
-    async def exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and wait for its answer."""
+    async def exchange(self, request: bytes) -> Response:
+        """Send a request and wait for its response."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if not self._open:
             raise _ClosedWhileIdle
         assert self._transport is not None
-        self._begin()
+        self._heard = False
+        self._reader.begin()
         self._answer = self._loop.create_future()
-        self._transport.write(self._encoded(request))
+        self._transport.write(request)
         return await self._answer
-
-    def _encoded(self, request: httpx.Request) -> bytes:
-        http, body = self._http, _body_of(request)
-        head = http.send(
-            h11.Request(
-                method=request.method,
-                target=request.url.raw_path,
-                headers=request.headers.raw,
-            )
-        )
-        parts = [head, http.send(h11.Data(body)) if body else b""]
-        parts.append(http.send(h11.EndOfMessage()))
-        return b"".join(part for part in parts if part)
 
     def rest(self, seconds: float, idle: list[_Connection]) -> None:
         """Be closed, and taken out of ``idle``, when not used for so long."""
@@ -330,7 +332,9 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._open = False
-        self._receive(b"")
+        if response := self._reader.end():
+            self._settle(response)
+        self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
@@ -342,76 +346,20 @@ class _Connection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         try:
-            for at in range(0, len(data) or 1, SLICE):
-                if at and (self._answer is None or self._answer.done()):
-                    # What follows an answer belongs to no call.
-                    self.close()
-                    return
-                self._http.receive_data(data[at : at + SLICE])
-                self._read_events()
-        except (h11.RemoteProtocolError, ValueError) as error:
-            if data:
-                # Its text quotes the answer: it stays out of ours.
-                failure = httpx.DecodingError("the answer is not HTTP")
-                failure.__cause__ = error
-                self._fail(failure)
+            response = self._reader.feed(data)
+        except BadResponseError as error:
+            failure = httpx.DecodingError(str(error))
+            failure.__cause__ = error
+            self._fail(failure)
             self.close()
+        else:
+            if response is not None:
+                self._settle(response)
 
-    def _read_events(self) -> None:
-        while True:
-            match self._http.next_event():
-                case h11.Response() as head:
-                    self._status = head.status_code
-                    self._headers = head.headers.raw_items()
-                case h11.Data(data=data):
-                    self._size += len(data)
-                    self._parts.append(data)
-                    if self._size > MAX_ANSWER_BYTES or len(self._parts) > MAX_PIECES:
-                        self._refuse(_TOO_LARGE)
-                        return
-                case h11.EndOfMessage():
-                    self._finish()
-                    return
-                case h11.InformationalResponse():
-                    self._interims += 1
-                    if self._interims > MAX_INTERIMS:
-                        self._refuse("the answer never begins")
-                        return
-                case _:
-                    # More is to come: only then it is worth a look how much.
-                    if _length_told(self._headers) > MAX_ANSWER_BYTES:
-                        self._refuse(_TOO_LARGE)
-                    return
-
-    def _refuse(self, why: str) -> None:
-        self._fail(httpx.DecodingError(why))
-        self.close()
-
-    def _finish(self) -> None:
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
+    def _settle(self, response: Response) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(
-                httpx.Response(
-                    self._status,
-                    headers=list(self._headers),
-                    stream=httpx.ByteStream(b"".join(self._parts)),
-                )
-            )
+            self._answer.set_result(response)
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-
-
-def _length_told(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return how long the body will be, as far as the headers say."""
-    for name, value in headers:
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0
-
-
-def _body_of(request: httpx.Request) -> bytes:
-    assert isinstance(request.stream, httpx.SyncByteStream)
-    return b"".join(request.stream)

@@ -14,20 +14,29 @@ import httpx
 import pytest
 import trustme
 
-from moe_middleware.network.http import (
-    MAX_ANSWER_BYTES,
+from moe_middleware.network.h11_reader import H11Reader
+from moe_middleware.network.http import KeptConnections
+from moe_middleware.network.http_responses import (
+    MAX_BODY,
     MAX_INTERIMS,
     MAX_PIECES,
-    KeptConnections,
+    ResponseReader,
 )
+from moe_middleware.network.httptools_reader import HttptoolsReader
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
 
 
-@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+LOOPS_AND_READERS: dict[str, tuple[bool, Callable[[], ResponseReader]]] = {
+    "asyncio and httptools": (False, HttptoolsReader),
+    "uvloop and h11": (True, H11Reader),
+}
+
+
+@pytest.fixture(params=LOOPS_AND_READERS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param}
+    return "asyncio", {"use_uvloop": LOOPS_AND_READERS[request.param][0]}
 
 
 class Server:
@@ -100,8 +109,11 @@ def answering(*answers: bytes, close: bool = False) -> Talk:
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[KeptConnections]:
-    made = KeptConnections()
+async def transport(
+    anyio_backend: tuple[str, dict[str, bool]],
+) -> AsyncIterator[KeptConnections]:
+    readers = dict(LOOPS_AND_READERS.values())
+    made = KeptConnections(reader=readers[anyio_backend[1]["use_uvloop"]])
     yield made
     await made.aclose()
 
@@ -109,11 +121,9 @@ async def transport() -> AsyncIterator[KeptConnections]:
 async def ask(
     transport: KeptConnections, server: Server, *, scheme: str = "http"
 ) -> bytes:
-    request = httpx.Request(
-        "POST", f"{scheme}://localhost:{server.port}/v1/fetch?a=b", content=b"hello"
-    )
-    response = await transport.handle_async_request(request)
-    return await response.aread()
+    url = httpx.URL(f"{scheme}://localhost:{server.port}/v1/fetch?a=b")
+    headers = [(b"Host", url.netloc), (b"Content-Length", b"5")]
+    return (await transport.send("POST", url, headers, b"hello")).body
 
 
 async def test_a_request_arrives_as_it_was_sent(transport: KeptConnections) -> None:
@@ -281,14 +291,14 @@ async def test_an_endless_answer_is_cut_off(transport: KeptConnections) -> None:
             await ask(transport, server)
         await until(lambda: server.open == 0)
 
-        assert sent < MAX_ANSWER_BYTES * 4
+        assert sent < MAX_BODY * 4
 
 
 async def test_an_answer_that_says_it_is_too_large_is_not_waited_for(
     transport: KeptConnections,
 ) -> None:
     announced = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
-    async with serving(answering(announced % (MAX_ANSWER_BYTES + 1))) as server:
+    async with serving(answering(announced % (MAX_BODY + 1))) as server:
         with pytest.raises(httpx.DecodingError, match="larger than"):
             await ask(transport, server)
         await until(lambda: server.open == 0)
@@ -557,10 +567,21 @@ async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
 async def test_a_name_that_nobody_knows_is_a_connect_error(
     transport: KeptConnections,
 ) -> None:
-    request = httpx.Request("POST", "http://nobody.invalid/v1/fetch", content=b"{}")
-
     with pytest.raises(httpx.ConnectError):
-        await transport.handle_async_request(request)
+        await transport.send("POST", httpx.URL("http://nobody.invalid/"), [], b"")
+
+
+@pytest.mark.parametrize("mark", ["\r\nx: y", "\n", "\r"])
+async def test_a_header_that_would_begin_a_line_of_its_own_is_not_sent(
+    transport: KeptConnections, mark: str
+) -> None:
+    async with serving(answering(GOOD)) as server:
+        url = httpx.URL(f"http://localhost:{server.port}/")
+        headers = [(b"Host", url.netloc), (b"MOE-APPKEY", f"W{mark}".encode())]
+        with pytest.raises(httpx.LocalProtocolError):
+            await transport.send("POST", url, headers, b"")
+
+        assert server.connections == 0
 
 
 # --- TLS -------------------------------------------------------------------------
