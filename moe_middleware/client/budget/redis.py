@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha1
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
+from ...concurrency.event_loops import PerLoop
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.ids import new_id
 from ...network.rate_limit import BURST_SHARE, ROUNDING, WINDOW, rate_for
@@ -134,10 +137,33 @@ SHA = sha1(SPEND.encode(), usedforsecurity=False).hexdigest()
 
 
 _Answer = tuple[int, bytes, int, int, int]
+_Arguments = tuple[Any, ...]
+
+MAX_GROUP = 500
+"""Orders in one round trip, at most."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One event loop's orders that have not been sent."""
+
+    waiting: list[tuple[_Arguments, asyncio.Future[_Answer]]] = field(
+        default_factory=list
+    )
+    sending: asyncio.Task[None] | None = None
+
+
+async def _stop(orders: _Queue) -> None:
+    if orders.sending is not None:
+        orders.sending.cancel()
+        await asyncio.wait([orders.sending])
 
 
 class RedisLedger:
-    """The ledger contract in one script: one round trip for an order.
+    """The ledger contract in a script.
+
+    Orders that come while others are on their way go together in the next round trip.
+    None waits for a connection, and a page that gives up leaves the others' in order.
 
     Args:
         clients: Reach the server.
@@ -158,6 +184,7 @@ class RedisLedger:
         prefix = f"moe:{{budget:{name}}}"
         self._keys = (f"{prefix}:window", f"{prefix}:users")
         self._clock = clock
+        self._queues: PerLoop[_Queue] = PerLoop(_Queue, end=_stop)
         self._forget()
         _ledgers.add(self)
 
@@ -169,6 +196,8 @@ class RedisLedger:
         """Be somebody else: after a fork there is one process more."""
         self._user = new_id()
         self._seen_at = -math.inf
+        # The parent's tasks are not ours to end, nor to destroy.
+        self._parents = self._queues.let_go()
 
     async def spend(self, order: Order) -> Spent:
         rate = rate_for(order.limit) if order.smooth else None
@@ -183,27 +212,56 @@ class RedisLedger:
             self._seen(again=order.more > 0),
             *_told(order.news),
         )
+        orders, loop = self._queues.current(), asyncio.get_running_loop()
+        answered: asyncio.Future[_Answer] = loop.create_future()
+        orders.waiting.append((arguments, answered))
+        if orders.sending is None:
+            orders.sending = loop.create_task(self._send(orders), name="moe-budget")
         try:
-            granted, wait, number, left, users = await self._run(arguments)
+            granted, wait, number, left, users = await answered
             return Spent(bool(granted), float(wait), number, left, users)
-        except (RedisError, OSError, ValueError, TypeError) as error:
+        except LedgerError:
+            raise
+        except Exception as error:
             raise LedgerError(type(error).__name__) from error
 
     async def aclose(self) -> None:
+        if (orders := self._queues.pop()) is not None:
+            await _stop(orders)
         await self._clients.aclose()
 
-    async def _run(self, arguments: tuple[Any, ...]) -> _Answer:
-        client = self._clients.current()
+    async def _send(self, orders: _Queue) -> None:
+        group: list[tuple[_Arguments, asyncio.Future[_Answer]]] = []
         try:
-            return await cast(
-                "Awaitable[_Answer]",
-                client.evalsha(SHA, 2, *self._keys, *arguments),
-            )
-        except NoScriptError:
-            return await cast(
-                "Awaitable[_Answer]",
-                client.eval(SPEND, 2, *self._keys, *arguments),
-            )
+            while group := orders.waiting[:MAX_GROUP]:
+                del orders.waiting[:MAX_GROUP]
+                try:
+                    answers = await self._run([arguments for arguments, _ in group])
+                except Exception as error:
+                    answers = [error] * len(group)
+                for (_, answered), answer in zip(group, answers, strict=True):
+                    _settle(answered, answer)
+        finally:
+            orders.sending = None
+            for _, answered in (*group, *orders.waiting):
+                _settle(answered, LedgerError("it was closed"))
+
+    async def _run(self, orders: Sequence[_Arguments]) -> list[_Answer | Exception]:
+        pipeline = self._clients.current().pipeline(transaction=False)
+        for arguments in orders:
+            pipeline.evalsha(SHA, 2, *self._keys, *arguments)
+        answers = await pipeline.execute(raise_on_error=False)
+        if not any(isinstance(answer, NoScriptError) for answer in answers):
+            return answers
+        # A server that was restarted knows no script: it missed all, or the first ones.
+        for at, arguments in enumerate(orders):
+            if isinstance(answers[at], NoScriptError):
+                pipeline.eval(SPEND, 2, *self._keys, *arguments)
+        again = iter(await pipeline.execute(raise_on_error=False))
+        return [
+            next(again) if isinstance(answer, NoScriptError) else answer
+            for answer in answers
+        ]
 
     def _seen(self, *, again: bool) -> str:
         """Return this process's name where it is time to say that it is there."""
@@ -212,6 +270,16 @@ class RedisLedger:
             return ""
         self._seen_at = now
         return self._user
+
+
+def _settle(answered: asyncio.Future[_Answer], answer: _Answer | Exception) -> None:
+    # Who waited for it may have given up.
+    if answered.done():
+        return
+    if isinstance(answer, Exception):
+        answered.set_exception(answer)
+    else:
+        answered.set_result(answer)
 
 
 def _told(news: News | None) -> tuple[Any, ...]:

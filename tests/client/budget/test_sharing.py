@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from moe_middleware.network.rate_limit import WINDOW
 
@@ -177,3 +179,62 @@ async def test_hosts_whose_clocks_differ_go_by_the_clock_of_redis(
 
     assert [each.granted for each in taken] == [True, True, False]
     assert 0 < taken[2].wait <= WINDOW + 1
+
+
+async def test_many_takes_at_once_are_one_round_trip_or_few(
+    redis: RedisServer,
+) -> None:
+    command(redis, "FLUSHALL")
+    budget = in_redis(redis.url, Clock(), limit=1000)
+    await budget.take()
+    before = connections(redis)
+    taking = [asyncio.create_task(budget.take()) for _ in range(1500)]
+    await asyncio.sleep(0)
+    # Pages that give up take nothing from the others.
+    for task in taking[::3]:
+        task.cancel()
+    taken = await asyncio.gather(*taking, return_exceptions=True)
+    after = connections(redis)
+    await budget.aclose()
+
+    answers = [one for one in taken if not isinstance(one, BaseException)]
+    assert len(answers) == 1000
+    assert all(one.granted or one.wait > 0 for one in answers)
+    # Counted there, and not by each alone: so the last ones are beyond the limit.
+    numbers = [one.number for one in answers if one.granted]
+    assert min(numbers) > 0 and len(set(numbers)) == len(numbers)
+    assert after == before
+
+
+async def test_a_script_that_is_lost_amid_many_takes_costs_none(
+    redis: RedisServer,
+) -> None:
+    command(redis, "FLUSHALL")
+    budget = in_redis(redis.url, Clock(), limit=1000)
+    await budget.take()
+    command(redis, "SCRIPT FLUSH")
+    taken = await asyncio.gather(*(budget.take() for _ in range(100)))
+    await budget.aclose()
+
+    assert sorted(one.number for one in taken) == list(range(2, 102))
+
+
+async def test_a_budget_that_is_closed_amid_takes_counts_them_alone(
+    redis: RedisServer,
+) -> None:
+    budget = in_redis(redis.url, Clock(), name="closing", limit=1000)
+    taking = [asyncio.create_task(budget.take()) for _ in range(10)]
+    await asyncio.sleep(0)
+    await budget.aclose()
+
+    assert all(one.granted for one in await asyncio.gather(*taking))
+
+
+def connections(redis: RedisServer) -> int:
+    """How many there were ever."""
+    with Redis.from_url(redis.url) as client:
+        # This one is another.
+        return int(client.info("stats")["total_connections_received"]) - next(_looks)
+
+
+_looks = itertools.count()
