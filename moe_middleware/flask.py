@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 try:
     import flask
@@ -28,6 +28,7 @@ from .wsgi import EXPERIENCES, KEY, MoEngageWSGIMiddleware
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -152,16 +153,16 @@ def _page_here() -> _Page | None:
     return page if isinstance(page, _Page) else None
 
 
-def _begin(_: flask.Flask, **__: Any) -> None:
+def _begin(_: flask.Flask, **__: object) -> None:
     page = _page_here()
     if page is not None:
         page.begin()
 
 
-def _after_prefetch(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+def _after_prefetch(dispatch: Callable[P, T]) -> Callable[P, T]:
     """Return what dispatches a request to its view once its experiences are there."""
 
-    def dispatch_request(*given: Any, **named: Any) -> Any:
+    def dispatch_request(*given: P.args, **named: P.kwargs) -> T:
         page = _page_here()
         if page is not None:
             page.prefetch_now()
@@ -265,7 +266,7 @@ class _User:
         return _read_within(context, loaded)
 
 
-def _read_within(context: AbstractContextManager[Any], read: Callable[[], T]) -> T:
+def _read_within(context: AbstractContextManager[object], read: Callable[[], T]) -> T:
     """Return what is read within a context of Flask's, for one of our own paths.
 
     Functions for its end may rely on others for its beginning, which do not run here.

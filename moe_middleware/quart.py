@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 try:
     import quart
@@ -24,6 +24,9 @@ from .models.experience import EMPTY, Experience
 from .models.visits import Visit
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ class _Door(MoEngageMiddleware):
         interface = self._quart.session_interface
         # Signed cookies need nothing of the app's; a database's session may.
         by_cookie = isinstance(interface, SecureCookieSessionInterface)
-        context: Any = nullcontext() if by_cookie else self._quart.app_context()
+        context = nullcontext() if by_cookie else self._quart.app_context()
         session: dict[str, Any] = {}
         try:
             async with context:
@@ -200,7 +203,7 @@ def _copied() -> dict[str, Any]:
         session.accessed = accessed
 
 
-async def _note_session(response: Any) -> Any:
+async def _note_session(response: quart.Response) -> quart.Response:
     """Let a login or a logout in the handler show: it is over when headers are made."""
     page = _page_here()
     session = page.visit.session if page is not None else None
@@ -214,18 +217,18 @@ def _page_here() -> _Page | None:
     return page if isinstance(page, _Page) else None
 
 
-async def _begin(_: quart.Quart, **__: Any) -> None:
+async def _begin(_: quart.Quart, **__: object) -> None:
     page = _page_here()
     if page is not None:
         page.begin()
 
 
 def _after_prefetch(
-    dispatch: Callable[..., Awaitable[Any]],
-) -> Callable[..., Awaitable[Any]]:
+    dispatch: Callable[P, Awaitable[T]],
+) -> Callable[P, Awaitable[T]]:
     """Return what dispatches a request to its view once its experiences are there."""
 
-    async def dispatch_request(*given: Any, **named: Any) -> Any:
+    async def dispatch_request(*given: P.args, **named: P.kwargs) -> T:
         page = _page_here()
         if page is not None:
             await page.prefetch_now()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,15 +32,11 @@ try:
         markcoroutinefunction,
         sync_to_async,
     )
-    from django.conf import settings as project  # type: ignore[import-untyped]
-    from django.contrib.auth.signals import (  # type: ignore[import-untyped]
-        user_logged_in,
-        user_logged_out,
-    )
-    from django.core.exceptions import (  # type: ignore[import-untyped]
-        ImproperlyConfigured,
-    )
-    from django.http import HttpResponse  # type: ignore[import-untyped]
+    from django.conf import settings as project
+    from django.contrib.auth.signals import user_logged_in, user_logged_out
+    from django.core.exceptions import ImproperlyConfigured
+    from django.http import HttpRequest, HttpResponse
+    from django.http.response import HttpResponseBase
 except ImportError as error:
     raise ImportError(
         "moe_middleware.django needs Django: pip install django"
@@ -49,7 +45,13 @@ except ImportError as error:
 from .pages import DjangoExperiences, DjangoPage, DjangoSession
 from .responses import send_off
 
+if TYPE_CHECKING:
+    from django.core.handlers.asgi import ASGIHandler
+
 KEY = "moe_middleware"
+
+Answer = HttpResponseBase | Awaitable[HttpResponseBase]
+"""A response, which an async view has to be awaited for."""
 
 
 class MoEngageMiddleware:
@@ -76,7 +78,7 @@ class MoEngageMiddleware:
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
         self.get_response = get_response
         self.runtime = runtime_for(project_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
@@ -90,7 +92,7 @@ class MoEngageMiddleware:
         if self._is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request: Any) -> Any:
+    def __call__(self, request: HttpRequest) -> Answer:
         if self._is_async:
             return self._answer(request)
         page = self._page(request, self.runtime.start_in_background())
@@ -99,12 +101,14 @@ class MoEngageMiddleware:
                 if self.runtime.own_paths.answers(request.path_info):
                     page.end()
                     return _response(async_to_sync(self._reply)(request))
-                request.experiences = page.experiences
-                mapped = page.find_routes(request.method, request.path_info or "/")
+                request.experiences = page.experiences  # type: ignore[attr-defined]
+                mapped = page.find_routes(
+                    request.method or "", request.path_info or "/"
+                )
                 if mapped and not page.answer_at_once(page.wait_for):
                     background.run(page.prefetch())
                 _prepare_preview(page, request)
-                response = self.get_response(request)
+                response = cast(HttpResponseBase, self.get_response(request))
                 send_off(page, request, response)
             if page.forgetting is not None:
                 page.forgetting.result()
@@ -113,21 +117,25 @@ class MoEngageMiddleware:
             raise
         return response
 
-    async def _answer(self, request: Any) -> Any:
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         page = self._page(request, self.runtime.start())
         try:
             with _marked(request, page):
                 if self.runtime.own_paths.answers(request.path_info):
                     page.end()
                     return _response(await self._reply(request))
-                request.experiences = page.experiences
+                request.experiences = page.experiences  # type: ignore[attr-defined]
                 if self.runtime.personalizer.logins.reads_session:
                     await page.load_session()
-                mapped = page.find_routes(request.method, request.path_info or "/")
+                mapped = page.find_routes(
+                    request.method or "", request.path_info or "/"
+                )
                 if mapped and not page.answer_at_once():
                     await page.prefetch()
                 _prepare_preview(page, request)
-                response = await self.get_response(request)
+                response = await cast(
+                    Awaitable[HttpResponseBase], self.get_response(request)
+                )
                 if page.owes_consent:
                     await page.ask_consent()
                 send_off(page, request, response)
@@ -138,7 +146,9 @@ class MoEngageMiddleware:
             raise
         return response
 
-    def _page(self, request: Any, loop: asyncio.AbstractEventLoop) -> DjangoPage:
+    def _page(
+        self, request: HttpRequest, loop: asyncio.AbstractEventLoop
+    ) -> DjangoPage:
         earlier = _page_of(request)
         if (
             earlier is not None
@@ -150,14 +160,14 @@ class MoEngageMiddleware:
         engine = self.runtime.personalizer
         return DjangoPage(engine, request, self.visit_of, loop)
 
-    async def _reply(self, request: Any) -> Reply:
+    async def _reply(self, request: HttpRequest) -> Reply:
         """Answer for one of our own paths."""
         own_paths = self.runtime.own_paths
         most = own_paths.max_body(request.path_info)
         body = await sync_to_async(request.read)(most + 1) if most else b""
         return await own_paths.reply(self.visit_of(request), body)
 
-    def visit_of(self, request: Any) -> Visit:
+    def visit_of(self, request: HttpRequest) -> Visit:
         """Return what a request tells."""
         scope = getattr(request, "scope", None)
         if scope is not None:
@@ -183,12 +193,12 @@ class MoEngageMiddleware:
         if session is not None and not isinstance(session, Mapping):
             session = DjangoSession(request)
         return Visit(
-            method=request.method,
+            method=request.method or "",
             path=request.path_info or "/",
             root_path=request.META.get("SCRIPT_NAME", ""),
             headers=headers,
             query_string=query_string,
-            scheme=request.scheme,
+            scheme=request.scheme or "http",
             peer=request.META.get("REMOTE_ADDR") or None,
             session=session,
             user=getattr(request, "user", None),
@@ -198,7 +208,7 @@ class MoEngageMiddleware:
             read_cookies=django_cookies if scope is None else starlette_cookies,
         )
 
-    def _absent_from(self, request: Any) -> Mapping[str, str]:
+    def _absent_from(self, request: HttpRequest) -> Mapping[str, str]:
         lacking = [kind for kind in self._needed if not hasattr(request, kind)]
         return {kind: _ABSENT[kind] for kind in lacking} if lacking else EMPTY
 
@@ -210,7 +220,7 @@ _TWICE = (
 )
 
 
-def lifespan(application: ASGIApp) -> ASGIApp:
+def lifespan(application: ASGIApp | ASGIHandler) -> ASGIApp:
     """Return an ASGI application that lives as long as its server, for ``asgi.py``.
 
     Django itself is never told when a server starts or stops. With this we connect
@@ -219,7 +229,7 @@ def lifespan(application: ASGIApp) -> ASGIApp:
 
         application = lifespan(get_asgi_application())
     """
-    return _Lifespan(application, config=project_settings())
+    return _Lifespan(cast(ASGIApp, application), config=project_settings())
 
 
 class _Lifespan(ASGIMiddleware):
@@ -261,7 +271,7 @@ def project_settings(**keywords: Any) -> Settings:
     return _known.setdefault(name, (given, loaded))[1]
 
 
-def _loaded(given: Any, keywords: Mapping[str, Any]) -> Settings:
+def _loaded(given: object, keywords: Mapping[str, Any]) -> Settings:
     if not (given is None or isinstance(given, Settings | Mapping | str | os.PathLike)):
         raise ImproperlyConfigured(
             f"MOENGAGE is {type(given).__name__}: set it to the path of a settings "
@@ -285,14 +295,14 @@ def _of_the_setting(problem: Problem, given: object) -> Problem:
     return replace(problem, message=about)
 
 
-def _prepare_preview(page: DjangoPage, request: Any) -> None:
+def _prepare_preview(page: DjangoPage, request: HttpRequest) -> None:
     """Let the app make a whole page, which a preview's badge can be added to."""
     if page.is_preview:
         for name in UNWANTED_META:
             request.META.pop(name, None)
 
 
-def _response(reply: Reply) -> Any:
+def _response(reply: Reply) -> HttpResponse:
     response = HttpResponse(reply.body, status=reply.status)
     for name, text in reply.headers:
         if name == b"set-cookie":
@@ -330,7 +340,7 @@ def _check_order(middleware: type, kinds: Set[str]) -> None:
 # --- the request -------------------------------------------------------------
 
 
-def _holder(request: Any) -> MutableMapping[str, Any]:
+def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
     """Return where our doors leave their mark on a request, whichever they are."""
     scope = getattr(request, "scope", None)
     holder: MutableMapping[str, Any] = request.META if scope is None else scope
@@ -338,7 +348,7 @@ def _holder(request: Any) -> MutableMapping[str, Any]:
 
 
 @contextmanager
-def _marked(request: Any, page: DjangoPage) -> Iterator[None]:
+def _marked(request: HttpRequest, page: DjangoPage) -> Iterator[None]:
     """Mark a request as being with us, and no longer than that.
 
     A middleware above may try again with the same request. One that a view makes from
@@ -363,16 +373,18 @@ def _marked(request: Any, page: DjangoPage) -> Iterator[None]:
             holder[KEY] = outer
 
 
-def _is_of_another(page: object, request: Any) -> bool:
+def _is_of_another(page: object, request: HttpRequest) -> bool:
     return isinstance(page, DjangoPage) and not page.is_of(request)
 
 
-def _page_of(request: Any) -> DjangoPage | None:
+def _page_of(request: HttpRequest) -> DjangoPage | None:
     found = getattr(request, "experiences", None)
     return found.page if isinstance(found, DjangoExperiences) else None
 
 
-def _user_changed(sender: object, request: Any, user: object, **_: object) -> None:
+def _user_changed(
+    sender: object, request: HttpRequest, user: object, **_: object
+) -> None:
     page = _page_of(request)
     if page is not None:
         page.forget_user(user)

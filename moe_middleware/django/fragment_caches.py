@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from copy import copy
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.templatetags.cache import CacheNode  # type: ignore[import-untyped]
+from django.template import Context, NodeList
+from django.templatetags.cache import CacheNode
 
 from ..logs.log_lines import one_line
 from ..personalizer.fragments import noting
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +34,30 @@ def keep_experiences_out() -> None:
         return
 
     @wraps(render)
-    def render_unless_personal(node: Any, context: Any) -> Any:
+    def render_unless_personal(node: CacheNode, context: Context) -> str:
         # A copy: a template's nodes are shared by all threads.
         twin = copy(node)
-        twin.nodelist = _Watched(node.nodelist)
+        watched = _Watched(node.nodelist)
+        twin.nodelist = watched  # type: ignore[assignment]
         try:
             return render(twin, context)
         except _Personal as personal:
-            if personal.nodelist is not twin.nodelist:
+            if personal.nodelist is not watched:
                 raise
             _tell(node)
             return personal.text
 
     setattr(render_unless_personal, OURS, True)
-    CacheNode.render = render_unless_personal
+    CacheNode.render = render_unless_personal  # type: ignore[method-assign,assignment]
 
 
 class _Watched:
     """A node list that does not come back to the cache with one visitor's text."""
 
-    def __init__(self, nodelist: Any) -> None:
+    def __init__(self, nodelist: NodeList) -> None:
         self._nodelist = nodelist
 
-    def render(self, context: Any) -> Any:
+    def render(self, context: Context) -> SafeString:
         with noting() as noted:
             text = self._nodelist.render(context)
         if noted.personal:
@@ -66,7 +71,7 @@ class _Watched:
 class _Personal(Exception):
     """A fragment's text, on its way past the cache."""
 
-    def __init__(self, nodelist: _Watched, text: Any) -> None:
+    def __init__(self, nodelist: _Watched, text: str) -> None:
         self.nodelist = nodelist
         self.text = text
 
@@ -74,7 +79,7 @@ class _Personal(Exception):
 _told: set[tuple[str, str]] = set()
 
 
-def _tell(node: Any) -> None:
+def _tell(node: CacheNode) -> None:
     """Say it once for each fragment: it is rendered anew for every visitor."""
     name, origin = str(node.fragment_name), str(getattr(node, "origin", None))
     if (name, origin) not in _told:

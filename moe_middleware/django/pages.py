@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
@@ -20,6 +20,10 @@ from ..personalizer.current import on_event_loop
 from ..personalizer.fragments import note_personal
 from ..personalizer.page import Page
 from ..personalizer.personalizer import Personalizer
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+    from django.http import HttpRequest
 
 T = TypeVar("T")
 
@@ -70,8 +74,8 @@ class DjangoPage(Page):
     def __init__(
         self,
         engine: Personalizer,
-        request: Any,
-        visit_of: Callable[[Any], Visit],
+        request: HttpRequest,
+        visit_of: Callable[[HttpRequest], Visit],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(engine, request, visit_of, loop)
@@ -203,7 +207,7 @@ def _is_editing(toolbar: object) -> bool:
 class DjangoSession(Mapping[str, Any]):
     """Django's session, read without Django taking that for the view's reading."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: HttpRequest) -> None:
         self._request = request
 
     def __getitem__(self, key: str) -> Any:
@@ -215,7 +219,7 @@ class DjangoSession(Mapping[str, Any]):
     def __len__(self) -> int:
         return self._reading(lambda session: len(session.keys()))
 
-    def _reading(self, read: Callable[[Any], T]) -> T:
+    def _reading(self, read: Callable[[SessionBase], T]) -> T:
         session = self._request.session
         accessed = getattr(session, "accessed", True)
         try:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard, cast
 from weakref import ref
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from ..browser.preview_badges import BadgeWriter
 from ..logs.log_lines import one_line
@@ -21,34 +24,46 @@ from .pages import DjangoPage
 logger = logging.getLogger(__name__)
 
 Change = Callable[[Headers], Headers]
-Found = Callable[[], Any]
+Found = Callable[[], HttpResponseBase | None]
 
 
-def send_off(page: DjangoPage, request: Any, response: Any) -> None:
+def send_off(
+    page: DjangoPage, request: HttpRequest, response: HttpResponseBase
+) -> None:
     """Add our headers to a response, and see to it that its end is noticed."""
     change_headers(response, partial(page.response_headers, final=False))
     page.keeps_private()
     badge = _badge_of(page, response)
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
-    if response.streaming and getattr(response, "file_to_stream", None) is None:
+    if _streams(response):
         # A file goes to the server as it is, which may send it by itself.
         ending.complete = False
-        watched = _watched_async if response.is_async else _watched
-        parts: Any = response.streaming_content
-        parts = watched(parts, page, ref(response), ending)
-        if badge is not None:
-            joined: Any = _badged_async if response.is_async else _badged
-            parts = joined(parts, badge)
-        response.streaming_content = parts
+        found = ref(response)
+        content = response.streaming_content
+        if isinstance(content, AsyncIterator):
+            later = _watched_async(content, page, found, ending)
+            joined = later if badge is None else _badged_async(later, badge)
+            response.streaming_content = joined
+        else:
+            parts = _watched(content, page, found, ending)
+            response.streaming_content = (
+                parts if badge is None else _badged(parts, badge)
+            )
     elif badge is not None:
-        badge.look_at(response.content)
-        response.content += badge.end()
-    response._resource_closers.append(ending)
-    request.close = _RequestEnding(request, ending)
+        whole = cast(HttpResponse, response)
+        badge.look_at(whole.content)
+        whole.content += badge.end()
+    response._resource_closers.append(ending)  # type: ignore[attr-defined]
+    ends = _RequestEnding(request, ending)
+    request.close = ends  # type: ignore[method-assign]
 
 
-def _badge_of(page: DjangoPage, response: Any) -> BadgeWriter | None:
+def _streams(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
+    return response.streaming and getattr(response, "file_to_stream", None) is None
+
+
+def _badge_of(page: DjangoPage, response: HttpResponseBase) -> BadgeWriter | None:
     """Return what adds a preview's badge to a response, whose length is open then."""
     if not page.is_preview:
         return None
@@ -80,7 +95,7 @@ async def _badged_async(
     yield badge.end()
 
 
-def change_headers(response: Any, change: Change) -> bool:
+def change_headers(response: HttpResponseBase, change: Change) -> bool:
     """Let ``change`` change a response's headers; return whether it did."""
     given = [
         (name.encode("latin-1"), value.encode("latin-1"))
@@ -124,7 +139,7 @@ class _Ending:
 
     __slots__ = ("_page", "_response", "_status", "complete")
 
-    def __init__(self, page: DjangoPage, response: Any) -> None:
+    def __init__(self, page: DjangoPage, response: HttpResponseBase) -> None:
         self._page = page
         self._response = ref(response)
         self._status: int = response.status_code
@@ -141,7 +156,7 @@ class _Ending:
             page.record(status)
         page.end()
 
-    def take_place(self, request: Any) -> None:
+    def take_place(self, request: HttpRequest) -> None:
         """See the end of a request whose answer was another response than ours.
 
         Django's ConditionalGetMiddleware makes a new one for a 304.
@@ -172,7 +187,7 @@ class _RequestEnding:
 
     __slots__ = ("_earlier", "_ending", "_request")
 
-    def __init__(self, request: Any, ending: _Ending) -> None:
+    def __init__(self, request: HttpRequest, ending: _Ending) -> None:
         self._request = request
         self._earlier = request.__dict__.get("close")
         self._ending = ending
@@ -196,12 +211,12 @@ _NOTHING = (partial, (bool,))
 a cache outlives this package."""
 
 
-def _is_conditional(request: Any) -> bool:
+def _is_conditional(request: HttpRequest) -> bool:
     asked = request.META
     return "HTTP_IF_NONE_MATCH" in asked or "HTTP_IF_MODIFIED_SINCE" in asked
 
 
-def _leave(page: DjangoPage, response: Any) -> None:
+def _leave(page: DjangoPage, response: HttpResponseBase | None) -> None:
     sent = "" if response is None else response.get("Cache-Control", "")
     page.headers_leave(sent)
 

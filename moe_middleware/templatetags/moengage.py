@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-from django.template import (  # type: ignore[import-untyped]
+from django.template import (
+    Context,
     Library,
     Node,
     NodeList,
+    Origin,
     TemplateSyntaxError,
 )
+from django.template.base import FilterExpression, Parser, Token
 
 from ..django.fragment_caches import keep_experiences_out
 from ..logs.log_lines import one_line
-from ..models.answering import WebSDKApi
+from ..models.answering import Counting, WebSDKApi
 from ..models.experience import Experience, note_missing
 from ..models.experiences import Experiences
 from ..models.reasons import Reason
@@ -33,13 +36,18 @@ DEFAULT_NAME = "experience"
 _SWITCHES = {"true": "True", "false": "False"}
 
 
-class ExperienceNode(Node):  # type: ignore[misc]
+class ExperienceNode(Node):
     """Renders its body where the visitor has a match, else the ``else`` branch."""
 
     child_nodelists = ("body", "otherwise")
 
     def __init__(
-        self, key: Any, name: str, impression: Any, body: Any, otherwise: Any
+        self,
+        key: FilterExpression,
+        name: str,
+        impression: FilterExpression | None,
+        body: NodeList,
+        otherwise: NodeList,
     ) -> None:
         self.key = key
         self.name = name
@@ -49,16 +57,17 @@ class ExperienceNode(Node):  # type: ignore[misc]
         # An iterator: however many threads ask at once, only one of them gets it.
         self._unsaid = iter((True,))
 
-    def render(self, context: Any) -> str:
+    def render(self, context: Context) -> str:
         experiences = experiences_of(context)
         found = _find(experiences, self.key.resolve(context), self.origin, self._unsaid)
         with context.push():
             context.dicts[-1] = _Layer({self.name: found})
             if not found:
                 return str(self.otherwise.render(context))
-            told: Any = self.impression.resolve(context) if self.impression else True
+            told: object = self.impression.resolve(context) if self.impression else True
             if told:
-                counting: Any = told if isinstance(told, str) else None
+                # What is none of the three words, it refuses.
+                counting = cast(Counting, told) if isinstance(told, str) else None
                 experiences.show(found.key, counting)
             return str(self.body.render(context))
 
@@ -75,7 +84,7 @@ class _Layer(dict[str, Any]):
         return super().__iter__()
 
 
-def experience(parser: Any, token: Any) -> ExperienceNode:
+def experience(parser: Parser, token: Token) -> ExperienceNode:
     """Parse ``{% experience KEY [impression=False] [as NAME] %}``."""
     tag, *bits = token.split_contents()
     if not bits:
@@ -99,7 +108,7 @@ def experience(parser: Any, token: Any) -> ExperienceNode:
     return ExperienceNode(key, name, impression, body, otherwise)
 
 
-def _compiled_key(parser: Any, key: str, tag: str) -> Any:
+def _compiled_key(parser: Parser, key: str, tag: str) -> FilterExpression:
     try:
         return parser.compile_filter(key)
     except TemplateSyntaxError as error:
@@ -111,7 +120,7 @@ def _compiled_key(parser: Any, key: str, tag: str) -> Any:
 _USE = "the tag {tag!r} takes a key, then 'as NAME' and 'impression=False'"
 
 
-def value(experience: Any, name: str) -> Any:
+def value(experience: object, name: str) -> object:
     """Return a payload value by any name: ``{{ hero|value:"CTA Label" }}``.
 
     It is empty where there is none.
@@ -123,23 +132,23 @@ def value(experience: Any, name: str) -> Any:
     return experience.get(name, "")
 
 
-def click_url(experience: Any, target: str, b_id: str | None = None) -> str:
+def click_url(experience: object, target: str, b_id: str | None = None) -> str:
     """Return the link for an element: ``{% click_url hero "/shop" "Shop Now" %}``."""
     return _known(experience).click_url(target, b_id)
 
 
-def attrs(experience: Any, b_id: str | None = None) -> str:
+def attrs(experience: object, b_id: str | None = None) -> str:
     """Return what marks an element: ``<a {% attrs hero "Shop Now" %} ...>``."""
     return _known(experience).attrs(b_id)
 
 
-def moe_script(context: Any, nonce: str | None = None) -> str:
+def moe_script(context: Context, nonce: str | None = None) -> str:
     """Return the script that counts: ``{% moe_script nonce=request.csp_nonce %}``."""
     return experiences_of(context).script(nonce)
 
 
 def moe_web_sdk(
-    context: Any,
+    context: Context,
     *keys: str | Experience,
     nonce: str | None = None,
     api: WebSDKApi = "web_p",
@@ -148,7 +157,7 @@ def moe_web_sdk(
     return experiences_of(context).web_sdk(*keys, nonce=nonce, api=api)
 
 
-def _known(experience: Any) -> Experience:
+def _known(experience: object) -> Experience:
     return experience if isinstance(experience, Experience) else Experience(key="")
 
 
@@ -163,7 +172,7 @@ register.simple_tag(moe_script, takes_context=True)
 register.simple_tag(moe_web_sdk, takes_context=True)
 
 
-def experiences_of(context: Any) -> Experiences:
+def experiences_of(context: Context) -> Experiences:
     """Return the experiences of the request that a template is rendered for.
 
     Those under the name ``experiences`` in its context, else its request's, else the
@@ -184,7 +193,7 @@ def experiences_of(context: Any) -> Experiences:
 
 
 def _find(
-    experiences: Experiences, key: Any, template: Any, unsaid: Iterator[bool]
+    experiences: Experiences, key: object, template: Origin, unsaid: Iterator[bool]
 ) -> Experience:
     if not isinstance(key, str):
         if next(unsaid, False):

@@ -13,10 +13,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from django.test.runner import (  # type: ignore[import-untyped]
-    DiscoverRunner,
-    ParallelTestSuite,
-)
+from django.test.runner import DiscoverRunner, ParallelTestSuite
 
 from . import deliver, sandboxed, use_sandbox
 
@@ -28,7 +25,7 @@ def _begin_process(*_: object) -> None:
     use_sandbox()
 
 
-class _SandboxedSuite(ParallelTestSuite):  # type: ignore[misc]
+class _SandboxedSuite(ParallelTestSuite):
     process_setup = _begin_process
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from django.template import engines  # type: ignore[import-untyped]
+from django.template import engines
 
 from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
-from django.core.management import call_command  # type: ignore[import-untyped]
-from django.db import connections  # type: ignore[import-untyped]
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connections
 
 from moe_middleware.sandbox import Sandbox
 
@@ -26,8 +26,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     connections["default"].settings_dict["NAME"] = file
     call_command("migrate", verbosity=0)
     # MoEngage takes the ids 1 and 2 for nobody's.
+    users: Any = get_user_model().objects
     for name in ("root", "staff", "alice", "bob"):
-        get_user_model().objects.create_user(name, f"{name}@shop.example", "secret")
+        users.create_user(name, f"{name}@shop.example", "secret")
     yield
     connections.close_all()
 

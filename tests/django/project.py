@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import django  # type: ignore[import-untyped]
-from django.conf import settings as project  # type: ignore[import-untyped]
+import django
+from django.conf import settings as project
 
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"

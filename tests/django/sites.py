@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
-from django.test import AsyncClient, Client  # type: ignore[import-untyped]
-from django.test.utils import override_settings  # type: ignore[import-untyped]
-from django.urls import path, re_path  # type: ignore[import-untyped]
+from django.contrib.auth import get_user_model
+from django.test import AsyncClient, Client
+from django.test.utils import override_settings
+from django.urls import path, re_path
 
 from moe_middleware.django import MoEngageMiddleware
 from moe_middleware.models.events import Event
@@ -53,7 +53,7 @@ class Site:
     @contextmanager
     def running(self) -> Iterator[Site]:
         with override_settings(**self._project):
-            self.runtime = MoEngageMiddleware(lambda _: None).runtime
+            self.runtime = MoEngageMiddleware(source).runtime
             yield self
 
     def sign_in(self, name: str) -> Any:
@@ -94,6 +94,6 @@ def body(response: Any) -> str:
 
 def source(request: Any) -> Any:
     """Answer where the banner came from."""
-    from django.http import HttpResponse  # type: ignore[import-untyped]
+    from django.http import HttpResponse
 
     return HttpResponse(request.experiences[KEY].source)

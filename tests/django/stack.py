@@ -11,19 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import django  # type: ignore[import-untyped]
-from django.conf import settings as project  # type: ignore[import-untyped]
-from django.conf.urls.i18n import i18n_patterns  # type: ignore[import-untyped]
-from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
-from django.core.handlers.base import BaseHandler  # type: ignore[import-untyped]
-from django.core.handlers.wsgi import WSGIRequest  # type: ignore[import-untyped]
-from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
-from django.template import engines  # type: ignore[import-untyped]
-from django.template.response import (  # type: ignore[import-untyped]
-    TemplateResponse,
-)
-from django.urls import path  # type: ignore[import-untyped]
+import django
+from django.conf import settings as project
+from django.conf.urls.i18n import i18n_patterns
+from django.core.asgi import get_asgi_application
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.wsgi import WSGIRequest
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.urls import path
 
 from moe_middleware.django import lifespan
 
@@ -98,7 +96,7 @@ def plain(request: Any) -> Any:
     return HttpResponse(f"<p>{next(_numbers)}</p>{FILLING}")
 
 
-class _Preview(BaseHandler):  # type: ignore[misc]
+class _Preview(BaseHandler):
     """Runs a made-up request through all middlewares, as Wagtail's preview panel."""
 
     def _get_response(self, request: Any) -> Any:
@@ -111,11 +109,10 @@ def preview(request: Any) -> Any:
     made_up = WSGIRequest(given) if "wsgi.input" in given else HttpRequest()
     made_up.META, made_up.path, made_up.path_info = given, "/en/", "/en/"
     made_up.method = "GET"
-    made_up.is_dummy = True
+    made_up.is_dummy = True  # type: ignore[attr-defined]
     handler = _Preview()
     handler.load_middleware()
-    response = handler.get_response(made_up)
-    return HttpResponse(response.content)
+    return HttpResponse(b"".join(handler.get_response(made_up)))
 
 
 if not project.configured:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command  # type: ignore[import-untyped]
-from django.test.utils import override_settings  # type: ignore[import-untyped]
+from django.core.management import CommandError, call_command
+from django.test.utils import override_settings
 
 from moe_middleware.sandbox import Sandbox
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
-from django.http import HttpResponse, JsonResponse  # type: ignore[import-untyped]
-from django.utils.functional import cached_property  # type: ignore[import-untyped]
-from django.views.decorators.cache import cache_page  # type: ignore[import-untyped]
+from django.contrib.auth import get_user_model
+from django.http import HttpResponse, JsonResponse
+from django.utils.functional import cached_property
+from django.views.decorators.cache import cache_page
 
 from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
@@ -324,7 +324,8 @@ class Profile:
     """What a row of another table holds of a user."""
 
     def __init__(self, user: Any) -> None:
-        self.consent = get_user_model().objects.get(pk=user.pk).username
+        found: Any = get_user_model().objects.get(pk=user.pk)
+        self.consent = found.username
 
 
 @pytest.fixture

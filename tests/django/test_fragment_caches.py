@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.cache import cache  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
-from django.template import Library, engines  # type: ignore[import-untyped]
-from django.template.context import make_context  # type: ignore[import-untyped]
-from django.templatetags.cache import CacheNode  # type: ignore[import-untyped]
+from django.core.cache import cache
+from django.http import HttpResponse
+from django.template import Library, engines
+from django.template.context import make_context
+from django.templatetags.cache import CacheNode
 
 from moe_middleware import current_experiences
 
@@ -25,7 +25,7 @@ BY_COOKIE = {"customer_id": {"cookie": "customer_id"}}
 register = Library()
 
 
-class PreviewAwareNode(CacheNode):  # type: ignore[misc]
+class PreviewAwareNode(CacheNode):
     """As Wagtail's: keeps nothing in a preview, and is Django's otherwise."""
 
     def render(self, context: Any) -> Any:
@@ -204,7 +204,7 @@ def test_mistakes_in_the_tag_are_djangos_own(site: MakeSite) -> None:
 def test_threads_that_render_one_template_do_not_meet(site: MakeSite) -> None:
     cache.clear()
     site(project={"TEMPLATES": TEMPLATES})
-    template = engines["django"].from_string(
+    template: Any = engines["django"].from_string(
         "{% load cache %}{% cache 60 by who %}{{ who }}{% endcache %}"
     )
     texts: list[str] = []

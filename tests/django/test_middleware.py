@@ -13,26 +13,17 @@ from wsgiref.util import FileWrapper
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.cache import cache  # type: ignore[import-untyped]
-from django.core.exceptions import (  # type: ignore[import-untyped]
-    ImproperlyConfigured,
-)
-from django.core.handlers.asgi import ASGIHandler  # type: ignore[import-untyped]
-from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
-from django.core.management import call_command  # type: ignore[import-untyped]
-from django.http import (  # type: ignore[import-untyped]
-    FileResponse,
-    Http404,
-    HttpResponse,
-    StreamingHttpResponse,
-)
-from django.shortcuts import render  # type: ignore[import-untyped]
-from django.template.response import (  # type: ignore[import-untyped]
-    TemplateResponse,
-)
-from django.test import AsyncRequestFactory, RequestFactory  # type: ignore[import-untyped]
-from django.test.utils import override_settings  # type: ignore[import-untyped]
-from django.views.decorators.cache import cache_page  # type: ignore[import-untyped]
+from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.management import call_command
+from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.test import AsyncRequestFactory, RequestFactory
+from django.test.utils import override_settings
+from django.views.decorators.cache import cache_page
 
 from moe_middleware import (
     DuplicateMiddlewareError,
@@ -228,7 +219,7 @@ def test_a_template_response_is_rendered_within_its_request(
 
 
 def test_jinja_templates_work_as_well(site: MakeSite, get: Visit) -> None:
-    from django.template import engines  # type: ignore[import-untyped]
+    from django.template import engines
 
     def view(request: Any) -> Any:
         template = engines["jinja"].from_string(JINJA_TAG)
@@ -371,7 +362,9 @@ async def test_a_visitor_who_leaves_mid_stream_counts_nothing(site: MakeSite) ->
         if message.get("body") == b"first":
             left.set()
 
-    scope = AsyncRequestFactory()._base_scope(method="GET", path="/")
+    scope = AsyncRequestFactory()._base_scope(  # type: ignore[attr-defined]
+        method="GET", path="/"
+    )
     await ASGIHandler()(scope, receive, send)
 
     await cleaned.wait()
@@ -391,7 +384,9 @@ async def test_a_page_counts_after_it_was_sent_over_asgi(site: MakeSite) -> None
     async def send(message: Any) -> None:
         counted.append(shop.shown)
 
-    scope = AsyncRequestFactory()._base_scope(method="GET", path="/")
+    scope = AsyncRequestFactory()._base_scope(  # type: ignore[attr-defined]
+        method="GET", path="/"
+    )
     await ASGIHandler()(scope, receive, send)
 
     assert [*counted, shop.shown] == [0, 0, 1]
@@ -424,9 +419,9 @@ def test_a_file_goes_to_the_server_as_it_is(site: MakeSite, tmp_path: Path) -> N
         return FileResponse(files[0])
 
     shop = site(view)
-    environ = RequestFactory()._base_environ()
+    environ = RequestFactory().get("/").environ
     environ["wsgi.file_wrapper"] = FileWrapper
-    sent = WSGIHandler()(environ, lambda *_: None)
+    sent = WSGIHandler()(environ, lambda *_: bytearray().extend)
 
     assert isinstance(sent, FileWrapper)
     assert b"".join(sent) == b"a file"
@@ -562,14 +557,14 @@ def test_a_file_holds_the_settings(
 
     monkeypatch.setenv("MOE_CONFIG", str(file))
     with override_settings(MOENGAGE=None):
-        assert MoEngageMiddleware(lambda _: None).runtime is named.runtime
+        assert MoEngageMiddleware(lambda _: HttpResponse()).runtime is named.runtime
 
 
 def test_all_mistakes_are_told_when_django_starts() -> None:
     wrong = {**MAPPING, "routes": [{"path": "shop"}], "fetch": {"timeout": -1}}
 
     with override_settings(MOENGAGE=wrong), pytest.raises(SettingsError) as raised:
-        MoEngageMiddleware(lambda _: None)
+        MoEngageMiddleware(lambda _: HttpResponse())
 
     told = {problem.where for problem in raised.value.problems}
     assert {"routes.0.path", "routes.0.experiences", "fetch.timeout"} <= told
@@ -582,7 +577,7 @@ def test_a_setting_of_another_kind_says_what_to_write() -> None:
             ImproperlyConfigured, match="MOENGAGE is int: set it to the path"
         ),
     ):
-        MoEngageMiddleware(lambda _: None)
+        MoEngageMiddleware(lambda _: HttpResponse())
 
 
 @pytest.mark.parametrize(
@@ -602,7 +597,7 @@ def test_a_place_too_early_in_middleware_is_told(
         override_settings(MOENGAGE=config, MIDDLEWARE=around),
         pytest.raises(ImproperlyConfigured, match=told),
     ):
-        MoEngageMiddleware(lambda _: None)
+        MoEngageMiddleware(lambda _: HttpResponse())
 
 
 @pytest.mark.parametrize(
@@ -616,7 +611,7 @@ def test_a_place_too_early_in_middleware_is_told(
 )
 def test_other_places_are_fine(identity: dict[str, Any], around: list[str]) -> None:
     with override_settings(MOENGAGE=settings(identity=identity), MIDDLEWARE=around):
-        MoEngageMiddleware(lambda _: None)
+        MoEngageMiddleware(lambda _: HttpResponse())
 
 
 def test_installed_twice_explains_itself(site: MakeSite) -> None:
@@ -634,7 +629,7 @@ def test_installed_in_wsgi_py_as_well_explains_itself(
     app = MoEngageWSGIMiddleware(WSGIHandler(), config=settings(routes=[]))
     statuses: list[str] = []
     answered = app(
-        RequestFactory()._base_environ(),
+        RequestFactory().get("/").environ,
         lambda status, *_: statuses.append(status),  # type: ignore[arg-type]
     )
     getattr(answered, "close", lambda: None)()
@@ -688,7 +683,7 @@ def test_it_works_without_a_handler_of_django(site: MakeSite) -> None:
     shop = site()
     middleware = MoEngageMiddleware(source)
 
-    response = middleware(RequestFactory().get("/"))
+    response: Any = middleware(RequestFactory().get("/"))
 
     assert response.content == b"api"
     response.close()
@@ -716,7 +711,7 @@ async def test_a_cancelled_view_leaves_nothing_behind(site: MakeSite) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    middleware = MoEngageMiddleware(view)
+    middleware: Any = MoEngageMiddleware(view)
     task = asyncio.ensure_future(middleware(AsyncRequestFactory().get("/")))
     await begun.wait()
     task.cancel()
@@ -735,7 +730,11 @@ def test_what_a_request_tells_can_be_changed(site: MakeSite) -> None:
 
     site()
     seen = []
-    middleware = Mine(lambda request: seen.append(request.experiences[KEY].source))
+
+    def view(request: Any) -> Any:
+        seen.append(request.experiences[KEY].source)
+
+    middleware = Mine(view)
 
     with pytest.raises(AttributeError):  # a view must return a response
         middleware(RequestFactory().get("/"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.http import HttpResponse
 
 from moe_middleware import Action
 
@@ -28,7 +28,7 @@ def templated(source: str) -> Any:
     """Return a view of one template."""
 
     def view(request: Any) -> Any:
-        from django.template import engines  # type: ignore[import-untyped]
+        from django.template import engines
 
         return HttpResponse(engines["django"].from_string(source).render({}, request))
 
@@ -72,11 +72,14 @@ def test_marks_and_the_script_that_counts_them(
     page = shop.get().content.decode()
     [mark] = re.findall(r'data-moe="(.*?)" data-moe-on="click seen"', page)
     [src] = re.findall(r'<script src="(/_moe/\w+\.js)" defer nonce="n0nce">', page)
-    sent = {"headers": {"sec-fetch-site": "same-origin"}, "content_type": "text/plain"}
+    sent: Any = {
+        "headers": {"sec-fetch-site": "same-origin"},
+        "content_type": "text/plain",
+    }
     body = f"c {mark} 1\ns {mark}"
 
     if mode == "async":
-        told = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
+        told: Any = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
     else:
         told = shop.client.post("/_moe/e", body, **sent)
 
@@ -111,12 +114,15 @@ def test_a_device_id_is_kept_for_the_next_page(
         return HttpResponse(request.experiences.identity.visitor_id)
 
     shop = site(view)
-    sent = {"headers": {"sec-fetch-site": "same-origin"}, "content_type": "text/plain"}
+    sent: Any = {
+        "headers": {"sec-fetch-site": "same-origin"},
+        "content_type": "text/plain",
+    }
 
     if mode == "async":
         client = shop.async_client
-        taken = async_to_sync(client.post)("/_moe/d", DEVICE, **sent)
-        page = async_to_sync(client.get)("/")
+        taken: Any = async_to_sync(client.post)("/_moe/d", DEVICE, **sent)
+        page: Any = async_to_sync(client.get)("/")
     else:
         taken = shop.client.post("/_moe/d", DEVICE, **sent)
         page = shop.client.get("/")

@@ -14,14 +14,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.cache import cache, caches  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
-from django.template import engines  # type: ignore[import-untyped]
-from django.template.response import (  # type: ignore[import-untyped]
-    TemplateResponse,
-)
-from django.test import RequestFactory  # type: ignore[import-untyped]
-from django.views.decorators.cache import cache_page  # type: ignore[import-untyped]
+from django.core.cache import cache, caches
+from django.http import HttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import RequestFactory
+from django.views.decorators.cache import cache_page
 
 from moe_middleware.models.reasons import Reason
 
@@ -191,7 +189,7 @@ def test_a_response_pickles_as_it_would_without_us(site: MakeSite) -> None:
     site(plain)
     from moe_middleware.django import MoEngageMiddleware
 
-    response = MoEngageMiddleware(plain)(RequestFactory().get("/"))
+    response: Any = MoEngageMiddleware(plain)(RequestFactory().get("/"))
     pickled = pickle.dumps(response)
     response.close()
     again = pickle.loads(pickled)
@@ -438,14 +436,14 @@ def test_a_request_that_a_view_makes_from_its_own_is_another(
     site: MakeSite, get: Get
 ) -> None:
     """Edge includes and batches run a copy of their request through the chain."""
-    from django.core.handlers.base import BaseHandler  # type: ignore[import-untyped]
+    from django.core.handlers.base import BaseHandler
 
     def outer(request: Any) -> Any:
         inner = copy.copy(request)
         inner.path = inner.path_info = "/part"
         handler = BaseHandler()
         handler.load_middleware()
-        part = handler.get_response(inner).content
+        part = b"".join(handler.get_response(inner))
         return HttpResponse(part + request.experiences.show(KEY).source.encode())
 
     def part(request: Any) -> Any:

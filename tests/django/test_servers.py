@@ -10,14 +10,11 @@ from threading import Thread
 
 import httpx
 import pytest
-from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
-from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
-from django.core.servers.basehttp import (  # type: ignore[import-untyped]
-    ThreadedWSGIServer,
-    WSGIRequestHandler,
-)
-from django.db import connections  # type: ignore[import-untyped]
-from django.test import Client  # type: ignore[import-untyped]
+from django.contrib.auth import get_user_model
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.db import connections
+from django.test import Client
 
 from ..servers import (
     Process,

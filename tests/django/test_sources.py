@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth import get_user_model  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.contrib.auth import get_user_model
+from django.http import HttpResponse
 
 from moe_middleware import Visit
 
@@ -36,13 +36,13 @@ def get(request: pytest.FixtureRequest) -> Get:
 def named(visit: Visit) -> str | None:
     """Ask the database for the customer whose name is in a cookie."""
     users = get_user_model().objects.filter(username=visit.cookie("who"))
-    return users.values_list("email", flat=True).first()  # type: ignore[no-any-return]
+    return users.values_list("email", flat=True).first()
 
 
 async def named_later(visit: Visit) -> str | None:
     """The same by Django's async ORM."""
     users = get_user_model().objects.filter(username=visit.cookie("who"))
-    return await users.values_list("email", flat=True).afirst()  # type: ignore[no-any-return]
+    return await users.values_list("email", flat=True).afirst()
 
 
 def call(function: Callable[..., object]) -> dict[str, str]:
@@ -135,7 +135,8 @@ def test_a_property_that_asks_the_database_is_read(
     site: MakeSite, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mail(user: Any) -> str:
-        return str(get_user_model().objects.get(pk=user.pk).email)
+        found: Any = get_user_model().objects.get(pk=user.pk)
+        return str(found.email)
 
     monkeypatch.setattr(get_user_model(), "mail", property(mail), raising=False)
     shop = site(customer_of, identity={"customer_id": {"user": "mail"}})

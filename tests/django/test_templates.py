@@ -7,15 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.http import HttpResponse  # type: ignore[import-untyped]
-from django.template import (  # type: ignore[import-untyped]
-    Context,
-    Engine,
-    RequestContext,
-    TemplateSyntaxError,
-)
-from django.test import RequestFactory  # type: ignore[import-untyped]
-from django.test.utils import override_settings  # type: ignore[import-untyped]
+from django.http import HttpResponse
+from django.template import Context, Engine, RequestContext, TemplateSyntaxError
+from django.test import RequestFactory
+from django.test.utils import override_settings
 
 from moe_middleware import Experiences
 from moe_middleware.personalizer.current import current
@@ -270,7 +265,7 @@ def test_an_error_in_the_body_names_its_place(experiences: Experiences) -> None:
 def test_those_in_the_context_come_first_then_the_requests(
     experiences: Experiences,
 ) -> None:
-    request = RequestFactory().get("/")
+    request: Any = RequestFactory().get("/")
     request.experiences = Experiences([experience("hero", Title="request")])
     given = Experiences([experience("hero", Title="given")])
     made = engine(page=HERO + "{{ h.Title }}" + END).get_template("page")

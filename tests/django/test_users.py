@@ -9,24 +9,13 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth import (  # type: ignore[import-untyped]
-    alogin,
-    alogout,
-    get_user_model,
-    login,
-    logout,
-)
-from django.contrib.auth.signals import (  # type: ignore[import-untyped]
-    user_logged_in,
-    user_logged_out,
-)
-from django.contrib.sessions.backends.base import (  # type: ignore[import-untyped]
-    SessionBase,
-)
-from django.db import connection  # type: ignore[import-untyped]
-from django.http import HttpResponse  # type: ignore[import-untyped]
-from django.test import RequestFactory  # type: ignore[import-untyped]
-from django.test.utils import CaptureQueriesContext  # type: ignore[import-untyped]
+from django.contrib.auth import alogin, alogout, get_user_model, login, logout
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import connection
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from moe_middleware import Visit
 from moe_middleware.concurrency.background_loop import background
@@ -207,10 +196,12 @@ def test_a_project_without_users_has_anonymous_visitors(
 
 def test_a_session_that_is_a_plain_mapping_is_read_too(site: MakeSite) -> None:
     site(identity={"customer_id": {"session": "customer"}})
-    request = RequestFactory().get("/")
+    request: Any = RequestFactory().get("/")
     request.session = {"customer": "plain"}
 
-    assert b"customer_id='plain'" in MoEngageMiddleware(identity_of)(request).content
+    response: Any = MoEngageMiddleware(identity_of)(request)
+
+    assert b"customer_id='plain'" in response.content
 
 
 # --- queries -----------------------------------------------------------------
@@ -286,7 +277,7 @@ def test_a_database_that_is_away_costs_the_page_its_customer_alone(
     assert "error=ConnectionError" in caplog.text
 
 
-class SessionStore(SessionBase):  # type: ignore[misc]
+class SessionStore(SessionBase):
     """A session backend whose store cannot be reached."""
 
     def load(self) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from django.http import StreamingHttpResponse  # type: ignore[import-untyped]
-from django.shortcuts import render  # type: ignore[import-untyped]
-from django.urls import path  # type: ignore[import-untyped]
+from django.http import StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import path
 
 from moe_middleware import current_experiences
 

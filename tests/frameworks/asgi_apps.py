@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import DictLoader, Environment
 from starlette.types import ASGIApp
@@ -447,18 +447,18 @@ def litestar_defined(wrap: Wrap) -> ASGIApp:
 
 
 def django(wrap: Wrap) -> ASGIApp:
-    from django.core.handlers.asgi import ASGIHandler  # type: ignore[import-untyped]
+    from django.core.handlers.asgi import ASGIHandler
 
     from . import django_asgi_urls
 
     assert django_asgi_urls.urlpatterns
-    return wrap(ASGIHandler())
+    return wrap(cast(ASGIApp, ASGIHandler()))
 
 
 @contextmanager
 def django_settings() -> Iterator[None]:
     """Have Django run this site, whatever its settings are otherwise."""
-    from django.test import override_settings  # type: ignore[import-untyped]
+    from django.test import override_settings
 
     import tests.django.project  # noqa: F401  (it configures Django, once)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from django.http import HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped]
-from django.shortcuts import render  # type: ignore[import-untyped]
-from django.urls import path  # type: ignore[import-untyped]
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import path
 
 from .asgi_apps import (
     SSE,

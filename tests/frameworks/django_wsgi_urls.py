@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import django.http as http  # type: ignore[import-untyped]
-from django.shortcuts import render  # type: ignore[import-untyped]
-from django.urls import path  # type: ignore[import-untyped]
+import django.http as http
+from django.shortcuts import render
+from django.urls import path
 
 from .wsgi_apps import TEXT, late, opened, page, shown, streamed, title
 

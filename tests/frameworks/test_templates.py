@@ -325,7 +325,7 @@ def django_wrapped(config: Settings, stack: ExitStack) -> Get:
     from werkzeug.test import Client
 
     _django(stack, MIDDLEWARE=[])
-    from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
+    from django.core.wsgi import get_wsgi_application
 
     client: Any = Client(MoEngageWSGIMiddleware(get_wsgi_application(), config))
 
@@ -343,15 +343,12 @@ def _django(stack: ExitStack, **project: Any) -> Get:
     from ..django import project as configured
 
     assert configured.MIDDLEWARE
-    from django.http import (  # type: ignore[import-untyped]
-        HttpResponse,
-        StreamingHttpResponse,
-    )
-    from django.shortcuts import render  # type: ignore[import-untyped]
-    from django.template import engines  # type: ignore[import-untyped]
-    from django.test import Client  # type: ignore[import-untyped]
-    from django.test.utils import override_settings  # type: ignore[import-untyped]
-    from django.urls import path  # type: ignore[import-untyped]
+    from django.http import HttpResponse, StreamingHttpResponse
+    from django.shortcuts import render
+    from django.template import engines
+    from django.test import Client
+    from django.test.utils import override_settings
+    from django.urls import path
 
     backend = {
         "BACKEND": "django.template.backends.jinja2.Jinja2",
@@ -362,12 +359,12 @@ def _django(stack: ExitStack, **project: Any) -> Get:
         return render(request, "page.html")
 
     def stream(request: Any) -> Any:
-        template = engines["jinja2"].get_template("stream.html").template
-        return StreamingHttpResponse(template.generate(request=request))
+        found: Any = engines["jinja2"].get_template("stream.html")
+        return StreamingHttpResponse(found.template.generate(request=request))
 
     def thread(request: Any) -> Any:
-        template = engines["jinja2"].get_template("strip.html").template
-        return HttpResponse(elsewhere(template, request=request))
+        found: Any = engines["jinja2"].get_template("strip.html")
+        return HttpResponse(elsewhere(found.template, request=request))
 
     urls = tuple(path(one.__name__, one) for one in (page, stream, thread))
     stack.enter_context(

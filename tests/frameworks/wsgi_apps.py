@@ -164,7 +164,7 @@ def flask(wrap: Wrap) -> WSGIApplication:
 
 
 def django(wrap: Wrap) -> WSGIApplication:
-    from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
+    from django.core.handlers.wsgi import WSGIHandler
 
     from . import django_wsgi_urls
 
@@ -175,13 +175,13 @@ def django(wrap: Wrap) -> WSGIApplication:
 @contextmanager
 def django_settings() -> Iterator[None]:
     """Have Django run this site, whatever its settings are otherwise."""
-    import django  # type: ignore[import-untyped]
-    from django.conf import settings  # type: ignore[import-untyped]
+    import django
+    from django.conf import settings
 
     if not settings.configured:
         settings.configure(SECRET_KEY="test", USE_TZ=True)
         django.setup()
-    from django.test import override_settings  # type: ignore[import-untyped]
+    from django.test import override_settings
 
     own = {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

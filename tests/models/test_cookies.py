@@ -6,10 +6,8 @@ import string
 from http.cookies import SimpleCookie
 
 import pytest
-from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
-from django.http.cookie import (  # type: ignore[import-untyped]
-    parse_cookie as django_parser,
-)
+from django.core.handlers.wsgi import WSGIHandler
+from django.http.cookie import parse_cookie as django_parser
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st

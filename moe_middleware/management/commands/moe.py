@@ -8,21 +8,17 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import Any
 
 import click
-from django.core.exceptions import (  # type: ignore[import-untyped]
-    ImproperlyConfigured,
-)
-from django.core.management.base import (  # type: ignore[import-untyped]
-    BaseCommand,
-    CommandError,
-)
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...cli import main
 from ...cli.command_settings import embedding
 from ...cli.terminal import stop
 from ...django import project_settings
+from ...settings.settings import Settings
 
 
-class Command(BaseCommand):  # type: ignore[misc]
+class Command(BaseCommand):
     """Runs one of them where the project is set up, as functions of its own need."""
 
     help = (
@@ -33,7 +29,7 @@ class Command(BaseCommand):  # type: ignore[misc]
     # What they say of a wrong setting is what one runs them for.
     requires_system_checks = ()
 
-    def add_arguments(self, parser: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("args", metavar="command", nargs=argparse.REMAINDER)
 
     def handle(self, *args: str, **options: Any) -> None:
@@ -60,7 +56,7 @@ class Command(BaseCommand):  # type: ignore[misc]
             sys.exit(ended)
 
 
-def _settings(**keywords: Any) -> Any:
+def _settings(**keywords: Any) -> Settings:
     try:
         return project_settings(**keywords)
     except ImproperlyConfigured as error:
