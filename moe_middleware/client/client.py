@@ -1,4 +1,4 @@
-"""The client of the three endpoints. The only module that knows httpx."""
+"""The client of the three endpoints: one class with the tries of a call (420 lines)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from pydantic import SecretStr
@@ -20,13 +19,11 @@ from ..concurrency.event_loops import PerLoop
 from ..concurrency.threads import in_thread
 from ..logs.log_lines import one_line
 from ..models.errors import (
-    AnswerError,
     AuthenticationError,
     BudgetError,
     DeadlineError,
     MoEngageError,
     RateLimitedError,
-    TransportError,
 )
 from ..models.events import Event
 from ..models.experience import EMPTY, Experience, ExperienceMetadata
@@ -37,15 +34,22 @@ from ..models.observers import Observer
 from ..models.reasons import Reason
 from ..network.backoff import backoff
 from ..network.http import Headers, KeptConnections
-from ..network.http_responses import MAX_BODY, Response
 from ..network.published_limits import limits_of
-from ..settings.import_strings import load_target
 from ..settings.sections import FLAT_HAS_NO_IDENTIFIERS
 from ..settings.settings import Config, Settings
 from ..settings.stand_ins import in_place_of
 from ..version import __version__
 from . import wire
 from .budget import CallBudget, Taken
+from .sending import (
+    TransportFactory,
+    abandon,
+    checked,
+    close,
+    default_transport,
+    plain_body,
+    send,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +63,6 @@ LONGEST_PAUSE = 2.0
 WAITING_SHARE = 0.5
 """Of a fetch's time, that it may wait for its turn: the rest is for the answer."""
 
-PIECES_AT_ONCE = 256
-"""Pieces of an answer after which others have a turn."""
-
 READ_AT_ONCE = 64 * 1024
 """Bytes of an answer from which on its JSON is read in a thread."""
 
@@ -73,12 +74,7 @@ UNUSABLE = (
     f"deeper than {MAX_DEPTH} levels: look at the experience in the dashboard"
 )
 
-SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
-
 T = TypeVar("T")
-
-TransportFactory = Callable[[], httpx.AsyncBaseTransport]
-Transport = KeptConnections | httpx.AsyncBaseTransport
 
 
 class MoEngageClient:
@@ -127,12 +123,13 @@ class MoEngageClient:
         self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
-        if transport is not None and not callable(transport):
-            raise TypeError(_WRONG_TRANSPORT.format("is", _type_name(transport)))
-        self._make_transport: Callable[[], Transport] = (
-            transport or self._default_transport
+        self._transports = PerLoop(
+            checked(transport)
+            if transport is not None
+            else partial(default_transport, self._settings),
+            end=close,
+            drop=abandon,
         )
-        self._transports = PerLoop(self._transport, end=_close, drop=_abandon)
         self._budget = budget
         self._observer = observer or Observer()
         self._clock = clock
@@ -289,15 +286,15 @@ class MoEngageClient:
         deadline = time.monotonic() + timeout
         try:
             async with asyncio.timeout(timeout):
-                for pause in _pauses(self._settings.fetch.tries):
+                for failures in range(1, self._settings.fetch.tries + 1):
                     try:
                         return await self._try_keys(method, endpoint, body, deadline)
                     except MoEngageError as error:
                         failure = error
-                    wait = _wait(failure, pause, deadline - time.monotonic())
-                    if wait is None:
+                    pause = _pause(failure, failures, deadline - time.monotonic())
+                    if pause is None or failures == self._settings.fetch.tries:
                         break
-                    await asyncio.sleep(wait)
+                    await asyncio.sleep(pause)
         except TimeoutError as error:
             raise failure or DeadlineError(
                 f"no answer within {timeout:g} seconds"
@@ -327,58 +324,26 @@ class MoEngageClient:
     ) -> bytes:
         limited = self._budget if endpoint == "fetch" else None
         taken = await _turn(limited, deadline) if limited is not None else None
-        left = max(0.001, deadline - time.monotonic())
-        headers = [*key, (b"Content-Length", str(len(body)).encode())]
-        transport, url = self._transports.current(), _joined(self._url, endpoint)
-        try:
-            if isinstance(transport, KeptConnections):
-                response = await transport.send(method, url, headers, body)
-            else:
-                response = await _send_by_httpx(
-                    transport, method, url, headers, body, left
-                )
-        except MoEngageError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
+        response = await send(
+            self._transports.current(),
+            method,
+            _joined(self._url, endpoint),
+            [*key, (b"Content-Length", str(len(body)).encode())],
+            body,
+            timeout=max(0.001, deadline - time.monotonic()),
+        )
         self.server_date = response.headers.get("date")
         if limited is not None and taken is not None:
             refused = response.status == 429
             said = limits_of(response.headers, self._clock(), refused=refused)
             if said is not None:
                 limited.learn(taken, said)
-        answer = _body_of(response, endpoint)
+        answer = plain_body(response, taken=endpoint == "events")
         if response.status == 200:
             return answer
         raise wire.parse_error(
             response.status, response.headers, answer, now=self._clock()
         )
-
-    def _transport(self) -> Transport:
-        made = self._make_transport()
-        if not isinstance(made, Transport):
-            raise TypeError(_WRONG_TRANSPORT.format("makes", _type_name(made)))
-        return made
-
-    def _default_transport(self) -> Transport:
-        if self._settings.workspace.embedded:
-            embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
-            return embedded
-        proxy = _proxy(self._url) if self._settings.fetch.trust_env else None
-        if proxy is not None:
-            return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
-        return KeptConnections(max_connections=self._settings.fetch.max_connections)
-
-
-async def _close(transport: Transport) -> None:
-    await transport.aclose()
-    # Its sockets are closed in the event loop's next turn.
-    await asyncio.sleep(0)
-
-
-def _abandon(transport: Transport) -> None:
-    if isinstance(transport, KeptConnections):
-        transport.abandon()
 
 
 async def _turn(budget: CallBudget, deadline: float) -> Taken:
@@ -402,24 +367,6 @@ async def _turn(budget: CallBudget, deadline: float) -> Taken:
     return taken
 
 
-_WRONG_TRANSPORT = (
-    "transport {} {}: it must be a function that makes an httpx.AsyncBaseTransport, "
-    "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
-)
-
-_PLAIN_ENOUGH = (401, 403, 429)
-_TAKEN = (200, "events")
-"""Statuses that say all there is to know, whatever the body holds."""
-
-_TIMEOUTS = ("connect", "read", "write", "pool")
-
-
-def _type_name(value: object) -> str:
-    """Return a type by its full name: httpx and httpx2 have the same ones."""
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
     credentials = b64encode(f"{workspace_id}:{api_key}".encode())
     return [
@@ -438,38 +385,17 @@ def _joined(url: httpx.URL, endpoint: str) -> httpx.URL:
     return url.join(endpoint)
 
 
-def _proxy(url: httpx.URL) -> str | None:
-    return None if proxy_bypass(url.host) else getproxies().get(url.scheme)
-
-
-def _pauses(tries: int) -> Iterator[float | None]:
-    """Yield, for each try, the pause after its failure; None after the last."""
-    for failures in range(1, tries):
-        yield backoff(
-            failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random()
-        )
-    yield None
-
-
-def _wait(error: MoEngageError, pause: float | None, left: float) -> float | None:
+def _pause(error: MoEngageError, failures: int, left: float) -> float | None:
     """Return how long to wait before the next try; None where it makes no sense."""
-    if pause is None or not error.retryable or isinstance(error, BudgetError):
+    if not error.retryable or isinstance(error, BudgetError):
         return None
+    pause = backoff(
+        failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random()
+    )
     if isinstance(error, RateLimitedError):
         # Asking again before the reset is refused and counted, so it waits or stops.
         pause = max(pause, error.retry_after if error.retry_after is not None else left)
     return pause if pause < left else None
-
-
-def _translated(error: Exception) -> MoEngageError:
-    match error:
-        case httpx.TimeoutException():
-            return DeadlineError("the connection timed out")
-        case httpx.DecodingError():
-            return AnswerError(str(error))
-        case _:
-            # A transport of the user's own may raise anything.
-            return TransportError(f"no connection: {type(error).__name__}")
 
 
 async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
@@ -477,66 +403,6 @@ async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
     if len(body) <= READ_AT_ONCE:
         return read()
     return await asyncio.shield(in_thread(read, "moe-read"))
-
-
-def _encoding(headers: Mapping[str, str]) -> str:
-    """Return how a body is packed; empty where it is not."""
-    encoding = headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
-
-
-def _body_of(response: Response, endpoint: str) -> bytes:
-    """Return a body that is not packed: a packed one may be of any size."""
-    encoding = _encoding(response.headers)
-    if not encoding:
-        return response.body
-    status = response.status
-    if status in _PLAIN_ENOUGH or status >= 500 or (status, endpoint) == _TAKEN:
-        return b""
-    raise AnswerError(
-        f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
-        "let no proxy compress it"
-    )
-
-
-async def _send_by_httpx(
-    transport: httpx.AsyncBaseTransport,
-    method: str,
-    url: httpx.URL,
-    headers: Headers,
-    body: bytes,
-    timeout: float,
-) -> Response:
-    """Send a request through a transport of the user's own, or through a proxy."""
-    request = httpx.Request(
-        method,
-        url,
-        headers=headers,
-        stream=httpx.ByteStream(body),
-        extensions={"timeout": dict.fromkeys(_TIMEOUTS, timeout)},
-    )
-    answer = await transport.handle_async_request(request)
-    try:
-        found = dict(answer.headers)
-        content = b"" if _encoding(found) else await _read(answer)
-        return Response(answer.status_code, found, content)
-    finally:
-        await answer.aclose()
-
-
-async def _read(response: httpx.Response) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    # A transport of the user's own may bring it whole.
-    whole = response.is_stream_consumed
-    async for part in response.aiter_bytes() if whole else response.aiter_raw():
-        size += len(part)
-        parts.append(part)
-        if size > MAX_BODY:
-            raise AnswerError(f"the answer is larger than {MAX_BODY} bytes")
-        if not len(parts) % PIECES_AT_ONCE:
-            await asyncio.sleep(0)
-    return b"".join(parts)
 
 
 def _merged(
