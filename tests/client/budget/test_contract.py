@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -87,9 +88,9 @@ async def test_the_limit_may_be_spent_at_once_and_then_it_says_how_long_to_wait(
 async def test_no_minute_holds_more_than_the_limit_and_all_of_it_is_used(
     budget: CallBudget, clock: Clock
 ) -> None:
-    began, times, step = clock.now, [], 0.05
+    began, times, step = clock.now, [], 0.1
 
-    while clock.now < began + 4 * WINDOW:
+    while clock.now < began + 3 * WINDOW:
         if (await budget.take()).granted:
             times.append(clock.now)
         clock.now += step
@@ -98,7 +99,7 @@ async def test_no_minute_holds_more_than_the_limit_and_all_of_it_is_used(
         sum(start <= time < start + WINDOW for time in times) for start in times
     )
     assert fullest == LIMIT
-    assert len(times) >= 0.97 * 4 * LIMIT
+    assert len(times) >= 0.97 * 3 * LIMIT
 
 
 async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
@@ -107,7 +108,7 @@ async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
         chance = random.Random(7)
         clock.now += 10 * WINDOW
 
-        for _ in range(1_500):
+        for _ in range(600):
             clock.now += chance.choice([0.0, 0.0, 0.01, 1.0]) * chance.random()
             within = chance.choice([0.0, 0.0, 0.1])
 
@@ -285,29 +286,24 @@ async def test_a_fixed_limit_holds_beside_what_the_api_has_left(
     assert lowered == 50
 
 
-@pytest.mark.parametrize("limit", [None, 0, -7, 1, 10**18])
-@pytest.mark.parametrize("remaining", [None, -(10**18), 0, 1, 10**18])
-@pytest.mark.parametrize("resets_in", [None, 0.0, 60.0])
-@pytest.mark.parametrize("refused", [False, True])
 async def test_nothing_that_is_published_stops_calls_for_longer_than_a_window(
     clock: Clock,
-    limit: int | None,
-    remaining: int | None,
-    resets_in: float | None,
-    refused: bool,
 ) -> None:
-    budget = in_memory(clock)
+    for limit, remaining, resets_in, refused in itertools.product(
+        [None, 0, -7, 1, 10**18],
+        [None, -(10**18), 0, 1, 10**18],
+        [None, 0.0, 60.0],
+        [False, True],
+    ):
+        budget = in_memory(clock)
+        published = said(remaining, resets_in, limit=limit, refused=refused)
+        for _ in range(3):
+            budget.learn(await budget.take(), published)
+            wait = (await budget.take()).wait
+            assert 0 <= wait <= WINDOW + 1, published
 
-    for _ in range(3):
-        budget.learn(
-            await budget.take(),
-            said(remaining, resets_in, limit=limit, refused=refused),
-        )
-        wait = (await budget.take()).wait
-        assert 0 <= wait <= WINDOW + 1
-
-    clock.now += WINDOW + 2
-    assert await taken_at_once(budget) == LIMIT
+        clock.now += WINDOW + 2
+        assert await taken_at_once(budget) == LIMIT, published
 
 
 async def test_answers_to_calls_that_it_never_took_do_no_harm(

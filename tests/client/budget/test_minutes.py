@@ -39,9 +39,10 @@ async def test_in_a_spike_all_that_is_left_is_spent(clock: Clock, phase: float) 
     assert outcome.refused == 0
 
 
-@pytest.mark.parametrize("make", [Minutes, Sliding])
-@pytest.mark.parametrize("phase", [0.0, 31.4])
-@pytest.mark.parametrize("processes", [1, 4])
+@pytest.mark.parametrize(
+    ("make", "phase", "processes"),
+    [(Minutes, 0.0, 1), (Minutes, 31.4, 4), (Sliding, 0.0, 4), (Sliding, 31.4, 1)],
+)
 async def test_twice_the_limit_for_ten_minutes_uses_it_and_is_hardly_refused(
     clock: Clock, make: Callable[[Clock], Api], phase: float, processes: int
 ) -> None:
@@ -68,12 +69,12 @@ async def test_so_do_four_processes_that_share_a_store(
         )
         budgets = [make(300) for _ in range(4)]
         outcome = await demand(
-            budgets, Minutes(clock, 300), clock, per_second=10, seconds=600
+            budgets, Minutes(clock, 300), clock, per_second=10, seconds=300
         )
         for budget in budgets:
             await budget.aclose()
 
-    assert outcome.answered >= 0.97 * 10 * 300
+    assert outcome.answered >= 0.97 * 5 * 300
     assert outcome.refused_share <= 0.02
 
 

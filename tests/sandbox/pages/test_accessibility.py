@@ -11,8 +11,7 @@ from .test_browser import PAGES
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_axe_finds_nothing_wrong(
     page: Page, site: Site, width: int, scheme: str
 ) -> None:
