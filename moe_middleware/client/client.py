@@ -19,6 +19,7 @@ from ..concurrency.event_loops import PerLoop
 from ..concurrency.threads import in_thread
 from ..logs.log_lines import one_line
 from ..models.errors import (
+    AnswerError,
     AuthenticationError,
     BudgetError,
     DeadlineError,
@@ -47,6 +48,7 @@ from .sending import (
     checked,
     close,
     default_transport,
+    is_receipt,
     plain_body,
     send,
 )
@@ -340,6 +342,8 @@ class MoEngageClient:
                 limited.learn(taken, said)
         answer = plain_body(response, taken=endpoint == "events")
         if response.status == 200:
+            if endpoint == "events" and not is_receipt(response, answer):
+                raise AnswerError("a report was answered with a page, not with JSON")
             return answer
         raise wire.parse_error(
             response.status, response.headers, answer, now=self._clock()

@@ -118,12 +118,25 @@ def plain_body(response: Response, *, taken: bool) -> bytes:
     if not encoding:
         return response.body
     status = response.status
-    if status in (401, 403, 429) or status >= 500 or (taken and status == 200):
+    if status in (401, 403, 413, 429) or status >= 500 or (taken and status == 200):
         return b""
     raise AnswerError(
         f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
         "let no proxy compress it"
     )
+
+
+def is_receipt(response: Response, body: bytes) -> bool:
+    """Whether a 200 to a report is the API's: JSON, or nothing, as in older documents.
+
+    A login page of the network's and a site's page for everything are 200s, too.
+
+    Args:
+        response: The 200.
+        body: What of its body is not packed.
+    """
+    kind = response.headers.get("content-type", "")
+    return "html" not in kind.lower() and body.lstrip()[:1] in (b"", b"{")
 
 
 async def _send_by_httpx(

@@ -14,7 +14,12 @@ from secrets import token_hex
 from typing import Any, Self, assert_never
 
 from ..logs.repeated_lines import RepeatLogger
-from ..models.errors import AuthenticationError
+from ..models.errors import (
+    AnswerError,
+    APIError,
+    AuthenticationError,
+    RateLimitedError,
+)
 from ..models.events import Event
 from ..models.observers import Observer
 from ..settings.sections import EventSettings
@@ -500,6 +505,18 @@ class _Round:
                     self.error = self.error or task.exception()
 
 
+def _advice(error: Exception) -> str:
+    """Return what to look at, where it goes on."""
+    match error:
+        case AnswerError():
+            return f"{error}: check base_url, and any proxy"
+        case RateLimitedError():
+            return "the workspace's calls are used up for now"
+        case APIError() if error.status < 500:
+            return "is base_url the API's address?"
+    return "if it goes on, check the network and MoEngage's status"
+
+
 @dataclass(slots=True)
 class _Outage:
     """A row of failures, and what was said about it.
@@ -539,12 +556,14 @@ class _Outage:
             )
         else:
             logger.warning(
-                "report_failed events=%d retry_in=%.1f failures=%d error=%s status=%s",
+                "report_failed events=%d retry_in=%.1f failures=%d error=%s status=%s: "
+                "events are kept and tried again; %s",
                 events,
                 pause,
                 self.failures,
                 name,
                 status,
+                _advice(error),
             )
 
     def end(self) -> None:

@@ -428,6 +428,47 @@ async def test_a_report_that_was_taken_is_not_sent_again_for_its_answers_encodin
     ).report([event()])
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"status": "success"}'),
+        ("", ' {"status": "success"}'),
+        ("application/json", ""),
+    ],
+)
+async def test_a_report_is_taken_with_json_or_nothing(kind: str, body: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+
+    await client(lambda _: httpx.Response(200, headers=headers, content=body)).report(
+        [event()]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "encoding"),
+    [
+        ("text/html", "<h1>Log in to the Wi-Fi</h1>", "identity"),
+        ("text/html; charset=utf-8", "", "identity"),
+        ("text/html", "packed", "gzip"),
+        ("application/json", "<h1>Our shop</h1>", "identity"),
+        ("text/plain", "OK", "identity"),
+    ],
+)
+async def test_a_page_is_no_answer_to_a_report(
+    kind: str, body: str, encoding: str
+) -> None:
+    """A network's login page, or a site that answers everything, has no events."""
+    headers = {"content-type": kind, "content-encoding": encoding}
+    made = client(
+        lambda _: httpx.Response(
+            200, headers=headers, stream=httpx.ByteStream(body.encode())
+        )
+    )
+
+    with pytest.raises(AnswerError):
+        await made.report([event()])
+
+
 async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     class Endless(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
