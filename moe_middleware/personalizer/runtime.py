@@ -57,7 +57,7 @@ from ..outbox.processes import (
     read_totals,
 )
 from ..outbox.relay import Relay, RelayState
-from ..settings.import_strings import call_fault, load_target
+from ..settings.import_strings import call_fault, load, name_of, unfit_signature
 from ..settings.secret_keys import WITHOUT, weakness
 from ..settings.settings import Config, Settings
 from ..settings.stand_ins import in_place_of, tests_stand_in
@@ -443,14 +443,20 @@ def observer_of(settings: Settings, counters: Counters) -> Observer:
     """
     if settings.observer is None:
         return counters
+    name = name_of(settings.observer)
     try:
-        found = load_target(settings.observer)
+        found = load(settings.observer)
     except (ImportError, ValueError) as error:
         raise SettingsError([settings.problem("observer", str(error))]) from error
+    if callable(found) and not isinstance(found, Observer):
+        if takes := unfit_signature(found):
+            message = f"{name!r} takes {takes}: give an observer that is made already"
+            raise SettingsError([settings.problem("observer", message)])
+        found = found()
     if not isinstance(found, Observer):
         message = (
-            f"{settings.observer!r} is {type(found).__name__}: it must be an object of "
-            "a class that inherits from moe_middleware.Observer"
+            f"{name!r} is {type(found).__name__}: it must be an object of a class that "
+            "inherits from moe_middleware.Observer, or that class"
         )
         raise SettingsError([settings.problem("observer", message)])
     return Both(counters, found)

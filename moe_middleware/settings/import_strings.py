@@ -1,12 +1,22 @@
-"""Python objects named in a settings file, as in ``shop.customers:current_id``."""
+"""Python objects that settings name, as in ``shop.customers:current_id``, or hold.
+
+A file can only name an object; code may give the object itself.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -24,27 +34,84 @@ def check_target(target: str) -> str:
     raise ValueError(f"{target!r} is not of the form 'pkg.mod:function'{about}")
 
 
-def call_fault(target: str) -> str | None:
+def call_fault(target: str | Callable[..., object]) -> str | None:
     """Return why ``target`` cannot be called with one argument; None where it can.
 
     The module that it names is imported.
     """
+    name = name_of(target)
     try:
-        found = load_target(target)
+        found = load(target)
     except ValueError as error:
         return str(error)
     except Exception as error:
-        return f"{target!r} cannot be imported: {type(error).__name__}: {error}"
+        return f"{name!r} cannot be imported: {type(error).__name__}: {error}"
     if not callable(found):
-        return f"{target!r} is {type(found).__name__}: name a function of one Visit"
+        return f"{name!r} is {type(found).__name__}: name a function of one Visit"
+    takes = unfit_signature(found, None)
+    return takes and f"{name!r} takes {takes}: write a function of one Visit"
+
+
+def unfit_signature(found: Callable[..., object], *given: object) -> str | None:
+    """Return what an object takes where it cannot be called with ``given``."""
     try:
-        inspect.signature(found).bind(None)
+        inspect.signature(found).bind(*given)
     except TypeError:
-        takes = inspect.signature(found)
-        return f"{target!r} takes {takes}: write a function of one Visit"
+        return str(inspect.signature(found))
     except ValueError:
         pass  # one in C, which does not say
     return None
+
+
+def name_of(target: object) -> str:
+    """Return how a file would name an object; an instance has its class's name.
+
+    Its own ``repr`` may hold what it was made with, as a token.
+    """
+    if isinstance(target, str):
+        return target
+    while isinstance(target, partial):
+        target = target.func
+    named: Any = target if hasattr(target, "__qualname__") else type(target)
+    return f"{named.__module__ or 'builtins'}:{named.__qualname__}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrObject:
+    """Lets code give an object in place of its name, as an annotation of its field.
+
+    Attributes:
+        accepts: Whether an object is such a one; all else has to be text.
+    """
+
+    accepts: Callable[[object], bool]
+
+    def __get_pydantic_core_schema__(
+        self, _: object, __: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            lambda given, text: given if self.accepts(given) else text(given),
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                name_of, return_schema=core_schema.str_schema()
+            ),
+        )
+
+
+def check_picklable(where: str, target: object) -> None:
+    """Refuse an object that another process would not find.
+
+    Raises:
+        PicklingError: It is one.
+    """
+    try:
+        pickle.dumps(target)
+    except Exception as error:
+        raise pickle.PicklingError(
+            f"{where}: {name_of(target)!r} cannot be sent to another process "
+            f"({type(error).__name__}): make it at the top of a module, and give it "
+            "by name, as 'pkg.mod:object'"
+        ) from error
 
 
 def is_target(text: str) -> bool:
@@ -60,6 +127,11 @@ def _meant(target: str) -> str | None:
         module, _, name = text.rpartition(".")
         text = f"{module}:{name}"
     return text if text != target and is_target(text) else None
+
+
+def load(target: str | object) -> Any:
+    """Return an object that is given, or named: see ``load_target``."""
+    return load_target(target) if isinstance(target, str) else target
 
 
 def load_target(target: str) -> Any:

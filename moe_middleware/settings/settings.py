@@ -16,6 +16,7 @@ from ..models.errors import Problem, SettingsError
 from .credentials import doubt_about
 from .disagreements import disagreements
 from .documents import Document, Override, build_document, read_document
+from .import_strings import check_picklable, name_of
 from .json_schema import build_schema
 from .sections import (
     OWN_ATTRIBUTES,
@@ -37,7 +38,7 @@ from .sections import (
 from .trimming import trimmed
 from .validation import Mistake, Place, Section, explained, suggestion
 from .value_sources import ValueSource
-from .value_types import LogIds, Name, Network, SecretKeys, Target
+from .value_types import LogIds, Name, Network, ObserverGiven, SecretKeys
 from .variables import VariableError, Variables
 
 __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
@@ -84,6 +85,9 @@ class _Origin:
     def __reduce__(self) -> tuple[type[_Origin], tuple[Document]]:
         # The environment to read again from is this process's.
         return _Origin, (self.document,)
+
+    def __deepcopy__(self, _: object) -> _Origin:
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Origin | None)
@@ -162,7 +166,7 @@ class Settings(Section):
         description="Whether log lines about one visitor end with the first 16 digits "
         "of the SHA-256 of their id; no line has the id itself.",
     )
-    observer: Target | None = Field(
+    observer: ObserverGiven | None = Field(
         default=None,
         description="An Observer of your own, as 'pkg.mod:object', that is told what "
         "happens.",
@@ -362,14 +366,34 @@ class Settings(Section):
         )
         raise SettingsError([Problem(where="config", message=message)])
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            named = name == "observer" and value is not None
+            yield name, name_of(value) if named else value
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A copy tells the very same observer.
+        return super().__deepcopy__({**(memo or {}), id(self.observer): self.observer})
+
+    def __getstate__(self) -> dict[Any, Any]:
+        check_picklable("observer", self.observer)
+        return super().__getstate__()
+
     @property
     def fingerprint(self) -> bytes:
-        """A digest of all values, secrets included: two of the same mean the same."""
+        """A digest of all values, secrets included: two of the same mean the same.
+
+        Objects that code gave are their names and places in memory.
+        """
 
         def whole(value: Any) -> str:
             return str(value.get_secret_value())
 
-        text = json.dumps(self.model_dump(), default=whole, sort_keys=True)
+        calls = [source.call for _, source in self.sources()]
+        given = (self.observer, *calls)
+        objects = [id(one) for one in given if not isinstance(one, str | None)]
+        values = [self.model_dump(), objects]
+        text = json.dumps(values, default=whole, sort_keys=True)
         return blake2b(text.encode(errors="surrogatepass"), digest_size=32).digest()
 
     @classmethod

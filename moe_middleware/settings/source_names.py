@@ -44,7 +44,9 @@ def check_source_name(kind: str, name: str) -> None:
 
 def no_source(given: Any, kinds: tuple[str, ...]) -> str:
     """Return a sentence on a value that does not say where it comes from."""
-    if not isinstance(given, str) or not given.strip() or len(given) > 60:
+    if callable(given):
+        example = "{'call': function}"
+    elif not isinstance(given, str) or not given.strip() or len(given) > 60:
         example = "{cookie: name}"
     elif is_target(given):
         example = f"{{call: {given!r}}}"

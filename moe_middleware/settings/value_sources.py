@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..models.visits import Visit
-from .import_strings import check_target, load_target
+from .import_strings import (
+    OrObject,
+    check_picklable,
+    check_target,
+    load_target,
+    name_of,
+)
 from .source_names import check_source_name, no_source
 
 KINDS = ("cookie", "header", "query", "path", "session", "user", "value", "call")
@@ -20,6 +26,10 @@ _LAZY = frozenset({"session", "user", "call"})
 _OF_THE_PAGE = frozenset({"path", "query", "value"})
 
 _WRITTEN_BY_ANYONE = frozenset({"cookie", "header", "query"})
+
+
+Function = Callable[[Visit], object]
+"""Returns a value of a request: text, None, or an awaitable of one."""
 
 
 class ValueSource(BaseModel):
@@ -43,7 +53,7 @@ class ValueSource(BaseModel):
         description="An attribute of the framework's user; dots lead inwards.",
     )
     value: str | None = Field(default=None, description="This very text.")
-    call: str | None = Field(
+    call: Annotated[str | Function, OrObject(callable)] | None = Field(
         default=None,
         description="A sync or async function of the Visit, as 'pkg.mod:function'.",
     )
@@ -64,7 +74,7 @@ class ValueSource(BaseModel):
                 f"{said} given: a value has exactly one source, one of "
                 f"{', '.join(KINDS)}"
             )
-        if self.call is not None:
+        if isinstance(self.call, str):
             check_target(self.call)
         check_source_name(self.kind, self.name)
         return self
@@ -77,8 +87,7 @@ class ValueSource(BaseModel):
     @cached_property
     def name(self) -> str:
         """The cookie's name, the header's name, ... or the text itself."""
-        name: str = getattr(self, self.kind)
-        return name
+        return name_of(getattr(self, self.kind))
 
     @cached_property
     def is_lazy(self) -> bool:
@@ -102,12 +111,23 @@ class ValueSource(BaseModel):
         It is None where the request has none, and an awaitable where the value takes
         waiting. It raises what the app's code raises.
         """
+        if self.call is not None:
+            return _calling(self.call)
         return _reader(self.kind, self.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, value if value is None else name_of(value)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A copy calls the very same function, which may be an object's method.
+        return super().__deepcopy__({**(memo or {}), id(self.call): self.call})
+
     def __getstate__(self) -> dict[Any, Any]:
+        check_picklable("call", self.call)
         # How it is read is made anew: a function made here cannot be pickled.
         state = super().__getstate__()
         kept = {key: one for key, one in state["__dict__"].items() if key != "read"}
@@ -131,10 +151,14 @@ def _reader(kind: str, name: str) -> Reader:
             return lambda visit, _: _inward(visit.session, name)
         case "user":
             return lambda visit, _: _of_user(visit.user, name)
-        case "value":
-            return lambda *_: name
         case _:
-            return lambda visit, _: _function(name)(visit)
+            return lambda *_: name
+
+
+def _calling(call: str | Function) -> Reader:
+    if isinstance(call, str):
+        return lambda visit, _: _function(call)(visit)
+    return lambda visit, _: call(visit)
 
 
 def _of_user(user: object, name: str) -> object:
@@ -191,9 +215,9 @@ class NoFunctionError(Exception):
 _load = lru_cache(maxsize=None)(load_target)
 
 
-def _function(target: str) -> Callable[[Visit], object]:
+def _function(target: str) -> Function:
     try:
-        function: Callable[[Visit], object] = _load(target)
+        function: Function = _load(target)
     except (ImportError, ValueError) as error:
         raise NoFunctionError(str(error)) from error
     return function
@@ -201,7 +225,8 @@ def _function(target: str) -> Callable[[Visit], object]:
 
 def is_async(source: ValueSource) -> bool:
     """Whether it is an async function, which has to be called on an event loop."""
-    if source.kind != "call":
+    call = source.call
+    if call is None:
         return False
-    function = _function(source.name)
+    function = _function(call) if isinstance(call, str) else call
     return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))

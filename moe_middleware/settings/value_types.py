@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ..models.observers import Observer
 from ..routes.path_syntax import check_path
 from .credentials import (
     DATA_CENTERS,
@@ -26,7 +28,7 @@ from .credentials import (
     check_secret_key,
     check_workspace_id,
 )
-from .import_strings import check_target
+from .import_strings import OrObject, check_target
 from .store_addresses import StoreAddress, check_redis
 from .trimming import trimmed
 from .validation import shown, suggestion
@@ -205,6 +207,22 @@ def _check_pattern(value: str) -> str:
     return value
 
 
+def _may_observe(value: object) -> bool:
+    """Whether it is an observer, or makes one; what is neither is a mistake."""
+    if isinstance(value, Observer) or callable(value):
+        return True
+    if isinstance(value, str | int | float | list | Mapping):
+        return False
+    raise ValueError(
+        f"{type(value).__name__} is no observer: give an object of a class that "
+        "inherits from moe_middleware.Observer, that class, or the name of either"
+    )
+
+
+def _check_target(value: object) -> object:
+    return check_target(value) if isinstance(value, str) else value
+
+
 def _without_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
@@ -285,7 +303,12 @@ Redis = Annotated[
     PlainSerializer(str, when_used="json"),
     _like("^rediss?://."),
 ]
-Target = Annotated[str, AfterValidator(check_target), _like(r"^[\w.]+:[\w.]+$")]
+ObserverGiven = Annotated[
+    str | Observer | Callable[[], Observer],
+    OrObject(_may_observe),
+    AfterValidator(_check_target),
+    _like(r"^[\w.]+:[\w.]+$"),
+]
 TimezoneOffset = Annotated[
     int, Field(ge=-54_000, le=54_000), AfterValidator(_check_offset)
 ]

@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.http import HttpResponse
 
-from moe_middleware import Visit
+from moe_middleware import Counters, Visit
 
 from .sites import Site
 from .urls import KEY
@@ -91,6 +91,25 @@ def test_a_function_may_ask_the_database(
 
     assert get(shop).content == b"alice@shop.example"
     assert "failed" not in caplog.text
+
+
+def test_the_projects_mapping_may_hold_functions(site: MakeSite, get: Get) -> None:
+    shop = site(
+        customer_of,
+        project={
+            "MOENGAGE": {
+                "workspace": {"data_center": "sandbox"},
+                "identity": {"customer_id": {"call": named}},
+                "routes": [{"path": "/", "experiences": [KEY]}],
+                "events": {"outbox": "memory:", "relay": "off"},
+                "fetch": {"timeout": 5},
+                "observer": Counters,
+            }
+        },
+    )
+    shop.client.cookies["who"] = shop.async_client.cookies["who"] = "alice"
+
+    assert get(shop).content == b"alice@shop.example"
 
 
 @pytest.mark.parametrize("view", [forget_in_a_view, forget_in_an_async_view])
