@@ -18,9 +18,14 @@ from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running
 
-# What a machine does beside the tests makes no example slow or large.
+# What a machine does beside the tests makes no example slow or large. Each run takes
+# other examples: few of them, often.
 hypothesis_settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "patient",
+    deadline=None,
+    max_examples=50,
+    stateful_step_count=30,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("patient")
 

@@ -94,12 +94,12 @@ def run(program: str, folder: Path) -> list[str]:
     return ran.stdout.split()
 
 
-def test_everything_imports_where_there_is_no_posix(tmp_path: Path) -> None:
-    assert run(OTHERS + TAKE_AWAY + IMPORT_ALL, tmp_path) == ["True"]
+def test_everything_imports_and_pages_are_served_where_there_is_no_posix(
+    tmp_path: Path,
+) -> None:
+    program = OTHERS + TAKE_AWAY + IMPORT_ALL + SERVE
 
-
-def test_pages_are_served_where_there_is_no_posix(tmp_path: Path) -> None:
-    assert run(OTHERS + TAKE_AWAY + SERVE, tmp_path) == ["200", "cache"]
+    assert run(program, tmp_path) == ["True", "200", "cache"]
     assert (tmp_path / "outbox.db").exists()
 
 
