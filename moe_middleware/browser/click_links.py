@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from .tokens import TokenTooLongError, VisitorToken, VisitorTokens
 logger = logging.getLogger(__name__)
 
 PURPOSE = "click"
+
+_REMEMBERED = 256
+"""Characters of a target that is looked at once."""
 
 LINKS = "c"
 """Where links are followed, below ``clicks.path``."""
@@ -74,6 +78,8 @@ class ClickLinks:
         )
         self._path = path
         self._hosts = frozenset(host.lower() for host in hosts)
+        # Of a page's links, the targets are the same for every visitor.
+        self._known_link = lru_cache(maxsize=1_024)(self._link)
 
     def make(
         self,
@@ -98,8 +104,9 @@ class ClickLinks:
             identity: Whom the page is for.
             prefix: Where the app is mounted, as in ``/shop``.
         """
-        link = clean(target)
-        if link is None or not self.may_lead_to(link):
+        short = type(target) is str and len(target) <= _REMEMBERED
+        link = self._known_link(target) if short else self._link(target)
+        if link is None:
             logger.warning(
                 "click_not_counted key=%s: the target is no path of this site: write "
                 "one that begins with '/', or name its host in clicks.hosts",
@@ -117,6 +124,11 @@ class ClickLinks:
             )
             return harmless(target)
         return f"{prefix}{self._path}{token}"
+
+    def _link(self, target: object) -> str | None:
+        """Return a target that a link may count for, else None."""
+        link = clean(target)
+        return link if link is not None and self.may_lead_to(link) else None
 
     def may_lead_to(self, target: str) -> bool:
         """Whether a target is on this site, or on one of the hosts."""

@@ -11,7 +11,7 @@ import hmac
 import os
 import struct
 import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 from itsdangerous import Signer
-from itsdangerous.signer import SigningAlgorithm
+from itsdangerous.encoding import base64_encode, want_bytes
 
 MAX_TOKEN: Final = 4_096
 """Characters; browsers' address bars and proxies take that many."""
@@ -54,7 +54,7 @@ class Tokens:
         head_size: int = 0,
         max_length: int = MAX_TOKEN,
     ) -> None:
-        self._signers = [_signer(secret, f"token.{purpose}") for secret in secrets]
+        self._signers = [_Signer(secret, f"token.{purpose}") for secret in secrets]
         self._fields = fields
         self._head_size = head_size
         self._max_length = max_length
@@ -71,7 +71,7 @@ class Tokens:
             TypeError: The message has other values than JSON's.
         """
         body = _VERSION + head + _pack(orjson.dumps(message))
-        token = self._signers[0].sign(urlsafe_b64encode(body).rstrip(b"=")).decode()
+        token = self._signers[0].sign(base64_encode(body)).decode()
         if len(token) > self._max_length:
             raise TokenTooLongError(
                 f"it takes {len(token):,} characters of {self._max_length:,}"
@@ -148,7 +148,7 @@ class VisitorTokens:
         self._tokens = Tokens(secrets, purpose, fields=fields, head_size=_HEAD.size)
         # Hashed, so that no workspace id and visitor id run into each other.
         salt = f"visitor.{purpose}.{sha256(workspace_id.encode()).hexdigest()}"
-        self._digest_keys = [_derived_key(secret, salt) for secret in secrets]
+        self._digest_keys = [_Signer(secret, salt).derive_key() for secret in secrets]
         self._max_age = max_age
         self._clock = clock
 
@@ -197,27 +197,22 @@ def _visitor_digest(key: bytes, token_id: bytes, visitor_id: str | None) -> byte
     return blake2b(text, key=key, digest_size=8).digest()
 
 
-class _SHA256(SigningAlgorithm):
-    """HMAC-SHA256 as itsdangerous' own, in one call of OpenSSL."""
+class _Signer(Signer):
+    """An itsdangerous signer with the key's part of the HMAC done beforehand."""
 
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
+    def __init__(self, secret: str, salt: str) -> None:
+        super().__init__(
+            secret,
+            salt=f"moe_middleware.{salt}",
+            key_derivation="hmac",
+            digest_method=sha256,
+        )
+        self._keyed = hmac.new(self.derive_key(), digestmod=sha256)
 
-
-def _derived_key(secret: str, salt: str) -> bytes:
-    return Signer(
-        secret,
-        salt=f"moe_middleware.{salt}",
-        key_derivation="hmac",
-        digest_method=sha256,
-    ).derive_key()
-
-
-def _signer(secret: str, salt: str) -> Signer:
-    # Its key is derived here, once, and not for each token.
-    return Signer(
-        _derived_key(secret, salt), key_derivation="none", algorithm=_SHA256()
-    )
+    def get_signature(self, value: str | bytes) -> bytes:
+        signature = self._keyed.copy()
+        signature.update(want_bytes(value))
+        return base64_encode(signature.digest())
 
 
 # --- the first version's message -------------------------------------------------

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from ..models.observers import Observer
@@ -32,19 +32,11 @@ class Losses:
     Args:
         name: The outbox, as logs may show it.
         observer: Is told of each loss.
-        clock: A monotonic time, in seconds.
     """
 
-    def __init__(
-        self,
-        name: str,
-        observer: Observer,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, name: str, observer: Observer) -> None:
         self._name = name
         self._observer = observer
-        self._clock = clock
         self.forget()
 
     def forget(self) -> None:
@@ -68,7 +60,7 @@ class Losses:
         with self._lock:
             self._counts[loss] += count
             self._unsaid[loss] += count
-            now = self._clock()
+            now = time.monotonic()
             due = now - self._said_at.get(loss, -LOG_EVERY) >= LOG_EVERY
             if due:
                 self._said_at[loss] = now
