@@ -30,6 +30,7 @@ from moe_middleware import (
     MoEngageWSGIMiddleware,
     Source,
 )
+from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site, settings
@@ -203,6 +204,13 @@ async def test_what_a_page_does_to_its_identity_is_its_own(sandbox: Sandbox) -> 
 # --- pages of one visitor at the same time -----------------------------------------
 
 
+def previewed(title: str) -> str:
+    """Return the cookie of a browser that has a preview open."""
+    links = PreviewLinks([SECRET], path="/_moe/p/", clock=lambda: 0)
+    link = links.make(Preview(KEY, "B", {"Title": title}, "/", 9**10))
+    return f"{COOKIE}={link.rpartition('/')[2]}"
+
+
 class Spoiled:
     """A handler that changes all it gets, and tells what it had got before."""
 
@@ -255,11 +263,16 @@ async def test_tasks_and_threads_of_one_visitor_share_nothing_that_changes(
     # The first round shares one fetch, the second has the cache's answers.
     sandbox.fault(path="fetch", latency=0.05)
     names = [f"{kind}{n}" for n in range(8) for kind in handlers if kind != "thread"]
-    pages = []
+    cookies = {"cookie": f"customer_id=alice; {previewed('Sale')}"}
+    pages: list[httpx.Response] = []
+    previews: list[httpx.Response] = []
     for _ in range(2):
-        pages += await asyncio.gather(
-            *(site.get(f"/{name}", customer="alice") for name in names)
+        both = await asyncio.gather(
+            *(site.get(f"/{name}", customer="alice") for name in names),
+            *(site.get(f"/{name}", headers=cookies) for name in names),
         )
+        pages += both[: len(names)]
+        previews += both[len(names) :]
     for name in [f"thread{n}" for n in range(8)]:
         pages.append(await site.get(f"/{name}", customer="alice"))
     answers = [page.json() for page in pages]
@@ -268,6 +281,10 @@ async def test_tasks_and_threads_of_one_visitor_share_nothing_that_changes(
         followed = await site.get(answer["link"], customer="alice")
         assert followed.status_code == 302
         assert 'data-moe-on="click"' in answer["mark"]
+    # A page of the same visitor that shows a preview shows all of it, and counts nothing.
+    for preview in previews:
+        assert preview.json()["payload"] == {"Title": "Sale"}
+        assert not preview.json()["mark"]
     # Every page's link leads to where that page said, and counts by itself.
     assert len({answer["link"] for answer in answers}) == len(answers)
     await site.delivered()
