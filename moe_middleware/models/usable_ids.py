@@ -18,6 +18,14 @@ PLACEHOLDER_IDS = frozenset(
 """Texts that stand for no person; MoEngage's SDKs refuse most of them as user ids."""
 
 
+BLANKS = " \t\n\r\f\v"
+"""What is no part of an id at its ends. Not all that Unicode calls a blank: frameworks
+read UTF-8 in cookies as Latin-1, and the last byte of a letter may then be one."""
+
+_LATIN = dict.fromkeys((*range(128, 161), 173), "x")
+"""Controls and blanks of Latin-1 that are bytes of letters, for the same reason."""
+
+
 class Flaw(StrEnum):
     """Why a text cannot stand for one person."""
 
@@ -39,7 +47,7 @@ def flaw_of(text: str, *, by_anyone: bool) -> Flaw | None:
         return Flaw.EMPTY
     if len(text) > MAX_ID_LENGTH:
         return Flaw.TOO_LONG
-    if not text.isprintable():
+    if not text.isprintable() and not text.translate(_LATIN).isprintable():
         return Flaw.UNPRINTABLE
     if by_anyone and text.lower() in PLACEHOLDER_IDS:
         return Flaw.PLACEHOLDER
@@ -48,5 +56,5 @@ def flaw_of(text: str, *, by_anyone: bool) -> Flaw | None:
 
 def usable_id(text: str | None, *, by_anyone: bool = True) -> str | None:
     """Return an id that can stand for one person, trimmed, or None."""
-    text = text.strip() if text is not None else ""
+    text = text.strip(BLANKS) if text is not None else ""
     return text if flaw_of(text, by_anyone=by_anyone) is None else None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.texts import decoded
-from ..models.usable_ids import Flaw, flaw_of, usable_id
+from ..models.usable_ids import BLANKS, Flaw, flaw_of, usable_id
 from ..models.visits import Visit
 from ..settings.import_strings import call_fault
 from ..settings.value_sources import NoFunctionError, ValueSource, is_async
@@ -54,7 +54,7 @@ class SourceReader:
             text = read(visit, path_params)
             if text is None:
                 return None
-            text = text.strip()
+            text = text.strip(BLANKS)
             flaw = flaw_of(text, by_anyone=by_anyone)
             if flaw is None:
                 return text

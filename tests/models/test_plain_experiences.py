@@ -281,7 +281,7 @@ async def test_tasks_and_threads_of_one_visitor_share_nothing_that_changes(
         followed = await site.get(answer["link"], customer="alice")
         assert followed.status_code == 302
         assert 'data-moe-on="click"' in answer["mark"]
-    # A page of the same visitor that shows a preview shows all of it, and counts nothing.
+    # A preview of the same visitor is shown as it is, and counts nothing.
     for preview in previews:
         assert preview.json()["payload"] == {"Title": "Sale"}
         assert not preview.json()["mark"]

@@ -30,6 +30,23 @@ def test_what_cannot_be_an_id_is_refused(text: str | None) -> None:
     assert usable_id(text) is None
 
 
+@given(st.lists(st.sampled_from("aàÄÅ\u0160ß漢🙂"), min_size=1, max_size=4))
+def test_letters_whose_bytes_are_read_as_latin_are_an_id_of_their_own(
+    letters: list[str],
+) -> None:
+    """Frameworks read UTF-8 in cookies so, and some bytes are blanks or controls."""
+    text = "".join(letters).encode().decode("latin-1")
+
+    assert usable_id(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x7f", "a\u200bb", "a\u2028b", "a\u202eb", "\ud800"]
+)
+def test_what_only_looks_like_another_id_is_refused(text: str) -> None:
+    assert usable_id(text) is None
+
+
 @given(st.uuids(version=4))
 def test_a_minted_id_is_known_again(minted: uuid.UUID) -> None:
     assert minted_id(str(minted)) == str(minted)
