@@ -44,7 +44,7 @@ test-lowest: $(LOWEST)/bin/python
 constraints:
 	rm -rf $(NEWEST)
 	$(MAKE) $(NEWEST)/bin/python
-	$(NEWEST)/bin/$(PIP) install -U pip -e '.[all]' --group dev hatchling editables
+	$(NEWEST)/bin/$(PIP) install -U pip -e '.[all]' --group dev editables
 	{ sed '/^#/!d' constraints.txt && $(NEWEST)/bin/$(PIP) freeze --all --exclude-editable; \
 	  } > $(NEWEST)/constraints.txt
 	mv $(NEWEST)/constraints.txt constraints.txt
