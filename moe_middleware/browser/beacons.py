@@ -35,10 +35,10 @@ is stored all the same, in a moment."""
 
 
 class Collector:
-    """Counts what browsers tell of the pages of their own visitors.
+    """Counts the clicks and impressions in beacons.
 
-    Tokens can be had from our pages alone, and count for the visitor whose page had
-    them, until they expire. Whatever comes twice has the same uuid, and counts once.
+    Only our pages hand out tokens; each counts for the visitor of its page, until it
+    expires. A repeated click or impression has the same uuid, and counts once.
 
     Args:
         beacons: Reads the tokens.
@@ -69,26 +69,26 @@ class Collector:
         self._used_until: LRUCache[str, float] = LRUCache(MAX_VISITORS)
 
     async def collect(self, visit: Visit, rest: str, body: bytes) -> Reply:
-        """Count what a beacon says, store its events, and answer nothing."""
+        """Store the events of a beacon; the response has no body."""
         if not is_own_site(visit):
             return await self._refused(403, "other_site", visit)
         signals = read_signals(body)
         if signals is None:
             return await self._refused(400, "malformed", visit)
-        read = [(signal, self._beacons.read(signal.token)) for signal in signals]
-        told = [(signal, mark) for signal, mark in read if mark is not None]
-        if len(told) < len(signals):
+        marks = [(signal, self._beacons.read(signal.token)) for signal in signals]
+        known = [(signal, mark) for signal, mark in marks if mark is not None]
+        if len(known) < len(signals):
             return await self._refused(400, "not_ours", visit)
         if self._visitors.is_bot(visit) or is_prefetch(visit):
             return _NOTHING
         known_as = await self._visitors.known_as(visit)
         if not known_as:
             return _NOTHING
-        # All elements of an experience tell of one impression.
-        happened = {signal.uuid(mark) for signal, mark in told}
+        # All elements of an experience have one impression.
+        happened = {signal.uuid(mark) for signal, mark in known}
         if not self._may_tell(known_as[0], len(happened)):
             return await self._refused(429, "too_many", visit)
-        events = self._counted(told, known_as)
+        events = self._counted(known, known_as)
         return await self._store(events, known_as[0]) if events else _NOTHING
 
     async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:
@@ -105,20 +105,20 @@ class Collector:
         return wait == 0
 
     def _counted(
-        self, told: list[tuple[Signal, Mark]], known_as: list[Identity]
+        self, signals: list[tuple[Signal, Mark]], known_as: list[Identity]
     ) -> list[Event]:
         now = self._clock()
         events: dict[str, Event] = {}
-        for signal, mark in told:
+        for signal, mark in signals:
             uuid = signal.uuid(mark)
             if uuid is None or now > mark.token.expires_at:
                 continue
-            whose = [one for one in known_as if self._beacons.is_of(mark, one)]
-            if not whose:
+            owners = [one for one in known_as if self._beacons.is_of(mark, one)]
+            if not owners:
                 continue
             events[uuid] = Event(
                 uuid=uuid,
-                customer_id=str(whose[0].reporting_id),
+                customer_id=str(owners[0].reporting_id),
                 action=signal.action,
                 occurred_at=int(now),
                 experience_context=mark.experience_context,

@@ -31,15 +31,15 @@ _URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
 
 class Clicks:
-    """Counts people's first clicks on links of pages of their own.
+    """Counts a visitor's first click on each link of their own pages, and redirects.
 
-    A link that was followed before, or twice at once, counts once: its event has the
-    uuid that the link has. One that somebody passed on leads on and does not count, and
-    neither does one that a bot or a browser ahead of its user follows.
+    A link that is followed twice counts once: its event has the link's own uuid. A link
+    that was passed on redirects without counting, and so does one that a bot or a
+    browser's prefetch follows.
 
     Args:
         links: Reads them.
-        visitors: Tells who follows.
+        visitors: Identifies who follows one.
         outbox: Takes the events.
         events: The settings of events.
         clock: The time, in unix seconds.
@@ -71,7 +71,7 @@ class Clicks:
         try:
             await self._count(click, visit)
         except Exception as error:
-            # Whatever is wrong, whoever clicked gets where they want.
+            # The visitor is redirected all the same.
             who = await self._visitors.log_name(visit)
             logger.error("click_failed error=%s%s", type(error).__name__, who)
         # What is no ASCII travels percent-encoded; what is encoded already stays so.
@@ -89,15 +89,15 @@ class Clicks:
         ):
             return
         known_as = await self._visitors.known_as(visit)
-        whose = [one for one in known_as if self._links.is_of(click, one)]
-        if not whose:
+        owners = [one for one in known_as if self._links.is_of(click, one)]
+        if not owners:
             return
-        self._outbox.append([self._event(click, whose[0], now)])
+        self._outbox.append([self._event(click, owners[0], now)])
         try:
             async with asyncio.timeout(STORE_WITHIN):
                 await self._outbox.flush()
         except (TimeoutError, OutboxError) as error:
-            who = self._visitors.log_names.of(whose[0].reporting_id)
+            who = self._visitors.log_names.of(owners[0].reporting_id)
             logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)
 
     def _event(self, click: Click, identity: Identity, now: float) -> Event:

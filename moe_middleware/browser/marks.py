@@ -1,4 +1,4 @@
-"""What browsers tell of a page's elements, and the tokens that let them. Pure."""
+"""The tokens of a page's elements, and the beacons that browsers send of them. Pure."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 PURPOSE = "beacon"
 
 BEACONS = "e"
-"""Where they are sent, below ``clicks.path``."""
+"""Where beacons are sent, below ``clicks.path``."""
 
 MAX_BODY = 64 * 1024
 """Bytes; what ``navigator.sendBeacon`` sends at most."""
 
 MAX_SIGNALS = 50
-"""Of one beacon. The script sends a click at once, and what came into sight together:
-a page has 25 experiences at most in one fetch."""
+"""Of one beacon. The script sends a click at once, and impressions together: a page has
+25 experiences at most in one fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Mark:
     """An element's token that was read.
 
     Attributes:
-        b_id: Which element it is; None for one whose clicks do not count.
-        sight: The uuid of the impression that counts once it is seen; None where none
-            does.
+        b_id: The element's id; None if its clicks do not count.
+        sight: The uuid of the impression that counts once the element is seen; None if
+            none does.
         experience_context: Of the experience that it shows.
-        token: Tells whom it counts for, and until when.
+        token: Holds the visitor's digest and the expiry.
     """
 
     b_id: str | None
@@ -54,7 +54,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a browser says of an element.
+    """One click or impression in a beacon.
 
     Attributes:
         action: What happened to it.
@@ -98,8 +98,8 @@ def read_signals(body: bytes) -> list[Signal] | None:
     return signals
 
 
-# A click's number is the browser's clock, in milliseconds: whoever comes back to a page
-# that the browser kept clicks with other numbers.
+# A click's number is the browser's clock, in milliseconds: on a page that the browser
+# kept, later clicks have other numbers.
 _TOKEN = rb"([\w.-]{1,%d})" % MAX_TOKEN
 _LINE = re.compile(rb"c %b (\d{1,15})|s %b" % (_TOKEN, _TOKEN))
 
@@ -111,8 +111,7 @@ class Beacons:
         secrets: The newest first.
         max_age: How long a token counts, in seconds.
         clock: The time, in unix seconds.
-        workspace_id: Whose experiences they are; tokens of another workspace with the
-            same secret count nothing.
+        workspace_id: Tokens of another workspace with the same secret do not count.
     """
 
     def __init__(

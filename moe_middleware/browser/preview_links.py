@@ -1,4 +1,4 @@
-"""Links that show one payload to whoever has them, until they expire. Pure."""
+"""Links that show one payload to everyone who has them, until they expire. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Preview:
 
     Attributes:
         key: The experience key.
-        variation: Its variation, as whoever made the link calls it.
+        variation: Its variation, as the link's author calls it.
         payload: The forced content.
         target: The page to open it on, a path of this site.
         expires_at: Until when it is shown, in unix seconds.

@@ -31,7 +31,7 @@ _URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
 
 class Previews:
-    """Hands the cookie of a preview to whoever has its link, and takes it back.
+    """Sets the cookie of a preview for a browser that opens its link, and clears it.
 
     Args:
         links: Reads them; None where there is no secret, so that all are refused.

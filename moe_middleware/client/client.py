@@ -178,7 +178,7 @@ class MoEngageClient:
 
         Args:
             keys: Experience keys; none of them means all the visitor can get.
-            identity: Who the visitor is; None is nobody known.
+            identity: Who the visitor is; None if unknown.
             attributes: In-session attributes, as in ``{"utm_medium": "email"}``.
             timeout: For everything, retries included, in seconds; None takes the
                 settings' ``fetch.timeout``.
@@ -337,9 +337,9 @@ class MoEngageClient:
         self.server_date = response.headers.get("date")
         if limited is not None and taken is not None:
             refused = response.status == 429
-            said = limits_of(response.headers, self._clock(), refused=refused)
-            if said is not None:
-                limited.learn(taken, said)
+            limits = limits_of(response.headers, self._clock(), refused=refused)
+            if limits is not None:
+                limited.learn(taken, limits)
         answer = plain_body(response, taken=endpoint == "events")
         if response.status == 200:
             if endpoint == "events" and not is_receipt(response, answer):

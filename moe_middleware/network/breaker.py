@@ -122,7 +122,7 @@ class Breaker:
                 self._open(now)
 
     def abandoned(self) -> None:
-        """Note that a call told nothing: it was cancelled."""
+        """Note that a call was cancelled: it shows neither success nor failure."""
         if self.state is State.PROBING:
             self._become(State.OPEN)
 

@@ -42,7 +42,7 @@ class KeptConnections:
     of the API may be repeated. Where one is silent until its call is cancelled, and no
     other has spoken meanwhile, the unused ones are taken for dead and closed, too.
 
-    It knows no timeout of its own: whoever calls cancels. The name's lookup and the
+    It has no timeout of its own: the caller cancels. The name's lookup and the
     handshakes happen within that time, and a lookup that hangs holds up nothing else.
 
     Args:
@@ -110,7 +110,7 @@ class KeptConnections:
     async def warm(self, url: httpx.URL, count: int) -> None:
         """Open connections before a call needs them, until so many are unused.
 
-        Where that fails it says nothing: the calls will.
+        A failure is not reported: the calls that need a connection report theirs.
 
         Args:
             url: Any address of the origin.
@@ -277,7 +277,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def silent(self) -> bool:
-        """Whether it was kept, and then had no word for the call that it was for."""
+        """Whether it was a kept one, and no byte of this call's response came."""
         return self._kept and not self._heard
 
     async def exchange(self, request: bytes) -> Response:
@@ -305,7 +305,7 @@ class _Connection(asyncio.Protocol):
         self._idle_timer = self._loop.call_later(seconds, expire)
 
     def close(self) -> None:
-        """Close it at once; what is on its way is nobody's."""
+        """Close the connection; discard any response in flight."""
         self._open = False
         if self._idle_timer is not None:
             self._idle_timer.cancel()
@@ -325,7 +325,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if self._answer is None or self._answer.done():
-            # An answer to nothing, as a 408 for being idle: it belongs to no call.
+            # Nothing was asked, as with a 408 for being idle.
             self.close()
         else:
             self._receive(data)
