@@ -452,7 +452,12 @@ def observer_of(settings: Settings, counters: Counters) -> Observer:
         if takes := unfit_signature(found):
             message = f"{name!r} takes {takes}: give an observer that is made already"
             raise SettingsError([settings.problem("observer", message)])
-        found = found()
+        try:
+            found = found()
+        except Exception as error:
+            # The error's own text may hold what it connects to.
+            message = f"{name!r} raised {type(error).__name__}: it makes no observer"
+            raise SettingsError([settings.problem("observer", message)]) from error
     if not isinstance(found, Observer):
         message = (
             f"{name!r} is {type(found).__name__}: it must be an object of a class that "

@@ -162,9 +162,15 @@ class NeedsToken(Observer):
         self.token = token
 
 
+class Fails(Observer):
+    def __init__(self) -> None:
+        raise RuntimeError(SECRET)
+
+
 @pytest.mark.parametrize(
     ("observer", "about"),
     [
+        (Fails, "Fails' raised RuntimeError"),
         (object(), "object is no observer"),
         (NeedsToken, "NeedsToken' takes (token: 'str') -> 'None'"),
         (f"{__name__}:NeedsToken", "NeedsToken' takes (token: 'str') -> 'None'"),
@@ -182,6 +188,7 @@ def test_what_is_no_observer_is_refused(observer: object, about: str) -> None:
     (problem,) = raised.value.problems
     assert problem.where == "observer"
     assert about in problem.message
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize(
