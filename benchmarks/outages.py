@@ -417,6 +417,8 @@ def _report(lines: Sequence[str], load: float) -> str:
         date=datetime.now(UTC).date(),
         lines="\n".join(lines),
         facts=facts,
+        began=load,
+        ended=os.getloadavg()[0],
         lasts=f"{LASTS:g}",
         budget=f"{BUDGET:g}",
         ttl=f"{TTL:g}",
@@ -478,9 +480,12 @@ Notes:
   most 4 of them: the app's own threads stay free.
 - A shared cache that fails costs a page no more than `cache.redis_timeout`, and the API
   answers in its place.
+- The visitor and the API are one process here: while that sends without end (50 MB,
+  one-byte chunks) its own work is part of the pages' times.
 
 Measured on {date} by `python -m benchmarks outages`; latencies hold for this machine.
-What else ran on it is in the p99s: see the column without the fault.
+What else ran on it is in the p99s: see the column without the fault. Its load was
+{began:.1f} when it began, and {ended:.1f} when it ended.
 
 {facts}
 """
