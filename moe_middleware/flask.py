@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -18,7 +18,7 @@ except ImportError as error:
 from .concurrency.background_loop import background
 from .jinja import extend_app
 from .models.errors import DuplicateMiddlewareError
-from .models.experience import EMPTY, Experience
+from .models.experience import EMPTY
 from .models.visits import Visit
 from .personalizer.current import current
 from .personalizer.postponed_pages import PostponedPage, lacking
@@ -139,9 +139,9 @@ class _Page(PostponedPage):
             if not self.answer_at_once(self.wait_for):
                 background.run(self.prefetch())
 
-    def collect(self) -> Sequence[Experience]:
+    def _collect(self) -> None:
         self.prefetch_now()
-        return super().collect()
+        super()._collect()
 
     def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         self.prefetch_now()

@@ -20,12 +20,11 @@ from jinja2.utils import missing
 
 from .logs.log_lines import one_line
 from .logs.repeated_lines import RepeatLogger
-from .models.answering import WebSDKApi
 from .models.experience import Experience
-from .models.experiences import Experiences
+from .models.experiences import Experiences, WebSDKApi
 from .models.reasons import Reason
 from .personalizer.current import current, on_event_loop
-from .personalizer.fragments import note_personal, noting
+from .personalizer.fragments import fragment, note_personal, noting
 from .personalizer.unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
@@ -38,6 +37,7 @@ ENVIRON = "moe_middleware.experiences"
 # release: what these names do there may not change, only be joined by other names.
 FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
+MEET = "moe_middleware.meet"
 
 
 class MoEngageExtension(Extension):
@@ -63,6 +63,7 @@ class MoEngageExtension(Extension):
         # Context.call, which takes three times as long and more in a sandbox.
         environment.filters[FIND] = _find
         environment.filters[SHOW] = _show
+        environment.filters[MEET] = _meet
         environment.template_class = _personal(environment.template_class)
         environment.globals.setdefault("moe_script", _script)
         environment.globals.setdefault("moe_web_sdk", _web_sdk)
@@ -99,21 +100,22 @@ class MoEngageExtension(Extension):
             otherwise = parser.parse_statements(("name:endexperience",), True)
         # Compiled to an assignment and a branch of the template's own, so that
         # autoescaping and block nesting stay Jinja's business.
-        all_of_them = parser.free_identifier()
-        found = _call(FIND, key, nodes.Const(lineno))
-        shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
-        targets: list[nodes.Expr] = [nodes.Name(name, "store"), all_of_them]
-        return nodes.Scope(
-            [
-                nodes.Assign(nodes.Tuple(targets, "store"), found),
-                nodes.If(
-                    nodes.Name(name, "load"),
-                    [self._statement(shown), *body],
-                    [],
-                    otherwise,
-                ),
-            ],
-        ).set_lineno(lineno)
+        target: nodes.Expr = nodes.Name(name, "store")
+        # Outside of the blocks of a template that extends another nothing is put out,
+        # and nothing counts: only an output knows that. Where Jinja's parser does not
+        # tell that it is within a block, the quicker way is not taken.
+        in_block = "block" in getattr(parser, "_tag_stack", ())
+        if in_block and isinstance(impression, nodes.Const):
+            found = _call(MEET, key, nodes.Const(lineno), impression)
+        else:
+            # An impression may speak of the experience itself, which has to be there.
+            all_of_them = parser.free_identifier()
+            found = _call(FIND, key, nodes.Const(lineno))
+            shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
+            target = nodes.Tuple([target, all_of_them], "store")
+            body = [self._statement(shown), *body]
+        branch = nodes.If(nodes.Name(name, "load"), body, [], otherwise)
+        return nodes.Scope([nodes.Assign(target, found), branch]).set_lineno(lineno)
 
     def _statement(self, call: nodes.Expr) -> nodes.Stmt:
         """Return what calls for the effect alone.
@@ -154,6 +156,40 @@ def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
 
 
 _Found = tuple[Experience, Experiences]
+
+
+@pass_context
+def _meet(
+    context: Context, key: Any, lineno: int, impression: object
+) -> Experience | Coroutine[Any, Any, Experience]:
+    """Return the experience of a key; one that matches counts as shown."""
+    if (noted := fragment.get()) is not None:
+        noted.personal = True
+    experiences = experiences_of(context)
+    counting: Any = impression if isinstance(impression, str) else None
+    if type(key) is str:
+        experience = experiences.show(key, counting) if impression else experiences[key]
+        if experience.reason not in _MISSED:
+            return experience
+    found = _find(context, key, lineno)
+    if isinstance(found, tuple):
+        if found[0]:
+            _show(found[1], found[0], impression)
+        return found[0]
+    return _shown_when_ready(found, impression)
+
+
+async def _shown_when_ready(
+    found: Coroutine[Any, Any, _Found], impression: object
+) -> Experience:
+    experience, experiences = await found
+    if experience:
+        _show(experiences, experience, impression)
+    return experience
+
+
+_MISSED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED})
+"""Why there is more to be done, or to be said, about a key."""
 
 
 @pass_context
@@ -258,7 +294,7 @@ def experiences_of(context: Context) -> Experiences:
     if isinstance(given, Experiences):
         return given
     request = context.resolve_or_missing("request")
-    found = _of_request(request)
+    found = None if request is missing else _of_request(request)
     if found is None:
         found = current.get()
     if found is not None:
@@ -270,8 +306,6 @@ def experiences_of(context: Context) -> Experiences:
 
 def _of_request(request: Any) -> Experiences | None:
     """Return the experiences that a door has left with a framework's request."""
-    if request is missing:
-        return None
     try:
         # Django's are on the request, Sanic's in its ctx.
         found = getattr(getattr(request, "ctx", request), "experiences", None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 try:
     import quart
@@ -17,10 +17,11 @@ except ImportError as error:
 from starlette.types import Receive, Scope, Send
 
 from .asgi import KEY, MoEngageMiddleware
+from .asgi.page import ASGIPage
 from .jinja import extend_app
 from .models.cookies import werkzeug_cookies
 from .models.errors import DuplicateMiddlewareError
-from .models.experience import EMPTY, Experience
+from .models.experience import EMPTY
 from .models.visits import Visit
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
@@ -154,7 +155,7 @@ async def _push_nothing(path: str, headers: Headers) -> None:
     """Stand for the server's push: nobody asks for one while a session is read."""
 
 
-class _Page(PostponedPage):
+class _Page(PostponedPage, ASGIPage):
     """It is prefetched, at the latest, where somebody waits for its experiences."""
 
     async def prefetch_now(self) -> None:
@@ -165,7 +166,7 @@ class _Page(PostponedPage):
             if not self.answer_at_once():
                 await self.prefetch()
 
-    async def ready(self) -> Sequence[Experience]:
+    async def ready(self) -> Self:
         await self.prefetch_now()
         return await super().ready()
 

@@ -104,10 +104,10 @@ class MoEngageWSGIMiddleware:
             # Tried a second time while the first goes on: to each its own.
             environ = {**environ}
         # As it came in: inner layers change an environ in place.
-        engine, request = self.runtime.personalizer, {**environ}
+        engine, request = self.runtime.personalizer, {**environ, _PATH: path}
         page = self.page_class(engine, request, self.visit_of, loop)
         environ[KEY] = page
-        environ[EXPERIENCES] = page.experiences
+        environ[EXPERIENCES] = page
         response = _Response(page, environ, start_response)
         try:
             mapped = page.find_routes(_method(environ), path)
@@ -122,7 +122,7 @@ class MoEngageWSGIMiddleware:
             # Set and put back around every call of the app's, in the thread's own
             # context: in a copy the app would lose what it keeps there from one
             # request to the next, as Django does its connections to caches.
-            token = current.set(page.experiences)
+            token = current.set(page)
             try:
                 body = self.app(environ, response.start)
             finally:
@@ -141,7 +141,7 @@ class MoEngageWSGIMiddleware:
             return body
         sized = hasattr(body, "__len__") and response.badge is None
         kind = _SizedBody if sized else _Body
-        return kind(body, page.experiences, response)
+        return kind(body, page, response)
 
     def _answer(
         self, path: str, environ: WSGIEnvironment, start_response: StartResponse
@@ -164,7 +164,7 @@ class MoEngageWSGIMiddleware:
             absent = {kind: _OUTSIDE[kind] for kind in lacking}
         return Visit(
             method=_method(environ),
-            path=_path(environ),
+            path=environ.get(_PATH) or _path(environ),
             root_path=_text(environ.get("SCRIPT_NAME", "")),
             headers=_headers(environ),
             query_string=_latin(environ.get("QUERY_STRING", "")),
@@ -199,6 +199,9 @@ _OUTSIDE = {
 }
 """What to do where a request lacks what such a source reads."""
 
+_PATH = f"{KEY}.path"
+"""Where our copy of an environ has the path as text."""
+
 _TWICE = (
     "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
     "installed twice around this handler. Keep the outermost one."
@@ -230,10 +233,8 @@ class _Headers:
         """Return what the server gets; the app's very list where nothing changes."""
         if made is self.plain:
             return self._given
-        return [
-            *((name.decode("latin-1"), text.decode("latin-1")) for name, text in made),
-            *self._odd,
-        ]
+        ours = [(name.decode("latin-1"), text.decode("latin-1")) for name, text in made]
+        return ours + self._odd
 
 
 class _Start(NamedTuple):
@@ -251,6 +252,10 @@ class _Response:
 
     Its start goes to the server once the app has come back from the call in which it
     began: until then the app may read experiences, and the headers follow.
+
+    Attributes:
+        is_begun: Whether the app has begun it, and the server does not know yet.
+        badge: Adds a preview's badge; None where there is none.
     """
 
     __slots__ = (
@@ -263,6 +268,7 @@ class _Response:
         "_status",
         "_write",
         "badge",
+        "is_begun",
     )
 
     def __init__(
@@ -272,6 +278,7 @@ class _Response:
         self._environ = environ
         self._start_response = start_response
         self._given: _Start | None = None
+        self.is_begun = False
         self.badge: BadgeWriter | None = None
         self._write: Callable[[bytes], object] | None = None
         self._left = False
@@ -284,7 +291,7 @@ class _Response:
         headers: list[tuple[str, str]],
         exc_info: OptExcInfo | None = None,
     ) -> Callable[[bytes], object]:
-        if exc_info is None:
+        if exc_info is None and self.is_begun:
             # A second start without an error is the server's to refuse.
             self.leave()
         self._status = _code(status)
@@ -292,6 +299,7 @@ class _Response:
         page, ours = self._page, _Headers(headers)
         made = page.response_headers(ours.plain, final=False)
         self._given = _Start(status, ours, made, page.use, exc_info)
+        self.is_begun = True
         if self._left:
             self.leave()
         return self.write
@@ -308,7 +316,7 @@ class _Response:
         start, page = self._given, self._page
         if start is None:
             return
-        self._given, self._left = None, True
+        self._given, self._left, self.is_begun = None, True, False
         made = start.made
         if page.use != start.use:
             made = page.response_headers(start.headers.plain, final=False)
@@ -393,7 +401,8 @@ class _Parts:
         try:
             part = next(self._parts)
         except StopIteration:
-            body.response.leave()
+            if body.response.is_begun:
+                body.response.leave()
             badge = body.response.badge
             if badge is not None and (last := badge.end()):
                 return last
@@ -401,7 +410,8 @@ class _Parts:
             raise
         finally:
             current.reset(token)
-            body.response.leave()
+            if body.response.is_begun:
+                body.response.leave()
         if body.response.badge is not None:
             body.response.badge.look_at(part)
         return part
@@ -461,7 +471,10 @@ def _path(environ: WSGIEnvironment) -> str:
 
 def _headers(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
     headers = [
-        (_header_name(name), _latin(value))
+        (
+            _header_name(name),
+            value.encode("latin-1", "replace") if type(value) is str else _latin(value),
+        )
         for name, value in environ.items()
         if name[:5] == "HTTP_"
     ]

@@ -65,12 +65,12 @@ class OwnPaths:
     """
 
     def __init__(self, prefix: str, paths: Mapping[str, OwnPath]) -> None:
-        self._prefix = f"{prefix}/"
+        self.prefix = f"{prefix}/"
         self._paths = dict(paths)
 
     def answers(self, path: str) -> bool:
         """Whether a path within the wrapped app is one of ours."""
-        return path.startswith(self._prefix) and self._find(path)[0] is not None
+        return path.startswith(self.prefix) and self._find(path)[0] is not None
 
     def max_body(self, path: str) -> int:
         """Return how much of a request's body is to be read, in bytes."""
@@ -100,7 +100,7 @@ class OwnPaths:
             return refused(500, "something went wrong")
 
     def _find(self, path: str) -> tuple[OwnPath | None, str]:
-        name, _, rest = path[len(self._prefix) :].partition("/")
+        name, _, rest = path[len(self.prefix) :].partition("/")
         return self._paths.get(name), rest
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from ..models.answering import WebSDKApi
 from ..models.experience import Experience
+from ..models.experiences import WebSDKApi
 from . import sdk_script_element
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from ..models.experience import Experience
+from ..models.experience import SET, Elements, Experience, bind
 from ..models.reasons import Reason, Source
 
 NO_MATCH = b""
@@ -18,9 +18,9 @@ def encode(experience: Experience) -> bytes:
     """
     if not experience:
         return NO_MATCH
-    dumped = orjson.dumps([experience.payload, experience.experience_context])
-    # The copy is without the encoder's spare room, of kilobytes.
-    return bytes(memoryview(dumped))
+    payload = orjson.dumps(experience.payload)
+    # Encoded JSON has no line break of its own; the context is kept as it came.
+    return b"%b\n%b" % (payload, orjson.dumps(experience.experience_context))
 
 
 def decode(
@@ -39,8 +39,8 @@ def decode(
     """
     if not body:
         return Experience(key=key, source=source, reason=reason or Reason.NO_MATCH)
-    kept = orjson.loads(body)
-    payload, context = kept if isinstance(kept, list) and len(kept) == 2 else (0, 0)
+    first, _, second = body.partition(b"\n")
+    payload, context = orjson.loads(first), orjson.loads(second or b"0")
     if isinstance(payload, dict) and isinstance(context, dict):
         return Experience(
             key=key,
@@ -50,3 +50,30 @@ def decode(
             reason=reason,
         )
     raise ValueError("no experience in these bytes")
+
+
+def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
+    """Return a fresh answer of a cache that has only what ``decode`` could read.
+
+    Args:
+        key: Its experience key.
+        body: What ``encode`` returned.
+        elements: Of the page that it is for.
+    """
+    if not body:
+        none = Experience(key=key, source=Source.CACHE, reason=Reason.NO_MATCH)
+        bind(none, elements)
+        return none
+    payload, _, context = body.partition(b"\n")
+    made = Experience.__new__(Experience)
+    SET.key(made, key)
+    SET.payload(made, orjson.loads(payload))
+    if context == b"{}":
+        SET.experience_context(made, {})
+    else:
+        # It stays as it came until somebody reads it, which hardly anybody does.
+        SET.context(made, context)
+    SET.source(made, Source.CACHE)
+    SET.reason(made, None)
+    SET.elements(made, elements)
+    return made

@@ -99,24 +99,42 @@ class MemoryCache:
         self, visitor: bytes, split: bytes, keys: Iterable[str]
     ) -> list[Experience]:
         """Return those of the keys' experiences that are still fresh."""
-        found = self._find(visitor, split, keys, self._clock())
-        return _decoded(found, Source.CACHE, None)
-
-    def get_all(
-        self, visitor: bytes, split: bytes, keys: Iterable[str]
-    ) -> list[bytes] | None:
-        """Return the bodies of all keys' answers, in order, where all are fresh."""
-        found = self._find(visitor, split, keys, self._clock())
-        if len(found) < len([*keys]):
-            return None
-        return [body for _, _, body in found]
+        return _decoded(self.bodies(visitor, split, keys), Source.CACHE, None)
 
     def get_stale(
         self, visitor: bytes, split: bytes, keys: Iterable[str], reason: Reason
     ) -> list[Experience]:
         """Return those that have expired but may still be served, and say why."""
-        found = self._find(visitor, split, keys, self._clock() - self._stale)
+        found = self.bodies(visitor, split, keys, since=self._stale)
         return _decoded(found, Source.STALE, reason)
+
+    def bodies(
+        self, visitor: bytes, split: bytes, keys: Iterable[str], *, since: float = 0.0
+    ) -> dict[str, bytes]:
+        """Return the bodies of those of the keys' answers that are fresh, by key.
+
+        Args:
+            since: Those that expired so many seconds ago are fresh enough.
+        """
+        found: dict[str, bytes] = {}
+        after = self._clock() - since
+        with self._lock:
+            # As in _group, without its calls: every page comes by here.
+            groups, index = self._groups, (hash(visitor) >> 16) % (2 * self._round)
+            group = groups[index if index < len(groups) else index - self._round]
+            record = group.pop(visitor, None)
+            if record is None:
+                return found
+            # It is now the most recently used.
+            group[visitor] = record
+            for key in keys:
+                answer = find(record, split + experience_digest(key))
+                if answer is not None and answer[0] > after:
+                    body = answer[1]
+                    found[key] = (
+                        self._recurring[body] if isinstance(body, int) else body
+                    )
+        return found
 
     def put(
         self,
@@ -191,27 +209,6 @@ class MemoryCache:
         """Return which group has a place; those that are not split yet have two."""
         index = place % (2 * self._round)
         return index if index < len(self._groups) else index - self._round
-
-    def _find(
-        self, visitor: bytes, split: bytes, keys: Iterable[str], after: float
-    ) -> list[tuple[str, float, bytes]]:
-        """Return the keys' answers that expire after a time, and when they do."""
-        found = []
-        with self._lock:
-            group = self._group(visitor)
-            record = group.pop(visitor, None)
-            if record is None:
-                return []
-            # It is now the most recently used.
-            group[visitor] = record
-            for key in keys:
-                answer = find(record, split + experience_digest(key))
-                if answer is not None and answer[0] > after:
-                    fresh_until, body = answer
-                    if isinstance(body, int):
-                        body = self._recurring[body]
-                    found.append((key, fresh_until, body))
-        return found
 
     def _keep(self, visitor: bytes, answers: Sequence[Answer]) -> None:
         """Put a record of answers in the place of what was known of a visitor."""
@@ -327,10 +324,10 @@ def size_of(data: bytes) -> int:
 
 
 def _decoded(
-    found: Iterable[tuple[str, float, bytes]], source: Source, reason: Reason | None
+    found: Mapping[str, bytes], source: Source, reason: Reason | None
 ) -> list[Experience]:
     experiences = []
-    for key, _, body in found:
+    for key, body in found.items():
         # What another cache holds wrongly is as good as not there.
         with suppress(ValueError):
             experiences.append(decode(key, body, source, reason))

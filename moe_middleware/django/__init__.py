@@ -42,7 +42,7 @@ except ImportError as error:
         "moe_middleware.django needs Django: pip install django"
     ) from error
 
-from .pages import DjangoExperiences, DjangoPage, DjangoSession
+from .pages import DjangoPage, DjangoSession
 from .responses import send_off
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class MoEngageMiddleware:
                 if self.runtime.own_paths.answers(request.path_info):
                     page.end()
                     return _response(async_to_sync(self._reply)(request))
-                request.experiences = page.experiences  # type: ignore[attr-defined]
+                request.experiences = page  # type: ignore[attr-defined]
                 mapped = page.find_routes(
                     request.method or "", request.path_info or "/"
                 )
@@ -124,7 +124,7 @@ class MoEngageMiddleware:
                 if self.runtime.own_paths.answers(request.path_info):
                     page.end()
                     return _response(await self._reply(request))
-                request.experiences = page.experiences  # type: ignore[attr-defined]
+                request.experiences = page  # type: ignore[attr-defined]
                 if self.runtime.personalizer.logins.reads_session:
                     await page.load_session()
                 mapped = page.find_routes(
@@ -362,7 +362,7 @@ def _marked(request: HttpRequest, page: DjangoPage) -> Iterator[None]:
     if outer is not None and not _is_of_another(outer, request):
         raise DuplicateMiddlewareError(_TWICE)
     holder[KEY] = page
-    token = current.set(page.experiences)
+    token = current.set(page)
     try:
         yield
     finally:
@@ -379,7 +379,7 @@ def _is_of_another(page: object, request: HttpRequest) -> bool:
 
 def _page_of(request: HttpRequest) -> DjangoPage | None:
     found = getattr(request, "experiences", None)
-    return found.page if isinstance(found, DjangoExperiences) else None
+    return found if isinstance(found, DjangoPage) else None
 
 
 def _user_changed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,50 +11,18 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..cache import visitor_key
 from ..concurrency.background_loop import background
 from ..models.experience import Experience
-from ..models.experiences import Experiences
 from ..models.identity import Identity
 from ..models.texts import Headers
 from ..models.visits import Visit
 from ..personalizer.current import on_event_loop
 from ..personalizer.fragments import note_personal
 from ..personalizer.page import Page
-from ..personalizer.personalizer import Personalizer
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
     from django.http import HttpRequest
 
 T = TypeVar("T")
-
-
-class DjangoExperiences(Experiences):
-    """Those of a Django page, which hears of every look at them."""
-
-    __slots__ = ()
-
-    def __getitem__(self, key: str) -> Experience:
-        self._note()
-        return super().__getitem__(key)
-
-    def __iter__(self) -> Iterator[str]:
-        self._note()
-        return super().__iter__()
-
-    def _note(self) -> None:
-        self.used = True
-        note_personal()
-        if self.page is not None:
-            self.page.note_use()
-
-    @property
-    def page(self) -> DjangoPage | None:
-        """Their page; None once it has ended."""
-        answering = self._answering
-        return answering if isinstance(answering, DjangoPage) else None
-
-    def __deepcopy__(self, _: object) -> DjangoExperiences:
-        # A request that is copied takes its experiences along.
-        return self
 
 
 class DjangoPage(Page):
@@ -71,15 +38,18 @@ class DjangoPage(Page):
     change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = None
     _kept_for: object = False
 
-    def __init__(
-        self,
-        engine: Personalizer,
-        request: HttpRequest,
-        visit_of: Callable[[HttpRequest], Visit],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        super().__init__(engine, request, visit_of, loop)
-        self.experiences: DjangoExperiences = DjangoExperiences(answering=self)
+    def __getitem__(self, key: str) -> Experience:
+        self._note_look()
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._note_look()
+        return super().__iter__()
+
+    def _note_look(self) -> None:
+        self.used = True
+        note_personal()
+        self.note_use()
 
     @property
     def is_over(self) -> bool:
@@ -115,7 +85,7 @@ class DjangoPage(Page):
 
     def keeps_private(self) -> None:
         """Note that the headers keep what was used so far to its visitor."""
-        if self.experiences.used:
+        if self.used:
             self._kept_for = self._visitor
 
     def headers_leave(self, cache_control: str) -> None:
@@ -129,10 +99,10 @@ class DjangoPage(Page):
         marks = self._request.__dict__
         for name in _PREVIEW_MARKS:
             if marks.get(name):
-                self.experiences.count(False)
+                self.count(False)
                 return
         if _TOOLBAR in marks and _is_editing(marks[_TOOLBAR]):
-            self.experiences.count(False)
+            self.count(False)
 
     def record(self, status: int) -> None:
         self.see_preview_marks()
@@ -167,20 +137,18 @@ class DjangoPage(Page):
             if source is None or source.kind != "user":
                 return
             customer = self._engine.logins.before(Visit(user=user))
-            known = self.identity.customer_id if self.identity is not None else None
+            visitor = None if self.is_preview else self._visitor
+            known = visitor.customer_id if visitor is not None else None
             for one in {customer, known}:
                 if one is not None:
                     self._forget(visitor_key(Identity(customer_id=one)))
         except Exception as error:
             self._failed("forget_failed", error)
 
-    # A request that is copied or pickled holds our mark, as long as it is with us.
+    # A request that is copied holds our mark, as long as it is with us.
 
     def __deepcopy__(self, _: object) -> DjangoPage:
         return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return bool, ()
 
 
 async def _awaited(value: Awaitable[T]) -> T:

@@ -166,7 +166,7 @@ class _Ending:
             return
         if _is_conditional(request):
             page.record(304)
-        elif shown := page.experiences.shown:
+        elif shown := page.shown:
             keys = ",".join(one_line(one.key) for one in shown)
             logger.info(
                 "response_replaced keys=%s: a middleware above ours answered with "
@@ -227,7 +227,7 @@ def _watched(
     """Yield a body's parts, each made within the request that they are for."""
     _leave(page, response())
     while True:
-        token = current.set(page.experiences)
+        token = current.set(page)
         try:
             part = next(parts)
         except StopIteration:
@@ -243,7 +243,7 @@ async def _watched_async(
 ) -> AsyncIterator[bytes]:
     _leave(page, response())
     while True:
-        token = current.set(page.experiences)
+        token = current.set(page)
         try:
             part = await anext(parts)
         except StopAsyncIteration:

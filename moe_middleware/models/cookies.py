@@ -18,10 +18,7 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read them as Starlette does, and Django under ASGI: the last of a name counts."""
-    cookies: dict[str, str] = {}
-    for line in lines:
-        _add_last(cookies, line.decode("latin-1"))
-    return cookies
+    return _read_last(b";".join(lines).decode("latin-1"))
 
 
 def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
@@ -29,7 +26,7 @@ def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     cookies: dict[str, str] = {}
     for line in lines:
         for part in (line,) if line.isascii() else line.split(b";"):
-            _add_last(cookies, decoded(part))
+            cookies |= _read_last(decoded(part))
     return cookies
 
 
@@ -77,13 +74,15 @@ _ASGI: dict[str, CookieReader] = {
 _WSGI: dict[str, CookieReader] = {"django": django_cookies}
 
 
-def _add_last(cookies: dict[str, str], text: str) -> None:
+def _read_last(text: str) -> dict[str, str]:
+    cookies: dict[str, str] = {}
     quoted = '"' in text
     for part in text.split(";"):
         name, named, value = part.partition("=")
         if named:
             value = value.strip()
             cookies[name.strip()] = _unquoted(value) if quoted else value
+    return cookies
 
 
 def _unquoted(value: str) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import orjson
+
 from .reasons import Reason, Source
 from .urls import harmless
 
@@ -35,7 +37,9 @@ class _OnPage:
     That is no field: it takes no part in comparison, copies, pickles and JSON.
     """
 
-    __slots__ = ("_elements",)
+    __slots__ = ("_context", "_elements")
+    _context: bytes
+    """Its context as it came, where nobody has looked at it yet."""
     _elements: Elements
 
 
@@ -98,6 +102,8 @@ class Experience(_OnPage):
         return len(self.payload)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "experience_context":
+            return _read_context(self)
         # Unpickling asks for dunders before the fields exist.
         if not name.startswith("__") and name in self.payload:
             return self.payload[name]
@@ -145,10 +151,37 @@ class Experience(_OnPage):
         return elements.attrs(self, b_id)
 
 
-# The slot's own descriptor passes the frozen class by, and costs least.
-_slot: Any = _OnPage.__dict__["_elements"]
-_read_elements: Callable[[Experience], Elements] = _slot.__get__
-_bind: Callable[[Experience, Elements], None] = _slot.__set__
+def _read_context(experience: Experience) -> Mapping[str, Any]:
+    context: Mapping[str, Any] = orjson.loads(kept_context(experience))
+    SET.experience_context(experience, context)
+    return context
+
+
+class _Setters:
+    """Set a new experience's slots: their own descriptors pass the frozen class by."""
+
+    def __init__(self) -> None:
+        fields: Mapping[str, Any] = {**Experience.__dict__, **_OnPage.__dict__}
+        self.key = fields["key"].__set__
+        self.payload = fields["payload"].__set__
+        self.experience_context = fields["experience_context"].__set__
+        self.context = fields["_context"].__set__
+        self.source = fields["source"].__set__
+        self.reason = fields["reason"].__set__
+        self.elements = fields["_elements"].__set__
+
+
+SET = _Setters()
+
+_page_slots: Mapping[str, Any] = _OnPage.__dict__
+kept_context: Callable[[Experience], bytes] = _page_slots["_context"].__get__
+"""Returns the JSON of a context that nobody has looked at; AttributeError else."""
+_read_elements: Callable[[Experience], Elements] = _page_slots["_elements"].__get__
+
+
+def bind(experience: Experience, elements: Elements) -> None:
+    """Let an experience make its links with a page's elements."""
+    SET.elements(experience, elements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

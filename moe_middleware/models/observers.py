@@ -92,7 +92,8 @@ class Counters(Observer):
         self._add("budget.spent", 1)
 
     def events(self, what: str, count: int) -> None:
-        self._add(f"events.{what}", count)
+        with self._lock:
+            self._counts[f"events.{what}"] += count
 
     def snapshot(self) -> Mapping[str, float | str]:
         """Return what was counted so far.

@@ -24,6 +24,7 @@ class Visit:
 
     Attributes:
         method: The HTTP method in upper case.
+        first_headers: The first value of every header, by its lower-case name.
         path: The path within the wrapped app, without its ``root_path``.
         root_path: Where the wrapped app is mounted, as in ``/shop``; else empty.
         scheme: ``http`` or ``https``.
@@ -40,13 +41,12 @@ class Visit:
     """
 
     __slots__ = (
-        "_cookie_lines",
         "_cookies",
-        "_first",
         "_headers",
         "_query",
         "_query_string",
         "absent",
+        "first_headers",
         "in_thread",
         "method",
         "path",
@@ -91,8 +91,8 @@ class Visit:
         self.read_cookies = read_cookies
         self.values_read: dict[object, object] = {}
         self._headers = headers
-        self._first: dict[bytes, bytes] | None = None
-        self._cookie_lines: list[bytes] = []
+        # One pass for all that is asked, and in C: of two the first has to win.
+        self.first_headers = dict([*headers][::-1])
         self._query_string = query_string
         self._cookies: dict[str, str] | None = None
         self._query: dict[str, bytes] | None = None
@@ -118,22 +118,6 @@ class Visit:
         """Return the values of all headers with one of these lower-case names."""
         return [value.decode("latin-1") for key, value in self._headers if key in names]
 
-    @property
-    def first_headers(self) -> Mapping[bytes, bytes]:
-        """The first value of every header, by its lower-case name."""
-        first = self._first
-        if first is None:
-            # One pass for all that is asked, and in C: of two the first has to win.
-            first = self._first = dict([*self._headers][::-1])
-            if _COOKIE in first:
-                single = len(first) == len(self._headers)
-                self._cookie_lines = (
-                    [first[_COOKIE]]
-                    if single
-                    else [value for key, value in self._headers if key == _COOKIE]
-                )
-        return first
-
     def header(self, name: str) -> str | None:
         """Return a header's first value, or None."""
         value = self.first_headers.get(_lower(name))
@@ -143,14 +127,18 @@ class Visit:
         """Return a cookie's value, or None."""
         cookies = self._cookies
         if cookies is None:
-            if _COOKIE not in self.first_headers:
+            line = self.first_headers.get(_COOKIE)
+            if line is None:
                 return None
+            lines = [line]
+            if len(self.first_headers) < len(self._headers):
+                # Some header came twice, perhaps this one.
+                lines = [value for key, value in self._headers if key == _COOKIE]
+                line = b";".join(lines)
             # Most of those that are asked for are not there, which is seen at once.
-            if name.isascii() and not any(
-                _encoded(name) in line for line in self._cookie_lines
-            ):
+            if name.isascii() and _encoded(name) not in line:
                 return None
-            cookies = self._cookies = self.read_cookies(self._cookie_lines)
+            cookies = self._cookies = self.read_cookies(lines)
         return cookies.get(name)
 
     def query(self, name: str) -> str | None:

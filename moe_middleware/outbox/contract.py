@@ -167,6 +167,10 @@ class Outbox(Protocol):
         """
         ...
 
+    def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
+        """Take events of one customer over that are encoded already, as ``append``."""
+        ...
+
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""
     ) -> list[Claim]:

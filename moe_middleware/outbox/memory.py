@@ -84,9 +84,13 @@ class MemoryOutbox:
     # --- what happens to an event ------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
-        bodies = [encode(event) for event in events]
+        if events:
+            self._take(events, [encode(event) for event in events])
+
+    def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
+        self._take([decode(body) for body in bodies], bodies)
+
+    def _take(self, events: Sequence[Event | None], bodies: Sequence[bytes]) -> None:
         refused = dropped = 0
         with self._lock:
             excess = max(0, len(self._rows) + len(events) - self._max_events)

@@ -20,12 +20,13 @@ class Noted:
         self.personal = False
 
 
-_noted: ContextVar[Noted | None] = ContextVar("moe_fragments", default=None)
+fragment: ContextVar[Noted | None] = ContextVar("moe_fragments", default=None)
+"""Where a part that is rendered just now is noted; None where nothing wants to know."""
 
 
 def note_personal() -> None:
     """Note that what is rendered just now is one visitor's own."""
-    noted = _noted.get()
+    noted = fragment.get()
     if noted is not None:
         noted.personal = True
 
@@ -33,11 +34,11 @@ def note_personal() -> None:
 @contextmanager
 def noting() -> Iterator[Noted]:
     """Note what is rendered meanwhile, here or further in."""
-    outer, inner = _noted.get(), Noted()
-    token = _noted.set(inner)
+    outer, inner = fragment.get(), Noted()
+    token = fragment.set(inner)
     try:
         yield inner
     finally:
-        _noted.reset(token)
+        fragment.reset(token)
         if outer is not None and inner.personal:
             outer.personal = True

@@ -4,74 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from markupsafe import Markup
 
-from ..browser.marks import PageMarks
+from ..browser.click_links import ClickLinks
+from ..browser.marks import Beacons, PageMarks
 from ..logs.log_lines import one_line
 from ..models.experience import Experience
+from ..models.identity import Identity
 from ..models.plain_values import label_of
 from ..models.urls import harmless
 
 logger = logging.getLogger(__name__)
 
 _SDK_ATTRS = Markup('data-moe-sdk="{}" data-moe-widget="{}"')
-
-
-class PageElements:
-    """Makes the links and marks of one page's elements.
-
-    Args:
-        marks: Makes those that we count; None where none counts.
-        without: Called where they are wanted all the same.
-        missing: Hears of payload values that are not there.
-
-    Attributes:
-        left_to_sdk: The keys whose clicks the Web SDK reports: their links are plain.
-        counts: Whether anything counts at all.
-    """
-
-    __slots__ = ("_missing", "_without", "counts", "left_to_sdk", "marks")
-
-    def __init__(
-        self,
-        marks: PageMarks | None = None,
-        without: Callable[[str], None] | None = None,
-        missing: MissingValues | None = None,
-    ) -> None:
-        self.marks = marks
-        self._missing = missing
-        self._without = without
-        self.left_to_sdk: frozenset[str] = frozenset()
-        self.counts = True
-
-    def click_url(self, experience: Experience, target: object, b_id: object) -> str:
-        if target is None:
-            logger.warning("click_target_missing b_id=%s: %s", _log(b_id), _NO_TARGET)
-        if not self.counts or experience.key in self.left_to_sdk:
-            return harmless(target)
-        if self.marks is None:
-            if self._without is not None:
-                self._without("click_url")
-            return harmless(target)
-        return self.marks.click_url(experience, target, _element(b_id))
-
-    def miss(self, experience: Experience, name: str) -> None:
-        if self._missing is not None:
-            self._missing.note(experience, name)
-
-    def attrs(self, experience: Experience, b_id: object) -> str:
-        element = _element(b_id)
-        if not self.counts:
-            return ""
-        if experience.key in self.left_to_sdk:
-            return "" if element is None else _SDK_ATTRS.format(experience.key, element)
-        if self.marks is None:
-            if self._without is not None:
-                self._without("attrs")
-            return ""
-        return self.marks.attrs(experience, element)
 
 
 class MissingValues:
@@ -97,6 +45,116 @@ class MissingValues:
             "payload_value_missing key=%s name=%s: %s",
             *(one_line(experience.key), one_line(name), advice),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ElementKit:
+    """What all pages of a configuration make links and marks with.
+
+    Attributes:
+        links: Makes click links; None without a secret to sign them with.
+        beacons: Makes elements' tokens; None likewise.
+        new_id: Mints the uuids of impressions.
+        without: Called where one of them is wanted and there is no secret.
+        missing: Hears of payload values that are not there.
+    """
+
+    links: ClickLinks | None = None
+    beacons: Beacons | None = None
+    new_id: Callable[[], str] = str
+    without: Callable[[str], None] = field(default=lambda _: None)
+    missing: MissingValues = field(default_factory=MissingValues)
+
+
+class PageElements:
+    """Makes the links and marks of one page's elements.
+
+    Args:
+        kit: What all pages make them with.
+        reporting_id: Whom the page counts for; None where nothing counts.
+        root_path: Where the app is mounted, as in ``/shop``.
+
+    Attributes:
+        left_to_sdk: The keys whose clicks the Web SDK reports: their links are plain.
+        counts: Whether anything counts at all.
+    """
+
+    __slots__ = (
+        "_kit",
+        "_marks",
+        "_reporting_id",
+        "_root_path",
+        "counts",
+        "left_to_sdk",
+    )
+
+    def __init__(
+        self,
+        kit: ElementKit = ElementKit(),
+        reporting_id: str | None = None,
+        root_path: str = "",
+        counts: bool = True,
+    ) -> None:
+        self._kit = kit
+        self._reporting_id = reporting_id
+        self._root_path = root_path
+        self._marks: PageMarks | None = None
+        self.left_to_sdk: frozenset[str] = frozenset()
+        self.counts = counts
+
+    @property
+    def marks(self) -> PageMarks | None:
+        """Makes those that we count; None where none counts."""
+        if self._marks is not None or self._reporting_id is None:
+            return self._marks
+        links, beacons = self._kit.links, self._kit.beacons
+        if links is not None and beacons is not None:
+            self._marks = PageMarks(
+                links,
+                Identity(customer_id=self._reporting_id),
+                beacons,
+                root_path=self._root_path,
+                new_id=self._kit.new_id,
+            )
+        return self._marks
+
+    def sight(self, key: str) -> str | None:
+        """Return the uuid of a watched key's impression, None for other keys."""
+        return self._marks.sight(key) if self._marks is not None else None
+
+    def is_counted(self, key: str) -> bool:
+        """Whether an experience has links or marks which count."""
+        return self._marks is not None and key in self._marks.counted
+
+    def click_url(self, experience: Experience, target: object, b_id: object) -> str:
+        if target is None:
+            logger.warning("click_target_missing b_id=%s: %s", _log(b_id), _NO_TARGET)
+        if not self.counts or experience.key in self.left_to_sdk:
+            return harmless(target)
+        marks = self.marks
+        if marks is None:
+            self._miss_secret("click_url")
+            return harmless(target)
+        return marks.click_url(experience, target, _element(b_id))
+
+    def miss(self, experience: Experience, name: str) -> None:
+        self._kit.missing.note(experience, name)
+
+    def attrs(self, experience: Experience, b_id: object) -> str:
+        element = _element(b_id)
+        if not self.counts:
+            return ""
+        if experience.key in self.left_to_sdk:
+            return "" if element is None else _SDK_ATTRS.format(experience.key, element)
+        marks = self.marks
+        if marks is None:
+            self._miss_secret("attrs")
+            return ""
+        return marks.attrs(experience, element)
+
+    def _miss_secret(self, what: str) -> None:
+        if self._reporting_id is not None:
+            self._kit.without(what)
 
 
 MAX_SAID = 1_000

@@ -9,6 +9,16 @@ from ..models.texts import Headers
 
 _SHARED = ("public", "s-maxage", "private")
 
+_ORDINARY = frozenset(
+    {
+        *(b"content-length", b"content-type", b"content-encoding", b"content-language"),
+        *(b"date", b"etag", b"last-modified", b"link", b"location", b"server"),
+        *(b"server-timing", b"set-cookie", b"content-security-policy"),
+        *(b"x-content-type-options", b"x-frame-options", b"referrer-policy"),
+    }
+)
+"""Headers that say nothing of who may keep a response, as most apps write them."""
+
 _OVERRULING = {
     b"surrogate-control": b"no-store",
     b"x-accel-expires": b"0",
@@ -28,6 +38,9 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
         headers: The response's own headers, names in any case.
         vary: What the answer depends on, as in ``"Cookie, X-Email"``.
     """
+    headers = [*headers]
+    if _ORDINARY.issuperset(dict(headers)):
+        return headers + _lines(vary)
     kept: Headers = []
     cache_control: list[str] = []
     expires = False
@@ -51,6 +64,13 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
     if both := merged_vary(varied, vary):
         kept.append((b"vary", both.encode("latin-1")))
     return kept
+
+
+@lru_cache(maxsize=64)
+def _lines(vary: str) -> Headers:
+    """Return what a response gets that says nothing of caches itself."""
+    lines = [(b"cache-control", b"private, max-age=0")]
+    return [*lines, (b"vary", merged_vary((), vary).encode("latin-1"))]
 
 
 def is_private(cache_control: str) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..browser.click_links import LINKS, ClickLinks
 from ..browser.marks import Beacons
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
-from ..cache.encoding import decode
+from ..cache.encoding import NO_MATCH
 from ..cache.shared import SharedCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
@@ -19,6 +19,7 @@ from ..models.observers import Observer
 from ..models.reasons import Reason, Source
 from ..models.visits import Visit
 from ..outbox import Outbox
+from ..outbox.encoding import ImpressionEncoder
 from ..routes.routes import RouteTable
 from ..settings.secret_keys import WITHOUT
 from ..settings.settings import Settings
@@ -27,7 +28,7 @@ from ..visitors.visitors import Visitor, Visitors
 from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .logins import LoginWatch
-from .page_elements import MissingValues
+from .page_elements import ElementKit
 from .shared_fetches import Asked
 from .unasked_keys import UnaskedKeys
 
@@ -96,22 +97,24 @@ class Personalizer:
         self.beacons = _beacons(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = _vary(settings)
-        self.missing_values = MissingValues()
+        self.element_kit = ElementKit(
+            self.click_links, self.beacons, new_id, self.miss_secret_key
+        )
+        events = settings.events
+        self.impressions = ImpressionEncoder(
+            events.platform, events.user_timezone_offset
+        )
+        self.server_timing = settings.fetch.server_timing
+        consents = self.visitors.consents
+        self.asks_consent = consents is not None
+        self.serves_without_consent = consents is None or consents.anonymous
+        # Whether recognising a visitor may run the app's own code, which takes time.
+        self.runs_code = any(source.is_lazy for _, source in settings.sources())
         # An iterator: however many threads miss it at once, only one of them gets it.
         self._unsaid = iter((True,))
         self._badge_unsaid = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
-
-    def cached(self, keys: Sequence[str], visitor: Visitor) -> list[Experience] | None:
-        """Return all answers where every one of them is there and fresh, else None."""
-        bodies = self.cache.get_all(visitor.key, visitor.split, keys)
-        if bodies is None:
-            return None
-        return [
-            decode(key, body, Source.CACHE)
-            for key, body in zip(keys, bodies, strict=True)
-        ]
 
     def ask(
         self,
@@ -163,22 +166,52 @@ class Personalizer:
             answer = (one.source, one.reason)
             answers[answer] = answers.get(answer, 0) + 1
         for (source, reason), count in answers.items():
-            self.observer.answered(source, reason, count)
-            level = logging.INFO if reason in _FAILURES else logging.DEBUG
-            if not logger.isEnabledFor(level):
-                continue
-            who = self.visitors.log_names.of(reporting_id)
-            line = (source, reason, count)
-            if level is logging.DEBUG:
-                logger.debug("answered source=%s reason=%s keys=%d%s", *line, who)
-            else:
-                self._logger.log(
-                    level,
-                    "answered source=%s reason=%s keys=%d",
-                    *line,
-                    outcome=(source, reason),
-                    who=who,
-                )
+            self._note(source, reason, count, reporting_id)
+
+    def note_cached(
+        self, bodies: Mapping[str, bytes], reporting_id: str | None
+    ) -> None:
+        """Do so for a page whose answers are all from the cache, as it keeps them."""
+        unmatched = [*bodies.values()].count(NO_MATCH)
+        if unmatched:
+            self._note(Source.CACHE, Reason.NO_MATCH, unmatched, reporting_id)
+        if matched := len(bodies) - unmatched:
+            self.observer.answered(Source.CACHE, None, matched)
+            if logger.isEnabledFor(logging.DEBUG):
+                self._log(logging.DEBUG, Source.CACHE, None, matched, reporting_id)
+
+    def _note(
+        self,
+        source: Source,
+        reason: Reason | None,
+        count: int,
+        reporting_id: str | None,
+    ) -> None:
+        self.observer.answered(source, reason, count)
+        level = logging.INFO if reason in _FAILURES else logging.DEBUG
+        if logger.isEnabledFor(level):
+            self._log(level, source, reason, count, reporting_id)
+
+    def _log(
+        self,
+        level: int,
+        source: Source,
+        reason: Reason | None,
+        count: int,
+        reporting_id: str | None,
+    ) -> None:
+        who = self.visitors.log_names.of(reporting_id)
+        line = (source, reason, count)
+        if level == logging.DEBUG:
+            logger.debug("answered source=%s reason=%s keys=%d%s", *line, who)
+        else:
+            self._logger.log(
+                level,
+                "answered source=%s reason=%s keys=%d",
+                *line,
+                outcome=(source, reason),
+                who=who,
+            )
 
     def miss_secret_key(self, what: str) -> None:
         """Tell the log, once, that something was wanted which takes a secret."""

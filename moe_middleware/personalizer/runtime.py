@@ -137,7 +137,7 @@ class Runtime:
         self._lives = PerLoop(self._begin_life, end=self._end_life)
         self._left_events_behind = False
         # Looked at by every request, and quicker than the dictionary.
-        self._last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
+        self.last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
         self.notes = ProcessNotes(self.outbox, "server", self._describe)
         # An iterator: however many loops start at once, only one of them gets it.
         self._unsaid = iter((True,))
@@ -194,9 +194,9 @@ class Runtime:
             That event loop.
         """
         loop = asyncio.get_running_loop()
-        if loop is self._last_loop():
+        if loop is self.last_loop():
             return loop
-        self._last_loop = ref(loop)
+        self.last_loop = ref(loop)
         if self._lives.get() is None:
             if next(self._unsaid, False):
                 self._say_what_is_off()
@@ -208,7 +208,7 @@ class Runtime:
     def start_in_background(self) -> asyncio.AbstractEventLoop:
         """Do what ``start`` does, on the process's own loop thread, and return it."""
         loop = background.loop
-        if loop is not self._last_loop():
+        if loop is not self.last_loop():
             background.run(self._start())
         return loop
 
@@ -221,7 +221,7 @@ class Runtime:
         What is not delivered stays in the outbox for the next start.
         """
         until = time.monotonic() + self.settings.events.shutdown_timeout
-        self._last_loop = _no_loop
+        self.last_loop = _no_loop
         life = self._lives.pop()
         await self.catalogue.stop()
         events = self.settings.events

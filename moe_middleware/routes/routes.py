@@ -18,6 +18,7 @@ from starlette.convertors import (
 from starlette.routing import compile_path
 
 from ..models.experience import EMPTY
+from ..models.experiences import Counting
 from .path_syntax import check_syntax
 from .segments import SegmentTrie
 
@@ -37,6 +38,7 @@ class RouteLike(Protocol):
         timeout: The budget of a page's fetch, in seconds; None leaves it alone.
         prefetch: ``blocking`` or ``concurrent``; None leaves it alone.
         vary: The attributes that make another answer; None leaves it alone.
+        impression: When impressions count; None leaves it alone.
     """
 
     @property
@@ -57,6 +59,8 @@ class RouteLike(Protocol):
     def prefetch(self) -> str | None: ...
     @property
     def vary(self) -> Collection[str] | None: ...
+    @property
+    def impression(self) -> Counting | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class Match:
         timeout: In seconds, from the last of them that sets one.
         prefetch: Likewise.
         vary: Likewise.
+        impression: When impressions count, likewise.
     """
 
     experiences: tuple[str, ...]
@@ -78,6 +83,7 @@ class Match:
     timeout: float | None
     prefetch: str | None
     vary: Collection[str] | None
+    impression: Counting | None
 
     def __bool__(self) -> bool:
         return bool(self.experiences)
@@ -313,6 +319,7 @@ def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
             timeout=last.route.timeout,
             prefetch=last.route.prefetch,
             vary=last.route.vary,
+            impression=last.route.impression,
         )
     routes = [entry.route for entry, _ in matched]
     return Match(
@@ -324,6 +331,7 @@ def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
         timeout=_last(route.timeout for route in routes),
         prefetch=_last(route.prefetch for route in routes),
         vary=_last(route.vary for route in routes),
+        impression=_last(route.impression for route in routes),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from ..models.answering import Counting
+from ..models.experiences import Counting
 from ..routes.path_syntax import check_path, path_parameters
 from .store_addresses import StoreAddress
 from .trimming import trimmed

@@ -21,9 +21,8 @@ from django.template.base import FilterExpression, Parser, Token
 
 from ..django.fragment_caches import keep_experiences_out
 from ..logs.log_lines import one_line
-from ..models.answering import Counting, WebSDKApi
 from ..models.experience import Experience, note_missing
-from ..models.experiences import Experiences
+from ..models.experiences import Counting, Experiences, WebSDKApi
 from ..models.reasons import Reason
 from ..personalizer.current import current, on_event_loop
 from ..personalizer.fragments import note_personal

@@ -32,6 +32,9 @@ class BotFilter:
         never: Texts that make it none, whatever else it says.
         library: Tells further bots by their User-Agent.
 
+    Attributes:
+        judge: Whether a User-Agent header is a bot's: its first MAX_USER_AGENT bytes.
+
     Raises:
         ValueError: One of the texts is empty and would be in every User-Agent.
     """
@@ -44,12 +47,16 @@ class BotFilter:
     ) -> None:
         bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
         spared = re.compile("|".join(_literals(never)) or _NOTHING)
-        # The cache holds the patterns and not this filter, so it dies with it.
-        self._judge = lru_cache(maxsize=4096)(partial(_is_bot, bots, spared, library))
+        # The caches hold the patterns and not this filter, so they die with it.
+        remembered = lru_cache(maxsize=4096)
+        self._is_bot = remembered(partial(_is_bot, bots, spared, library))
+        self.judge: Callable[[bytes], bool] = remembered(
+            partial(_is_bots_header, self._is_bot)
+        )
 
     def is_bot(self, user_agent: str | None) -> bool:
         """Whether this User-Agent is a bot's."""
-        return self._judge(user_agent[:MAX_USER_AGENT]) if user_agent else False
+        return self._is_bot(user_agent[:MAX_USER_AGENT]) if user_agent else False
 
 
 def is_prefetch(visit: Visit) -> bool:
@@ -148,6 +155,10 @@ def _is_bot(
     if bots.search(text) is not None:
         return True
     return library is not None and not _is_tool(text) and library(user_agent)
+
+
+def _is_bots_header(is_bot: Callable[[str], bool], header: bytes) -> bool:
+    return bool(header) and is_bot(header.decode("latin-1"))
 
 
 def _is_tool(text: str) -> bool:

@@ -45,27 +45,26 @@ class SourceReader:
 
     def id(self, source: ValueSource | None) -> Read:
         """Return what reads it as an id; the value is None where it cannot be one."""
-        read = self._reading(source, _as_id)
         if source is None:
-            return read
-        by_anyone = source.is_written_by_anyone
+            return _read_nothing
+        by_anyone, note_flaw = source.is_written_by_anyone, self._note_flaw
 
-        def read_id(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
-            text = read(visit, path_params)
-            if text is None:
-                return None
-            text = text.strip(BLANKS)
+        def checked(value: object) -> str | None:
+            if type(value) is str and value.isascii():
+                text = value.strip(BLANKS)
+            else:
+                text = as_id(value)
             flaw = flaw_of(text, by_anyone=by_anyone)
             if flaw is None:
                 return text
             if flaw is not Flaw.EMPTY:
-                self._note_flaw(source, flaw, text)
+                note_flaw(source, flaw, text)
             return None
 
-        return read_id
+        return self._reading(source, checked)
 
     def _reading(
-        self, source: ValueSource | None, convert: Callable[[object], str]
+        self, source: ValueSource | None, convert: Callable[[object], str | None]
     ) -> Read:
         if source is None:
             return _read_nothing
@@ -76,9 +75,7 @@ class SourceReader:
         def read(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
             try:
                 value = value_of(visit, path_params)
-                if value is None or (type(value) is str and value.isascii()):
-                    return value
-                return convert(value)
+                return None if value is None else convert(value)
             except Exception as error:
                 self._note_failure(source, error)
                 return None
@@ -86,7 +83,7 @@ class SourceReader:
         return read
 
     def _reading_once(
-        self, source: ValueSource, convert: Callable[[object], str]
+        self, source: ValueSource, convert: Callable[[object], str | None]
     ) -> Read:
         """Return what reads a source of the app's own code, once for each visit."""
         value_of, name = source.read, object()
@@ -295,7 +292,7 @@ def waiting_here(read: Callable[[], T], wait: Wait) -> T:
 def id_at_once(source: ValueSource, visit: Visit) -> str | None:
     """Return the id of a source that takes no waiting; it raises what that raises."""
     value = source.read(visit, visit.path_params)
-    text = None if value is None else _as_id(value)
+    text = None if value is None else as_id(value)
     return usable_id(text, by_anyone=source.is_written_by_anyone)
 
 
@@ -326,10 +323,15 @@ class NotTextError(TypeError):
     """A value is no text; its own text names what it is, and nothing of the value."""
 
 
-def _as_id(value: object) -> str:
+def as_id(value: object) -> str:
+    """Return a value as the text of an id, without blanks at its ends.
+
+    Raises:
+        NotTextError: It is none.
+    """
     if isinstance(value, bool):
         raise NotTextError("bool")
-    return as_text(value)
+    return as_text(value).strip(BLANKS)
 
 
 def _check_whole(text: str) -> None:

@@ -16,7 +16,7 @@ from ..settings.sections import BotSettings, ConsentSettings
 from ..settings.settings import Settings
 from ..settings.value_sources import ValueSource
 from .addresses import TrustedProxies, client_address
-from .bots import BotFilter
+from .bots import MAX_USER_AGENT, BotFilter
 from .consents import Consents
 from .crawlers import load_crawlers
 from .ids import DEVICE_COOKIE, device_id, minted_id
@@ -44,6 +44,7 @@ class Visitor:
         split: The cache's name for those attributes that make another answer.
         consents: Whether they may be recognised and counted; without it they have no
             ids, and attributes of the page alone.
+        reporting_id: The id that events carry: the customer's, else the visitor's.
     """
 
     customer_id: str | None
@@ -54,6 +55,7 @@ class Visitor:
     key: bytes
     split: bytes
     consents: bool = True
+    reporting_id: str | None = None
 
     @property
     def identity(self) -> Identity:
@@ -63,11 +65,6 @@ class Visitor:
             visitor_id=self.visitor_id,
             user_identifiers={**self.user_identifiers},
         )
-
-    @property
-    def reporting_id(self) -> str | None:
-        """The id that events carry: the customer's, else the visitor's."""
-        return self.customer_id or self.visitor_id
 
 
 class Visitors:
@@ -99,7 +96,7 @@ class Visitors:
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
         self._new_id = new_id
-        self._bots = _bot_filter(settings.bots)
+        self._judge = _bot_filter(settings.bots).judge
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
         self.consents = _consents(settings.consent, reader)
@@ -122,12 +119,13 @@ class Visitors:
             if route.attributes
         }
 
-    def recognise(self, visit: Visit, match: Match | None) -> Visitor:
+    def recognise(self, visit: Visit, match: Match | None, now: float) -> Visitor:
         """Return who the request is from.
 
         Args:
             visit: The request.
             match: Its routes, for their path parameters and attributes.
+            now: In unix seconds.
 
         Raises:
             MustWaitError: It takes waiting.
@@ -142,11 +140,17 @@ class Visitors:
             vary = None
         if self.consents is not None and not self.consents.given(visit):
             attributes = self._named(visit, match, of_the_page=True)
-            split = self._split(UNTOLD, {}, attributes, vary)
+            split = self._split(UNTOLD, {}, attributes, vary, now)
             nobody = visitor_key(Identity())
             return Visitor(None, None, {}, False, attributes, nobody, split, False)
         customer_id, visitor_id, identifiers, is_new = self._ids(visit)
-        attributes = self._named(visit, match, of_the_page=False)
+        attributes = {}
+        if self._of_routes or self._attributes.readers:
+            attributes = self._named(visit, match, of_the_page=False)
+        if attributes or vary or identifiers or self._plain_split[0] != now // 3600:
+            split = self._split(visit, identifiers, attributes, vary, now)
+        else:
+            split = self._plain_split[1]
         return Visitor(
             customer_id,
             visitor_id,
@@ -154,7 +158,9 @@ class Visitors:
             is_new,
             attributes,
             key_of_ids(customer_id, visitor_id, identifiers),
-            self._split(visit, identifiers, attributes, vary),
+            split,
+            True,
+            customer_id or visitor_id,
         )
 
     def identify(self, visit: Visit) -> tuple[Identity, bool]:
@@ -245,9 +251,10 @@ class Visitors:
                 if visitor_id is None and not self.is_bot(visit):
                     visitor_id, is_new = self._new_id(), True
         identifiers: dict[str, str] = {}
-        for name, read in self._identifiers.items():
-            if found := read(visit, visit.path_params):
-                identifiers[name] = found
+        if self._identifiers:
+            for name, read in self._identifiers.items():
+                if found := read(visit, visit.path_params):
+                    identifiers[name] = found
         return customer_id, visitor_id, identifiers, is_new
 
     def _named(
@@ -287,7 +294,8 @@ class Visitors:
 
     def is_bot(self, visit: Visit) -> bool:
         """Whether a program asks and not a person."""
-        return self._bots.is_bot(visit.header("user-agent"))
+        header = visit.first_headers.get(b"user-agent")
+        return header is not None and self._judge(header[:MAX_USER_AGENT])
 
     def is_https(self, visit: Visit) -> bool:
         """Whether the visitor's own connection is encrypted."""
@@ -303,8 +311,8 @@ class Visitors:
         ids: Mapping[str, str],
         named: Mapping[str, str],
         vary: Collection[str] | None,
+        now: float,
     ) -> bytes:
-        now = self._clock()
         if not named and not vary and not ids:
             if self._plain_split[0] != now // 3600:
                 self._plain_split = now // 3600, split_key(day_and_hour(now))
@@ -334,7 +342,13 @@ class Visitors:
 def without_id(visitor: Visitor) -> Visitor:
     """Return a new visitor without the id that no cookie can keep any more."""
     key = key_of_ids(visitor.customer_id, None, visitor.user_identifiers)
-    return replace(visitor, visitor_id=None, is_new=False, key=key)
+    return replace(
+        visitor,
+        visitor_id=None,
+        is_new=False,
+        key=key,
+        reporting_id=visitor.customer_id,
+    )
 
 
 class _Attributes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 from starlette.routing import compile_path
 
+from moe_middleware.models.experiences import Counting
 from moe_middleware.routes.path_syntax import check_path, path_parameters
 from moe_middleware.routes.routes import RouteTable, route_path
 
@@ -26,6 +27,7 @@ class Route:
     timeout: float | None = None
     prefetch: str | None = None
     vary: Collection[str] | None = None
+    impression: Counting | None = None
 
 
 def keys(

@@ -102,9 +102,15 @@ class RedisOutbox:
         if not events:
             return
         # Encoded before the first is appended: an event that cannot be spoils all.
-        for packed in [_packed(one.customer_id, encode(one)) for one in events]:
+        self._take([_packed(one.customer_id, encode(one)) for one in events])
+
+    def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
+        self._take([_packed(customer_id, body) for body in bodies])
+
+    def _take(self, records: Sequence[bytes]) -> None:
+        for packed in records:
             self._writer.append(packed, 1)
-        tell(self._observer, "appended", len(events))
+        tell(self._observer, "appended", len(records))
 
     def _save(self, chunk: Chunk) -> Call:
         bodies = [record.body for record in chunk.records]

@@ -187,6 +187,10 @@ class SQLiteOutbox:
         self._writer.append(orjson.dumps(events)[1:-1], len(events))
         tell(self._observer, "appended", len(events))
 
+    def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
+        self._writer.append(b",".join(bodies), len(bodies))
+        tell(self._observer, "appended", len(bodies))
+
     def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
         waiting, _dead = db.execute(COUNT).fetchone()
         count = sum(record.events for record in batch.records)

@@ -1,0 +1,264 @@
+"""The ASGI door: wraps any ASGI app, and changes nothing but what it adds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from types import FrameType, MappingProxyType
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..browser.preview_badges import wanted_headers
+from ..models.cookies import asgi_cookies
+from ..models.errors import DuplicateMiddlewareError, SettingsError
+from ..models.experience import EMPTY
+from ..models.texts import Headers, decoded
+from ..models.visits import Visit
+from ..personalizer.current import current, on_event_loop
+from ..personalizer.runtime import runtime_for
+from ..routes.routes import route_path
+from ..settings.settings import Config
+from ..wrapped_apps import check_wrapped
+from .lifespan import Lifespan
+from .page import OVER, ASGIPage
+from .state import EXPERIENCES, State, mapping_of
+
+__all__ = ["EXPERIENCES", "KEY", "MoEngageMiddleware"]
+
+KEY = "moe_middleware"
+
+
+class MoEngageMiddleware:
+    """Prefetches a route's experiences, attaches them, and counts what was shown.
+
+    The app finds them as ``request.state.experiences`` on every request, and anywhere
+    by ``current_experiences()``. Websockets pass by untouched.
+
+    Args:
+        app: The ASGI app to wrap.
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
+            ``MOE_CONFIG`` names, else ``moe.yml``.
+        workspace_id, api_key, data_center, base_url: Win over the environment and
+            the file.
+
+    Raises:
+        SettingsError: The configuration is wrong; it lists every mistake.
+        TypeError: The app is of another kind.
+    """
+
+    page_class = ASGIPage
+    """What personalizes a request."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: Config = None,
+        *,
+        workspace_id: str | None = None,
+        api_key: str | None = None,
+        data_center: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        check_wrapped(app, "ASGI")
+        self.app = app
+        self._broken: SettingsError | None = None
+        try:
+            self.runtime = runtime_for(
+                config,
+                workspace_id=workspace_id,
+                api_key=api_key,
+                data_center=data_center,
+                base_url=base_url,
+            )
+        except SettingsError as error:
+            if not _is_built_within_lifespan(sys._getframe(1)):
+                raise
+            # Most servers go on without a lifespan that raises, and every page would
+            # fail. Answered as one that failed, it ends them.
+            self._broken = error
+            return
+        kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._read_cookies = asgi_cookies(app)
+        self._needed = [kind for kind in _OUTSIDE if kind in kinds]
+        self._own_prefix = self.runtime.own_paths.prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            app = self._lifespan if scope["type"] == "lifespan" else self.app
+            await app(scope, receive, send)
+            return
+        if self._broken is not None:
+            raise self._broken
+        met = scope.get(KEY)
+        if met is not None and met.is_underway:
+            raise DuplicateMiddlewareError(_TWICE)
+        runtime = self.runtime
+        try:
+            loop = asyncio.get_running_loop()
+            if loop is not runtime.last_loop():
+                runtime.start()
+        except RuntimeError as error:
+            raise error if on_event_loop() else RuntimeError(_NO_ASYNCIO) from error
+        path = scope["path"]
+        if not path or _UNREADABLE in path or scope.get("root_path"):
+            path = _path_of(scope)
+        if path.startswith(self._own_prefix) and runtime.own_paths.answers(path):
+            await self._answer(path, scope, receive, send)
+            return
+        if met is not None and not met.ended:
+            # Tried a second time while the first goes on: to each its own.
+            scope = {**scope}
+        headers = scope.get("headers", ())
+        if type(headers) is not list:
+            headers = _readable(scope)
+        # As it came in: inner layers change their scope in place.
+        request = {**scope, "headers": [*headers], _PATH: path}
+        page = self.page_class(runtime.personalizer, request, self.visit_of, loop)
+        page.server = receive, send
+        outer = scope.get("state")
+        if type(outer) is not dict:
+            outer = mapping_of(outer)
+        scope[KEY] = page
+        scope["state"] = state = State(outer, experiences=page)
+        state.outer = outer
+        token = current.set(page)
+        try:
+            if page.find_routes(scope["method"], path) and not page.answer_at_once():
+                await page.prefetch()
+            if page.is_preview:
+                scope["headers"] = wanted_headers(scope.get("headers", ()))
+            await self.app(scope, page.receive, page.send)
+        finally:
+            scope.pop(KEY, None)
+            page.end()
+            page.server = OVER
+            current.reset(token)
+
+    def visit_of(self, scope: Scope) -> Visit:
+        """Return what a request tells."""
+        client = scope.get("client")
+        absent: Mapping[str, str] = EMPTY
+        if self._needed:
+            lacking = [kind for kind in self._needed if kind not in scope]
+            absent = {kind: _OUTSIDE[kind] for kind in lacking}
+        session = scope.get("session")
+        if session is not None and isinstance(session, Mapping):
+            session = MappingProxyType(session)
+        return Visit(
+            method=scope["method"],
+            path=scope.get(_PATH) or _path_of(scope),
+            root_path=scope.get("root_path", ""),
+            headers=scope.get("headers", ()),
+            query_string=scope.get("query_string", b""),
+            scheme=scope.get("scheme", "http"),
+            peer=client[0] if client else None,
+            session=session,
+            user=scope.get("user"),
+            absent=absent,
+            read_cookies=self._read_cookies,
+        )
+
+    async def _answer(
+        self, path: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer for one of our own paths."""
+        own_paths = self.runtime.own_paths
+        body = await _read(receive, own_paths.max_body(path))
+        request = {**scope, "headers": _readable(scope)}
+        reply = await own_paths.reply(self.visit_of(request), body)
+        start = {"type": "http.response.start", "status": reply.status}
+        await send({**start, "headers": reply.headers})
+        sent = b"" if scope["method"] == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": sent})
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error: Exception | None = self._broken
+        if error is None and not on_event_loop():
+            error = RuntimeError(_NO_ASYNCIO)
+        if error is None:
+            await Lifespan(self.app, self.runtime, receive, send).run(scope)
+            return
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise error
+
+
+def _is_built_within_lifespan(builder: FrameType | None) -> bool:
+    """Whether a framework builds its middlewares only now, in its first ASGI call.
+
+    Args:
+        builder: What makes the middleware.
+    """
+    while builder is not None:
+        scope = builder.f_locals.get("scope")
+        if isinstance(scope, Mapping) and scope.get("type") == "lifespan":
+            return True
+        builder = builder.f_back
+    return False
+
+
+_ORDER = (
+    "there is no {kind} yet when MoEngageMiddleware runs: {middleware} is missing, or "
+    "inside of it, and has to be outside. With app.add_middleware add it after "
+    "MoEngageMiddleware, as the one added last is the outermost; in a list of "
+    "middleware=[...] put it before"
+)
+
+_OUTSIDE = {
+    "session": _ORDER.format(kind="session", middleware="SessionMiddleware"),
+    "user": _ORDER.format(kind="user", middleware="AuthenticationMiddleware"),
+}
+"""What to do where a request lacks what such a source reads."""
+
+
+def _readable(scope: Scope) -> Headers:
+    """Return a request's headers; what can be read but once is the app's as well."""
+    headers = scope.get("headers", ())
+    if not isinstance(headers, list | tuple):
+        headers = scope["headers"] = [tuple(pair) for pair in headers]
+    return [*headers]
+
+
+_PATH = f"{KEY}.path"
+"""Where our copy of a scope has the path within the wrapped app."""
+
+_TWICE = (
+    "MoEngageMiddleware met a request that it has already personalized: it is "
+    "installed twice around this handler.\n"
+    "Most likely it wraps the app and is also in the app's middleware list, or it "
+    "wraps both an app and a sub-app mounted in it.\n"
+    "Keep the outermost one: its routes match the whole path, those of mounted apps "
+    "included."
+)
+
+_NO_ASYNCIO = (
+    "moe_middleware needs asyncio, and this server runs another event loop: run "
+    "hypercorn without --worker-class trio"
+)
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path within the wrapped app."""
+    path: str = scope["path"]
+    if _UNREADABLE in path:
+        # Servers put it in for every byte that is no UTF-8: two ids would become one.
+        raw = unquote_to_bytes(scope.get("raw_path") or b"")
+        path = decoded(raw) if raw.decode(errors="replace") == path else path
+    root_path = scope.get("root_path")
+    return route_path(path, root_path) if root_path else path or "/"
+
+
+_UNREADABLE = "\ufffd"
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """Return a request's body; what is longer than ``most`` is cut just behind it."""
+    body, more = b"", most > 0
+    while more and len(body) <= most:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return body[: most + 1]

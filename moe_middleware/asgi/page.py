@@ -1,0 +1,224 @@
+"""A page at the ASGI door: it watches its own response go out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import BuiltinMethodType
+from typing import Any
+
+from starlette.types import Message, Receive, Send
+
+from ..browser.preview_badges import BadgeWriter, without_length
+from ..models.experiences import SENT
+from ..personalizer.page import Page
+
+_NOT_STARTED: Message = {"type": "http.response.start", "status": 0}
+
+
+class ASGIPage(Page):
+    """A page that sees its response's start, its last byte, and a visitor who left.
+
+    Most responses show nothing, and cost little more than the look at it: ``send``
+    returns what the server's own returns, to be awaited.
+
+    Attributes:
+        server: The server's own receive and send; ``OVER`` once the request is over.
+            What is the server's leads back here, by the request's state: the circle
+            would be left for the garbage collector, at every request.
+    """
+
+    server: tuple[Receive, Send]
+    _start: Message = _NOT_STARTED
+    _sent = 0
+    _last_sent = False
+    _listening = False
+    _left = False
+    _unread: tuple[Message, ...] = ()
+    _asking: asyncio.Task[None] | None = None
+    _badge: BadgeWriter | None = None
+
+    async def receive(self) -> Message:
+        if self._asking is not None:
+            # The server is being asked for us: what it says is the app's.
+            await asyncio.wait([self._asking])
+        if self._unread:
+            message, *unread = self._unread
+            self._unread = tuple(unread)
+        else:
+            self._listening = True
+            try:
+                message = await self.server[0]()
+            finally:
+                self._listening = False
+        if message["type"] == "http.disconnect":
+            # Left before the last byte: what follows is sent to nobody.
+            self._last_sent = self._left = True
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind == "http.response.start":
+            if self._engine.asks_consent and self.owes_consent:
+                return self._send_start_later(message)
+            self._begin(message)
+            if self.forgetting is not None:
+                return self._send_start_later(None)
+            return self.server[1](self._start)
+        if self._badge is not None:
+            if kind == _BODIES[0]:
+                message = self._with_badge(self._badge, message)
+            elif kind in _BODIES:
+                self.miss_badge("file")
+        more = message.get("more_body", False)
+        if self._shown and not self._last_sent:
+            whole = kind == _BODIES[0] and not more and "trailers" not in self._start
+            if whole or self._ends_with(message):
+                return self._send_last(message)
+        if more:
+            self._sent += len(message.get("body", b""))
+        elif kind in _BODIES:
+            self.phase = SENT
+        return self.server[1](message)
+
+    def _begin(self, message: Message) -> None:
+        """Make the response's start, with the headers that it leaves with."""
+        given = message.get("headers", ())
+        headers = given if isinstance(given, list) else list(given)
+        headers = self.response_headers(headers)
+        if self.is_preview:
+            self._badge = self.badge_for(message["status"], headers)
+            if self._badge is not None:
+                headers = without_length(headers)
+        if headers is not given:
+            # It is the app's, which may send the same one to the next visitor.
+            message = {**message, "headers": headers}
+        self._start = message
+
+    async def _send_start_later(self, message: Message | None) -> None:
+        """Send the response's start once what it depends on is known, or done.
+
+        Args:
+            message: The app's; None where its headers are made already.
+        """
+        if message is not None:
+            await self.ask_consent()
+            self._begin(message)
+        if self.forgetting is not None:
+            await asyncio.wrap_future(self.forgetting)
+        await self.server[1](self._start)
+
+    async def _send_last(self, message: Message) -> None:
+        """Send the last byte of a response that shows something, and record that."""
+        # Before it is sent: with the last byte some servers say at once that the
+        # visitor left.
+        self._last_sent = True
+        stayed = not (self._sent and await self._has_left())
+        await self.server[1](message)
+        if stayed:
+            self.record(self._start["status"])
+        self.phase = SENT
+
+    def _with_badge(self, badge: BadgeWriter, message: Message) -> Message:
+        body = message.get("body", b"")
+        badge.look_at(body)
+        if message.get("more_body", False):
+            return message
+        return {**message, "body": body + badge.end()}
+
+    def _ends_with(self, message: Message) -> bool:
+        """Whether a message holds the response's last byte, for a visitor still there.
+
+        The last of as many bytes as the headers promise is the last: Granian and
+        hypercorn then end the response, and some apps with it, before they could send
+        a last and empty message.
+        """
+        if self._last_sent:
+            return False
+        if message["type"] not in _BODIES:
+            ends = message["type"] == _TRAILERS
+            return ends and not message.get("more_trailers", False)
+        if message.get("more_body", False):
+            sent = self._sent + len(message.get("body", b""))
+            if sent < _content_length(self._start):
+                return False
+        return not self._start.get("trailers", False)
+
+    async def _has_left(self) -> bool:
+        """Ask whether the visitor left a longer body.
+
+        Sending to one who left goes unpunished with most servers. An app that listens
+        itself hears of it, if it ever lets the event loop run: so we do.
+        """
+        # What listens for the app may not have begun yet: it comes first.
+        await asyncio.sleep(0)
+        # The request's own body comes first, where nothing has read it.
+        for _ in range(2):
+            if self._left:
+                break
+            if self._listening:
+                await self._some_turns(lambda: not self._listening)
+            else:
+                await self._ask_server()
+        return self._left
+
+    async def _ask_server(self) -> None:
+        """Learn what the server has for us without waiting; the app gets it too."""
+        if self._unread and self._unread[-1].get("more_body"):
+            return
+        asking = self._asking = asyncio.create_task(self._keep_unread())
+        try:
+            await self._some_turns(asking.done)
+        finally:
+            self._asking = None
+            asking.cancel()
+
+    async def _keep_unread(self) -> None:
+        with suppress(Exception):
+            message = await self.server[0]()
+            self._unread = (*self._unread, message)
+            self._left = message["type"] == "http.disconnect"
+
+    async def _some_turns(self, is_told: Callable[[], bool]) -> None:
+        """Let the event loop run until the server has told what it knows."""
+        pauses = [0.0] * TURNS
+        if isinstance(self.server[0], BuiltinMethodType):
+            pauses += NATIVE_PAUSES
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            if is_told():
+                return
+
+
+TURNS = 4
+"""Of the event loop, in which a server hears from its socket and tells the app."""
+
+NATIVE_PAUSES = [0.001] * 3
+"""In seconds, for a server in another language, whose own threads tell the app."""
+
+
+# A server that sends files by itself gets them in messages of their own.
+_BODIES = (
+    "http.response.body",
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+)
+_TRAILERS = "http.response.trailers"
+
+
+def _content_length(start: Message) -> float:
+    """Return how many bytes a response promises; infinity where it does not."""
+    for name, value in start.get("headers", ()):
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return math.inf
+
+
+async def _after_the_end(_: Message | None = None) -> Any:
+    """Stand for the server's receive and send, once the request is over."""
+    raise RuntimeError("the request is over: its app has returned")
+
+
+OVER = (_after_the_end, _after_the_end)

@@ -1,0 +1,230 @@
+"""What of a page counts: what was shown, once the response is sent, and the clicks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from ..logs.log_lines import one_line
+from ..models.events import Action, Event
+from ..models.experience import Experience, kept_context
+from ..models.experiences import SENT, Counting
+from ..models.plain_values import attributes_of, label_of, offset_of, text_of
+from ..models.reasons import Reason
+from ..visitors.bots import is_prefetch
+from .page_markup import PageMarkup
+
+logger = logging.getLogger(__name__)
+
+_MISTAKEN = frozenset(
+    {Reason.NOT_REQUESTED, Reason.NO_REQUEST, Reason.NOT_READY, Reason.TOO_LATE}
+)
+"""Why nothing is there to be tracked through a mistake in the app."""
+
+
+class Impressions(PageMarkup):
+    """A page's impressions and clicks, as they become events."""
+
+    __slots__ = ()
+
+    # --- what is shown ---------------------------------------------------------
+
+    def show(self, key: str, counting: Counting | None = None) -> Experience:
+        experience = self[key]
+        try:
+            context: object = kept_context(experience)
+        except AttributeError:
+            context = experience.experience_context
+        if not context or not self._counts:
+            return experience
+        key, shown = experience.key, self._shown
+        if self.phase is SENT:
+            self.advise("shown_too_late", key)
+        elif shown is not None and key in shown:
+            pass
+        elif not (
+            (counting is not None or self._may_be_watched)
+            and self._is_watched(experience, counting)
+        ):
+            if shown is None:
+                shown = self._shown = {}
+            shown[key] = experience
+        return experience
+
+    def _is_watched(self, experience: Experience, counting: Counting | None) -> bool:
+        """Whether the browser reports an impression, and the server does not."""
+        key, elements = experience.key, self._elements
+        if key in self._left_to_sdk:
+            return True
+        if elements is not None and elements.sight(key) is not None:
+            return True
+        wanted = self._counting_of(counting, key) if counting is not None else None
+        if wanted is None and self._match is not None:
+            wanted = self._match.impression
+        if wanted in (None, "response") or key in self._tracked:
+            return False
+        # From now on a key may be what the browser reports.
+        self._may_be_watched = True
+        if wanted == "web_sdk":
+            self._leave_to_sdk(experience)
+            return True
+        marks = self.elements.marks
+        if marks is None:
+            return False
+        marks.watch(key)
+        return True
+
+    def _counting_of(self, counting: object, key: str) -> Counting | None:
+        name = text_of(counting)
+        for one in get_args(Counting):
+            if one == name:
+                known: Counting = one
+                return known
+        self.advise("counting_unknown", key)
+        return None
+
+    @property
+    def shown(self) -> tuple[Experience, ...]:
+        shown = self._shown
+        if not shown or not self._counts:
+            return ()
+        if self._tracked:
+            return tuple([shown[key] for key in shown if key not in self._tracked])
+        return (*shown.values(),)
+
+    # --- what is recorded ------------------------------------------------------
+
+    def record(self, status: int) -> None:
+        """Turn what was shown into events, now that the last byte is sent.
+
+        Whatever fails, the response is out and stays good.
+        """
+        try:
+            reporting_id, shown = self._counted_for(status), self.shown
+            if reporting_id is None or not shown:
+                return
+            engine = self._engine
+            bodies = engine.impressions.encode(
+                shown, reporting_id, int(engine.clock()), engine.new_id
+            )
+            engine.outbox.append_encoded(reporting_id, bodies)
+        except Exception as error:
+            self._failed("record_failed", error)
+
+    def _counted_for(self, status: int) -> str | None:
+        """Return the id that a response's impressions count for; None for none.
+
+        Someone has to have seen it, and someone whom an event can name.
+        """
+        visitor = self._visitor
+        if visitor is None or self.is_preview:
+            return None
+        visit = self._visit or self.visit
+        if (
+            (200 <= status < 300 or status == 304)
+            and visit.method != "HEAD"
+            and not (
+                self._engine.personalizes_bots and self._engine.visitors.is_bot(visit)
+            )
+            and not is_prefetch(visit)
+        ):
+            return visitor.reporting_id
+        return None
+
+    # --- what is tracked -------------------------------------------------------
+
+    def track_impression(
+        self,
+        key: str,
+        *,
+        user_attributes: Mapping[str, Any] | None = None,
+        user_timezone_offset: int | None = None,
+    ) -> str | None:
+        experience = self._trackable(key)
+        if experience is None or experience.key in self._tracked:
+            return None
+        # Where the browser may report it too, both report the same impression.
+        sight = self.elements.sight(experience.key)
+        uuid = self._track(
+            Action.IMPRESSION,
+            experience,
+            user_attributes,
+            user_timezone_offset,
+            **({"uuid": sight} if sight else {}),
+        )
+        if uuid is not None:
+            self._tracked |= {experience.key}
+        return uuid
+
+    def track_click(
+        self,
+        key: str,
+        b_id: str | None = None,
+        *,
+        user_attributes: Mapping[str, Any] | None = None,
+        user_timezone_offset: int | None = None,
+    ) -> str | None:
+        experience = self._trackable(key)
+        if experience is None:
+            return None
+        return self._track(
+            Action.CLICK, experience, user_attributes, user_timezone_offset, b_id=b_id
+        )
+
+    def _trackable(self, key: str) -> Experience | None:
+        """Return a key's experience where an event of it can be counted."""
+        experience = self[key]
+        if not self._counts:
+            return None
+        if not experience.experience_context:
+            if experience.reason in _MISTAKEN:
+                self.advise("track_ignored", experience.key, experience.reason)
+            return None
+        if experience.key in self._left_to_sdk or self._reporting_id is None:
+            return None
+        return experience
+
+    def _track(
+        self,
+        action: Action,
+        experience: Experience,
+        user_attributes: object,
+        user_timezone_offset: object,
+        **fields: Any,
+    ) -> str | None:
+        engine, reporting_id = self._engine, self._reporting_id
+        assert reporting_id is not None
+        events = engine.settings.events
+        try:
+            attributes = attributes_of(user_attributes)
+            if "b_id" in fields:
+                fields["b_id"] = label_of(fields["b_id"])
+            offset = offset_of(user_timezone_offset)
+        except ValueError as error:
+            logger.warning(
+                "event_refused key=%s: %s: %s", one_line(experience.key), error, _PLAIN
+            )
+            return None
+        try:
+            event = Event(
+                uuid=fields.pop("uuid", None) or engine.new_id(),
+                customer_id=reporting_id,
+                action=action,
+                occurred_at=int(engine.clock()),
+                experience_context=experience.experience_context,
+                platform=events.platform,
+                user_attributes=attributes,
+                user_timezone_offset=(
+                    events.user_timezone_offset if offset is None else offset
+                ),
+                **fields,
+            )
+            engine.outbox.append([event])
+        except Exception as error:
+            self._failed("record_failed", error)
+            return None
+        return event.uuid
+
+
+_PLAIN = "user_attributes take texts, numbers, booleans, lists and dicts of them"

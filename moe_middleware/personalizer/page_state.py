@@ -1,0 +1,262 @@
+"""What one request's page knows: one object, which the app sees as its experiences."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from ..browser.preview_links import Preview, Refusal
+from ..browser.web_sdk import LeftToSDK
+from ..cache.encoding import read_kept
+from ..logs.log_lines import one_line
+from ..models.experience import Experience, bind
+from ..models.experiences import OPEN, Experiences
+from ..models.identity import Identity
+from ..models.reasons import Reason, Source
+from ..models.texts import Headers
+from ..models.visits import Visit
+from ..routes.routes import Match
+from ..visitors.value_readers import CannotWaitError
+from ..visitors.visitors import Visitor
+from .current import on_event_loop
+from .page_elements import PageElements
+from .personalizer import Personalizer
+from .shared_fetches import Asked
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+GRACE = 1.0
+"""What a thread waits for the request's event loop beyond the page's budget, in
+seconds."""
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class PageState(Experiences):
+    """The experiences of a request, and what its personalization has come to.
+
+    What is done with it is in ``page`` (fetches), ``impressions``, ``page_headers`` and
+    ``page_parts``: a class each, without any state of its own.
+
+    Args:
+        engine: The personalizer.
+        request: The request as it came in: a copy that later layers do not change.
+        visit_of: Makes its visit, at the first need.
+        loop: The event loop that its fetches run on.
+
+    Attributes:
+        ended: Whether the request is over.
+        is_preview: Whether it shows what was forced for QA.
+        forgetting: The pending invalidation in the shared cache; the response waits for
+            it, or the visitor's next page might be quicker. It takes milliseconds.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_badge_shown",
+        "_consents",
+        "_customer_before",
+        "_elements",
+        "_engine",
+        "_headers",
+        "_left_to_sdk",
+        "_loop",
+        "_match",
+        "_may_be_watched",
+        "_personal",
+        "_preview",
+        "_request",
+        "_said",
+        "_sdk",
+        "_time_left",
+        "_tracked",
+        "_visit",
+        "_visit_of",
+        "_visitor",
+        "_waited",
+        "_waiting",
+        "_waiting_since",
+        "ended",
+        "forgetting",
+        "is_preview",
+    )
+
+    def __init__(
+        self,
+        engine: Personalizer,
+        request: Any,
+        visit_of: Callable[[Any], Visit],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        # As Experiences' own does, without a call: this is made for every request.
+        self._identity = None
+        self.missing = Reason.NOT_REQUESTED
+        self.handed_out = self.used = False
+        self._found = {}
+        self._shown = None
+        self._counts = True
+        self.phase = OPEN
+
+        self._engine = engine
+        self._request = request
+        self._visit_of = visit_of
+        self._loop = loop
+        self.ended = self.is_preview = False
+        self.forgetting: Future[bool] | None = None
+        self._visit: Visit | None = None
+        self._match: Match | None = None
+        self._visitor: Visitor | None = None
+        self._preview: Preview | Refusal | None = None
+        self._asked: Asked | None = None
+        self._elements: PageElements | None = None
+        # What was shown and the server does not report: the Web SDK does, or
+        # track_impression has.
+        self._left_to_sdk = self._tracked = _NOTHING
+        self._may_be_watched = False
+        self._sdk: LeftToSDK | None = None
+        self._customer_before: str | None = None
+        self._consents: bool | None = None
+        self._badge_shown = self._personal = False
+        # The response's, where they have left without being personal.
+        self._headers: Headers | None = None
+        self._said: tuple[str, ...] = ()
+        self._time_left = engine.timeout
+        self._waited = self._waiting_since = 0.0
+        self._waiting = 0
+
+    @property
+    def visit(self) -> Visit:
+        """The request, read at the first need."""
+        if self._visit is None:
+            self._visit = self._visit_of(self._request)
+        return self._visit
+
+    @property
+    def identity(self) -> Identity:
+        if self._identity is None:
+            if self._visitor is None:
+                return Identity()
+            # Of a preview nothing counts, for anyone, on the whole page.
+            anyone = self.is_preview
+            self._identity = Identity() if anyone else self._visitor.identity
+        return self._identity
+
+    @property
+    def _reporting_id(self) -> str | None:
+        """Whom the page counts for; None for nobody, or before the visitor is known."""
+        visitor = self._visitor
+        return None if visitor is None or self.is_preview else visitor.reporting_id
+
+    @property
+    def elements(self) -> PageElements:
+        """What makes the links and marks of the page's elements."""
+        elements = self._elements
+        if elements is None:
+            visitor = self._visitor
+            elements = PageElements(
+                self._engine.element_kit,
+                None if visitor is None or self.is_preview else visitor.reporting_id,
+                (self._visit or self.visit).root_path,
+                self._counts,
+            )
+            if visitor is not None:
+                self._elements = elements
+        return elements
+
+    def add(self, found: Iterable[Experience]) -> None:
+        """Take in more answers, each of them this page's own."""
+        for experience in found:
+            bind(experience, self.elements)
+            self._found[experience.key] = experience
+
+    def _made(self, key: str) -> Experience:
+        found = self._found[key]
+        if isinstance(found, bytes):
+            try:
+                found = read_kept(key, found, self._elements or self.elements)
+            except ValueError:
+                found = Experience(key=key, reason=Reason.BAD_ANSWER)
+            self._found[key] = found
+        return found
+
+    @property
+    def sources(self) -> frozenset[Source]:
+        return frozenset(
+            [
+                Source.CACHE if isinstance(found, bytes) else found.source
+                for found in self._found.values()
+            ]
+        )
+
+    # --- what several of a page's parts do ------------------------------------------
+
+    def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
+        """Write a log line about a key that cannot be had, or counted, in this way."""
+        said = f"{event} {key}"
+        if said in self._said:
+            return
+        self._said = (*self._said, said)
+        about = "" if key is None else f" key={one_line(key)}"
+        about += "" if reason is None else f" reason={reason}"
+        logger.warning("%s%s: %s", event, about, _ADVICE[event])
+
+    def wait_for(self, value: Awaitable[T]) -> T:
+        """Return what an async source gives, in a thread without an event loop."""
+        if on_event_loop():
+            raise CannotWaitError
+        # An app's own code may take its time, but on no loop that has stopped.
+        patience = None if self._loop.is_running() else self._patience
+        sent = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
+        return sent.result(patience)
+
+    @property
+    def _patience(self) -> float:
+        """How long another thread waits for this request's loop, in seconds."""
+        return max(0.0, self._time_left) + GRACE
+
+    def _forget(self, visitor: bytes) -> None:
+        self._engine.forget(visitor)
+        shared_cache = self._engine.shared_cache
+        if shared_cache is not None:
+            self.forgetting = asyncio.run_coroutine_threadsafe(
+                shared_cache.forget(visitor), self._loop
+            )
+
+    def _is_bot(self) -> bool:
+        return self._engine.visitors.is_bot(self.visit)
+
+    def _failed(self, outcome: str, error: Exception) -> None:
+        # The error's text may hold an id; its class and place do not.
+        who = self._engine.visitors.log_names.of(self._known)
+        logger.error("%s error=%s%s", outcome, type(error).__name__, who)
+        logger.debug("%s", outcome, exc_info=error)
+
+    @property
+    def _known(self) -> str | None:
+        """The id of who the request is from, as far as that is known by now."""
+        return self._visitor.reporting_id if self._visitor is not None else None
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+_ADVICE = {
+    "counting_unknown": "an impression is 'response', 'visible' or 'web_sdk'; this one "
+    "counts as its route says",
+    "read_too_late": "the response had begun as one that caches may serve to others, "
+    "so this is a fallback: read request.state.experiences before it begins, name the "
+    "path in a route of moe.yml, or send 'Cache-Control: private'",
+    "shown_too_late": "the response has ended, so this impression does not count: "
+    "call show() before, or track_impression() here",
+    "track_ignored": "nothing is there to count: name the key in a route of moe.yml, "
+    "or fetch it first",
+    "visitor_id_not_kept": "the response had begun before the first fetch of a new "
+    "visitor: no cookie can keep an id, so nothing counts. Fetch before it begins, or "
+    "name the path in a route of moe.yml",
+}
