@@ -289,11 +289,17 @@ def experiences_of(context: Context) -> Experiences:
     Those of ``experiences`` in its context, else of ``request``, else of the request
     being handled here; outside of any, an object in which nothing matches.
     """
-    given = context.resolve_or_missing("experiences")
-    # The app may have a list of its own by this name.
-    if isinstance(given, Experiences):
-        return given
-    request = context.resolve_or_missing("request")
+    # A context of Jinja's own kind has no other names than these.
+    names, rest = context.vars, context.parent
+    asks = type(context) is not Context
+    request: Any = missing
+    if asks or "experiences" in names or "experiences" in rest:
+        given = context.resolve_or_missing("experiences")
+        # The app may have a list of its own by this name.
+        if isinstance(given, Experiences):
+            return given
+    if asks or "request" in names or "request" in rest:
+        request = context.resolve_or_missing("request")
     found = None if request is missing else _of_request(request)
     if found is None:
         found = current.get()

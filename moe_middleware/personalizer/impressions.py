@@ -100,37 +100,26 @@ class Impressions(PageMarkup):
 
         Whatever fails, the response is out and stays good.
         """
+        visitor, shown = self._visitor, self.shown
+        if not shown or visitor is None or self.is_preview:
+            return
         try:
-            reporting_id, shown = self._counted_for(status), self.shown
-            if reporting_id is None or not shown:
+            # Someone has to have seen it, and someone whom an event can name.
+            engine, visit = self._engine, self._visit or self.visit
+            if (
+                visitor.reporting_id is None
+                or not (200 <= status < 300 or status == 304)
+                or visit.method == "HEAD"
+                or (engine.personalizes_bots and engine.visitors.is_bot(visit))
+                or is_prefetch(visit)
+            ):
                 return
-            engine = self._engine
             bodies = engine.impressions.encode(
-                shown, reporting_id, int(engine.clock()), engine.new_id
+                shown, visitor.reporting_id, int(engine.clock()), engine.new_id
             )
-            engine.outbox.append_encoded(reporting_id, bodies)
+            engine.outbox.append_encoded(visitor.reporting_id, bodies)
         except Exception as error:
             self._failed("record_failed", error)
-
-    def _counted_for(self, status: int) -> str | None:
-        """Return the id that a response's impressions count for; None for none.
-
-        Someone has to have seen it, and someone whom an event can name.
-        """
-        visitor = self._visitor
-        if visitor is None or self.is_preview:
-            return None
-        visit = self._visit or self.visit
-        if (
-            (200 <= status < 300 or status == 304)
-            and visit.method != "HEAD"
-            and not (
-                self._engine.personalizes_bots and self._engine.visitors.is_bot(visit)
-            )
-            and not is_prefetch(visit)
-        ):
-            return visitor.reporting_id
-        return None
 
     # --- what is tracked -------------------------------------------------------
 
