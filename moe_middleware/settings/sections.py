@@ -146,7 +146,7 @@ class IdentitySettings(Section):
         default=None, description="The brand's own id of a known customer."
     )
     visitor_id: ValueSource = Field(
-        default=ValueSource.model_validate({"cookie": WEB_SDK_COOKIE}),
+        default=ValueSource.model_construct(cookie=WEB_SDK_COOKIE),
         description="The id of an anonymous browser; the default is the cookie of "
         "MoEngage's Web SDK.",
     )

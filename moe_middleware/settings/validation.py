@@ -45,6 +45,8 @@ class Section(BaseModel):
         coerce_numbers_to_str=True,
         hide_input_in_errors=True,
         validate_default=False,
+        # Built at the first use, and each once: within another it is built again.
+        defer_build=True,
     )
 
     @classmethod

@@ -35,7 +35,9 @@ Function = Callable[[Visit], object]
 class ValueSource(BaseModel):
     """Where one value comes from: exactly one of the kinds below."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, defer_build=True
+    )
 
     cookie: str | None = Field(default=None, description="The cookie of this name.")
     header: str | None = Field(
