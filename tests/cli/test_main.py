@@ -12,7 +12,8 @@ import click
 import pytest
 from click.testing import Result
 
-from moe_middleware.cli import _answer_text, main
+from moe_middleware.cli import main
+from moe_middleware.cli.fetch import answer_text
 from moe_middleware.models.experience import Experience
 from moe_middleware.models.reasons import Reason
 from moe_middleware.settings.settings import Settings
@@ -197,7 +198,7 @@ def test_fetch_names_a_pair_that_is_none(folder: Path) -> None:
 def test_control_characters_of_a_payload_stay_off_the_terminal() -> None:
     payload = {"Title": "\x1b[2Jgone", "Count": 3, "Flag": True}
 
-    text = _answer_text([Experience(key="hero", payload=payload)])
+    text = answer_text([Experience(key="hero", payload=payload)])
 
     assert "\x1b" not in text
     assert '    Title  "\\u001b[2Jgone"\n    Count  3\n    Flag   true' in text
@@ -207,17 +208,17 @@ def test_control_characters_of_a_payload_stay_off_the_terminal() -> None:
 def test_match_without_a_payload_is_shown() -> None:
     matched = Experience(key="hero", experience_context={"moe_variation_id": "2"})
 
-    assert _answer_text([matched]).endswith("\n  the payload is empty")
+    assert answer_text([matched]).endswith("\n  the payload is empty")
 
 
 def test_reason_of_a_failure_is_shown() -> None:
     failed = Experience(key="hero", reason=Reason.TIMEOUT)
 
-    assert _answer_text([failed]) == "hero\n  nothing: timeout"
+    assert answer_text([failed]) == "hero\n  nothing: timeout"
 
 
 def test_no_answer_at_all_is_said() -> None:
-    assert _answer_text([]).startswith("nothing: ")
+    assert answer_text([]).startswith("nothing: ")
 
 
 def test_sandbox_that_cannot_listen_says_so() -> None:

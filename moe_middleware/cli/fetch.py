@@ -1,0 +1,159 @@
+"""``moe-middleware fetch``: what the workspace gives a visitor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .command_settings import load_settings
+from .terminal import printable, stop, table
+
+if TYPE_CHECKING:
+    from ..models.experience import Experience
+    from ..models.experiences import Experiences
+    from ..models.identity import Identity
+    from ..settings.settings import Settings
+
+PATIENCE = 10.0
+"""The time limit, in seconds: a person has more patience than a page."""
+
+
+def _pairs(
+    _context: click.Context, _option: click.Parameter, given: Iterable[str]
+) -> dict[str, str]:
+    """Read NAME=VALUE options."""
+    pairs = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not (name and found):
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moe-middleware fetch homepage-banner --customer 42
+  moe-middleware fetch --visitor 3f0c... --attribute utm_medium=email
+  moe-middleware fetch hero --identifier u_em=ada@shop.example --json
+  MOE_DATA_CENTER=sandbox moe-middleware fetch
+
+The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
+)
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--customer", metavar="ID", help="The id of a known customer.")
+@click.option("--visitor", metavar="ID", help="The id of an anonymous browser.")
+@click.option(
+    "--identifier",
+    "identifiers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="A further identifier, as u_em=ada@shop.example. Repeatable.",
+)
+@click.option(
+    "--attribute",
+    "attributes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="An in-session attribute, as utm_medium=email. Repeatable.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The settings; left out, moe.yml if it exists.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def fetch(
+    keys: tuple[str, ...],
+    customer: str | None,
+    visitor: str | None,
+    identifiers: dict[str, str],
+    attributes: dict[str, str],
+    config: str | None,
+    as_json: bool,
+) -> None:
+    """Fetch the experiences KEY... for a visitor.
+
+    Without a KEY it fetches all of them. It counts no impression.
+    """
+    import asyncio
+
+    from ..models.errors import MoEngageError
+    from ..models.identity import Identity
+
+    settings = load_settings(config)
+    identity = Identity(
+        customer_id=customer, visitor_id=visitor, user_identifiers=identifiers
+    )
+    try:
+        found = asyncio.run(_ask(settings, keys, identity, attributes))
+    except MoEngageError as error:
+        from ..client.failures import advice
+
+        about = advice(settings.workspace, error)
+        stop([f"{type(error).__name__}: {error}", about])
+    answers = [found[key] for key in dict.fromkeys((*keys, *found))]
+    if as_json:
+        click.echo(json.dumps({one.key: _as_json(one) for one in answers}, indent=2))
+    else:
+        click.echo(answer_text(answers))
+
+
+async def _ask(
+    settings: Settings,
+    keys: Sequence[str],
+    identity: Identity,
+    attributes: dict[str, str],
+) -> Experiences:
+    from ..client.client import MoEngageClient
+
+    async with MoEngageClient(settings) as client:
+        return await client.fetch(
+            keys, identity=identity, attributes=attributes, timeout=PATIENCE
+        )
+
+
+def answer_text(answers: Sequence[Experience]) -> str:
+    """Return experiences as the command prints them."""
+    if not answers:
+        return "nothing: the visitor is in no audience of any experience"
+    return "\n\n".join("\n".join(_answer_lines(one)) for one in answers)
+
+
+def _answer_lines(experience: Experience) -> Iterator[str]:
+    from ..models.reasons import Reason
+
+    yield printable(experience.key)
+    if not experience:
+        about = " (no audience matches, or the key does not exist)"
+        reason = experience.reason or Reason.NO_MATCH
+        yield f"  nothing: {reason}{about if reason is Reason.NO_MATCH else ''}"
+        return
+    context = experience.experience_context
+    rows = [
+        ("source", experience.source),
+        ("variation", printable(context.get("moe_variation_id", "-"))),
+        ("audience", printable(context.get("audience_name", "-"))),
+    ]
+    yield from (f"  {line}" for line in table(rows))
+    if not experience.payload:
+        yield "  the payload is empty"
+        return
+    yield "  payload"
+    values = [(printable(k), printable(v)) for k, v in experience.payload.items()]
+    yield from (f"    {line}" for line in table(values))
+
+
+def _as_json(experience: Experience) -> dict[str, Any]:
+    return {
+        "source": experience.source,
+        "reason": experience.reason,
+        "payload": dict(experience.payload),
+        "experience_context": dict(experience.experience_context),
+    }
