@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from jinja2 import Environment, Template, nodes, pass_context
@@ -21,11 +21,15 @@ from jinja2.utils import missing
 from .logs.log_lines import one_line
 from .logs.repeated_lines import RepeatLogger
 from .models.experience import Experience
-from .models.experiences import Experiences, WebSDKApi
+from .models.experiences import Counting, Experiences, WebSDKApi
 from .models.reasons import Reason
 from .personalizer.current import current, on_event_loop
 from .personalizer.fragments import fragment, note_personal, noting
 from .personalizer.unmet_requests import is_request, note_unmet
+
+if TYPE_CHECKING:
+    import flask
+    import quart
 
 logger = logging.getLogger(__name__)
 _lines: WeakKeyDictionary[Environment, RepeatLogger] = WeakKeyDictionary()
@@ -131,7 +135,7 @@ class MoEngageExtension(Extension):
         return nodes.ExprStmt(call)
 
 
-def extend_app(app: Any) -> None:
+def extend_app(app: flask.Flask | quart.Quart) -> None:
     """Add the tag to the templates of an app of Flask's or Quart's.
 
     Its environment is made at the first need, from settings that the app may still
@@ -148,7 +152,7 @@ def extend_app(app: Any) -> None:
         environment.add_extension(name)
         return environment
 
-    app.create_jinja_environment = create_with_tag
+    app.create_jinja_environment = create_with_tag  # type: ignore[assignment, method-assign]
 
 
 def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
@@ -160,13 +164,15 @@ _Found = tuple[Experience, Experiences]
 
 @pass_context
 def _meet(
-    context: Context, key: Any, lineno: int, impression: object
+    context: Context, key: object, lineno: int, impression: object
 ) -> Experience | Coroutine[Any, Any, Experience]:
     """Return the experience of a key; one that matches counts as shown."""
     if (noted := fragment.get()) is not None:
         noted.personal = True
     experiences = experiences_of(context)
-    counting: Any = impression if isinstance(impression, str) else None
+    counting: Counting | None = (
+        impression if isinstance(impression, str) else None  # type: ignore[assignment]
+    )
     if type(key) is str:
         experience = experiences.show(key, counting) if impression else experiences[key]
         if experience.reason not in _MISSED:
@@ -194,7 +200,7 @@ _MISSED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED})
 
 @pass_context
 def _find(
-    context: Context, key: Any, lineno: int
+    context: Context, key: object, lineno: int
 ) -> _Found | Coroutine[Any, Any, _Found]:
     """Return the experience of a key, and all of them."""
     note_personal()
@@ -230,9 +236,11 @@ async def _when_ready(experiences: Experiences, key: str) -> _Found:
     return (await experiences.ready())[key], experiences
 
 
-def _show(experiences: Experiences, experience: Experience, impression: Any) -> str:
+def _show(experiences: Experiences, experience: Experience, impression: object) -> str:
     if impression:
-        counting: Any = impression if isinstance(impression, str) else None
+        counting: Counting | None = (
+            impression if isinstance(impression, str) else None  # type: ignore[assignment]
+        )
         experiences.show(experience.key, counting)
     return ""
 
@@ -292,7 +300,7 @@ def experiences_of(context: Context) -> Experiences:
     # A context of Jinja's own kind has no other names than these.
     names, rest = context.vars, context.parent
     asks = type(context) is not Context
-    request: Any = missing
+    request: object = missing
     if asks or "experiences" in names or "experiences" in rest:
         given = context.resolve_or_missing("experiences")
         # The app may have a list of its own by this name.

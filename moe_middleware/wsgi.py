@@ -439,7 +439,7 @@ class _FileWrapper:
         self._wrap = wrap
         self._made: object = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         self._made = self._wrap(*args, **kwargs)
         return self._made
 
@@ -489,9 +489,9 @@ def _header_name(name: str) -> bytes:
     return _latin(name.removeprefix("HTTP_").replace("_", "-").lower())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return decoded(_latin(value))
 
 
-def _latin(value: Any) -> bytes:
+def _latin(value: object) -> bytes:
     return str(value).encode("latin-1", "replace")

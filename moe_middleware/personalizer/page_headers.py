@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ..models.texts import Headers
+from ..settings.settings import Settings
+from ..visitors.consents import Consents
 
 _SHARED = ("public", "s-maxage", "private")
 
@@ -112,6 +114,14 @@ def _without_a_guess(cache_control: str) -> str:
 
 
 _FRESHNESS = frozenset({"max-age", "no-cache", "no-store"})
+
+
+def vary_of(settings: Settings) -> str:
+    """Return the Vary of every personalised page: what may tell its visitor."""
+    sources = [source for _, source in settings.sources()]
+    names = [source.name for source in sources if source.kind == "header"]
+    signals = Consents(settings.consent).signals if settings.consent is not None else ()
+    return ", ".join(dict.fromkeys(["Cookie", *names, *signals]))
 
 
 @lru_cache(maxsize=256)

@@ -23,12 +23,12 @@ from ..outbox.encoding import ImpressionEncoder
 from ..routes.routes import RouteTable
 from ..settings.secret_keys import WITHOUT
 from ..settings.settings import Settings
-from ..visitors.consents import Consents
 from ..visitors.visitors import Visitor, Visitors
 from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .logins import LoginWatch
 from .page_elements import ElementKit
+from .page_headers import vary_of
 from .shared_fetches import Asked
 from .unasked_keys import UnaskedKeys
 
@@ -96,7 +96,7 @@ class Personalizer:
         self.previews = _previews(settings, lambda: self.clock())
         self.beacons = _beacons(settings, lambda: self.clock())
         self.logins = LoginWatch(settings.identity.customer_id)
-        self.vary = _vary(settings)
+        self.vary = vary_of(settings)
         self.element_kit = ElementKit(
             self.click_links, self.beacons, new_id, self.miss_secret_key
         )
@@ -262,14 +262,6 @@ def _beacons(settings: Settings, clock: Callable[[], float]) -> Beacons | None:
         clock=clock,
         workspace_id=settings.workspace.id,
     )
-
-
-def _vary(settings: Settings) -> str:
-    """Return what every answer depends on, in Vary's terms."""
-    sources = [source for _, source in settings.sources()]
-    names = [source.name for source in sources if source.kind == "header"]
-    signals = Consents(settings.consent).signals if settings.consent is not None else ()
-    return ", ".join(dict.fromkeys(["Cookie", *names, *signals]))
 
 
 def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:
