@@ -9,10 +9,9 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlencode
 
-import httpx
 from pydantic import SecretStr
 
 from ..concurrency.event_loops import PerLoop
@@ -33,6 +32,7 @@ from ..models.identity import Identity
 from ..models.json_texts import MAX_DEPTH
 from ..models.observers import Observer
 from ..models.reasons import Reason
+from ..network.addresses import URL
 from ..network.backoff import backoff
 from ..network.http import Headers, KeptConnections
 from ..network.published_limits import limits_of
@@ -42,16 +42,10 @@ from ..settings.stand_ins import in_place_of
 from ..version import __version__
 from . import wire
 from .budget import CallBudget, Taken
-from .sending import (
-    TransportFactory,
-    abandon,
-    checked,
-    close,
-    default_transport,
-    is_receipt,
-    plain_body,
-    send,
-)
+from .sending import abandon, close, is_receipt, plain_body, send, transport_maker
+
+if TYPE_CHECKING:
+    from .sending import TransportFactory
 
 logger = logging.getLogger(__name__)
 
@@ -121,14 +115,12 @@ class MoEngageClient:
             else Settings.of(settings, **keywords)
         )
         workspace = self._settings.workspace
-        self._url = httpx.URL(f"{workspace.url}/experiences/")
+        self._url = URL.parse(f"{workspace.url}/experiences/")
         self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
         self._transports = PerLoop(
-            checked(transport)
-            if transport is not None
-            else partial(default_transport, self._settings),
+            transport_maker(self._settings, self._url, transport),
             end=close,
             drop=abandon,
         )
@@ -371,10 +363,10 @@ async def _turn(budget: CallBudget, deadline: float) -> Taken:
     return taken
 
 
-def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
+def _headers(url: URL, workspace_id: str, api_key: str) -> Headers:
     credentials = b64encode(f"{workspace_id}:{api_key}".encode())
     return [
-        (b"Host", url.netloc),
+        (b"Host", url.authority),
         (b"Authorization", b"Basic " + credentials),
         (b"MOE-APPKEY", workspace_id.encode()),
         (b"Content-Type", b"application/json"),
@@ -385,8 +377,8 @@ def _headers(url: httpx.URL, workspace_id: str, api_key: str) -> Headers:
 
 
 @lru_cache(maxsize=64)
-def _joined(url: httpx.URL, endpoint: str) -> httpx.URL:
-    return url.join(endpoint)
+def _joined(url: URL, endpoint: str) -> URL:
+    return URL.parse(url.text + endpoint)
 
 
 def _pause(error: MoEngageError, failures: int, left: float) -> float | None:

@@ -1,60 +1,54 @@
-"""One request and its response, over our own connections or through httpx.
-
-httpx is the seam for transports of the user's own, and for proxies.
-"""
+"""One request and its response, over our own connections or through httpx."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
-
-from ..models.errors import AnswerError, DeadlineError, MoEngageError, TransportError
+from ..models.errors import AnswerError, MoEngageError, TransportError
+from ..network.addresses import URL
 from ..network.http import Headers, KeptConnections
-from ..network.http_responses import MAX_BODY, Response
+from ..network.http_responses import BadResponseError, Response, encoding_of
 from ..settings.import_strings import load_target
 from ..settings.settings import Settings
 
-PIECES_AT_ONCE = 256
-"""Pieces of a response after which others have a turn."""
+if TYPE_CHECKING:
+    import httpx
+
+    from .by_httpx import HTTPXTransport
+
+    TransportFactory = Callable[[], httpx.AsyncBaseTransport]
+    Transport = KeptConnections | HTTPXTransport
 
 SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
 
-TransportFactory = Callable[[], httpx.AsyncBaseTransport]
-Transport = KeptConnections | httpx.AsyncBaseTransport
 
+def transport_maker(
+    settings: Settings, url: URL, given: TransportFactory | None
+) -> Callable[[], Transport]:
+    """Return what makes a client's transport for one event loop.
 
-def checked(factory: TransportFactory) -> Callable[[], Transport]:
-    """Return what calls a user's ``transport``, and checks what it makes.
+    Args:
+        url: An address of the API.
+        given: Makes the transport of the user's own, if there is one.
 
     Raises:
-        TypeError: It is no function; or, when called, makes no httpx transport.
+        TypeError: ``given`` is no function; or, when called, makes no httpx transport.
     """
-    if not callable(factory):
-        raise TypeError(_WRONG_TRANSPORT.format("is", _type_name(factory)))
+    proxy = _proxy(url) if settings.fetch.trust_env else None
+    embedded = settings.workspace.embedded
+    if given is None and not embedded and proxy is None:
+        limit = settings.fetch.max_connections
+        return lambda: KeptConnections(max_connections=limit)
+    from .by_httpx import checked, through
 
-    def make() -> Transport:
-        made = factory()
-        if not isinstance(made, Transport):
-            raise TypeError(_WRONG_TRANSPORT.format("makes", _type_name(made)))
-        return made
-
-    return make
-
-
-def default_transport(settings: Settings) -> Transport:
-    """Return a new transport for a client that is given none."""
-    if settings.workspace.embedded:
-        embedded: httpx.AsyncBaseTransport = load_target(SANDBOX_TRANSPORT)()
-        return embedded
-    proxy = (
-        _proxy(httpx.URL(settings.workspace.url)) if settings.fetch.trust_env else None
-    )
-    if proxy is not None:
-        return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
-    return KeptConnections(max_connections=settings.fetch.max_connections)
+    if given is not None:
+        return checked(given)
+    if embedded or proxy is None:
+        return lambda: checked(load_target(SANDBOX_TRANSPORT))()
+    return lambda: through(proxy)
 
 
 async def close(transport: Transport) -> None:
@@ -73,7 +67,7 @@ def abandon(transport: Transport) -> None:
 async def send(
     transport: Transport,
     method: str,
-    url: httpx.URL,
+    url: URL,
     headers: Headers,
     body: bytes,
     *,
@@ -93,12 +87,10 @@ async def send(
     try:
         if isinstance(transport, KeptConnections):
             return await transport.send(method, url, headers, body)
-        return await _send_by_httpx(transport, method, url, headers, body, timeout)
+        return await transport.send(method, url, headers, body, timeout=timeout)
     except MoEngageError:
         raise
-    except httpx.TimeoutException as error:
-        raise DeadlineError("the connection timed out") from error
-    except httpx.DecodingError as error:
+    except BadResponseError as error:
         raise AnswerError(str(error)) from error
     except Exception as error:
         # A transport of the user's own may raise anything.
@@ -114,11 +106,11 @@ def plain_body(response: Response, *, taken: bool) -> bytes:
     Raises:
         AnswerError: It is packed, and holds what the status does not say.
     """
-    encoding = _encoding(response.headers)
+    encoding = encoding_of(response.headers)
     if not encoding:
         return response.body
     status = response.status
-    if status in (401, 403, 413, 429) or status >= 500 or (taken and status == 200):
+    if status in (401, 403, 429) or status >= 500 or (taken and status == 200):
         return b""
     raise AnswerError(
         f"the answer is encoded as {encoding[:20]!r}, and none was asked for: "
@@ -139,64 +131,5 @@ def is_receipt(response: Response, body: bytes) -> bool:
     return "html" not in kind.lower() and body.lstrip()[:1] in (b"", b"{")
 
 
-async def _send_by_httpx(
-    transport: httpx.AsyncBaseTransport,
-    method: str,
-    url: httpx.URL,
-    headers: Headers,
-    body: bytes,
-    timeout: float,
-) -> Response:
-    request = httpx.Request(
-        method,
-        url,
-        headers=headers,
-        stream=httpx.ByteStream(body),
-        extensions={"timeout": dict.fromkeys(_TIMEOUTS, timeout)},
-    )
-    answer = await transport.handle_async_request(request)
-    try:
-        found = dict(answer.headers)
-        content = b"" if _encoding(found) else await _read(answer)
-        return Response(answer.status_code, found, content)
-    finally:
-        await answer.aclose()
-
-
-async def _read(response: httpx.Response) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    # A transport of the user's own may bring it whole.
-    whole = response.is_stream_consumed
-    async for part in response.aiter_bytes() if whole else response.aiter_raw():
-        size += len(part)
-        parts.append(part)
-        if size > MAX_BODY:
-            raise AnswerError(f"the answer is larger than {MAX_BODY} bytes")
-        if not len(parts) % PIECES_AT_ONCE:
-            await asyncio.sleep(0)
-    return b"".join(parts)
-
-
-def _encoding(headers: Mapping[str, str]) -> str:
-    """Return how a body is packed; empty where it is not."""
-    encoding = headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
-
-
-def _proxy(url: httpx.URL) -> str | None:
+def _proxy(url: URL) -> str | None:
     return None if proxy_bypass(url.host) else getproxies().get(url.scheme)
-
-
-def _type_name(value: object) -> str:
-    """Return a type by its full name: httpx and httpx2 have the same ones."""
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-_WRONG_TRANSPORT = (
-    "transport {} {}: it must be a function that makes an httpx.AsyncBaseTransport, "
-    "as in transport=lambda: httpx.AsyncHTTPTransport(verify=context)"
-)
-
-_TIMEOUTS = ("connect", "read", "write", "pool")

@@ -7,6 +7,7 @@ at every connection that it holds, at every call, and its parser is in Python.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
@@ -15,9 +16,10 @@ from functools import cache
 from typing import Any, cast
 from weakref import WeakSet
 
-import httpx
+import certifi
 
 from ..concurrency.threads import in_thread
+from .addresses import URL
 from .http_responses import BadResponseError, Response, ResponseReader
 from .sockets import Connector
 
@@ -33,6 +35,14 @@ WARM_WITHIN = 5.0
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+class ConnectError(Exception):
+    """No connection could be made; the text is the cause's type."""
+
+
+class ReadError(Exception):
+    """A connection broke before the response was complete."""
+
+
 class KeptConnections:
     """Sends requests to one origin, and reuses its connections, last one first.
 
@@ -46,7 +56,8 @@ class KeptConnections:
     handshakes happen within that time, and a lookup that hangs holds up nothing else.
 
     Args:
-        ssl_context: For https; None makes httpx's default at the first need.
+        ssl_context: For https; None makes one at the first need, of certifi's
+            certificates or those that SSL_CERT_FILE or SSL_CERT_DIR name.
         max_connections: Calls under way at once.
         idle_for: How long an unused connection is kept, in seconds.
         getaddrinfo: Looks a name up, as the socket module's does; it may block.
@@ -78,7 +89,7 @@ class KeptConnections:
         self._closed = False
 
     async def send(
-        self, method: str, url: httpx.URL, headers: Headers, body: bytes
+        self, method: str, url: URL, headers: Headers, body: bytes
     ) -> Response:
         """Send a request and return its response, read to the end.
 
@@ -89,11 +100,12 @@ class KeptConnections:
             body: What Content-Length tells of.
 
         Raises:
-            httpx.ConnectError: No connection could be made.
-            httpx.ReadError: The connection broke before the answer was complete.
-            httpx.DecodingError: What came is not HTTP, or too much of it.
+            ConnectError: No connection could be made.
+            ReadError: The connection broke before the response was complete.
+            BadResponseError: What came is not HTTP, or too much of it.
+            ValueError: A header would break out of its line.
         """
-        request = _encoded(method, url.raw_path, headers, body)
+        request = _encoded(method, url.target, headers, body)
         await self._enter()
         try:
             while self._idle:
@@ -107,7 +119,7 @@ class KeptConnections:
         finally:
             self._leave()
 
-    async def warm(self, url: httpx.URL, count: int) -> None:
+    async def warm(self, url: URL, count: int) -> None:
         """Open connections before a call needs them, until so many are unused.
 
         A failure is not reported: the calls that need a connection report theirs.
@@ -157,20 +169,21 @@ class KeptConnections:
         while self._idle:
             self._idle.pop().close()
 
-    async def _open_ahead(self, url: httpx.URL) -> None:
+    async def _open_ahead(self, url: URL) -> None:
         try:
             async with asyncio.timeout(WARM_WITHIN):
                 connection = await self._connect(url)
-        except (httpx.ConnectError, TimeoutError):
+        except (ConnectError, TimeoutError):
             return
         self._keep(connection)
 
-    async def _connect(self, url: httpx.URL) -> _Connection:
+    async def _connect(self, url: URL) -> _Connection:
         loop = asyncio.get_running_loop()
         secure = url.scheme == "https"
         if self._connector is None:
-            port = url.port or (443 if secure else 80)
-            self._connector = Connector(url.host, port, getaddrinfo=self._getaddrinfo)
+            self._connector = Connector(
+                url.host, url.port, getaddrinfo=self._getaddrinfo
+            )
         try:
             context = await self._context() if secure else None
             connected = await self._connector.connect()
@@ -182,7 +195,7 @@ class KeptConnections:
                 server_hostname=url.host if secure else None,
             )
         except OSError as error:
-            raise httpx.ConnectError(type(error).__name__) from error
+            raise ConnectError(type(error).__name__) from error
         self._open.add(connection)
         return connection
 
@@ -190,7 +203,7 @@ class KeptConnections:
         if self._ssl_context is None:
             if self._making_context is None:
                 # It reads hundreds of certificates: not on the event loop.
-                self._making_context = in_thread(httpx.create_ssl_context, "moe-tls")
+                self._making_context = in_thread(_tls_context, "moe-tls")
             making = self._making_context
             try:
                 self._ssl_context = await asyncio.shield(making)
@@ -226,14 +239,21 @@ def _encoded(method: str, target: bytes, headers: Headers, body: bytes) -> bytes
     """Return a request as it is sent.
 
     Raises:
-        httpx.LocalProtocolError: A header, or the target, would break out of its line.
+        ValueError: A header, or the target, would break out of its line.
     """
     lines = [b"%b %b HTTP/1.1" % (method.encode(), target)]
     lines += [b"%b: %b" % header for header in headers]
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):
-        raise httpx.LocalProtocolError("a header holds a line break")
+        raise ValueError("a header holds a line break")
     return b"%b\r\n\r\n%b" % (head, body)
+
+
+def _tls_context() -> ssl.SSLContext:
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file or directory:
+        return ssl.create_default_context(cafile=file or None, capath=directory or None)
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 @cache
@@ -341,16 +361,14 @@ class _Connection(asyncio.Protocol):
         self._fail(
             _ClosedWhileIdle()
             if self._kept and not self._heard
-            else httpx.ReadError("the connection broke")
+            else ReadError("the connection broke")
         )
 
     def _receive(self, data: bytes) -> None:
         try:
             response = self._reader.feed(data)
         except BadResponseError as error:
-            failure = httpx.DecodingError(str(error))
-            failure.__cause__ = error
-            self._fail(failure)
+            self._fail(error)
             self.close()
         else:
             if response is not None:
