@@ -16,7 +16,7 @@ from ..models.visits import Visit
 from ..network.rate_limit import Rate, spend
 from ..outbox import Outbox
 from ..settings.sections import EventSettings
-from ..visitors.bots import is_prefetch
+from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
 from .marks import Beacons, Mark, Signal, read_signals

@@ -14,7 +14,7 @@ from ..models.identity import Identity
 from ..models.visits import Visit
 from ..outbox import Outbox
 from ..settings.sections import EventSettings
-from ..visitors.bots import is_prefetch
+from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .click_links import Click, ClickLinks
 from .endpoints import NEVER_KEPT, PLAIN_TEXT, Reply, refused

@@ -29,7 +29,7 @@ from ..personalizer.runtime import observer_of
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
 from ..settings.store_addresses import StoreAddress
-from ..visitors.crawlers import load_crawlers
+from ..visitors.bot_library import load_crawlers
 
 PATIENCE = 3.0
 """How long one answer is waited for, in seconds."""

@@ -12,7 +12,7 @@ from ..models.experience import Experience, kept_context
 from ..models.experiences import SENT, Counting
 from ..models.plain_values import attributes_of, label_of, offset_of, text_of
 from ..models.reasons import Reason
-from ..visitors.bots import is_prefetch
+from ..visitors.page_views import is_prefetch
 from .page_markup import PageMarkup
 
 logger = logging.getLogger(__name__)

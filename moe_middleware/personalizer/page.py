@@ -20,7 +20,7 @@ from ..models.experiences import SENT, SHARED
 from ..models.plain_values import text_of
 from ..models.reasons import Reason
 from ..routes.routes import Match
-from ..visitors.bots import is_asset, is_preflight
+from ..visitors.page_views import is_asset, is_preflight
 from ..visitors.value_readers import MustWaitError, Wait, waiting, waiting_here
 from ..visitors.visitors import UNTOLD, Visitor, without_id
 from .current import current, on_event_loop

@@ -1,6 +1,6 @@
-"""Requests that nobody looks at: bots and prefetches. They count no impression.
+"""Bots, by their User-Agent: they get no experience and count no impression.
 
-Pure: no I/O.
+A new one is a line of ``_SIGNS`` below. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-
-from ..models.visits import Visit
 
 MAX_USER_AGENT = 512
 """How much of a User-Agent is read; browsers stay below, and it bounds the memory."""
@@ -59,88 +57,7 @@ class BotFilter:
         return self._is_bot(user_agent[:MAX_USER_AGENT]) if user_agent else False
 
 
-def is_prefetch(visit: Visit) -> bool:
-    """Whether a browser or a script asks ahead of its user."""
-    if _TELLING.isdisjoint(visit.first_headers):
-        return False
-    for name, value in visit.all_headers:
-        if name in _PURPOSES and _AHEAD.search(_word(value)):
-            return True
-        if name in _FLAGS and _word(value) not in _OFF:
-            return True
-    return False
-
-
-def is_asset(visit: Visit) -> bool:
-    """Whether a request is for a file within a page, and plainly for no page.
-
-    Browsers say what they want it for; only where they do not, the path's ending tells.
-    A script's own request may be for a part of a page, and is none.
-    """
-    wanted = visit.header("sec-fetch-dest")
-    if wanted:
-        return wanted.strip().lower() in _ASSETS
-    ending = visit.path.rpartition(".")[2].lower()
-    return ending in _ENDINGS and len(ending) < len(visit.path)
-
-
-def is_preflight(visit: Visit) -> bool:
-    """Whether a browser only asks if a page of another site may ask (CORS)."""
-    return (
-        visit.method == "OPTIONS"
-        and visit.header("access-control-request-method") is not None
-    )
-
-
-_ASSETS = frozenset(
-    {
-        *("audio", "audioworklet", "font", "image", "json", "manifest"),
-        *("paintworklet", "report", "script", "serviceworker", "sharedworker"),
-        *("style", "track", "video", "webidentity", "worker", "xslt"),
-    }
-)
-"""Values of Sec-Fetch-Dest."""
-
-_ENDINGS = frozenset(
-    {
-        *("css", "js", "mjs", "map", "wasm", "webmanifest"),
-        *("png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp"),
-        *("woff", "woff2", "ttf", "otf", "eot"),
-        *("mp3", "mp4", "m4a", "ogg", "wav", "webm", "mov", "vtt"),
-    }
-)
-
-_PURPOSES = frozenset(
-    {
-        # Browsers: today's use the first.
-        *(b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"),
-        *(b"moz-purpose", b"sec-fetch-purpose"),
-        # Turbo, as scripts may not set the first. Inertia and older Next.js set the
-        # second.
-        b"x-sec-purpose",
-    }
-)
-"""Headers that say why a request is made."""
-
-_FLAGS = frozenset(
-    {
-        b"hx-preloaded",  # htmx's preload extension
-        *(b"next-router-prefetch", b"x-middleware-prefetch"),  # Next.js
-    }
-)
-"""Headers that come with prefetches alone."""
-
-_TELLING = _PURPOSES | _FLAGS
-
-_OFF = ("", "0", "false")
-
-_AHEAD = re.compile(r"\b(?:prefetch|prerender|preview)\b")
-
 _NOTHING = r"(?!)"
-
-
-def _word(value: bytes) -> str:
-    return value.decode("latin-1").strip().lower()
 
 
 def _is_bot(

@@ -16,9 +16,9 @@ from ..settings.sections import BotSettings, ConsentSettings
 from ..settings.settings import Settings
 from ..settings.value_sources import ValueSource
 from .addresses import TrustedProxies, client_address
+from .bot_library import load_crawlers
 from .bots import MAX_USER_AGENT, BotFilter
 from .consents import Consents
-from .crawlers import load_crawlers
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
 from .session_attributes import day_and_hour, session_attributes
