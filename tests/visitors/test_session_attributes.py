@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from moe_middleware import Settings
 from moe_middleware.visitors.session_attributes import session_attributes
 
 
@@ -28,3 +29,9 @@ def test_address_and_user_agent_go_along() -> None:
 
     assert attributes["USER_IP_ADDRESS"] == "10.0.0.1"
     assert attributes["USER_AGENT"] == "x" * 1024
+
+
+def test_the_settings_know_their_names() -> None:
+    attributes = session_attributes(now=0, address="10.0.0.1", user_agent="x")
+
+    assert Settings(data_center="sandbox").attribute_names == attributes.keys()
