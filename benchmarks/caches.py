@@ -20,7 +20,7 @@ from moe_middleware.cache.memory import (
     MemoryCache,
     decode,
     encode,
-    split_key,
+    variant_key,
     visitor_key,
 )
 from moe_middleware.models.experience import Experience
@@ -46,7 +46,7 @@ HITS = 5_000
 
 ROUNDS = 9
 KEYS = ("homepage-banner", "promo-strip")
-SPLIT = split_key({"DAY_OF_THE_WEEK": "Monday", "TIME_OF_THE_DAY": "09"})
+VARIANT = variant_key({"DAY_OF_THE_WEEK": "Monday", "TIME_OF_THE_DAY": "09"})
 VARIATIONS = 4
 EVERYONE = ("ours", "TTLCache", "dict")
 BOUND = 64 * 1024 * 1024
@@ -205,10 +205,10 @@ class Ours:
 
     def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
         answers = {key: (TTL, body) for key, body in bodies.items()}
-        self.cache.put_encoded(visitor, SPLIT, answers)
+        self.cache.put_encoded(visitor, VARIANT, answers)
 
     def get(self, visitor: bytes) -> list[Experience]:
-        return self.cache.get(visitor, SPLIT, KEYS)
+        return self.cache.get(visitor, VARIANT, KEYS)
 
 
 class Mapped:
@@ -218,10 +218,10 @@ class Mapped:
         self.kept = kept
 
     def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
-        self.kept[visitor + SPLIT] = bodies
+        self.kept[visitor + VARIANT] = bodies
 
     def get(self, visitor: bytes) -> list[Experience]:
-        bodies = self.kept[visitor + SPLIT]
+        bodies = self.kept[visitor + VARIANT]
         return [decode(key, bodies[key], Source.CACHE) for key in KEYS]
 
 

@@ -34,20 +34,22 @@ from moe_middleware import MoEngageMiddleware, Reason, Settings
 from moe_middleware.cli import main
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.server import start_text
+from moe_middleware.settings.overrides import VARIABLES
+from moe_middleware.settings.route_sections import Route
 from moe_middleware.settings.sections import (
-    BotSettings,
     BudgetSettings,
     CacheSettings,
     ClickSettings,
-    ConsentSettings,
     EventSettings,
     FetchSettings,
-    IdentitySettings,
     MetadataSettings,
-    Route,
-    Workspace,
 )
-from moe_middleware.settings.settings import VARIABLES
+from moe_middleware.settings.visitor_sections import (
+    BotSettings,
+    ConsentSettings,
+    IdentitySettings,
+)
+from moe_middleware.settings.workspaces import Workspace
 
 from .cli_runner import cli_runner
 from .sites import rendered, settings

@@ -1,4 +1,4 @@
-"""The scripts that run in browsers: what of them is served, and how pages load them."""
+"""The scripts for browsers, and the elements that load them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from markupsafe import Markup, escape
 
 
 def _served(source: str) -> bytes:
-    """Return a script without what only its readers need.
+    """Return a script without comments and needless blanks.
 
-    It is to be written accordingly: a comment has its own lines, and no text in quotes
-    holds an operator or a comma with spaces beside it.
+    Scripts must be written accordingly: each comment has its own lines, and no quoted
+    text has an operator or a comma with spaces beside it.
     """
     lines = (line.strip() for line in source.splitlines())
     text = "\n".join(line for line in lines if line and not line.startswith("//"))
@@ -29,7 +29,7 @@ def _read(name: str) -> bytes:
 
 
 def _named(script: bytes) -> str:
-    """Return another name for each content, so that browsers may keep it for ever."""
+    """Return a file name that changes with the content, for the browser's cache."""
     return f"{blake2b(script, digest_size=8).hexdigest()}.js"
 
 
@@ -41,21 +41,21 @@ SDK_SCRIPT_NAME = _named(SDK_SCRIPT)
 
 
 def script_element(path: str, nonce: str | None) -> Markup:
-    """Return the element that loads the script that counts.
+    """Return the element that loads the script that reports clicks and views.
 
     Args:
-        path: Where our own paths begin, as in ``/_moe``.
-        nonce: Of the page's Content-Security-Policy.
+        path: The prefix of our own endpoints, as in ``/_moe``.
+        nonce: The nonce of the page's Content-Security-Policy.
     """
     return _element(path, SCRIPT_NAME, nonce)
 
 
 def sdk_script_element(path: str, nonce: str | None) -> Markup:
-    """Return the element that loads the script that tells the Web SDK.
+    """Return the element that loads the script for MoEngage's Web SDK.
 
     Args:
-        path: Where our own paths begin, as in ``/_moe``.
-        nonce: Of the page's Content-Security-Policy.
+        path: The prefix of our own endpoints, as in ``/_moe``.
+        nonce: The nonce of the page's Content-Security-Policy.
     """
     return _element(path, SDK_SCRIPT_NAME, nonce)
 

@@ -1,4 +1,5 @@
-"""Links that count a click and lead on, only to where they were made for. Pure."""
+"""Makes and reads signed links that count a click and redirect to their target.
+Pure."""
 
 from __future__ import annotations
 
@@ -23,19 +24,19 @@ _REMEMBERED = 256
 """Characters of a target that is looked at once."""
 
 LINKS = "c"
-"""Where links are followed, below ``clicks.path``."""
+"""The path of click links below ``clicks.path``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A click link that was read.
+    """The content of a click link.
 
     Attributes:
-        target: Where it leads.
-        uuid: The click's own, the same however often the link is followed.
-        b_id: Which element was clicked.
-        experience_context: Of the experience that it belongs to.
-        token: Tells whom it counts for, and until when.
+        target: The target of the redirect.
+        uuid: The click's uuid, the same however often the link is followed.
+        b_id: The clicked element.
+        experience_context: The context of its experience.
+        token: The visitor for whom it counts, and its expiry.
     """
 
     target: str
@@ -49,13 +50,13 @@ class ClickLinks:
     """Makes and reads click links.
 
     Args:
-        secrets: The newest first.
-        path: Where the links are followed, as in ``/_moe/c/``.
-        hosts: Other hosts that a link may lead to.
-        max_age: How long a link counts, in seconds.
+        secrets: The secret keys, the newest first.
+        path: The path of click links, as in ``/_moe/c/``.
+        hosts: Other hosts that are allowed as targets.
+        max_age: Seconds during which a link counts.
         clock: The time, in unix seconds.
-        workspace_id: Whose experiences they are: a link of another workspace with the
-            same secret leads on, and is not counted.
+        workspace_id: The workspace of the experiences: a link of another one with the
+            same secret redirects without counting.
     """
 
     def __init__(
@@ -91,18 +92,18 @@ class ClickLinks:
         identity: Identity,
         prefix: str = "",
     ) -> str:
-        """Return the link that counts a click and leads to ``target``.
+        """Return a link that counts a click and redirects to ``target``.
 
         A target that is neither a path of this site nor on one of the hosts is returned
-        as it is, where a page may hold it at all: such a link does not count.
+        unchanged, if it is safe in a page: such a link does not count.
 
         Args:
             target: A path of this site, or an address on one of the hosts.
-            key: Of the experience, for the log.
-            b_id: Which element it is.
-            experience_context: Of the experience that it belongs to.
-            identity: Whom the page is for.
-            prefix: Where the app is mounted, as in ``/shop``.
+            key: The experience key, for the log.
+            b_id: The element.
+            experience_context: The context of its experience.
+            identity: The page's visitor.
+            prefix: The prefix at which the app is mounted, as in ``/shop``.
         """
         short = type(target) is str and len(target) <= _REMEMBERED
         link = self._known_link(target) if short else self._link(target)
@@ -135,7 +136,7 @@ class ClickLinks:
         return leads_to(target, self._hosts)
 
     def read(self, token: str) -> Click | None:
-        """Return what a link holds; None for one that is not ours."""
+        """Return the content of a link; None if it is not ours."""
         read = self._tokens.read(token)
         if read is None:
             return None
@@ -149,7 +150,7 @@ class ClickLinks:
         )
 
     def is_of(self, click: Click, identity: Identity) -> bool:
-        """Whether a link was on a page of this visitor."""
+        """Whether a link was made for this visitor."""
         return self._tokens.is_of(click.token, identity.reporting_id)
 
 
@@ -157,12 +158,12 @@ class PageLinks:
     """Makes the click links of one page.
 
     Args:
-        links: Makes them.
-        identity: Whom the page is for.
-        root_path: Where the app is mounted, as in ``/shop``.
+        links: Makes the links.
+        identity: The page's visitor.
+        root_path: The prefix at which the app is mounted, as in ``/shop``.
 
     Attributes:
-        counted: The keys of the experiences that have links or marks which count.
+        counted: The keys of the experiences with links or marks that count.
     """
 
     __slots__ = ("_identity", "_links", "_root_path", "counted")

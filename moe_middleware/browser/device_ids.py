@@ -1,4 +1,4 @@
-"""Takes the Web SDK's device id from a page, where no cookie of the SDK's tells it."""
+"""Receives the Web SDK's device id from a page, if no cookie has it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
 logger = logging.getLogger(__name__)
 
 DEVICES = "d"
-"""Where it is handed over, below ``clicks.path``."""
+"""The path of the endpoint below ``clicks.path``."""
 
 MAX_BODY = 36
-"""Bytes; as many as a uuid has letters."""
+"""The longest body, in bytes: the letters of a uuid."""
 
 
 class Devices:
-    """Keeps a device id in a cookie, for the next pages to be fetched with.
+    """Keeps a device id in a cookie, for the fetches of the next pages.
 
-    It is the visitor's own word, as the SDK's cookie is; pages of other sites can put
-    no word in, and a visitor without consent has none taken.
+    The visitor chooses it, as with the SDK's cookie. Pages of other sites cannot set
+    it, and without the visitor's consent it is not kept.
 
     Args:
-        visitors: Tells who hands it over.
-        max_age: How long browsers keep it, in seconds.
+        visitors: Identifies the visitor.
+        max_age: Seconds that browsers keep it.
     """
 
     def __init__(self, visitors: Visitors, *, max_age: int) -> None:
@@ -36,11 +36,11 @@ class Devices:
         self._max_age = max_age
 
     async def take(self, visit: Visit, rest: str, body: bytes) -> Reply:
-        """Set the cookie, where the request has no device id yet."""
+        """Set the cookie, if the request has no device id yet."""
         if not is_own_site(visit):
             return await self._refused(403, "other_site", visit)
-        told = device_id(body.decode("latin-1"))
-        if told is None:
+        received = device_id(body.decode("latin-1"))
+        if received is None:
             return await self._refused(400, "malformed", visit)
         headers = [*NEVER_KEPT]
         if (
@@ -50,7 +50,7 @@ class Devices:
         ):
             secure = self._visitors.is_https(visit)
             cookie = visitor_cookie(
-                DEVICE_COOKIE, told, max_age=self._max_age, secure=secure
+                DEVICE_COOKIE, received, max_age=self._max_age, secure=secure
             )
             headers.append((b"set-cookie", cookie.encode()))
         return Reply(204, headers)

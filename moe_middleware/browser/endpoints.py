@@ -1,4 +1,4 @@
-"""The paths that we answer by ourselves, below ``clicks.path``, at every door alike."""
+"""Our own endpoints below ``clicks.path``, the same at every door."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NEVER_KEPT: Headers = [
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole response.
+    """A complete response.
 
     Attributes:
         status: The HTTP status.
-        headers: Names in lower case, the Content-Length among them.
-        body: All of it.
+        headers: With names in lower case, including Content-Length.
+        body: The whole body.
     """
 
     status: int
@@ -38,17 +38,17 @@ class Reply:
 
 
 Handler = Callable[[Visit, str, bytes], Awaitable[Reply]]
-"""Answers a request; it gets what follows its own name in the path, and the body."""
+"""Handles a request, given the rest of its path and its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnPath:
-    """One of them.
+    """One endpoint.
 
     Attributes:
-        methods: The HTTP methods that it knows.
-        handler: Answers a request.
-        max_body: How much of a body it takes, in bytes; more is refused.
+        methods: The HTTP methods that it supports.
+        handler: Handles a request.
+        max_body: The largest body, in bytes.
     """
 
     methods: tuple[str, ...]
@@ -57,11 +57,11 @@ class OwnPath:
 
 
 class OwnPaths:
-    """Finds who answers a request of ours.
+    """Dispatches requests to our endpoints.
 
     Args:
-        prefix: As in ``/_moe``.
-        paths: By the segment that follows it, as in ``{"c": ...}``.
+        prefix: The value of ``clicks.path``, as in ``/_moe``.
+        paths: The endpoints by the segment after the prefix, as in ``{"c": ...}``.
     """
 
     def __init__(self, prefix: str, paths: Mapping[str, OwnPath]) -> None:
@@ -73,16 +73,16 @@ class OwnPaths:
         return path.startswith(self.prefix) and self._find(path)[0] is not None
 
     def max_body(self, path: str) -> int:
-        """Return how much of a request's body is to be read, in bytes."""
+        """Return the bytes of a request's body that may be read."""
         found, _ = self._find(path)
         return found.max_body if found is not None else 0
 
     async def reply(self, visit: Visit, body: bytes = b"") -> Reply:
-        """Answer a request for a path that ``answers`` knows; never raises.
+        """Handle a request for a path that ``answers`` accepts; never raises.
 
         Args:
             visit: The request.
-            body: Its body; one byte more than ``max_body`` stands for too much.
+            body: Its body; one byte more than ``max_body`` means that it is too large.
         """
         found, rest = self._find(visit.path)
         if found is None:
@@ -94,7 +94,7 @@ class OwnPaths:
         try:
             return await found.handler(visit, rest, body)
         except Exception as error:
-            # The error's text may hold an id; its class does not.
+            # The error's text may contain an id; its class cannot.
             logger.error("own_path_failed error=%s", type(error).__name__)
             logger.debug("own_path_failed", exc_info=error)
             return refused(500, "something went wrong")
@@ -105,11 +105,11 @@ class OwnPaths:
 
 
 def asset_handler(content: bytes, kind: bytes) -> Handler:
-    """Return what answers with a file, for ever the same below its name.
+    """Return an endpoint for a file whose content never changes.
 
     Args:
-        content: All of it, in UTF-8.
-        kind: As in ``text/css``.
+        content: The content, in UTF-8.
+        kind: The media type, as in ``text/css``.
     """
     headers = [
         (b"content-type", kind + b"; charset=utf-8"),
@@ -125,9 +125,9 @@ def asset_handler(content: bytes, kind: bytes) -> Handler:
 
 
 def is_own_site(visit: Visit) -> bool:
-    """Whether a page of the same origin sent a request, by what its browser says.
+    """Whether a page of the same origin sent a request, by its browser's headers.
 
-    Where the browser does not say it outright, the origin has to be the host.
+    If the browser sends no Sec-Fetch-Site, the Origin must be the host.
     """
     if (site := visit.header("sec-fetch-site")) is not None:
         return site == "same-origin"
@@ -138,9 +138,9 @@ def is_own_site(visit: Visit) -> bool:
         return False
 
 
-def refused(status: int, said: str, *, allow: tuple[str, ...] = ()) -> Reply:
-    """Return a refusal in plain text, which nobody keeps."""
-    body = said.encode()
+def refused(status: int, text: str, *, allow: tuple[str, ...] = ()) -> Reply:
+    """Return a refusal in plain text that must not be cached."""
+    body = text.encode()
     headers = [
         *PLAIN_TEXT,
         (b"content-length", str(len(body)).encode()),

@@ -27,7 +27,7 @@ BEACONS = "e"
 """Where beacons are sent, below ``clicks.path``."""
 
 MAX_BODY = 64 * 1024
-"""Bytes; what ``navigator.sendBeacon`` sends at most."""
+"""The largest beacon, in bytes: the limit of ``navigator.sendBeacon``."""
 
 MAX_SIGNALS = 50
 """Of one beacon. The script sends a click at once, and impressions together: a page has
@@ -36,7 +36,7 @@ MAX_SIGNALS = 50
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An element's token that was read.
+    """The content of an element's token.
 
     Attributes:
         b_id: The element's id; None if its clicks do not count.
@@ -57,9 +57,9 @@ class Signal:
     """One click or impression in a beacon.
 
     Attributes:
-        action: What happened to it.
-        token: The element's.
-        number: Of a click: tells it from the token's other ones.
+        action: An impression or a click.
+        token: The element's token.
+        number: For a click, its number among the clicks on this element.
     """
 
     action: Action
@@ -67,9 +67,9 @@ class Signal:
     number: int = 0
 
     def uuid(self, mark: Mark) -> str | None:
-        """Return its event's uuid; None where the mark does not count such a thing.
+        """Return the uuid of its event; None if the mark does not count this action.
 
-        It is the same however often the signal comes.
+        A repeated signal has the same uuid.
         """
         if self.action is Action.IMPRESSION:
             return mark.sight
@@ -81,7 +81,7 @@ class Signal:
 
 
 def read_signals(body: bytes) -> list[Signal] | None:
-    """Return what a beacon says; None where it is none, or says too much."""
+    """Return the signals of a beacon; None if it is malformed or has too many."""
     lines = body.split(b"\n")
     if len(lines) > MAX_SIGNALS:
         return None
@@ -108,8 +108,8 @@ class Beacons:
     """Makes and reads the tokens of elements.
 
     Args:
-        secrets: The newest first.
-        max_age: How long a token counts, in seconds.
+        secrets: The secret keys, the newest first.
+        max_age: Seconds during which a token counts.
         clock: The time, in unix seconds.
         workspace_id: Tokens of another workspace with the same secret do not count.
     """
@@ -142,10 +142,10 @@ class Beacons:
         """Return an element's token.
 
         Args:
-            b_id: Which element it is; None where its clicks do not count.
-            sight: The uuid of the impression that counts once it is seen.
-            experience_context: Of the experience that it shows.
-            identity: Whom the page is for.
+            b_id: The element; None if its clicks do not count.
+            sight: The uuid of the impression that counts when the element is seen.
+            experience_context: The context of its experience.
+            identity: The page's visitor.
 
         Raises:
             TokenTooLongError: Its ``b_id`` and context are too long.
@@ -154,7 +154,7 @@ class Beacons:
         return self._tokens.make(message, identity.reporting_id)
 
     def read(self, token: str) -> Mark | None:
-        """Return what a token holds; None for one that is not ours."""
+        """Return the content of a token; None if it is not ours."""
         read = self._tokens.read(token)
         if read is None:
             return None
@@ -162,7 +162,7 @@ class Beacons:
         return Mark(b_id, sight, context, read)
 
     def is_of(self, mark: Mark, identity: Identity) -> bool:
-        """Whether a token was on a page of this visitor."""
+        """Whether a token was made for this visitor."""
         return self._tokens.is_of(mark.token, identity.reporting_id)
 
 
@@ -171,10 +171,10 @@ class PageMarks(PageLinks):
 
     Args:
         links: Makes the links.
-        identity: Whom the page is for.
+        identity: The page's visitor.
         beacons: Makes the tokens.
-        root_path: Where the app is mounted, as in ``/shop``.
-        new_id: Mints the uuids of impressions.
+        root_path: The prefix at which the app is mounted, as in ``/shop``.
+        new_id: Makes the uuids of impressions.
     """
 
     __slots__ = ("_beacons", "_new_id", "_sights")
@@ -221,5 +221,5 @@ class PageMarks(PageLinks):
         kinds = [
             name for name, it in (("click", b_id), ("seen", sight)) if it is not None
         ]
-        # Nothing in either is to be escaped.
+        # Neither value has characters that need escaping.
         return Markup(f'data-moe="{token}" data-moe-on="{" ".join(kinds)}"')

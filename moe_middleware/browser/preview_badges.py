@@ -1,4 +1,4 @@
-"""Puts a preview's badge at the end of an HTML page, wherever its tags stand. Pure."""
+"""Adds a preview's badge to the end of an HTML page. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..models.texts import Headers
 from ..models.visits import Visit
 
 LOOKED_AT = 4096
-"""Bytes at a body's beginning that tell a whole page from a part of one."""
+"""Bytes at the start of a body that distinguish a whole page from a part of one."""
 
 UNWANTED = frozenset(
     {b"accept-encoding", b"if-none-match", b"if-modified-since", b"range"}
 )
-"""Request headers that an app does not get where it makes a preview: nothing can be
-added to a compressed page, a part of one, or one that the browser has already."""
+"""Request headers that are removed for previews: the badge cannot be added to a
+compressed, partial or unmodified page."""
 
 UNWANTED_META = tuple(
     f"HTTP_{one.decode().upper().replace('-', '_')}" for one in UNWANTED
 )
-"""As WSGI and Django name them."""
+"""The same headers by their names in WSGI and Django."""
 
 _WHOLE = re.compile(rb"<(?:!doctype|html|head|body|title)\b", re.IGNORECASE)
 
@@ -32,11 +32,11 @@ _ASKED_BY_SCRIPTS = frozenset(
 
 
 class BadgeWriter:
-    """Looks at the parts of one body, and says what comes behind the last.
+    """Watches the parts of one body, and returns the badge to follow them.
 
     Args:
         badge: The element.
-        is_wanted: Whether it is wanted in any case, and not in a whole page alone.
+        is_wanted: Whether to add it always, not only to a whole page.
     """
 
     __slots__ = ("_badge", "_begin", "_is_wanted")
@@ -47,19 +47,19 @@ class BadgeWriter:
         self._is_wanted = is_wanted
 
     def look_at(self, part: bytes) -> None:
-        """Look at the next part of the body."""
+        """Read the next part of the body."""
         if len(self._begin) < LOOKED_AT:
             self._begin += part[: LOOKED_AT - len(self._begin)]
 
     def end(self) -> bytes:
-        """Return what is to follow the body; once."""
+        """Return the bytes to add after the body; once."""
         wanted = self._is_wanted or _WHOLE.search(self._begin)
         badge, self._badge = self._badge if wanted else b"", b""
         return badge
 
 
 def is_html(status: int, headers: Headers) -> bool:
-    """Whether a response is an HTML page, and no part of one."""
+    """Whether a response is a whole HTML page."""
     if status < 200 or status in (204, 205, 206) or 300 <= status < 400:
         return False
     kinds = [value for name, value in headers if name.lower() == b"content-type"]
@@ -67,13 +67,13 @@ def is_html(status: int, headers: Headers) -> bool:
 
 
 def is_encoded(headers: Headers) -> bool:
-    """Whether a body is compressed, so that nothing can be added to it."""
+    """Whether a body is compressed, so that nothing can be added."""
     encodings = [v for name, v in headers if name.lower() == b"content-encoding"]
     return any(one.lower() != b"identity" for one in encodings)
 
 
 def is_page_load(visit: Visit) -> bool:
-    """Whether a browser asks for a page, and no script of one for a part."""
+    """Whether a browser navigates to a page, and no script requests a part of one."""
     destination = visit.header("sec-fetch-dest")
     if destination is not None:
         return destination in _PAGES
@@ -81,10 +81,10 @@ def is_page_load(visit: Visit) -> bool:
 
 
 def without_length(headers: Headers) -> Headers:
-    """Return headers that leave open how long the body becomes."""
+    """Return headers without a length of the body."""
     return [one for one in headers if one[0].lower() != b"content-length"]
 
 
 def wanted_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return a request's headers as the app gets them for a preview."""
+    """Return a request's headers as the app receives them for a preview."""
     return [one for one in headers if one[0].lower() not in UNWANTED]

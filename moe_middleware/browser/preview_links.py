@@ -18,28 +18,28 @@ from .tokens import Tokens, TokenTooLongError
 PURPOSE = "preview"
 
 PREVIEWS = "p"
-"""Where previews are opened and left, below ``clicks.path``."""
+"""The path of previews below ``clicks.path``."""
 
 LEAVE = "leave"
 
 COOKIE = "moe_preview"
-"""The name of the cookie that keeps a preview, for as long as it lasts."""
+"""The cookie that keeps an open preview until it expires."""
 
 MAX_PREVIEW = 3_800
-"""Characters of a token; browsers keep no cookie of more than 4,096 bytes, its name
-and its attributes among them."""
+"""The longest token: browsers keep cookies of at most 4,096 bytes, with their names and
+attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a preview link shows.
+    """The content of a preview link.
 
     Attributes:
         key: The experience key.
         variation: Its variation, as the link's author calls it.
         payload: The forced content.
         target: The page to open it on, a path of this site.
-        expires_at: Until when it is shown, in unix seconds.
+        expires_at: The end of the preview, in unix seconds.
     """
 
     key: str
@@ -50,12 +50,12 @@ class Preview:
 
     @property
     def experience(self) -> Experience:
-        """What pages get for the key; without a context there is nothing to count."""
+        """The experience for the key; without a context nothing is counted."""
         return Experience(key=self.key, payload=self.payload, source=Source.PREVIEW)
 
 
 class Refusal(StrEnum):
-    """Why a token shows nothing."""
+    """The reason why a token shows nothing."""
 
     NOT_OURS = "not_ours"
     EXPIRED = "expired"
@@ -65,8 +65,8 @@ class PreviewLinks:
     """Makes and reads preview links.
 
     Args:
-        secrets: The newest first.
-        path: Where they are opened, as in ``/_moe/p/``.
+        secrets: The secret keys, the newest first.
+        path: The path of previews, as in ``/_moe/p/``.
         clock: The time, in unix seconds.
     """
 
@@ -81,10 +81,11 @@ class PreviewLinks:
         """Return the link that shows a preview.
 
         Args:
-            preview: What to show.
+            preview: The content to show.
 
         Raises:
-            ValueError: It leads elsewhere, or its payload is empty or too large.
+            ValueError: Its target is on another site, or its payload is empty or too
+                large.
         """
         if not (preview.key.isprintable() and preview.variation.isprintable()):
             raise ValueError("the key and the variation are shown: leave out controls")
@@ -103,7 +104,7 @@ class PreviewLinks:
         return self._path + token
 
     def read(self, token: str) -> Preview | Refusal:
-        """Return what a token shows, or why it shows nothing."""
+        """Return the preview of a token, or the reason why it has none."""
         read = self._tokens.read(token)
         if read is None:
             return Refusal.NOT_OURS
@@ -113,18 +114,18 @@ class PreviewLinks:
         return preview
 
     def badge(self, preview: Preview, prefix: str = "") -> Markup:
-        """Return an element that says on a page what is shown, and how to leave.
+        """Return an element that labels a page as a preview, with a link to leave it.
 
         Args:
-            preview: What is shown.
-            prefix: Where the app is mounted, as in ``/shop``.
+            preview: The open preview.
+            prefix: The prefix at which the app is mounted, as in ``/shop``.
         """
         path = f"{prefix}{self._path}"
         return _BADGE.format(preview.key, preview.variation, path, STYLE_NAME, LEAVE)
 
 
-# A file of its own: a Content-Security-Policy that allows the site's own styles allows
-# this, and few allow what stands in an element. Without it, the badge is plain text.
+# A separate file: a Content-Security-Policy for the site's own styles allows it, while
+# few allow inline styles. Without it the badge is plain text.
 STYLE = (
     b".moe-preview{position:fixed;right:1rem;bottom:1rem;max-width:calc(100% - 2rem);"
     b"box-sizing:border-box;z-index:2147483647;padding:.5rem .9rem;"
@@ -134,7 +135,7 @@ STYLE = (
 )
 
 STYLE_NAME = f"{blake2b(STYLE, digest_size=8).hexdigest()}.css"
-"""Beside the links; another name for each content, so that browsers may keep it."""
+"""The badge's stylesheet; its name depends on its content, for the browser's cache."""
 
 _BADGE = Markup(
     '<link rel="stylesheet" href="{2}{3}"><span role="status" class="moe-preview">'

@@ -1,4 +1,4 @@
-"""Opens previews for QA, and leaves them."""
+"""Opens and closes previews for QA."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Previews:
     """Sets the cookie of a preview for a browser that opens its link, and clears it.
 
     Args:
-        links: Reads them; None where there is no secret, so that all are refused.
-        visitors: Tells whether a browser's own connection is encrypted.
+        links: Reads the links; None without a secret key, so that all are refused.
+        visitors: Knows whether a browser's connection is encrypted.
         clock: The time, in unix seconds.
     """
 
@@ -52,7 +52,7 @@ class Previews:
         self._logger = RepeatLogger(logger)
 
     async def answer(self, visit: Visit, token: str, body: bytes) -> Reply:
-        """Open the preview of a token, or leave the one that is open."""
+        """Open the preview of a token, or close the open one."""
         if token == STYLE_NAME:
             return await _style(visit, token, body)
         who = await self._visitors.log_name(visit)
@@ -106,7 +106,7 @@ _style = asset_handler(STYLE, b"text/css")
 
 
 def _redirect(target: str, cookie: bytes | None = None) -> Reply:
-    # What is no ASCII travels percent-encoded; what is encoded already stays so.
+    # Characters beyond ASCII are percent-encoded; existing escapes stay.
     location = quote(target, safe=_URL_MARKS).encode()
     headers: Headers = [
         (b"location", location),

@@ -1,4 +1,4 @@
-"""The embedded sandbox's pages on the app's own address, for development."""
+"""Serves the embedded sandbox's pages below the app's own address, for development."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 SANDBOX = "moe_middleware.sandbox:embedded"
 
 PAGES = "sandbox"
-"""The pages' place below our own paths, as in ``/_moe/sandbox/``."""
+"""The pages' path below ``clicks.path``, as in ``/_moe/sandbox/``."""
 
 PAGES_METHODS = ("GET", "HEAD", "POST", "DELETE")
 
 PAGES_BODY = 4 * 1024 * 1024
-"""How much of a body is read, in bytes: as much as the sandbox takes."""
+"""The largest body, in bytes: the sandbox's own limit."""
 
 
 def known_experiences() -> dict[str, str]:
@@ -30,7 +30,7 @@ def known_experiences() -> dict[str, str]:
 
 
 async def show_pages(visit: Visit, rest: str, body: bytes) -> Reply:
-    """Answer as the sandbox does: its pages, and its tools for programs."""
+    """Answer requests as the sandbox does: its pages, and its tools."""
     place = visit.path.removesuffix(f"/{rest}")
     mount = f"{visit.root_path}{place}"
     if place == visit.path:
@@ -58,7 +58,7 @@ async def show_pages(visit: Visit, rest: str, body: bytes) -> Reply:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    # Loaded here: a site without the pages loads none of this.
+    # Imported here, so that sites without the pages do not load the sandbox.
     await load_target(SANDBOX)()(scope, receive, send)
     start, *parts = sent
     return Reply(

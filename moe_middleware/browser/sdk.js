@@ -47,7 +47,7 @@
 
   const scan = () => {
     due = 0;
-    page.querySelectorAll("script[data-moe-told]").forEach(block => {
+    page.querySelectorAll("script[data-moe-web-sdk]").forEach(block => {
       if (read.has(block)) return;
       read.add(block);
       const told = JSON.parse(block.textContent);

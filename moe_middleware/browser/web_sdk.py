@@ -1,4 +1,5 @@
-"""What a page leaves to MoEngage's Web SDK, and the elements that tell it. Pure."""
+"""The experiences of a page that MoEngage's Web SDK reports, and their elements.
+Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from . import sdk_script_element
 
 
 class LeftToSDK:
-    """The experiences of one page that the Web SDK tells of.
+    """The experiences of one page that the Web SDK reports.
 
     Attributes:
-        untold: Those that no element of the page tells it of so far.
+        untold: The experiences without an element in the page so far.
     """
 
     __slots__ = ("_script_given", "untold")
@@ -26,26 +27,26 @@ class LeftToSDK:
         self.untold: dict[str, Experience] = {}
 
     def leave(self, experience: Experience) -> None:
-        """Leave an experience to the SDK."""
+        """Let the SDK report an experience."""
         self.untold[experience.key] = experience
 
     def elements(
         self, path: str, *, nonce: str | None, api: WebSDKApi, device: str | None
     ) -> Markup:
-        """Return what tells the SDK of those it does not know of yet.
+        """Return the elements for the SDK with the pending experiences.
 
         Args:
-            path: Where our own paths begin, as in ``/_moe``.
-            nonce: Of the page's Content-Security-Policy.
-            api: Which of its ways it is told.
-            device: The cookie that would have told us the device id; None where it is
-                known, or not wanted.
+            path: The prefix of our own endpoints, as in ``/_moe``.
+            nonce: The nonce of the page's Content-Security-Policy.
+            api: The form of the SDK's calls.
+            device: The cookie that would contain the device id; None if it is known, or
+                not wanted.
         """
         contexts = {key: one.experience_context for key, one in self.untold.items()}
         if not contexts and (device is None or self._script_given):
             return _NOTHING
-        told = {"api": api, "contexts": contexts, "device": device}
-        elements = _BLOCK.format(Markup(_json(told)))
+        message = {"api": api, "contexts": contexts, "device": device}
+        elements = _BLOCK.format(Markup(_json(message)))
         if not self._script_given:
             elements += sdk_script_element(path, nonce)
         self._script_given = True
@@ -55,13 +56,13 @@ class LeftToSDK:
 
 _NOTHING = Markup()
 
-# It is data, which no Content-Security-Policy keeps from being read.
-_BLOCK = Markup('<script type="application/json" data-moe-told>{}</script>')
+# Data blocks are not subject to a Content-Security-Policy.
+_BLOCK = Markup('<script type="application/json" data-moe-web-sdk>{}</script>')
 
 
-def _json(told: Any) -> str:
-    """Return JSON that ends no element and no line of the page that it stands in."""
-    text = orjson.dumps(told, default=dict, option=orjson.OPT_NON_STR_KEYS).decode()
+def _json(message: Any) -> str:
+    """Return JSON that is safe within a page's elements and lines."""
+    text = orjson.dumps(message, default=dict, option=orjson.OPT_NON_STR_KEYS).decode()
     for letter, escaped in _ESCAPED:
         text = text.replace(letter, escaped)
     return text

@@ -1,8 +1,8 @@
-"""What was fetched, kept for a while: one file a backend."""
+"""Caches of the API's answers: in the process's memory, and shared in Redis."""
 
 from __future__ import annotations
 
-from .keys import key_of_ids, split_key, visitor_key
+from .keys import key_of_ids, variant_key, visitor_key
 from .memory import MemoryCache
 
-__all__ = ["MemoryCache", "key_of_ids", "split_key", "visitor_key"]
+__all__ = ["MemoryCache", "key_of_ids", "variant_key", "visitor_key"]

@@ -1,4 +1,4 @@
-"""An experience as the bytes that caches keep, and back. Pure."""
+"""Encodes experiences as the bytes that caches keep, and decodes them. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NO_MATCH = b""
 
 
 def encode(experience: Experience) -> bytes:
-    """Return what is kept of an answer; nothing at all where there was no match.
+    """Return an experience's payload and context as bytes; empty if it did not match.
 
-    Bytes cost a quarter of the parsed objects' memory and nothing at a garbage
-    collection; decoding them takes microseconds.
+    Bytes take a quarter of the parsed objects' memory and no time in a garbage
+    collection; decoding takes microseconds.
     """
     if not experience:
         return NO_MATCH
@@ -30,12 +30,12 @@ def decode(
 
     Args:
         key: Its experience key.
-        body: What ``encode`` returned.
-        source: Where it comes from now.
-        reason: Why it is only a stale answer; None for a fresh one.
+        body: The result of ``encode``.
+        source: The experience's source from now on.
+        reason: Why a stale answer is used; None for a fresh one.
 
     Raises:
-        ValueError: The bytes are none of ours.
+        ValueError: ``encode`` did not make these bytes.
     """
     if not body:
         return Experience(key=key, source=source, reason=reason or Reason.NO_MATCH)
@@ -49,7 +49,7 @@ def decode(
             source=source,
             reason=reason,
         )
-    raise ValueError("no experience in these bytes")
+    raise ValueError("these bytes are no encoded experience")
 
 
 def read_kept(key: str, body: bytes, elements: Elements) -> Experience:

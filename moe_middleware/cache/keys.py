@@ -1,4 +1,7 @@
-"""The cache's names for visitors and for what their answers depend on. Pure."""
+"""The parts of a cache key: visitor, variant and experience. Pure: no I/O.
+
+A variant stands for the attribute values that an answer depends on (``cache.vary``).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from ..models.identity import Identity
 
 
 def visitor_key(identity: Identity) -> bytes:
-    """Return the 16 bytes that stand for a visitor: a digest, so it holds no ids."""
+    """Return a visitor's part of a cache key: a digest of 16 bytes, without any id."""
     return key_of_ids(
         identity.customer_id, identity.visitor_id, identity.user_identifiers
     )
@@ -19,40 +22,41 @@ def visitor_key(identity: Identity) -> bytes:
 def key_of_ids(
     customer_id: str | None, visitor_id: str | None, identifiers: Mapping[str, str]
 ) -> bytes:
-    """Do so for ids that are no ``Identity`` yet."""
-    # Each shape begins with a letter of its own, so that no two can read the same.
+    """Return the same as ``visitor_key`` for ids without making an ``Identity``."""
+    # Each form begins with a letter of its own, so that no two collide.
     if identifiers:
-        told = sorted(identifiers.items())
-        text = f"u{(customer_id, visitor_id, told)!a}"
+        pairs = sorted(identifiers.items())
+        text = f"u{(customer_id, visitor_id, pairs)!a}"
     elif visitor_id is None:
         text = f"c{customer_id}" if customer_id is not None else "n"
     elif customer_id is None:
         text = f"v{visitor_id}"
     else:
         text = f"b{len(customer_id)}:{customer_id}{visitor_id}"
-    # A copy of a prepared digest costs half of a new one.
+    # Copying a prepared digest takes half the time of making one.
     digest = _VISITOR.copy()
     digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.digest()
 
 
-def split_key(attributes: Mapping[str, str]) -> bytes:
-    """Return the 8 bytes that stand for the attributes an answer depends on.
+def variant_key(attributes: Mapping[str, str]) -> bytes:
+    """Return a variant's part of a cache key: a digest of 8 bytes.
 
-    Their order does not matter. Nearly all visitors of an hour share the same ones.
+    The order of the attributes does not matter. Nearly all visitors of the same hour
+    have the same variant.
     """
-    return _split(tuple(attributes.items()))
+    return _variant(tuple(attributes.items()))
 
 
 @lru_cache(maxsize=4096)
 def experience_digest(key: str) -> bytes:
-    """Return the 8 bytes that stand for an experience key."""
+    """Return an experience's part of a cache key: a digest of 8 bytes."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-# Values come from visitors and may be long: few of them are kept.
+# Visitors choose the values, which may be long: few are kept.
 @lru_cache(maxsize=256)
-def _split(items: tuple[tuple[str, str], ...]) -> bytes:
+def _variant(items: tuple[tuple[str, str], ...]) -> bytes:
     return blake2b(ascii(sorted(items)).encode(), digest_size=8).digest()
 
 

@@ -12,7 +12,7 @@ from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
 from .encoding import decode, encode
-from .keys import experience_digest, split_key, visitor_key
+from .keys import experience_digest, variant_key, visitor_key
 from .memory_bodies import RecurringBodies
 from .memory_records import (
     MAX_ANSWERS,
@@ -25,46 +25,46 @@ from .memory_records import (
     recurring_in,
 )
 
-__all__ = ["MemoryCache", "decode", "encode", "split_key", "visitor_key"]
+__all__ = ["MemoryCache", "decode", "encode", "variant_key", "visitor_key"]
 
 GROUP_SIZE = 128
-"""Visitors in a group, at most, on average; splitting one takes 0.2 ms."""
+"""Visitors per group on average, at most; dividing a group takes 0.2 ms."""
 
 MAX_EVICTIONS = 256
-"""Visitors that one ``put`` evicts at most, so that none takes a millisecond.
+"""Visitors that one ``put`` evicts at most, so that it takes less than a millisecond.
 
-An answer that would need more room than theirs is not kept.
+An answer that needs more room than that is not kept.
 """
 
 MAX_EXPIRED = 8
-"""Visitors that one ``put`` finds expired and drops, at most."""
+"""Expired visitors that one ``put`` drops at most."""
 
 VISITOR_OVERHEAD = 64 + 90
-"""A visitor's digest as an object, and its place in a dict, in bytes (measured)."""
+"""Memory of a visitor's digest and its entry in a dict, in bytes (measured)."""
 
-Visitors = dict[bytes, bytes]
+Group = dict[bytes, bytes]
 """Records by visitor, the least recently used first."""
 
 
 class MemoryCache:
-    """Answers by visitor, split and key, bounded by their number and by their bytes.
+    """Answers by visitor, variant and key, bounded by their number and by their bytes.
 
-    What a visitor has is one record of bytes, which costs a garbage collection
-    nothing; a body that many visitors have in common is kept once. Where a bound is
-    met, the least recently used visitors go. Expired answers are noticed when they are
-    asked for, and every ``put`` drops a few more: nothing ever sweeps.
+    Each visitor has one record of bytes, which takes no time in a garbage collection;
+    a body that many visitors have in common is kept once. At a bound the least recently
+    used visitors are evicted. Expired answers are ignored, and every ``put`` drops a
+    few of them, so that no sweep is needed.
 
-    Visitors are kept in small groups, of which one is split whenever there are too
-    many visitors: one dict of a million takes 25 ms when it grows. The visitor that is
-    evicted is the least recently used one of its group.
+    Visitors are kept in small groups; when their number grows, one group at a time is
+    divided: a single dict of a million visitors takes 25 ms when it grows. Eviction
+    takes the least recently used visitor of a group.
 
     Threads may share it.
 
     Args:
         ttl: How long an answer is fresh, in seconds.
         stale: How much longer it may be served while it is refreshed, in seconds.
-        max_entries: How many answers are kept.
-        max_bytes: How much memory they may take, in bytes.
+        max_entries: The most answers that are kept.
+        max_bytes: The most memory that they may take, in bytes.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -87,29 +87,29 @@ class MemoryCache:
         _caches.add(self)
 
     def __len__(self) -> int:
-        """Return how many answers are kept."""
+        """Return the number of answers."""
         return self._answers
 
     @property
     def size(self) -> int:
-        """The memory that they take, as an estimate, in bytes."""
+        """The estimated memory of all answers, in bytes."""
         return self._bytes + self._recurring.size
 
     def get(
-        self, visitor: bytes, split: bytes, keys: Iterable[str]
+        self, visitor: bytes, variant: bytes, keys: Iterable[str]
     ) -> list[Experience]:
         """Return those of the keys' experiences that are still fresh."""
-        return _decoded(self.bodies(visitor, split, keys), Source.CACHE, None)
+        return _decoded(self.bodies(visitor, variant, keys), Source.CACHE, None)
 
     def get_stale(
-        self, visitor: bytes, split: bytes, keys: Iterable[str], reason: Reason
+        self, visitor: bytes, variant: bytes, keys: Iterable[str], reason: Reason
     ) -> list[Experience]:
         """Return those that have expired but may still be served, and say why."""
-        found = self.bodies(visitor, split, keys, since=self._stale)
+        found = self.bodies(visitor, variant, keys, since=self._stale)
         return _decoded(found, Source.STALE, reason)
 
     def bodies(
-        self, visitor: bytes, split: bytes, keys: Iterable[str], *, since: float = 0.0
+        self, visitor: bytes, variant: bytes, keys: Iterable[str], *, since: float = 0.0
     ) -> dict[str, bytes]:
         """Return the bodies of those of the keys' answers that are fresh, by key.
 
@@ -128,7 +128,7 @@ class MemoryCache:
             # It is now the most recently used.
             group[visitor] = record
             for key in keys:
-                answer = find(record, split + experience_digest(key))
+                answer = find(record, variant + experience_digest(key))
                 if answer is not None and answer[0] > after:
                     body = answer[1]
                     found[key] = (
@@ -139,37 +139,37 @@ class MemoryCache:
     def put(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         experiences: Iterable[Experience],
         *,
         fresh_for: float | None = None,
     ) -> None:
         """Keep answers of the API, matches and no-matches alike.
 
-        An answer that is fresh for longer is not given up for them.
+        An answer in the cache that stays fresh for longer is kept instead.
 
         Args:
-            fresh_for: How long they are fresh, in seconds, at most the ttl; negative
-                where they are stale already. None stands for the ttl.
+            fresh_for: How long the answers are fresh, in seconds, at most the ttl;
+                negative for stale ones. None means the ttl.
         """
         left = self._ttl if fresh_for is None else fresh_for
         bodies = {one.key: (left, encode(one)) for one in experiences}
-        self.put_encoded(visitor, split, bodies)
+        self.put_encoded(visitor, variant, bodies)
 
     def put_encoded(
-        self, visitor: bytes, split: bytes, bodies: Mapping[str, tuple[float, bytes]]
+        self, visitor: bytes, variant: bytes, bodies: Mapping[str, tuple[float, bytes]]
     ) -> None:
-        """Keep what another cache returned, as ``put`` does.
+        """Keep encoded answers, as ``put`` does.
 
         Args:
-            visitor: Of the cache key.
-            split: Of the cache key.
-            bodies: By experience key, for how many seconds they are fresh (negative
-                where they are stale already), and the encoded answers.
+            visitor: See ``visitor_key``.
+            variant: See ``variant_key``.
+            bodies: By experience key: how long the answer is fresh, in seconds
+                (negative if stale), and the encoded answer.
         """
         now = self._clock()
         new = [
-            (split + experience_digest(key), now + min(left, self._ttl), body)
+            (variant + experience_digest(key), now + min(left, self._ttl), body)
             for key, (left, body) in bodies.items()
         ]
         with self._lock:
@@ -183,17 +183,17 @@ class MemoryCache:
             self._evict(visitor)
 
     def forget(self, visitor: bytes) -> None:
-        """Drop everything of a visitor, whatever the split."""
+        """Drop all answers of a visitor, in every variant."""
         with self._lock:
             self._forget(visitor)
 
     def clear(self) -> None:
-        """Forget every answer. This takes as long as there are many."""
+        """Drop all answers; this takes time in proportion to their number."""
         with self._lock:
             self._empty()
 
     def _empty(self) -> None:
-        self._groups: list[Visitors] = [{}]
+        self._groups: list[Group] = [{}]
         self._round = 1
         self._visitors = 0
         self._answers = 0
@@ -201,25 +201,25 @@ class MemoryCache:
         self._recurring = RecurringBodies()
         self._turn = 0
 
-    def _group(self, visitor: bytes) -> Visitors:
-        # The lowest bits find the place within the group.
+    def _group(self, visitor: bytes) -> Group:
+        # The lowest bits already choose the place within the group's dict.
         return self._groups[self._index(hash(visitor) >> 16)]
 
     def _index(self, place: int) -> int:
-        """Return which group has a place; those that are not split yet have two."""
+        """Return the index of a place's group; an undivided group has two places."""
         index = place % (2 * self._round)
         return index if index < len(self._groups) else index - self._round
 
     def _keep(self, visitor: bytes, answers: Sequence[Answer]) -> None:
-        """Put a record of answers in the place of what was known of a visitor."""
+        """Replace a visitor's record by one of these answers."""
         take = self._recurring.take
         record = pack([(name, until, take(body)) for name, until, body in answers])
-        # Only now, so that a recurring body which stays is not given up meanwhile.
+        # Only now, so that a recurring body in both records keeps a holder.
         self._forget(visitor)
         self._group(visitor)[visitor] = record
         self._account(record, 1)
         if self._visitors > GROUP_SIZE * len(self._groups):
-            self._split_a_group()
+            self._divide_a_group()
 
     def _forget(self, visitor: bytes) -> None:
         record = self._group(visitor).pop(visitor, None)
@@ -232,19 +232,19 @@ class MemoryCache:
         self._bytes += sign * (size_of(record) + VISITOR_OVERHEAD)
 
     def _give_up(self, record: bytes) -> None:
-        """Account for a record that is no longer in its group."""
+        """Subtract a record that was taken out of its group."""
         self._account(record, -1)
         for number in recurring_in(record):
             self._recurring.give_up(number)
 
-    def _drop_oldest(self, group: Visitors) -> None:
+    def _drop_oldest(self, group: Group) -> None:
         self._give_up(group.pop(next(iter(group))))
 
     def _drop_expired(self, now: float) -> None:
-        """Drop a few visitors that are expired for good, of the next group.
+        """Drop a few visitors of the next group whose answers can no longer be served.
 
-        A visitor's last answer came no later than its last use, so behind the least
-        recently used one that is not expired there are hardly any.
+        Visitors are in the order of their use, and nobody's last answer is later than
+        the last use: after the first visitor that is not expired there are hardly any.
         """
         group = self._groups[self._next_index()]
         for _ in range(MAX_EXPIRED):
@@ -254,9 +254,9 @@ class MemoryCache:
             self._drop_oldest(group)
 
     def _evict(self, newest: bytes) -> None:
-        """Make room for a visitor, in its own group or the next, whichever is fuller.
+        """Make room for a visitor, in its own group or the next: the fuller of the two.
 
-        So the groups stay of one size, and their oldest visitors of one age.
+        This keeps the groups at one size and their oldest visitors at one age.
         """
         own = self._index(hash(newest) >> 16)
         for _ in range(MAX_EVICTIONS):
@@ -269,16 +269,16 @@ class MemoryCache:
             self._forget(newest)
 
     def _load(self, index: int) -> float:
-        """Return how many visitors a group has, at each of its places."""
-        unsplit = len(self._groups) - self._round <= index < self._round
-        return len(self._groups[index]) / (2 if unsplit else 1)
+        """Return the number of visitors per place of a group."""
+        undivided = len(self._groups) - self._round <= index < self._round
+        return len(self._groups[index]) / (2 if undivided else 1)
 
     def _next_index(self) -> int:
         self._turn += 1
         return self._index(self._turn)
 
     def _may_fit(self, answers: Sequence[Answer]) -> bool:
-        """Whether a visitor alone is within the bounds: no one else has to go first."""
+        """Whether a visitor's answers alone are within the bounds."""
         bodies = [body for _, _, body in answers if isinstance(body, bytes)]
         return (
             len(answers) <= self._max_entries
@@ -288,8 +288,8 @@ class MemoryCache:
     def _full(self) -> bool:
         return self._answers > self._max_entries or self.size > self._max_bytes
 
-    def _split_a_group(self) -> None:
-        """Move those visitors of one group that belong to a new one."""
+    def _divide_a_group(self) -> None:
+        """Move the visitors of one group that belong to a new group."""
         groups = self._groups
         place = len(groups) - self._round
         moving = groups[place]
@@ -304,7 +304,7 @@ class MemoryCache:
 def _merged(
     new: Iterable[Answer], record: bytes | None, expired: float
 ) -> list[Answer]:
-    """Return what is new and what was known, the fresher of each, as they expire."""
+    """Return new and known answers, the fresher of each, in the order of expiry."""
     answers = {answer[0]: answer for answer in new}
     for answer in answers_in(record) if record else ():
         name, fresh_until, _ = answer
@@ -319,7 +319,7 @@ def _fresh_until(answer: Answer) -> float:
 
 
 def size_of(data: bytes) -> int:
-    """Return what an object of bytes takes, as an estimate, in bytes."""
+    """Return the estimated memory of a bytes object, in bytes."""
     return len(data) + 33 + 7 & ~15
 
 
@@ -335,7 +335,7 @@ def _decoded(
 
 
 def _start_afresh_after_fork() -> None:
-    # The thread that changes it now goes on in the parent alone.
+    # A lock held at the fork belongs to a thread that exists in the parent alone.
     for cache in _caches:
         if cache._lock.locked():
             cache._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The bodies that many visitors have in common, kept once."""
+"""Keeps the bodies that many visitors have in common only once."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from cachetools import LRUCache
 from .memory_records import Body
 
 MAX_RECURRING = 4096
-"""Variations times locales that are worth it; further bodies are each visitor's own."""
+"""Shared bodies at most (variations times locales); others are kept per visitor."""
 
 REMEMBERED = 1024
-"""Bodies seen last, among which a second sighting is noticed."""
+"""The last bodies seen; one of them that comes again becomes shared."""
 
 WORTH_IT = 32
-"""Shorter ones cost less than their number does, in bytes."""
+"""Bytes below which a body costs less than its number."""
 
 OVERHEAD = 400
-"""A recurring body's places in three dicts, in bytes."""
+"""Memory of a recurring body's entries in three dicts, in bytes."""
 
 
 class RecurringBodies:
-    """Counts who has a body. Of most variations every visitor gets the same bytes.
+    """Counts the holders of each body: most variations have the same bytes for all.
 
-    A body becomes a recurring one when it is seen for the second time within a short
-    while, and is forgotten when the last visitor who had it is.
+    A body becomes recurring at its second sighting within a short time, and is dropped
+    with its last holder.
     """
 
     def __init__(self) -> None:
@@ -42,13 +42,13 @@ class RecurringBodies:
 
     @property
     def size(self) -> int:
-        """The memory that they take, as an estimate, in bytes."""
+        """The estimated memory of all bodies, in bytes."""
         return self._size
 
     def take(self, body: Body) -> Body:
-        """Return what a visitor's record keeps: a recurring body's number, or itself.
+        """Return what a record stores: a recurring body's number, else the body.
 
-        Every number that is returned has to be given up once.
+        Call ``give_up`` once for every number that is returned.
         """
         number = body if isinstance(body, int) else self._number(body)
         if number is None:
@@ -57,7 +57,7 @@ class RecurringBodies:
         return number
 
     def give_up(self, number: int) -> None:
-        """Note that a record which had the number is gone."""
+        """Count one holder less; the last one takes the body with it."""
         self._holders[number] -= 1
         if not self._holders[number]:
             body = self._bodies.pop(number)

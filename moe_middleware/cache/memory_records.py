@@ -1,7 +1,7 @@
-"""What the memory cache has of one visitor, as one record of bytes. Pure.
+"""One visitor's answers in the memory cache, packed into bytes. Pure: no I/O.
 
-A record is the number of its answers, then for each one its name, until when it is
-fresh, and where its body is; then the bodies that are no other visitor's.
+A record is the number of answers; for each answer its name, the time until which it is
+fresh and the place of its body; then the bodies that no other visitor shares.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ Body = bytes | int
 """The body itself, or the number of a recurring one."""
 
 Answer = tuple[bytes, float, Body]
-"""Its name (the split and the key's digest), fresh until (clock seconds), the body."""
+"""Its name (variant and key digest), the clock's second until it is fresh, its body."""
 
 
 MAX_ANSWERS = 255
-"""Of one visitor, for all splits together: as many as a byte can count."""
+"""Answers of one visitor, over all variants: as many as a byte can count."""
 
 
 def pack(answers: Sequence[Answer]) -> bytes:
-    """Return the record of answers, in the order in which they expire."""
+    """Return the record of answers, which must come in the order of their expiry."""
     parts = [bytes([len(answers)])]
     bodies: list[bytes] = []
     start = 1 + len(answers) * HEADER.size
@@ -36,7 +36,7 @@ def pack(answers: Sequence[Answer]) -> bytes:
 
 
 def find(record: bytes, name: bytes) -> tuple[float, Body] | None:
-    """Return until when an answer is fresh, and its body; None where it has none."""
+    """Return the time until which an answer is fresh, and its body; None if absent."""
     end = 1 + record[0] * HEADER.size
     at = record.find(name, 1, end)
     while at > 0 and (at - 1) % HEADER.size:
@@ -50,7 +50,7 @@ def find(record: bytes, name: bytes) -> tuple[float, Body] | None:
 
 
 def answers_in(record: bytes) -> Iterator[Answer]:
-    """Yield a record's answers."""
+    """Yield the answers of a record."""
     end = 1 + record[0] * HEADER.size
     for name, fresh_until, start, length in HEADER.iter_unpack(record[1:end]):
         if length == RECURRING:
@@ -60,7 +60,7 @@ def answers_in(record: bytes) -> Iterator[Answer]:
 
 
 def recurring_in(record: bytes) -> Iterator[int]:
-    """Yield the numbers of a record's recurring bodies."""
+    """Yield the numbers of the recurring bodies in a record."""
     end = 1 + record[0] * HEADER.size
     for _, _, start, length in HEADER.iter_unpack(record[1:end]):
         if length == RECURRING:
@@ -68,15 +68,15 @@ def recurring_in(record: bytes) -> Iterator[int]:
 
 
 def count_in(record: bytes) -> int:
-    """Return how many answers a record has."""
+    """Return the number of answers in a record."""
     return record[0]
 
 
 def expiry_of(record: bytes) -> float:
-    """Return until when the last of a record's answers is fresh."""
+    """Return the time until which the last answer of a record is fresh."""
     return float(HEADER.unpack_from(record, 1 + (record[0] - 1) * HEADER.size)[1])
 
 
 HEADER = Struct("=16sdII")
 RECURRING = 0xFFFFFFFF
-"""As a length: the body is a recurring one, and the start is its number."""
+"""The length that marks a recurring body; ``start`` is then its number."""

@@ -3,69 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import struct
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ..concurrency.event_loops import PerLoop
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.observers import Observer
-from ..models.reasons import Reason
-from ..network.breaker import Breaker, State
-from ..network.redis import RedisClients
+from .guarded_redis import Command, GuardedRedis
 from .shared import Entry, Found, Lease
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-Command = Callable[["Redis"], Awaitable[T]]
-
 FORMAT = 1
-"""The first byte of every value: what another version has written is a miss."""
+"""The first byte of every value; a value of another version counts as a miss."""
 
 _HEAD = struct.Struct(">B8sd")  # format, generation, fresh until (unix seconds)
 
 FIRST_GENERATION = bytes(8)
-"""Of visitors of whom nothing was ever forgotten."""
+"""The generation of visitors that were never forgotten."""
 
 FORGOTTEN_FOR = 60.0
-"""How much longer a ``forget`` is known than any answer from before it, in seconds:
-one that was being fetched then comes later."""
+"""How much longer than any older answer a ``forget`` is kept, in seconds: an answer
+that was being fetched at the time is stored later."""
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.01
-"""Between two looks of a follower, in seconds; in between they grow by half."""
+"""Seconds between two looks of a follower; each pause is half as long again."""
 
-CONNECTIONS = 4
-"""That one event loop opens at most: a TLS handshake costs it some milliseconds."""
-
-PATIENCE = 10.0
-"""How many timeouts long an answer is listened for that no page waits for any more. It
-keeps the connection, and brings a new one about where that takes long."""
-
-FAILURES_IN_A_ROW = 5
-"""After which nothing is asked for a while, however good the time before was."""
-
-SILENT_FOR = 1.0
-"""How long nothing is asked after them, or after a refusal as of a full or read-only
-server, in seconds; then it grows as the breaker's own pauses do."""
-
-LOG_EVERY = 60.0
-"""A server that comes and goes is logged once in so many seconds."""
-
-LATE_TURNS = 3
-"""Turns of the event loop that an answer still has when the time is up: the loop may
-have been busy elsewhere, while the answer was there."""
-
-MAX_UNTOLD = 10_000
-"""Visitors to be forgotten of whom Redis does not know yet."""
+MAX_PENDING = 10_000
+"""Visitors at most whose ``forget`` has not reached Redis yet."""
 
 _RELEASE = """
 for _, name in ipairs(KEYS) do
@@ -77,26 +48,23 @@ end
 class RedisCache:
     """A shared cache in a Redis that may be slow, full, empty, foreign, or gone.
 
-    Every answer is a string with an expiry of its own, so nothing grows and nothing
-    sweeps. A ``forget`` is a new generation of the visitor, which all older answers
-    do not have, and which those do not get that are under way. All that is asked for
-    at once is one round trip.
-
-    While Redis fails, a breaker sees to it that nothing waits for it; a probe in the
-    background finds out when it is back.
+    Every answer is a string with its own expiry: nothing grows without bound, and no
+    sweep is needed. A ``forget`` gives the visitor a new generation; answers of an
+    older one no longer count, also those that are being fetched. Every call is one
+    round trip.
 
     Args:
         url: ``redis://`` or ``rediss://``.
-        workspace_id: Keeps workspaces apart that share a Redis.
+        workspace_id: Part of every key, so that workspaces can share a Redis.
         ttl: How long an answer is fresh, in seconds; above zero.
         stale: How much longer it is kept, in seconds.
-        timeout: The most that one method but ``follow`` takes, in seconds.
+        timeout: The time limit of each method but ``follow``, in seconds.
         clock: The time, in unix seconds; hosts should agree on it.
         stopwatch: A clock that never jumps, in seconds.
-        observer: Told how the breaker of ``shared_cache`` is.
+        observer: Receives the breaker's states as those of ``shared_cache``.
 
     Raises:
-        SettingsError: The redis package is missing, or the address is none.
+        SettingsError: The redis package is missing, or the address is invalid.
     """
 
     def __init__(
@@ -111,45 +79,37 @@ class RedisCache:
         stopwatch: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
-        self._clients = RedisClients(
-            url,
-            where="cache.redis",
-            timeout=PATIENCE * timeout,
-            max_connections=CONNECTIONS,
-        )
         self._prefix = f"moe:{workspace_id}:"
         self._ttl = ttl
         self._stale = stale
-        self._timeout = timeout
         self._clock = clock
-        self._stopwatch = stopwatch
-        self._observer = observer or Observer()
-        self._begin()
+        self._pending: dict[bytes, None] = {}
+        self._redis = GuardedRedis(
+            url,
+            probe_key=f"{self._prefix}probe",
+            timeout=timeout,
+            stopwatch=stopwatch,
+            observer=observer,
+            recovered=self._forget_pending,
+        )
         _all.add(self)
 
-    def _begin(self) -> None:
-        self._breaker = Breaker(changed=self._breaker_changed)
-        self._background: PerLoop[set[asyncio.Future[Any]]] = PerLoop(set)
-        self._probing: asyncio.Future[None] | None = None
-        self._untold: dict[bytes, None] = {}
-        self._failure = ""
-        self._failures = 0
-        self._answered_at = self._stopwatch()
-        self._is_down = False
-        self._logged_at = -LOG_EVERY
+    def _begin_after_fork(self) -> None:
+        self._pending = {}
+        self._redis.begin()
 
-    async def get(self, visitor: bytes, split: bytes, keys: Iterable[str]) -> Found:
-        if visitor in self._untold:
+    async def get(self, visitor: bytes, variant: bytes, keys: Iterable[str]) -> Found:
+        if visitor in self._pending:
             return Found(generation=await self._forget(visitor))
         wanted = list(keys)
-        names = [self._generation(visitor), *self._entries(visitor, split, wanted)]
-        values = await self._ask(lambda redis: redis.mget(names))
+        names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
+        values = await self._redis.ask(lambda redis: redis.mget(names))
         return Found() if values is None else self._found(wanted, values)
 
     async def lead(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         keys: Collection[str],
         generation: bytes | None,
         *,
@@ -159,9 +119,9 @@ class RedisCache:
         if generation is None:
             return Lease(keys=tuple(wanted))
         token = os.urandom(8)
-        leases = self._leases(visitor, split, wanted, generation)
-        # Who led before has kept its answer before it gave the lease up, so it is seen.
-        names = [self._generation(visitor), *self._entries(visitor, split, wanted)]
+        leases = self._leases(visitor, variant, wanted, generation)
+        # The last holder stored its answer before it gave the lease up: it is found.
+        names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
 
         async def take(redis: Redis) -> list[Any]:
             pipeline = redis.pipeline(transaction=False)
@@ -171,9 +131,9 @@ class RedisCache:
             answers: list[Any] = await pipeline.execute()
             return answers
 
-        answers = await self._ask(take)
+        answers = await self._redis.ask(take)
         if answers is None:
-            # It may be taken all the same, too late: then it is given back like others.
+            # Redis may still grant it, too late; ``finish`` gives it back in any case.
             return Lease(
                 keys=tuple(wanted),
                 token=token,
@@ -196,24 +156,26 @@ class RedisCache:
         )
 
     def finish(
-        self, visitor: bytes, split: bytes, lease: Lease, bodies: Mapping[str, bytes]
+        self, visitor: bytes, variant: bytes, lease: Lease, bodies: Mapping[str, bytes]
     ) -> None:
         if lease.token is not None and (lease.taken or bodies):
-            self._later(self._ask(self._end(visitor, split, lease, bodies)))
+            self._redis.in_background(
+                self._redis.ask(self._end(visitor, variant, lease, bodies))
+            )
 
     def _end(
-        self, visitor: bytes, split: bytes, lease: Lease, bodies: Mapping[str, bytes]
+        self, visitor: bytes, variant: bytes, lease: Lease, bodies: Mapping[str, bytes]
     ) -> Command[list[Any]]:
         kept_for = self._ttl + self._stale
         head = _HEAD.pack(FORMAT, lease.generation, self._clock() + self._ttl)
-        names = self._entries(visitor, split, bodies)
-        leases = self._leases(visitor, split, lease.taken, lease.called)
+        names = self._entries(visitor, variant, bodies)
+        leases = self._leases(visitor, variant, lease.taken, lease.called)
 
         async def end(redis: Redis) -> list[Any]:
             pipeline = redis.pipeline(transaction=False)
             for name, body in zip(names, bodies.values(), strict=True):
                 pipeline.set(name, head + body, px=_milliseconds(kept_for))
-            # It must outlive the answers that are of it.
+            # The generation must outlive its answers.
             pipeline.pexpire(
                 self._generation(visitor), _milliseconds(kept_for + FORGOTTEN_FOR)
             )
@@ -227,7 +189,7 @@ class RedisCache:
     async def follow(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         keys: Collection[str],
         generation: bytes,
         *,
@@ -237,10 +199,10 @@ class RedisCache:
         until = loop.time() + timeout
         pause = FIRST_PAUSE
         wanted = list(keys)
-        names = [self._generation(visitor), *self._entries(visitor, split, wanted)]
-        names += self._leases(visitor, split, wanted, generation)
+        names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
+        names += self._leases(visitor, variant, wanted, generation)
         while True:
-            values = await self._ask(lambda redis: redis.mget(names))
+            values = await self._redis.ask(lambda redis: redis.mget(names))
             if values is None:
                 return Found()
             found = self._found(wanted, values[: 1 + len(wanted)])
@@ -257,59 +219,52 @@ class RedisCache:
         return await self._forget(visitor) is not None
 
     async def _forget(self, visitor: bytes) -> bytes | None:
-        """Return the visitor's new generation; None where Redis is yet to be told."""
+        """Return the visitor's new generation; None if Redis does not have it yet."""
         kept_for = _milliseconds(self._ttl + self._stale + FORGOTTEN_FOR)
         name, generation = self._generation(visitor), os.urandom(8)
-        told = await self._ask(lambda redis: redis.set(name, generation, px=kept_for))
-        if told is not None:
-            self._untold.pop(visitor, None)
+        stored = await self._redis.ask(
+            lambda redis: redis.set(name, generation, px=kept_for)
+        )
+        if stored is not None:
+            self._pending.pop(visitor, None)
             return generation
-        if len(self._untold) < MAX_UNTOLD:
-            self._untold[visitor] = None
+        if len(self._pending) < MAX_PENDING:
+            self._pending[visitor] = None
         return None
 
+    async def _forget_pending(self) -> None:
+        for visitor in list(self._pending):
+            if not await self.forget(visitor):
+                break
+
     async def warm(self) -> None:
-        client = self._clients.current()
-        pings = [self._later(client.ping()) for _ in range(CONNECTIONS)]
-        await asyncio.wait(pings)
-        failed = [one.exception() for one in pings if not one.cancelled()]
-        if self._breaker.state is State.CLOSED and failed and all(failed):
-            # Said at the start, and no page waits to find it out.
-            self._failure = str(_no_answer(next(filter(None, failed))))
-            self._breaker.pause(self._stopwatch(), SILENT_FOR, Reason.UNREACHABLE)
+        await self._redis.warm()
 
     async def settle(self) -> None:
-        while tasks := self._under_way():
-            await asyncio.wait(tasks)
+        await self._redis.settle()
 
     async def aclose(self) -> None:
-        if tasks := self._under_way():
-            await asyncio.wait(tasks, timeout=PATIENCE * self._timeout)
-        given_up = self._under_way()
-        for task in given_up:
-            task.cancel()
-        if given_up:
-            await asyncio.wait(given_up)
-        await self._clients.aclose()
-
-    def _under_way(self) -> list[asyncio.Future[Any]]:
-        return list(self._background.get() or ())
+        await self._redis.aclose()
 
     def _generation(self, visitor: bytes) -> str:
         return f"{self._prefix}g:{_text(visitor)}"
 
-    def _entries(self, visitor: bytes, split: bytes, keys: Iterable[str]) -> list[str]:
-        whose = f"{self._prefix}e:{_text(visitor)}:{_text(split)}"
-        return [f"{whose}:{key}" for key in keys]
+    def _entries(
+        self, visitor: bytes, variant: bytes, keys: Iterable[str]
+    ) -> list[str]:
+        prefix = f"{self._prefix}e:{_text(visitor)}:{_text(variant)}"
+        return [f"{prefix}:{key}" for key in keys]
 
     def _leases(
-        self, visitor: bytes, split: bytes, keys: Iterable[str], generation: bytes
+        self, visitor: bytes, variant: bytes, keys: Iterable[str], generation: bytes
     ) -> list[str]:
-        whose = f"{self._prefix}l:{_text(visitor)}:{_text(generation)}:{_text(split)}"
-        return [f"{whose}:{key}" for key in keys]
+        prefix = (
+            f"{self._prefix}l:{_text(visitor)}:{_text(generation)}:{_text(variant)}"
+        )
+        return [f"{prefix}:{key}" for key in keys]
 
     def _found(self, keys: Sequence[str], values: Sequence[Any]) -> Found:
-        """Read a generation and the keys' entries; what is not ours is not there."""
+        """Read a generation and the keys' entries; ignore values of another format."""
         generation = (values[0] or b"")[:8].ljust(8, b"\0")
         now = self._clock()
         entries: dict[str, Entry] = {}
@@ -317,138 +272,12 @@ class RedisCache:
             if value is None or len(value) < _HEAD.size:
                 continue
             version, of_generation, fresh_until = _HEAD.unpack_from(value)
-            # A host whose clock is ahead makes nothing last longer.
+            # A clock that is ahead on another host must not prolong the freshness.
             fresh_for = min(fresh_until - now, self._ttl)
             is_ours = version == FORMAT and of_generation == generation
             if is_ours and fresh_for > -self._stale:
                 entries[key] = (fresh_for, value[_HEAD.size :])
         return Found(entries, generation)
-
-    async def _ask(self, command: Command[T]) -> T | None:
-        """Return what Redis answers; None where it does not, in time, or may not."""
-        breaker = self._breaker
-        if self._probing is not None and self._probing.get_loop().is_closed():
-            self._probe_ended(self._probing)
-        if not breaker.allows(self._stopwatch()):
-            return None
-        if breaker.state is State.PROBING:
-            # No page waits for it.
-            self._probing = self._later(self._probe())
-            self._probing.add_done_callback(self._probe_ended)
-            return None
-        try:
-            answer = await self._try(command, self._timeout)
-        except _NoAnswer as failure:
-            self._note(failure)
-            return None
-        self._note(None)
-        return answer
-
-    def _note(self, failure: _NoAnswer | None) -> None:
-        breaker, now = self._breaker, self._stopwatch()
-        if breaker.state is not State.CLOSED:
-            return  # only the probe's outcome counts
-        if failure is None:
-            self._failures, self._answered_at = 0, now
-            breaker.succeeded(now)
-            return
-        self._failure = str(failure)
-        self._failures += 1
-        # Many that fail at one moment, the others being answered, met a busy loop.
-        is_silent = now >= self._answered_at + self._timeout
-        in_a_row = self._failures >= FAILURES_IN_A_ROW and is_silent
-        if failure.is_refusal or in_a_row:
-            breaker.pause(now, SILENT_FOR, Reason.UNREACHABLE)
-        else:
-            breaker.failed(now)
-
-    async def _probe(self) -> None:
-        """Find out whether Redis is back, quick, and takes what is written."""
-        breaker, name = self._breaker, f"{self._prefix}probe"
-        try:
-            await self._try(lambda redis: redis.ping(), PATIENCE * self._timeout)
-            await self._try(lambda redis: redis.set(name, b"", px=1000), self._timeout)
-        except _NoAnswer as failure:
-            self._failure = str(failure)
-            breaker.failed(self._stopwatch())
-            return
-        self._failures, self._answered_at = 0, self._stopwatch()
-        breaker.succeeded(self._stopwatch())
-        for visitor in list(self._untold):
-            if not await self.forget(visitor):
-                break
-
-    def _probe_ended(self, probe: asyncio.Future[None]) -> None:
-        if self._probing is probe:
-            self._probing = None
-            # It may have ended before it began, with its event loop.
-            self._breaker.abandoned()
-
-    async def _try(self, command: Command[T], timeout: float) -> T:
-        """Return what Redis answers, or raise ``_NoAnswer`` when the time is up."""
-        task = self._later(command(self._clients.current()))
-        await asyncio.wait((task,), timeout=timeout)
-        for _ in range(LATE_TURNS):
-            if not task.done():
-                await asyncio.sleep(0)
-        if not task.done() or task.cancelled():
-            raise _NoAnswer(f"no answer within {timeout:g} seconds")
-        if (error := task.exception()) is not None:
-            raise _no_answer(error) from None
-        return task.result()
-
-    def _later(self, work: Awaitable[T]) -> asyncio.Future[T]:
-        task = asyncio.ensure_future(work)
-        background = self._background.current()
-        background.add(task)
-
-        def over(task: asyncio.Future[Any]) -> None:
-            background.discard(task)
-            if not task.cancelled():
-                # The loop would tell of an error that nobody waits for any more.
-                task.exception()
-
-        task.add_done_callback(over)
-        return task
-
-    def _breaker_changed(self, state: State) -> None:
-        """Log when Redis fails and when it is back, and not each time of a flutter."""
-        self._observer.breaker_changed("shared_cache", state)
-        now, shown = self._stopwatch(), self._clients.shown
-        if state is State.OPEN and not self._is_down:
-            if now >= self._logged_at + LOG_EVERY:
-                self._is_down, self._logged_at = True, now
-                logger.warning(
-                    "shared_cache_down redis=%s error=%s: every process goes on with "
-                    "its own cache until it answers: is it running, and is the "
-                    "address in cache.redis right?",
-                    *(shown, self._failure.rstrip(".")),
-                )
-        elif state is State.CLOSED and self._is_down:
-            self._is_down = False
-            logger.warning("shared_cache_back redis=%s", shown)
-
-
-class _NoAnswer(Exception):
-    """Redis did not answer in time, or in a way that is no use.
-
-    Attributes:
-        is_refusal: Whether it understood, and said no.
-    """
-
-    def __init__(self, why: str, *, is_refusal: bool = False) -> None:
-        super().__init__(why)
-        self.is_refusal = is_refusal
-
-
-def _no_answer(error: BaseException) -> _NoAnswer:
-    from redis.exceptions import ConnectionError, ResponseError
-
-    name = type(error).__name__
-    if type(error) is ConnectionError:
-        # Others quote the command, and with it a visitor's answers.
-        return _NoAnswer(f"{name}: {error}")
-    return _NoAnswer(name, is_refusal=isinstance(error, ResponseError))
 
 
 def _fresh(found: Found) -> dict[str, Entry]:
@@ -468,8 +297,7 @@ _all: WeakSet[RedisCache] = WeakSet()
 
 def _begin_after_fork() -> None:
     for cache in list(_all):
-        # Its probe, if there is one, is the parent's.
-        cache._begin()
+        cache._begin_after_fork()
 
 
 register_fork_hooks(after_in_child=_begin_after_fork)

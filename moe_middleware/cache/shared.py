@@ -1,4 +1,4 @@
-"""What a cache that hosts share promises, and one fetch for all of them."""
+"""The contract of a cache that hosts share, and how they share one fetch."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 Entry = tuple[float, bytes]
-"""For how long an answer is fresh, in seconds, and its body.
-
-A stale one has been so for the seconds below zero.
-"""
+"""How long an answer is fresh, in seconds (negative if stale), and its body."""
 
 Fetch = Callable[[tuple[str, ...]], Awaitable[Mapping[str, bytes]]]
-"""Asks the API for keys; returns the bodies of those that it answered."""
+"""Fetches keys from the API; returns the encoded answers by key."""
 
 WAIT_FACTOR = 2.0
-"""How many leases long a follower's patience is: the leader may die, and its successor
-wants time too."""
+"""A follower waits for this many leases: the leader may die, and its successor needs
+time too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a shared cache knows of some keys.
+    """The answers that a shared cache has for some keys.
 
     Attributes:
-        entries: The answers that are fresh or stale, by key.
-        generation: Which ``forget`` they come after, to be handed on as it is; None
-            where the cache could not be asked.
+        entries: The fresh and stale answers, by key.
+        generation: The visitor's generation, to be passed on as it is; None if the
+            cache could not be asked.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -37,17 +34,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right to fetch some keys of a visitor, for a while, as the only one.
+    """The exclusive right to fetch some keys of a visitor, for a limited time.
 
     Attributes:
-        keys: Those that are the holder's to fetch.
-        others: Those that somebody else is fetching.
-        entries: Those that came in while the lease was asked for.
-        token: What tells this lease from others; None where the cache could not be
-            asked, and everybody fetches alone.
-        taken: What is to be given back: the keys, and those that came in.
-        called: The generation within the lease's name.
-        generation: The generation of the answers that it brings.
+        keys: The keys that the holder fetches.
+        others: The keys that another process is fetching.
+        entries: The answers that arrived while the lease was requested.
+        token: Identifies this lease; None if the cache could not be asked, so that
+            every process fetches on its own.
+        taken: The keys to give back: ``keys``, and those of ``entries``.
+        called: The generation in the name of the lease.
+        generation: The generation of the answers that it will store.
     """
 
     keys: tuple[str, ...]
@@ -60,93 +57,94 @@ class Lease:
 
 
 class SharedCache(Protocol):
-    """Answers by visitor, split and key, as the memory cache has them, for everybody.
+    """Answers by visitor, variant and key, shared by processes and hosts.
 
-    No method raises, and none takes longer than the cache's timeout: where the cache
-    cannot be asked, nothing is known and everybody fetches alone.
+    No method raises, and none but ``follow`` takes longer than the cache's timeout. A
+    cache that cannot be asked counts as empty, and every process fetches on its own.
     """
 
-    async def get(self, visitor: bytes, split: bytes, keys: Iterable[str]) -> Found:
-        """Return what is known of keys, stale answers too."""
+    async def get(self, visitor: bytes, variant: bytes, keys: Iterable[str]) -> Found:
+        """Return the answers for keys, fresh and stale."""
 
     async def lead(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         keys: Collection[str],
         generation: bytes | None,
         *,
         for_seconds: float,
     ) -> Lease:
-        """Take the right to fetch those keys that nobody is fetching.
+        """Take the right to fetch the keys that no process is fetching.
 
         Args:
-            generation: What ``get`` told.
-            for_seconds: When others may fetch them if this process says nothing more.
+            generation: As ``get`` returned it.
+            for_seconds: When other processes may fetch the keys if ``finish`` is never
+                called, in seconds.
         """
 
     def finish(
-        self, visitor: bytes, split: bytes, lease: Lease, bodies: Mapping[str, bytes]
+        self, visitor: bytes, variant: bytes, lease: Lease, bodies: Mapping[str, bytes]
     ) -> None:
-        """Keep what a lease's fetch brought and end it: in the background, at once.
+        """Store the answers and end the lease, in the background.
 
-        A lease that ends without an answer lets a follower try.
+        If a lease ends without an answer, a follower fetches.
         """
 
     async def follow(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         keys: Collection[str],
         generation: bytes,
         *,
         timeout: float,
     ) -> Found:
-        """Wait for the answers that others fetch; return the fresh ones.
+        """Wait for the answers that other processes fetch; return the fresh ones.
 
-        A key's wait is over when its lease is, with an answer or without.
+        The wait for a key ends with its lease, with an answer or without.
 
         Args:
-            generation: Of the lease that told of those others: its ``called``.
-            timeout: For all of them, in seconds.
+            generation: ``Lease.called`` of the lease that has these ``others``.
+            timeout: For all keys together, in seconds.
         """
 
     async def forget(self, visitor: bytes) -> bool:
-        """Drop everything of a visitor, also what is being fetched right now.
+        """Drop all answers of a visitor, also those that are being fetched.
 
-        Return whether the cache knows that already; where not, it will be told.
+        Return whether the cache has done so; if not, it is retried later.
         """
 
     async def warm(self) -> None:
-        """Connect, before a page has to; this may take longer than the timeout."""
+        """Connect before the first page; this may take longer than the timeout."""
 
     async def settle(self) -> None:
-        """Wait until the running event loop has nothing under way in the background."""
+        """Wait for the background work of the running event loop."""
 
     async def aclose(self) -> None:
-        """Settle, but not for long, and close the running event loop's connections."""
+        """Settle, but not for long; close the connections of the running event loop."""
 
 
 async def fetch_once(
     cache: SharedCache,
     visitor: bytes,
-    split: bytes,
+    variant: bytes,
     keys: Iterable[str],
     generation: bytes | None,
     fetch: Fetch,
     *,
     for_seconds: float,
 ) -> dict[str, Entry]:
-    """Return what others fetch meanwhile, and fetch what nobody does.
+    """Fetch the keys that no other process is fetching; return the others' answers.
 
-    Each key is fetched by one process at a time. Where that one's fetch fails or it
-    dies, a follower takes its place; here no key is fetched twice. What ``fetch``
-    brings is kept, and not returned: whoever gave it has seen it.
+    One process at a time fetches a key. If its fetch fails or it dies, a follower
+    fetches instead; one call of this function fetches no key twice. The answers of
+    ``fetch`` are stored, not returned: the caller has them.
 
     Args:
-        generation: What ``cache.get`` told, before.
-        fetch: It must not raise; what it could not fetch is left out of its answer.
-        for_seconds: The most that one ``fetch`` takes, in seconds.
+        generation: As ``cache.get`` returned it.
+        fetch: Must not raise; it leaves out the keys that it could not fetch.
+        for_seconds: The most time that one ``fetch`` takes, in seconds.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + for_seconds * WAIT_FACTOR
@@ -154,16 +152,16 @@ async def fetch_once(
     left = tuple(keys)
     while left and (for_followers := until - clock()) > 0:
         lease = await cache.lead(
-            visitor, split, left, generation, for_seconds=for_seconds
+            visitor, variant, left, generation, for_seconds=for_seconds
         )
         found |= lease.entries
         left = lease.others
         if not left:
-            await _fetch(cache, visitor, split, lease, fetch)
+            await _fetch(cache, visitor, variant, lease, fetch)
             break
         _, came = await asyncio.gather(
-            _fetch(cache, visitor, split, lease, fetch),
-            cache.follow(visitor, split, left, lease.called, timeout=for_followers),
+            _fetch(cache, visitor, variant, lease, fetch),
+            cache.follow(visitor, variant, left, lease.called, timeout=for_followers),
         )
         found |= came.entries
         generation = came.generation
@@ -172,11 +170,11 @@ async def fetch_once(
 
 
 async def _fetch(
-    cache: SharedCache, visitor: bytes, split: bytes, lease: Lease, fetch: Fetch
+    cache: SharedCache, visitor: bytes, variant: bytes, lease: Lease, fetch: Fetch
 ) -> None:
     bodies: Mapping[str, bytes] = {}
     try:
         if lease.keys:
             bodies = await fetch(lease.keys)
     finally:
-        cache.finish(visitor, split, lease, bodies)
+        cache.finish(visitor, variant, lease, bodies)

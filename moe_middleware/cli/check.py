@@ -1,4 +1,4 @@
-"""The command that tries a configuration: what it says, and whether all of it works."""
+"""The command ``check``: tries a configuration and shows what it does."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def check(
 ) -> None:
     """Check FILE (moe.yml), try all that it needs, and show its routes.
 
-    Functions that the file names (call: pkg.mod:function) are imported; its Redis is
-    asked, and its files are tried. Nothing is written that stays.
+    Functions that the file names (call: pkg.mod:function) are imported, its Redis is
+    connected to, and its files are tried. It leaves nothing behind.
     """
     if file is not None and config is not None:
         raise click.UsageError("give FILE or --config, not both")
@@ -80,9 +80,9 @@ def check(
         answers = _ask(settings)
         problems += answers.problems
         about["live"] = dict(answers.lines)
-    asked = {key for route in settings.routes for key in route.experiences}
+    wanted = {key for route in settings.routes for key in route.experiences}
     tags, unreadable = _read_templates(templates)
-    problems += [*unreadable, *_unasked(tags, asked | set(fetched))]
+    problems += [*unreadable, *_unmapped(tags, wanted | set(fetched))]
     if templates:
         about["tags"] = len(tags)
     about["warnings"] = [str(doubt) for doubt in settings.doubts()]
@@ -187,7 +187,7 @@ def _route_row(route: Route) -> tuple[str, ...]:
 def _read_templates(
     places: Iterable[Path],
 ) -> tuple[list[tuple[str, int, str]], list[Problem]]:
-    """Return each tag's file, line and key, and what cannot be read."""
+    """Return each tag's file, line and key, and the problems of unreadable files."""
     from jinja2 import Environment, TemplateSyntaxError
 
     from .template_keys import tagged_keys
@@ -196,7 +196,7 @@ def _read_templates(
     environment = Environment(autoescape=True)
     for path in _files(places):
         source = path.read_bytes()
-        # What holds no tag may be anything.
+        # Files without a tag may have any encoding.
         if _TAG.search(source) is None:
             continue
         try:
@@ -223,18 +223,18 @@ def _files(places: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(path for path in place.rglob("*") if path.is_file())
 
 
-def _unasked(
-    tags: Iterable[tuple[str, int, str]], asked: Collection[str]
+def _unmapped(
+    tags: Iterable[tuple[str, int, str]], wanted: Collection[str]
 ) -> Iterator[Problem]:
-    """Yield a problem for each tag whose key no route asks for."""
+    """Yield a problem for each tag with a key that no route has."""
     for file, line, key in tags:
-        if key not in asked:
-            message = f"no route asks for {key!r}: {_nearest(key, asked)}"
+        if key not in wanted:
+            message = f"no route asks for {key!r}: {_nearest(key, wanted)}"
             yield Problem(where="", message=message, file=file, line=line)
 
 
-def _nearest(key: str, asked: Collection[str]) -> str:
-    near = get_close_matches(key, asked, n=1)
+def _nearest(key: str, wanted: Collection[str]) -> str:
+    near = get_close_matches(key, wanted, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"name it in a route, or pass --fetched {key} where a handler fetches it"

@@ -1,4 +1,4 @@
-"""Tries all that a configuration needs, before a server does: what ``check`` finds."""
+"""The checks of ``check``: tries everything that a configuration needs."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from ..settings.store_addresses import StoreAddress
 from ..visitors.bot_library import load_crawlers
 
 PATIENCE = 3.0
-"""How long one answer is waited for, in seconds."""
+"""Seconds to wait for one answer."""
 
 CLOCK = 30.0
-"""How far a clock may be off, in seconds."""
+"""The largest difference of clocks, in seconds."""
 
 _OLDEST_REDIS = {"events.outbox": 7, "cache.redis": 6, "budget.store": 6}
 
 
 def check(settings: Settings) -> list[Problem]:
-    """Return all that would keep a site with these settings from working.
+    """Return all problems that would keep a site with these settings from working.
 
-    Functions are imported, files and servers are opened; nothing is written that stays.
+    Functions are imported, files and servers are opened; nothing is left behind.
     """
     return sorted([*_names(settings), *_stores(settings)], key=_line)
 
@@ -105,14 +105,14 @@ def _stores(settings: Settings) -> Iterator[Problem]:
 
 
 def _file_fault(path: str, *, ours: bool) -> str | None:
-    """Return why a SQLite file cannot be written; a missing one is not made."""
+    """Return why a SQLite file cannot be written; a missing one is not created."""
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         return f"{path} is a folder: name the file in it"
     if not os.path.isdir(folder):
         return f"{path}: there is no folder {folder}: make it"
     try:
-        # SQLite keeps two files beside its own.
+        # SQLite needs two more files beside its own.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(8192))
     except OSError as error:
@@ -129,8 +129,8 @@ def _file_fault(path: str, *, ours: bool) -> str | None:
         finally:
             db.close()
     except (sqlite3.Error, OutboxError) as error:
-        said = str(error).removeprefix(f"{path}: ")
-        return f"{path} cannot be used: {said}"
+        reason = str(error).removeprefix(f"{path}: ")
+        return f"{path} cannot be used: {reason}"
     return None
 
 
@@ -149,15 +149,15 @@ def _redis_fault(address: StoreAddress, where: str) -> str | None:
             await clients.aclose()
 
     try:
-        said = asyncio.run(version())
+        version_text = asyncio.run(version())
     except TimeoutError:
         return f"{address} does not answer within {2 * PATIENCE:g} seconds"
     except (RedisError, OSError) as error:
         return f"{address} cannot be used: {one_line(error)}"
-    major = said.partition(".")[0]
+    major = version_text.partition(".")[0]
     oldest = _OLDEST_REDIS[where]
     if major.isdecimal() and int(major) < oldest:
-        return f"{address} is Redis {said}: take {oldest} or newer"
+        return f"{address} is Redis {version_text}: take {oldest} or newer"
     return None
 
 
@@ -166,11 +166,11 @@ def _redis_fault(address: StoreAddress, where: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What the workspace said.
+    """The result of the calls to the workspace.
 
     Attributes:
-        lines: What is well, each a name and a value.
-        problems: What is not.
+        lines: The facts that are fine, each a name and a value.
+        problems: The problems.
     """
 
     lines: Sequence[tuple[str, str]]
@@ -178,7 +178,7 @@ class Live:
 
 
 async def check_live(settings: Settings) -> Live:
-    """Ask the workspace with each key, and compare keys and clocks with its answer."""
+    """Call the workspace with each API key; compare experience keys and clocks."""
     lines: list[tuple[str, str]] = []
     problems: list[Problem] = []
     statuses: dict[str, str] | None = None
@@ -191,7 +191,7 @@ async def check_live(settings: Settings) -> Live:
         except MoEngageError as error:
             problems.append(settings.problem(where, _refusal(settings, error)))
             if not isinstance(error, AuthenticationError):
-                break  # the other key would meet the same
+                break  # the other key would fail, too
             continue
         finally:
             await client.aclose()
@@ -234,7 +234,7 @@ def _clock(
 def _unknown_keys(
     settings: Settings, statuses: dict[str, str], lines: list[tuple[str, str]]
 ) -> Iterator[Problem]:
-    said: set[str] = set()
+    reported: set[str] = set()
     for index, route in enumerate(settings.routes):
         for position, key in enumerate(route.experiences):
             where = f"routes.{index}.experiences.{position}"
@@ -244,8 +244,8 @@ def _unknown_keys(
                 about = f": did you mean {near[0]!r}?" if near else ""
                 message = f"the workspace has no experience {key!r}{about}"
                 yield settings.problem(where, message)
-            elif status != "Active" and key not in said:
-                said.add(key)
+            elif status != "Active" and key not in reported:
+                reported.add(key)
                 lines.append((key, status))
 
 

@@ -1,4 +1,4 @@
-"""The settings that a command works with, or its end with a line for each mistake."""
+"""Loads the settings of a command, or ends it with one line per mistake."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 embedding: ContextVar[Callable[..., Settings] | None] = ContextVar(
     "moe_middleware.cli.command_settings", default=None
 )
-"""Gives the settings of a program that runs our commands, as Django's manage.py; it
+"""Loads the settings in a program that runs our commands, as Django's manage.py does;
 takes the keywords of ``Settings.load``."""
 
 
 def load_settings(config: str | None, **keywords: Any) -> Settings:
-    """Return the settings of a file, or of the environment where there is none.
+    """Return the settings of a file, or of the environment if there is none.
 
-    The command ends with exit code 1 where there are mistakes.
+    On mistakes the command ends with exit code 1.
 
     Args:
         config: The file; None takes MOE_CONFIG's, else ``moe.yml`` if there is one.
@@ -41,14 +41,14 @@ def load_settings(config: str | None, **keywords: Any) -> Settings:
 def settings_of(
     config: str | None, *, file_needed: bool = True, **keywords: Any
 ) -> Settings:
-    """Return the settings of a file, of what embeds us, or of the environment.
+    """Return the settings of a file, of the embedding program, or of the environment.
 
     Raises:
         SettingsError: Something is wrong; it lists every mistake at once.
     """
     from ..settings.settings import FILE, Settings
 
-    # A console script has its own folder on the path, not the app's.
+    # A console script has its own folder in sys.path, not the app's.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     given = embedding.get()

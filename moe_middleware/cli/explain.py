@@ -1,4 +1,4 @@
-"""``moe-middleware explain``: what the sandbox gives a visitor, and why."""
+"""The command ``explain``: the sandbox's decisions for a visitor, with reasons."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def status(config: str | None, url: str | None, as_json: bool) -> None:
             **delivery,
         }
 
-    from ..outbox.processes import read_delivery, read_processes
+    from ..outbox.process_status import read_delivery, read_processes
 
     address, found = use_outbox(config, url, look)
     if as_json:

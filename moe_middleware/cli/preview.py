@@ -1,4 +1,4 @@
-"""``moe-middleware preview``: signed links for QA that show one variation."""
+"""The command ``preview``: makes signed links for QA that show one variation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..sandbox.workspace.workspace import Audience, Experience, Variation, Workspace
 
 LONGEST = 30 * 86_400
-"""How long a link may work, in seconds."""
+"""The longest life of a link, in seconds."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(rf"([1-9][0-9]{{0,8}})([{''.join(_UNITS)}])")
@@ -151,7 +151,7 @@ def _read_payload(path: Path) -> Mapping[str, Any]:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Return a URL's site, which may be empty, and what follows it."""
+    """Return a URL's site, which may be empty, and the rest of it."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -209,17 +209,17 @@ def _one_variation(experience: Experience, name: str | None) -> Variation:
     ]
     if len(fits) == 1:
         return fits[0][1]
-    said = [
+    names = [
         f"{audience.name}/{one.variation_id}"
         for audience in experience.audiences
         for one in audience.variations
     ]
     if name is None:
         stop(
-            [f"{experience.key}: give --variation, one of {', '.join(said) or 'none'}"]
+            [f"{experience.key}: give --variation, one of {', '.join(names) or 'none'}"]
         )
     what = "several variations are" if fits else "no variation is"
-    stop([f"{experience.key}: {what} {name!r}: write one of {', '.join(said)}"])
+    stop([f"{experience.key}: {what} {name!r}: write one of {', '.join(names)}"])
 
 
 def _names(audience: Audience, variation: Variation) -> Iterator[str]:

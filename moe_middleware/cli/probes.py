@@ -1,4 +1,4 @@
-"""Answers a liveness probe over HTTP, for a process that serves nothing else."""
+"""Answers liveness probes over HTTP, for a process that serves nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import orjson
 from ..outbox import Outbox
 
 PATIENCE = 2.0
-"""How long a probe may take to ask, in seconds."""
+"""The time limit for a probe's request, in seconds."""
 
 
 async def answer_probes(
     host: str, port: int, outbox: Outbox, describe: Callable[[], Mapping[str, Any]]
 ) -> asyncio.Server:
-    """Listen, and answer every request with 200, or 503 where the outbox fails.
+    """Listen, and answer every request with 200, or 503 if the outbox fails.
 
     The body is JSON: ``ok``, the outbox's ``problem``, and what the process describes.
 
@@ -29,7 +29,7 @@ async def answer_probes(
     async def answer(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        # Whatever is asked is answered alike, so that a cut-off request is as well.
+        # All requests get the same response, also those that are cut off.
         with suppress(TimeoutError, OSError, ValueError, asyncio.IncompleteReadError):
             async with asyncio.timeout(PATIENCE):
                 await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The command that delivers alone, beside or instead of the server processes."""
+"""The command ``relay``: delivers events, beside or instead of the server processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..settings.settings import Settings
 
 COUNT_FOR = 3.0
-"""How long counting may take for a status line, in seconds."""
+"""The time limit of the counts for a status line, in seconds."""
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -125,8 +125,9 @@ async def _deliver(
     status_every: float,
     probe: tuple[str, int] | None,
 ) -> bool:
-    """Deliver until done or told to stop; tell whether that went well."""
-    from ..outbox.processes import ProcessNotes, describe_relay
+    """Deliver until done or stopped; return whether all went well."""
+    from ..outbox.process_status import describe_relay
+    from ..outbox.processes import ProcessNotes
     from .probes import answer_probes
 
     events = runtime.settings.events
@@ -146,20 +147,20 @@ async def _deliver(
         relay.deliver(to_the_end=True) if once else relay.run(until_empty=until_empty)
     )
     work = asyncio.create_task(begin)
-    told_to_stop = asyncio.Event()
-    told = asyncio.create_task(told_to_stop.wait())
+    stopping = asyncio.Event()
+    stopped = asyncio.create_task(stopping.wait())
     status = asyncio.create_task(_say_status(runtime, relay, status_every))
     noting = asyncio.create_task(notes.run())
     watching = asyncio.create_task(runtime.key_files.watch())
     with (
-        _signals(told_to_stop.set, "SIGTERM", "SIGINT"),
+        _signals(stopping.set, "SIGTERM", "SIGINT"),
         _signals(runtime.key_files.read, "SIGHUP"),
     ):
-        await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     # From here on a second signal ends the process at once.
     relay.stop()
     await asyncio.wait({work}, timeout=events.shutdown_timeout)
-    beside = (work, told, status, noting, watching)
+    beside = (work, stopped, status, noting, watching)
     for task in beside:
         task.cancel()
     ended = await asyncio.gather(*beside, return_exceptions=True)
@@ -169,7 +170,7 @@ async def _deliver(
     click.echo(await _status_line(runtime, relay))
     await runtime.client.aclose()
     runtime.outbox.close()
-    return told_to_stop.is_set() or not ended[0]
+    return stopping.is_set() or not ended[0]
 
 
 async def _say_status(runtime: Runtime, relay: Relay, every: float) -> None:
@@ -179,7 +180,7 @@ async def _say_status(runtime: Runtime, relay: Relay, every: float) -> None:
 
 
 async def _status_line(runtime: Runtime, relay: Relay) -> str:
-    """Return what was done so far, and what there is to do."""
+    """Return the counts so far, and the events that are left."""
     counted = runtime.counters.snapshot()
     done = [
         f"{what}={counted.get(f'events.{what}', 0)}"
@@ -197,15 +198,15 @@ async def _status_line(runtime: Runtime, relay: Relay) -> str:
 
 
 @contextlib.contextmanager
-def _signals(tell: Callable[[], None], *names: str) -> Iterator[None]:
-    """Have signals call ``tell`` rather than end the process; Windows has no SIGHUP."""
+def _signals(notify: Callable[[], None], *names: str) -> Iterator[None]:
+    """Let signals call ``notify`` instead of ending the process."""
     loop = asyncio.get_running_loop()
 
-    def heed(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell)
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(notify)
 
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {one: signal.signal(one, heed) for one in known}
+    before = {one: signal.signal(one, handle) for one in known}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The command that shows every process on an outbox, and how it does."""
+"""The command ``status``: shows every process that uses an outbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..outbox import Outbox
 
 WATCH_EVERY = 2.0
-"""The pause between two looks, in seconds."""
+"""Seconds between two updates."""
 
 
 @click.command(
@@ -54,7 +54,7 @@ def status(config: str | None, url: str | None, as_json: bool, watch: bool) -> N
 
 
 async def _look(outbox: Outbox) -> dict[str, Any]:
-    from ..outbox.processes import read_delivery, read_processes, read_totals
+    from ..outbox.process_status import read_delivery, read_processes, read_totals
 
     counts, health = await outbox.count(), await outbox.health()
     processes = await read_processes(outbox)
@@ -111,7 +111,7 @@ def _row(one: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _total_row(totals: Mapping[str, Any]) -> Sequence[str]:
-    """Return the last row: all processes there have been, in the time they had."""
+    """Return the last row: all processes so far, and the time of their counts."""
     since = duration(time.time() - totals["started_at"])
     return ["all, also ended", "", since, "", "", *_counts(totals["counters"]), ""]
 

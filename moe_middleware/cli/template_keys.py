@@ -1,4 +1,4 @@
-"""Which experience keys a template's tags name. Pure: no I/O, nothing is rendered."""
+"""Finds the experience keys in a template's tags. Pure: no I/O, nothing is rendered."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from jinja2 import Environment
 from jinja2.lexer import Token
 
 _AFTER_THE_KEY = {"as", "impression"}
-# In Django's language what stands between these is text.
+# In Django's template language the text between these tags is literal.
 _TEXT = {"comment", "verbatim"}
 
 
 def tagged_keys(environment: Environment, source: str) -> list[tuple[str, int]]:
-    """Return the keys that tags ``experience`` name, each with its line.
+    """Return the keys of the tags ``experience``, each with its line.
 
-    Keys that are worked out while rendering are not known here. The template is read
-    but not understood: other tags may be anybody's, and Django's language will do.
+    Keys that are computed while rendering are not found. The template is only split
+    into tags, so that unknown tags and Django's language are no problem.
 
     Args:
-        environment: Its delimiters are the template's; it needs no extension.
+        environment: The environment with the template's delimiters; it needs no
+            extension.
         source: The template.
 
     Raises:
-        jinja2.TemplateSyntaxError: It cannot be read; ``lineno`` says where.
+        jinja2.TemplateSyntaxError: It cannot be read; ``lineno`` is the line.
     """
     tokens = list(environment.lexer.tokenize(environment.preprocess(source)))
     found = []
@@ -40,7 +41,7 @@ def tagged_keys(environment: Environment, source: str) -> list[tuple[str, int]]:
 
 
 def _tags(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
-    """Yield what stands between the delimiters of each tag, its name first."""
+    """Yield the contents of each tag, its name first."""
     begin = 0
     for index, token in enumerate(tokens):
         if token.type == "block_begin":
@@ -50,7 +51,7 @@ def _tags(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 
 
 def _constant(rest: Sequence[Token]) -> str | None:
-    """Return the key, unless it is an expression of more than literal text."""
+    """Return the key if it is literal text, else None."""
     parts = []
     for token in rest:
         if token.type != "string":

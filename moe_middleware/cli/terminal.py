@@ -1,4 +1,4 @@
-"""What the commands share: tables, values that are safe to print, and giving up."""
+"""Shared parts of the commands: tables, text that is safe to print, errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return rows as lines, their cells below each other."""
+    """Return rows as lines, with aligned cells."""
     cells = list(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
@@ -33,14 +33,14 @@ def duration(seconds: float | None) -> str:
 
 
 def printable(value: object) -> str:
-    """Return a value for a terminal: what others wrote is nobody's escape sequence."""
+    """Return a value for a terminal, with control characters escaped."""
     if isinstance(value, str) and value.isprintable():
         return value
     return json.dumps(value, default=dict)
 
 
 def stop(complaints: Iterable[object]) -> NoReturn:
-    """End the command with exit code 1, after a line on stderr for each complaint."""
+    """End the command with exit code 1 and one line on stderr per complaint."""
     for complaint in complaints:
         click.echo(printable(str(complaint)), err=True)
     sys.exit(1)

@@ -1,14 +1,12 @@
-"""The client of the three endpoints: one class with the tries of a call (420 lines)."""
+"""The client of the API's three endpoints."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlencode
 
@@ -20,10 +18,8 @@ from ..logs.log_lines import one_line
 from ..models.errors import (
     AnswerError,
     AuthenticationError,
-    BudgetError,
     DeadlineError,
     MoEngageError,
-    RateLimitedError,
 )
 from ..models.events import Event
 from ..models.experience import EMPTY, Experience, ExperienceMetadata
@@ -33,16 +29,24 @@ from ..models.json_texts import MAX_DEPTH
 from ..models.observers import Observer
 from ..models.reasons import Reason
 from ..network.addresses import URL
-from ..network.backoff import backoff
 from ..network.http import Headers, KeptConnections
 from ..network.published_limits import limits_of
-from ..settings.sections import FLAT_HAS_NO_IDENTIFIERS
 from ..settings.settings import Config, Settings
 from ..settings.stand_ins import in_place_of
-from ..version import __version__
-from . import wire
-from .budget import CallBudget, Taken
-from .sending import abandon, close, is_receipt, plain_body, send, transport_maker
+from ..settings.workspaces import FLAT_HAS_NO_IDENTIFIERS
+from . import event_reports, wire
+from .budget import CallBudget
+from .retries import retry_pause, take_turn
+from .sending import (
+    abandon,
+    close,
+    fixed_headers,
+    is_receipt,
+    joined_url,
+    plain_body,
+    send,
+    transport_maker,
+)
 
 if TYPE_CHECKING:
     from .sending import TransportFactory
@@ -50,20 +54,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REPORT_TIMEOUT = 10.0
-"""For a report or the metadata, in seconds: no page waits for them."""
-
-FIRST_PAUSE = 0.07
-LONGEST_PAUSE = 2.0
-"""Seconds. The pause before another try doubles with each failure."""
-
-WAITING_SHARE = 0.5
-"""Of a fetch's time, that it may wait for its turn: the rest is for the answer."""
+"""Seconds for a report or the metadata; no page waits for them."""
 
 READ_AT_ONCE = 64 * 1024
-"""Bytes of an answer from which on its JSON is read in a thread."""
+"""Bytes of a response above which its JSON is parsed in a thread."""
 
 MAX_UNUSABLE = 1_000
-"""Keys whose answers are of no use, and that are named once each."""
+"""Keys with an unusable answer that are logged, once each, at most."""
 
 UNUSABLE = (
     "its answer is no object with a payload and an experience_context, or it is nested "
@@ -80,10 +77,10 @@ class MoEngageClient:
     loop. Close it with ``async with`` or ``aclose()``.
 
     Args:
-        settings: The whole configuration: ``Settings``, a mapping of what stands in a
-            file, or a file's path. None takes the environment's.
-        budget: Asked before each try of a fetch; None lets all of them go.
-        observer: Told how each call ended.
+        settings: The whole configuration: ``Settings``, a mapping like a file's
+            content, or a file's path. None reads the environment.
+        budget: Limits the fetches; each try takes a call from it. None sets no limit.
+        observer: Receives the outcome of each call.
         transport: Makes the transport to send through; None takes the network, or
             the embedded sandbox where the data center is ``sandbox``.
         clock: The time, in unix seconds.
@@ -91,11 +88,11 @@ class MoEngageClient:
             ``base_url`` for a client without ``settings``.
 
     Attributes:
-        server_date: The Date header of the last answer; None before it.
+        server_date: The Date header of the last response; None before the first.
 
     Raises:
-        SettingsError: The configuration is wrong.
-        TypeError: ``transport`` is no function; or, at the first call, it makes no
+        SettingsError: The configuration is invalid.
+        TypeError: ``transport`` is no function; or, at the first call, its result is no
             ``httpx.AsyncBaseTransport``.
     """
 
@@ -136,15 +133,16 @@ class MoEngageClient:
         await self.aclose()
 
     def use_keys(self, keys: Sequence[SecretStr]) -> None:
-        """Call with these API keys from now on, the newest first; safe for threads."""
+        """Use these API keys from now on, the newest first. Thread-safe."""
         workspace = self._settings.workspace
         self._headers = tuple(
-            _headers(self._url, workspace.id, key.get_secret_value()) for key in keys
+            fixed_headers(self._url, workspace.id, key.get_secret_value())
+            for key in keys
         )
         self._live_key = 0
 
     async def warm(self) -> None:
-        """Open connections before a call needs them (``fetch.warm_connections``)."""
+        """Open connections ahead of the first call (``fetch.warm_connections``)."""
         transport = self._transports.current()
         if isinstance(transport, KeptConnections):
             await transport.warm(self._url, self._settings.fetch.warm_connections)
@@ -163,22 +161,22 @@ class MoEngageClient:
         attributes: Mapping[str, str] = EMPTY,
         timeout: float | None = None,
     ) -> Experiences:
-        """Fetch what a visitor gets of the experiences (document: Fetch Experience).
+        """Fetch a visitor's experiences (document: Fetch Experience).
 
-        More than 25 keys go out as concurrent calls. Where only some of them fail,
+        More than 25 keys are fetched in concurrent calls. If only some calls fail,
         their keys come back as fallbacks with the reason.
 
         Args:
-            keys: Experience keys; none of them means all the visitor can get.
-            identity: Who the visitor is; None if unknown.
+            keys: Experience keys; without any, all experiences of the visitor.
+            identity: The visitor's ids; None for an unknown visitor.
             attributes: In-session attributes, as in ``{"utm_medium": "email"}``.
-            timeout: For everything, retries included, in seconds; None takes the
-                settings' ``fetch.timeout``.
+            timeout: Seconds for everything, retries included; None takes the settings'
+                ``fetch.timeout``.
 
         Raises:
-            TransportError: No usable answer came (DeadlineError: not in time).
-            APIError: The API refused (AuthenticationError, InvalidRequestError,
-                RateLimitedError).
+            TransportError: No usable response (DeadlineError: not in time).
+            APIError: The API refused the call (AuthenticationError,
+                InvalidRequestError, RateLimitedError).
             BudgetError: The budget has no call left.
             TypeError: ``keys`` is a text.
         """
@@ -201,8 +199,8 @@ class MoEngageClient:
         """List the workspace's experiences (document: Fetch Experience Metadata).
 
         Args:
-            statuses: Which ones, of ``Active``, ``Paused`` and ``Scheduled`` in this
-                very spelling; none means all three.
+            statuses: Some of ``Active``, ``Paused`` and ``Scheduled``, spelled exactly
+                so; none means all three.
 
         Raises:
             TransportError, APIError: As for ``fetch``.
@@ -212,16 +210,16 @@ class MoEngageClient:
         return await _read_in_time(partial(wire.parse_metadata, body), body)
 
     async def report(self, events: Iterable[Event]) -> None:
-        """Report what happened (document: Track Experience Events).
+        """Report impressions and clicks (document: Track Experience Events).
 
-        More than 100 customers go out as several calls, one after the other. Reporting
-        an event again is harmless: MoEngage deduplicates by its uuid.
+        More than 100 customers take several calls, one after the other. Reporting an
+        event again is harmless: MoEngage deduplicates by its uuid.
 
         Raises:
             TransportError, APIError: As for ``fetch``; report all of them again.
         """
-        for batch in wire.batches(events):
-            body = wire.events_body(batch)
+        for batch in event_reports.batches(events):
+            body = event_reports.events_body(batch)
             await self._call("POST", "events", body, REPORT_TIMEOUT)
 
     async def _fetch(
@@ -252,7 +250,7 @@ class MoEngageClient:
         return found
 
     def _say_unusable(self, key: str) -> None:
-        """Name a key whose answer is of no use, once."""
+        """Log a key with an unusable answer, once."""
         if len(self._unusable) < MAX_UNUSABLE:
             self._unusable.add(key)
             logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
@@ -260,7 +258,7 @@ class MoEngageClient:
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float
     ) -> bytes:
-        """Send until it succeeds, cannot succeed, or the time is up; and tell."""
+        """Send until a try succeeds, no retry can help, or time is up; notify."""
         started, outcome = time.monotonic(), Reason.ERROR.value
         try:
             answer = await self._try(method, endpoint, body, timeout)
@@ -285,7 +283,7 @@ class MoEngageClient:
                         return await self._try_keys(method, endpoint, body, deadline)
                     except MoEngageError as error:
                         failure = error
-                    pause = _pause(failure, failures, deadline - time.monotonic())
+                    pause = retry_pause(failure, failures, deadline - time.monotonic())
                     if pause is None or failures == self._settings.fetch.tries:
                         break
                     await asyncio.sleep(pause)
@@ -299,8 +297,8 @@ class MoEngageClient:
     async def _try_keys(
         self, method: str, endpoint: str, body: bytes, deadline: float
     ) -> bytes:
-        """Send with the key that worked last; where it is refused, with the other."""
-        keys = self._headers  # others may take their place meanwhile
+        """Send with the key that worked last; if it is refused, with the other one."""
+        keys = self._headers  # ``use_keys`` may replace them during the call
         first = self._live_key % len(keys)
         try:
             return await self._send(method, endpoint, body, keys[first], deadline)
@@ -317,11 +315,11 @@ class MoEngageClient:
         self, method: str, endpoint: str, body: bytes, key: Headers, deadline: float
     ) -> bytes:
         limited = self._budget if endpoint == "fetch" else None
-        taken = await _turn(limited, deadline) if limited is not None else None
+        taken = await take_turn(limited, deadline) if limited is not None else None
         response = await send(
             self._transports.current(),
             method,
-            _joined(self._url, endpoint),
+            joined_url(self._url, endpoint),
             [*key, (b"Content-Length", str(len(body)).encode())],
             body,
             timeout=max(0.001, deadline - time.monotonic()),
@@ -329,9 +327,9 @@ class MoEngageClient:
         self.server_date = response.headers.get("date")
         if limited is not None and taken is not None:
             refused = response.status == 429
-            limits = limits_of(response.headers, self._clock(), refused=refused)
-            if limits is not None:
-                limited.learn(taken, limits)
+            published = limits_of(response.headers, self._clock(), refused=refused)
+            if published is not None:
+                limited.learn(taken, published)
         answer = plain_body(response, taken=endpoint == "events")
         if response.status == 200:
             if endpoint == "events" and not is_receipt(response, answer):
@@ -342,60 +340,8 @@ class MoEngageClient:
         )
 
 
-async def _turn(budget: CallBudget, deadline: float) -> Taken:
-    """Wait for a call's turn, where that leaves it time for its answer.
-
-    Raises:
-        BudgetError: It does not.
-    """
-    while True:
-        can_wait = (deadline - time.monotonic()) * WAITING_SHARE
-        taken = await budget.take(within=can_wait)
-        if taken.wait > can_wait or (taken.granted and not taken.wait):
-            break
-        # Without a turn of its own it asks again, not quite when all others do.
-        spread = 0.0 if taken.granted else random.uniform(0.001, 0.01)
-        await asyncio.sleep(taken.wait + spread)
-        if taken.granted:
-            break
-    if not taken.granted:
-        raise BudgetError(taken.wait)
-    return taken
-
-
-def _headers(url: URL, workspace_id: str, api_key: str) -> Headers:
-    credentials = b64encode(f"{workspace_id}:{api_key}".encode())
-    return [
-        (b"Host", url.authority),
-        (b"Authorization", b"Basic " + credentials),
-        (b"MOE-APPKEY", workspace_id.encode()),
-        (b"Content-Type", b"application/json"),
-        (b"Accept", b"application/json"),
-        (b"Accept-Encoding", b"identity"),
-        (b"User-Agent", f"moe_middleware/{__version__}".encode()),
-    ]
-
-
-@lru_cache(maxsize=64)
-def _joined(url: URL, endpoint: str) -> URL:
-    return URL.parse(url.text + endpoint)
-
-
-def _pause(error: MoEngageError, failures: int, left: float) -> float | None:
-    """Return how long to wait before the next try; None where it makes no sense."""
-    if not error.retryable or isinstance(error, BudgetError):
-        return None
-    pause = backoff(
-        failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random()
-    )
-    if isinstance(error, RateLimitedError):
-        # Asking again before the reset is refused and counted, so it waits or stops.
-        pause = max(pause, error.retry_after if error.retry_after is not None else left)
-    return pause if pause < left else None
-
-
 async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
-    """Return what comes of reading a body; a large one is read beside the loop."""
+    """Parse a body; a large one in a thread, so that the event loop goes on."""
     if len(body) <= READ_AT_ONCE:
         return read()
     return await asyncio.shield(in_thread(read, "moe-read"))

@@ -1,4 +1,4 @@
-"""What to do about a call that failed, in a sentence for logs. Pure: no I/O."""
+"""Advice on a failed call, one sentence for logs. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..models.errors import (
     RateLimitedError,
     TransportError,
 )
-from ..settings.sections import Workspace
+from ..settings.workspaces import Workspace
 
 _LOCAL = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "host.docker.internal")
 
 
 def advice(workspace: Workspace, error: MoEngageError) -> str:
-    """Return what was probably wrong, and what to look at; never an id or a key."""
+    """Return the probable cause and what to check, without any id or key."""
     url = workspace.url
     match error:
         case AuthenticationError():

@@ -1,4 +1,4 @@
-"""API keys whose files are read again when they change: a rotation needs no restart."""
+"""Reads files with API keys again when they change: a rotation needs no restart."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..settings.settings import Settings
 logger = logging.getLogger(__name__)
 
 EVERY = 5.0
-"""The pause between two looks at the files, in seconds."""
+"""Seconds between two checks of the files."""
 
 
 class KeyFiles:
-    """Looks at the files of ``MOE_API_KEY_FILE`` and of other ``NAME_FILE`` variables.
+    """Watches the files of ``MOE_API_KEY_FILE`` and other ``NAME_FILE`` variables.
 
     Args:
-        settings: What was read from them at the start.
-        use: Takes the keys, the newest first, where they are others than before.
+        settings: The settings as they were read at the start.
+        use: Called with new keys, the newest first, when they have changed.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class KeyFiles:
         return bool(self._settings.secret_files)
 
     async def watch(self) -> None:
-        """Look now and then, until cancelled."""
+        """Check the files regularly, until cancelled."""
         while self.any:
             await asyncio.sleep(EVERY)
             self.read_if_changed()
@@ -67,7 +67,7 @@ class KeyFiles:
         try:
             keys = self._settings.read_again().workspace.keys
         except SettingsError as error:
-            # Perhaps it is just being written: the next look tries again.
+            # The file may be half written: the next check tries again.
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 logger.warning("api_key_unread: the keys before stay in use: %s", error)
@@ -80,7 +80,7 @@ class KeyFiles:
 
 
 def _state(path: str) -> tuple[int, int, int] | None:
-    """Return what changes when a file does, also when another takes its place."""
+    """Return values that change whenever a file is written or replaced."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

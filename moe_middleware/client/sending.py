@@ -1,9 +1,11 @@
-"""One request and its response, over our own connections or through httpx."""
+"""Sends one request and reads its response, on our own connections or through httpx."""
 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,6 +15,7 @@ from ..network.http import Headers, KeptConnections
 from ..network.http_responses import BadResponseError, Response, encoding_of
 from ..settings.import_strings import load_target
 from ..settings.settings import Settings
+from ..version import __version__
 
 if TYPE_CHECKING:
     import httpx
@@ -28,14 +31,15 @@ SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
 def transport_maker(
     settings: Settings, url: URL, given: TransportFactory | None
 ) -> Callable[[], Transport]:
-    """Return what makes a client's transport for one event loop.
+    """Return a function that makes a client's transport for one event loop.
 
     Args:
         url: An address of the API.
-        given: Makes the transport of the user's own, if there is one.
+        given: The user's function that makes a transport, if there is one.
 
     Raises:
-        TypeError: ``given`` is no function; or, when called, makes no httpx transport.
+        TypeError: ``given`` is no function; or, when called, its result is no httpx
+            transport.
     """
     proxy = _proxy(url) if settings.fetch.trust_env else None
     embedded = settings.workspace.embedded
@@ -51,6 +55,26 @@ def transport_maker(
     return lambda: through(proxy)
 
 
+def fixed_headers(url: URL, workspace_id: str, api_key: str) -> Headers:
+    """Return the headers that all requests with one key share."""
+    credentials = b64encode(f"{workspace_id}:{api_key}".encode())
+    return [
+        (b"Host", url.authority),
+        (b"Authorization", b"Basic " + credentials),
+        (b"MOE-APPKEY", workspace_id.encode()),
+        (b"Content-Type", b"application/json"),
+        (b"Accept", b"application/json"),
+        (b"Accept-Encoding", b"identity"),
+        (b"User-Agent", f"moe_middleware/{__version__}".encode()),
+    ]
+
+
+@lru_cache(maxsize=64)
+def joined_url(url: URL, endpoint: str) -> URL:
+    """Return an endpoint's URL; parsing it for each request is slow."""
+    return URL.parse(url.text + endpoint)
+
+
 async def close(transport: Transport) -> None:
     """Close a transport on its own event loop."""
     await transport.aclose()
@@ -59,7 +83,7 @@ async def close(transport: Transport) -> None:
 
 
 def abandon(transport: Transport) -> None:
-    """Free what can be freed of a transport whose event loop is closed."""
+    """Free the sockets of a transport whose event loop is closed."""
     if isinstance(transport, KeptConnections):
         transport.abandon()
 
@@ -76,13 +100,13 @@ async def send(
     """Send a request and return its response, read to its end.
 
     Args:
-        headers: All of them, Host and Content-Length too.
-        timeout: In seconds, for httpx's transports; ours are cancelled by the caller.
+        headers: All headers, including Host and Content-Length.
+        timeout: In seconds, for httpx's transports; the caller cancels ours.
 
     Raises:
-        DeadlineError: The transport gave up.
-        AnswerError: What came is no HTTP, or too much of it.
-        TransportError: No connection, or it broke.
+        DeadlineError: The transport timed out.
+        AnswerError: The response is no HTTP, or too large.
+        TransportError: The connection failed.
     """
     try:
         if isinstance(transport, KeptConnections):
@@ -93,18 +117,18 @@ async def send(
     except BadResponseError as error:
         raise AnswerError(str(error)) from error
     except Exception as error:
-        # A transport of the user's own may raise anything.
+        # A user's transport may raise anything.
         raise TransportError(f"no connection: {type(error).__name__}") from error
 
 
 def plain_body(response: Response, *, taken: bool) -> bytes:
-    """Return a body that is not packed: a packed one may be of any size.
+    """Return an uncompressed body; a compressed one could expand to any size.
 
     Args:
-        taken: Whether a 200 says everything, whatever its body holds.
+        taken: Whether a 200 is enough, whatever the body.
 
     Raises:
-        AnswerError: It is packed, and holds what the status does not say.
+        AnswerError: It is compressed, and needed beside the status.
     """
     encoding = encoding_of(response.headers)
     if not encoding:
@@ -119,13 +143,13 @@ def plain_body(response: Response, *, taken: bool) -> bytes:
 
 
 def is_receipt(response: Response, body: bytes) -> bool:
-    """Whether a 200 to a report is the API's: JSON, or nothing, as in older documents.
+    """Whether a 200 to a report is the API's: JSON, or empty, as in older documents.
 
-    A login page of the network's and a site's page for everything are 200s, too.
+    A network's login page and a site's catch-all page are 200s, too.
 
     Args:
-        response: The 200.
-        body: What of its body is not packed.
+        response: The response with status 200.
+        body: Its uncompressed body.
     """
     kind = response.headers.get("content-type", "")
     return "html" not in kind.lower() and body.lstrip()[:1] in (b"", b"{")

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, for doors that have none."""
+"""An event loop in a thread of its own, for doors without one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 class LoopThread:
-    """Runs coroutines for sync code. The thread starts at the first need.
+    """Runs coroutines for sync code. The thread starts when it is first needed.
 
-    It is a daemon: it never holds up the interpreter's exit. A forked child starts
-    another one, at its first need. Where gevent has patched the threads it is a
-    greenlet, beside those of the requests.
+    It is a daemon, so that it never delays the interpreter's exit. A forked child
+    starts its own thread. With gevent's patched threads it is a greenlet.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class LoopThread:
             RuntimeError: No thread can be started, or gevent came too late.
         """
         loop = self._loop
-        # uWSGI forks without telling Python.
+        # uWSGI forks without calling Python's fork hooks.
         if loop is None or self._process != os.getpid():
             loop = self._start()
         return loop
@@ -78,21 +77,21 @@ class LoopThread:
         loop.run_forever()
 
     def is_elsewhere(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether ``loop`` is this one, while the caller is not in its thread.
+        """Whether ``loop`` is this one and the caller is in another thread.
 
-        Where threads are greenlets, asyncio takes each for all others.
+        With greenlets as threads, asyncio cannot tell one thread from another.
         """
         return loop is self._loop and threading.get_ident() != self._thread
 
     def run(self, steps: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine there and return its result.
+        """Run a coroutine on the loop and return its result.
 
         Args:
             steps: The coroutine.
-            timeout: How long to wait, in seconds; None waits to its end.
+            timeout: Seconds to wait; None waits to the end.
 
         Raises:
-            TimeoutError: It has not ended in time, and is cancelled.
+            TimeoutError: Time was up; the coroutine is cancelled.
         """
         try:
             loop = self.loop
@@ -103,7 +102,8 @@ class LoopThread:
         try:
             return future.result(timeout)
         except BaseException:
-            # Its own error, which this changes nothing of, or nobody waits any longer.
+            # Without effect if the coroutine itself failed; otherwise the caller has
+            # given up.
             future.cancel()
             raise
 
@@ -112,11 +112,11 @@ def _gevent_has_patched(lock: object) -> bool:
     """Whether threads are greenlets.
 
     Args:
-        lock: One that was made when this module was imported.
+        lock: A lock made when this module was imported.
 
     Raises:
-        RuntimeError: They became greenlets after that: whoever held a lock of before
-            could be put aside, and whoever wants it would stop the whole process.
+        RuntimeError: gevent patched the threads after that. A greenlet holding such a
+            lock could be suspended, and another waiting for it would block the process.
     """
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
@@ -137,7 +137,7 @@ def _cooperative_loop() -> asyncio.AbstractEventLoop:
     """Return an event loop for a greenlet."""
 
     class Selector(selectors.DefaultSelector):
-        """While it waits, other greenlets run; they are on no event loop."""
+        """While it waits, other greenlets run, which are on no event loop."""
 
         def select(self, timeout: float | None = None) -> Any:
             loop = asyncio._get_running_loop()
@@ -151,7 +151,7 @@ def _cooperative_loop() -> asyncio.AbstractEventLoop:
 
 
 def _warn_of_sleeping_threads() -> None:
-    """Say so where uWSGI lets no thread run between two requests, as old ones do."""
+    """Warn if uWSGI runs no threads between requests, as its old versions do."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
         logger.error(
@@ -161,4 +161,4 @@ def _warn_of_sleeping_threads() -> None:
 
 
 background = LoopThread()
-"""The one of this process."""
+"""The background loop of this process."""

@@ -1,4 +1,4 @@
-"""What belongs to one event loop, and ends with it."""
+"""Values that belong to one event loop and end with it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ async def _nothing(_: object) -> None:
 class PerLoop(Generic[T]):
     """One value for each event loop, made at its first use and ended with its loop.
 
-    The value may hold its loop. A loop that shuts down its async generators, as
-    ``asyncio.run``, anyio and every server do before they close one, ends the value
-    there. Of a loop that was closed without that, the value is dropped when the next
-    loop asks for one.
+    The value may refer to its loop. A loop that shuts down its async generators before
+    it is closed, as those of ``asyncio.run``, anyio and every server do, ends the value
+    then. The value of a loop that was closed otherwise is dropped when the next loop
+    asks for its own.
 
     Args:
         make: Makes the running loop's value.
         end: Ends a value, on its loop.
-        drop: Frees what it can of a value whose loop is closed.
+        drop: Frees the resources of a value whose loop is closed.
     """
 
     def __init__(
@@ -50,18 +50,18 @@ class PerLoop(Generic[T]):
         self._held: dict[asyncio.AbstractEventLoop, _Held[T]] = {}
 
     def current(self) -> T:
-        """Return the running loop's value, made where there is none."""
+        """Return the running loop's value; make it if there is none."""
         loop = asyncio.get_running_loop()
         held = self._held.get(loop)
         return held.value if held is not None else self._begin(loop)
 
     def get(self) -> T | None:
-        """Return the running loop's value; None where there is none."""
+        """Return the running loop's value; None if there is none."""
         held = self._held.get(asyncio.get_running_loop())
         return held.value if held is not None else None
 
     def pop(self) -> T | None:
-        """Give the running loop's value away; the caller ends it."""
+        """Remove and return the running loop's value; the caller ends it."""
         return self._pop(asyncio.get_running_loop())
 
     def values(self) -> list[T]:
@@ -69,7 +69,7 @@ class PerLoop(Generic[T]):
         return [held.value for held in list(self._held.values())]
 
     def let_go(self) -> object:
-        """Forget all values and end none; return what to keep them alive by."""
+        """Forget all values without ending them; return an object that holds them."""
         held, self._held = self._held, {}
         return held
 
@@ -78,7 +78,7 @@ class PerLoop(Generic[T]):
             if other.is_closed() and (dropped := self._pop(other)) is not None:
                 self._drop(dropped)
         held = _Held(self._make(), self._watch(loop))
-        # The loop hears of the generator at its first step.
+        # The loop registers the generator at its first step.
         _step(held.watch.__anext__)
         self._held[loop] = held
         return held.value
@@ -98,12 +98,12 @@ class PerLoop(Generic[T]):
         held = self._held.pop(loop, None)
         if held is None:
             return None
-        # It ends now, not by the loop, which would start a task for it.
+        # It ends now; left to the loop, it would need a task.
         _step(held.watch.aclose)
         return held.value
 
 
 def _step(begin: _Step) -> None:
-    """Take the one step of an async generator that waits for nothing."""
+    """Run the only step of an async generator that never waits."""
     with suppress(StopIteration):
         begin().send(None)

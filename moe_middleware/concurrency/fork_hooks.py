@@ -1,4 +1,4 @@
-"""What must happen around a fork of the process, where there is such a thing."""
+"""Registers functions that run around a fork of the process, where forks exist."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def register_fork_hooks(
     after_in_parent: Hook | None = None,
     after_in_child: Hook | None = None,
 ) -> None:
-    """Have hooks called at each fork of this process; where none can be, do nothing.
+    """Call hooks at each fork of this process; do nothing on systems without forks.
 
-    Windows and WebAssembly have no fork. A fork that Python does not hear of, as
-    uWSGI's, calls no hook.
+    Windows and WebAssembly have no fork. A fork outside of Python, as uWSGI's, calls no
+    hook.
     """
     register = getattr(os, "register_at_fork", None)
     if register is None:

@@ -1,4 +1,4 @@
-"""One blocking call in a thread of its own, awaited without holding anyone up."""
+"""Runs one blocking call in a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Result = TypeVar("Result")
 
 
 def in_thread(call: Callable[[], Result], name: str) -> asyncio.Future[Result]:
-    """Start a call in a new thread; the future brings its result or its error.
+    """Start a call in a new thread; return a future for its result or error.
 
-    The loop's own threads are the app's: a call that hangs there keeps the app's sync
-    handlers waiting, and the interpreter's exit, too. Wait for the future through
-    ``asyncio.wait`` or ``asyncio.shield``: others may wait for it as well.
+    The loop's default threads belong to the app: a call that hangs there would delay
+    the app's sync handlers and the interpreter's exit. Wait for the future by
+    ``asyncio.wait`` or ``asyncio.shield``: other tasks may wait for it, too.
 
     Args:
-        call: What blocks.
+        call: The blocking call.
         name: The thread's name.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
-    # Whoever waited may be gone by then; an error is no news to anybody else.
+    # Otherwise the loop reports an exception that was never retrieved.
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def settle(result: Result | None, error: Exception | None) -> None:
@@ -41,7 +41,7 @@ def in_thread(call: Callable[[], Result], name: str) -> asyncio.Future[Result]:
             result = call()
         except Exception as error:
             failure = error
-        # The loop may have been closed meanwhile.
+        # The loop may be closed by now.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 

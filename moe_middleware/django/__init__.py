@@ -1,13 +1,10 @@
-"""The Django door: a middleware for ``MIDDLEWARE``, at home in sync and in async."""
+"""The Django door: a middleware for ``MIDDLEWARE``, for sync and async projects."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Set
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,13 +14,11 @@ from ..browser.endpoints import Reply
 from ..browser.preview_badges import UNWANTED_META
 from ..concurrency.background_loop import background
 from ..models.cookies import django_cookies, starlette_cookies
-from ..models.errors import DuplicateMiddlewareError, Problem, SettingsError
+from ..models.errors import DuplicateMiddlewareError
 from ..models.experience import EMPTY
 from ..models.visits import Visit
 from ..personalizer.current import current
 from ..personalizer.runtime import runtime_for
-from ..settings.settings import Settings
-from ..settings.value_sources import ValueSource
 
 try:
     from asgiref.sync import (
@@ -42,6 +37,7 @@ except ImportError as error:
         "moe_middleware.django needs Django: pip install django"
     ) from error
 
+from .configuration import SIGNED_IN, project_settings
 from .pages import DjangoPage, DjangoSession
 from .responses import send_off
 
@@ -51,7 +47,7 @@ if TYPE_CHECKING:
 KEY = "moe_middleware"
 
 Answer = HttpResponseBase | Awaitable[HttpResponseBase]
-"""A response, which an async view has to be awaited for."""
+"""A response; an async view's has to be awaited."""
 
 
 class MoEngageMiddleware:
@@ -63,16 +59,16 @@ class MoEngageMiddleware:
     settings name another source.
 
     The settings are Django's own setting ``MOENGAGE``: the path of a settings file, a
-    mapping of what stands in one, or a ``Settings``; without it, the file that
+    mapping like a file's content, or a ``Settings``; without it, the file that
     ``MOE_CONFIG`` names, else ``moe.yml``.
 
     Args:
         get_response: The rest of Django, sync or async.
 
     Raises:
-        SettingsError: The configuration is wrong; it lists every mistake.
+        SettingsError: The configuration is invalid; it lists every mistake.
         ImproperlyConfigured: ``MOENGAGE`` is none of the above, or ``MIDDLEWARE`` lists
-            this one too early to know who is signed in.
+            this middleware above one that it needs.
     """
 
     sync_capable = True
@@ -83,7 +79,7 @@ class MoEngageMiddleware:
         self.runtime = runtime_for(project_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
         _check_order(type(self), {source.kind for source in sources})
-        # Without a user, the default source is none, and nothing is missed.
+        # Without a user, the default source gives None, which is fine.
         named = {source.kind for source in sources if source is not SIGNED_IN}
         self._needed = [kind for kind in _NEEDED if kind in named]
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
@@ -155,29 +151,30 @@ class MoEngageMiddleware:
             and earlier.is_of(request)
             and KEY not in _holder(request)
         ):
-            # A middleware above tries again: what came of the first try is not sent.
+            # A middleware above ours tries again; the first try's response is
+            # discarded.
             earlier.end()
         engine = self.runtime.personalizer
         return DjangoPage(engine, request, self.visit_of, loop)
 
     async def _reply(self, request: HttpRequest) -> Reply:
-        """Answer for one of our own paths."""
+        """Return the reply of one of our endpoints."""
         own_paths = self.runtime.own_paths
         most = own_paths.max_body(request.path_info)
         body = await sync_to_async(request.read)(most + 1) if most else b""
         return await own_paths.reply(self.visit_of(request), body)
 
     def visit_of(self, request: HttpRequest) -> Visit:
-        """Return what a request tells."""
+        """Return the visit of a request."""
         scope = getattr(request, "scope", None)
         if scope is not None:
-            # Of several Cookie headers Django makes one, each release in its own way.
+            # Django joins several Cookie headers, in a way that depends on its release.
             headers = [one for one in scope["headers"] if one[0] != b"cookie"]
             if cookie := request.META.get("HTTP_COOKIE"):
                 headers.append((b"cookie", cookie.encode("latin-1", "replace")))
             query_string = scope.get("query_string", b"")
             if isinstance(query_string, str):
-                # Django's own AsyncClient hands over text.
+                # Django's AsyncClient passes text.
                 query_string = query_string.encode("latin-1", "replace")
         else:
             headers = [
@@ -187,8 +184,8 @@ class MoEngageMiddleware:
                 )
                 for name, value in request.headers.items()
             ]
-            told = request.META.get("QUERY_STRING", "")
-            query_string = told.encode("latin-1", "replace")
+            query = request.META.get("QUERY_STRING", "")
+            query_string = query.encode("latin-1", "replace")
         session = getattr(request, "session", None)
         if session is not None and not isinstance(session, Mapping):
             session = DjangoSession(request)
@@ -204,7 +201,7 @@ class MoEngageMiddleware:
             user=getattr(request, "user", None),
             absent=self._absent_from(request),
             in_thread=sync_to_async,
-            # Under WSGI Django takes a cookie's bytes for UTF-8.
+            # Under WSGI, Django decodes cookies as UTF-8.
             read_cookies=django_cookies if scope is None else starlette_cookies,
         )
 
@@ -221,11 +218,11 @@ _TWICE = (
 
 
 def lifespan(application: ASGIApp | ASGIHandler) -> ASGIApp:
-    """Return an ASGI application that lives as long as its server, for ``asgi.py``.
+    """Return an ASGI application that supports the lifespan protocol, for ``asgi.py``.
 
-    Django itself is never told when a server starts or stops. With this we connect
-    before the first page and deliver what waits after the last, as WSGI servers let us
-    do anyway::
+    Django does not take part in a server's start and stop. With this, the middleware
+    connects before the first page, and delivers waiting events after the last one. WSGI
+    servers need no such thing::
 
         application = lifespan(get_asgi_application())
     """
@@ -233,7 +230,7 @@ def lifespan(application: ASGIApp | ASGIHandler) -> ASGIApp:
 
 
 class _Lifespan(ASGIMiddleware):
-    """Opens and closes; the pages are the business of the one in ``MIDDLEWARE``."""
+    """Runs startup and shutdown; the middleware in ``MIDDLEWARE`` has the pages."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -242,61 +239,8 @@ class _Lifespan(ASGIMiddleware):
             await self.app(scope, receive, send)
 
 
-# --- settings ----------------------------------------------------------------
-
-SIGNED_IN = ValueSource(user="pk")
-"""Where the customer_id comes from when the settings do not say."""
-
-_known: dict[str, tuple[object, Settings]] = {}
-
-
-def project_settings(**keywords: Any) -> Settings:
-    """Return the project's settings: the same object for the same configuration.
-
-    Each of Django's test clients makes a middleware of its own; they share one cache.
-
-    Args:
-        keywords: As for ``Settings.load``.
-
-    Raises:
-        SettingsError: The configuration is wrong; it lists every mistake.
-        ImproperlyConfigured: ``MOENGAGE`` is no configuration at all.
-    """
-    given = getattr(project, "MOENGAGE", None)
-    loaded = _loaded(given, keywords)
-    name = str(id(given)) if loaded is given else loaded.fingerprint.hex()
-    if loaded.identity.customer_id is None:
-        identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
-        loaded = loaded.model_copy(update={"identity": identity})
-    return _known.setdefault(name, (given, loaded))[1]
-
-
-def _loaded(given: object, keywords: Mapping[str, Any]) -> Settings:
-    if not (given is None or isinstance(given, Settings | Mapping | str | os.PathLike)):
-        raise ImproperlyConfigured(
-            f"MOENGAGE is {type(given).__name__}: set it to the path of a settings "
-            "file, a mapping of what stands in one, or a moe_middleware.Settings"
-        )
-    try:
-        return Settings.of(given, **keywords)
-    except SettingsError as error:
-        told = [_of_the_setting(problem, given) for problem in error.problems]
-        raise SettingsError(told) from error
-
-
-def _of_the_setting(problem: Problem, given: object) -> Problem:
-    """Name Django's setting where it is the one to mend."""
-    if problem.file is None:
-        return replace(problem, file="MOENGAGE")
-    if problem.line is not None or Path(problem.file).exists():
-        return problem
-    named = "holds a mapping instead" if given else "names it, or holds a mapping"
-    about = f"{problem.message}; the setting MOENGAGE {named}"
-    return replace(problem, message=about)
-
-
 def _prepare_preview(page: DjangoPage, request: HttpRequest) -> None:
-    """Let the app make a whole page, which a preview's badge can be added to."""
+    """Make the app return a whole page, to which a preview's badge can be added."""
     if page.is_preview:
         for name in UNWANTED_META:
             request.META.pop(name, None)
@@ -341,7 +285,7 @@ def _check_order(middleware: type, kinds: Set[str]) -> None:
 
 
 def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
-    """Return where our doors leave their mark on a request, whichever they are."""
+    """Return the mapping in which our doors mark a request."""
     scope = getattr(request, "scope", None)
     holder: MutableMapping[str, Any] = request.META if scope is None else scope
     return holder
@@ -349,13 +293,13 @@ def _holder(request: HttpRequest) -> MutableMapping[str, Any]:
 
 @contextmanager
 def _marked(request: HttpRequest, page: DjangoPage) -> Iterator[None]:
-    """Mark a request as being with us, and no longer than that.
+    """Mark a request as personalized, for as long as we handle it.
 
-    A middleware above may try again with the same request. One that a view makes from
-    it, for a part of its page, is another request.
+    A middleware above ours may try again with the same request. A request that a view
+    derives from it, for a part of its page, is another one.
 
     Raises:
-        DuplicateMiddlewareError: It is with one of our middlewares already.
+        DuplicateMiddlewareError: One of our middlewares handles it already.
     """
     holder = _holder(request)
     outer = holder.get(KEY)

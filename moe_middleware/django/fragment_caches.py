@@ -1,4 +1,4 @@
-"""Keeps one visitor's experiences out of Django's ``{% cache %}`` and its relatives."""
+"""Keeps experiences out of Django's ``{% cache %}`` and similar tags."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OURS = "moe_middleware"
-"""The mark of a ``render`` that was replaced already."""
+"""The attribute that marks a ``render`` as replaced."""
 
 
 def keep_experiences_out() -> None:
-    """Let no ``{% cache %}`` keep a fragment in which experiences were used.
+    """Let no ``{% cache %}`` store a fragment in which experiences were used.
 
-    Django has no place for a word in this, so its node's ``render`` is replaced, for
-    tags that inherit from it as well, as Wagtail's do. Everything else about the node
-    stays Django's.
+    Django has no hook for this, so the node's ``render`` is replaced, also for tags
+    that inherit from it, such as Wagtail's. Everything else stays as it is.
     """
     render = CacheNode.render
     if hasattr(render, OURS):
@@ -35,7 +34,7 @@ def keep_experiences_out() -> None:
 
     @wraps(render)
     def render_unless_personal(node: CacheNode, context: Context) -> str:
-        # A copy: a template's nodes are shared by all threads.
+        # A copy, as all threads share a template's nodes.
         twin = copy(node)
         watched = _Watched(node.nodelist)
         twin.nodelist = watched  # type: ignore[assignment]
@@ -44,7 +43,7 @@ def keep_experiences_out() -> None:
         except _Personal as personal:
             if personal.nodelist is not watched:
                 raise
-            _tell(node)
+            _log_once(node)
             return personal.text
 
     setattr(render_unless_personal, OURS, True)
@@ -52,7 +51,7 @@ def keep_experiences_out() -> None:
 
 
 class _Watched:
-    """A node list that does not come back to the cache with one visitor's text."""
+    """A node list that raises ``_Personal`` instead of returning a personal text."""
 
     def __init__(self, nodelist: NodeList) -> None:
         self._nodelist = nodelist
@@ -69,21 +68,21 @@ class _Watched:
 
 
 class _Personal(Exception):
-    """A fragment's text, on its way past the cache."""
+    """Carries a fragment's text past the cache."""
 
     def __init__(self, nodelist: _Watched, text: str) -> None:
         self.nodelist = nodelist
         self.text = text
 
 
-_told: set[tuple[str, str]] = set()
+_logged: set[tuple[str, str]] = set()
 
 
-def _tell(node: CacheNode) -> None:
-    """Say it once for each fragment: it is rendered anew for every visitor."""
+def _log_once(node: CacheNode) -> None:
+    """Log each fragment once; it is rendered again for every visitor."""
     name, origin = str(node.fragment_name), str(getattr(node, "origin", None))
-    if (name, origin) not in _told:
-        _told.add((name, origin))
+    if (name, origin) not in _logged:
+        _logged.add((name, origin))
         logger.warning(
             "fragment_not_kept fragment=%s template=%s: an experience is in it, which "
             "is one visitor's own: put its tag outside of {%% cache %%}",

@@ -1,4 +1,4 @@
-"""A Django request's page: it may ask the database, and its headers may follow late."""
+"""The page of a Django request, with a session and a user in a database."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ T = TypeVar("T")
 class DjangoPage(Page):
     """A page whose user and session may be in a database.
 
-    That is asked only where Django lets it be asked: never on an event loop.
+    The database is queried only where Django allows it: never on an event loop.
 
     Attributes:
-        change_headers: Changes the response's headers, once it has left our middleware;
-            a middleware above ours may use the experiences still.
+        change_headers: Changes the headers of a response that has left our middleware;
+            middlewares above ours may still use the experiences.
     """
 
     change_headers: Callable[[Callable[[Headers], Headers]], bool] | None = None
@@ -53,19 +53,19 @@ class DjangoPage(Page):
 
     @property
     def is_over(self) -> bool:
-        """Whether its end was seen, so that nothing counts any more."""
+        """Whether it has ended, so that nothing counts any more."""
         return self.ended
 
     def is_of(self, request: object) -> bool:
-        """Whether it is this very request's, and not that of one made from it."""
+        """Whether it belongs to this request, not to one derived from it."""
         return self._request is request
 
     # --- what is used, and when ----------------------------------------------
 
     def note_use(self) -> None:
-        """See to it that the response stays its visitor's own; once for every look.
+        """Keep the response private; called at every use.
 
-        ``cache_page`` keeps a response before any middleware has seen its headers.
+        ``cache_page`` stores a response before a middleware has seen its headers.
         """
         if self.ended:
             return
@@ -76,8 +76,8 @@ class DjangoPage(Page):
             self._follow_use()
 
     def _follow_use(self) -> None:
-        """Let the headers follow what a middleware above ours, or a stream, uses."""
-        # Whoever is recognised by then may have been given an id, by a cookie.
+        """Update the headers for a use by a middleware above ours, or by a stream."""
+        # A visitor known since then may have been given an id by a cookie.
         if self._kept_for is self._visitor or self.change_headers is None:
             return
         self._kept_for = self._visitor
@@ -89,13 +89,13 @@ class DjangoPage(Page):
             self._kept_for = self._visitor
 
     def headers_leave(self, cache_control: str) -> None:
-        """Note that the response begins, so that its headers follow no use any more."""
+        """Note that the response has begun, so that headers can no longer change."""
         self.change_headers = None
         self._personal = False
         self.headers_left([(b"cache-control", cache_control.encode("latin-1"))])
 
     def see_preview_marks(self) -> None:
-        """Count nothing where a CMS shows an editor what is not published yet."""
+        """Count nothing if a CMS shows an editor an unpublished page."""
         marks = self._request.__dict__
         for name in _PREVIEW_MARKS:
             if marks.get(name):
@@ -114,7 +114,7 @@ class DjangoPage(Page):
         """Load the session in a thread, so that it can be read on the event loop."""
         session = self.visit.session
         if session is not None:
-            # A store that is away is said where its value is needed.
+            # A failing store is logged where its value is needed.
             with contextlib.suppress(Exception):
                 await sync_to_async(session.get)("")
 
@@ -126,12 +126,13 @@ class DjangoPage(Page):
     def wait_for(self, value: Awaitable[T]) -> T:
         if on_event_loop():
             return super().wait_for(value)
-        # While this thread waits it does what is asked of Django's sync thread.
+        # While it waits, this thread runs calls that need Django's sync thread.
         result: T = async_to_sync(_awaited)(value)
         return result
 
     def forget_user(self, user: object) -> None:
-        """Drop what is kept for a customer who signs in or out with this response."""
+        """Drop the cached answers of a customer who signs in or out in this
+        response."""
         try:
             source = self._engine.settings.identity.customer_id
             if source is None or source.kind != "user":
@@ -156,10 +157,10 @@ async def _awaited(value: Awaitable[T]) -> T:
 
 
 _PREVIEW_MARKS = ("is_preview", "is_dummy", "in_preview_panel")
-"""What Wagtail says of the requests that it makes up to show a draft."""
+"""Wagtail's marks on the requests that it makes to show a draft."""
 
 _TOOLBAR = "toolbar"
-"""Where django CMS keeps what an editor does."""
+"""The attribute with django CMS's state of editing."""
 
 _EDITING = ("edit_mode_active", "preview_mode_active", "structure_mode_active")
 
@@ -168,12 +169,12 @@ def _is_editing(toolbar: object) -> bool:
     try:
         return any(getattr(toolbar, name, False) is True for name in _EDITING)
     except Exception:
-        # Another app's toolbar, which has its own idea of these names.
+        # Another app's toolbar may have other attributes of these names.
         return False
 
 
 class DjangoSession(Mapping[str, Any]):
-    """Django's session, read without Django taking that for the view's reading."""
+    """Django's session, read without Django taking it for a use by the view."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
@@ -193,5 +194,5 @@ class DjangoSession(Mapping[str, Any]):
         try:
             return read(session)
         finally:
-            # Else it would add Vary: Cookie, also where nothing of ours is shown.
+            # Otherwise Django adds Vary: Cookie, also to pages without experiences.
             session.accessed = accessed

@@ -1,7 +1,7 @@
-"""Sends a Django response off: its headers, and its end, at which it counts.
+"""Adds our headers to a Django response, and counts when it has ended.
 
-What we leave with a response or a request survives what Django and its caches do to
-them: it is copied as itself, and pickled as nothing.
+Our objects on a response or a request survive Django and its caches: they are copied as
+themselves, and pickled as nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Found = Callable[[], HttpResponseBase | None]
 def send_off(
     page: DjangoPage, request: HttpRequest, response: HttpResponseBase
 ) -> None:
-    """Add our headers to a response, and see to it that its end is noticed."""
+    """Add our headers to a response, and a hook for its end."""
     change_headers(response, partial(page.response_headers, final=False))
     page.keeps_private()
     badge = _badge_of(page, response)
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
     if _streams(response):
-        # A file goes to the server as it is, which may send it by itself.
+        # A file is passed to the server unchanged, which may send it by itself.
         ending.complete = False
         found = ref(response)
         content = response.streaming_content
@@ -64,12 +64,12 @@ def _streams(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
 
 
 def _badge_of(page: DjangoPage, response: HttpResponseBase) -> BadgeWriter | None:
-    """Return what adds a preview's badge to a response, whose length is open then."""
+    """Return the writer of a preview's badge, and drop the response's length."""
     if not page.is_preview:
         return None
     names = ("Content-Type", "Content-Encoding")
-    told = [(name, response[name]) for name in names if name in response]
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
+    given = [(name, response[name]) for name in names if name in response]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in given]
     badge = page.badge_for(response.status_code, headers)
     if badge is not None and hasattr(response, "file_to_stream"):
         page.miss_badge("file")
@@ -104,7 +104,7 @@ def change_headers(response: HttpResponseBase, change: Change) -> bool:
     for morsel in response.cookies.values():
         given.append((b"set-cookie", morsel.OutputString().encode("latin-1")))
     if not response.streaming:
-        # Django adds it later on; until then it would look like a stream.
+        # Django adds it later; without it the response would look like a stream.
         given.append((b"content-length", b""))
     wanted = change(given)
     if wanted is given:
@@ -134,7 +134,7 @@ class _Ending:
     """Counts what was shown once the server has closed the response.
 
     Attributes:
-        complete: Whether the whole body was handed over.
+        complete: Whether the whole body was passed on.
     """
 
     __slots__ = ("_page", "_response", "_status", "complete")
@@ -151,15 +151,15 @@ class _Ending:
             return
         response = self._response()
         status = self._status if response is None else response.status_code
-        # Of these the server may take no body at all.
+        # For these, the server may not read the body.
         if self.complete or status in (204, 304):
             page.record(status)
         page.end()
 
     def take_place(self, request: HttpRequest) -> None:
-        """See the end of a request whose answer was another response than ours.
+        """Handle the end of a request that was answered by another response than ours.
 
-        Django's ConditionalGetMiddleware makes a new one for a 304.
+        Django's ConditionalGetMiddleware makes a new response for a 304.
         """
         page = self._page
         if page.is_over:
@@ -183,7 +183,7 @@ class _Ending:
 
 
 class _RequestEnding:
-    """A request's ``close``, which whatever response calls that answers it."""
+    """A request's ``close``, which the response that answers it calls."""
 
     __slots__ = ("_earlier", "_ending", "_request")
 
@@ -195,7 +195,7 @@ class _RequestEnding:
     def __call__(self) -> None:
         request = self._request
         self._ending.take_place(request)
-        # Else they would be a circle.
+        # Break the reference cycle.
         request.__dict__.pop("close", None)
         (self._earlier or request.close)()
 
@@ -207,13 +207,13 @@ class _RequestEnding:
 
 
 _NOTHING = (partial, (bool,))
-"""How our callables are pickled: as one that does nothing, and not one of ours, so that
-a cache outlives this package."""
+"""Our callables are pickled as a function of Python's that does nothing, so that a
+cache works without this package."""
 
 
 def _is_conditional(request: HttpRequest) -> bool:
-    asked = request.META
-    return "HTTP_IF_NONE_MATCH" in asked or "HTTP_IF_MODIFIED_SINCE" in asked
+    headers = request.META
+    return "HTTP_IF_NONE_MATCH" in headers or "HTTP_IF_MODIFIED_SINCE" in headers
 
 
 def _leave(page: DjangoPage, response: HttpResponseBase | None) -> None:
@@ -224,7 +224,7 @@ def _leave(page: DjangoPage, response: HttpResponseBase | None) -> None:
 def _watched(
     parts: Iterator[bytes], page: DjangoPage, response: Found, ending: _Ending
 ) -> Iterator[bytes]:
-    """Yield a body's parts, each made within the request that they are for."""
+    """Yield the parts of a body, each made with the page's experiences as current."""
     _leave(page, response())
     while True:
         token = current.set(page)

@@ -1,3 +1,3 @@
-"""How our log lines are written."""
+"""The form of our log lines."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our log lines as JSON, one object a line, for those who collect them."""
+"""Formats our log lines as JSON, one object per line, for log collectors."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _EVENT = re.compile(r"[a-z]+(?:_[a-z]+)*(?=[ :,]|$)")
 class JSONFormatter(logging.Formatter):
     """Formats ``event key=value: advice`` as ``{"event": ..., "key": ..., ...}``.
 
-    Each object has ``time``, ``level``, ``logger`` and ``message``, the line as it is;
-    lines of this package also ``event`` and their values; ``exception`` where there is
-    one. Other packages' lines may pass through it as well.
+    Each object has ``time``, ``level``, ``logger`` and ``message``, the unchanged line;
+    lines of this package also have ``event`` and their values, and lines with an
+    exception ``exception``. Other packages' lines are formatted, too.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        said: dict[str, object] = {
+        fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.name.split(".")[0] == "moe_middleware":
-            said = {**_fields(record), **said}
+            fields = {**_fields(record), **fields}
         if record.exc_info:
-            said["exception"] = self.formatException(record.exc_info)
-        return json.dumps(said, default=str)
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """Return the event and the values of a line, as they were given."""
+    """Return the event and the values of a line, as they were logged."""
     fields: dict[str, object] = {}
     if event := _EVENT.match(record.getMessage()):
         fields["event"] = event[0]

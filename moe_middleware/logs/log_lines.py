@@ -1,12 +1,12 @@
-"""What others wrote, as it may stand in a log line. Pure: texts in, texts out."""
+"""Escapes foreign text for log lines. Pure: no I/O."""
 
 from __future__ import annotations
 
 LONGEST = 200
-"""Characters; keys and the ids of elements are shorter."""
+"""The longest text; keys and ids of elements are shorter."""
 
 
 def one_line(text: object) -> str:
-    """Return a text as it is, or escaped where it would not stay within its line."""
-    said = str(text)[:LONGEST]
-    return said if said.isprintable() else ascii(said)
+    """Return a text unchanged, or escaped if it would not stay on one line."""
+    shown = str(text)[:LONGEST]
+    return shown if shown.isprintable() else ascii(shown)

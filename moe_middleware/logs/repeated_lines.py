@@ -1,4 +1,4 @@
-"""Log lines that would come with every page: the first at once, then how many."""
+"""Limits log lines that every page would write: the first one, then counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from weakref import WeakSet
 from ..concurrency.fork_hooks import register_fork_hooks
 
 EVERY = 10.0
-"""How long the same outcome is only counted, in seconds."""
+"""Seconds during which the same outcome is only counted."""
 
 MOST = 100
-"""Outcomes that are counted at once; there are few, and no visitor makes a new one."""
+"""Outcomes counted at the same time, at most; visitors cannot create new ones."""
 
 
 @dataclass(slots=True)
@@ -29,14 +29,14 @@ class _Outcome:
 
 
 class RepeatLogger:
-    """Logs an outcome at once, and while it goes on one line in ten seconds.
+    """Logs an outcome at once, then one line with a count every ten seconds.
 
-    ``event key=value`` comes back as ``event again=540 seconds=10 key=value``, without
-    what the first line said of its one visitor. Safe for threads.
+    ``event key=value`` is repeated as ``event again=540 seconds=10 key=value``, without
+    the first line's part about its visitor. Thread-safe.
 
     Args:
-        logger: Where the lines go.
-        every: How long an outcome is only counted, in seconds.
+        logger: Receives the lines.
+        every: Seconds between two lines of an outcome.
         clock: A monotonic time, in seconds.
     """
 
@@ -71,9 +71,10 @@ class RepeatLogger:
         Args:
             level: As for ``logging``.
             line: The line, beginning with its event.
-            args: What is filled into it.
-            outcome: What makes two lines of an event the same; None compares ``args``.
-            who: The end of a line about one visitor; never in a count.
+            args: The values for its placeholders.
+            outcome: Lines of an event with the same outcome are counted together; None
+                compares ``args``.
+            who: The part about one visitor, at the end; never in a count.
         """
         if not self._logger.isEnabledFor(level):
             return
@@ -93,7 +94,7 @@ class RepeatLogger:
         self._logger.log(level, f"{line}%s", *args, who)
 
     def flush(self, *, all: bool = False) -> None:
-        """Log the counts whose time is over, or all of them."""
+        """Log the counts that are due, or all of them."""
         now = self._clock()
         due: list[_Outcome] = []
         with self._lock:
@@ -104,7 +105,7 @@ class RepeatLogger:
                 due.append(known)
                 del self._outcomes[key]
                 if known.again:
-                    # It goes on: what follows is counted as well.
+                    # It may go on: further lines are counted, too.
                     self._outcomes[key] = _Outcome(
                         known.level, known.line, known.args, now + self._every
                     )
@@ -132,14 +133,14 @@ _all: WeakSet[RepeatLogger] = WeakSet()
 
 
 def flush_repeats() -> None:
-    """Log all counts now: a server that a signal ends runs no atexit functions."""
+    """Log all counts now: a process ended by a signal runs no atexit functions."""
     for one in list(_all):
         one.flush(all=True)
 
 
 def _begin_after_fork() -> None:
     for one in list(_all):
-        # What was counted is the parent's to say.
+        # The counts are the parent's to log.
         one._begin()
 
 

@@ -1,3 +1,3 @@
-"""The values that all other folders share."""
+"""The values that all folders share."""
 
 from __future__ import annotations

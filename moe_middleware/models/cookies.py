@@ -1,7 +1,7 @@
-"""Cookies as each framework reads them: what an app sees is what we see. Pure.
+"""Reads cookies as the app's framework does, so that both see the same values. Pure.
 
-Frameworks differ in which of two cookies of one name they take, in what a quoted value
-may hold, and in the bytes beyond ASCII. Litestar alone decodes percents.
+Frameworks differ in which of two cookies of one name counts, in the characters of
+quoted values, and in bytes beyond ASCII. Only Litestar decodes percent-encoding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
-    """Read them as Django does under WSGI: as Starlette, but in UTF-8."""
+    """Read cookies as Django under WSGI: as Starlette, but in UTF-8."""
     cookies: dict[str, str] = {}
     for line in lines:
         for part in (line,) if line.isascii() else line.split(b";"):
@@ -31,13 +31,13 @@ def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
-    """Read them as werkzeug does, for Flask and Quart: the first of a name counts."""
+    """Read cookies as werkzeug, for Flask and Quart: the first of a name counts."""
     cookies: dict[str, str] = {}
     text, at = b";".join(lines).decode("latin-1"), 0
     while at < len(text):
         found = _PAIR.match(text, at)
         if found is None:
-            # It counts as none, up to the next semicolon.
+            # Up to the next semicolon, it counts as no cookie.
             at = text.find(";", at) + 1 or len(text)
             continue
         at = found.end()
@@ -48,18 +48,18 @@ def werkzeug_cookies(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def litestar_cookies(lines: Iterable[bytes]) -> dict[str, str]:
-    """Read them as Litestar does: of the first header alone, percents decoded."""
+    """Read cookies as Litestar: of the first header alone, with percents decoded."""
     cookies = starlette_cookies([*lines][:1])
     return {name: decoded(unquote_to_bytes(cookies[name])) for name in cookies}
 
 
 def asgi_cookies(app: object) -> CookieReader:
-    """Return the reader of an ASGI app's framework; Starlette's where it is unknown."""
+    """Return the reader of an ASGI app's framework; Starlette's if it is unknown."""
     return _ASGI.get(_framework_of(app), starlette_cookies)
 
 
 def wsgi_cookies(app: object) -> CookieReader:
-    """Return the reader of a WSGI app's framework; werkzeug's where it is unknown."""
+    """Return the reader of a WSGI app's framework; werkzeug's if it is unknown."""
     return _WSGI.get(_framework_of(app), werkzeug_cookies)
 
 
@@ -86,7 +86,7 @@ def _read_last(text: str) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    """Undo what Python's http.cookies does to a value: ``\\374`` is one character."""
+    """Undo the escapes of Python's http.cookies: ``\\374`` is one character."""
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     return _ESCAPED.sub(_character, value[1:-1])
@@ -98,7 +98,7 @@ def _character(escaped: re.Match[str]) -> str:
 
 
 def _unquoted_bytes(value: str) -> str:
-    """Undo what werkzeug does to a value: ``\\303\\274`` is one character."""
+    """Undo the escapes of werkzeug: ``\\303\\274`` is one character."""
     if not value.isascii() or "\\" in value:
         # Each escape is a byte of UTF-8.
         raw = _ESCAPED_BYTE.sub(_byte, value[1:-1].encode())

@@ -24,13 +24,13 @@ from .reasons import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake in a file: where it is, what it is, what to do about it.
+    """One mistake in the settings: its place, and what to do about it.
 
     Attributes:
         where: The place within the settings, as in ``routes.0.path``.
         message: What was given, what was expected and what to do.
-        file: The file's name; None for values that came from no file.
-        line: The line, counted from 1; None where no line is to blame.
+        file: The file's name; None for values without a file.
+        line: The line, counted from 1; None if no line is at fault.
     """
 
     where: str
@@ -48,7 +48,7 @@ class MoEngageError(Exception):
     """The root of all our errors.
 
     Attributes:
-        reason: What a page that falls back because of this error reports.
+        reason: The reason of a fallback because of this error.
         retryable: Whether the same call may succeed later.
     """
 
@@ -57,7 +57,7 @@ class MoEngageError(Exception):
 
 
 class SettingsError(MoEngageError, ValueError):
-    """The configuration is wrong; ``problems`` lists every mistake at once."""
+    """The configuration is invalid; ``problems`` has every mistake."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -68,33 +68,33 @@ class SettingsError(MoEngageError, ValueError):
 
 
 class DuplicateMiddlewareError(MoEngageError, RuntimeError):
-    """The same request passed our middleware twice."""
+    """The middleware wraps the same app twice."""
 
 
 class TransportError(MoEngageError):
-    """No usable answer came from the API: refused, reset, cut off, too large."""
+    """No usable response of the API: connection refused, reset, cut off, too large."""
 
     reason = Reason.UNREACHABLE
     retryable = True
 
 
 class DeadlineError(TransportError):
-    """The time allowed was up before an answer came."""
+    """Time was up before the response was complete."""
 
     reason = Reason.TIMEOUT
 
 
 class AnswerError(TransportError):
-    """An answer came that is not what the API's documents promise."""
+    """The response is not as the API's documents describe."""
 
     reason = Reason.BAD_ANSWER
 
 
 class BudgetError(MoEngageError):
-    """The workspace's budget of calls is used up, so nothing was asked.
+    """The workspace's budget of calls is used up; no call was made.
 
     Attributes:
-        retry_after: How long until a call is free, in seconds.
+        retry_after: Seconds until the next call is free.
     """
 
     reason = Reason.BUDGET_SPENT
@@ -109,10 +109,10 @@ class APIError(MoEngageError):
     """The API refused the call.
 
     Attributes:
-        status: The HTTP status of the answer.
+        status: The HTTP status of the response.
         title: The envelope's title.
         description: The envelope's description.
-        code: The envelope's eight-letter code, where there is one.
+        code: The envelope's eight-letter code; None if it has none.
     """
 
     reason = Reason.SERVER_ERROR
@@ -136,12 +136,12 @@ class APIError(MoEngageError):
         return self.status in (408, 429) or self.status >= 500
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.title, self.description) if part)
-        return f"{self.status} {said}".rstrip()
+        texts = ": ".join(part for part in (self.title, self.description) if part)
+        return f"{self.status} {texts}".rstrip()
 
 
 class InvalidRequestError(APIError):
-    """The API found a mistake in what we sent (400, 413)."""
+    """The API rejected the request as invalid (400, 413)."""
 
     reason = Reason.INVALID_REQUEST
 
@@ -156,8 +156,8 @@ class RateLimitedError(APIError):
     """The workspace has used up its calls for now (429).
 
     Attributes:
-        retry_after: How long to wait, in seconds, 60 at most, whatever the API asks
-            for; None where it did not say.
+        retry_after: Seconds to wait, 60 at most whatever the API asks for; None if it
+            did not say.
     """
 
     reason = Reason.RATE_LIMITED

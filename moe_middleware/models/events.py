@@ -1,4 +1,4 @@
-"""What happened to an experience: an impression or a click. Pure values."""
+"""Impressions and clicks, the events that are reported to MoEngage. Pure values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ids import new_id
 
 
 class Action(StrEnum):
-    """What can happen to an experience."""
+    """The kinds of events."""
 
     IMPRESSION = "impression"
     CLICK = "click"
@@ -21,17 +21,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, as it is kept until MoEngage has it.
+    """An impression or a click, kept until MoEngage has accepted it.
 
     Attributes:
-        uuid: Minted once, when it happened; MoEngage deduplicates by it.
+        uuid: Made once, with the event; MoEngage deduplicates by it.
         customer_id: The id of the fetch: the customer's, else the visitor's.
         action: An impression or a click.
-        occurred_at: When, in whole unix seconds.
-        experience_context: The context that came with the variation, whole.
+        occurred_at: The time of the event, in whole unix seconds.
+        experience_context: The context of the variation, unchanged.
         platform: ``web``, ``android``, ``ios`` or ``tv``.
-        b_id: For a click, which element.
-        user_attributes: Profile attributes to update along the way.
+        b_id: The clicked element, for a click.
+        user_attributes: Attributes to update in the customer's profile.
         user_timezone_offset: The visitor's offset from UTC, in seconds.
     """
 
@@ -52,12 +52,12 @@ class Event:
     def impression(
         cls, experience: Experience, customer_id: str, **fields: Any
     ) -> Self:
-        """Return the event that this experience was shown, now, with a uuid of its own.
+        """Return an impression of this experience, now, with a new uuid.
 
         Args:
-            experience: A match; one that did not match has nothing to report.
+            experience: An experience that matched.
             customer_id: The id that the experience was fetched with.
-            fields: Other fields of the event, to set instead of their defaults.
+            fields: Values for other fields of the event.
         """
         return cls._of(Action.IMPRESSION, experience, customer_id, fields)
 
@@ -70,7 +70,7 @@ class Event:
         b_id: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Return the event that an element of this experience was clicked, now."""
+        """Return a click on an element of this experience, now, with a new uuid."""
         fields["b_id"] = b_id
         return cls._of(Action.CLICK, experience, customer_id, fields)
 

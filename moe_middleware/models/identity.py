@@ -1,4 +1,4 @@
-"""Who a visitor is to MoEngage: the ids that travel. Pure values."""
+"""A visitor's ids, as they are sent to MoEngage. Pure values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who the visitor is.
+    """The ids of a visitor.
 
     Attributes:
         customer_id: The brand's own id of a known customer.
@@ -27,5 +27,5 @@ class Identity:
 
     @property
     def reporting_id(self) -> str | None:
-        """The id that events carry: the customer's, else the visitor's."""
+        """The id for events: the customer's, else the visitor's."""
         return self.customer_id or self.visitor_id

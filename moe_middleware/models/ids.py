@@ -1,4 +1,4 @@
-"""New ids: random uuids, minted without a system call each."""
+"""Makes random uuids, without a system call for each."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import threading
 from ..concurrency.fork_hooks import register_fork_hooks
 
 POOLED = 256
-"""Ids per look at the system's randomness, which costs more than all the rest."""
+"""Ids per system call; the call takes longer than everything else."""
 
 _ID_BYTES = 16
 
 
 class IdMint:
-    """Mints uuids of version 4 from the system's own randomness, on any thread."""
+    """Makes uuids of version 4 from the system's randomness. Thread-safe."""
 
     def __init__(self) -> None:
         self._empty()
         register_fork_hooks(after_in_child=self._empty)
 
     def _empty(self) -> None:
-        """Forget the pool: a forked child that kept it would mint its parent's ids."""
+        """Drop the pool: a forked child would make the same ids as its parent."""
         self._pool: list[str] = []
         self._lock = threading.Lock()
 

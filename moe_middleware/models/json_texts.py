@@ -1,4 +1,4 @@
-"""JSON from outside: parsed, and refused where we could not write it out again."""
+"""Parses JSON from outside, and refuses documents that could not be encoded again."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 200
-"""How deep a document may nest. orjson reads 1,024 levels and writes 254, and what we
-write puts a few of its own around them."""
+"""The deepest nesting of a document. orjson decodes 1,024 levels and encodes 254, a few
+of which our own JSON puts around the document."""
 
 
 class JSONTextError(ValueError):
-    """The text is no JSON, or nests too deep; the message says where, or how deep."""
+    """The text is no JSON or nests too deep; the message has the place or the depth."""
 
 
 def parse_json(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Return the document that a text holds.
+    """Parse a JSON text.
 
     Args:
         text: JSON; bytes are UTF-8.
-        max_depth: How many lists and objects may stand in one another.
+        max_depth: The most levels of lists and objects within each other.
 
     Raises:
-        JSONTextError: It holds none, or one that nests deeper.
+        JSONTextError: It is no JSON, or nests deeper.
     """
     content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     try:
@@ -40,12 +40,12 @@ def parse_json(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def may_be_deeper(content: bytes, levels: int) -> bool:
-    """Whether a text has enough brackets to nest deeper than this many levels."""
+    """Whether a text has enough brackets to nest deeper than so many levels."""
     return content.count(b"{") + content.count(b"[") > levels
 
 
 def is_deeper(document: object, levels: int) -> bool:
-    """Whether lists and objects nest deeper than this many levels."""
+    """Whether lists and objects nest deeper than so many levels."""
     layer = [document]
     for _ in range(levels + 1):
         layer = [
@@ -60,7 +60,7 @@ def is_deeper(document: object, levels: int) -> bool:
 
 
 def _opens_deeper(content: bytes, levels: int) -> bool:
-    """Whether brackets nest deeper in a text that the parser gave up."""
+    """Whether the brackets of a text that the parser refused nest deeper."""
     depth = 0
     for found in _BRACKET.finditer(content if may_be_deeper(content, levels) else b""):
         depth += (found["opens"] is not None) - (found["closes"] is not None)

@@ -1,4 +1,4 @@
-"""Who is told what happens: counters, or an observer of the app's own. No I/O."""
+"""Observers of fetches and events: counters, or one of the app's own. No I/O."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ logger = logging.getLogger(__name__)
 
 
 class Observer:
-    """Is told what happens on the fetch path and in the outbox; does nothing itself.
+    """Receives what happens to fetches and events; this base class ignores all of it.
 
-    Override what you want to know. Methods are called on the request's own path and
-    from several threads: be quick, and do not raise.
+    Override the methods you need. They run in the request and in several threads: they
+    must be fast and must not raise.
     """
 
     def answered(self, source: Source, reason: Reason | None, count: int) -> None:
-        """``count`` experiences of a page were answered, from here and for this reason.
+        """``count`` experiences of a page have this source and this reason.
 
-        ``cache`` is a hit, ``stale`` an expired answer, ``api`` a miss that was
-        fetched, ``fallback`` a page that went without, and the reason says why.
+        ``cache`` is a hit, ``stale`` an expired answer, ``api`` a fetched one,
+        ``fallback`` a page without an answer; the reason is why.
         """
 
     def called(self, endpoint: str, seconds: float, outcome: str) -> None:
-        """A call of the API ended.
+        """A call to the API has ended.
 
         Args:
             endpoint: ``fetch``, ``metadata`` or ``events``.
-            seconds: How long it took, retries included.
-            outcome: ``ok``, else the reason of the error, as in ``timeout``.
+            seconds: Its duration, retries included.
+            outcome: ``ok``, or the error's reason, as in ``timeout``.
         """
 
     def breaker_changed(self, endpoint: str, state: str) -> None:
-        """A breaker is now ``closed``, ``open`` or ``probing``.
+        """A breaker has become ``closed``, ``open`` or ``probing``.
 
         Args:
             endpoint: ``fetch``, or ``shared_cache`` for Redis.
@@ -50,15 +50,15 @@ class Observer:
         """
 
     def budget_spent(self, seconds: float) -> None:
-        """A call was not made: the budget has none for so many seconds."""
+        """A call was not made: the budget has none left for so many seconds."""
 
     def events(self, what: str, count: int) -> None:
-        """Events moved on.
+        """The state of events has changed.
 
         Args:
             what: ``appended``, ``refused``, ``dropped``, ``delivered``, ``retried``,
                 ``buried`` or ``lost``.
-            count: How many.
+            count: The number of events.
         """
 
 
@@ -96,10 +96,10 @@ class Counters(Observer):
             self._counts[f"events.{what}"] += count
 
     def snapshot(self) -> Mapping[str, float | str]:
-        """Return what was counted so far.
+        """Return all counts so far.
 
-        Counts by their dotted names, as ``answers.cache`` or ``calls.fetch.timeout``;
-        the seconds spent in calls as ``seconds.fetch``; breakers as ``state.fetch``.
+        Keys are dotted names: counts as ``answers.cache`` or ``calls.fetch.timeout``,
+        the seconds spent in calls as ``seconds.fetch``, breakers as ``state.fetch``.
         """
         with self._lock:
             seconds = {f"seconds.{name}": one for name, one in self._seconds.items()}
@@ -111,7 +111,7 @@ class Counters(Observer):
             self._counts[name] += count
 
     def _begin_anew(self) -> None:
-        """What a parent process has counted is the parent's, and so is its lock."""
+        """After a fork, start at zero: the counts and the lock are the parent's."""
         self._lock = threading.Lock()
         self._counts.clear()
         self._seconds.clear()
@@ -130,7 +130,7 @@ register_fork_hooks(after_in_child=_begin_anew)
 
 
 class Both(Observer):
-    """Tells two observers; where the second raises, the log says so, and no more."""
+    """Passes everything to two observers; errors of the second are only logged."""
 
     def __init__(self, first: Observer, second: Observer) -> None:
         self._first = first

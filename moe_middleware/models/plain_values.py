@@ -1,4 +1,4 @@
-"""What apps hand over, as plain JSON values. Pure: values in, values out."""
+"""Converts values that apps pass in to plain JSON values. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 from uuid import UUID
 
 MAX_DEPTH = 20
-"""Of lists and mappings within each other."""
+"""Levels of lists and mappings within each other, at most."""
 
 MAX_VALUES = 10_000
-"""Of one set of attributes, the nested ones among them."""
+"""Values in one set of attributes, with the nested ones, at most."""
 
 MAX_OFFSET = 86_400
-"""Of a time zone from UTC, in seconds: more than any has."""
+"""The largest offset from UTC, in seconds: more than any time zone has."""
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
-"""What JSON encoders take as an integer."""
+"""The integers that JSON encoders support."""
 
 
 def text_of(value: object) -> str | None:
-    """Return a text, or what stands for one, as a plain ``str``; None of others.
+    """Return a text or a text-like object as a plain ``str``; None for others.
 
-    A URL object of a framework, a lazy translation and safe markup stand for a text.
-    Numbers, bytes and containers do not, and neither does what is empty.
+    A framework's URL, a lazy translation and safe markup are text-like. Numbers, bytes
+    and containers are not, and neither is an empty text.
     """
     if type(value) is str:
         return value
@@ -40,19 +40,19 @@ def text_of(value: object) -> str | None:
         return None
     try:
         # The standard library's split URLs are tuples.
-        told = value.geturl() if hasattr(value, "geturl") else value
-        if type(told).__str__ is object.__str__:
+        text_like = value.geturl() if hasattr(value, "geturl") else value
+        if type(text_like).__str__ is object.__str__:
             return None
-        return str.__str__(str(told)) or None
+        return str.__str__(str(text_like)) or None
     except Exception:
         return None
 
 
 def label_of(value: object) -> str | None:
-    """Return a name that a caller gave, as text that can be encoded; None of None.
+    """Return a name from a caller as text that can be encoded; None for None.
 
     Raises:
-        ValueError: It is no text, and nothing that ``plain_of`` takes.
+        ValueError: It is no text, and ``plain_of`` has none for it.
     """
     if value is None or (type(value) is str and value.isascii()):
         return value
@@ -61,28 +61,29 @@ def label_of(value: object) -> str | None:
 
 
 def plain_of(value: object) -> Any:
-    """Return a value as JSON has it: text, numbers, booleans, None, lists and dicts.
+    """Return a value as JSON types: text, numbers, booleans, None, lists and dicts.
 
-    Decimals and other numbers become numbers, or text where JSON has no such number;
-    dates, UUIDs and whatever has a text of its own become text; sets become lists.
+    Decimals and other numbers become numbers, or text if JSON has no such number;
+    dates, UUIDs and other objects with a text of their own become text; sets become
+    lists.
 
     Raises:
-        ValueError: It holds something that is none of these, or itself, or too much.
+        ValueError: It contains another kind of value, or itself, or too much.
     """
     try:
         return _plain(value, MAX_DEPTH, [MAX_VALUES])
     except _RefusedError:
         raise
     except Exception as error:
-        # Its text is the app's, and may hold anything.
+        # The error's text is the app's and may contain anything.
         raise _RefusedError(f"it raised {type(error).__name__}") from None
 
 
 def attributes_of(given: object) -> dict[str, Any]:
-    """Return a caller's attributes as plain values by name; None gives none.
+    """Return a caller's attributes as plain values by name; empty for None.
 
     Raises:
-        ValueError: They are no mapping, or hold what ``plain_of`` refuses.
+        ValueError: They are no mapping, or ``plain_of`` refuses one of them.
     """
     if given is None:
         return {}
@@ -93,7 +94,7 @@ def attributes_of(given: object) -> dict[str, Any]:
 
 
 def offset_of(given: object) -> int | None:
-    """Return a caller's offset from UTC in whole seconds; None of None.
+    """Return a caller's offset from UTC in whole seconds; None for None.
 
     Raises:
         ValueError: It is no such number.
@@ -115,14 +116,14 @@ def offset_of(given: object) -> int | None:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can hold: half characters become U+FFFD."""
+    """Return a text that UTF-8 can encode: half surrogate pairs become U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class _RefusedError(ValueError):
-    """A value that is not plain; its text is our own."""
+    """A value that cannot be converted; the text is our own."""
 
 
 def _plain(value: object, depth: int, left: list[int]) -> Any:
@@ -154,7 +155,7 @@ def _plain(value: object, depth: int, left: list[int]) -> Any:
 
 def _other(value: Any, depth: int, left: list[int]) -> Any:
     for name in ("tolist", "item"):
-        # Arrays and scalars of numerical libraries.
+        # For arrays and scalars of numerical libraries.
         convert = getattr(value, name, None)
         if callable(convert) and not isinstance(value, type):
             return _plain(convert(), depth - 1, left)
@@ -165,7 +166,7 @@ def _other(value: Any, depth: int, left: list[int]) -> Any:
     if text is not None:
         return encodable(text)
     if isinstance(value, Iterable) and not isinstance(value, memoryview):
-        # A generator may be endless: the count ends it.
+        # A generator may be endless: the count stops it.
         return [_plain(one, depth - 1, left) for one in value]
     raise _RefusedError(f"{type(value).__name__} is no value that JSON knows")
 
@@ -178,7 +179,7 @@ def _number(value: Any) -> int | float | str:
         number = float(value)
     except (ValueError, OverflowError):
         return str(value)
-    # JSON has neither.
+    # JSON has neither infinity nor NaN.
     return number if math.isfinite(number) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Where an experience comes from, and why one is empty."""
+"""The source of an experience, and the reason of an empty one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Source(StrEnum):
-    """Where an answer came from."""
+    """The source of an answer."""
 
     API = "api"
     CACHE = "cache"
@@ -16,7 +16,7 @@ class Source(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an experience is empty, or only a stale answer."""
+    """The reason why an experience is empty, or stale."""
 
     NO_MATCH = "no_match"
     NOT_REQUESTED = "not_requested"

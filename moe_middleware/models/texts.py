@@ -1,4 +1,4 @@
-"""Bytes of a request as text. Pure."""
+"""Decodes bytes of a request. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ Headers = list[tuple[bytes, bytes]]
 def decoded(raw: bytes) -> str:
     """Return bytes as text: UTF-8, else Latin-1.
 
-    A character that stands for all bytes which cannot be read would make one id of
-    many.
+    A replacement character for all undecodable bytes would make many ids equal.
     """
     try:
         return raw.decode()

@@ -1,4 +1,4 @@
-"""Where a link may lead. Pure: texts in, texts out."""
+"""Checks the targets of links. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from urllib.parse import quote, urlsplit
 from .plain_values import text_of
 
 MAX_TARGET = 2_000
-"""Characters of a target that a link counts for; longer ones stay plain links."""
+"""The longest target of a counted link; longer ones stay plain links."""
 
 NOWHERE = "#"
-"""What stands in for a target that no page should hold."""
+"""Replaces a target that no page should have."""
 
 
 def leads_to(target: str, hosts: Collection[str] = ()) -> bool:
     """Whether a target is a path of this site, or a page of one of the hosts.
 
-    What browsers read otherwise than it looks is neither: ``//evil.example``,
+    Targets that browsers read differently are neither: ``//evil.example``,
     ``/\\evil.example``, ``https://shop.example@evil.example``, ``javascript:...``.
 
     Args:
-        target: As it would stand in ``href``.
-        hosts: In lower case; ``*.example.com`` is all below it.
+        target: The value for ``href``.
+        hosts: In lower case; ``*.example.com`` means all hosts below it.
     """
     parts = _split(target)
     if parts is None:
@@ -45,16 +45,16 @@ def _is_one_of(host: str, hosts: Collection[str]) -> bool:
 
 
 def harmless(target: object) -> str:
-    """Return a target that a page may hold, without the blanks around it.
+    """Return a target that is safe in a page, without blanks around it.
 
     Paths, fragments, web addresses, ``mailto:``, ``tel:`` and an app's own schemes stay
-    as they are. ``#`` takes the place of what is no text, of what can run a script, and
-    of what hides the host that it leads to.
+    as they are. ``#`` replaces values that are no text, can run a script, or hide their
+    host.
     """
     cleaned = clean(target)
     if cleaned is None or not _is_safe(cleaned):
         return NOWHERE
-    # Where a template does not escape, a browser reads what the entities stand for.
+    # If a template does not escape, a browser decodes the entities.
     read = cleaned
     for _ in range(_ENTITIES_WITHIN_EACH_OTHER):
         if "&" not in read or (meant := unescape(read)) == read:
@@ -66,7 +66,7 @@ def harmless(target: object) -> str:
 
 
 def clean(target: object) -> str | None:
-    """Return a target as text without the blanks around it, None of what is no text.
+    """Return a target as text without blanks around it; None if it is no text.
 
     Editors leave blanks, line breaks and invisible characters at the ends of a link.
     """
@@ -75,12 +75,12 @@ def clean(target: object) -> str | None:
 
 
 def mounted_at(root_path: str) -> str:
-    """Return what the paths of an app begin with in a page, as in ``/shop``.
+    """Return the prefix of an app's paths in a page, as in ``/shop``.
 
-    Empty for one that is not mounted, and where the prefix would lead elsewhere.
+    Empty if the app is not mounted, or if the prefix would lead to another host.
 
     Args:
-        root_path: As the server tells it, decoded.
+        root_path: As the server passes it, decoded.
     """
     if not root_path:
         return ""
@@ -94,15 +94,15 @@ _AROUND = "".join(map(chr, range(0x21))) + (
     "\x7f\x85\xa0\xad\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
     "\u2009\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
-"""What may stand around a link unseen: blanks, controls and their kin."""
+"""Invisible characters that may surround a link: blanks, controls and similar."""
 
 _ENTITIES_WITHIN_EACH_OTHER = 3
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Browsers drop some controls, others turn what is read around, and UTF-8 cannot hold
-half a character."""
+"""Browsers drop some controls, others change the direction of text, and UTF-8 cannot
+encode half a surrogate pair."""
 
 _RUNS = frozenset(
     {
@@ -110,17 +110,18 @@ _RUNS = frozenset(
         *("blob", "filesystem", "jar", "view-source", "mhtml", "file"),
     }
 )
-"""Schemes that run what they hold, or read the visitor's own disk."""
+"""Schemes that run their content, or read the visitor's own disk."""
 
 _RUNS_WITHIN = re.compile(r"(?:javascript|vbscript|data)\s*[:;]", re.IGNORECASE)
-"""As in ``feed:javascript:...`` and ``intent://x#Intent;scheme=javascript;end``."""
+"""Schemes that wrap others, as in ``feed:javascript:...`` and
+``intent://x#Intent;scheme=javascript;end``."""
 
 _WITH_HOST = frozenset({"http", "https", "ftp", "ws", "wss"})
-"""Schemes in which browsers look for a host, however many slashes there are."""
+"""Schemes in which browsers look for a host, after any number of slashes."""
 
 
 def _is_safe(text: str) -> bool:
-    """Whether a browser runs no script for a link, and leads where it seems to."""
+    """Whether a link runs no script and leads to the host that it shows."""
     if "\\" in text or _CONTROL.search(text) or text.startswith("//"):
         return False
     found = _SCHEME.match(text)
@@ -141,18 +142,18 @@ def _is_safe(text: str) -> bool:
 
 
 def _split(target: str) -> tuple[str, str | None] | None:
-    """Return the scheme and the host of a target, None of what is none."""
+    """Return the scheme and the host of a target; None if it has none."""
     odd = "\\" in target or not target.isprintable() or target != target.strip()
     if odd or len(target) > MAX_TARGET:
         return None
     try:
         parts = urlsplit(target)
         host = parts.hostname
-        # Browsers are quicker to see a scheme than we are.
+        # Browsers recognise more schemes than urlsplit does.
         scheme = parts.scheme or ("?" if _may_be_scheme(target) else "")
     except ValueError:
         return None
-    # Browsers find a host, and credentials, in "https:user@evil.example" as well.
+    # Browsers also see a host, and credentials, in "https:user@evil.example".
     has_host = parts.netloc or scheme in _WEB
     if parts.username is not None or (has_host and host is None):
         return None

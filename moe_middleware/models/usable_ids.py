@@ -1,11 +1,11 @@
-"""Which texts can be a person's id. Pure."""
+"""Decides which texts can be a person's id. Pure."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 MAX_ID_LENGTH = 256
-"""Ids beyond it are noise or an attack; no document gives a limit."""
+"""The longest id: longer ones are noise or an attack; no document gives a limit."""
 
 PLACEHOLDER_IDS = frozenset(
     {
@@ -15,7 +15,7 @@ PLACEHOLDER_IDS = frozenset(
         *("id", "uid", "userid", "user_id", "customer_id", "visitor_id"),
     }
 )
-"""Texts that stand for no person; MoEngage's SDKs refuse most of them as user ids."""
+"""Placeholders, not ids; MoEngage's SDKs refuse most of them as user ids."""
 
 
 BLANKS = " \t\n\r\f\v"
@@ -27,7 +27,7 @@ _LATIN = dict.fromkeys((*range(128, 161), 173), "x")
 
 
 class Flaw(StrEnum):
-    """Why a text cannot stand for one person."""
+    """Why a text cannot be one person's id."""
 
     EMPTY = "empty"
     PLACEHOLDER = "placeholder"
@@ -36,12 +36,12 @@ class Flaw(StrEnum):
 
 
 def flaw_of(text: str, *, by_anyone: bool) -> Flaw | None:
-    """Return what is wrong with an id; None for a good one.
+    """Return the flaw of an id; None for a good one.
 
     Args:
-        text: It, without blanks at its ends.
-        by_anyone: Whether any client can send it. Only then is a placeholder refused:
-            the first user of a database is number 1, and a session knows that.
+        text: The id, without blanks at its ends.
+        by_anyone: Whether clients choose the value freely. Only then are placeholders
+            refused: the first user of a database has the id 1.
     """
     if not text:
         return Flaw.EMPTY

@@ -1,4 +1,4 @@
-"""What one request tells about its visitor, parsed only as far as it is asked."""
+"""One request and its visitor, parsed only as far as needed."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from .texts import decoded
 
 
 class Visit:
-    """A request, read-only, the same for ASGI and WSGI. Callables in settings get it.
+    """A read-only request, the same for ASGI and WSGI; settings' callables receive it.
 
     Attributes:
         method: The HTTP method in upper case.
         first_headers: The first value of every header, by its lower-case name.
         path: The path within the wrapped app, without its ``root_path``.
-        root_path: Where the wrapped app is mounted, as in ``/shop``; else empty.
+        root_path: The prefix at which the wrapped app is mounted, as in ``/shop``, or
+            "".
         scheme: ``http`` or ``https``.
-        peer: The address of the connection's other end; None where unknown.
+        peer: The address of the connection's other end; None if unknown.
         path_params: The parameters of the routes that matched, merged.
-        session: The framework's session, where one is installed outside of us.
-        user: The framework's user object, where one is installed outside of us.
-        absent: Of the kinds ``session`` and ``user``, which the request does not have,
-            and what to do about that.
-        in_thread: Makes an async function of a sync one, where a framework has threads
-            for what may ask a database; None runs it where it is called.
+        session: The framework's session, if one is installed outside of this
+            middleware.
+        user: The framework's user, if one is installed outside of this middleware.
+        absent: Advice for each of ``session`` and ``user`` that the request does not
+            have.
+        in_thread: Turns a sync function that may query a database into an async one
+            that runs in a thread; None runs it in place.
         read_cookies: Reads Cookie headers as the framework does.
-        values_read: What the app's own code gave for sources, by their readers.
+        values_read: The values of the app's own functions, by their readers.
     """
 
     __slots__ = (
@@ -157,7 +159,7 @@ class Visit:
 _COOKIE = b"cookie"
 
 
-# Names come from the code and the settings: they are few.
+# Names come from the code and the settings, so there are few.
 @lru_cache(maxsize=1024)
 def _lower(name: str) -> bytes:
     return name.lower().encode("latin-1", "replace")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from ..client import wire
+from ..client.event_reports import Room
 from . import Claim
 
 
@@ -40,7 +40,7 @@ class Backlog:
         The batch is under way from here on, until ``finished``.
         """
         batch: list[Claim] = []
-        room = wire.Room()
+        room = Room()
         for user in [user for user in self._waiting if user not in self._under_way]:
             waiting = self._waiting[user]
             fitting = list(takewhile(lambda claim: room.takes(claim.event), waiting))

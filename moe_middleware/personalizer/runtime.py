@@ -46,9 +46,8 @@ from ..models.errors import OutboxError, SettingsError
 from ..models.observers import Both, Counters, Observer
 from ..models.reasons import Reason
 from ..outbox import open_outbox
-from ..outbox.processes import (
+from ..outbox.process_status import (
     OUTBOX_PROBLEM,
-    ProcessNotes,
     delivery_of,
     describe_relay,
     problem_of,
@@ -56,6 +55,7 @@ from ..outbox.processes import (
     read_processes,
     read_totals,
 )
+from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay, RelayState
 from ..settings.import_strings import call_fault, load, name_of, unfit_signature
 from ..settings.secret_keys import WITHOUT, weakness

@@ -1,3 +1,3 @@
-"""Which experiences a path wants."""
+"""The experiences that a path wants."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The syntax of a route's path, and what other frameworks' paths are in it. Pure."""
+"""The syntax of a route's path, with suggestions for other frameworks' syntax. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["check_path", "check_syntax", "path_parameters"]
 
 
 def check_path(path: str) -> str:
-    """Return ``path`` if it is one in Starlette's syntax that a request can have.
+    """Return ``path`` if it is in Starlette's syntax and a request can have it.
 
     Raises:
-        ValueError: It is not; the text tells what to write instead.
+        ValueError: It is not; the text has the path to write instead.
     """
     fault = _fault(path)
     if fault is None:
@@ -31,7 +31,7 @@ def check_path(path: str) -> str:
 
 
 def check_syntax(path: str) -> str:
-    """Return ``path`` if it is one in Starlette's syntax, odd as it may be.
+    """Return ``path`` if it is in Starlette's syntax, even if no request can have it.
 
     Raises:
         ValueError: It is not.
@@ -50,9 +50,9 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _PARAMETER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?")
 
 _ENDS = "\ufeff\u200b \t\r\n\v\f\u0085\u00a0\u2028\u2029"
-"""What copying and YAML's block scalars leave at the ends of a text."""
+"""Characters that copying and YAML's block scalars leave at the ends of a text."""
 
-# Each would be a part of the path, letter by letter, that no browser ever asks for.
+# Each of these would be literal text in the path, which no browser requests.
 _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), fault)
     for pattern, fault in (
@@ -80,7 +80,7 @@ _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def _fault(path: str) -> str | None:
-    """Return what is wrong with a path."""
+    """Return the fault of a path; None if it has none."""
     if path.strip(_ENDS) != path:
         return "has a blank or a line break at its end"
     if not path.isprintable():
@@ -92,7 +92,7 @@ def _fault(path: str) -> str | None:
 
 
 def _syntax_fault(path: str) -> str | None:
-    """Return what Starlette would make of a path other than what it says."""
+    """Return why Starlette would misread a path; None if it does not."""
     if not path.startswith("/"):
         return "does not start with '/'"
     outside = _BRACES.sub("", path)
@@ -131,7 +131,7 @@ def _parameter(name: str, kind: str = "") -> str:
 
 
 def _kind_of(pattern: str) -> str:
-    """Return the converter that comes nearest to a regular expression or a name."""
+    """Return the converter nearest to a regular expression or a name."""
     pattern = pattern.strip()
     if (known := _KINDS.get(pattern.partition("(")[0].lower())) is not None:
         return known
@@ -211,7 +211,7 @@ _TRANSLATIONS: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
 
 
 def _translated(path: str) -> str:
-    """Return what a path of another framework's syntax probably is in ours."""
+    """Return a path of another framework's syntax in ours, as far as that is clear."""
     path = "".join(path.strip(_ENDS).splitlines())
     for pattern, replacement in _TRANSLATIONS:
         path = pattern.sub(replacement, path)
@@ -222,7 +222,7 @@ def _translated(path: str) -> str:
 
 
 def _without_twins(path: str) -> str:
-    """Number the parameters that would have the same name."""
+    """Number parameters that would have the same name."""
     seen: dict[str, int] = {}
 
     def numbered(found: re.Match[str]) -> str:

@@ -1,39 +1,33 @@
-"""Which experiences a request asks for, by its path. Pure: no I/O, no clock."""
+"""Finds the experiences that a request wants, by its path. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import factorial
 from typing import Any, Protocol, TypeVar
 
 from starlette.convertors import (
-    FloatConvertor,
-    IntegerConvertor,
     PathConvertor,
     StringConvertor,
-    UUIDConvertor,
 )
-from starlette.routing import compile_path
 
 from ..models.experience import EMPTY
 from ..models.experiences import Counting
-from .path_syntax import check_syntax
+from .patterns import Pattern
 from .segments import SegmentTrie
 
 T = TypeVar("T")
 
 
 class RouteLike(Protocol):
-    """What the table reads of a route; the settings' ``Route`` is one.
+    """The properties of a route that the table needs; the settings' ``Route`` has them.
 
     Attributes:
         path: A path in Starlette's syntax, as in ``/products/{sku}``.
-        methods: The methods it is for; None for all. GET brings HEAD along.
-        exclude: Paths that it is not for, in the same syntax.
+        methods: Its HTTP methods; None for all. GET includes HEAD.
+        exclude: Paths that it does not match, in the same syntax.
         hosts: Host names, or ``*.example.com`` for all below; None for all.
-        experiences: The experience keys it adds.
+        experiences: The experience keys that it adds.
         attributes: Its in-session attributes, by name.
         timeout: The budget of a page's fetch, in seconds; None leaves it alone.
         prefetch: ``blocking`` or ``concurrent``; None leaves it alone.
@@ -65,13 +59,13 @@ class RouteLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """All routes that match one request; falsy where they name no experience.
+    """All routes that match one request; falsy if they have no experience.
 
     Attributes:
-        experiences: The keys of all of them, in file order, each once.
-        routes: Each with its own path parameters, in file order.
-        path_params: The parameters of all of them; the later route wins.
-        timeout: In seconds, from the last of them that sets one.
+        experiences: The keys of all routes, in file order, each once.
+        routes: The routes with their path parameters, in file order.
+        path_params: The parameters of all routes; the later route wins.
+        timeout: In seconds, from the last route that sets one.
         prefetch: Likewise.
         vary: Likewise.
         impression: When impressions count, likewise.
@@ -90,28 +84,28 @@ class Match:
 
 
 class RouteTable:
-    """The routes of a settings file, in a form whose lookups do not grow with it.
+    """The routes of a settings file; the time of a lookup does not grow with them.
 
-    Fixed paths are one dictionary, the others a trie of their segments. The trie only
-    finds candidates: Starlette's own regex has the last word about each.
+    Fixed paths are in a dictionary, the others in a trie of their segments. The trie
+    finds candidates, which Starlette's own regex confirms.
 
     Raises:
         ValueError: A route's path is not Starlette's syntax.
 
     Attributes:
-        asks_host: Whether any route looks at the host.
+        asks_host: Whether any route depends on the host.
     """
 
     def __init__(self, routes: Iterable[RouteLike]) -> None:
         entries = [_Entry(index, route) for index, route in enumerate(routes)]
         named = {method for entry in entries for method in entry.methods or ()}
-        # One trie per method: a method then costs a lookup nothing more.
+        # One trie per method, so that the method costs no time.
         self._by_method = {method: _Paths(entries, method) for method in named}
         self._other_methods = _Paths(entries, None)
         self.asks_host = any(entry.hosted for entry in entries)
 
     def match(self, method: str, path: str, host: str | None = None) -> Match | None:
-        """Return what matches a request, or None.
+        """Return the routes that match a request, or None.
 
         Args:
             method: In upper case.
@@ -120,7 +114,7 @@ class RouteTable:
         """
         paths = self._by_method.get(method, self._other_methods)
         if path[-1:] == "\n":
-            # A regex's "$" lets one newline follow, and so does Starlette.
+            # A regex's "$" allows one newline after it, as in Starlette.
             return _build(paths.entries, path, host)
         fixed = paths.fixed.get(path)
         found = paths.loose.find(path)
@@ -134,8 +128,7 @@ class RouteTable:
 def route_path(path: str, root_path: str) -> str:
     """Return the path within the wrapped app, without the prefix it is mounted at.
 
-    A ``root_path`` that the path does not begin with is a server's that has already
-    taken it off.
+    If the path does not begin with ``root_path``, the server has removed it already.
     """
     prefix = root_path.rstrip("/")
     if prefix and path.startswith(prefix):
@@ -143,59 +136,6 @@ def route_path(path: str, root_path: str) -> str:
         if not rest or rest[0] == "/":
             path = rest
     return path or "/"
-
-
-# What never reaches across a slash. Any other converter, an app's own included, may
-# take any number of segments.
-_WITHIN_SEGMENT = {
-    convertor.regex
-    for convertor in (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
-}
-
-
-MAX_STEPS = 2_500_000
-"""Of a regex, for one path: some ten milliseconds."""
-
-
-def _longest_path(path: str, crossing: Collection[str]) -> int | None:
-    """Return how long a path may be that a pattern is matched with; None is any.
-
-    Where several parameters meet, a regex tries all the ways to share a path among
-    them: with two of them, 60 kB take seconds.
-    """
-    meeting = len(crossing)
-    for segment in path.split("/"):
-        reaching = sum(f"{{{name}:" in segment for name in crossing)
-        within = segment.count("{") - reaching
-        meeting += within if within > 1 or (within and reaching) else 0
-    if meeting < 2:
-        return None
-    return int((MAX_STEPS * factorial(meeting)) ** (1 / meeting))
-
-
-class _Pattern:
-    """A path in Starlette's syntax, compiled.
-
-    Attributes:
-        convertors: Of its parameters, by name.
-        crossing: The names of parameters that may take more than one segment.
-    """
-
-    __slots__ = ("_longest", "_regex", "convertors", "crossing")
-
-    def __init__(self, path: str) -> None:
-        self._regex, _, self.convertors = compile_path(check_syntax(path))
-        self.crossing = [
-            name
-            for name, convertor in self.convertors.items()
-            if convertor.regex not in _WITHIN_SEGMENT
-        ]
-        self._longest = _longest_path(path, self.crossing)
-
-    def match(self, path: str) -> re.Match[str] | None:
-        if self._longest is not None and len(path) > self._longest:
-            return None
-        return self._regex.match(path)
 
 
 class _Entry:
@@ -223,8 +163,8 @@ class _Entry:
         hosts = [host.lower() for host in route.hosts or ()]
         self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
         self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
-        self._pattern = _Pattern(route.path)
-        self._excluded = [_Pattern(path) for path in route.exclude]
+        self._pattern = Pattern(route.path)
+        self._excluded = [Pattern(path) for path in route.exclude]
         self._converts = [
             (name, convertor.convert)
             for name, convertor in self._pattern.convertors.items()
@@ -240,7 +180,7 @@ class _Entry:
         return name in self._hosts or name.endswith(self._domains)
 
     def params(self, path: str) -> Mapping[str, Any] | None:
-        """Return the path's parameters; None where it does not match."""
+        """Return the path's parameters; None if it does not match."""
         matched = self._pattern.match(path)
         if matched is None or any(one.match(path) for one in self._excluded):
             return None
@@ -249,7 +189,7 @@ class _Entry:
             for name, convert in self._converts:
                 params[name] = convert(params[name])
         except ValueError:
-            return None  # as an int of 5,000 digits: no page has this address
+            return None  # for example an int of 5,000 digits
         return params
 
     @property
@@ -281,7 +221,7 @@ class _Paths:
 
 
 class _Fixed:
-    """The routes of one path without parameters; their match is made in advance."""
+    """The routes of one path without parameters, with their match made in advance."""
 
     __slots__ = ("entries", "shared")
 
@@ -336,7 +276,7 @@ def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
 
 
 def _last(options: Iterable[T | None]) -> T | None:
-    """Return the last one that is set."""
+    """Return the last value that is set."""
     return next((one for one in reversed([*options]) if one is not None), None)
 
 

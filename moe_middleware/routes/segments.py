@@ -1,4 +1,4 @@
-"""Finding path patterns by their segments, whatever their number. Pure: no I/O."""
+"""Finds path patterns by their segments, in time independent of their number. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class SegmentTrie(Generic[T]):
-    """Items by path pattern; this object is what may follow after some segments.
+    """Items by path pattern; each node has the continuations after some segments.
 
-    A segment is fixed, or it has parameters and goes by the text in front of the first
-    of them, or a parameter in it takes all the rest of the path. What is found has to
-    be verified: beyond those texts nothing is compared.
+    A segment is fixed, or it has parameters and is found by the text before the first
+    one, or one of its parameters takes the rest of the path. Callers must verify the
+    items found: only these texts are compared.
     """
 
     __slots__ = ("_ends", "_fixed", "_lengths", "_loose", "_rest")
@@ -30,13 +30,13 @@ class SegmentTrie(Generic[T]):
 
         Args:
             path: The pattern, as in ``/products/{sku}``.
-            item: What to find.
-            crossing: The names of parameters that may reach across a slash.
+            item: The item to find.
+            crossing: The names of parameters that may match a slash.
         """
         self._add(path.split("/")[1:], item, [f"{{{name}" for name in crossing])
 
     def find(self, path: str, start: int = 1) -> Sequence[T]:
-        """Return the items that may match, in no order; ``start`` is behind a slash."""
+        """Return the items that may match, in no order; ``start`` follows a slash."""
         node = self
         while not node._lengths:
             slash = path.find("/", start)
@@ -60,7 +60,8 @@ class SegmentTrie(Generic[T]):
             node._add(following, item, crossing)
             return
         self._lengths = tuple(sorted({*self._lengths, len(prefix)}))
-        # One name may begin like another; the item is then found too often, not less.
+        # A name may be the beginning of another; then too many items are found, never
+        # too few.
         if any(parameter in segment for parameter in crossing):
             self._rest.setdefault(prefix, []).append(item)
         else:

@@ -1,6 +1,6 @@
 """The sandbox: a local look-alike of MoEngage's Personalize API.
 
-It speaks the published JSON on its own and knows nothing of the rest of this package.
+It implements the published JSON itself, independent of the client.
 """
 
 from __future__ import annotations

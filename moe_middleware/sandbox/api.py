@@ -1,7 +1,6 @@
-"""The three endpoints as an ASGI app: bytes in, the published JSON out.
+"""The API's three endpoints as an ASGI app.
 
-No framework stands between a call and its answer: the sandbox has to keep up with the
-site that is tested against it.
+It uses no framework, so that it is as fast as the sites tested against it.
 """
 
 from __future__ import annotations
@@ -40,25 +39,25 @@ from .workspace.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 PIECE = 0.1
-"""How often a slow answer sends a piece of its body, in seconds."""
+"""Seconds between the pieces of a slow response's body."""
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 _JSON: Pairs = ((b"content-type", b"application/json"),)
 
-# Each call makes one Call and one Answer; tuples are made faster than dataclasses.
+# Named tuples, as each call makes one of each: dataclasses take longer.
 
 
 class Call(NamedTuple):
     """One call, read to its end.
 
     Attributes:
-        workspace: What is configured while it is answered.
+        workspace: The workspace at the time of the call.
         endpoint: One of ``METHODS``.
         method: The HTTP method.
-        query: What follows the question mark, as ASGI has it.
-        headers: By name, in lower case, as ASGI has them.
-        body: None where it is larger than is taken.
+        query: The query string, as in ASGI.
+        headers: The headers by lower-case name, as in ASGI.
+        body: The body; None if it is too large.
     """
 
     workspace: Workspace
@@ -70,7 +69,7 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What goes back."""
+    """The response."""
 
     status: int
     headers: Pairs
@@ -78,7 +77,7 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """Answers the calls of the three endpoints, and lets faults hit them."""
+    """Handles calls of the three endpoints, and applies faults to them."""
 
     def __init__(self, sandbox: State) -> None:
         self._sandbox = sandbox
@@ -91,7 +90,7 @@ class Api:
     async def serve(
         self, endpoint: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer a call or let it go wrong as ordered; either way it is remembered."""
+        """Answer a call or apply a fault to it; log it in both cases."""
         at, started = self._sandbox.clock(), time.perf_counter()
         hit = self._sandbox.arrive(endpoint)
         if hit:
@@ -100,7 +99,7 @@ class Api:
         try:
             body = b"" if dropped else await read_body(receive)
         except Refusal:
-            return  # The client went away in the middle: nobody waits for an answer.
+            return  # The client has disconnected.
         call = self._call(endpoint, scope, body)
         answer = None if dropped else await self._answer(call, hit)
         lost = answer is None or (hit is not None and hit.fault.lose_response)
@@ -204,7 +203,7 @@ class Api:
 
 
 async def _made(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a pure function makes; in a thread where templates take long."""
+    """Return a pure function's result; use a thread if templates may take long."""
 
     def make_within() -> dict[str, Any]:
         with rendering_within(TOGETHER):
@@ -218,7 +217,7 @@ async def _made(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _document(call: Call, reading: Reading) -> Any:
-    """Return a call's body, which should say that it is JSON."""
+    """Return a call's body, and check its Content-Type."""
     kind, _, _ = call.headers.get(b"content-type", b"").partition(b";")
     if kind.strip().lower() != b"application/json" and not reading.allows(
         Leniency.OTHER_CONTENT_TYPE

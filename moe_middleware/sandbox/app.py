@@ -1,4 +1,4 @@
-"""The sandbox: an ASGI app that answers as MoEngage's Personalize API does."""
+"""The sandbox as an ASGI app: MoEngage's Personalize API, its pages and its tools."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ _HINTS = {
 
 
 class Sandbox(State):
-    """A local look-alike of the Personalize API, with hands for tests.
+    """A local look-alike of the Personalize API, with methods for tests.
 
     Its attributes are those of ``State``.
 
     Args:
-        workspace: What is configured, or the file that says so, which is read again
-            whenever it changes; the sample workspace where left out.
-        clock: The time in unix seconds.
+        workspace: The workspace, or its file, which is read again whenever it changes;
+            left out, the sample workspace.
+        clock: The time, in unix seconds.
         letters: Makes the codes of errors and receipts.
-        db: The SQLite file of what is counted; left out, memory.
-        strict: Whether to take only what the newest documents allow, whatever the
-            workspace says.
+        db: The SQLite file of events and counts; left out, memory.
+        strict: Whether to accept only calls that the newest documents allow, whatever
+            the workspace's own setting.
     """
 
     def __init__(
@@ -80,17 +80,18 @@ class Sandbox(State):
         name: str | None = None,
         status: Status | str = Status.ACTIVE,
     ) -> Experience:
-        """Configure an experience until the next reset, in place of one of this key.
+        """Add an experience until the next reset; it replaces one of the same key.
 
         Args:
             key: The experience key.
-            payloads: Its content by name; several for variations in equal parts.
-            to: Which attributes a customer must have; left out, All Users get it.
-            name: Left out, it is the key.
-            status: As on the wire, as in ``Paused``.
+            payloads: Payload values by name; several mappings for variations of equal
+                shares.
+            to: The attributes that a customer must have; left out, All Users match.
+            name: The name; left out, the key.
+            status: The API's word for it, as in ``Paused``.
 
         Raises:
-            ValueError: A value makes no sense.
+            ValueError: A value is invalid.
         """
         one = define_experience(key, payloads, to=to, name=name, status=status)
         workspace = self.workspace
@@ -99,7 +100,7 @@ class Sandbox(State):
         return one
 
     def customer(self, customer_id: str, **attributes: Any) -> Customer:
-        """Make a customer known until the next reset, in place of one of this id."""
+        """Add a customer until the next reset; it replaces one of the same id."""
         one = Customer(customer_id=customer_id, attributes=attributes)
         workspace = self.workspace
         others = [
@@ -112,21 +113,21 @@ class Sandbox(State):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Every stored action, newest last."""
+        """All stored actions, the newest last."""
         return self.store.events()
 
     def impressions(self, key: str, variation_id: str | None = None) -> int:
-        """Return how many impressions of an experience were counted, by either way."""
+        """Return the number of an experience's impressions, of any origin."""
         return self.store.count(
             experience_key=key, action=SHOWN, variation_id=variation_id
         )
 
     def clicks(self, key: str, b_id: str | None = None) -> int:
-        """Return how many clicks at an experience were counted.
+        """Return the number of an experience's clicks.
 
         Args:
             key: The experience key.
-            b_id: Only those at this element.
+            b_id: Count only clicks on this element.
         """
         return self.store.count(experience_key=key, action=CLICKED, b_id=b_id)
 
@@ -147,10 +148,10 @@ class Sandbox(State):
         garbage: bool = False,
         seed: int = 0,
     ) -> None:
-        """Let the next calls go wrong; ``Fault`` says what the arguments mean.
+        """Apply a fault to the next calls; the arguments are those of ``Fault``.
 
         Raises:
-            ValueError: A value makes no sense.
+            ValueError: A value is invalid.
         """
         fault = Fault(
             path=path,
@@ -179,11 +180,11 @@ class Sandbox(State):
         except Exception:
             if scope["type"] != "http":
                 raise
-            # The 500 is on its way; an in-process client must see just that.
+            # The 500 is being sent; an in-process client must receive just that.
             logger.exception("sandbox_failed path=%s", scope["path"])
 
     def _guarded(self, app: ASGIApp) -> ASGIApp:
-        """Return what stands beside the API, out of other sites' reach."""
+        """Return the pages and tools, protected against requests of other sites."""
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             answer: ASGIApp | None = None

@@ -1,8 +1,8 @@
-"""Who may use the pages and tools: nobody through another site's page.
+"""Protects the pages and tools against requests of other sites' pages.
 
-Any page that is open in a browser on this machine can send requests to localhost, and
-after DNS rebinding read the answers under a name of its own. The API needs credentials
-and is not guarded; what stands in for the Web SDK is there for other sites' pages.
+Any page open in a browser on this machine can send requests to localhost, and read the
+responses after DNS rebinding. The API needs credentials instead; the Web SDK's stand-in
+is meant for other sites' pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import Scope
 from .protocol.refusals import Refusal
 
 OPEN = ("/openapi.json", "/_sandbox/web_sdk.js", "/_sandbox/web_sdk/events")
-"""What other sites' pages may ask for, beside the API itself."""
+"""Paths that other sites' pages may request, beside the API."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\\\s]+)")
@@ -30,20 +30,19 @@ _READING = ("GET", "HEAD")
 
 
 def check_site(scope: Scope, hosts: Collection[str], token: str) -> Response | None:
-    """Let a request pass, or answer it.
+    """Check a request.
 
     Args:
         scope: The request.
-        hosts: The names that the sandbox is reached by, beside names without a dot
-            and addresses.
-        token: What a request has to show; empty for none, and then its Host has to be
-            one of this machine's.
+        hosts: The allowed host names, beside addresses and names without a dot.
+        token: The token that a request needs; empty for none: its Host must then be one
+            of this machine.
 
     Returns:
-        None for a request that may pass; else the redirect that hands over the cookie.
+        None if the request is allowed; else a redirect that sets the cookie.
 
     Raises:
-        Refusal: It may not.
+        Refusal: The request is not allowed.
     """
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     if path in OPEN or path.startswith("/v1/"):
@@ -65,7 +64,7 @@ def check_site(scope: Scope, hosts: Collection[str], token: str) -> Response | N
 
 
 def _check_origin(scope: Scope, headers: Headers, hosts: Collection[str]) -> None:
-    """Refuse what a page of another site sends; links from there may be followed."""
+    """Refuse requests that another site's page sends; following links is allowed."""
     reading = scope["method"] in _READING
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if site not in (None, "same-origin"):
@@ -89,21 +88,21 @@ def _is_own_origin(origin: str, headers: Headers, hosts: Collection[str]) -> boo
 def _is_own_host(host: str, scope: Scope, hosts: Collection[str]) -> bool:
     """Whether no other site can have this name.
 
-    Addresses are not looked up, so they cannot be rebound. Names without a dot, as of
-    containers and of test clients, are in no public DNS.
+    Addresses are not resolved, so they cannot be rebound. Names without a dot, as of
+    containers and test clients, are in no public DNS.
     """
     name = _name_of(host.lower())
     if not name:
         return False
     if "." not in name or name.endswith(".localhost") or name in hosts:
         return True
-    # In process there is no name to look up: a client names its server itself.
+    # In process no name is resolved: a client chooses it freely.
     server, _ = scope.get("server") or ("", None)
     return name == str(server).lower() or _is_address(name)
 
 
 def _name_of(host: str) -> str:
-    """Return a host without its port; empty where it is no host."""
+    """Return a host without its port; empty if it is malformed."""
     found = _HOST.fullmatch(host)
     return found[1].strip("[]").removesuffix(".") if found else ""
 
@@ -136,7 +135,7 @@ def _check_token(scope: Scope, token: str) -> Response | None:
         )
     if not shown or "text/html" not in request.headers.get("accept", ""):
         return None
-    # The cookie goes on by itself; the token is no part of a link that is passed on.
+    # Later requests carry the cookie; the redirect drops the token from the URL.
     response = RedirectResponse(URL(scope=scope).remove_query_params("token"), 303)
     response.set_cookie(cookie, token, httponly=True, samesite="lax")
     return response

@@ -13,7 +13,7 @@ _sandbox: Sandbox | None = None
 
 
 def embedded() -> Sandbox:
-    """Return this process's sandbox, the same one for every thread and event loop."""
+    """Return this process's sandbox, the same one for all threads and event loops."""
     global _sandbox
     with _lock:
         if _sandbox is None:
@@ -22,5 +22,5 @@ def embedded() -> Sandbox:
 
 
 def embedded_transport() -> httpx.AsyncBaseTransport:
-    """Return a transport that leads every request to this process's sandbox."""
+    """Return a transport that passes every request to this process's sandbox."""
     return httpx.ASGITransport(app=embedded())

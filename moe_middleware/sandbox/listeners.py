@@ -8,23 +8,23 @@ from ipaddress import ip_address
 
 
 class CannotListen(OSError):
-    """Why there is no socket, in a few words."""
+    """The reason why there is no socket, in a few words."""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Return a TCP socket that listens; the port 0 takes any free one.
+    """Return a listening TCP socket; port 0 takes any free one.
 
     ``socket.create_server`` leaves the protocol at 0, and asyncio sets TCP_NODELAY only
-    where it is named: answers would wait for the client's delayed ACK, some 40 ms.
+    if it is given: responses would wait for the client's delayed ACK, about 40 ms.
 
     Raises:
-        CannotListen: The address is taken, or is none of this machine's.
+        CannotListen: The address is taken, or not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         made = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        # The socket module names the address a second time, in brackets.
+        # The socket module repeats the address in brackets.
         why, _, _ = str(getattr(error, "strerror", None) or error).partition(" (")
         raise CannotListen(why.rstrip(".")) from None
     protocol = socket.IPPROTO_TCP
@@ -32,16 +32,16 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 
 def token_for(listener: socket.socket) -> str:
-    """Return a new token where other machines can reach the socket; else nothing."""
+    """Return a new token if other machines can reach the socket, else ""."""
     is_own = ip_address(listener.getsockname()[0]).is_loopback
     return "" if is_own else secrets.token_urlsafe(16)
 
 
 def address_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
-    """Return where a socket listens, as in ``http://127.0.0.1:8787``."""
+    """Return a socket's URL, as in ``http://127.0.0.1:8787``."""
     return url_of(host, listener.getsockname()[1])
 
 
 def url_of(host: str, port: int) -> str:
-    """Return a host's and a port's URL, as in ``http://[::1]:8787``."""
+    """Return the URL of a host and a port, as in ``http://[::1]:8787``."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -15,7 +15,7 @@ def openapi_document(server: str) -> dict[str, Any]:
     """Return the document.
 
     Args:
-        server: Where the sandbox is, as in ``http://127.0.0.1:8787``; may be a path.
+        server: The sandbox's URL, as in ``http://127.0.0.1:8787``; may be a path.
     """
     return {**_document(), "servers": [{"url": f"{server}/v1"}]}
 

@@ -1,4 +1,4 @@
-"""The sandbox as a server of its own, with what to know printed at its start."""
+"""Runs the sandbox as a server, and prints what users need to know."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ def serve(
     Args:
         host: The address to listen at.
         port: The port to listen at; 0 takes any free one.
-        workspace: What is configured, or the file that says so; the sample workspace
-            where left out.
-        log_level: How much the server logs, as in ``info``, which shows every call.
-        db: The SQLite file of what is counted; left out, memory.
-        strict: Whether to take only what the newest documents allow.
-        token: What the pages and tools ask for. Left out, one is made where other
-            machines can reach the sandbox, and printed.
+        workspace: The workspace, or its file; left out, the sample workspace.
+        log_level: The server's log level; ``info`` shows every call.
+        db: The SQLite file of events and counts; left out, memory.
+        strict: Whether to accept only calls that the newest documents allow.
+        token: The token that the pages and tools require. Left out, one is made and
+            printed if other machines can reach the sandbox.
 
     Raises:
         SystemExit: It cannot listen there, or uvicorn is missing.
@@ -65,18 +64,18 @@ def serve(
 
 
 def _show_log() -> None:
-    """Let the sandbox's own lines be seen, where the program shows none of its own."""
+    """Show the sandbox's log lines, unless the program has configured logging."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
 
 
 def start_text(workspace: Workspace, address: str, token: str = "") -> str:
-    """Return what a person needs to know to call the sandbox.
+    """Return the text for people on how to call the sandbox.
 
     Args:
-        workspace: What is configured.
-        address: Where the sandbox listens, as in ``http://127.0.0.1:8787``.
-        token: What its pages and tools ask for; empty for none.
+        workspace: The workspace.
+        address: The sandbox's URL, as in ``http://127.0.0.1:8787``.
+        token: The token that its pages and tools require; empty for none.
     """
     shown = f"?{urlencode({'token': token})}" if token else ""
     warning = (

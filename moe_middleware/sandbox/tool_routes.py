@@ -1,4 +1,4 @@
-"""What stands beside the API for people and tests: events, faults, calls, reset."""
+"""The tools for people and tests beside the API: events, faults, calls, reset."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from .workspace.faults import HANG_UP
 
 LAST_SECONDS = 1
-"""How long a stop waits for open answers: a live page holds one for ever."""
+"""Seconds that a stop waits for open responses: a live page's never ends."""
 
 
 def run(app: ASGIApp, listener: socket.socket, log_level: str) -> None:
     """Serve until the process is told to stop."""
-    # uvicorn raises the signal that stopped it once more when it is done, and SIGTERM
-    # would end the process there and then.
+    # uvicorn raises its stopping signal again when it is done, and SIGTERM would end
+    # the process at once.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         _server(app, log_level).run(sockets=[listener])
@@ -57,7 +57,7 @@ def _server(app: ASGIApp, log_level: str) -> uvicorn.Server:
         access_log=log_level in ("info", "debug", "trace"),
         server_header=False,
         timeout_graceful_shutdown=LAST_SECONDS,
-        # One layer less for each call: a sandbox stands behind no proxy.
+        # Without this layer each call is faster; a sandbox has no proxy.
         proxy_headers=False,
     )
     return uvicorn.Server(config)
@@ -65,7 +65,7 @@ def _server(app: ASGIApp, log_level: str) -> uvicorn.Server:
 
 def _cuttable(protocol: Any) -> type[asyncio.Protocol]:
     class CuttableProtocol(protocol):  # type: ignore[misc]
-        """Lets the app cut a request's connection, through an ASGI extension."""
+        """Lets the app cut a request's connection, by an ASGI extension."""
 
         app: ASGIApp
 

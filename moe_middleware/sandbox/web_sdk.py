@@ -1,7 +1,7 @@
-"""A stand-in of MoEngage's Web SDK: its script, and what pages report with it.
+"""A stand-in for MoEngage's Web SDK: its script, and the reports of pages.
 
-The other documented way of counting, beside the API's: the browser reports by itself.
-Nothing of it is deduplicated, as the SDK gives its events no id: each call counts.
+The other documented way of counting beside the API: the browser reports events itself.
+Nothing is deduplicated: the SDK's events have no id, so each call counts.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ logger = logging.getLogger(__name__)
 SCRIPT = Path(__file__).with_suffix(".js")
 
 MAX_REPORT = 64 * 1024
-"""The largest report, in bytes: no browser's beacon carries more."""
+"""The largest report, in bytes: the limit of browsers' beacons."""
 
 ELEMENT_IDS = ("widget_id", "button_id")
-"""Attributes that name the clicked element, as ``b_id`` does in the API's events: of
+"""Attributes with the clicked element, as ``b_id`` in the API's events: of
 ``web_p.trackClick`` and of the newer ``personalize.trackClick``."""
 
-# Sites run at another port or host than the sandbox, as all do from MoEngage's.
+# Sites have another origin than the sandbox, as they have another one than MoEngage.
 _ANYWHERE = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -62,13 +62,13 @@ class Report:
     """One call of ``trackImpression`` or ``trackClick``.
 
     Attributes:
-        app_id: Of which workspace, as the page's configuration says.
-        device_uuid: What ``Moengage.device.getUuid()`` returns there.
-        user: What ``identifyUser`` was told, ``uid`` and identifiers; empty for an
+        app_id: The workspace in the page's configuration.
+        device_uuid: The result of ``Moengage.device.getUuid()``.
+        user: The arguments of ``identifyUser``, ``uid`` and identifiers; empty for an
             anonymous visitor.
         action: One of ``events.ACTIONS``.
-        attributes: The experience_context and what the SDK and the page add to it.
-        b_id: The clicked element, where the page names it.
+        attributes: The experience_context, with additions of the SDK and the page.
+        b_id: The clicked element, if the page names it.
     """
 
     app_id: str
@@ -80,10 +80,10 @@ class Report:
 
 
 def parse_report(document: object) -> Report:
-    """Return what a page reports.
+    """Parse a page's report.
 
     Raises:
-        Refusal: A field is missing or makes no sense.
+        Refusal: A field is missing or invalid.
     """
     report = read_object(document, "body")
     app_id = read_text(report, "app_id")
@@ -104,7 +104,7 @@ def parse_report(document: object) -> Report:
 
 
 def web_sdk_routes(sandbox: State) -> list[Route]:
-    """Return the routes of the script and of what it reports."""
+    """Return the routes of the script and of its reports."""
     web_sdk = _WebSdk(sandbox)
     return [
         Route("/_sandbox/web_sdk.js", web_sdk.script, methods=["GET"]),
@@ -117,7 +117,7 @@ class _WebSdk:
         self._sandbox = sandbox
 
     async def script(self, _request: Request) -> Response:
-        # no-cache: asked for again each time, and sent again where it has changed.
+        # no-cache: browsers ask each time, and receive it again if it has changed.
         headers = {**_ANYWHERE, "Cache-Control": "no-cache"}
         return FileResponse(SCRIPT, media_type="text/javascript", headers=headers)
 
@@ -127,7 +127,7 @@ class _WebSdk:
         try:
             await self._record(request)
         except Refusal as refusal:
-            # A beacon's page never sees the answer: its developer looks here.
+            # A page never sees the response to a beacon; its developer looks here.
             logger.warning(
                 "web_sdk_event_refused status=%d reason=%r",
                 refusal.status,
@@ -154,7 +154,7 @@ class _WebSdk:
         now = sandbox.clock()
         action = Action(
             action=report.action,
-            # The store wants one; the page has none, so each report is another event.
+            # The store needs an id and the page has none: each report is a new event.
             uuid=str(uuid4()),
             event_time=int(now),
             platform="web",
@@ -173,7 +173,7 @@ class _WebSdk:
 
 
 def _find_customer(report: Report, store: Store) -> str:
-    """Return whose event it is: the customer's, or else the device's."""
+    """Return the id for an event: the customer's, or else the device's."""
     if "uid" in report.user:
         return report.user["uid"]
     fetch = Fetch(

@@ -1,3 +1,3 @@
-"""The settings: read, checked and explained."""
+"""The settings: read from files and the environment, then checked."""
 
 from __future__ import annotations

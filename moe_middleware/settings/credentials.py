@@ -1,6 +1,6 @@
-"""What a workspace's id, keys, data center and address look like. Pure: no I/O.
+"""Checks a workspace's id, keys, data center and address. Pure: no I/O.
 
-No text of an error holds a credential.
+No error text contains a credential.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DATA_CENTERS: tuple[str, ...] = get_args(DataCenterName)
 SHORTEST_SECRET = 16
 """Characters of a secret_key."""
 
-# A region with two data centers has no one right answer.
+# Regions with two data centers are left out: either could be meant.
 _REGIONS = {
     **dict.fromkeys(("eu", "europe", "de", "frankfurt"), "02"),
     **dict.fromkeys(("in", "india", "mumbai"), "03"),
@@ -39,7 +39,7 @@ def check_workspace_id(value: str) -> str:
     """Return a workspace id, trimmed.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one.
     """
     value = trimmed(value)
     _check_filled_in(value, "the id")
@@ -55,7 +55,7 @@ def check_api_key(value: SecretStr) -> SecretStr:
     """Return an API key, trimmed.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one.
     """
     text = trimmed(value.get_secret_value())
     if not text:
@@ -73,7 +73,7 @@ def check_secret_key(value: SecretStr) -> SecretStr:
     """Return a key that signs links, trimmed.
 
     Raises:
-        ValueError: It is none, or too short.
+        ValueError: It is unusable, or too short.
     """
     text = trimmed(value.get_secret_value())
     if is_unfilled(text):
@@ -101,7 +101,7 @@ def check_data_center(value: Any) -> str:
     Raises:
         ValueError: There is no such data center.
     """
-    # 03 without quotes is 3 to many a YAML reader.
+    # Many YAML readers take 03 without quotes for 3.
     number = isinstance(value, int) and not isinstance(value, bool)
     text = f"{int(value):02d}" if number else value
     if not isinstance(text, str):
@@ -123,10 +123,10 @@ def _unknown_data_center(value: object) -> str:
 
 
 def check_base_url(value: str) -> str:
-    """Return the API's address, without a slash at its end.
+    """Return the API's base URL, without a slash at its end.
 
     Raises:
-        ValueError: It is none that the API can have.
+        ValueError: It cannot be the API's base URL.
     """
     value = trimmed(value)
     try:
@@ -157,7 +157,7 @@ def check_base_url(value: str) -> str:
 
 
 def doubt_about(base_url: str) -> str | None:
-    """Return why an address that may be right is probably wrong; None if it is fine."""
+    """Return why a valid base URL is probably wrong; None if it looks right."""
     if base_url.endswith("/v1"):
         return None
     return (

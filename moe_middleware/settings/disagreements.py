@@ -1,28 +1,30 @@
-"""Settings that are right one by one, and cannot work together. Pure: no I/O."""
+"""Finds settings that are valid one by one but contradict each other. Pure: no I/O."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from starlette.convertors import CONVERTOR_TYPES
 
 from ..routes.path_syntax import check_path, path_parameters
-from .validation import Mistake, Place
+from .validation import Mistake, Place, suggestion, value_in
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 OWN_PATH = "/_moe"
-"""Where we answer by ourselves, unless ``clicks.path`` says otherwise."""
+"""The default of ``clicks.path``, below which the middleware has its own endpoints."""
 
 
 SDK_COOKIE = "moe_uuid"
-"""Where the visitor's id comes from, unless ``identity.visitor_id`` says otherwise."""
+"""The cookie of the default ``identity.visitor_id``."""
 
 
 def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what the sections of a settings file disagree about."""
+    """Yield the contradictions between the sections of a settings file."""
     routes = given.get("routes")
     routes = list(routes) if isinstance(routes, list | tuple) else []
     yield from _unknown_parameters(given, routes)
@@ -32,15 +34,34 @@ def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _one_cookie(given)
     yield from _one_source(given)
     yield from _one_file(given)
+    yield from _unsigned_beacons(given, routes)
+
+
+def unknown_names(settings: Settings) -> Iterator[Mistake]:
+    """Yield each name in a ``vary`` that is no route's attribute: it has no effect.
+
+    In a file this is a mistake. Settings made in code may come before their routes,
+    so there it is a log line.
+    """
+    known = settings.attribute_names
+    lists: list[tuple[Place, tuple[str, ...] | None]] = [
+        (("routes", index, "vary"), route.vary)
+        for index, route in enumerate(settings.routes)
+    ]
+    for place, names in [(("cache", "vary"), settings.cache.vary), *lists]:
+        for at, name in enumerate(names or ()):
+            if name not in known:
+                about = suggestion(name, sorted(known), kind="attribute")
+                yield Mistake((*place, at), about)
 
 
 def _unknown_parameters(
     given: Mapping[str, Any], routes: list[Any]
 ) -> Iterator[Mistake]:
-    """Yield the path parameters that no route has; a route's own it checks itself."""
+    """Yield path parameters that no route has; each route checks its own."""
     known: set[str] = set()
     for route in routes:
-        path = _get(route, "path")
+        path = value_in(route, "path")
         if isinstance(path, str):
             try:
                 known |= path_parameters(check_path(path))
@@ -49,15 +70,15 @@ def _unknown_parameters(
     if not routes:
         return
     identity, attributes = given.get("identity"), given.get("attributes")
-    identifiers = _get(identity, "user_identifiers")
+    identifiers = value_in(identity, "user_identifiers")
     places: list[tuple[Place, Any]] = [
-        (("identity", "customer_id"), _get(identity, "customer_id")),
-        (("identity", "visitor_id"), _get(identity, "visitor_id")),
+        (("identity", "customer_id"), value_in(identity, "customer_id")),
+        (("identity", "visitor_id"), value_in(identity, "visitor_id")),
         *((("identity", "user_identifiers", n), s) for n, s in _items(identifiers)),
         *((("attributes", name), source) for name, source in _items(attributes)),
     ]
     for place, source in places:
-        wanted = _get(source, "path")
+        wanted = value_in(source, "path")
         if isinstance(wanted, str) and wanted not in known:
             near = get_close_matches(wanted, sorted(known), n=1)
             about = (
@@ -71,11 +92,11 @@ def _unknown_parameters(
 
 
 def _own_paths(given: Mapping[str, Any], routes: list[Any]) -> Iterator[Mistake]:
-    own = _get(given.get("clicks"), "path") or OWN_PATH
+    own = value_in(given.get("clicks"), "path") or OWN_PATH
     if not isinstance(own, str):
         return
     for index, route in enumerate(routes):
-        path = _get(route, "path")
+        path = value_in(route, "path")
         if isinstance(path, str) and path.startswith(f"{own}/"):
             message = (
                 f"{path!r} is below clicks.path, where this middleware answers by "
@@ -85,7 +106,7 @@ def _own_paths(given: Mapping[str, Any], routes: list[Any]) -> Iterator[Mistake]
 
 
 def _twins(routes: list[Any]) -> Iterator[Mistake]:
-    """Yield the routes that stand there twice, word for word."""
+    """Yield the routes that are listed twice."""
     for index, route in enumerate(routes):
         if isinstance(route, Mapping) and route and route in routes[:index]:
             first = routes.index(route)
@@ -94,9 +115,9 @@ def _twins(routes: list[Any]) -> Iterator[Mistake]:
 
 
 def _idle_exclusions(routes: list[Any]) -> Iterator[Mistake]:
-    """Yield the excluded paths that a route does not have anyway."""
+    """Yield the excluded paths that the route never matches."""
     for index, route in enumerate(routes):
-        path, excluded = _get(route, "path"), _get(route, "exclude")
+        path, excluded = value_in(route, "path"), value_in(route, "exclude")
         if not isinstance(path, str) or not isinstance(excluded, list | tuple):
             continue
         for at, other in enumerate(excluded):
@@ -109,7 +130,7 @@ def _idle_exclusions(routes: list[Any]) -> Iterator[Mistake]:
 
 
 def _never_meet(path: str, other: str) -> bool:
-    """Whether no request can have both paths; False for what cannot be known."""
+    """Whether no request can match both paths; False if that is uncertain."""
     try:
         one, two = check_path(path).split("/"), check_path(other).split("/")
     except ValueError:
@@ -131,7 +152,7 @@ def _may_hold_slashes(part: str) -> bool:
 
 
 def _takes(part: str, text: str) -> bool:
-    """Whether a part of a path may be the other's; of two with parameters any may."""
+    """Whether a part can match a text; two parts with parameters always can."""
     if "{" in part and "{" in text:
         return True
     whole = _PARAMETER.fullmatch(part)
@@ -141,22 +162,22 @@ def _takes(part: str, text: str) -> bool:
 
 
 def _one_source(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield the ids that would be taken from what is not the customer's own."""
+    """Yield sources that two settings share, so that one of them is wrong."""
     identity = given.get("identity")
-    customer = _get(identity, "customer_id")
-    visitor = _get(identity, "visitor_id") or {"cookie": SDK_COOKIE}
-    consent = _get(given.get("consent"), "given_by")
+    customer = value_in(identity, "customer_id")
+    visitor = value_in(identity, "visitor_id") or {"cookie": SDK_COOKIE}
+    consent = value_in(given.get("consent"), "given_by")
     for kind in ("cookie", "header", "query", "session", "user"):
-        name = _get(customer, kind)
+        name = value_in(customer, kind)
         if name is None:
             continue
-        if name == _get(visitor, kind):
+        if name == value_in(visitor, kind):
             message = (
                 f"{name!r} is where visitor_id comes from: every visitor would be a "
                 "customer: name the customer's own, or see anonymous_as"
             )
             yield Mistake(("identity", "customer_id", kind), message)
-        if name == _get(consent, kind):
+        if name == value_in(consent, kind):
             message = (
                 f"{name!r} is where customer_id comes from: its value would be an "
                 "answer and an id at once: name the consent's own"
@@ -166,10 +187,10 @@ def _one_source(given: Mapping[str, Any]) -> Iterator[Mistake]:
 
 def _one_cookie(given: Mapping[str, Any]) -> Iterator[Mistake]:
     identity = given.get("identity")
-    ours = _get(identity, "anonymous_cookie") or "moe_visitor"
-    if _get(identity, "anonymous") in ("off", False):
+    ours = value_in(identity, "anonymous_cookie") or "moe_visitor"
+    if value_in(identity, "anonymous") in ("off", False):
         return
-    if _get(_get(identity, "customer_id"), "cookie") == ours:
+    if value_in(value_in(identity, "customer_id"), "cookie") == ours:
         message = (
             f"{ours!r} is identity.anonymous_cookie, in which anonymous visitors have "
             "their id: every one of them would be a customer: name the customer's own"
@@ -178,17 +199,21 @@ def _one_cookie(given: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _one_file(given: Mapping[str, Any]) -> Iterator[Mistake]:
-    outbox = _get(given.get("events"), "outbox") or "sqlite:///moe-outbox.db"
-    store = _get(given.get("budget"), "store")
+    outbox = value_in(given.get("events"), "outbox") or "sqlite:///moe-outbox.db"
+    store = value_in(given.get("budget"), "store")
     if store is not None and store == outbox and str(store).startswith("sqlite:"):
         message = "events.outbox is kept in this file: name another for the budget"
         yield Mistake(("budget", "store"), message)
 
 
-def _get(holder: Any, name: str) -> Any:
-    if isinstance(holder, BaseModel):
-        return getattr(holder, name, None)
-    return holder.get(name) if isinstance(holder, Mapping) else None
+def _unsigned_beacons(given: Mapping[str, Any], routes: list[Any]) -> Iterator[Mistake]:
+    for index, route in enumerate(routes):
+        if value_in(route, "impression") == "visible" and not given.get("secret_key"):
+            yield Mistake(
+                ("routes", index, "impression"),
+                "'visible' needs a secret_key, because browsers' reports must be "
+                "signed: give one (or MOE_SECRET_KEY)",
+            )
 
 
 def _items(holder: Any) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Python objects that settings name, as in ``shop.customers:current_id``, or hold.
+"""Imports objects that settings name, as in ``shop.customers:current_id``.
 
 A file can only name an object; code may give the object itself.
 """
@@ -25,7 +25,7 @@ def check_target(target: str) -> str:
     """Return ``target`` if it has the form ``pkg.mod:function``.
 
     Raises:
-        ValueError: It has not.
+        ValueError: It has another form.
     """
     if _TARGET.fullmatch(target):
         return target
@@ -35,9 +35,9 @@ def check_target(target: str) -> str:
 
 
 def call_fault(target: str | Callable[..., object]) -> str | None:
-    """Return why ``target`` cannot be called with one argument; None where it can.
+    """Return why ``target`` cannot be called with one argument; None if it can.
 
-    The module that it names is imported.
+    Imports the module of ``target``.
     """
     name = name_of(target)
     try:
@@ -53,20 +53,20 @@ def call_fault(target: str | Callable[..., object]) -> str | None:
 
 
 def unfit_signature(found: Callable[..., object], *given: object) -> str | None:
-    """Return what an object takes where it cannot be called with ``given``."""
+    """Return an object's signature if it cannot be called with ``given``, else None."""
     try:
         inspect.signature(found).bind(*given)
     except TypeError:
         return str(inspect.signature(found))
     except ValueError:
-        pass  # one in C, which does not say
+        pass  # written in C, without a signature
     return None
 
 
 def name_of(target: object) -> str:
-    """Return how a file would name an object; an instance has its class's name.
+    """Return the name of an object as in a file; an instance has its class's name.
 
-    Its own ``repr`` may hold what it was made with, as a token.
+    Its ``repr`` may show its arguments, such as a token.
     """
     if isinstance(target, str):
         return target
@@ -78,10 +78,10 @@ def name_of(target: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OrObject:
-    """Lets code give an object in place of its name, as an annotation of its field.
+    """Annotates a field that takes an object beside its name.
 
     Attributes:
-        accepts: Whether an object is such a one; all else has to be text.
+        accepts: Whether an object may be given; anything else must be text.
     """
 
     accepts: Callable[[object], bool]
@@ -99,10 +99,10 @@ class OrObject:
 
 
 def check_picklable(where: str, target: object) -> None:
-    """Refuse an object that another process would not find.
+    """Check that an object can be sent to another process.
 
     Raises:
-        PicklingError: It is one.
+        PicklingError: It cannot.
     """
     try:
         pickle.dumps(target)
@@ -120,7 +120,7 @@ def is_target(text: str) -> bool:
 
 
 def _meant(target: str) -> str | None:
-    """Return what ``shop/cart.py:size()`` and ``shop.cart.size`` are in our form."""
+    """Return ``shop.cart:size`` for ``shop/cart.py:size()`` and ``shop.cart.size``."""
     text = re.sub(r"\(.*\)$", "", target.strip())
     text = re.sub(r"\.py(?=:|$)", "", text).replace("::", ":").replace("/", ".")
     if ":" not in text:
@@ -137,10 +137,9 @@ def load(target: str | object) -> Any:
 def load_target(target: str) -> Any:
     """Import the object that ``pkg.mod:function`` names.
 
-    An ImportError inside the named module passes through untouched.
-
     Raises:
         ValueError: The text has another form, or there is no such module or object.
+        ImportError: The module itself raised it.
     """
     module_name, _, attribute_path = check_target(target).partition(":")
     try:

@@ -1,10 +1,11 @@
 """JSON Schemas of settings files, for editors. Pure: no I/O.
 
-An editor sees the file's own text: ``${VAR}`` stands wherever a value is expected.
+An editor checks the file as it is written, where ``${VAR}`` may replace any value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,9 +24,25 @@ _ABOUT = ("title", "description", "default")
 
 
 def build_schema(model: type[BaseModel], *, title: str) -> dict[str, Any]:
-    """Return a model's schema for the files that hold it."""
+    """Return the schema of files that hold this model."""
     schema = model.model_json_schema(schema_generator=_Generator)
     return {"$schema": DIALECT, **schema, "title": title}
+
+
+def build_settings_schema(
+    model: type[BaseModel], reserved_attributes: Iterable[str]
+) -> dict[str, Any]:
+    """Return the schema of ``moe.yml``, with rules that types cannot express."""
+    schema = build_schema(model, title="moe.yml, the settings of moe_middleware")
+    schema["required"] = ["workspace", "routes"]
+    # The environment may hold the credentials; api_key and api_keys exclude each other.
+    workspace = schema["$defs"]["Workspace"]
+    del workspace["required"]
+    workspace["not"] = {"required": ["api_key", "api_keys"]}
+    reserved = {"not": {"enum": sorted(reserved_attributes)}}
+    for section in (schema, schema["$defs"]["Route"]):
+        section["properties"]["attributes"]["propertyNames"] = reserved
+    return schema
 
 
 class _Generator(GenerateJsonSchema):
@@ -41,7 +58,7 @@ class _Generator(GenerateJsonSchema):
         return generated
 
     def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
-        # Digits without quotes are text where text is wanted.
+        # Digits without quotes are valid where text is expected.
         generated = {**super().str_schema(schema), "type": _TEXT}
         if "maxLength" in generated:
             return {"anyOf": [generated, _VARIABLE]}
@@ -61,7 +78,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
-    """Let a key stand without a value, as where all its lines are comments."""
+    """Allow a key without a value, as when all its lines are comments."""
     about: JsonSchemaValue = {}
     rest: JsonSchemaValue = {}
     for name, value in schema.items():

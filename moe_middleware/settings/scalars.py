@@ -1,11 +1,11 @@
-"""What a scalar of YAML 1.2 means. Pure: no I/O."""
+"""Scalars of YAML 1.2: null, booleans, numbers and text. Pure: no I/O."""
 
 from __future__ import annotations
 
 import re
 
 MAX_DIGITS = 400
-"""What is longer stays text: no setting counts that far."""
+"""A longer number stays text: no setting needs one."""
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS = {
@@ -32,7 +32,7 @@ class WrittenText(str):
 
 
 class WrittenInt(int):
-    """A whole number that is text again, digit for digit, where text is wanted."""
+    """A whole number that turns back into its digits where text is expected."""
 
     text: str
     written: str
@@ -45,7 +45,7 @@ class WrittenInt(int):
 
 
 class WrittenFloat(float):
-    """A number that is text again, digit for digit, where text is wanted."""
+    """A number that turns back into its digits where text is expected."""
 
     text: str
     written: str
@@ -58,7 +58,7 @@ class WrittenFloat(float):
 
 
 def as_text(text: str, written: str) -> str:
-    """Return text that knows how the file writes it."""
+    """Return text that remembers how the file writes it."""
     if text == written:
         return text
     value = WrittenText(text)
@@ -67,11 +67,11 @@ def as_text(text: str, written: str) -> str:
 
 
 def as_plain(text: str, written: str) -> object:
-    """Return what a scalar without quotes means: null, a boolean, a number or text.
+    """Return the value of a scalar without quotes: None, bool, int, float or str.
 
     Args:
-        text: The scalar, its variables filled in.
-        written: The scalar as the file has it; shown instead of the variables.
+        text: The scalar with its variables filled in.
+        written: The scalar as the file has it, for messages.
     """
     if text in _NULL:
         return None

@@ -1,21 +1,21 @@
-"""What goes without a secret key, and what makes one a bad one. Pure: no I/O."""
+"""The weaknesses of secret keys, and the effects of having none. Pure: no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 WITHOUT = "click links stay plain, attrs() and script() empty, previews refused"
-"""What it means that there is no secret key."""
+"""The effects of a missing secret key, for messages."""
 
 ENOUGH = 32
-"""Characters; random ones of base 64 are then 192 bits, and hexadecimal ones 128."""
+"""Characters: 192 random bits in base 64, 128 in hexadecimal."""
 
 PUBLISHED = frozenset({"please-take-a-secret-of-your-own", "known-to-all-the-world"})
-"""What the README and the demo have in its place."""
+"""The example keys of the README and the demo."""
 
 
 def weakness(secrets: Iterable[str]) -> str | None:
-    """Return what is wrong with the worst of some secret keys, in a few words."""
+    """Return the worst weakness of some secret keys in a few words; None if none."""
     secrets = [*secrets]
     if not PUBLISHED.isdisjoint(secrets):
         return "published with this package: take one of your own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -14,85 +14,37 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from ..models.errors import Problem, SettingsError
 from .credentials import doubt_about
-from .disagreements import disagreements
-from .documents import Document, Override, build_document, read_document
+from .disagreements import disagreements, unknown_names
+from .documents import Document
 from .import_strings import check_picklable, name_of
-from .json_schema import build_schema
+from .json_schema import build_settings_schema
+from .origins import Origin
+from .overrides import find_overrides, joined, names_of
+from .reading import build_document, read_document
+from .route_sections import OWN_ATTRIBUTES, RESERVED_ATTRIBUTES, Route, reserved_names
 from .sections import (
-    OWN_ATTRIBUTES,
-    RESERVED_ATTRIBUTES,
-    BotSettings,
     BudgetSettings,
     CacheSettings,
     ClickSettings,
-    ConsentSettings,
     EventSettings,
     FetchSettings,
-    IdentitySettings,
     MetadataSettings,
-    Route,
-    Workspace,
-    reserved_names,
-    unsent_identifiers,
 )
 from .trimming import trimmed
-from .validation import Mistake, Place, Section, explained, suggestion
+from .validation import Mistake, Section, explained
 from .value_sources import ValueSource
 from .value_types import LogIds, Name, Network, ObserverGiven, SecretKeys
-from .variables import VariableError, Variables
+from .variables import Variables
+from .visitor_sections import BotSettings, ConsentSettings, IdentitySettings
+from .workspaces import Workspace, unsent_identifiers
 
 __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
 
 FILE = "moe.yml"
-"""The file that ``load`` reads where neither it nor MOE_CONFIG names another."""
+"""The default file of ``Settings.load``."""
 
 METADATA_INTERVAL = 300.0
-"""Between two looks at a real workspace's list of experiences, in seconds."""
-
-VARIABLES: Mapping[str, Place] = {
-    "MOE_WORKSPACE_ID": ("workspace", "id"),
-    "MOE_API_KEY": ("workspace", "api_key"),
-    "MOE_DATA_CENTER": ("workspace", "data_center"),
-    "MOE_BASE_URL": ("workspace", "base_url"),
-    "MOE_SECRET_KEY": ("secret_key",),
-    "MOE_OUTBOX": ("events", "outbox"),
-}
-"""The variables that take the place of a file's values, and which."""
-
-KEYWORDS: Mapping[str, Place] = {
-    "workspace_id": ("workspace", "id"),
-    "api_key": ("workspace", "api_key"),
-    "api_keys": ("workspace", "api_keys"),
-    "data_center": ("workspace", "data_center"),
-    "base_url": ("workspace", "base_url"),
-}
-"""The short keywords for a workspace's values."""
-
-
-class _Origin:
-    """The document that settings were read from; it makes no two settings differ."""
-
-    def __init__(
-        self,
-        document: Document,
-        files: tuple[str, ...] = (),
-        again: Callable[[], Settings] | None = None,
-    ) -> None:
-        self.document = document
-        self.files = files
-        self.again = again
-
-    def __reduce__(self) -> tuple[type[_Origin], tuple[Document]]:
-        # The environment to read again from is this process's.
-        return _Origin, (self.document,)
-
-    def __deepcopy__(self, _: object) -> _Origin:
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Origin | None)
-
-    __hash__ = None  # type: ignore[assignment]
+"""Seconds between two updates of a real workspace's list of experiences."""
 
 
 class Settings(Section):
@@ -150,8 +102,8 @@ class Settings(Section):
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
-        description="The networks of your own proxies, as 10.0.0.0/8: only they may "
-        "say who the visitor is, in X-Forwarded-For or Forwarded.",
+        description="The networks of your own proxies, as 10.0.0.0/8: only their "
+        "X-Forwarded-For or Forwarded is used for the visitor's address.",
     )
     bots: BotSettings = Field(
         default_factory=BotSettings,
@@ -168,54 +120,33 @@ class Settings(Section):
     )
     observer: ObserverGiven | None = Field(
         default=None,
-        description="An Observer of your own, as 'pkg.mod:object', that is told what "
-        "happens.",
+        description="An Observer of your own, as 'pkg.mod:object'.",
     )
 
-    _origin: _Origin | None = PrivateAttr(default=None)
+    _origin: Origin | None = PrivateAttr(default=None)
 
     def __init__(self, /, **values: Any) -> None:
-        overrides, mistakes = _overrides(values, Variables({}))
+        overrides, mistakes = find_overrides(values, Variables({}))
         document = build_document(overrides)
         _refuse(document, [*mistakes, *self._fill(document)])
 
     @property
     def attribute_names(self) -> frozenset[str]:
-        """The in-session attributes that a fetch may have, on whichever page."""
+        """The in-session attributes that a fetch of any page may have."""
         return frozenset(OWN_ATTRIBUTES).union(
             self.attributes, *(route.attributes for route in self.routes)
         )
 
-    def unknown_names(self) -> Iterator[Mistake]:
-        """Yield each name in a ``vary`` that no attribute has, so that it does nothing.
-
-        Routes add to each other: one may name another one's attribute. In a file it is
-        a mistake; a program's own settings are taken, with a log line.
-        """
-        known = self.attribute_names
-        lists: list[tuple[Place, tuple[str, ...] | None]] = [
-            (("routes", index, "vary"), route.vary)
-            for index, route in enumerate(self.routes)
-        ]
-        for place, names in [(("cache", "vary"), self.cache.vary), *lists]:
-            for at, name in enumerate(names or ()):
-                if name not in known:
-                    about = suggestion(name, sorted(known), kind="attribute")
-                    yield Mistake((*place, at), about)
-
     @property
     def metadata_interval(self) -> float:
-        """The pause between two looks at the metadata, in seconds; 0 never looks."""
+        """Seconds between two updates of the metadata; 0 turns them off."""
         if self.metadata.interval is not None:
             return self.metadata.interval
-        # Whoever edits a sandbox's workspace wants to see it at once.
+        # Edits of a sandbox's workspace should take effect at once.
         return 0.0 if self.workspace.data_center == "sandbox" else METADATA_INTERVAL
 
     def sources(self) -> Iterator[tuple[str, ValueSource]]:
-        """Yield every source of a value, with its place as in ``identity.customer_id``.
-
-        This is the one walk over them: what looks at all sources starts here.
-        """
+        """Yield every value source with its place, as in ``identity.customer_id``."""
         identity, consent = self.identity, self.consent
         if identity.customer_id is not None:
             yield "identity.customer_id", identity.customer_id
@@ -234,24 +165,24 @@ class Settings(Section):
 
     @property
     def secret_files(self) -> tuple[str, ...]:
-        """The files that ``NAME_FILE`` variables led to."""
+        """The files that ``NAME_FILE`` variables name."""
         return self._origin.files if self._origin is not None else ()
 
     def read_again(self) -> Settings:
-        """Return what the same file and variables say now.
+        """Read the same file and variables again.
 
         Raises:
-            SettingsError: Something is wrong now.
+            SettingsError: They are invalid now.
         """
         again = self._origin.again if self._origin is not None else None
         return again() if again is not None else self
 
     def problem(self, where: str, message: str) -> Problem:
-        """Return a problem that was found later, with its file and line.
+        """Return a problem, found after loading, with its file and line.
 
         Args:
             where: The place, as in ``routes.0.path``.
-            message: What is wrong there, and what to do.
+            message: What is wrong, and what to do.
         """
         if self._origin is None:
             return Problem(where=where, message=message)
@@ -259,10 +190,10 @@ class Settings(Section):
         return self._origin.document.problem(Mistake(place, message))
 
     def doubts(self) -> list[Problem]:
-        """Return what may be right, and probably is not; each says what to do."""
+        """Return valid settings that are probably wrong, each with what to do."""
         url = self.workspace.base_url
-        told = doubt_about(url) if url is not None else None
-        return [self.problem("workspace.base_url", told)] if told else []
+        doubt = doubt_about(url) if url is not None else None
+        return [self.problem("workspace.base_url", doubt)] if doubt else []
 
     @classmethod
     def load(
@@ -279,14 +210,14 @@ class Settings(Section):
             environ: The variables, for ``${VAR}`` and for MOE_WORKSPACE_ID,
                 MOE_API_KEY, MOE_DATA_CENTER, MOE_BASE_URL, MOE_SECRET_KEY and
                 MOE_OUTBOX.
-            keywords: As for ``Settings``. A mapping replaces single values of its
-                section, anything else the whole.
+            keywords: As for ``Settings``. A mapping replaces single values of a
+                section; any other value replaces the whole section.
 
         Raises:
             SettingsError: Something is wrong; it lists every mistake at once.
         """
         variables = Variables(environ)
-        overrides, mistakes = _overrides(keywords, variables)
+        overrides, mistakes = find_overrides(keywords, variables)
         named = trimmed(environ.get("MOE_CONFIG", ""))
         document = read_document(
             Path(path or named or FILE),
@@ -301,9 +232,9 @@ class Settings(Section):
             mistakes.append(Mistake(("routes",), about))
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(self.unknown_names()))
+        _refuse(document, list(unknown_names(self)))
         again = partial(cls.load, path, environ=environ, **keywords)
-        self._origin = _Origin(document, tuple(variables.files), again)
+        self._origin = Origin(document, tuple(variables.files), again)
         return self
 
     @classmethod
@@ -322,13 +253,13 @@ class Settings(Section):
         cls, given: Mapping[str, Any], environ: Mapping[str, str]
     ) -> Self:
         variables = Variables(environ)
-        overrides, mistakes = _overrides(given, variables)
+        overrides, mistakes = find_overrides(given, variables)
         document = build_document(overrides)
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(self.unknown_names()))
+        _refuse(document, list(unknown_names(self)))
         again = partial(cls._from_mapping, given, environ)
-        self._origin = _Origin(document, tuple(variables.files), again)
+        self._origin = Origin(document, tuple(variables.files), again)
         return self
 
     @classmethod
@@ -342,22 +273,22 @@ class Settings(Section):
         """Return settings in any of the forms that a middleware takes.
 
         Args:
-            given: Settings, a mapping of what stands in a file, or a file's path; None
+            given: ``Settings``, a mapping like a file's content, or a file's path; None
                 takes MOE_CONFIG's, else ``moe.yml``.
             environ: As for ``load``.
-            keywords: As for ``load``; not beside ready settings.
+            keywords: As for ``load``; not allowed beside ``Settings``.
 
         Raises:
             SettingsError: Something is wrong; it lists every mistake at once.
         """
         if isinstance(given, cls):
             if keywords:
-                named = ", ".join(_named(keywords))
+                named = ", ".join(names_of(keywords))
                 message = f"set {named} in the Settings that are given"
                 raise SettingsError([Problem(where="keywords", message=message)])
             return given
         if isinstance(given, Mapping):
-            return cls._from_mapping(_joined(given, keywords), environ)
+            return cls._from_mapping(joined(given, keywords), environ)
         if given is None or isinstance(given, str | os.PathLike):
             return cls.load(given, environ=environ, **keywords)
         message = (
@@ -372,7 +303,7 @@ class Settings(Section):
             yield name, name_of(value) if named else value
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        # A copy tells the very same observer.
+        # A copy shares the observer.
         return super().__deepcopy__({**(memo or {}), id(self.observer): self.observer})
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -381,9 +312,9 @@ class Settings(Section):
 
     @property
     def fingerprint(self) -> bytes:
-        """A digest of all values, secrets included: two of the same mean the same.
+        """A digest of all values, secrets included; equal settings have equal ones.
 
-        Objects that code gave are their names and places in memory.
+        Objects given by code count by their identity.
         """
 
         def whole(value: Any) -> str:
@@ -399,34 +330,16 @@ class Settings(Section):
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema of ``moe.yml``, for editors."""
-        schema = build_schema(cls, title="moe.yml, the settings of moe_middleware")
-        schema["required"] = ["workspace", "routes"]
-        # The environment may hold them; the two forms of the key exclude each other.
-        workspace = schema["$defs"]["Workspace"]
-        del workspace["required"]
-        workspace["not"] = {"required": ["api_key", "api_keys"]}
-        reserved = {"not": {"enum": sorted(RESERVED_ATTRIBUTES)}}
-        for section in (schema, schema["$defs"]["Route"]):
-            section["properties"]["attributes"]["propertyNames"] = reserved
-        return schema
+        return build_settings_schema(cls, RESERVED_ATTRIBUTES)
 
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from reserved_names(given.get("attributes"))
         yield from unsent_identifiers(given)
         yield from disagreements(given)
-        routes = given.get("routes")
-        for index, route in enumerate(routes if isinstance(routes, list) else ()):
-            wanted = route.get("impression") if isinstance(route, Mapping) else None
-            if wanted == "visible" and not given.get("secret_key"):
-                yield Mistake(
-                    ("routes", index, "impression"),
-                    "'visible' needs a secret_key, because browsers' "
-                    "reports must be signed: give one (or MOE_SECRET_KEY)",
-                )
 
     def _fill(self, document: Document) -> list[Mistake]:
-        """Take a document's values, or return what is wrong with them."""
+        """Take the values of a document; return its mistakes."""
         if _data_center(document.tree) == "sandbox":
             for key in ("id", "api_key", "api_keys"):
                 document.forgive(("workspace", key))
@@ -434,93 +347,18 @@ class Settings(Section):
             super().__init__(**document.tree)
         except ValidationError as error:
             return explained(error, type(self))
-        self._origin = _Origin(document)
+        self._origin = Origin(document)
         return []
 
 
 Config = Settings | Mapping[str, Any] | str | os.PathLike[str] | None
-"""What a middleware is configured with: see ``Settings.of``."""
+"""The forms of configuration that a middleware takes: see ``Settings.of``."""
 
 
 def _refuse(document: Document, mistakes: list[Mistake]) -> None:
     problems: list[Problem] = document.problems(mistakes)
     if problems:
         raise SettingsError(problems)
-
-
-def _overrides(
-    keywords: Mapping[str, Any], variables: Variables
-) -> tuple[dict[Place, Override], list[Mistake]]:
-    found, mistakes = _keyword_overrides(keywords)
-    for name, place in VARIABLES.items():
-        if place in found or ("workspace",) in found:
-            continue
-        if place == _API_KEY and _API_KEYS in found:
-            continue
-        try:
-            if value := variables.get(name):
-                found[place] = Override(value, name)
-        except VariableError as error:
-            mistakes.append(Mistake(place, str(error)))
-            found[place] = Override("", name)
-    # One form of the key takes the place of the file's other form.
-    for one, other in ((_API_KEY, _API_KEYS), (_API_KEYS, _API_KEY)):
-        if one in found:
-            found.setdefault(other, Override(None))
-    return found, mistakes
-
-
-def _joined(given: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with single values of its sections replaced."""
-    joined = dict(given)
-    for name, value in over.items():
-        section = joined.get(name)
-        if isinstance(value, Mapping) and isinstance(section, Mapping):
-            joined[name] = {**section, **value}
-        else:
-            joined[name] = value
-    return joined
-
-
-def _named(keywords: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what keywords set, as in ``events.outbox``."""
-    for name, value in keywords.items():
-        if isinstance(value, Mapping):
-            yield from (f"{name}.{key}" for key in value)
-        else:
-            yield name
-
-
-_API_KEY: Place = ("workspace", "api_key")
-_API_KEYS: Place = ("workspace", "api_keys")
-
-
-def _keyword_overrides(
-    keywords: Mapping[Any, Any],
-) -> tuple[dict[Place, Override], list[Mistake]]:
-    found: dict[Place, Override] = {}
-    mistakes: list[Mistake] = []
-    given = {name: value for name, value in keywords.items() if value is not None}
-    for name, value in given.items():
-        if name in KEYWORDS:
-            continue
-        if not isinstance(name, str):  # a mapping's
-            mistakes.append(
-                Mistake((str(name),), f"{name!r} is no text: keys are text")
-            )
-            continue
-        if isinstance(value, Mapping) and value:
-            found |= {(name, key): Override(inner) for key, inner in value.items()}
-        else:
-            found[(name,)] = Override(value)
-    for name, place in KEYWORDS.items():
-        if name not in given:
-            continue
-        if place in found or ("workspace",) in found:
-            message = f"{name} and workspace say it twice: keep one of the two"
-            mistakes.append(Mistake(place, message))
-        found[place] = Override(given[name], name)
-    return found, mistakes
 
 
 def _data_center(tree: Mapping[str, Any]) -> object:

@@ -1,4 +1,4 @@
-"""The names that a cookie, a header, a query parameter ... can have. Pure: no I/O."""
+"""Checks the names of cookies, headers, query parameters ... Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from urllib.parse import unquote
 
 from .import_strings import is_target
 from .trimming import trimmed
-from .validation import shown
+from .validation import shown, value_in
 
 _TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 
 
 def check_source_name(kind: str, name: str) -> None:
-    """Refuse a name that no request can have.
+    """Check that a request can have this name.
 
     Raises:
-        ValueError: It is one; the text tells what to write instead.
+        ValueError: It cannot; the text has the name to write instead.
     """
     if kind in ("value", "call"):
         return
@@ -43,7 +43,7 @@ def check_source_name(kind: str, name: str) -> None:
 
 
 def no_source(given: Any, kinds: tuple[str, ...]) -> str:
-    """Return a sentence on a value that does not say where it comes from."""
+    """Return a sentence on a value that is no value source."""
     if callable(given):
         example = "{'call': function}"
     elif not isinstance(given, str) or not given.strip() or len(given) > 60:
@@ -111,3 +111,9 @@ def _attribute_fault(kind: str, name: str) -> str | None:
     if name.startswith("request.session"):
         return "begins before the session: write the key alone"
     return None
+
+
+def source_name(source: Any, kind: str) -> str | None:
+    """Return the name of a source if it is of this kind; it may be unchecked yet."""
+    name = value_in(source, kind)
+    return name if isinstance(name, str) else None

@@ -1,4 +1,4 @@
-"""What tests put in place of everything that a site's settings lead to."""
+"""Lets tests replace the settings of a site, wherever it reads them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _change: Callable[[Settings], Settings] | None = None
 
 
 def in_place_of(settings: Settings) -> Settings:
-    """Return the settings to use for these: the same, unless tests are under way."""
+    """Return the settings to use instead: the same, unless a test replaces them."""
     return settings if _change is None else _change(settings)
 
 
 def tests_stand_in() -> bool:
-    """Whether tests are under way that put something else in place."""
+    """Whether a test replaces the settings at the moment."""
     return _change is not None
 
 
 @contextmanager
 def standing_in(change: Callable[[Settings], Settings]) -> Iterator[None]:
-    """Let this process use changed settings instead of any, wherever they come from.
+    """Apply a change to all settings that this process uses from now on.
 
-    What was opened before goes on with what it has.
+    Objects that exist already keep their settings.
     """
     global _change
     before, _change = _change, change

@@ -1,4 +1,4 @@
-"""Where something is kept: memory, a SQLite file or a Redis. Pure: no I/O."""
+"""Addresses of stores: memory, a SQLite file or a Redis. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ REDIS_SCHEMES = ("redis://", "rediss://")
 
 
 class StoreAddress:
-    """An address that shows its password nowhere by accident.
+    """An address that never shows its password by accident.
 
-    ``str``, ``repr``, formatting and JSON are without it, and without a Redis's
-    options, which may be passwords too. ``get_secret_value()`` is the whole.
+    ``str``, ``repr``, formatting and JSON leave out the password, and a Redis's
+    options, which may hold passwords too. ``get_secret_value()`` returns everything.
     """
 
     __slots__ = ("_whole",)
@@ -36,7 +36,7 @@ class StoreAddress:
         raise AttributeError("an address does not change")
 
     def get_secret_value(self) -> str:
-        """Return the whole address, for those who connect to it."""
+        """Return the whole address, to connect with."""
         return self._whole
 
     @property
@@ -56,7 +56,7 @@ class StoreAddress:
 
     @property
     def file(self) -> str | None:
-        """The path of the SQLite file; None where it is none."""
+        """The path of the SQLite file; None for other stores."""
         if self._whole.startswith(SQLITE_SCHEME):
             return self._whole.removeprefix(SQLITE_SCHEME)
         return None
@@ -92,7 +92,7 @@ def check_store(value: object) -> StoreAddress:
     """Return an address of memory, of a SQLite file or of a Redis.
 
     Raises:
-        ValueError: It is none; the text tells what to write instead.
+        ValueError: It is not one; the text has the form to write instead.
     """
     address = _address(value)
     if address is None:
@@ -107,11 +107,11 @@ def check_store(value: object) -> StoreAddress:
             return StoreAddress(address)
         raise ValueError(f"{_refused(address)} {fault}")
     meant = _meant(address)
-    said = f"{_refused(address)} is no place to keep things"
+    fault = f"{_refused(address)} is no place to keep things"
     if meant is not None:
-        raise ValueError(f"{said}: write {meant}")
+        raise ValueError(f"{fault}: write {meant}")
     raise ValueError(
-        f"{said}: write sqlite:///moe.db, sqlite:////var/lib/moe/moe.db, "
+        f"{fault}: write sqlite:///moe.db, sqlite:////var/lib/moe/moe.db, "
         "redis://host:6379/0 or memory:"
     )
 
@@ -120,7 +120,7 @@ def check_redis(value: object) -> StoreAddress:
     """Return the address of a Redis or a Valkey.
 
     Raises:
-        ValueError: It is none; the text tells what to write instead.
+        ValueError: It is not one; the text has the form to write instead.
     """
     address = _address(value)
     if address is None:
@@ -141,7 +141,7 @@ def check_redis(value: object) -> StoreAddress:
 
 
 def _address(value: object) -> str | None:
-    """Return an address's text, trimmed; None where it is one of ours already."""
+    """Return an address's text, trimmed; None if it is a ``StoreAddress`` already."""
     if isinstance(value, StoreAddress):
         return None
     if not isinstance(value, str):
@@ -155,7 +155,7 @@ def _address(value: object) -> str | None:
 
 
 def _redis_parts(address: str) -> tuple[str, str] | None:
-    """Return a Redis's host with its port, and its database; None where it is none."""
+    """Return a Redis's scheme, host and port, and its database; None if malformed."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
@@ -184,7 +184,7 @@ def _shown(address: str) -> str:
 
 
 def _refused(address: str) -> str:
-    """Return what may be shown of a text that is no address."""
+    """Return an invalid address for a message, without what may be a password."""
     return repr(address if _is_harmless(address) else _hidden(address))
 
 
@@ -226,7 +226,7 @@ def _file_fault(file: str) -> str | None:
 
 
 def _meant(address: str) -> str | None:
-    """Return the address that was probably meant, if that is one."""
+    """Return the valid address that was probably meant; None if there is none."""
     meant = _guess(address)
     if meant is None or meant == MEMORY:
         return meant

@@ -1,4 +1,4 @@
-"""What copying, shells and YAML leave at the ends of a text. Pure: texts in and out."""
+"""Removes what copying, shells and YAML add to the ends of a text. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _QUOTES = (
 
 
 def trimmed(text: str) -> str:
-    """Return a text without what is not its own at its ends."""
+    """Return a text without blanks and invisible characters at its ends."""
     inner = text.strip(ENDS)
-    # The same object where nothing is to be taken away: it may know how it was written.
+    # Unchanged, it is the same object, which may know how the file writes it.
     return text if len(inner) == len(text) else inner
 
 
 def is_unfilled(text: str) -> bool:
-    """Whether a text is a reference that was not filled in: ``$KEY``, ``<key>``."""
+    """Whether a text is a placeholder that was not filled in: ``$KEY``, ``<key>``."""
     return _UNFILLED.fullmatch(text) is not None
 
 
 def is_quoted(text: str) -> bool:
-    """Whether a text stands in quotes, as env files keep them."""
+    """Whether a text has quotes around it, as some env files leave them."""
     return len(text) > 1 and (text[0], text[-1]) in _QUOTES

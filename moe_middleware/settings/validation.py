@@ -1,4 +1,4 @@
-"""Mistakes in settings, told in our own sentences. Pure: no I/O."""
+"""Validates sections of settings, and explains every mistake. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 Place = tuple[str | int, ...]
-"""Where a value stands in the tree, as in ``("routes", 0, "path")``."""
+"""The place of a value in the tree, as in ``("routes", 0, "path")``."""
 
 _SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One wrong value: its place in the tree, and what to do about it."""
+    """One wrong value: its place in the tree, and a message with what to do.
+
+    A document makes a ``Problem`` of it, with its file and line.
+    """
 
     place: Place
     message: str
 
 
 class Section(BaseModel):
-    """A group of settings. Every mistake in it is found, not only the first kind.
+    """A group of settings. All mistakes are reported together.
 
-    A key without a value counts as left out, as where all its lines are comments.
+    A key without a value counts as left out, as when all its lines are comments.
     """
 
-    # Text written without quotes may look like a number: an id of digits is text.
+    # Numbers are accepted as text: an id of digits needs no quotes.
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -51,12 +54,12 @@ class Section(BaseModel):
 
     @classmethod
     def prepared(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Return what was given with what follows from it added."""
+        """Return the given values, completed by those that follow from them."""
         return given
 
     @classmethod
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Yield the mistakes that no single value shows."""
+        """Yield the mistakes that show only when values are compared."""
         yield from ()
 
     @model_validator(mode="wrap")
@@ -81,11 +84,19 @@ class Section(BaseModel):
         return made
 
 
+def value_in(section: Any, key: str) -> Any:
+    """Return a value of a section, validated or not; None if absent."""
+    if isinstance(section, Mapping):
+        return section.get(key)
+    return getattr(section, key, None) if isinstance(section, BaseModel) else None
+
+
 def explained(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     """Return an error's mistakes in our own sentences; secrets are not shown."""
     listed: dict[str, str] = {}
     details = error.errors(include_url=False)
     # Pydantic does not count the entries that are wrong themselves.
+    # Pydantic reports "too short" for a list whose wrong entries it did not count.
     holders = {one["loc"][:end] for one in details for end in range(len(one["loc"]))}
     return [
         Mistake(
@@ -102,7 +113,7 @@ def explained(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
 
 
 def suggestion(given: str, known: Iterable[str], *, kind: str) -> str:
-    """Return a sentence on an unknown name: the nearest right one, or all of them."""
+    """Return a sentence on an unknown name, with the nearest known one or with all."""
     names = list(known)
     near = get_close_matches(given, names, n=1, cutoff=0.6)
     if near:
@@ -115,12 +126,12 @@ _LONG_LIST = 10
 
 
 def _listed_once(sentence: str, key: str, listed: dict[str, str]) -> str:
-    """Refer to a long list of names from its second time on.
+    """Replace a long list of names that an earlier message has already.
 
     Args:
-        sentence: As ``suggestion`` makes it.
-        key: What the mistake is at.
-        listed: The key that each long list was first shown for.
+        sentence: The result of ``suggestion``.
+        key: The key with the mistake.
+        listed: The key of the first message with each long list; extended here.
     """
     about, found, names = sentence.partition(_CHOICES)
     if not found or names.count(", ") < _LONG_LIST:
@@ -132,7 +143,7 @@ def _listed_once(sentence: str, key: str, listed: dict[str, str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, and whole sections only by kind."""
+    """Return a value for a message: shortened, and sections as "a mapping"."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -167,7 +178,7 @@ def _details(error: ValidationError) -> Iterator[InitErrorDetails]:
             )
 
 
-# What each kind of pydantic's errors means to the author of a file.
+# Our messages for pydantic's types of errors.
 _EXPECTED: dict[str, str] = {
     "string_type": "is not text",
     "int_type": "is not a whole number",
@@ -259,7 +270,7 @@ def _mentions(annotation: Any, wanted: type) -> bool:
 
 
 def _annotation(place: Place, model: type[BaseModel]) -> Any:
-    """Return the type that the model wants at a place; None where it wants none."""
+    """Return the type that the model has at a place; None if it has none."""
     found: Any = model
     for step in place:
         found = _inner(found, step)

@@ -1,4 +1,4 @@
-"""Where a value comes from: a cookie, a header, ... or a function of the app's own."""
+"""Where a value comes from: a cookie, a header, ... or a function of the app."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class ValueSource(BaseModel):
     def _one_kind(self) -> Self:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            said = " and ".join(given) if given else "nothing"
+            kinds = " and ".join(given) if given else "nothing"
             raise ValueError(
-                f"{said} given: a value has exactly one source, one of "
+                f"{kinds} given: a value has exactly one source, one of "
                 f"{', '.join(KINDS)}"
             )
         if isinstance(self.call, str):
@@ -83,7 +83,7 @@ class ValueSource(BaseModel):
 
     @cached_property
     def kind(self) -> str:
-        """Which of the kinds it is."""
+        """The kind of the source, one of ``KINDS``."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @cached_property
@@ -93,25 +93,25 @@ class ValueSource(BaseModel):
 
     @cached_property
     def is_lazy(self) -> bool:
-        """Whether reading it may run the app's own code, and so ask a database."""
+        """Whether reading it may run code of the app, which may query a database."""
         return self.kind in _LAZY
 
     @cached_property
     def is_of_the_page(self) -> bool:
-        """Whether it says which page was requested, and nothing about the visitor."""
+        """Whether it depends on the page alone, and not on the visitor."""
         return self.kind in _OF_THE_PAGE
 
     @cached_property
     def is_written_by_anyone(self) -> bool:
-        """Whether any client can send any value: a cookie, a header, a parameter."""
+        """Whether clients choose the value freely: a cookie, a header, a parameter."""
         return self.kind in _WRITTEN_BY_ANYONE
 
     @cached_property
     def read(self) -> Reader:
-        """A function from a visit and its path parameters to the value as it is there.
+        """A function that takes a visit and its path parameters; returns the raw value.
 
-        It is None where the request has none, and an awaitable where the value takes
-        waiting. It raises what the app's code raises.
+        The value is None if the request has none; for async functions of the app it is
+        an awaitable. Exceptions of the app's code pass through.
         """
         if self.call is not None:
             return _calling(self.call)
@@ -130,7 +130,7 @@ class ValueSource(BaseModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         check_picklable("call", self.call)
-        # How it is read is made anew: a function made here cannot be pickled.
+        # The reader is a closure, which cannot be pickled; it is made again.
         state = super().__getstate__()
         kept = {key: one for key, one in state["__dict__"].items() if key != "read"}
         return {**state, "__dict__": kept}
@@ -182,7 +182,7 @@ def _part(holder: object, name: str) -> object:
     if isinstance(holder, Mapping):
         return holder.get(name)
     getter = getattr(type(holder), "__getitem__", None)
-    # Some sessions are no Mapping, and have attributes of their own.
+    # Some sessions are no Mapping, but have __getitem__.
     if getter is not None and not isinstance(holder, str | bytes):
         try:
             return getter(holder, name)
@@ -192,15 +192,16 @@ def _part(holder: object, name: str) -> object:
 
 
 def attribute(holder: object, name: str, default: object = None) -> object:
-    """Return an attribute, or ``default`` where there is none.
+    """Return an attribute, or ``default`` if it is missing.
 
-    An AttributeError out of the attribute's own code is raised, where ``getattr``
-    would take it for a missing attribute.
+    Raises:
+        AttributeError: The attribute exists, and its own code raised this. ``getattr``
+            with a default would hide it.
     """
     try:
         return getattr(holder, name)
     except AttributeError as error:
-        # A proxy's class is the class of what it stands for.
+        # __class__ of a lazy proxy is the class of the real object.
         there = inspect.getattr_static(holder.__class__, name, _NOTHING)
         if there is not _NOTHING or error.name not in (None, name):
             raise
@@ -211,7 +212,7 @@ _NOTHING = object()
 
 
 class NoFunctionError(Exception):
-    """There is no function of a call's name; its own text says why."""
+    """The function that ``call`` names cannot be imported; the text has the reason."""
 
 
 _load = lru_cache(maxsize=None)(load_target)

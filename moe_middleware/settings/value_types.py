@@ -1,4 +1,4 @@
-"""Kinds of values in settings, each with its check. Pure: no I/O."""
+"""The types of values in settings, each with its check. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .trimming import trimmed
 from .validation import shown, suggestion
 
 UNIX_SOCKET = "unix:"
-"""Stands for a proxy on the same host that talks over a Unix socket."""
+"""The entry in ``trusted_proxies`` for a proxy on the same host's Unix socket."""
 
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
@@ -65,7 +65,7 @@ def _as_seconds(value: Any) -> float:
 
 
 def _as_flag(value: Any) -> Any:
-    """Read a boolean as YAML 1.2 does; text is one that a variable filled in."""
+    """Return a boolean; text comes from a variable and is read as in YAML 1.2."""
     if isinstance(value, str) and value in ("true", "True", "TRUE"):
         return True
     if isinstance(value, str) and value in ("false", "False", "FALSE"):
@@ -95,11 +95,11 @@ def _check_host(value: str) -> str:
     if _HOST.fullmatch(host) and not re.fullmatch(r"\d+", host):
         return _shortest(host)
     meant = _host_of(host)
-    said = f"{value!r} is no host: write"
+    fault = f"{value!r} is no host: write"
     if meant and _HOST.fullmatch(meant):
-        raise ValueError(f"{said} {meant}, without scheme, port and path")
+        raise ValueError(f"{fault} {meant}, without scheme, port and path")
     raise ValueError(
-        f"{said} shop.example.com or *.example.com, without scheme, port and path; "
+        f"{fault} shop.example.com or *.example.com, without scheme, port and path; "
         "leave hosts out where all are meant"
     )
 
@@ -115,7 +115,7 @@ def _shortest(host: str) -> str:
 
 
 def _host_of(text: str) -> str:
-    """Return the host that a URL, a host with a port or Django's form has."""
+    """Return the host of a URL, of a host with a port, or of Django's ``.host``."""
     text = trimmed(text)
     text = re.sub(r"^[a-z][a-z0-9+.-]*://", "", text).rpartition("@")[2]
     if re.fullmatch(r"[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*", text):
@@ -177,7 +177,7 @@ _PREFIX = re.compile(r"(/[\w.~-]+)+")
 
 
 def _as_keys(value: Any) -> Any:
-    """Take one key for a list of one; a key of digits is a number in YAML."""
+    """Accept one key as a list of one; YAML reads a key of digits as a number."""
     one = isinstance(value, str | int | float | SecretStr)
     return (value,) if one and not isinstance(value, bool) else value
 
@@ -228,7 +228,7 @@ def _without_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _like(pattern: str) -> WithJsonSchema:
-    """Tell editors what text of a kind looks like; a variable may stand for it."""
+    """Give editors the pattern of a kind of text, or of a variable in its place."""
     return WithJsonSchema({"type": "string", "pattern": rf"{pattern}|\$\{{"})
 
 

@@ -1,4 +1,4 @@
-"""``${VAR}`` in the values of a settings file, and the secrets behind ``VAR_FILE``."""
+"""Fills ``${VAR}`` in the values of a settings file, also from ``VAR_FILE``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FORMS = "write ${VAR} or ${VAR:-default}, or $${ for the characters themselves"
 
 
 class VariableError(ValueError):
-    """A variable that has no value; the text never holds a secret."""
+    """A variable has no value; the text never contains a secret."""
 
 
 class Variables:
-    """The environment's variables. A name that ends in ``_FILE`` leads to a file.
+    """The environment's variables; ``NAME_FILE`` names a file with a value.
 
     Attributes:
         files: The files that values were read from, as keys.
@@ -37,9 +37,9 @@ class Variables:
         self.files: dict[str, None] = {}
 
     def get(self, name: str) -> str | None:
-        """Return a variable's value, else the content of the file it leads to.
+        """Return a variable's value, else the content of the file that it names.
 
-        Blanks and line breaks at its ends are not part of it, wherever it comes from.
+        Blanks and line breaks at the ends are removed.
 
         Raises:
             VariableError: ``NAME_FILE`` is set, but its file cannot be read.
@@ -56,11 +56,11 @@ class Variables:
 
         The forms are Compose's, nested ones included: ``${A:-${B}}``, ``${A-default}``,
         ``${A:?message}``, ``${A:+instead}``. ``:`` treats an empty variable as a
-        missing one. ``$${`` gives the two characters ``${``. What a variable holds is
-        not looked at again.
+        missing one. ``$${`` gives the two characters ``${``. References in the values
+        of variables are not replaced.
 
         Raises:
-            VariableError: A variable is missing, or a ``${`` leads nowhere.
+            VariableError: A variable is missing, or a reference is malformed.
         """
         parts = []
         at = 0
@@ -75,7 +75,7 @@ class Variables:
         return "".join([*parts, text[at:]])
 
     def _reference(self, text: str, start: int) -> tuple[str, int]:
-        """Return what a reference stands for, and where what follows it begins."""
+        """Return the value of a reference, and the index after its end."""
         name = _NAME.match(text, start)
         if name is None:
             raise VariableError(f"'${{' starts no variable: {FORMS}")
@@ -85,7 +85,7 @@ class Variables:
             if text[at : at + 1] != "}":
                 raise VariableError(_ended_badly(name[0], text[at:]))
             return self._needed(name[0]), at + 1
-        # What a default would be is filled in only where it is needed.
+        # References in a default are filled in only if the default is used.
         word, end = _skipped(text, operator.end())
         if text[end : end + 1] != "}":
             raise VariableError(_ended_badly(name[0], ""))
@@ -112,7 +112,7 @@ class Variables:
 
 
 def _skipped(text: str, start: int) -> tuple[str, int]:
-    """Return a reference's word, nested references included, and where it ends."""
+    """Return the text after a reference's operator, and the index of its end."""
     depth, at = 0, start
     while at < len(text):
         opening = _OPENINGS.match(text, at)
@@ -139,7 +139,7 @@ def _ended_badly(name: str, rest: str) -> str:
 
 
 def _read_secret(name: str, file: str) -> str:
-    # The file's name stays out of the text: it may be the secret, set by mistake.
+    # The text leaves out the file's name: it may be the secret, set by mistake.
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(MAX_SECRET_BYTES + 1)

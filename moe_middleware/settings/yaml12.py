@@ -1,4 +1,4 @@
-"""YAML text as nodes that know their lines. Pure: no I/O."""
+"""Parses YAML 1.2 text into nodes that know their lines. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SECOND_DOCUMENT = "is not YAML: a second document begins here: keep one"
 NO_ANCHOR = "is not YAML: an alias (*name) whose anchor (&name) is not above it"
 
 PLAIN = "!plain"
-"""The tag of a scalar without quotes: what it means is decided later."""
+"""The tag of a scalar without quotes; ``scalars`` decides on its type."""
 
 
 class TextError(Exception):
-    """The text is no YAML document that we take; ``line`` counts from 1."""
+    """The text is no usable YAML document; ``line`` counts from 1."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -26,10 +26,10 @@ class TextError(Exception):
 
 
 def compose(text: str) -> yaml.Node:
-    """Return the root node of a text's one document.
+    """Return the root node of a text with one YAML document.
 
     Raises:
-        TextError: It is not one, or it is too deep or too large.
+        TextError: It is no YAML, or too deep, or too large.
     """
     try:
         text.encode()
@@ -61,17 +61,17 @@ def line_of(where: yaml.Node | yaml.Event) -> int:
     return mark.line + 1 if mark is not None else 1
 
 
-# PyYAML built without libyaml has the slower loader alone.
+# PyYAML that was built without libyaml has no CSafeLoader.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Leaves the meaning of scalars to us, and knows quoted ones from plain ones."""
+    """Leaves scalars untyped, with a tag for those without quotes."""
 
     yaml_implicit_resolvers = {None: [(PLAIN, re.compile(""))]}  # noqa: RUF012
 
 
 def _check_events(text: str) -> None:
-    """Refuse what is not one document, and what is too deep or too large to compose.
+    """Check that a text is one document, and neither too deep nor too large.
 
-    Composing recurses in C, without Python's guard: 200,000 brackets end the process.
+    Composing recurses in C without a guard: 200,000 brackets crash the process.
     """
     depth = documents = 0
     anchors: set[str] = set()
@@ -106,18 +106,18 @@ def _syntax_error(error: yaml.YAMLError, text: str) -> TextError:
         return TextError(TOO_DEEP, opened[MAX_DEPTH])
     lines = lines[min([*opened, number + 1]) - 1 : number + 1]
     if lines and _TAB.match(lines[-1]):
-        said = "a tab indents this line: indent with spaces"
+        fault = "a tab indents this line: indent with spaces"
     elif any(_FLOW_VARIABLE.search(_unquoted(line)) for line in lines):
-        said = "put ${...} in quotes within [ ] and { }"
+        fault = "put ${...} in quotes within [ ] and { }"
     elif any(_FLOW_BRACES.search(_unquoted(line)) for line in lines):
-        said = "put a path with braces in quotes within [ ] and { }: '/shop/{id}'"
+        fault = "put a path with braces in quotes within [ ] and { }: '/shop/{id}'"
     else:
         problem = getattr(error, "problem", None) or "it cannot be parsed"
-        said = (
+        fault = (
             f"{problem}: look at the indentation, the colons and the quotes of this "
             "line and the one before"
         )
-    return TextError(f"is not YAML: {said}", number + 1)
+    return TextError(f"is not YAML: {fault}", number + 1)
 
 
 _TAB = re.compile(r" *\t")
@@ -138,7 +138,7 @@ def _unquoted(line: str) -> str:
 
 
 def _open_brackets(text: str) -> list[int]:
-    """Return the lines of brackets still open where a text ends, or nests too deep."""
+    """Return the lines of brackets that are open where the events end."""
     opened: list[int] = []
     line, at = 1, 0
     for found in _BRACKET.finditer(text):

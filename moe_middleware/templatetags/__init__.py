@@ -1,1 +1,1 @@
-"""Where Django looks for an app's template tags."""
+"""The package in which Django finds an app's template tags."""

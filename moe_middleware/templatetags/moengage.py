@@ -1,6 +1,6 @@
 """Django's template door: ``{% load moengage %}{% experience "hero" as hero %}...``.
 
-Beside it, ``{% moe_script %}`` and ``{% moe_web_sdk %}`` load what counts in browsers.
+``{% moe_script %}`` and ``{% moe_web_sdk %}`` load the scripts for browsers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SWITCHES = {"true": "True", "false": "False"}
 
 
 class ExperienceNode(Node):
-    """Renders its body where the visitor has a match, else the ``else`` branch."""
+    """Renders its body if the visitor has a match, else the ``else`` branch."""
 
     child_nodelists = ("body", "otherwise")
 
@@ -53,7 +53,7 @@ class ExperienceNode(Node):
         self.impression = impression
         self.body = body
         self.otherwise = otherwise
-        # An iterator: however many threads ask at once, only one of them gets it.
+        # An iterator, so that only one of several threads gets the value.
         self._unsaid = iter((True,))
 
     def render(self, context: Context) -> str:
@@ -63,23 +63,25 @@ class ExperienceNode(Node):
             context.dicts[-1] = _Layer({self.name: found})
             if not found:
                 return str(self.otherwise.render(context))
-            told: object = self.impression.resolve(context) if self.impression else True
-            if told:
-                # What is none of the three words, it refuses.
-                counting = cast(Counting, told) if isinstance(told, str) else None
+            shows: object = (
+                self.impression.resolve(context) if self.impression else True
+            )
+            if shows:
+                # ``show`` refuses any other word.
+                counting = cast(Counting, shows) if isinstance(shows, str) else None
                 experiences.show(found.key, counting)
             return str(self.body.render(context))
 
 
 class _Layer(dict[str, Any]):
-    """A layer of a context that holds what is one visitor's own."""
+    """A layer of a context with values of one visitor."""
 
     def __getitem__(self, name: str) -> Any:
         note_personal()
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[str]:
-        # With one of its own, dict.update asks for the items one by one, as above.
+        # With its own ``keys``, dict.update reads the items one by one, as above.
         return super().__iter__()
 
 
@@ -122,7 +124,7 @@ _USE = "the tag {tag!r} takes a key, then 'as NAME' and 'impression=False'"
 def value(experience: object, name: str) -> object:
     """Return a payload value by any name: ``{{ hero|value:"CTA Label" }}``.
 
-    It is empty where there is none.
+    It is empty if there is none.
     """
     if not isinstance(experience, Experience):
         return ""
@@ -137,12 +139,12 @@ def click_url(experience: object, target: str, b_id: str | None = None) -> str:
 
 
 def attrs(experience: object, b_id: str | None = None) -> str:
-    """Return what marks an element: ``<a {% attrs hero "Shop Now" %} ...>``."""
+    """Return the attributes of an element: ``<a {% attrs hero "Shop Now" %} ...>``."""
     return _known(experience).attrs(b_id)
 
 
 def moe_script(context: Context, nonce: str | None = None) -> str:
-    """Return the script that counts: ``{% moe_script nonce=request.csp_nonce %}``."""
+    """Return our script's element: ``{% moe_script nonce=request.csp_nonce %}``."""
     return experiences_of(context).script(nonce)
 
 
@@ -152,7 +154,7 @@ def moe_web_sdk(
     nonce: str | None = None,
     api: WebSDKApi = "web_p",
 ) -> str:
-    """Return what tells the Web SDK: ``{% moe_web_sdk nonce=request.csp_nonce %}``."""
+    """Return the Web SDK's elements: ``{% moe_web_sdk nonce=request.csp_nonce %}``."""
     return experiences_of(context).web_sdk(*keys, nonce=nonce, api=api)
 
 
@@ -174,8 +176,8 @@ register.simple_tag(moe_web_sdk, takes_context=True)
 def experiences_of(context: Context) -> Experiences:
     """Return the experiences of the request that a template is rendered for.
 
-    Those under the name ``experiences`` in its context, else its request's, else the
-    current request's.
+    The value ``experiences`` of its context, else its request's, else those of the
+    current request.
     """
     given = context.get("experiences")
     if isinstance(given, Experiences):

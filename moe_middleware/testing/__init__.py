@@ -1,4 +1,4 @@
-"""For the tests of a site: nothing that its settings name is reached, whatever it is.
+"""Runs a site's tests against a sandbox: no server or store of its settings is used.
 
 pytest has fixtures for it (``moe_sandbox``), Django a test runner
 (``moe_middleware.testing.django``); any other suite begins here.
@@ -19,22 +19,23 @@ from ..settings.settings import Settings
 from ..settings.stand_ins import standing_in
 
 INTERVAL = 0.05
-"""Seconds between the relay's looks, so that a test has not long to wait."""
+"""Seconds between the relay's polls, so that tests wait little."""
 
 
 @contextmanager
 def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
-    """Let every configuration of this process lead to the sandbox inside of it.
+    """Let every configuration of this process use an embedded sandbox.
 
     The workspace's server, the outbox, the shared cache and the budget's store of any
-    settings are replaced: by a file, by code, by Django's setting. What was opened
-    before goes on with what it has, so this comes first.
+    settings are replaced: by a file, by code, by Django's setting. Objects made earlier
+    keep their settings, so call this first.
 
     Args:
-        workspace: What the sandbox has configured; None is nothing.
+        workspace: The sandbox's workspace; None is an empty one.
 
     Returns:
-        That sandbox: it has seen nothing yet. Afterwards it is as it was.
+        The sandbox, without any calls so far. Afterwards the configurations are as
+            before.
     """
     sandbox = embedded()
     before = sandbox.workspace
@@ -49,17 +50,17 @@ def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
 
 
 def use_sandbox() -> Sandbox:
-    """Do what ``sandboxed`` does, to the end of this process."""
+    """Do the same as ``sandboxed``, until the end of this process."""
     return sandboxed().__enter__()
 
 
 @contextmanager
 def led_to(sandbox: Sandbox, base_url: str | None = None) -> Iterator[None]:
-    """Let every configuration of this process lead to a sandbox.
+    """Let every configuration of this process use a sandbox.
 
     Args:
-        sandbox: The one.
-        base_url: Where it listens; None is within this process.
+        sandbox: The sandbox.
+        base_url: Its address; None if it is embedded.
     """
 
     def changed(settings: Settings) -> Settings:
@@ -74,10 +75,10 @@ def led_to(sandbox: Sandbox, base_url: str | None = None) -> Iterator[None]:
 
 
 def deliver(timeout: float = 5.0) -> None:
-    """Report at once what was counted so far, so that a test can look at it.
+    """Deliver all waiting events at once, so that a test can check them.
 
     Args:
-        timeout: How long that may take, in seconds.
+        timeout: Seconds that this may take.
     """
     for runtime in runtimes():
         background.run(runtime.deliver(timeout))

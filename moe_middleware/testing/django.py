@@ -1,4 +1,4 @@
-"""A test runner for ``manage.py test``: no test reaches what MOENGAGE names.
+"""A test runner for ``manage.py test``: no server or store of MOENGAGE is used.
 
 ``TEST_RUNNER = "moe_middleware.testing.django.SandboxRunner"`` is all that a project
 needs. A test that looks into the sandbox has one of its own::
@@ -21,7 +21,7 @@ __all__ = ["SandboxRunner", "SandboxedRun", "deliver", "sandboxed"]
 
 
 def _begin_process(*_: object) -> None:
-    """Begin in a process that shares nothing with the one that started it."""
+    """Start in a process without any state of its parent."""
     use_sandbox()
 
 
@@ -30,7 +30,7 @@ class _SandboxedSuite(ParallelTestSuite):
 
 
 class SandboxedRun:
-    """For a runner of the project's own: ``class Runner(SandboxedRun, ItsRunner)``."""
+    """A mixin for a runner of your own: ``class Runner(SandboxedRun, YourRunner)``."""
 
     parallel_test_suite = _SandboxedSuite
 
@@ -45,4 +45,4 @@ class SandboxedRun:
 
 
 class SandboxRunner(SandboxedRun, DiscoverRunner):  # type: ignore[misc]
-    """Django's runner, within the sandbox."""
+    """Django's runner, with a sandbox."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..models.visits import Visit
-from ..settings.sections import ConsentSettings
+from ..settings.visitor_sections import ConsentSettings
 from .value_readers import SourceReader
 
 OPT_OUT_COOKIES = ("moe_dis", "moe_dt_d")

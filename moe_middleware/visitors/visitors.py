@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..cache import key_of_ids, split_key, visitor_key
+from ..cache import key_of_ids, variant_key, visitor_key
 from ..models.identity import Identity
 from ..models.visits import Visit
 from ..routes.routes import Match
-from ..settings.sections import BotSettings, ConsentSettings
+from ..settings.disagreements import unknown_names
 from ..settings.settings import Settings
 from ..settings.value_sources import ValueSource
+from ..settings.visitor_sections import BotSettings, ConsentSettings
 from .addresses import TrustedProxies, client_address
 from .bot_library import load_crawlers
 from .bots import MAX_USER_AGENT, BotFilter
@@ -315,12 +316,12 @@ class Visitors:
     ) -> bytes:
         if not named and not vary and not ids:
             if self._plain_split[0] != now // 3600:
-                self._plain_split = now // 3600, split_key(day_and_hour(now))
+                self._plain_split = now // 3600, variant_key(day_and_hour(now))
             return self._plain_split[1]
         if vary is not None:
             told = self.session_attributes(visit, named)
             named = {name: told[name] for name in vary if name in told}
-        return split_key(
+        return variant_key(
             {
                 **day_and_hour(now),
                 **named,
@@ -390,7 +391,7 @@ def _bot_filter(wanted: BotSettings) -> BotFilter:
 
 def _unknown_names(settings: Settings) -> Set[str]:
     """Return what no attribute is called, and say so."""
-    for mistake in settings.unknown_names():
+    for mistake in unknown_names(settings):
         place = ".".join(map(str, mistake.place))
         logger.warning("vary_unknown place=%s: %s", place, mistake.message)
     lists = [settings.cache.vary, *(route.vary for route in settings.routes)]

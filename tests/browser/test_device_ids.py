@@ -114,7 +114,7 @@ async def test_of_whom_nothing_may_be_known_it_is_not_asked_for(
 ) -> None:
     page = await site(**sections).get(headers=headers)
 
-    assert "data-moe-told" not in page.text
+    assert "data-moe-web-sdk" not in page.text
 
 
 # --- handed over -------------------------------------------------------------

@@ -31,7 +31,7 @@ BANNER = """
 {%- endexperience -%}
 """
 PAGE = BANNER + "{{ moe_web_sdk(nonce='n0nce') }}"
-BLOCK = re.compile(r'<script type="application/json" data-moe-told>(.*?)</script>')
+BLOCK = re.compile(r'<script type="application/json" data-moe-web-sdk>(.*?)</script>')
 
 
 def site(page: str = PAGE, *, impression: str | None = "web_sdk", **more: Any) -> Site:
@@ -199,7 +199,7 @@ async def test_in_a_preview_nothing_is_told(sandbox: Sandbox) -> None:
     page = await site().get(headers={"cookie": cookie})
 
     assert "Shop Now" in page.text
-    assert "data-moe-told" not in page.text
+    assert "data-moe-web-sdk" not in page.text
 
 
 async def test_forgetting_to_tell_is_warned_of(
@@ -280,7 +280,7 @@ def test_hostile_values_arrive_and_end_nothing(hostile: str) -> None:
     context = {"cid": hostile, hostile: "x"}
     block = block_of(Experience(key=hostile, experience_context=context))
 
-    body = block.removeprefix('<script type="application/json" data-moe-told>')
+    body = block.removeprefix('<script type="application/json" data-moe-web-sdk>')
     data, _, rest = body.partition("</script>")
     assert json.loads(data)["contexts"] == {hostile: context}
     assert rest == f'<script src="/_moe/{SDK_SCRIPT_NAME}" defer></script>'

@@ -24,7 +24,7 @@ from moe_middleware.cache.memory import (
     MemoryCache,
     decode,
     encode,
-    split_key,
+    variant_key,
     visitor_key,
 )
 from moe_middleware.cache.memory_records import MAX_ANSWERS
@@ -40,8 +40,8 @@ ALICE, BOB = (
     visitor_key(Identity(customer_id="bob")),
 )
 NINE, TEN = (
-    split_key({"TIME_OF_THE_DAY": "09"}),
-    split_key({"TIME_OF_THE_DAY": "10"}),
+    variant_key({"TIME_OF_THE_DAY": "09"}),
+    variant_key({"TIME_OF_THE_DAY": "10"}),
 )
 TTL, STALE = 60.0, 600.0
 
@@ -77,8 +77,8 @@ def memory_cache(
     )
 
 
-def titles(cache: MemoryCache, who: bytes, split: bytes = NINE) -> list[str]:
-    return [one["Title"] for one in cache.get(who, split, ["hero"])]
+def titles(cache: MemoryCache, who: bytes, variant: bytes = NINE) -> list[str]:
+    return [one["Title"] for one in cache.get(who, variant, ["hero"])]
 
 
 def sourced(one: Experience, source: Source, reason: Reason | None) -> Experience:
@@ -151,8 +151,8 @@ def test_another_visitor_and_another_split_have_answers_of_their_own() -> None:
 def test_a_visitor_is_forgotten_whatever_the_split() -> None:
     cache = memory_cache()
     for who in (ALICE, BOB):
-        for split in (NINE, TEN):
-            cache.put(who, split, [experience(Title="Sale")])
+        for variant in (NINE, TEN):
+            cache.put(who, variant, [experience(Title="Sale")])
 
     cache.forget(ALICE)
     cache.forget(visitor(404))
@@ -335,19 +335,19 @@ def test_one_put_evicts_only_so_many() -> None:
     assert len(cache) == before - MAX_EVICTIONS
 
 
-def test_one_visitor_of_very_many_splits_keeps_the_latest() -> None:
+def test_one_visitor_of_very_many_variants_keeps_the_latest() -> None:
     cache = memory_cache(clock := Clock())
     for number in range(2 * MAX_ANSWERS):
         clock.now += 0.01
-        cache.put(ALICE, split_key({"utm": f"{number}"}), [experience()])
+        cache.put(ALICE, variant_key({"utm": f"{number}"}), [experience()])
 
-    last = split_key({"utm": f"{2 * MAX_ANSWERS - 1}"})
+    last = variant_key({"utm": f"{2 * MAX_ANSWERS - 1}"})
     assert len(cache) == MAX_ANSWERS
     assert cache.get(ALICE, last, ["hero"]) != []
-    assert cache.get(ALICE, split_key({"utm": "0"}), ["hero"]) == []
+    assert cache.get(ALICE, variant_key({"utm": "0"}), ["hero"]) == []
 
 
-def test_splits_that_expired_for_good_leave_with_the_next_answer() -> None:
+def test_variants_that_expired_for_good_leave_with_the_next_answer() -> None:
     cache = memory_cache(clock := Clock())
     cache.put(ALICE, NINE, [experience("hero"), experience("strip")])
 
@@ -531,7 +531,7 @@ def test_a_key_is_the_same_in_every_process_and_version() -> None:
 
     # Processes share them through Redis: a change here empties every shared cache.
     assert visitor_key(known).hex() == "68c809cfdd3276d7884f3208885affa9"
-    assert split_key({"TIME_OF_THE_DAY": "09"}).hex() == "2508d63013d5a1ca"
+    assert variant_key({"TIME_OF_THE_DAY": "09"}).hex() == "2508d63013d5a1ca"
 
 
 def test_an_id_that_no_encoding_knows_has_a_key_too() -> None:
@@ -540,19 +540,19 @@ def test_an_id_that_no_encoding_knows_has_a_key_too() -> None:
     assert visitor_key(Identity(customer_id=lone)) != visitor_key(
         Identity(customer_id="?")
     )
-    assert split_key({"utm": lone}) != split_key({"utm": "?"})
+    assert variant_key({"utm": lone}) != variant_key({"utm": "?"})
 
 
 @given(st.dictionaries(TEXTS, TEXTS), st.dictionaries(TEXTS, TEXTS), st.randoms())
-def test_splits_are_equal_exactly_where_attributes_are(
+def test_variants_are_equal_exactly_where_attributes_are(
     one: dict[str, str], other: dict[str, str], order: random.Random
 ) -> None:
     shuffled = list(one.items())
     order.shuffle(shuffled)
 
-    assert split_key(dict(shuffled)) == split_key(one)
-    assert (split_key(one) == split_key(other)) == (one == other)
-    assert len(split_key(one)) == 8
+    assert variant_key(dict(shuffled)) == variant_key(one)
+    assert (variant_key(one) == variant_key(other)) == (one == other)
+    assert len(variant_key(one)) == 8
 
 
 # Against a naive model, among threads and after a fork
@@ -564,7 +564,7 @@ class AsADict(RuleBasedStateMachine):
     max_entries = 1_000_000
     max_bytes = 1 << 30
     visitors = st.integers(0, 7).map(visitor)
-    splits = st.sampled_from([NINE, TEN])
+    variants = st.sampled_from([NINE, TEN])
     keys = st.sampled_from(["hero", "strip", "footer"])
     # Long and short ones, and some that many visitors get.
     texts = st.integers(0, 3).map(lambda number: f"{number}" * 10**number)
@@ -593,22 +593,22 @@ class AsADict(RuleBasedStateMachine):
 
     @rule(
         who=visitors,
-        split=splits,
+        variant=variants,
         texts=st.dictionaries(keys, texts, min_size=1),
         fresh_for=st.none() | st.integers(-12, 12).map(lambda number: number * 10.0),
     )
     def put(
-        self, who: bytes, split: bytes, texts: dict[str, str], fresh_for: float | None
+        self, who: bytes, variant: bytes, texts: dict[str, str], fresh_for: float | None
     ) -> None:
         self.cache.put(
             who,
-            split,
+            variant,
             [experience(key, Title=text) for key, text in texts.items()],
             fresh_for=fresh_for,
         )
         until = self.clock.now + (100.0 if fresh_for is None else min(fresh_for, 100.0))
         for key, text in texts.items():
-            name = (who, split, key)
+            name = (who, variant, key)
             if self.known.get(name, (until, ""))[0] <= until:
                 self.known[name] = (until, text)
         for name, (until, _) in list(self.known.items()):
@@ -617,28 +617,28 @@ class AsADict(RuleBasedStateMachine):
         self.use(who)
         self.evicted()
 
-    @rule(who=visitors, split=splits, keys=st.lists(keys, unique=True))
-    def get(self, who: bytes, split: bytes, keys: list[str]) -> None:
-        found = self.cache.get(who, split, keys)
+    @rule(who=visitors, variant=variants, keys=st.lists(keys, unique=True))
+    def get(self, who: bytes, variant: bytes, keys: list[str]) -> None:
+        found = self.cache.get(who, variant, keys)
 
         assert [(one.key, one["Title"]) for one in found] == [
-            (key, self.known[who, split, key][1])
+            (key, self.known[who, variant, key][1])
             for key in keys
-            if (who, split, key) in self.known
-            and self.known[who, split, key][0] > self.clock.now
+            if (who, variant, key) in self.known
+            and self.known[who, variant, key][0] > self.clock.now
         ]
         assert {one.source for one in found} <= {Source.CACHE}
         self.use(who)
 
-    @rule(who=visitors, split=splits, keys=st.lists(keys, unique=True))
-    def get_stale(self, who: bytes, split: bytes, keys: list[str]) -> None:
-        found = self.cache.get_stale(who, split, keys, Reason.TIMEOUT)
+    @rule(who=visitors, variant=variants, keys=st.lists(keys, unique=True))
+    def get_stale(self, who: bytes, variant: bytes, keys: list[str]) -> None:
+        found = self.cache.get_stale(who, variant, keys, Reason.TIMEOUT)
 
         assert [(one.key, one["Title"]) for one in found] == [
-            (key, self.known[who, split, key][1])
+            (key, self.known[who, variant, key][1])
             for key in keys
-            if (who, split, key) in self.known
-            and self.known[who, split, key][0] + 100.0 > self.clock.now
+            if (who, variant, key) in self.known
+            and self.known[who, variant, key][0] + 100.0 > self.clock.now
         ]
         assert {(one.source, one.reason) for one in found} <= {
             (Source.STALE, Reason.TIMEOUT)
@@ -702,8 +702,8 @@ class WithinBounds(AsADict):
     def finds(self, who: bytes) -> bool:
         keys = ["hero", "strip", "footer"]
         found = sum(
-            len(self.cache.get_stale(who, split, keys, Reason.REVALIDATING))
-            for split in (NINE, TEN)
+            len(self.cache.get_stale(who, variant, keys, Reason.REVALIDATING))
+            for variant in (NINE, TEN)
         )
         assert found in (0, self.servable(who))
         return found > 0

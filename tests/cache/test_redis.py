@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 import redis
 
-from moe_middleware.cache.redis import CONNECTIONS, FAILURES_IN_A_ROW, RedisCache
+from moe_middleware.cache.guarded_redis import CONNECTIONS, FAILURES_IN_A_ROW
+from moe_middleware.cache.redis import RedisCache
 from moe_middleware.cache.shared import fetch_once
 from moe_middleware.models.ids import new_id
 
 from ..redis_servers import VALKEY, RedisServer, redis_server
 from ..servers import PATIENCE
 
-VISITOR, SPLIT = b"v" * 16, b"s" * 8
+VISITOR, VARIANT = b"v" * 16, b"s" * 8
 TTL, STALE = 60.0, 600.0
 BODY = b'[{"Title":"Sale"},{}]'
 SERVERS: dict[str, dict[str, Any]] = {
@@ -81,27 +82,27 @@ async def caches() -> AsyncIterator[Caches]:
 
 
 async def keep(
-    cache: RedisCache, bodies: Mapping[str, bytes], split: bytes = SPLIT
+    cache: RedisCache, bodies: Mapping[str, bytes], variant: bytes = VARIANT
 ) -> None:
     """Store answers as a fetch does."""
-    known = await cache.get(VISITOR, split, bodies)
+    known = await cache.get(VISITOR, variant, bodies)
     lease = await cache.lead(
-        VISITOR, split, bodies.keys(), known.generation, for_seconds=30
+        VISITOR, variant, bodies.keys(), known.generation, for_seconds=30
     )
-    cache.finish(VISITOR, split, lease, bodies)
+    cache.finish(VISITOR, variant, lease, bodies)
     await cache.settle()
 
 
 async def bodies_of(
-    cache: RedisCache, *keys: str, split: bytes = SPLIT
+    cache: RedisCache, *keys: str, variant: bytes = VARIANT
 ) -> dict[str, bytes]:
-    found = await cache.get(VISITOR, split, keys)
+    found = await cache.get(VISITOR, variant, keys)
     return {key: body for key, (_, body) in found.entries.items()}
 
 
 async def answers(cache: RedisCache) -> bool:
     """Whether Redis answers; the sooner, the longer ago the last failure was."""
-    return (await cache.get(VISITOR, SPLIT, ["hero"])).generation is not None
+    return (await cache.get(VISITOR, VARIANT, ["hero"])).generation is not None
 
 
 async def until_it_answers(cache: RedisCache, caches: Caches) -> None:
@@ -123,20 +124,20 @@ async def test_answers_come_back_on_another_host(
 ) -> None:
     await keep(caches(server), {"hero": BODY, "promo": b""})
 
-    found = await caches(server).get(VISITOR, SPLIT, ["hero", "promo", "other"])
+    found = await caches(server).get(VISITOR, VARIANT, ["hero", "promo", "other"])
 
     assert found.entries == {"hero": (TTL, BODY), "promo": (TTL, b"")}
 
 
-async def test_visitors_splits_and_workspaces_are_kept_apart(
+async def test_visitors_variants_and_workspaces_are_kept_apart(
     server: RedisServer, caches: Caches
 ) -> None:
     cache = caches(server)
     await keep(cache, {"hero": BODY})
 
     caches.workspace_id = new_id()
-    other_workspace = await caches(server).get(VISITOR, SPLIT, ["hero"])
-    other_visitor = await cache.get(b"w" * 16, SPLIT, ["hero"])
+    other_workspace = await caches(server).get(VISITOR, VARIANT, ["hero"])
+    other_visitor = await cache.get(b"w" * 16, VARIANT, ["hero"])
     other_split = await cache.get(VISITOR, b"t" * 8, ["hero"])
 
     assert not other_workspace.entries
@@ -153,7 +154,7 @@ async def test_an_answer_is_fresh_then_stale_then_gone(
     times = []
     for seconds in (50.0, 20.0, 580.0, 20.0):
         caches.now += seconds
-        found = await cache.get(VISITOR, SPLIT, ["hero"])
+        found = await cache.get(VISITOR, VARIANT, ["hero"])
         times += [fresh_for for fresh_for, _ in found.entries.values()]
 
     assert times == [10.0, -10.0, -590.0]
@@ -165,7 +166,7 @@ async def test_a_host_whose_clock_is_ahead_makes_nothing_last_longer(
     ahead = caches(server, clock=lambda: caches.now + 3600)
     await keep(ahead, {"hero": BODY})
 
-    found = await caches(server).get(VISITOR, SPLIT, ["hero"])
+    found = await caches(server).get(VISITOR, VARIANT, ["hero"])
 
     assert found.entries["hero"] == (TTL, BODY)
 
@@ -177,7 +178,7 @@ async def test_everything_in_redis_expires_by_itself(
     await keep(cache, {"hero": BODY})
     await cache.forget(VISITOR)
     await keep(cache, {"hero": BODY})
-    await cache.lead(VISITOR, SPLIT, ["promo"], b"12345678", for_seconds=30)
+    await cache.lead(VISITOR, VARIANT, ["promo"], b"12345678", for_seconds=30)
 
     with raw(server) as connection:
         names = list(connection.scan_iter(f"moe:{caches.workspace_id}:*"))
@@ -247,12 +248,12 @@ async def test_forgetting_drops_a_visitor_in_every_split(
 ) -> None:
     cache = caches(server)
     await keep(cache, {"hero": BODY})
-    await keep(cache, {"hero": BODY}, split=b"t" * 8)
+    await keep(cache, {"hero": BODY}, variant=b"t" * 8)
 
     assert await caches(server).forget(VISITOR)
 
     assert await bodies_of(cache, "hero") == {}
-    assert await bodies_of(cache, "hero", split=b"t" * 8) == {}
+    assert await bodies_of(cache, "hero", variant=b"t" * 8) == {}
     await keep(cache, {"hero": b"new"})
     assert await bodies_of(cache, "hero") == {"hero": b"new"}
 
@@ -261,11 +262,13 @@ async def test_an_answer_that_was_under_way_is_forgotten_too(
     server: RedisServer, caches: Caches
 ) -> None:
     cache = caches(server)
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
-    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+    known = await cache.get(VISITOR, VARIANT, ["hero"])
+    lease = await cache.lead(
+        VISITOR, VARIANT, ["hero"], known.generation, for_seconds=30
+    )
 
     await cache.forget(VISITOR)
-    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    cache.finish(VISITOR, VARIANT, lease, {"hero": BODY})
     await cache.settle()
 
     assert await bodies_of(cache, "hero") == {}
@@ -275,12 +278,14 @@ async def test_nobody_waits_for_a_fetch_that_is_forgotten_already(
     server: RedisServer, caches: Caches
 ) -> None:
     cache = caches(server)
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
-    await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+    known = await cache.get(VISITOR, VARIANT, ["hero"])
+    await cache.lead(VISITOR, VARIANT, ["hero"], known.generation, for_seconds=30)
 
     await cache.forget(VISITOR)
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
-    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+    known = await cache.get(VISITOR, VARIANT, ["hero"])
+    lease = await cache.lead(
+        VISITOR, VARIANT, ["hero"], known.generation, for_seconds=30
+    )
 
     assert lease.keys == ("hero",)
 
@@ -307,10 +312,10 @@ async def ask(
     cache: RedisCache, keys: list[str], fetch: Any, *, for_seconds: float = 30
 ) -> list[str]:
     """Return what came from others."""
-    known = await cache.get(VISITOR, SPLIT, keys)
+    known = await cache.get(VISITOR, VARIANT, keys)
     found = await fetch_once(
         cache,
-        *(VISITOR, SPLIT, keys, known.generation, fetch),
+        *(VISITOR, VARIANT, keys, known.generation, fetch),
         for_seconds=for_seconds,
     )
     return sorted(found)
@@ -351,11 +356,11 @@ async def test_an_answer_that_came_just_now_is_not_fetched_again(
     server: RedisServer, caches: Caches
 ) -> None:
     cache, never = caches(server), Calls()
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
+    known = await cache.get(VISITOR, VARIANT, ["hero"])
     await keep(caches(server), {"hero": BODY})
 
     found = await fetch_once(
-        cache, VISITOR, SPLIT, ["hero"], known.generation, never, for_seconds=30
+        cache, VISITOR, VARIANT, ["hero"], known.generation, never, for_seconds=30
     )
     await cache.settle()
 
@@ -425,8 +430,8 @@ async def test_a_follower_takes_over_from_a_leader_that_died(
 ) -> None:
     dead, second = caches(server), Calls()
     second.may_answer.set()
-    known = await dead.get(VISITOR, SPLIT, ["hero"])
-    await dead.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=0.3)
+    known = await dead.get(VISITOR, VARIANT, ["hero"])
+    await dead.lead(VISITOR, VARIANT, ["hero"], known.generation, for_seconds=0.3)
 
     async with asyncio.timeout(PATIENCE):
         await ask(caches(server), ["hero"], second)
@@ -438,17 +443,17 @@ async def test_a_lease_that_ran_out_is_not_taken_from_its_next_holder(
     server: RedisServer, caches: Caches
 ) -> None:
     slow, quick, third = caches(server), caches(server), caches(server)
-    generation = (await slow.get(VISITOR, SPLIT, ["hero"])).generation
-    late = await slow.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=0.001)
+    generation = (await slow.get(VISITOR, VARIANT, ["hero"])).generation
+    late = await slow.lead(VISITOR, VARIANT, ["hero"], generation, for_seconds=0.001)
     async with asyncio.timeout(PATIENCE):
         while not (
-            await quick.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=60)
+            await quick.lead(VISITOR, VARIANT, ["hero"], generation, for_seconds=60)
         ).keys:
             await asyncio.sleep(0.01)
 
-    slow.finish(VISITOR, SPLIT, late, {})
+    slow.finish(VISITOR, VARIANT, late, {})
     await slow.settle()
-    lease = await third.lead(VISITOR, SPLIT, ["hero"], generation, for_seconds=60)
+    lease = await third.lead(VISITOR, VARIANT, ["hero"], generation, for_seconds=60)
 
     assert (lease.keys, lease.others) == ((), ("hero",))
 
@@ -457,29 +462,31 @@ _VISITS = """
 import asyncio, sys
 from moe_middleware.cache.redis import RedisCache
 from moe_middleware.cache.shared import fetch_once
+from redis.asyncio import Redis
 
 url, workspace_id, processes, visitors = *sys.argv[1:3], *map(int, sys.argv[3:])
 
 async def visit(cache, redis, number):
-    visitor, split, keys = number.to_bytes(16, "big"), bytes(8), ["a", "b", "c"]
+    visitor, variant, keys = number.to_bytes(16, "big"), bytes(8), ["a", "b", "c"]
     async def fetch(keys):
         for key in keys:
             await redis.incr(f"{workspace_id} {number} {key}")
         await asyncio.sleep(0.1)
         return dict.fromkeys(keys, b"body")
     keys = keys[number % 2 :]
-    known = await cache.get(visitor, split, keys)
-    await fetch_once(cache, visitor, split, [key for key in keys if
+    known = await cache.get(visitor, variant, keys)
+    await fetch_once(cache, visitor, variant, [key for key in keys if
         key not in known.entries], known.generation, fetch, for_seconds=60)
 
 async def main():
     cache = RedisCache(url, workspace_id=workspace_id, ttl=60, stale=60, timeout=20)
-    redis = cache._clients.current()
+    redis = Redis.from_url(url)
     await redis.incr(f"{workspace_id} ready")
     while int(await redis.get(f"{workspace_id} ready")) < processes:
         await asyncio.sleep(0.001)
     await asyncio.gather(*(visit(cache, redis, n) for n in range(visitors)))
     await cache.aclose()
+    await redis.aclose()
 
 asyncio.run(main())
 """
@@ -597,13 +604,13 @@ async def test_a_lease_that_came_too_late_is_given_back(
     cache = caches(own_server, timeout=0.2)
     await until_it_answers(cache, caches)
     own_server.hang()
-    lease = await cache.lead(VISITOR, SPLIT, ["hero"], bytes(8), for_seconds=300)
+    lease = await cache.lead(VISITOR, VARIANT, ["hero"], bytes(8), for_seconds=300)
     own_server.resume()
     await cache.settle()
     with raw(own_server) as connection:
         taken = list(connection.scan_iter("moe:*:l:*"))
 
-    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    cache.finish(VISITOR, VARIANT, lease, {"hero": BODY})
     await cache.settle()
 
     assert (lease.keys, len(taken)) == (("hero",), 1)
@@ -649,11 +656,13 @@ async def test_refused_it_leaves_redis_alone_until_it_takes_writes_again(
     error: str,
 ) -> None:
     cache = caches(own_server)
-    known = await cache.get(VISITOR, SPLIT, ["hero"])
-    lease = await cache.lead(VISITOR, SPLIT, ["hero"], known.generation, for_seconds=30)
+    known = await cache.get(VISITOR, VARIANT, ["hero"])
+    lease = await cache.lead(
+        VISITOR, VARIANT, ["hero"], known.generation, for_seconds=30
+    )
     refuse(own_server, on=True)
 
-    cache.finish(VISITOR, SPLIT, lease, {"hero": BODY})
+    cache.finish(VISITOR, VARIANT, lease, {"hero": BODY})
     await cache.settle()
     for _ in range(5):
         caches.stopwatch += 60
@@ -721,7 +730,7 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_taken(
     cache = caches(own_server, timeout=0.2)
     await until_it_answers(cache, caches)
 
-    asking = asyncio.create_task(cache.get(VISITOR, SPLIT, ["hero"]))
+    asking = asyncio.create_task(cache.get(VISITOR, VARIANT, ["hero"]))
     for _ in range(10):
         await asyncio.sleep(0)
     time.sleep(0.5)
@@ -736,7 +745,7 @@ async def test_a_page_that_is_cancelled_spoils_nothing(
     await keep(cache, {"hero": BODY})
 
     for turns in range(12):
-        asking = asyncio.create_task(cache.get(VISITOR, SPLIT, ["other"]))
+        asking = asyncio.create_task(cache.get(VISITOR, VARIANT, ["other"]))
         for _ in range(turns):
             await asyncio.sleep(0)
         asking.cancel()
@@ -744,17 +753,17 @@ async def test_a_page_that_is_cancelled_spoils_nothing(
 
 
 async def test_many_pages_at_once_share_few_connections(
-    server: RedisServer, caches: Caches
+    own_server: RedisServer, caches: Caches
 ) -> None:
-    cache = caches(server)
+    cache = caches(own_server)
     await cache.warm()
     await keep(cache, {"hero": BODY})
 
     found = await asyncio.gather(*(bodies_of(cache, "hero") for _ in range(200)))
 
     assert found == [{"hero": BODY}] * 200
-    pool: Any = cache._clients.current().connection_pool
-    assert len(pool._available_connections) <= CONNECTIONS
+    with raw(own_server) as connection:
+        assert len(connection.client_list()) - 1 <= CONNECTIONS
 
 
 async def test_a_user_with_few_rights_will_do(
@@ -812,7 +821,7 @@ async def test_a_hung_server_does_not_keep_a_process_from_ending(
         cache = caches(server, timeout=0.05)
         await cache.warm()
         server.hang()
-        await cache.get(VISITOR, SPLIT, ["hero"])
+        await cache.get(VISITOR, VARIANT, ["hero"])
 
         async with asyncio.timeout(PATIENCE):
             await cache.aclose()
@@ -885,15 +894,16 @@ from moe_middleware.cache.redis import RedisCache
 cache = RedisCache(sys.argv[1], workspace_id=sys.argv[2], ttl=60, stale=60, timeout=20)
 
 async def visits(number, turns):
-    visitor, split = number.to_bytes(16, "big"), bytes(8)
+    visitor, variant = number.to_bytes(16, "big"), bytes(8)
     for turn in turns:
         keys = [f"{number}-{turn}"]
-        known = await cache.get(visitor, split, keys)
-        lease = await cache.lead(visitor, split, keys, known.generation, for_seconds=9)
+        known = await cache.get(visitor, variant, keys)
+        generation = known.generation
+        lease = await cache.lead(visitor, variant, keys, generation, for_seconds=9)
         assert lease.keys == tuple(keys), lease
-        cache.finish(visitor, split, lease, {keys[0]: keys[0].encode()})
+        cache.finish(visitor, variant, lease, {keys[0]: keys[0].encode()})
         await cache.settle()
-        known = await cache.get(visitor, split, keys)
+        known = await cache.get(visitor, variant, keys)
         assert known.entries[keys[0]][1] == keys[0].encode()
 
 parent = asyncio.new_event_loop()
@@ -929,9 +939,9 @@ def test_the_log_names_no_visitor_and_no_answer(
     _full(own_server, on=True)
 
     async def visit() -> None:
-        known = await cache.get(VISITOR, SPLIT, ["secret-key"])
+        known = await cache.get(VISITOR, VARIANT, ["secret-key"])
         await cache.lead(
-            VISITOR, SPLIT, ["secret-key"], known.generation, for_seconds=9
+            VISITOR, VARIANT, ["secret-key"], known.generation, for_seconds=9
         )
         await cache.aclose()
 

@@ -121,7 +121,7 @@ LATER = """async () => {
   const page = await (await fetch("/fragment")).text();
   const parsed = new DOMParser().parseFromString(page, "text/html");
   document.body.replaceChildren(
-    ...parsed.querySelectorAll("h1, script[data-moe-told]")
+    ...parsed.querySelectorAll("h1, script[data-moe-web-sdk]")
   );
 }"""
 """What a single-page app does: puts another page's content into this one."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware import Action, Event, Identity, Reason, Source
-from moe_middleware.client import wire
+from moe_middleware.client import event_reports, wire
 from moe_middleware.models.errors import (
     AnswerError,
     APIError,
@@ -221,7 +221,7 @@ def test_metadata_of_another_shape_raises() -> None:
 def test_an_impression_becomes_the_documented_action() -> None:
     shown = event("alice", user_timezone_offset=19800)
 
-    [element] = orjson.loads(wire.events_body([shown]))["elements"]
+    [element] = orjson.loads(event_reports.events_body([shown]))["elements"]
 
     assert element == {
         "customer_id": "alice",
@@ -241,7 +241,7 @@ def test_an_impression_becomes_the_documented_action() -> None:
 def test_a_click_carries_its_b_id_on_the_action_and_in_the_attributes() -> None:
     clicked = event(action=Action.CLICK, b_id="Shop Now")
 
-    [element] = orjson.loads(wire.events_body([clicked]))["elements"]
+    [element] = orjson.loads(event_reports.events_body([clicked]))["elements"]
 
     [action] = element["actions"]
     assert action["action"] == "MOE_PERSONALIZATION_MESSAGE_CLICKED"
@@ -253,7 +253,7 @@ def test_a_click_carries_its_b_id_on_the_action_and_in_the_attributes() -> None:
 def test_actions_of_one_user_share_an_element_in_order() -> None:
     events = [event("alice"), event("bob"), event("alice")]
 
-    elements = orjson.loads(wire.events_body(events))["elements"]
+    elements = orjson.loads(event_reports.events_body(events))["elements"]
 
     assert [element["customer_id"] for element in elements] == ["alice", "bob"]
     uuids = [action["moe_event_uuid"] for action in elements[0]["actions"]]
@@ -263,7 +263,7 @@ def test_actions_of_one_user_share_an_element_in_order() -> None:
 def test_user_attributes_of_one_user_stay_with_their_event() -> None:
     events = [event("alice"), event("alice", user_attributes={"name": "Alice"})]
 
-    elements = orjson.loads(wire.events_body(events))["elements"]
+    elements = orjson.loads(event_reports.events_body(events))["elements"]
 
     assert [element.get("user_attributes") for element in elements] == [
         None,
@@ -274,7 +274,7 @@ def test_user_attributes_of_one_user_stay_with_their_event() -> None:
 def test_batches_hold_100_users_however_many_events_these_have() -> None:
     events = [event(f"user-{number % 150}") for number in range(300)]
 
-    cut = wire.batches(events)
+    cut = event_reports.batches(events)
 
     assert [one for batch in cut for one in batch] == events
     assert all(len({one.customer_id for one in batch}) <= 100 for batch in cut)
@@ -284,25 +284,25 @@ def test_batches_hold_100_users_however_many_events_these_have() -> None:
 def test_batches_hold_so_many_bytes() -> None:
     events = [event("alice") for _ in range(1000)]
 
-    cut = wire.batches(events)
+    cut = event_reports.batches(events)
 
-    bodies = [wire.events_body(batch) for batch in cut]
+    bodies = [event_reports.events_body(batch) for batch in cut]
     assert [one for batch in cut for one in batch] == events
-    assert all(len(body) <= wire.MAX_REPORT_BYTES for body in bodies)
-    assert len(bodies) <= 2 * sum(map(len, bodies)) / wire.MAX_REPORT_BYTES
+    assert all(len(body) <= event_reports.MAX_REPORT_BYTES for body in bodies)
+    assert len(bodies) <= 2 * sum(map(len, bodies)) / event_reports.MAX_REPORT_BYTES
 
 
 def test_an_event_beyond_the_limit_is_a_report_of_its_own() -> None:
     long = {"name": "Alice" * 100}
     events = [event("alice"), event("bob", user_attributes=long), event("carl")]
 
-    cut = wire.batches(events, max_bytes=1000)
+    cut = event_reports.batches(events, max_bytes=1000)
 
     assert cut == [[events[0]], [events[1]], [events[2]]]
 
 
 def test_no_events_are_no_report() -> None:
-    assert wire.batches([]) == []
+    assert event_reports.batches([]) == []
 
 
 @pytest.mark.parametrize(
@@ -318,10 +318,10 @@ def test_no_events_are_no_report() -> None:
 def test_no_event_takes_more_bytes_than_it_is_given_room_for(one: Event) -> None:
     events = [replace(one, customer_id=f"{one.customer_id}{n}") for n in range(50)]
 
-    cut = wire.batches(events, max_bytes=5000)
+    cut = event_reports.batches(events, max_bytes=5000)
 
     assert all(len(batch) > 1 for batch in cut[:-1])
-    assert all(len(wire.events_body(batch)) <= 5000 for batch in cut)
+    assert all(len(event_reports.events_body(batch)) <= 5000 for batch in cut)
 
 
 def error(status: int, envelope: Any = None, **headers: str) -> APIError | AnswerError:

@@ -96,11 +96,11 @@ def test_what_is_left_to_the_web_sdk_is_told_to_it_alone(
         routes=[{"path": "/", "experiences": [KEY], "impression": "web_sdk"}],
     )
     page = shop.get().content.decode()
-    [told] = re.findall(r"data-moe-told>(.*?)</script>", page)
+    [block] = re.findall(r"data-moe-web-sdk>(.*?)</script>", page)
     [src] = re.findall(r'<script src="(/_moe/\w+\.js)" defer nonce="n0nce">', page)
 
-    assert list(json.loads(told)["contexts"]) == [KEY]
-    assert json.loads(told)["api"] == "personalize"
+    assert list(json.loads(block)["contexts"]) == [KEY]
+    assert json.loads(block)["api"] == "personalize"
     assert 'data-moe-widget="Shop Now"' in page
     assert b"MOE_LIFECYCLE" in shop.get(src).content
     assert shop.events == []

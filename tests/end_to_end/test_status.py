@@ -20,7 +20,7 @@ from click.testing import Result
 
 from moe_middleware.cli import main
 from moe_middleware.outbox import open_outbox
-from moe_middleware.outbox.processes import read_processes, read_totals
+from moe_middleware.outbox.process_status import read_processes, read_totals
 
 from ..cli_runner import cli_runner
 from ..redis_servers import RedisServer, redis_server

@@ -24,7 +24,7 @@ from moe_middleware import (
 )
 from moe_middleware.cache import MemoryCache
 from moe_middleware.cache.encoding import decode, encode
-from moe_middleware.cache.keys import split_key, visitor_key
+from moe_middleware.cache.keys import variant_key, visitor_key
 from moe_middleware.client.wire import parse_experiences, parse_metadata
 from moe_middleware.models.errors import AnswerError
 from moe_middleware.models.json_texts import MAX_DEPTH
@@ -33,7 +33,7 @@ from moe_middleware.settings.sections import FetchSettings
 from ..makers import CONTEXT
 
 WHO = visitor_key(Identity(customer_id="u1"))
-SPLIT = split_key({})
+SPLIT = variant_key({})
 
 
 def braced(members: Iterable[str]) -> str:
@@ -243,5 +243,5 @@ def test_metadata_of_another_shape_is_no_list_of_experiences(experiences: Any) -
 def test_bytes_that_a_shared_cache_has_from_others_are_none_of_ours(
     body: bytes,
 ) -> None:
-    with pytest.raises(ValueError, match="no experience"):
+    with pytest.raises(ValueError, match="no encoded experience"):
         decode("hero", body, Source.CACHE)

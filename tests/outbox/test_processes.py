@@ -23,15 +23,14 @@ from moe_middleware.models.errors import (
 from moe_middleware.models.observers import Counters
 from moe_middleware.models.reasons import Reason
 from moe_middleware.outbox import MemoryOutbox, SQLiteOutbox
-from moe_middleware.outbox.processes import (
-    FORGOTTEN_AFTER,
+from moe_middleware.outbox.process_status import (
     SILENT_AFTER,
-    ProcessNotes,
     delivery_of,
     problem_of,
     read_processes,
     read_totals,
 )
+from moe_middleware.outbox.processes import FORGOTTEN_AFTER, ProcessNotes
 
 NOW = 1_800_000_000.0
 

@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moe_middleware.models.errors import SettingsError
-from moe_middleware.settings.documents import (
-    MAX_BYTES,
-    Document,
-    Override,
-    parse_document,
-    read_document,
-)
+from moe_middleware.settings.documents import Document, Override
+from moe_middleware.settings.reading import MAX_BYTES, parse_document, read_document
 from moe_middleware.settings.settings import Settings
 from moe_middleware.settings.validation import Mistake
 from moe_middleware.settings.variables import VariableError, Variables
@@ -240,7 +235,7 @@ def test_a_parser_without_libyaml_finds_the_same() -> None:
         "import yaml\n"
         "del yaml.CSafeLoader\n"
         "from moe_middleware import Settings, SettingsError\n"
-        "from moe_middleware.settings.documents import parse_document\n"
+        "from moe_middleware.settings.reading import parse_document\n"
         "from moe_middleware.settings.variables import Variables\n"
         f"for text in {texts!r}:\n"
         "    (found,) = parse_document(text, variables=Variables({})).problems()\n"

@@ -14,9 +14,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from moe_middleware.models.errors import SettingsError
-from moe_middleware.settings.sections import FetchSettings, Workspace
+from moe_middleware.settings.sections import FetchSettings
 from moe_middleware.settings.settings import Route, Settings
 from moe_middleware.settings.value_sources import ValueSource
+from moe_middleware.settings.workspaces import Workspace
 
 FILES = Path(__file__).parent / "files"
 GOOD = sorted((FILES / "good").glob("*.yml"))

@@ -20,7 +20,7 @@ from moe_middleware import MoEngageWSGIMiddleware, Settings, SettingsError
 from moe_middleware.browser.endpoints import Reply
 from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.settings.sections import ConsentSettings
+from moe_middleware.settings.visitor_sections import ConsentSettings
 from moe_middleware.visitors.consents import Consents
 from moe_middleware.visitors.value_readers import waiting as wait_for
 

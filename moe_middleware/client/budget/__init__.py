@@ -1,4 +1,4 @@
-"""How many calls may be made: by one process, by a host's, or by all hosts'."""
+"""The budget of API calls: of one process, one host, or all hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CallBudget", "MemoryBudget", "Taken", "open_budget"]
 
 
 SQLITE_PATIENCE = 0.1
-"""How long one take waits for a file, in seconds."""
+"""How long one ``take`` waits for the file, in seconds."""
 
 REDIS_TIMEOUT = 0.05
 """How long to wait for Redis to connect, and for its answer, in seconds."""
@@ -28,21 +28,21 @@ def open_budget(
     smooth: bool = False,
     timeout: float = REDIS_TIMEOUT,
 ) -> CallBudget:
-    """Return the budget of a settings file's ``budget``; nothing is opened yet.
+    """Return the budget for the settings' ``budget``, without opening anything yet.
 
     Args:
         store: ``memory:``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``redis://`` or ``rediss://``.
-        limit: Calls in a minute, of all that share the store.
-        workspace_id: Whose calls they are; each workspace has a budget of its own.
-        fixed: Whether a higher limit that the API publishes makes no difference.
+        limit: Calls per minute, of all processes that share the store.
+        workspace_id: Each workspace has its own budget.
+        fixed: Whether to ignore a higher limit that the API publishes.
         smooth: Whether calls are spread evenly over the time.
         timeout: How long to wait for Redis to connect, and for its answer, in seconds.
 
     Raises:
         SettingsError: The store needs a package that is missing.
     """
-    # Who looks into the store learns no id.
+    # The store must not show the workspace's id.
     name = blake2b(workspace_id.encode(), digest_size=8).hexdigest()
     address = StoreAddress(store)
     if address.file is not None:
@@ -57,7 +57,7 @@ def open_budget(
 
         url = address.get_secret_value()
         clients = RedisClients(url, where="budget.store", timeout=timeout)
-        # Only now: where the package is missing, the clients say what to install.
+        # Imported after RedisClients has checked that the package is installed.
         from .redis import RedisLedger
 
         redis = RedisLedger(clients, name)

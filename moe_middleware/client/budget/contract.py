@@ -1,4 +1,4 @@
-"""What a budget of calls promises, whatever it is kept in."""
+"""The contract of a budget of API calls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ...network.published_limits import Published
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a budget says to a call.
+    """The result of taking a call from a budget.
 
     Attributes:
-        granted: Whether it may go.
-        wait: How long it waits before it goes, in seconds; or, where it may not go,
-            until asking again makes sense.
-        number: Which call of the budget it is, for its answer.
-        own: Which call of this process it is.
+        granted: Whether the call may be made.
+        wait: Seconds to wait before the call; if it is not granted, before asking
+            again.
+        number: The call's number in the budget, for ``learn``.
+        own: The call's number in this process.
     """
 
     granted: bool
@@ -27,10 +27,10 @@ class Taken:
 
 
 class CallBudget(Protocol):
-    """Says before each call whether the workspace's limit has room for it.
+    """Keeps the calls to the API below the workspace's limit.
 
-    Asking never raises and takes a fraction of a page's time: where the place that a
-    budget is shared through fails, it counts in this process alone until that is back.
+    ``take`` never raises and takes a fraction of a page's time: if a shared store
+    fails, the budget counts in this process alone until the store works again.
     """
 
     async def take(self, within: float = 0.0) -> Taken:
@@ -41,13 +41,10 @@ class CallBudget(Protocol):
         """
         ...
 
-    def learn(self, taken: Taken, said: Published) -> None:
-        """Heed what a call's answer said of the workspace's limit.
-
-        Nothing learnt lasts longer than a minute, however wrong it was.
-        """
+    def learn(self, taken: Taken, published: Published) -> None:
+        """Apply the workspace's limit as a response published it, for a minute."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of what the running event loop holds; the next take opens it anew."""
+        """Close the running event loop's connections; the next ``take`` reopens."""
         ...

@@ -1,4 +1,4 @@
-"""Which limit holds for a process's calls: as configured, else as the API says.
+"""The limit of a process's calls: the API's if published, else the configured one.
 
 Pure: no I/O, no clock.
 """
@@ -12,14 +12,15 @@ from ...network.rate_limit import WINDOW, is_ahead
 from .window import News, Order
 
 MAX_LIMIT = 1_000_000
-"""Calls in a minute beyond which a published limit is taken for a mistake."""
+"""Calls per minute above which a published limit is taken for a mistake."""
 
 
 SHORTEST_CLOSING = 1.0
-"""Seconds, after a refusal. The API tells its reset in whole ones."""
+"""Seconds without calls after a refusal at least: the API's reset is in whole
+seconds."""
 
 UNKNOWN_CLOSING = 5.0
-"""Seconds, where nothing is left and the API does not say until when."""
+"""Seconds without calls when none is left and the API publishes no reset."""
 
 
 @dataclass(slots=True)
@@ -27,8 +28,8 @@ class Limits:
     """The configured limit, and the one that the API published within a minute.
 
     Attributes:
-        limit: Calls in a minute, as configured.
-        fixed: Whether a higher limit that the API publishes makes no difference.
+        limit: Calls per minute, as configured.
+        fixed: Whether to ignore a higher limit that the API publishes.
         smooth: Whether calls are spread evenly over the time.
     """
 
@@ -39,21 +40,22 @@ class Limits:
     _published_until: float = 0.0
 
     def order(self, now: float, within: float) -> Order:
-        """Return the order of a call that wants to go now."""
+        """Return the order for a call at this time."""
         limit = self.limit
         if is_ahead(self._published_until, now):
             limit = min(limit, self._published) if self.fixed else self._published
         return Order(limit, self.fixed, self.smooth, within)
 
-    def learn(self, now: float, number: int, said: Published) -> News | None:
-        """Heed what an answer said; return what it said of the calls left."""
-        if said.limit is not None and 1 <= said.limit <= MAX_LIMIT:
-            self._published, self._published_until = said.limit, now + WINDOW
-        if said.remaining is None:
+    def learn(self, now: float, number: int, published: Published) -> News | None:
+        """Apply a published limit; return the published calls left, if any."""
+        limit, remaining = published.limit, published.remaining
+        if limit is not None and 1 <= limit <= MAX_LIMIT:
+            self._published, self._published_until = limit, now + WINDOW
+        if remaining is None:
             return None
-        remaining, ends_in = max(0, said.remaining), said.resets_in
+        remaining, ends_in = max(0, remaining), published.resets_in
         if ends_in is None:
             ends_in = WINDOW if remaining else UNKNOWN_CLOSING
-        if said.refused:
+        if published.refused:
             ends_in = max(ends_in, SHORTEST_CLOSING)
-        return News(number, remaining, ends_in, said.refused)
+        return News(number, remaining, ends_in, published.refused)

@@ -15,7 +15,7 @@ from .window import News, Order, Spent, Window
 
 
 class Count:
-    """What one process has taken. Thread-safe."""
+    """The calls that one process has taken. Thread-safe."""
 
     def __init__(self) -> None:
         self._window = Window()
@@ -24,27 +24,27 @@ class Count:
 
     @property
     def total(self) -> int:
-        """Calls taken, ever."""
+        """All calls since the start."""
         return self._window.total
 
     def take(self, now: float, order: Order) -> Spent:
-        """Take a call, if one may go."""
+        """Take a call, if one is left."""
         with self._lock:
             return self._window.take(now, order)
 
     def note(self, now: float) -> int:
-        """Count a call that was taken elsewhere; return which one it is here."""
+        """Count a call granted by a shared store; return its number in this process."""
         with self._lock:
             self._window.note(now)
             return self._window.total
 
     def heed(self, now: float, news: News) -> None:
-        """Take in what an answer said."""
+        """Apply the calls left that a response published."""
         with self._lock:
             self._window.heed(now, news)
 
     def of_last(self, now: float, seconds: float) -> int:
-        """Return how many calls were taken within so many seconds."""
+        """Return the number of calls taken within the last seconds."""
         with self._lock:
             return self._window.count(now, now - seconds)
 
@@ -53,8 +53,8 @@ class MemoryBudget:
     """The budget contract in the process's own memory.
 
     Args:
-        limit: Calls in a minute.
-        fixed: Whether a higher limit that the API publishes makes no difference.
+        limit: Calls per minute.
+        fixed: Whether to ignore a higher limit that the API publishes.
         smooth: Whether calls are spread evenly over the time.
         clock: A clock that never jumps, in seconds.
     """
@@ -76,9 +76,9 @@ class MemoryBudget:
         spent = self._count.take(now, self._limits.order(now, within))
         return Taken(spent.granted, spent.wait, spent.number, spent.number)
 
-    def learn(self, taken: Taken, said: Published) -> None:
+    def learn(self, taken: Taken, published: Published) -> None:
         now = self._clock()
-        news = self._limits.learn(now, taken.own, said)
+        news = self._limits.learn(now, taken.own, published)
         if news is not None:
             self._count.heed(now, news)
 

@@ -23,9 +23,9 @@ from .window import News, Order, Spent
 
 SEEN_EVERY = 10.0
 SEEN_FOR = 30.0
-"""How often a process says that it is there, and how long that holds, in seconds."""
+"""How often a process registers as present, and how long that lasts, in seconds."""
 
-# The same arithmetic as window.Window, where all hosts' calls meet; the tests run both.
+# The arithmetic of window.Window, run in the server; the tests compare the two.
 SPEND = f"""
 local now = tonumber(ARGV[1])
 if not now then
@@ -140,7 +140,7 @@ _Answer = tuple[int, bytes, int, int, int]
 _Arguments = tuple[Any, ...]
 
 MAX_GROUP = 500
-"""Orders in one round trip, at most."""
+"""Orders in one round trip at most."""
 
 
 @dataclass(slots=True)
@@ -162,14 +162,14 @@ async def _stop(orders: _Queue) -> None:
 class RedisLedger:
     """The ledger contract in a script.
 
-    Orders that come while others are on their way go together in the next round trip.
-    None waits for a connection, and a page that gives up leaves the others' in order.
+    Orders that arrive during a round trip go together in the next one. No order waits
+    for a connection, and a page that gives up does not affect the orders of others.
 
     Args:
-        clients: Reach the server.
-        name: Which budget it is.
-        clock: The time, in unix seconds; None takes the server's own, so that the
-            hosts' clocks may differ.
+        clients: The connections to the server.
+        name: The name of the budget.
+        clock: The time, in unix seconds; None takes the server's, so that the hosts'
+            clocks may differ.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class RedisLedger:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._clients = clients
-        # The braces keep both keys on one node of a cluster.
+        # Braces keep both keys on one node of a cluster.
         prefix = f"moe:{{budget:{name}}}"
         self._keys = (f"{prefix}:window", f"{prefix}:users")
         self._clock = clock
@@ -193,10 +193,10 @@ class RedisLedger:
         return self._clients.shown
 
     def _forget(self) -> None:
-        """Be somebody else: after a fork there is one process more."""
+        """Take a new name after a fork: there is one more process."""
         self._user = new_id()
         self._seen_at = -math.inf
-        # The parent's tasks are not ours to end, nor to destroy.
+        # The parent's tasks must be neither cancelled nor destroyed here.
         self._parents = self._queues.let_go()
 
     async def spend(self, order: Order) -> Spent:
@@ -253,7 +253,7 @@ class RedisLedger:
         answers = await pipeline.execute(raise_on_error=False)
         if not any(isinstance(answer, NoScriptError) for answer in answers):
             return answers
-        # A server that was restarted knows no script: it missed all, or the first ones.
+        # A restarted server has lost the script, and ran none or only some of these.
         for at, arguments in enumerate(orders):
             if isinstance(answers[at], NoScriptError):
                 pipeline.eval(SPEND, 2, *self._keys, *arguments)
@@ -264,7 +264,7 @@ class RedisLedger:
         ]
 
     def _seen(self, *, again: bool) -> str:
-        """Return this process's name where it is time to say that it is there."""
+        """Return this process's name if it is time to register as present, else ""."""
         now = time.monotonic()
         if not again and now - self._seen_at < SEEN_EVERY:
             return ""
@@ -273,7 +273,7 @@ class RedisLedger:
 
 
 def _settle(answered: asyncio.Future[_Answer], answer: _Answer | Exception) -> None:
-    # Who waited for it may have given up.
+    # The caller may have given up.
     if answered.done():
         return
     if isinstance(answer, Exception):

@@ -1,4 +1,4 @@
-"""A budget that several processes share, and what each does while they cannot."""
+"""A budget that several processes share; each counts alone while the store fails."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from .window import News, Order, Spent
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 2.0
-"""How long a ledger that failed is left alone, in seconds; then one take tries it."""
+"""Seconds after a ledger's failure until one ``take`` tries it again."""
 
 ASK_AGAIN_AFTER = 0.25
-"""How long a ledger's no is taken for granted, in seconds: others may learn better."""
+"""Seconds until a refusal is checked again: other processes may learn of new calls."""
 
 
 class LedgerError(Exception):
-    """The ledger did not answer; the text holds neither ids nor passwords."""
+    """The ledger did not answer; the text contains neither ids nor passwords."""
 
 
 class Ledger(Protocol):
-    """What has been used up by all, in a place that they share."""
+    """Counts the calls of all processes in a shared store."""
 
     @property
     def shown(self) -> str:
-        """Where that is, as logs may show it."""
+        """The store's address, for logs."""
         ...
 
     async def spend(self, order: Order) -> Spent:
         """Take a call.
 
         Raises:
-            LedgerError: It cannot be told what has been used up.
+            LedgerError: The store cannot be read or written.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of what the running event loop holds."""
+        """Close the running event loop's connections."""
         ...
 
 
 class SharedBudget:
     """The budget contract over a ledger.
 
-    While the ledger fails, this process counts in its memory. What the API says is left
-    holds there as well; where it says nothing, the process takes no more than its share
-    of what was left.
+    While the ledger fails, this process counts in its memory. The calls left that the
+    API publishes still apply; without them the process takes at most its share of the
+    calls that were left.
 
     Args:
-        ledger: Where all count.
-        limit: Calls in a minute, of all together.
-        fixed: Whether a higher limit that the API publishes makes no difference.
+        ledger: The shared count.
+        limit: Calls per minute of all processes together.
+        fixed: Whether to ignore a higher limit that the API publishes.
         smooth: Whether calls are spread evenly over the time.
-        patience: How long one take waits for the ledger, in seconds.
+        patience: How long one ``take`` waits for the ledger, in seconds.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -98,7 +98,7 @@ class SharedBudget:
         if self._alone:
             if is_ahead(self._alone_until, now):
                 return self._take_alone(now, order)
-            # This take tries the ledger again; the others need not wait with it.
+            # This ``take`` tries the ledger again; others do not wait for it.
             self._alone_until = now + RETRY_AFTER
             order = replace(order, more=self._count.total - self._left_total)
         elif self._news is None and now < self._ask_again_at <= now + ASK_AGAIN_AFTER:
@@ -118,13 +118,13 @@ class SharedBudget:
         self._compare(now, seen, spent)
         return self._taken(now, order, spent)
 
-    def learn(self, taken: Taken, said: Published) -> None:
+    def learn(self, taken: Taken, published: Published) -> None:
         now = self._clock()
-        news = self._limits.learn(now, taken.own, said)
+        news = self._limits.learn(now, taken.own, published)
         if news is None:
             return
         self._count.heed(now, news)
-        # The next take tells the others. A refusal comes first: they would be refused.
+        # The next ``take`` passes it on to the ledger; a refusal takes precedence.
         waiting = self._news[1] if self._news is not None else None
         if taken.number and (waiting is None or news.refused or not waiting.refused):
             self._news = now, replace(news, number=taken.number)
@@ -142,19 +142,19 @@ class SharedBudget:
             own = self._count.note(now)
             return Taken(True, spent.wait, spent.number, own)
         if not order.smooth:
-            # Nobody need ask the ledger for what it has just said.
+            # Until then the ledger would give the same answer.
             self._closed_until = now + spent.wait
             self._ask_again_at = now + min(spent.wait, ASK_AGAIN_AFTER)
         return Taken(False, spent.wait)
 
     def _compare(self, now: float, seen: tuple[int, int], spent: Spent) -> None:
-        """Notice a store that was emptied; at least our own calls are told to it.
+        """Notice a store that was emptied; the next order restores our own calls in it.
 
         Args:
             now: The time.
-            seen: How often that had happened when the order was sent, and the largest
-                number that had come back.
-            spent: What became of it.
+            seen: When the order was sent: how often the store had been emptied, and
+                the largest number seen.
+            spent: The result of the order.
         """
         times, number = self._seen
         if times != seen[0]:
@@ -178,7 +178,7 @@ class SharedBudget:
             return
         self._alone = True
         self._left_at, self._left_total = now, self._count.total
-        # Its own calls of this minute, and its part of what all together had left.
+        # This process's calls of the minute, and its share of the calls left.
         taken = self._count.of_last(now, WINDOW)
         self._share = taken + min(self._left, order.limit) // self._users
         logger.warning(
@@ -190,7 +190,7 @@ class SharedBudget:
 
 
 def _aged(waiting: tuple[float, News] | None, now: float) -> News | None:
-    """Return news as they are by now."""
+    """Return waiting news with their age taken into account."""
     if waiting is None:
         return None
     heard_at, news = waiting

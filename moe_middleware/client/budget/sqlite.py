@@ -23,11 +23,11 @@ from .shared import LedgerError
 from .window import Order, Spent, Window
 
 OPENING_TIMEOUT = 1.0
-"""How long to wait for the file while others make it too, in seconds."""
+"""Seconds to wait for the file while other processes create it, too."""
 
 SEEN_EVERY = 10.0
 SEEN_FOR = 30.0
-"""How often a process says that it is there, and how long that holds, in seconds."""
+"""How often a process registers as present, and how long that lasts, in seconds."""
 
 MAX_GROUP = 1_000
 """Orders settled together at most."""
@@ -60,8 +60,8 @@ USERS = "select count(*) from moe_budget_user where name = :name"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """An order, and the future on its event loop that waits for what becomes of it."""
+class _Pending:
+    """An order, and the future on its event loop that waits for the result."""
 
     order: Order
     loop: asyncio.AbstractEventLoop
@@ -70,23 +70,23 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """Nothing follows; the future waits until the file is closed."""
+    """The end of the queue; the future waits until the file is closed."""
 
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[None]
 
 
-_Work = _Asked | _Closing
+_Work = _Pending | _Closing
 
 
 class SQLiteLedger:
-    """The ledger contract over one file, which a thread of its own reads and writes.
+    """The ledger contract over one file, read and written by a thread of its own.
 
-    The file is opened at the first order. The processes of one host share its clock.
+    The first order opens the file. All processes must be on one host, with one clock.
 
     Args:
-        path: The file, made where it is missing; other tables in it do no harm.
-        name: Which budget it is.
+        path: The file, created if it is missing; it may have other tables.
+        name: The name of the budget.
         busy_timeout: How long to wait while another process writes, in seconds.
         clock: The time, in unix seconds.
     """
@@ -111,7 +111,7 @@ class SQLiteLedger:
         return f"sqlite:///{self._path}"
 
     def _forget(self) -> None:
-        """Start afresh: after a fork the thread and its handle are the parent's."""
+        """Start without state: after a fork the thread and handle are the parent's."""
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -121,7 +121,7 @@ class SQLiteLedger:
     async def spend(self, order: Order) -> Spent:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Spent] = loop.create_future()
-        self._put(_Asked(order, loop, done))
+        self._put(_Pending(order, loop, done))
         return await done
 
     async def aclose(self) -> None:
@@ -133,10 +133,10 @@ class SQLiteLedger:
             done: asyncio.Future[None] = loop.create_future()
             self._work.put(_Closing(loop, done))
             self._work = queue.SimpleQueue()
-        # A file that hangs must not hold a shutdown up.
+        # A file that hangs must not delay a shutdown.
         await asyncio.wait([done], timeout=OPENING_TIMEOUT)
 
-    def _put(self, work: _Asked) -> None:
+    def _put(self, work: _Pending) -> None:
         with self._lock:
             self._work.put(work)
             if self._thread is not None:
@@ -156,12 +156,12 @@ class SQLiteLedger:
         db: sqlite3.Connection | None = None
         while True:
             group, closing = _gathered(work)
-            # Whoever gave up has counted it elsewhere.
-            group = [asked for asked in group if not asked.done.done()]
+            # Callers that timed out have counted the call in their memory.
+            group = [one for one in group if not one.done.done()]
             try:
                 if group:
                     db = db or _open(self._path, self._busy_timeout)
-                    _tell(group, self._settle(db, [asked.order for asked in group]))
+                    _resolve(group, self._settle(db, [one.order for one in group]))
             except (sqlite3.Error, OSError, ValueError) as error:
                 _fail(group, f"{type(error).__name__}: {error}")
                 _close(db)
@@ -196,19 +196,18 @@ class SQLiteLedger:
     def _count_users(self, db: sqlite3.Connection, now: float) -> int:
         if abs(now - self._seen_at) < SEEN_EVERY:
             return 0
-        told = {"name": self._name, "user": self._user, "now": now}
-        db.execute(SEEN, told)
+        db.execute(SEEN, {"name": self._name, "user": self._user, "now": now})
         db.execute(FORGET, {"name": self._name, "now": now, "seen_for": SEEN_FOR})
         users: int = db.execute(USERS, {"name": self._name}).fetchone()[0]
         self._seen_at = now
         return users
 
 
-def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Asked], _Closing | None]:
-    """Wait for work, then take all there is."""
-    group: list[_Asked] = []
+def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Pending], _Closing | None]:
+    """Wait for work, then return all that is queued."""
+    group: list[_Pending] = []
     item = work.get()
-    while isinstance(item, _Asked):
+    while isinstance(item, _Pending):
         group.append(item)
         try:
             if len(group) >= MAX_GROUP:
@@ -233,7 +232,7 @@ def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
 
 
 def _window(state: object) -> Window:
-    """Return what the file holds; what is none of ours is as good as nothing."""
+    """Return the window in the file; an unreadable one counts as empty."""
     try:
         kept = orjson.loads(state if isinstance(state, str) else b"")
         slots = {int(second): int(calls) for second, calls in kept["slots"].items()}
@@ -259,24 +258,24 @@ def _close(db: sqlite3.Connection | None) -> None:
 _Settled = tuple["asyncio.Future[Spent]", Spent | LedgerError]
 
 
-def _tell(group: Sequence[_Asked], results: Sequence[Spent | LedgerError]) -> None:
-    """Wake each event loop once, with all that its takes wait for."""
+def _resolve(group: Sequence[_Pending], results: Sequence[Spent | LedgerError]) -> None:
+    """Wake each event loop once, with all its results."""
     settled = defaultdict(list)
-    for asked, result in zip(group, results, strict=True):
-        settled[asked.loop].append((asked.done, result))
+    for one, result in zip(group, results, strict=True):
+        settled[one.loop].append((one.done, result))
     for loop, results_here in settled.items():
-        # Its loop may have been closed meanwhile.
+        # The loop may be closed by now.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_set, results_here)
 
 
-def _fail(group: Sequence[_Asked], message: str) -> None:
-    _tell(group, [LedgerError(message) for _ in group])
+def _fail(group: Sequence[_Pending], message: str) -> None:
+    _resolve(group, [LedgerError(message) for _ in group])
 
 
 def _set(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
     for done, result in settled:
-        # Whoever waited may have been cancelled meanwhile.
+        # Cancelled callers are done already.
         if done.done():
             continue
         if isinstance(result, LedgerError):

@@ -1,11 +1,11 @@
-"""What is left of a workspace's calls, by the API's own count wherever it tells it.
+"""Counts the calls that a workspace has left, by the API's own count if published.
 
-Pure: no I/O, no clock. Every answer of the API says how many calls its window has left,
-and when that ends. What it has left may be spent at once, whatever the kind of window;
-calls that went after the answer's own are taken off, and a later call's answer is the
-newer truth, so that others who use the workspace are reckoned with. Once the window has
-ended all calls are there again, until an answer says otherwise. Where the API says
-nothing, no 60 seconds hold more than the limit, and it may be spent in a burst.
+Pure: no I/O, no clock. Every response of the API publishes the calls left in its
+window, and the window's end. All of these may be made at once. Calls made after the
+response's own are subtracted; the response to a later call replaces the count, so that
+other users of the workspace are included. When the window has ended, all calls are
+available again until a response publishes another count. If the API publishes nothing,
+any 60 seconds contain at most the limit, which may be used in a burst.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ...network.rate_limit import BURST_SHARE, ROUNDING, WINDOW, is_ahead, rate_
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What an answer of the API said.
+    """The count that a response of the API published.
 
     Attributes:
-        number: Which call's answer it was: the count's ``total`` when that was taken.
-        remaining: How many calls are left in the API's window.
-        ends_in: How long until that ends, in seconds; below zero where it has ended.
+        number: The number of its call: the count's ``total`` when it was taken.
+        remaining: The calls left in the API's window.
+        ends_in: Seconds until the window ends; negative if it has ended.
         refused: Whether the call was refused.
     """
 
@@ -34,15 +34,15 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A call that wants to go.
+    """The wish to make a call.
 
     Attributes:
-        limit: Calls in a minute.
-        fixed: Whether the limit holds beside what the API says is left.
+        limit: Calls per minute.
+        fixed: Whether the limit applies beside the count that the API publishes.
         smooth: Whether calls are spread evenly over the time.
-        within: How long it can wait for its turn, in seconds, where they are.
-        news: What the API said since the last order.
-        more: Calls that were counted elsewhere meanwhile.
+        within: If they are, how long the call can wait for its turn, in seconds.
+        news: The count published since the last order.
+        more: Calls that were counted elsewhere since then.
     """
 
     limit: int
@@ -55,14 +55,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What became of an order.
+    """The result of an order.
 
     Attributes:
-        granted: Whether the call may go.
-        wait: Until then, in seconds; or until asking again makes sense.
-        number: How many calls have been taken, this one included.
-        left: How many more may go now.
-        users: How many processes share the count; 0 where they were not counted.
+        granted: Whether the call may be made.
+        wait: Seconds to wait before the call, or before the next order.
+        number: The calls taken so far, this one included.
+        left: The calls that may still be made now.
+        users: The processes that share the count; 0 if they were not counted.
     """
 
     granted: bool
@@ -77,13 +77,13 @@ class Window:
     """One count of calls; its clock may jump.
 
     Attributes:
-        total: Calls taken, ever.
-        slots: Those of the last minute, by the second.
-        number: Whose answer said last what is left.
-        remaining: What it said.
-        ends_at: When the API's window ends by it, or has ended.
-        closed_until: Until when the API refuses.
-        used_until: Up to when a smooth rate is used up.
+        total: All calls since the start.
+        slots: The calls of the last minute, by second.
+        number: The number of the call with the last published count.
+        remaining: The calls left by that count.
+        ends_at: The end of the API's window by that count.
+        closed_until: The time until which the API refuses calls.
+        used_until: The time up to which a smooth rate is used.
     """
 
     total: int = 0
@@ -95,7 +95,7 @@ class Window:
     used_until: float = 0.0
 
     def take(self, now: float, order: Order) -> Spent:
-        """Take a call, if one may go."""
+        """Take a call, if one is left."""
         if order.more:
             self.note(now, order.more)
         if order.news is not None:
@@ -112,7 +112,7 @@ class Window:
         return Spent(True, wait, self.total, left - 1)
 
     def note(self, now: float, calls: int = 1) -> None:
-        """Count calls that go, whatever is left."""
+        """Count calls without checking the limit."""
         second = int(now)
         if second not in self.slots:
             self.slots = {
@@ -124,8 +124,8 @@ class Window:
         self.total += calls
 
     def heed(self, now: float, news: News) -> None:
-        """Take in what an answer said."""
-        # A count that was lost begins where its calls had got to.
+        """Apply the calls left that a response published."""
+        # A count that was lost resumes at the numbers it had given out.
         self.total = max(self.total, news.number)
         ends_at = now + news.ends_in
         if news.refused:
@@ -136,15 +136,15 @@ class Window:
         self.ends_at = ends_at
 
     def left(self, now: float, order: Order) -> int:
-        """Return how many calls may go now."""
+        """Return the number of calls that may be made now."""
         known = is_ahead(self.ends_at, now)
         if known:
-            told = min(self.remaining, order.limit) - (self.total - self.number)
-            return min(told, self._own(now, order.limit)) if order.fixed else told
+            left = min(self.remaining, order.limit) - (self.total - self.number)
+            return min(left, self._own(now, order.limit)) if order.fixed else left
         return self._own(now, order.limit)
 
     def count(self, now: float, since: float) -> int:
-        """Return how many calls were taken since a moment of the last minute."""
+        """Return the number of calls since a time within the last minute."""
         return sum(
             calls
             for second, calls in self.slots.items()
@@ -152,14 +152,14 @@ class Window:
         )
 
     def _own(self, now: float, limit: int) -> int:
-        """Return what a limit leaves of the window, by our own calls alone."""
+        """Return the calls left of a limit by our own count."""
         known = is_ahead(self.ends_at, now)
         begun = self.ends_at - WINDOW if known else self.ends_at
         since = begun if now - WINDOW < begun <= now else now - WINDOW
         return limit - self.count(now, since)
 
     def _free_at(self, now: float) -> float:
-        """Return when to ask again, where nothing is left."""
+        """Return the time of the next free call when none is left."""
         if is_ahead(self.ends_at, now):
             return self.ends_at
         counted = (one for one in self.slots if now - WINDOW < one + 1 and one <= now)
@@ -167,11 +167,11 @@ class Window:
         return max(oldest + 1 + WINDOW, now + ROUNDING)
 
     def _turn(self, now: float, order: Order, left: int) -> float:
-        """Return how long the call waits for its turn, which is then its own."""
+        """Return the seconds until the call's turn, and reserve it."""
         rate = rate_for(order.limit)
         interval, burst = rate.interval, rate.burst
         if is_ahead(self.ends_at, now):
-            # Others call too: what is left is spread over the time left.
+            # Other users call, too: spread the calls left over the time left.
             interval = max(interval, (self.ends_at - now) / left)
             burst = max(1, min(burst, int(left * BURST_SHARE)))
         start = max(self._ahead(self.used_until, now), now)
@@ -182,5 +182,5 @@ class Window:
         return wait
 
     def _ahead(self, moment: float, now: float) -> float:
-        """Return a moment, or 0.0 where it lies so far ahead that the clock jumped."""
+        """Return a time, or 0.0 if it is so far ahead that the clock has jumped."""
         return moment if moment <= now + WINDOW else 0.0

@@ -14,19 +14,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...cli import main
 from ...cli.command_settings import embedding
 from ...cli.terminal import stop
-from ...django import project_settings
+from ...django.configuration import project_settings
 from ...settings.settings import Settings
 
 
 class Command(BaseCommand):
-    """Runs one of them where the project is set up, as functions of its own need."""
+    """Runs a command in the set-up project, which its functions may need."""
 
     help = (
         "MoEngage Personalize: check, fetch, preview, outbox, relay, status and the "
         "other commands of moe-middleware, with the settings that MOENGAGE names. "
         "'manage.py moe check --help' has the options of one."
     )
-    # What they say of a wrong setting is what one runs them for.
+    # The commands report wrong settings themselves.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,3 +1,3 @@
-"""Who gets what in the sandbox, and why."""
+"""Which visitor gets which variation in the sandbox, and why."""
 
 from __future__ import annotations

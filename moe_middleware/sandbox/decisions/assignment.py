@@ -1,8 +1,8 @@
-"""Who gets which variation, and who is held back. Pure: a hash decides.
+"""Assigns variations and control groups by a hash. Pure: no I/O, no clock.
 
-The same user gets the same in every process, for as long as the percentages stay. When
-one percentage moves and the others keep their proportions, only users whom the
-arithmetic forces to move do: all of them into, or all of them out of, that variation.
+A user gets the same variation in every process while the percentages stay. If one
+percentage changes and the others keep their proportions, only as many users move as
+necessary: all of them into that variation, or all of them out of it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Assignment:
 
     Attributes:
         variation: What the user gets.
-        bucket: The user's place, 0 to 100, on the bar on which the variations lie
-            side by side, each as long as its percentage.
+        bucket: The user's place, 0 to 100, on a bar on which the variations lie side by
+            side, each as long as its percentage.
     """
 
     variation: Variation
@@ -30,7 +30,7 @@ class Assignment:
 
 
 def assign(experience: Experience, audience: Audience, user_id: str) -> Assignment:
-    """Return the user's variation: the same one each time and in every process."""
+    """Return the user's variation, the same one each time and in every process."""
     fractions = _fractions(f"{experience.cid_token}/{user_id}")
     variations = audience.variations
     if len(variations) <= 2:
@@ -46,12 +46,12 @@ def assign(experience: Experience, audience: Audience, user_id: str) -> Assignme
 
 
 def is_held_back(group: ControlGroup, user_id: str, salt: str) -> bool:
-    """Whether a user is in a control group; nobody without an id is.
+    """Whether a user is in a control group; users without an id are in none.
 
     Args:
-        group: The global one or an experience's own.
+        group: The global group, or an experience's.
         user_id: The customer's or the visitor's.
-        salt: What makes the draw independent of every other.
+        salt: Makes this draw independent of others.
     """
     if not user_id:
         return False
@@ -66,12 +66,12 @@ def is_held_back(group: ControlGroup, user_id: str, salt: str) -> bool:
 def _first_to_arrive(percents: list[float], fractions: Iterator[float]) -> int:
     """Return the variation that wins the user's race.
 
-    Each one's time is exponential, its pace the percentage, so each wins in that
-    share of the races. Another pace of one runner changes no race among the others.
+    The time of each is exponential, with the percentage as its rate, so each wins in
+    that share of the races. A change of one rate affects no race between the others.
     """
     place = next(fractions)
     both = -math.log1p(-next(fractions)) - math.log1p(-next(fractions))
-    # Two that race each other are decided by the place alone.
+    # For two variations the place alone decides.
     times = [place * both, (1 - place) * both]
     times += [-math.log1p(-next(fractions)) for _ in percents[2:]]
     arrivals = [
@@ -83,7 +83,7 @@ def _first_to_arrive(percents: list[float], fractions: Iterator[float]) -> int:
 
 
 def _fractions(text: str) -> Iterator[float]:
-    """Yield numbers from 0 up to 1, without 1, that only depend on the text."""
+    """Yield numbers from 0 to 1 (exclusive) that depend on the text alone."""
     digest = text.encode("utf-8", "surrogatepass")
     while True:
         digest = hashlib.sha256(digest).digest()

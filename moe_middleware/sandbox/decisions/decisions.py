@@ -1,4 +1,4 @@
-"""What a visitor gets of an experience, and what decided it. Pure: no I/O, no clock."""
+"""Decides what a visitor gets of an experience. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .visitors import Visitor, locale_of
 
 
 class Outcome(StrEnum):
-    """What became of a visitor and an experience."""
+    """The outcomes for a visitor and an experience."""
 
     SERVED = "served"
     NO_MATCH = "no_match"
@@ -30,13 +30,13 @@ class Decision:
     """What a visitor gets of one experience.
 
     Attributes:
-        outcome: Whether anything.
-        status: The experience's at the time.
-        audience: The first one that fits.
-        assignment: The variation within it.
-        payload: As it goes out, where the outcome is ``served``.
-        locale: The language of it; None for the default.
-        about: What else there is to say: which control group, what a template said.
+        outcome: Whether the experience is served, or why not.
+        status: The experience's status at the time.
+        audience: The first audience that matches.
+        assignment: The variation within the audience.
+        payload: The payload as sent, if the outcome is ``served``.
+        locale: The payload's language; None for the default.
+        about: Details: the control group, or the message of a template.
     """
 
     outcome: Outcome
@@ -90,7 +90,7 @@ def decide(
 def find_audience(
     experience: Experience, visitor: Visitor, around: Surroundings
 ) -> Audience | None:
-    """Return the first audience all of whose rules hold."""
+    """Return the first audience whose rules all hold."""
     for audience in experience.audiences:
         if all(holds(rule, visitor, around) for rule in audience.rules):
             return audience
@@ -98,7 +98,7 @@ def find_audience(
 
 
 def _control_group(workspace: Workspace, experience: Experience, user_id: str) -> str:
-    """Return which control group holds the user back; empty for none."""
+    """Return the name of the user's control group; empty for none."""
     if experience.global_control_group and is_held_back(
         workspace.control_group, user_id, workspace.workspace_id
     ):

@@ -1,4 +1,4 @@
-"""Rules and outcomes in sentences for people. Pure."""
+"""Explains rules and outcomes in sentences for people. Pure."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of what an audience asks.
+    """One rule of an audience.
 
     Attributes:
-        text: What is asked, as in ``tier is one of gold, silver``.
+        text: The rule, as in ``tier is one of gold, silver``.
         given: The visitor's value, as in ``silver``, or ``not sent``, ``not set``.
-        holds: Whether that is enough.
-        depth: How far in the line stands: 0 for the audience's own rules.
+        holds: Whether the rule holds.
+        depth: The level of nesting: 0 for the audience's own rules.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One audience tried."""
+    """One audience, with the results of its rules."""
 
     audience: Audience
     holds: bool
@@ -58,7 +58,7 @@ class Step:
 
 
 def step_of(audience: Audience, visitor: Visitor, around: Surroundings) -> Step:
-    """Return how an audience's rules judge a visitor, line by line."""
+    """Return the results of an audience's rules for a visitor, one by one."""
     checks = _checks(audience.rules, visitor, around, 0)
     return Step(
         audience=audience,
@@ -68,7 +68,7 @@ def step_of(audience: Audience, visitor: Visitor, around: Surroundings) -> Step:
 
 
 def text_of(rule: Rule) -> str:
-    """Return what a rule asks for."""
+    """Return a rule as a sentence."""
     match rule:
         case AllOf():
             return "all of these hold"

@@ -1,4 +1,4 @@
-"""Whether a visitor is what an audience asks for. Pure: no I/O, no clock.
+"""Checks whether a visitor matches an audience's rules. Pure: no I/O, no clock.
 
 A rule whose input is missing does not hold.
 """
@@ -35,12 +35,12 @@ from .visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor, device_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What rules look at beside the visitor.
+    """The inputs of rules beside the visitor.
 
     Attributes:
         now: The time, in unix seconds.
-        zone: Where the days of dates without a timezone begin.
-        geography: Where IP addresses are.
+        zone: The timezone of dates without one.
+        geography: The places of IP addresses.
         segments: The custom segments by name.
     """
 
@@ -54,7 +54,7 @@ NOTHING_AROUND = Surroundings()
 
 
 def surroundings_of(workspace: Workspace, now: float) -> Surroundings:
-    """Return what a workspace's rules look at, at a time in unix seconds."""
+    """Return the inputs of a workspace's rules, at a time in unix seconds."""
     return Surroundings(
         now=now,
         zone=_zone(workspace.timezone),
@@ -64,7 +64,7 @@ def surroundings_of(workspace: Workspace, now: float) -> Surroundings:
 
 
 def holds(rule: Rule, visitor: Visitor, around: Surroundings = NOTHING_AROUND) -> bool:
-    """Whether the visitor is what the rule asks for."""
+    """Whether a rule holds for the visitor."""
     session = visitor.session
     match rule:
         case AllOf(rules):

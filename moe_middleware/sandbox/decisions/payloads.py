@@ -1,4 +1,4 @@
-"""A variation's payload as one visitor gets it: language chosen, templates rendered."""
+"""Makes a variation's payload for one visitor: its language, its templates rendered."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def payload_for(
     """Return the payload for a visitor.
 
     Args:
-        variation: What the visitor got.
-        attributes: A known customer's; None for everybody else.
-        locale: The visitor's language, where the experience has it.
+        variation: The visitor's variation.
+        attributes: A known customer's attributes; None for other visitors.
+        locale: The visitor's language, if the experience has it.
 
     Raises:
         Withheld: A template withholds the whole experience.
@@ -74,7 +74,7 @@ def _has_template(value: Any) -> bool:
 
 
 def _render_in(value: Any, attributes: Mapping[str, Any]) -> Any:
-    """Render the texts within a value; the names of a JSON object stay as they are."""
+    """Render the texts within a value; names in a JSON object stay as they are."""
     if isinstance(value, str):
         return render(value, attributes) if is_template(value) else value
     if isinstance(value, dict):
@@ -85,7 +85,7 @@ def _render_in(value: Any, attributes: Mapping[str, Any]) -> Any:
 
 
 def _as_type(text: str, data_type: DataType) -> Any:
-    """Return what a rendered text stands for."""
+    """Return a rendered text as a value of its data type."""
     try:
         match data_type:
             case DataType.STRING:

@@ -1,4 +1,4 @@
-"""What a visitor gets of an experience, and why. Pure: no I/O, no clock.
+"""Decides for the API and the page Explain, with reasons. Pure: no I/O, no clock.
 
 A rule whose input is missing does not hold.
 """
@@ -45,15 +45,15 @@ class Explanation:
     """What a visitor gets of one experience, and why.
 
     Attributes:
-        outcome: Whether anything.
+        outcome: Whether the experience is served, or why not.
         reason: A sentence for people.
-        audience: The first one that fits; None where none does or none was tried.
-        variation: The user's; None where none was drawn.
+        audience: The first audience that matches; None if none does or none was tried.
+        variation: The user's variation; None if none was drawn.
         bucket: The user's place among the variations, 0 to 100, each as long as its
-            percentage; None where no variation was drawn.
-        payload: As it goes out; empty where nothing does.
-        context: The experience_context that goes out; empty where nothing does.
-        steps: The audiences tried, in order, up to the one that fits.
+            percentage; None if no variation was drawn.
+        payload: The payload as sent; empty if nothing is served.
+        context: The experience_context as sent; empty if nothing is served.
+        steps: The audiences tried, in order, up to the one that matches.
     """
 
     outcome: Outcome
@@ -69,19 +69,19 @@ class Explanation:
 def choose_variation(
     experience: Experience, audience: Audience, user_id: str
 ) -> Variation:
-    """Return the user's variation: the same one each time and in every process."""
+    """Return the user's variation, the same one each time and in every process."""
     return assign(experience, audience, user_id).variation
 
 
 def explain(
     workspace: Workspace, experience: Experience, visitor: Visitor, *, now: float
 ) -> Explanation:
-    """Return what the visitor gets of an experience at a time, and why.
+    """Return what a visitor gets of an experience at a time, and why.
 
     Args:
-        workspace: Where the experience is.
-        experience: Which one.
-        visitor: Who asks.
+        workspace: The experience's workspace.
+        experience: The experience.
+        visitor: The visitor.
         now: The time, in unix seconds.
     """
     around = surroundings_of(workspace, now)
@@ -101,7 +101,7 @@ def explain(
 
 
 def context_of(experience: Experience, decision: Decision) -> dict[str, str]:
-    """Return the experience_context that goes out with a served experience."""
+    """Return the experience_context of a served experience."""
     assert decision.audience is not None
     assert decision.assignment is not None
     audience = decision.audience
@@ -161,7 +161,7 @@ def _reason(experience: Experience, decision: Decision, visitor: Visitor) -> str
 
 
 def share_of(audience: Audience, variation: Variation) -> tuple[float, float]:
-    """Return where a variation's buckets begin and end, 0 to 100."""
+    """Return the range of a variation's buckets, within 0 to 100."""
     start = 0.0
     for one in audience.variations:
         if one.variation_id == variation.variation_id:

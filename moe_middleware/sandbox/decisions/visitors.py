@@ -1,4 +1,4 @@
-"""Who a fetch is for, and what its in-session attributes say. Pure."""
+"""The visitor of a fetch, and the meaning of in-session attributes. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ USER_AGENT = "USER_AGENT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """Who a fetch is for.
+    """The visitor of a fetch.
 
     Attributes:
-        user_id: What keeps the variation the same: the customer's id, else the
+        user_id: The id that the variation depends on: the customer's, else the
             visitor's, else empty.
-        attributes: The profile of a known customer; None for everybody else.
+        attributes: A known customer's profile; None for other visitors.
         session: The in-session attributes as they were sent.
     """
 
@@ -37,7 +37,7 @@ _MOBILE = re.compile(r"Mobi|iPhone|iPod|Android|Windows Phone|BlackBerry", re.I)
 
 
 def device_of(user_agent: str | None) -> Device | None:
-    """Return the device type that a User-Agent names; None where there is none."""
+    """Return the device type of a User-Agent; None if it names none."""
     if not user_agent:
         return None
     if _TABLET.search(user_agent):
@@ -46,7 +46,7 @@ def device_of(user_agent: str | None) -> Device | None:
 
 
 def locale_of(visitor: Visitor, locales: tuple[str, ...]) -> str | None:
-    """Return the language that a visitor gets of those there are; None for none.
+    """Return the visitor's language, if it is available; else None.
 
     The in-session attribute ``locale`` comes before the customer's; ``pt-BR`` also
     finds ``pt``.

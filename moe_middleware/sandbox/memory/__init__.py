@@ -1,3 +1,3 @@
-"""What the sandbox remembers."""
+"""The state of the sandbox: events, profiles, calls and limits."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many fetches a minute leaves. Thread-safe; the clock is a parameter."""
+"""The limit of fetches per minute. Thread-safe; the clock is a parameter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class MinuteLimit:
-    """Counts calls in the minutes of the clock."""
+    """Counts calls per minute of the clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class MinuteLimit:
         self._taken = 0
 
     def take(self, limit: int) -> bool:
-        """Use up one call of a window's ``limit``; False where none is left."""
+        """Take one call of a window's ``limit``; False if none is left."""
         with self._lock:
             self._turn()
             if self._taken >= limit:
@@ -30,7 +30,7 @@ class MinuteLimit:
             return True
 
     def headers(self, limit: int) -> Headers:
-        """Return the headers that every answer of a limited endpoint carries."""
+        """Return the headers of every response of a limited endpoint."""
         with self._lock:
             self._turn()
             remaining, window = limit - self._taken, self._window

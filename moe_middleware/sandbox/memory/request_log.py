@@ -1,4 +1,4 @@
-"""The last calls of the API, for people: request and response."""
+"""The last calls of the API with their responses, for people."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from typing import Any, NamedTuple
 from starlette.types import Scope
 
 KEPT = 500
-"""Calls that are remembered; the oldest goes first."""
+"""The number of calls that are kept, the latest ones."""
 
 MAX_KEPT = 64 * 1024
-"""How much of a body is remembered, in bytes: enough for a report of 100 events."""
+"""Bytes of a body that are kept: enough for a report of 100 events."""
 
 MAX_SHOWN = 4096
-"""How much of it is shown."""
+"""Bytes of a body that are shown."""
 
 _SECRET = {"authorization", "proxy-authorization", "cookie"}
 
 
 class Exchange(NamedTuple):
-    """One call and what became of it. A tuple: each call of the API makes one.
+    """One call and its response. A tuple, as each call of the API makes one.
 
     Attributes:
         number: Counts the calls; newer ones are larger.
-        at: When it came, in unix seconds.
+        at: The time of the call, in unix seconds.
         endpoint: ``fetch``, ``metadata`` or ``events``.
         method: The HTTP method.
-        raw_path: As ASGI has it: show ``path``.
-        raw_query: As ASGI has it.
-        raw_headers: As ASGI has them, credentials included: show ``headers``.
-        status: What was answered; None where the connection was cut.
-        seconds: How long it took until the answer began.
-        request_body: The beginning of what was sent.
-        request_size: How much was sent, in bytes; None for more than is taken.
-        response_body: The beginning of what was answered.
-        response_size: How much was answered, in bytes.
-        fault: The fault that hit it, in words; empty where none did.
+        raw_path: The path as in ASGI; to show it, use ``path``.
+        raw_query: The query string as in ASGI.
+        raw_headers: The headers as in ASGI, with credentials; to show them, use
+            ``headers``.
+        status: The response's status; None if the connection was cut.
+        seconds: Seconds until the response began.
+        request_body: The beginning of the request's body.
+        request_size: Its size in bytes; None if it is too large.
+        response_body: The beginning of the response's body.
+        response_size: Its size in bytes.
+        fault: The fault applied to it, in words; empty for none.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Exchange(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path, and the query where there is one."""
+        """The path, with its query if there is one."""
         query = self.raw_query.decode("latin-1")
         return f"{self.raw_path}?{query}" if query else self.raw_path
 
@@ -72,7 +73,7 @@ class Exchange(NamedTuple):
         return [(k, _masked(v) if k.lower() in _SECRET else v) for k, v in pairs]
 
     def as_document(self) -> dict[str, Any]:
-        """Return it as JSON, without a secret."""
+        """Return it as JSON values, without secrets."""
         return {
             "number": self.number,
             "at": self.at,
@@ -91,7 +92,7 @@ class Exchange(NamedTuple):
 
 
 class RequestLog:
-    """Remembers the last calls. Thread-safe."""
+    """Keeps the last calls. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,7 +111,7 @@ class RequestLog:
         response_body: bytes,
         fault: str,
     ) -> None:
-        """Remember a call; a body of None was larger than is taken."""
+        """Add a call; a body of None was too large."""
         with self._lock:
             self._kept.append(
                 Exchange(
@@ -135,8 +136,8 @@ class RequestLog:
         """Return the last calls, newest first.
 
         Args:
-            limit: How many at most.
-            endpoint: Only those of one endpoint.
+            limit: The most calls to return.
+            endpoint: Return only calls of this endpoint.
         """
         with self._lock:
             kept = list(self._kept)

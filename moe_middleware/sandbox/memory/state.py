@@ -1,4 +1,4 @@
-"""What a sandbox keeps while it runs: its workspace, what was counted, its faults."""
+"""The state of a running sandbox: its workspace, events, faults and calls."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from .stores import Store
 from .tables import MEMORY
 
 Configured = Workspace | str | os.PathLike[str]
-"""A workspace, or the file that it is read from."""
+"""A workspace, or its file."""
 
 
 def eight_letters() -> str:
-    """Return a code of the form that the API's errors and receipts carry."""
+    """Return a code in the form of the API's errors and receipts."""
     return "".join(random.choices(string.ascii_letters, k=8))
 
 
 class State:
-    """What the API, the pages and the tools share.
+    """The state that the API, the pages and the tools share.
 
-    Calls may come from several threads and event loops at once. The arguments are those
-    of ``Sandbox``.
+    Several threads and event loops may use it at once. The arguments are those of
+    ``Sandbox``.
 
     Attributes:
-        store: What was counted.
-        faults: What goes wrong with the next calls.
+        store: The events and profiles.
+        faults: The faults of the next calls.
         requests: The last calls.
-        limit: The fetches left in this minute.
-        leniencies: What calls did that the newest documents do not allow.
+        limit: The limit of fetches per minute.
+        leniencies: The calls' deviations from the newest documents.
         letters: Makes the codes of errors and receipts.
-        hosts: The names that a browser reaches it by, beside addresses and names
-            without a dot; its pages and tools refuse others, which sites could have.
-        token: What the pages and tools ask for, from whatever host; empty for none.
-        address: Where it listens, as in ``http://127.0.0.1:8787``; empty in process.
+        hosts: The host names that browsers may use, beside addresses and names without
+            a dot; other names could belong to other sites.
+        token: The token that the pages and tools require; empty for none.
+        address: Its URL, as in ``http://127.0.0.1:8787``; empty in process.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class State:
 
     @property
     def workspace(self) -> Workspace:
-        """What is configured right now."""
+        """The current workspace."""
         read = self._read()
         if read is not self._as_read:
             before, self._as_read = self._as_read, read
@@ -99,7 +99,8 @@ class State:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The mistakes in the workspace file now; the last good one stays in use."""
+        """The current mistakes in the workspace file; the last valid one stays in
+        use."""
         return self._problems()
 
     def _use(self, workspace: Workspace) -> None:
@@ -119,7 +120,7 @@ class State:
         """Freeze the sandbox's clock until the next reset.
 
         Args:
-            at: When, in unix seconds; left out, now.
+            at: The time, in unix seconds; left out, now.
         """
         if isinstance(at, datetime):
             at = at.timestamp()
@@ -129,21 +130,21 @@ class State:
 
     @property
     def calls(self) -> Counter[str]:
-        """How many calls came to ``fetch``, ``metadata`` and ``events``."""
+        """The number of calls to ``fetch``, ``metadata`` and ``events``."""
         with self._calls_lock:
             return self._calls.copy()
 
     def arrive(self, endpoint: str) -> Hit | None:
-        """Count a call that has just come, and return the fault that hits it."""
+        """Count a new call, and return the fault to apply to it."""
         with self._calls_lock:
             self._calls[endpoint] += 1
         return self.faults.take(endpoint)
 
     def reset(self) -> None:
-        """Go back to the start.
+        """Reset the sandbox to its start.
 
-        Events, learnt profiles, calls and the log are forgotten, what was defined is
-        undone, the clock runs again, and only the workspace's own faults are left.
+        Delete events, profiles, calls and the log, remove experiences and customers
+        that were added, restart the clock, and restore the workspace's own faults.
         """
         self._frozen_at = None
         self._use(self._as_read)
@@ -156,14 +157,14 @@ class State:
             self._calls.clear()
 
     def close(self) -> None:
-        """Let go of the file of what was counted."""
+        """Close the file of events."""
         self.store.close()
 
 
 def _reader(
     workspace: Configured,
 ) -> tuple[Callable[[], Workspace], Callable[[], tuple[Problem, ...]]]:
-    """Return what gives the workspace as it is by now, and its file's mistakes."""
+    """Return a function for the current workspace and its file's mistakes."""
     if isinstance(workspace, str | os.PathLike):
         from ..workspace.file import WorkspaceFile
 

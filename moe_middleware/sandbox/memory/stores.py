@@ -1,8 +1,8 @@
-"""What the sandbox learns while it runs: profiles and events, in SQLite.
+"""Stores the sandbox's events and profiles in SQLite.
 
-One call costs one statement, or three where it teaches attributes. That is short enough
-for the event loop (some 0.1 ms, in memory and in a file), so nothing here awaits but
-``after``. Thread-safe, and any number of processes may share a file.
+A call needs one statement, or three if it updates attributes. That takes about 0.1 ms,
+in memory and in a file, so it runs on the event loop; only ``after`` awaits.
+Thread-safe; several processes may share a file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -19,86 +19,37 @@ import orjson
 
 from ...concurrency.fork_hooks import register_fork_hooks
 from ..decisions.visitors import Visitor
-from ..protocol.events import ACTIONS, WEB_SDK_ACTIONS, Element, Via
+from ..protocol.events import ACTIONS, Element
 from ..protocol.fetches import Fetch
 from ..workspace.workspace import Customer, Workspace
+from .queries import (
+    ARRIVE,
+    COUNT,
+    EVENTS,
+    LEARN,
+    PROFILE,
+    PROFILES,
+    attribute_rows,
+    event_rows,
+    plain,
+    to_json,
+)
 from .tables import MEMORY, TABLES, open_tables
+from .waiters import Waiter
 
 CHUNK = 1_000
-"""Events read by one statement, so that nobody waits long for the lock."""
+"""Events per statement, so that others need not wait long for the lock."""
 
 LOOK_AGAIN_AFTER = 1.0
-"""How soon another process's events are noticed, in seconds."""
-
-_FIELDS = (
-    *("uuid", "clicked", "customer_id", "context", "cid_token", "audience_id"),
-    *("variation_id", "b_id", "event_time", "platform", "user_timezone_offset"),
-    *("user_attributes", "received_at", "via", "device_uuid"),
-)
-
-# Rows travel as one JSON text, in and out: Python gives up the interpreter's lock at
-# every row that it binds or steps to, and a busy event loop is slow to give it back.
-ARRIVE = f"""
-insert into arrival ({", ".join(_FIELDS)})
-select {", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_FIELDS)))}
-from json_each(:events)
-"""
-LEARN = """
-insert into profile_attribute (customer_id, name, value)
-select json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-    json_extract(value, '$[2]')
-from json_each(:attributes) where true
-on conflict do update set value = excluded.value
-"""
-PROFILE = """
-select (
-    select json_group_object(name, json(value)) from profile_attribute
-    where profile_attribute.customer_id = profile.customer_id
-)
-from profile where customer_id = ?
-"""
-PROFILES = """
-select json_group_array(json_array(customer_id, json(attributes))) from (
-    select customer_id, (
-        select json_group_object(name, json(value)) from profile_attribute
-        where profile_attribute.customer_id = profile.customer_id
-    ) as attributes
-    from profile
-    where customer_id not in (select value from json_each(:but)) order by id
-    limit :limit
-)
-"""
-# The cross join makes SQLite walk along the events, and stop at the limit.
-EVENTS = f"""
-select json_group_array(json_object(
-    'id', id, 'customer_id', customer_id,
-    'action', iif(via = '{Via.WEB_SDK}',
-        iif(clicked, '{WEB_SDK_ACTIONS[1]}', '{WEB_SDK_ACTIONS[0]}'),
-        iif(clicked, '{ACTIONS[1]}', '{ACTIONS[0]}')
-    ),
-    'moe_event_uuid', uuid, 'event_time', event_time, 'platform', platform,
-    'attributes', json(body), 'b_id', b_id,
-    'user_timezone_offset', user_timezone_offset,
-    'user_attributes', json(coalesce(user_attributes, json_object())),
-    'cid_token', cid_token, 'audience_id', audience_id, 'variation_id', variation_id,
-    'received_at', received_at, 'via', via, 'device_uuid', device_uuid
-)) from (
-    select event.*, body, cid_token, audience_id, variation_id
-    from event cross join context on context.id = context_id
-    where {{where}} order by event.id {{order}} limit :limit
-)
-"""
-COUNT = """
-select count(*) from event cross join context on context.id = context_id where {where}
-"""
+"""Seconds until another process's events are noticed."""
 
 
 class Store:
-    """Keeps everything until ``reset``, the end of the file or that of the process.
+    """Keeps events and profiles until ``reset``, or until the file or the process ends.
 
     Args:
-        path: The file, made where it is missing; ``:memory:`` for none.
-        workspace: What is configured.
+        path: The file, created if it is missing; ``:memory:`` for none.
+        workspace: The workspace.
 
     Raises:
         StoreError: The file cannot be used.
@@ -107,18 +58,18 @@ class Store:
     def __init__(self, path: str = MEMORY, workspace: Workspace | None = None) -> None:
         self.path = path
         self.use(workspace or Workspace())
-        self._waiting: set[_Waiter] = set()
+        self._waiting: set[Waiter] = set()
         self._lock = threading.RLock()
         self._db = open_tables(path)
         _stores.add(self)
 
     def use(self, workspace: Workspace) -> None:
-        """Go on with another workspace; what was learnt stays."""
+        """Use another workspace; events and profiles stay."""
         self._workspace = workspace
         self._known = _Known(workspace)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
@@ -129,23 +80,23 @@ class Store:
     # --- writing -------------------------------------------------------------
 
     def record(self, elements: Iterable[Element], received_at: float) -> None:
-        """Store the actions not seen before and what is said about the customers.
+        """Store new actions, and update the customers' profiles.
 
         Args:
-            elements: The good elements of one call.
-            received_at: When the call came, in unix seconds.
+            elements: The valid elements of one call.
+            received_at: The time of the call, in unix seconds.
         """
         elements = tuple(elements)
-        events = [row for one in elements for row in _rows(one, received_at)]
-        attributes = [row for one in elements for row in _attribute_rows(one)]
+        events = [row for one in elements for row in event_rows(one, received_at)]
+        attributes = [row for one in elements for row in attribute_rows(one)]
         with self._lock, self._transaction(len(attributes)) as db:
-            db.execute(ARRIVE, {"events": _json(events)})
+            db.execute(ARRIVE, {"events": to_json(events)})
             if attributes:
-                db.execute(LEARN, {"attributes": _json(attributes)})
+                db.execute(LEARN, {"attributes": to_json(attributes)})
         self._wake()
 
     def reset(self) -> None:
-        """Forget every event and what they taught about customers."""
+        """Delete all events and profiles."""
         with self._lock, self._transaction(True) as db:
             for table in TABLES:
                 db.execute(f"delete from {table}")
@@ -154,7 +105,7 @@ class Store:
     # --- who is who ----------------------------------------------------------
 
     def visitor(self, fetch: Fetch) -> Visitor:
-        """Return who a fetch is for."""
+        """Return the visitor of a fetch."""
         customer = self._find_customer(fetch)
         if customer is None:
             return Visitor(
@@ -169,9 +120,9 @@ class Store:
         )
 
     def profile(self, customer_id: str) -> Customer | None:
-        """Return a customer as known by now; None for one never heard of."""
+        """Return a customer with the current attributes; None for an unknown one."""
         with self._lock:
-            row = self._db.execute(PROFILE, (_plain(customer_id),)).fetchone()
+            row = self._db.execute(PROFILE, (plain(customer_id),)).fetchone()
         known = self._known.customers.get(customer_id)
         if row is None:
             return known
@@ -181,7 +132,7 @@ class Store:
         """Return the workspace's customers, then the others, the oldest first."""
         known = list(self._known.customers)[:limit]
         told = {
-            "but": _json(list(self._known.customers)),
+            "but": to_json(list(self._known.customers)),
             "limit": -1 if limit is None else limit - len(known),
         }
         with self._lock:
@@ -216,23 +167,23 @@ class Store:
         variation_id: str | None = None,
         b_id: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Return stored actions; what is None does not matter.
+        """Return stored actions; filters that are None do not apply.
 
         Args:
-            since: The id after which to begin. Ids count from 1, without gaps, and
-                again after each reset.
-            limit: How many at most.
-            newest_first: Whether the newest one comes first instead of last.
-            experience_key: Of this experience.
-            action: One of ``events.ACTIONS``, whichever way it came.
-            customer_id: Of this customer.
-            variation_id: Of the variation with this id, in any audience.
-            b_id: Clicks at this element.
+            since: Start after this id. Ids count from 1, without gaps, and again after
+                each reset.
+            limit: The most actions to return.
+            newest_first: Whether to return the newest action first.
+            experience_key: Actions of this experience.
+            action: One of ``events.ACTIONS``, by the API or by the Web SDK.
+            customer_id: Actions of this customer.
+            variation_id: Actions of the variation with this id, in any audience.
+            b_id: Clicks on this element.
         """
         where, told = self._where(
             experience_key, action, customer_id, variation_id, b_id
         )
-        # The bound that moves on from chunk to chunk: the one where reading began.
+        # The bound that advances from chunk to chunk.
         moving = "below" if newest_first else "since"
         told |= {"since": since, "below": 2**62}
         query = EVENTS.format(where=where, order="desc" if newest_first else "")
@@ -259,7 +210,7 @@ class Store:
         variation_id: str | None = None,
         b_id: str | None = None,
     ) -> int:
-        """Return how many actions are stored; the arguments are those of ``events``."""
+        """Return the number of stored actions; arguments as in ``events``."""
         filters = (experience_key, action, customer_id, variation_id, b_id)
         if filters == (None,) * len(filters):
             return self.last_id()
@@ -270,7 +221,7 @@ class Store:
         return int(count)
 
     def last_id(self) -> int:
-        """Return the id of the newest event; 0 where there is none."""
+        """Return the id of the newest event; 0 if there is none."""
         with self._lock:
             (last,) = self._db.execute("select max(id) from event").fetchone()
         return last or 0
@@ -279,15 +230,15 @@ class Store:
         """Wait for the first event after ``id``, or for a reset.
 
         Args:
-            id: The newest one known.
-            timeout: How long to wait, in seconds.
+            id: The newest id that the caller knows.
+            timeout: The time to wait, in seconds.
 
         Returns:
-            The id of the newest event: ``id`` itself where nothing came in time.
+            The id of the newest event; ``id`` itself if none came in time.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        waiter = _Waiter(loop)
+        waiter = Waiter(loop)
         with self._lock:
             self._waiting.add(waiter)
         try:
@@ -300,15 +251,15 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[Callable[[str, Mapping[str, Any]], Any]]:
-        """Let several queries see the tables as they are now, whoever writes meanwhile.
+        """Run several queries on one state of the tables.
 
-        The value takes a query with named parameters and their values, in which lists
-        travel as JSON. It returns the JSON that is the one column of its one row.
+        The context is a function of a query and its named parameters; lists become
+        JSON. It returns the decoded JSON of the query's only value.
         """
 
         def query(sql: str, told: Mapping[str, Any]) -> Any:
             values = {
-                k: _json(v) if isinstance(v, list) else v for k, v in told.items()
+                k: to_json(v) if isinstance(v, list) else v for k, v in told.items()
             }
             (found,) = self._db.execute(sql, values).fetchone()
             return orjson.loads(found) if isinstance(found, str) else found
@@ -331,9 +282,9 @@ class Store:
         told = {
             "cid_token": self._known.tokens.get(experience_key or "", ""),
             "action": action,
-            "customer_id": _plain(customer_id or ""),
-            "variation_id": _plain(variation_id or ""),
-            "b_id": _plain(b_id or ""),
+            "customer_id": plain(customer_id or ""),
+            "variation_id": plain(variation_id or ""),
+            "b_id": plain(b_id or ""),
         }
         parts = [
             "event.id > :since and event.id < :below",
@@ -349,7 +300,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, several: object) -> Iterator[sqlite3.Connection]:
-        """Let several statements happen together; one alone is a transaction anyway."""
+        """Run several statements as one transaction; a single one is its own."""
         if not several:
             yield self._db
             return
@@ -369,9 +320,9 @@ class Store:
                 waiter.wake()
 
     def _start_afresh(self) -> None:
-        """Open anew: after a fork the lock and the connection are the parent's.
+        """Reopen the file after a fork: the lock and the connection are the parent's.
 
-        The parent's is not closed, which would clean up its file below its feet.
+        The parent's connection stays open: closing it would clean up its files.
         """
         self._lock = threading.RLock()
         self._waiting = set()
@@ -379,29 +330,8 @@ class Store:
         self._db = open_tables(self.path)
 
 
-class _Waiter:
-    """One task that waits in its event loop, and can be woken from any thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._event = asyncio.Event()
-
-    async def wait(self, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return
-        self._event.clear()
-
-    def wake(self) -> None:
-        # A loop that was closed in the middle has nobody who waits any more.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._event.set)
-
-
 class _Known:
-    """A workspace's customers and experiences, by what a call names them with."""
+    """A workspace's customers and experiences, by the names that calls use."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.customers = {one.customer_id: one for one in workspace.customers}
@@ -414,45 +344,11 @@ class _Known:
                     self._by_identifier.setdefault(key, customer.customer_id)
 
     def find(self, user_identifiers: Mapping[str, str] | str) -> str | None:
-        """Return whom identifiers belong to: the first of them that is somebody's."""
+        """Return the customer of the first identifier that has one."""
         if isinstance(user_identifiers, str):
             return self._by_identifier.get(user_identifiers)
         found = map(self._by_identifier.get, user_identifiers.items())
         return next((one for one in found if one is not None), None)
-
-
-def _rows(element: Element, received_at: float) -> Iterator[tuple[Any, ...]]:
-    """Yield an element's actions in the order of ``_FIELDS``."""
-    customer_id = _plain(element.customer_id)
-    for action in element.actions:
-        context = action.attributes
-        yield (
-            _plain(action.uuid),
-            ACTIONS.index(action.action),
-            customer_id,
-            context,
-            _plain(cid_token(context["cid"])),
-            _plain(context["audience_id"]),
-            _plain(context["moe_variation_id"]),
-            None if action.b_id is None else _plain(action.b_id),
-            action.event_time,
-            action.platform,
-            element.user_timezone_offset,
-            element.user_attributes or None,
-            received_at,
-            action.via,
-            action.device_uuid,
-        )
-
-
-def _attribute_rows(element: Element) -> Iterator[tuple[str, str, str]]:
-    for name, value in element.user_attributes.items():
-        yield _plain(element.customer_id), _plain(name), _json(value)
-
-
-def cid_token(cid: str) -> str:
-    """Return what all cids of one experience begin with."""
-    return cid.partition("_")[0]
 
 
 def _taught(customer: Customer, attributes: str) -> Customer:
@@ -461,15 +357,6 @@ def _taught(customer: Customer, attributes: str) -> Customer:
         attributes={**customer.attributes, **orjson.loads(attributes)},
         identifiers=customer.identifiers,
     )
-
-
-def _plain(text: str) -> str:
-    # SQLite ends a text in JSON at a NUL, and two ids would be one.
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")
-
-
-def _json(document: object) -> str:
-    return orjson.dumps(document).decode()
 
 
 _stores: WeakSet[Store] = WeakSet()

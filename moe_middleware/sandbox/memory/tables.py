@@ -1,7 +1,7 @@
-"""The sandbox's SQLite tables: what came in, and running counts of it.
+"""The sandbox's SQLite tables: events, and running counts of them.
 
-Triggers keep the counts in the transaction of the insert, so they are right whoever
-inserts, and no report reads the events (a chart in minutes reads the newest).
+Triggers update the counts in the transaction of the insert, so that they are always
+right, and reports need not read the events (except for a chart in minutes).
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import tempfile
 MEMORY = ":memory:"
 
 BUSY_TIMEOUT = 5.0
-"""How long a transaction waits for another process's, in seconds."""
+"""Seconds that a transaction waits for another process's."""
 
 CACHE_KB = 16 * 1024
-"""Pages held in memory; what is beyond them is on the disk."""
+"""The page cache in kilobytes; further pages are on the disk."""
 
 QUARTER = 900
-"""The finest bucket of time that is counted, in seconds.
+"""Seconds of the smallest bucket of time that is counted.
 
-Every timezone's hours and days begin at a quarter of an hour of UTC."""
+Hours and days of all timezones begin at a quarter of an hour of UTC."""
 
 CHECKPOINT_AFTER = 8_000
-"""Pages written before they are moved into the file proper, which waits for the disk.
+"""Pages in the log before a checkpoint, which waits for the disk.
 
-Rarely and long (some 30 ms) beats often: 99 calls in 100 do not wait at all."""
+Rare and long checkpoints (about 30 ms) are better: 99 of 100 calls do not wait at
+all."""
 
 APPLICATION_ID = 0x4D6F4553
 SCHEMA_VERSION = 2
@@ -190,7 +191,7 @@ pragma application_id = {APPLICATION_ID};
 pragma user_version = {SCHEMA_VERSION};
 """
 
-# What makes a file of an older version one of the next.
+# Migrations from each older version of the file.
 _UPGRADES = {
     1: f"""
 drop view arrival;
@@ -208,18 +209,18 @@ TABLES = (
 
 
 class StoreError(Exception):
-    """The file of events cannot be used; the text says which and why."""
+    """The file of events cannot be used; the text has the file and the reason."""
 
 
 def open_tables(path: str) -> sqlite3.Connection:
-    """Return a connection, any thread's, to tables that are all there.
+    """Return a connection for all threads, with all tables.
 
-    In a file a commit survives the death of the process at once, and that of the
-    machine from the next checkpoint on.
+    In a file, a commit survives a crash of the process at once, and one of the machine
+    after the next checkpoint.
 
     Args:
-        path: The file, made where it is missing; ``:memory:`` for tables that end with
-            the connection, and that spill over into a temporary file.
+        path: The file, created if it is missing; ``:memory:`` for tables that end with
+            the connection, and may use a temporary file.
 
     Raises:
         StoreError: The file cannot be used.
@@ -253,7 +254,7 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_AFTER}")
     db.execute("begin immediate")
     script = CREATE if _is_empty(db) else _upgrade_from(_version(db))
-    # Not executescript, which would commit first and let another process in.
+    # executescript would commit first, and let another process in.
     for statement in _statements(script):
         db.execute(statement)
     db.execute("commit")
@@ -293,7 +294,7 @@ def _statements(script: str) -> list[str]:
 
 
 def _spillable() -> str:
-    """Return the name of a database in memory, with a temporary file where we can."""
+    """Return the name of a database in memory, with a temporary file if possible."""
     try:
         directory = tempfile.gettempdir()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The bodies of good answers, in the published JSON. Pure."""
+"""The bodies of successful responses, in the published JSON. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..workspace.schedules import Status
 from ..workspace.workspace import Value, Workspace
 
 LISTED = (Status.ACTIVE, Status.PAUSED, Status.SCHEDULED)
-"""The states that metadata knows; it never names any other."""
+"""The statuses in metadata; there are no others."""
 
 _WAITING = (Status.PAUSED, Status.SCHEDULED)
 
@@ -20,12 +20,12 @@ _WAITING = (Status.PAUSED, Status.SCHEDULED)
 def fetch_answer(
     workspace: Workspace, keys: Iterable[str] | None, visitor: Visitor, *, now: float
 ) -> dict[str, Any]:
-    """Return what the visitor gets; a key without a match is left out.
+    """Return the visitor's experiences; keys without a match are left out.
 
     Args:
-        workspace: Where the experiences are.
-        keys: The experiences wanted; None for all that are Active.
-        visitor: Who the fetch is for.
+        workspace: The workspace of the experiences.
+        keys: The requested keys; None for all Active experiences.
+        visitor: The visitor of the fetch.
         now: The time, in unix seconds.
     """
     known = {experience.key: experience for experience in workspace.experiences}
@@ -49,7 +49,7 @@ def fetch_answer(
 def metadata_answer(
     workspace: Workspace, statuses: Collection[str], *, now: float
 ) -> dict[str, Any]:
-    """Return the list of experiences in these states at a time, in unix seconds."""
+    """Return the experiences with these statuses at a time, in unix seconds."""
     listed = [
         {
             "experience_name": experience.name,
@@ -63,7 +63,7 @@ def metadata_answer(
 
 
 def events_answer(req_id: str) -> dict[str, Any]:
-    """Return the receipt for a good events call."""
+    """Return the receipt for a valid events call."""
     return {
         "status": "success",
         "message": "The events are accepted and will be processed soon.",

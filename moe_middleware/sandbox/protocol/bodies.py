@@ -1,4 +1,4 @@
-"""Request bodies: bytes of anybody's making in, one JSON document out."""
+"""Reads the body of a request, of unknown origin, as one JSON document."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..workspace.workspace import MAX_DEPTH
 from .refusals import empty_body, malformed_json, too_large
 
 MAX_BODY = 4 * 1024 * 1024
-"""The largest body read, in bytes. MoEngage publishes no figure of its own."""
+"""The largest body, in bytes; MoEngage publishes no limit."""
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """Return the body, or None for one that is larger than ``MAX_BODY``.
+    """Return the body, or None if it is larger than ``MAX_BODY``.
 
-    A body that is too large is still read to its end, and forgotten: a client that is
-    busy sending would miss the answer.
+    A body that is too large is read to its end all the same: a client that is still
+    sending would miss the response.
 
     Raises:
-        Refusal: The client went away in the middle.
+        Refusal: The client has disconnected.
     """
     chunks: list[bytes] = []
     size, more = 0, True
@@ -40,10 +40,10 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 def parse_body(body: bytes | None) -> Any:
-    """Return the JSON document that a body holds.
+    """Return the JSON document of a body.
 
     Raises:
-        Refusal: It holds none, or more than we take.
+        Refusal: It is no JSON, or too large.
     """
     if body is None:
         raise too_large(MAX_BODY)

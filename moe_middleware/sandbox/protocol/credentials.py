@@ -1,4 +1,4 @@
-"""Who may call: the app key first, then the Basic credentials. Pure."""
+"""Checks the credentials of a call: the app key, then the Basic credentials. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .refusals import unknown_app, wrong_credentials
 
 
 def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> None:
-    """Let the call pass.
+    """Check the credentials of a call.
 
     Args:
-        workspace: Knows the ids and keys.
-        headers: By name in lower case, as ASGI has them.
+        workspace: The workspace with its ids and keys.
+        headers: The headers by lower-case name, as in ASGI.
 
     Raises:
-        Refusal: 400 for a missing or unknown app key (401 where the workspace says
-            so), 401 for anything else.
+        Refusal: 400 for a missing or unknown app key (401 if the workspace says so),
+            401 for other faults.
     """
     known = app_keys(workspace)
     named = headers.get(b"moe-appkey", b"").strip() or headers.get(b"moe-dbname", b"")
@@ -36,7 +36,7 @@ def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> N
 
 
 def app_keys(workspace: Workspace) -> list[str]:
-    """Return what a workspace is called by its callers."""
+    """Return the names by which calls may address a workspace."""
     live = workspace.workspace_id
     return [live, live + TEST_SUFFIX] if workspace.test_app_key else [live]
 

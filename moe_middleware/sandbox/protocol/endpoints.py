@@ -1,4 +1,4 @@
-"""The endpoints of the API: where they are, and the methods that each takes. Pure."""
+"""The endpoints of the API: their paths and methods. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 ROOT = "/v1/experiences/"
 
 METHODS = {"fetch": ("POST",), "metadata": ("GET", "HEAD"), "events": ("POST",)}
-"""The endpoints, and the methods that each of them takes."""
+"""The endpoints and their methods."""
 
 
 def endpoint_of(scope: Mapping[str, Any]) -> str | None:
-    """Return which of the endpoints a call is for; None for everything else."""
+    """Return the endpoint of a call; None for other paths."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     name = path.removeprefix(ROOT)
     return name if path != name and name in METHODS else None

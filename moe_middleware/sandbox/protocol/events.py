@@ -1,4 +1,4 @@
-"""The body of an events call: elements, one a user, each with its actions. Pure."""
+"""Parses the body of an events call: one element per user, with its actions. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .leniencies import Leniency, Reading
 from .refusals import Refusal, invalid_field
 
 MAX_ELEMENTS = 100
-"""Elements that one call may carry."""
+"""Elements of one call at most."""
 
 MAX_OFFSET = 54_000
-"""The largest offset from UTC either way, in seconds."""
+"""The largest offset from UTC in either direction, in seconds."""
 
 ACTIONS = ("MOE_PERSONALIZATION_MESSAGE_SHOWN", "MOE_PERSONALIZATION_MESSAGE_CLICKED")
 WEB_SDK_ACTIONS = ("MOE_WEBP_MESSAGE_SHOWN", "MOE_WEBP_MESSAGE_CLICKED")
-"""What the Web SDK calls them, in the order of ``ACTIONS``."""
+"""The Web SDK's names, in the order of ``ACTIONS``."""
 
 TYPE = "Web Personalization"
 """The only documented ``type`` of an experience_context."""
@@ -56,14 +56,15 @@ _UUID_V4 = re.compile(
 )
 
 MILLISECONDS_FROM = 10**11
-"""From here on an event_time is in milliseconds: in seconds it is the year 5138."""
+"""An event_time from here on is in milliseconds; in seconds it would be the year
+5138."""
 
-# Generous: times in milliseconds are a mistake that may be stored.
+# Generous: times in milliseconds are a mistake, but may be stored.
 _MAX_TIME = 10**13
 
 
 class Via(StrEnum):
-    """Which way an event came."""
+    """The origin of an event."""
 
     API = "api"
     WEB_SDK = "web_sdk"
@@ -74,14 +75,14 @@ class Action:
     """One impression or click.
 
     Attributes:
-        action: One of ``ACTIONS``, whatever its way calls it.
-        uuid: What the event is deduplicated by.
-        event_time: When it happened, in whole unix seconds.
+        action: One of ``ACTIONS``, also for the Web SDK's names.
+        uuid: The uuid by which the event is deduplicated.
+        event_time: The time of the event, in whole unix seconds.
         platform: One of ``PLATFORMS``, or ``Unknown``.
-        attributes: The experience_context as it came back, extra keys included.
-        b_id: Which element was clicked, wherever it was given.
-        via: Which way it came.
-        device_uuid: The browser's id with the Web SDK; None where it came otherwise.
+        attributes: The experience_context as received, with extra keys.
+        b_id: The clicked element, from either place.
+        via: The origin.
+        device_uuid: The Web SDK's id of the browser; None for other origins.
     """
 
     action: str
@@ -96,13 +97,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One user's part of a call.
+    """One user's actions in a call.
 
     Attributes:
-        customer_id: Whose; an unknown one gets a profile.
-        user_attributes: What the profile learns.
-        user_timezone_offset: From UTC, in seconds; None where not given.
-        actions: What happened, at least one.
+        customer_id: The user; a profile is made for an unknown one.
+        user_attributes: Attributes to update in the profile.
+        user_timezone_offset: The offset from UTC, in seconds; None if not given.
+        actions: The actions, at least one.
     """
 
     customer_id: str
@@ -112,14 +113,14 @@ class Element:
 
 
 def parse_elements(document: object, reading: Reading) -> tuple[Element, ...]:
-    """Return the elements of an events call, all of them good.
+    """Return the elements of an events call, all of them valid.
 
     Args:
         document: The call's body.
-        reading: What is allowed beyond the newest documents.
+        reading: The deviations from the newest documents that are allowed.
 
     Raises:
-        Refusal: One of them is not; it names the element's field, no deeper.
+        Refusal: One of them is invalid; it names the element's field, no deeper.
     """
     body = read_object(document, "body")
     elements = read_list(body, "elements", MAX_ELEMENTS)
@@ -172,10 +173,10 @@ def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
 
 
 def read_context(value: object) -> dict[str, Any]:
-    """Return an event's attributes: all that the API requires, and any others.
+    """Return an event's attributes: all required ones, and any others.
 
     Raises:
-        Refusal: They are no object, or one that is required is missing or no text.
+        Refusal: They are no object, or a required one is missing or no text.
     """
     attributes = read_object(value, "attributes")
     for name in REQUIRED_ATTRIBUTES:

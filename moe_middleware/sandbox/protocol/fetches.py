@@ -1,4 +1,4 @@
-"""The body of a fetch, in every dialect that the documents have printed. Pure."""
+"""Parses the body of a fetch, in every form that the documents have had. Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .leniencies import Leniency, Reading
 from .refusals import invalid_field
 
 MAX_KEYS = 25
-"""Keys answered by one fetch; the rest is cut off without a word."""
+"""Keys of one fetch; others are dropped silently."""
 
 _IDENTIFIERS = frozenset(("customer_id", "user_identifiers"))
 
 FLAT_IDS = ("customer_id", "user_id", "visitor_id")
-"""Ids that older documents put at the top level of a fetch."""
+"""Ids that older documents have at the top level of a fetch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """What one fetch asks for.
+    """One fetch.
 
     Attributes:
-        keys: The experience keys; None asks for all.
+        keys: The experience keys; None for all experiences.
         customer_id: The brand's own id.
         visitor_id: The id of an anonymous browser, an older dialect.
-        user_identifiers: By name; or one bare value that may be any of them.
-        session: Every other top-level field: the in-session attributes. Ids at the top
-            level belong to them where they do not count as ids.
+        user_identifiers: Identifiers by name, or one bare value of any name.
+        session: All other top-level fields: the in-session attributes. They include ids
+            at the top level that do not count as ids.
     """
 
     keys: tuple[str, ...] | None
@@ -42,14 +42,14 @@ class Fetch:
 
 
 def parse_fetch(document: object, reading: Reading) -> Fetch:
-    """Return what a fetch's body asks for.
+    """Parse the body of a fetch.
 
     Args:
         document: The call's body.
-        reading: What is allowed beyond the newest documents.
+        reading: The deviations from the newest documents that are allowed.
 
     Raises:
-        Refusal: A field has a value that the API does not take.
+        Refusal: A field has a value that the API does not accept.
     """
     fields = read_object(document, "body")
     identifiers = read_object(fields.get("identifiers", {}), "identifiers")
@@ -62,7 +62,7 @@ def parse_fetch(document: object, reading: Reading) -> Fetch:
     customer_id = read_text(identifiers, "customer_id", None)
     flat = _parse_flat_ids(fields, reading)
     flat_id = flat.get("customer_id") or flat.get("user_id")
-    # Sent beside identifiers, for older servers as well, they make no difference.
+    # Beside identifiers, sent for older servers, they have no effect.
     if flat_id and not customer_id:
         reading.note(Leniency.FLAT_CUSTOMER_ID)
         customer_id = flat_id
@@ -79,7 +79,7 @@ def parse_fetch(document: object, reading: Reading) -> Fetch:
 
 
 def _parse_flat_ids(fields: dict[str, Any], reading: Reading) -> dict[str, str]:
-    """Return the ids at the top level, where they count as ids."""
+    """Return the ids at the top level, if they count as ids."""
     if reading.refuses(Leniency.FLAT_CUSTOMER_ID):
         return {}
     return {name: read_text(fields, name) for name in FLAT_IDS if name in fields}

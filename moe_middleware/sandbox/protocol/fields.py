@@ -1,4 +1,4 @@
-"""Reading one field of a JSON document, or refusing it in the API's words. Pure."""
+"""Reads single fields of a JSON document, or refuses them in the API's words. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .leniencies import Leniency, Reading
 from .refusals import Refusal, invalid_field
 
 _ECHOED = 200
-"""How much of a wrong value an error repeats, in characters."""
+"""Characters of an invalid value that an error repeats."""
 
 _REQUIRED: Any = object()
 
 
 def read_object(document: object, field: str) -> dict[str, Any]:
-    """Return a whole document or element that must be a JSON object."""
+    """Return a document or element that must be a JSON object."""
     if not isinstance(document, dict):
         raise wrong_type(field, "dict", document)
     return document
@@ -24,7 +24,7 @@ def read_object(document: object, field: str) -> dict[str, Any]:
 def read_known(
     document: dict[str, Any], field: str, known: Set[str], reading: Reading
 ) -> None:
-    """Refuse names that the documents do not list, unless the reading allows them."""
+    """Refuse fields that the documents do not list, unless the reading allows them."""
     if document.keys() <= known or reading.allows(Leniency.UNKNOWN_FIELD):
         return
     unknown = min(document.keys() - known)
@@ -34,7 +34,7 @@ def read_known(
 def read_text(
     document: dict[str, Any], field: str, default: str | None = _REQUIRED
 ) -> Any:
-    """Return a field that must be a string; ``default`` where it is absent."""
+    """Return a field that must be a string; ``default`` if it is absent."""
     value = document.get(field, default)
     if value is _REQUIRED:
         raise invalid_field(field, "Value cannot be None")
@@ -46,7 +46,7 @@ def read_text(
 def read_enum(
     document: dict[str, Any], field: str, allowed: Sequence[str]
 ) -> str | None:
-    """Return a field that must be one of these strings; None where it is absent."""
+    """Return a field that must be one of these strings; None if it is absent."""
     if field not in document:
         return None
     value = document[field]

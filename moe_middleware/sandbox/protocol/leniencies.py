@@ -1,7 +1,7 @@
-"""What the newest documents do not allow, and the sandbox takes all the same.
+"""Deviations from the newest documents that the sandbox accepts.
 
-``strict`` refuses all of it, a switch one part of it. What is taken is noted, so that a
-site learns of it from the log and from the overview before MoEngage refuses it.
+``strict`` refuses all of them, a switch each one. Accepted ones are noted, in the log
+and on the overview, so that a site learns of them before MoEngage refuses them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Leniency(StrEnum):
-    """A reading of a call that the newest documents do not allow."""
+    """A kind of deviation from the newest documents."""
 
     FLAT_CUSTOMER_ID = "flat_customer_id"
     FLAT_VISITOR_ID = "flat_visitor_id"
@@ -70,21 +70,22 @@ ADVICE: dict[Leniency, str] = {
         "a required attribute is empty: send the experience_context back as it came"
     ),
 }
-"""What a call does, and what it should do, by leniency."""
+"""The deviation and the right form, by kind."""
 
 
 _LEVELS = {Leniency.FLAT_VISITOR_ID: logging.INFO}
-"""Anonymous visitors are told apart by it, wherever a server can; nothing is wrong."""
+"""Anonymous visitors are distinguished by it, if a server supports it; it is no
+mistake."""
 
 
 class Reading:
-    """How one call is read, and what it was allowed.
+    """The reading of one call: what it may do, and what it did.
 
     Args:
-        refused: What is not allowed.
+        refused: The deviations that are not allowed.
 
     Attributes:
-        used: What the call was allowed, so far.
+        used: The deviations of the call so far.
     """
 
     __slots__ = ("_refused", "used")
@@ -94,15 +95,15 @@ class Reading:
         self.used: set[Leniency] = set()
 
     def refuses(self, leniency: Leniency) -> bool:
-        """Whether the call may not do this."""
+        """Whether the call may not deviate in this way."""
         return leniency in self._refused
 
     def note(self, leniency: Leniency) -> None:
-        """Note that the call does this."""
+        """Note that the call deviates in this way."""
         self.used.add(leniency)
 
     def allows(self, leniency: Leniency) -> bool:
-        """Whether the call may do this, which it does."""
+        """Whether the call may deviate in this way; note that it does."""
         if self.refuses(leniency):
             return False
         self.note(leniency)
@@ -110,7 +111,7 @@ class Reading:
 
 
 def reading_of(workspace: Workspace) -> Reading:
-    """Return how a workspace's calls are read."""
+    """Return a new reading for a call to a workspace."""
     if workspace.strict:
         return Reading(ADVICE)
     refused: set[Leniency] = set()
@@ -132,18 +133,18 @@ class _Noted:
 
 
 class Leniencies:
-    """The leniencies used since the start or the last reset. Thread-safe."""
+    """The deviations since the start or the last reset. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._noted: dict[Leniency, _Noted] = {}
 
     def add(self, used: Collection[Leniency], at: float) -> None:
-        """Note what a call was allowed; the log warns at the first of each.
+        """Note the deviations of a call; log a warning at the first of each kind.
 
         Args:
-            used: What its reading allowed.
-            at: When, in unix seconds.
+            used: The deviations of its reading.
+            at: The time, in unix seconds.
         """
         for leniency in used:
             with self._lock:
@@ -159,7 +160,7 @@ class Leniencies:
                 )
 
     def as_documents(self) -> list[dict[str, Any]]:
-        """Return them as JSON, the last one used first."""
+        """Return them as JSON values, the latest first."""
         with self._lock:
             noted = [
                 (kind, one.calls, one.last_at) for kind, one in self._noted.items()
@@ -170,6 +171,6 @@ class Leniencies:
         ]
 
     def clear(self) -> None:
-        """Forget them all; the log warns anew."""
+        """Forget all of them; the log warns again."""
         with self._lock:
             self._noted.clear()

@@ -1,4 +1,4 @@
-"""How the API says no: one function per documented reason, one envelope for all."""
+"""The API's errors: one function per documented reason, one envelope for all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """A call that the API turns down.
+    """A call that the API refuses.
 
     Attributes:
         status: The HTTP status.
         title: The envelope's title.
         description: The envelope's description.
-        coded: Whether the envelope carries an eight-letter code.
+        coded: Whether the envelope has an eight-letter code.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Refusal(Exception):
         super().__init__(status, title, description)
 
     def envelope(self, letters: Callable[[], str]) -> dict[str, Any]:
-        """Return the error as the API writes it.
+        """Return the error in the API's JSON.
 
         Args:
             letters: Makes the code of a validation failure.
@@ -55,7 +55,7 @@ def wrong_credentials() -> Refusal:
 
 
 def empty_body() -> Refusal:
-    """Return the refusal of a body without a single byte."""
+    """Return the refusal of an empty body."""
     return Refusal(400, "Empty request body", "A valid JSON document is required.")
 
 
@@ -77,17 +77,17 @@ def invalid_field(field: str, why: str) -> Refusal:
 
 
 def wrong_content_type() -> Refusal:
-    """Return the refusal of a body that does not say that it is JSON."""
+    """Return the refusal of a body without the Content-Type of JSON."""
     return plain_refusal(415, "Send the body as Content-Type: application/json.")
 
 
 def wrong_method() -> Refusal:
-    """Return the refusal of a method that the path does not take."""
+    """Return the refusal of a method that the path does not support."""
     return plain_refusal(405, "The path takes other methods: see the header Allow.")
 
 
 def plain_refusal(status: int, description: str) -> Refusal:
-    """Return a refusal whose title is the status's own name."""
+    """Return a refusal with the status's own name as its title."""
     try:
         return Refusal(status, HTTPStatus(status).phrase, description)
     except ValueError:

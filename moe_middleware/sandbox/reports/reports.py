@@ -11,54 +11,14 @@ nothing, so clicks may outnumber impressions without harm.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
-from typing import Any, NamedTuple
 
 from ..memory.stores import Store
-from ..memory.tables import QUARTER
-from ..protocol.events import MILLISECONDS_FROM
 from ..workspace.workspace import Audience, Experience, Workspace
-from .statistics import chances_to_win, credible_interval, split_p_value
-from .timelines import Bucket, Grain, choose_grain, find_zone, spans
-
-TALLY = """
-select json_group_array(json_array(
-    cid_token, audience_id, variation_id, clicked, actions, customers,
-    audience_customers, experience_customers, converted
-))
-from tally where :cid_token is null or cid_token = :cid_token
-"""
-BUTTONS = """
-select json_group_array(json_array(cid_token, audience_id, variation_id, b_id, clicks))
-from button where :cid_token is null or cid_token = :cid_token
-"""
-MISDATED = f"""
-select coalesce(sum(impressions + clicks), 0) from quarter
-where quarter >= {MILLISECONDS_FROM // QUARTER}
-and (:cid_token is null or cid_token = :cid_token)
-"""
-RANGE = f"""
-select json_array(min(quarter), max(quarter)) from quarter
-where quarter < {MILLISECONDS_FROM // QUARTER}
-and (:cid_token is null or cid_token = :cid_token)
-"""
-# Bucket by bucket: one grouping over all of them would sort all quarters first.
-OVER_TIME = """
-select json_group_array(json_array(json_extract(span.value, '$[0]'), json((
-    select json_group_array(json_array(cid_token, impressions, clicks)) from (
-        select cid_token, sum(impressions) as impressions, sum(clicks) as clicks
-        from quarter
-        where quarter >= json_extract(span.value, '$[1]')
-        and quarter < json_extract(span.value, '$[2]')
-        and (:cid_token is null or cid_token = :cid_token)
-        group by cid_token
-    )
-))))
-from json_each(:spans) as span
-"""
+from .counts import AUDIENCE, EXPERIENCE, VARIATION, Counts, Sums, count, sum_up
+from .statistics import chances_to_win, split_p_value
+from .timelines import Bucket, Grain, find_zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +150,7 @@ def build_report(
     known = {one.key: one for one in workspace.experiences}
     wanted = list(known.values()) if experience_key is None else [known[experience_key]]
     token = None if experience_key is None else wanted[0].cid_token
-    counts = _count(store, token, find_zone(workspace.timezone))
+    counts = count(store, token, find_zone(workspace.timezone))
     strange = counts.tokens() - {one.cid_token for one in workspace.experiences}
     everything = counts.sums()
     return Report(
@@ -207,127 +167,8 @@ def build_report(
     )
 
 
-class _Sums(NamedTuple):
-    impressions: int = 0
-    unique_impressions: int = 0
-    clicks: int = 0
-    unique_clicks: int = 0
-    converted: int = 0
-
-    @property
-    def ctr(self) -> float | None:
-        return self.clicks / self.impressions if self.impressions else None
-
-    def named(self) -> dict[str, Any]:
-        names = ("impressions", "unique_impressions", "clicks", "unique_clicks")
-        return {name: getattr(self, name) for name in names} | {"ctr": self.ctr}
-
-    def posterior(self) -> dict[str, Any]:
-        low, high = credible_interval(self.converted, self.unique_impressions)
-        told = {"converted": self.converted, "low": low, "high": high}
-        return self.named() | told
-
-
-class _Level(NamedTuple):
-    """Whose customers are asked for: the column of a tally's row that counts them."""
-
-    column: int
-
-
-_VARIATION, _AUDIENCE, _EXPERIENCE = _Level(5), _Level(6), _Level(7)
-
-_Row = list[Any]
-
-
-def _count(store: Store, token: str | None, zone: tzinfo) -> _Counts:
-    told = {"cid_token": token}
-    with store.snapshot() as query:
-        first, last = query(RANGE, told)
-        if first is None:
-            grain, buckets = Grain.HOUR, []
-        else:
-            grain = choose_grain(first, last)
-            looked_at = [list(one) for one in spans(first, last, grain, zone)]
-            buckets = query(OVER_TIME, told | {"spans": looked_at})
-        return _Counts(
-            tally=query(TALLY, told),
-            buttons=query(BUTTONS, told),
-            buckets=buckets,
-            grain=grain,
-            misdated=query(MISDATED, told),
-        )
-
-
-class _Counts:
-    """The rows of the store's running counts, by what they are about."""
-
-    def __init__(
-        self,
-        *,
-        tally: list[_Row],
-        buttons: list[_Row],
-        buckets: list[tuple[str, list[_Row]]],
-        grain: Grain,
-        misdated: int,
-    ) -> None:
-        self.grain = grain
-        self.misdated = misdated
-        self._rows: dict[str, list[_Row]] = defaultdict(list)
-        for row in tally:
-            self._rows[row[0]].append(row)
-        self._buttons: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-        for *place, b_id, clicks in sorted(buttons, key=_most_clicked):
-            self._buttons[tuple(place)][b_id] = clicks
-        # Years in which nothing happened at all say that a clock is wrong, no more.
-        self._buckets = {
-            label: {token: (shown, clicked) for token, shown, clicked in rows}
-            for label, rows in buckets
-            if rows or grain is not Grain.YEAR
-        }
-
-    def tokens(self) -> set[str]:
-        return set(self._rows)
-
-    def rows(self, token: str, *ids: str) -> list[_Row]:
-        """Return an experience's rows, or an audience's, or a variation's."""
-        rows = self._rows.get(token, [])
-        return [row for row in rows if tuple(row[1 : 1 + len(ids)]) == ids]
-
-    def sums(self) -> _Sums:
-        return _sums((r for rows in self._rows.values() for r in rows), _EXPERIENCE)
-
-    def ids(self, token: str, *ids: str) -> list[str]:
-        """Return what is one level further down, as far as anything was counted."""
-        return sorted({row[1 + len(ids)] for row in self.rows(token, *ids)})
-
-    def buttons(self, *place: str) -> dict[str, int]:
-        return self._buttons.get(place, {})
-
-    def over_time(self, tokens: Collection[str]) -> tuple[Bucket, ...]:
-        """Return all buckets, or none where nothing happened in any of them."""
-        buckets = []
-        for label, counted in self._buckets.items():
-            pairs = [counted[token] for token in tokens if token in counted]
-            shown, clicked = sum(one for one, _ in pairs), sum(one for _, one in pairs)
-            buckets.append(Bucket(label, shown, clicked))
-        return tuple(buckets) if any(one[1] + one[2] for one in buckets) else ()
-
-
-def _sums(rows: Iterable[_Row], level: _Level) -> _Sums:
-    sums = [0, 0, 0, 0, 0]
-    for row in rows:
-        sums[2 * row[3]] += row[4]
-        sums[2 * row[3] + 1] += row[level.column]
-        sums[4] += row[8]
-    return _Sums(*sums)
-
-
-def _most_clicked(button: _Row) -> tuple[int, str]:
-    return -button[4], button[3]
-
-
 def _experience_report(
-    experience: Experience, counts: _Counts, now: float
+    experience: Experience, counts: Counts, now: float
 ) -> ExperienceReport:
     token = experience.cid_token
     configured = {one.audience_id: one for one in experience.audiences}
@@ -337,7 +178,7 @@ def _experience_report(
         key=experience.key,
         name=experience.name,
         status=experience.status_at(now).value,
-        **_sums(counts.rows(token), _EXPERIENCE).named(),
+        **sum_up(counts.rows(token), EXPERIENCE).named(),
         audiences=tuple(
             _audience_report(token, audience_id, audience, counts)
             for audience_id, audience in audiences
@@ -346,27 +187,27 @@ def _experience_report(
     )
 
 
-def _unknown_report(tokens: set[str], counts: _Counts) -> ExperienceReport:
+def _unknown_report(tokens: set[str], counts: Counts) -> ExperienceReport:
     rows = (row for token in tokens for row in counts.rows(token))
     return ExperienceReport(
         key="unknown",
         name="Unknown experiences",
         status="",
-        **_sums(rows, _EXPERIENCE).named(),
+        **sum_up(rows, EXPERIENCE).named(),
         audiences=(),
         over_time=counts.over_time(tokens),
     )
 
 
 def _audience_report(
-    token: str, audience_id: str, audience: Audience | None, counts: _Counts
+    token: str, audience_id: str, audience: Audience | None, counts: Counts
 ) -> AudienceReport:
     configured = audience.variations if audience else ()
     shares = {one.variation_id: one.percent / 100 for one in configured}
     names = {one.variation_id: one.name for one in configured}
     found = counts.ids(token, audience_id)
     sums = {
-        id: _sums(counts.rows(token, audience_id, id), _VARIATION)
+        id: sum_up(counts.rows(token, audience_id, id), VARIATION)
         for id in [*shares, *(id for id in found if id not in shares)]
     }
     chances = _chances({id: sums[id] for id in shares})
@@ -374,7 +215,7 @@ def _audience_report(
     return AudienceReport(
         audience_id=audience_id,
         name=audience.name if audience else audience_id,
-        **_sums(counts.rows(token, audience_id), _AUDIENCE).named(),
+        **sum_up(counts.rows(token, audience_id), AUDIENCE).named(),
         split_p_value=split_p_value(
             [sums[id].unique_impressions for id in shares], list(shares.values())
         ),
@@ -393,7 +234,7 @@ def _audience_report(
     )
 
 
-def _chances(rivals: Mapping[str, _Sums]) -> dict[str, float]:
+def _chances(rivals: Mapping[str, Sums]) -> dict[str, float]:
     if len(rivals) < 2:
         return {}
     counts = tuple((one.converted, one.unique_impressions) for one in rivals.values())

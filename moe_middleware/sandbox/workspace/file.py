@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...models.errors import Problem, SettingsError
-from ...settings.documents import Document, parse_document, read_document
+from ...settings.documents import Document
 from ...settings.json_schema import build_schema
+from ...settings.reading import parse_document, read_document
 from ...settings.validation import Mistake, explained
 from ...settings.variables import Variables
 from .building import build_workspace

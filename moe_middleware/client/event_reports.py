@@ -1,0 +1,124 @@
+"""The JSON of a report of events, and its limits. Pure: no I/O, no clock.
+
+The rules come from MoEngage's document Track Experience Events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from ..models.events import Action, Event
+
+MAX_EVENT_ELEMENTS = 100
+"""Elements (users) of one report at most (Track Experience Events)."""
+
+MAX_REPORT_BYTES = 256 * 1024
+"""Our own limit, as none is published: a hundred users with three events each fit, and
+gateways commonly accept four times as much."""
+
+EVENT_OVERHEAD = 240
+"""Bytes of an event beside its context, id and attributes: names, uuid, times."""
+
+ACTION_NAMES = {
+    Action.IMPRESSION: "MOE_PERSONALIZATION_MESSAGE_SHOWN",
+    Action.CLICK: "MOE_PERSONALIZATION_MESSAGE_CLICKED",
+}
+
+_ElementKey = tuple[str, int | None, bytes]
+
+
+class Room:
+    """The room that one report has left, in users and in bytes.
+
+    Args:
+        max_bytes: The most bytes of the report.
+    """
+
+    def __init__(self, max_bytes: int = MAX_REPORT_BYTES) -> None:
+        self._bytes_left = max_bytes
+        self._elements: set[_ElementKey] = set()
+
+    def takes(self, event: Event) -> bool:
+        """Reserve room for an event if it fits; the first one always does."""
+        key, size = _element_key(event), _size(event)
+        if self._elements:
+            full = len(self._elements) == MAX_EVENT_ELEMENTS
+            if size > self._bytes_left or (full and key not in self._elements):
+                return False
+        self._elements.add(key)
+        self._bytes_left -= size
+        return True
+
+
+def batches(
+    events: Iterable[Event], *, max_bytes: int = MAX_REPORT_BYTES
+) -> list[list[Event]]:
+    """Divide events into reports that respect the limits, in order."""
+    cut: list[list[Event]] = []
+    room = Room(0)
+    for event in events:
+        if not cut or not room.takes(event):
+            room = Room(max_bytes)
+            room.takes(event)
+            cut.append([])
+        cut[-1].append(event)
+    return cut
+
+
+def events_body(events: Iterable[Event]) -> bytes:
+    """Return the body of a report: one element per user, with the actions in order."""
+    elements: dict[_ElementKey, dict[str, Any]] = {}
+    for event in events:
+        key = _element_key(event)
+        element = elements.get(key)
+        if element is None:
+            element = elements[key] = _element(event)
+        element["actions"].append(_action(event))
+    return orjson.dumps({"elements": list(elements.values())})
+
+
+def _element_key(event: Event) -> _ElementKey:
+    return (
+        event.customer_id,
+        event.user_timezone_offset,
+        orjson.dumps(event.user_attributes, option=orjson.OPT_SORT_KEYS)
+        if event.user_attributes
+        else b"",
+    )
+
+
+def _size(event: Event) -> int:
+    """Return an upper estimate of the bytes that an event adds to a report."""
+    size = EVENT_OVERHEAD + len(orjson.dumps(event.experience_context))
+    size += len(event.customer_id) + 2 * len(event.b_id or "")
+    if event.user_attributes:
+        size += len(orjson.dumps(event.user_attributes))
+    return size
+
+
+def _element(event: Event) -> dict[str, Any]:
+    element: dict[str, Any] = {"customer_id": event.customer_id}
+    if event.user_attributes:
+        element["user_attributes"] = event.user_attributes
+    if event.user_timezone_offset is not None:
+        element["user_timezone_offset"] = event.user_timezone_offset
+    element["actions"] = []
+    return element
+
+
+def _action(event: Event) -> dict[str, Any]:
+    attributes = dict(event.experience_context)
+    action = {
+        "action": ACTION_NAMES[event.action],
+        "moe_event_uuid": event.uuid,
+        "event_time": event.occurred_at,
+        "platform": event.platform,
+        "attributes": attributes,
+    }
+    if event.b_id is not None:
+        # The documents' tables have it on the action, all samples in the attributes.
+        action["b_id"] = attributes["b_id"] = event.b_id
+    return action

@@ -1,0 +1,66 @@
+"""The settings of a Django project, from its setting ``MOENGAGE``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as project
+from django.core.exceptions import ImproperlyConfigured
+
+from ..models.errors import Problem, SettingsError
+from ..settings.settings import Settings
+from ..settings.value_sources import ValueSource
+
+SIGNED_IN = ValueSource(user="pk")
+"""The default source of the customer_id."""
+
+_known: dict[str, tuple[object, Settings]] = {}
+
+
+def project_settings(**keywords: Any) -> Settings:
+    """Return the project's settings, the same object for the same configuration.
+
+    Each of Django's test clients makes its own middleware; they share one cache.
+
+    Args:
+        keywords: As for ``Settings.load``.
+
+    Raises:
+        SettingsError: The configuration is invalid; it lists every mistake.
+        ImproperlyConfigured: ``MOENGAGE`` is no form of configuration.
+    """
+    given = getattr(project, "MOENGAGE", None)
+    loaded = _loaded(given, keywords)
+    name = str(id(given)) if loaded is given else loaded.fingerprint.hex()
+    if loaded.identity.customer_id is None:
+        identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
+        loaded = loaded.model_copy(update={"identity": identity})
+    return _known.setdefault(name, (given, loaded))[1]
+
+
+def _loaded(given: object, keywords: Mapping[str, Any]) -> Settings:
+    if not (given is None or isinstance(given, Settings | Mapping | str | os.PathLike)):
+        raise ImproperlyConfigured(
+            f"MOENGAGE is {type(given).__name__}: set it to the path of a settings "
+            "file, a mapping of what stands in one, or a moe_middleware.Settings"
+        )
+    try:
+        return Settings.of(given, **keywords)
+    except SettingsError as error:
+        problems = [_of_the_setting(problem, given) for problem in error.problems]
+        raise SettingsError(problems) from error
+
+
+def _of_the_setting(problem: Problem, given: object) -> Problem:
+    """Name Django's setting if it is at fault."""
+    if problem.file is None:
+        return replace(problem, file="MOENGAGE")
+    if problem.line is not None or Path(problem.file).exists():
+        return problem
+    named = "holds a mapping instead" if given else "names it, or holds a mapping"
+    about = f"{problem.message}; the setting MOENGAGE {named}"
+    return replace(problem, message=about)
