@@ -121,9 +121,12 @@ def stopped(server: str) -> Callable[[Path, bool, int], Result]:
 
 
 def killed(
-    server: str, *, settled_for: float | None = None
+    server: str,
+    *,
+    settled_for: float | None = None,
+    how: signal.Signals = signal.SIGKILL,
 ) -> Callable[[Path, bool, int], Result]:
-    """SIGKILL at a random moment, or once all is quiet for a while (in seconds)."""
+    """A signal that kills, at a random moment or once all is quiet for some seconds."""
 
     def play(folder: Path, faulty: bool, repeats: int) -> Result:
         place, crowds, moments = Place(folder), [], []
@@ -134,7 +137,7 @@ def killed(
                         crowd.leave()
                         time.sleep(settled_for or 0.0)
                     if faulty:
-                        moments.append(_kill(site))
+                        moments.append(_kill(site, how))
                     else:
                         place.wait_until_stored(crowd.received)
                 crowds.append(crowd)
@@ -457,10 +460,10 @@ def _told_to_end(site: Process) -> float:
     return time.monotonic() - began
 
 
-def _kill(site: Process) -> float:
+def _kill(site: Process, how: signal.Signals) -> float:
     """Kill it; return when that was, by the monotonic clock."""
     moment = time.monotonic()
-    site.process.kill()
+    site.process.send_signal(how)
     site.process.wait()
     return moment
 
@@ -562,7 +565,13 @@ SCENARIOS = (
     Scenario(
         name="SIGKILL at random moments under load: uvicorn",
         play=killed("uvicorn"),
-        repeats=30,
+        repeats=60,
+        window=True,
+    ),
+    Scenario(
+        name="SIGSEGV at random moments under load: uvicorn",
+        play=killed("uvicorn", how=signal.SIGSEGV),
+        repeats=20,
         window=True,
     ),
     Scenario(

@@ -21,7 +21,6 @@ from .terminal import duration, printable, stop, table
 if TYPE_CHECKING:
     from ..outbox import DeadLetter, EventId, Kind, Outbox, WaitingEvent
     from ..settings.sections import EventSettings
-    from ..settings.store_addresses import StoreAddress
 
 T = TypeVar("T")
 
@@ -369,7 +368,7 @@ def use_outbox(
         events, workspace_id = _settings(config, url)
     except VariableError as error:
         stop([error])
-    _check_place(events.outbox, make=make)
+    _check_place(events, workspace_id, make=make)
     # What is wrong with the store is an answer or an error of the command itself;
     # without any handler Python would write log lines to stderr, too.
     logging.getLogger("moe_middleware").addHandler(logging.NullHandler())
@@ -414,12 +413,19 @@ def _events_at(url: str) -> EventSettings:
         raise click.BadParameter(said, param_hint="--outbox") from None
 
 
-def _check_place(address: StoreAddress, *, make: bool) -> None:
+def _check_place(events: EventSettings, workspace_id: str, *, make: bool) -> None:
     """See that there is something to look at: nothing is made by looking."""
+    from ..outbox import journal_prefix
+    from ..outbox.journal_files import JournalFiles
+
+    address = events.outbox
     if address.is_memory:
         stop(["memory: is inside the server's process: other processes cannot read it"])
     path = address.file
-    if path is not None and not make and not os.path.exists(path):
+    if path is None or make or os.path.exists(path):
+        return
+    # A process may have ended before it made the file.
+    if not JournalFiles(journal_prefix(events, workspace_id)).exist():
         stop(
             [
                 f"{path}: there is no such file: either nothing was ever appended, or "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from hashlib import blake2b
+
 from ..models.observers import Observer
 from ..settings.sections import EventSettings
 from .contract import (
@@ -30,6 +33,7 @@ __all__ = [
     "SQLiteOutbox",
     "WaitingEvent",
     "WhenFull",
+    "journal_prefix",
     "open_outbox",
 ]
 
@@ -60,6 +64,7 @@ def open_outbox(
             workspace_id=workspace_id,
             max_events=events.max_events,
             when_full=events.when_full,
+            journal=journal_prefix(events, workspace_id),
             observer=observer or Observer(),
         )
     if address.file is not None:
@@ -68,8 +73,20 @@ def open_outbox(
             synchronous=events.synchronous,
             max_events=events.max_events,
             when_full=events.when_full,
+            journal=journal_prefix(events, workspace_id),
             observer=observer,
         )
     return MemoryOutbox(
         max_events=events.max_events, when_full=events.when_full, observer=observer
     )
+
+
+def journal_prefix(events: EventSettings, workspace_id: str) -> str:
+    """Return what the paths of an outbox's journals on this host begin with."""
+    address, folder = events.outbox, events.journal
+    if address.file is not None and folder is None:
+        return os.path.abspath(address.file)
+    place = os.path.abspath(address.file) if address.file else str(address)
+    whose = "" if address.file else workspace_id
+    digest = blake2b(f"{place} {whose}".encode(), digest_size=4).hexdigest()
+    return os.path.join(os.path.abspath(folder or "."), f"moe-outbox-{digest}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import atexit
 import logging
+import mmap
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -19,6 +21,7 @@ from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.errors import OutboxError
 from .contract import WhenFull
 from .journal import Journal, Place, Record
+from .journal_files import AbandonedJournal, JournalFiles
 from .losses import LOG_EVERY, Losses
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ LAST_PAUSE = 0.1
 
 MAX_BATCH = 10_000
 """Events stored together at most, so that no operation waits long."""
+
+LOOK_EVERY = 5.0
+"""The pause between two looks for journals of processes that are gone, in seconds."""
 
 EXIT_TIMEOUT = 5.0
 """How long the interpreter's exit waits for an open outbox, in seconds."""
@@ -142,6 +148,7 @@ class _Life:
         self.rung = False
         self.failing = False
         self.closing = False
+        self.look_at = 0.0
         self.thread: threading.Thread | None = None
 
     def ring(self) -> None:
@@ -156,8 +163,9 @@ class BatchWriter:
 
     Args:
         name: The outbox, as logs may show it.
-        new_journal: Makes the journal that appended events wait in.
         new_store: Makes a store; nothing is opened yet.
+        files: The files that appended events wait in; without them they wait in memory
+            and are lost with the process.
         when_full: Whether the newest or the oldest gives way once too many events wait.
         losses: Counts those.
     """
@@ -166,14 +174,14 @@ class BatchWriter:
         self,
         name: str,
         *,
-        new_journal: Callable[[], Journal],
         new_store: Callable[[], Store],
+        files: JournalFiles | None,
         when_full: WhenFull,
         losses: Losses,
     ) -> None:
         self._name = name
-        self._new_journal = new_journal
         self._new_store = new_store
+        self._files = files
         self._when_full = when_full
         self._losses = losses
         self.forget()
@@ -204,37 +212,45 @@ class BatchWriter:
             body: The events, as the store takes them.
             count: How many.
         """
-        dropped, reason = 0, "memory_full"
+        if not _guard[0]:
+            _forget_all()
         with self._lock:
             life = self._life or self._begin()
-            journal = life.journal
-            fits = journal.fits(len(body), count)
-            if not fits and self._when_full == "drop_oldest":
-                while journal and not fits:
-                    dropped += journal.drop_oldest()
-                    fits = journal.fits(len(body), count)
-            if life.thread is None and fits:
-                # The interpreter is ending, or the system has no more threads.
-                fits, reason = False, "no_thread"
-            if fits:
-                journal.append(body, count)
-                if not (life.rung or life.failing):
-                    life.ring()
+            taken = life.journal.append(body, count)
+            if not (life.rung or life.failing):
+                life.rung = True
+                life.bell.put(None)
+        if not taken or life.thread is None:
+            self._append_slowly(life, body, count, taken=taken)
+
+    def _append_slowly(
+        self, life: _Life, body: bytes, count: int, *, taken: bool
+    ) -> None:
+        """Append where too many events wait, or no thread could be started."""
+        dropped, reason = 0, "memory_full"
+        journal = life.journal
+        with self._lock:
+            while journal and not taken and self._when_full == "drop_oldest":
+                dropped += journal.drop_oldest()
+                taken = journal.append(body, count)
         if dropped:
-            self._losses.add("dropped", dropped, "memory_full")
-        if not fits:
+            self._losses.add("dropped", dropped, reason)
+        if not taken:
             self._losses.add("refused", count, reason)
+        elif life.thread is None:
+            # The interpreter is ending, or the system has no more threads.
+            self._do_here(life)
 
     def ask(self, operation: Operation) -> None:
         """Have an operation done after all that was appended before."""
+        if not _guard[0]:
+            _forget_all()
         with self._lock:
             life = self._life or self._begin()
             life.operations.append(operation)
             life.ring()
         if life.thread is None:
-            with self._without_thread:
-                while life.operations:
-                    self._turn(life)
+            self._do_here(life)
 
     def close(self, timeout: float) -> None:
         """Have everything done and the store closed, within ``timeout`` seconds.
@@ -256,9 +272,18 @@ class BatchWriter:
             life.thread.join(timeout)
             self._give_up(life)
 
+    def _do_here(self, life: _Life) -> None:
+        """Do on the caller's thread what the life's own would do, had it started."""
+        with self._without_thread:
+            while life.journal or life.operations:
+                self._turn(life)
+                if life.failing:
+                    break
+
     def _begin(self) -> _Life:
         """Start a thread; the lock is held."""
-        life = self._life = _Life(self._new_journal(), self._new_store())
+        journal = Journal(token_hex(8)) if self._files is None else self._files.new()
+        life = self._life = _Life(journal, self._new_store())
         thread = threading.Thread(
             target=self._work, args=(life,), name="moe-outbox", daemon=True
         )
@@ -291,9 +316,19 @@ class BatchWriter:
                 if life.closing and _is_done(life):
                     break
         self._give_up(life, lost=life.store.close())
+        with self._lock:
+            left = life.journal.close()
+        if left:
+            logger.warning(
+                "events_left count=%d outbox=%s: they could not be stored and stand in "
+                "the journal; the next process on this outbox stores them",
+                left,
+                self._name,
+            )
 
     def _turn(self, life: _Life) -> None:
         """Store what has gathered, then do what was asked for."""
+        self._take_over(life)
         places, operations = self._take(life)
         journal = life.journal
         if life.failing:
@@ -327,6 +362,38 @@ class BatchWriter:
         ]
         self._settle(life, operations, results)
         self._settle(life, later, [unsaved] * len(later))
+
+    def _take_over(self, life: _Life) -> None:
+        """Store what processes have left that are gone."""
+        now = time.monotonic()
+        if self._files is None or life.failing or life.closing or now < life.look_at:
+            return
+        life.look_at = now + LOOK_EVERY
+        with closing(self._files.abandoned()) as abandoned:
+            for journal in abandoned:
+                if not self._store_all(life, journal):
+                    break
+
+    def _store_all(self, life: _Life, journal: AbandonedJournal) -> bool:
+        """Store an abandoned journal and delete it; return whether that went well."""
+        records = journal.records
+        count = sum(record.events for record in records)
+        while records:
+            batch = Batch(journal.name, _fitting(records, life.store))
+            outcome = life.store.do(batch, ())
+            self._note(life, outcome)
+            if outcome.error is not None:
+                return False
+            records = records[outcome.saved :]
+        journal.delete()
+        if count:
+            logger.warning(
+                "journal_taken_over outbox=%s events=%d: a process ended before it had "
+                "stored them; this one has",
+                self._name,
+                count,
+            )
+        return True
 
     def _take(self, life: _Life) -> tuple[list[Place], list[Operation]]:
         """Take a batch; operations come after all that was appended before them."""
@@ -376,6 +443,16 @@ def _pause(life: _Life) -> float | None:
     return min(max(0.0, life.store.deadline - time.monotonic()), LAST_PAUSE)
 
 
+def _fitting(records: Sequence[Record], store: Store) -> Sequence[Record]:
+    """Return as many of the first records as one batch takes."""
+    size = 0
+    for count, record in enumerate(records[:MAX_BATCH]):
+        if size >= store.batch_bytes:
+            return records[:count]
+        size += len(record.body)
+    return records[:MAX_BATCH]
+
+
 def _is_done(life: _Life) -> bool:
     """Whether a thread that closes has no more to do; the lock is held."""
     if life.failing:
@@ -391,10 +468,31 @@ _left_to_parents: list[_Life] = []
 of the parent's locks."""
 
 
+WIPE_ON_FORK = 18
+"""Linux's MADV_WIPEONFORK: a child finds zeros in such memory."""
+
+
+def _new_guard() -> mmap.mmap | bytearray:
+    """Return memory whose first byte is 1, and 0 in a child where the kernel can."""
+    try:
+        guard = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
+        guard.madvise(WIPE_ON_FORK)
+    except (AttributeError, OSError, ValueError):
+        return bytearray(b"\1")
+    guard[0] = 1
+    return guard
+
+
+_guard = _new_guard()
+"""Shows a fork that calls no hook, as uWSGI's. To look at it takes no system call."""
+
+
 def _forget_all() -> None:
+    _guard[0] = 1
     for writer in list(_writers):
-        if writer._life is not None:
-            _left_to_parents.append(writer._life)
+        if (life := writer._life) is not None:
+            life.journal.leave_to_parent()
+            _left_to_parents.append(life)
         writer.forget()
 
 

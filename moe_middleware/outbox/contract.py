@@ -25,7 +25,7 @@ MAX_EVENTS = 2_000_000
 """How many events wait at most, where nobody says otherwise."""
 
 MAX_UNSAVED = 100_000
-"""Events held in memory while the store cannot be written."""
+"""Events that wait in a process while the store cannot be written."""
 
 MAX_UNSAVED_BYTES = 64_000_000
 """Their size together."""
@@ -122,7 +122,7 @@ class Health:
 
     Attributes:
         writable: Whether the store takes events now.
-        unsaved: Events that wait in memory for it.
+        unsaved: Events of this process that wait for it.
         problem: What is wrong, in words for a person; None where nothing is.
     """
 
@@ -156,10 +156,11 @@ class Outbox(Protocol):
     def append(self, events: Sequence[Event]) -> None:
         """Take events over, at once, on any thread, without waiting for the store.
 
-        They are safe once they are stored, which is a matter of milliseconds; wait
-        for it with ``flush``. While the store fails they wait in memory, at most
+        With a journal they survive the death of this process from here on, however
+        it dies; without one, once they are stored, which is a matter of milliseconds.
+        ``flush`` waits for that. While the store fails they wait, at most
         ``MAX_UNSAVED`` of them. What does not fit, there or in the store, is refused,
-        or takes the place of the oldest; it is counted, logged and told to the
+        or takes the place of the oldest; it is counted, logged and reported to the
         observer, and never raised.
 
         Raises:

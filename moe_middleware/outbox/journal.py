@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
+from mmap import mmap
 from struct import Struct
-from typing import NamedTuple, Protocol
-from zlib import crc32
+from typing import NamedTuple
+from zlib import crc32 as checksum
 
 from .contract import MAX_UNSAVED, MAX_UNSAVED_BYTES
 
-HEAD = Struct("<IIQ")
-"""A record begins with the size of its body in bytes, the count of its events, and its
-sequence number."""
+HEAD = Struct("<IIQI")
+"""A record begins with the size of its body in bytes, the count of its events, its
+sequence number and the checksum of its body, which begins with that number."""
 
-CHECKSUM = Struct("<I")
-"""Then comes the checksum of both, then the body."""
+HEAD_SIZE = HEAD.size
 
-OVERHEAD = HEAD.size + CHECKSUM.size
+pack_head = HEAD.pack
 
-NO_RECORD = bytes(OVERHEAD)
-"""Stands where a journal ends: its checksum is wrong."""
+NO_RECORD = bytes(HEAD.size)
+"""Stands where a journal ends: no body is empty."""
 
 SEGMENT_SIZE = 1 << 20
 """Bytes of a segment; one of its own is made for a record that is larger."""
+
+
+MAX_SPARES = 3
+"""Empty segments that are kept for the next burst: a new one's memory is slow at
+first."""
 
 
 class Record(NamedTuple):
@@ -41,56 +48,68 @@ class Record(NamedTuple):
     body: bytes
 
 
-class Segment(Protocol):
-    """A piece of memory that records are written to, one behind the other.
+class Segment:
+    """Memory for records, one behind the other; this kind ends with the process.
 
     Attributes:
         buffer: The memory.
         size: Its size, in bytes.
         start: Where its first record begins.
+        next: Where the first record begins that was not taken yet.
         end: Where the next record will begin.
         live: How many of its records are not stored yet.
-        outlives: Whether its records outlive this process.
     """
 
-    buffer: bytearray
-    size: int
-    start: int
-    end: int
-    live: int
-    outlives: bool
+    start = 0
+
+    def __init__(self, size: int, *, until: float = inf) -> None:
+        """Make one of so many bytes, which is as good as it gets until some time."""
+        self.buffer: bytearray | mmap = bytearray(size)
+        self.size = size
+        self.next = self.end = self.start
+        self.live = 0
+        self._until = until
+
+    def places(self) -> Iterator[Place]:
+        """Yield the places of the records that were not taken yet."""
+        at = self.next
+        while at < self.end:
+            size, events, sequence, _ = HEAD.unpack_from(self.buffer, at)
+            at += HEAD_SIZE
+            yield Place(self, at, size, events, sequence)
+            at += size
+
+    def outlives(self) -> bool:
+        """Whether its records outlive this process now."""
+        return False
+
+    def is_replaceable(self) -> bool:
+        """Whether a new segment may be better than this one."""
+        return time.monotonic() >= self._until
 
     def delete(self) -> None:
         """Give the memory back; its records are stored."""
-        ...
 
     def leave(self) -> None:
         """Leave the records to another process, where they outlive this one."""
-        ...
 
 
-class MemorySegment:
-    """A segment that ends with this process."""
+class Place(NamedTuple):
+    """Where a record is.
 
-    start = 0
-    outlives = False
+    Attributes:
+        segment: Its segment.
+        start: Where its body begins.
+        size: The body's size, in bytes.
+        events: How many events it has.
+        sequence: Its sequence number.
+    """
 
-    def __init__(self, size: int) -> None:
-        self.buffer = bytearray(size)
-        self.size = size
-        self.end = 0
-        self.live = 0
-
-    def delete(self) -> None:
-        """Garbage collection does it."""
-
-    def leave(self) -> None:
-        """The records are lost."""
-
-
-Place = tuple[Segment, int, int, int, int]
-"""Where a record is: its segment, where its body starts and ends, how many events it
-has, and its sequence number."""
+    segment: Segment
+    start: int
+    size: int
+    events: int
+    sequence: int
 
 
 class Journal:
@@ -102,116 +121,155 @@ class Journal:
     """
 
     def __init__(
-        self, name: str, new_segment: Callable[[int], Segment] = MemorySegment
+        self, name: str, new_segment: Callable[[int], Segment] = Segment
     ) -> None:
         self.name = name
         self.unsaved = 0
-        self.unsaved_bytes = 0
         self._new_segment = new_segment
         self._segments: list[Segment] = []
-        self._active: Segment = MemorySegment(0)
-        self._spare: Segment | None = None
+        self._active = Segment(0)
+        self._spares: list[Segment] = []
         self._sequence = 0
-        self._waiting: deque[Place] = deque()
         self._taken: list[Place] = []
+        self._returned: deque[Place] = deque()
 
     def __bool__(self) -> bool:
         """Whether records wait that are not taken."""
-        return bool(self._waiting)
+        return bool(self._returned) or any(one.next < one.end for one in self._segments)
 
-    def fits(self, size: int, count: int) -> bool:
-        """Whether a record has room, of so many bytes and events."""
-        return (
-            self.unsaved + count <= MAX_UNSAVED
-            and self.unsaved_bytes + size <= MAX_UNSAVED_BYTES
-        )
+    def append(self, body: bytes, count: int) -> bool:
+        """Write a record, unless too much waits; return whether it is written.
 
-    def append(self, body: bytes, count: int) -> None:
-        """Write a record; what outlives the process does so from here on."""
+        If it outlives the process at all, it does so from here on.
+        """
+        unsaved = self.unsaved + count
+        if unsaved > MAX_UNSAVED:
+            return False
         size = len(body)
         segment = self._active
         start = segment.end
-        end = start + OVERHEAD + size
+        end = start + HEAD_SIZE + size
         if end > segment.size:
-            segment = self._next_segment(OVERHEAD + size)
+            if not self._begin_segment(HEAD_SIZE + size):
+                return False
+            segment = self._active
             start = segment.end
-            end = start + OVERHEAD + size
+            end = start + HEAD_SIZE + size
+        self.unsaved = unsaved
         self._sequence = sequence = self._sequence + 1
-        head = HEAD.pack(size, count, sequence)
-        checksum = CHECKSUM.pack(crc32(body, crc32(head)))
-        segment.buffer[start:end] = head + checksum + body
+        head = pack_head(size, count, sequence, checksum(body, sequence))
+        segment.buffer[start:end] = head + body
         segment.end = end
         segment.live += 1
-        self._waiting.append((segment, start + OVERHEAD, end, count, sequence))
-        self.unsaved += count
-        self.unsaved_bytes += size
+        return True
 
     def take(self, max_count: int, max_bytes: int) -> list[Place]:
         """Take the oldest records: so many events and bytes, and the last is whole."""
-        taken, count, size = self._taken, 0, 0
-        while self._waiting and count < max_count and size < max_bytes:
-            place = self._waiting.popleft()
-            taken.append(place)
-            count += place[3]
-            size += place[2] - place[1]
-        return list(taken)
+        count = size = 0
+        for place in self._untaken():
+            self._taken.append(place)
+            count += place.events
+            size += place.size
+            if count >= max_count or size >= max_bytes:
+                break
+        return list(self._taken)
 
     @staticmethod
     def read(places: Iterable[Place]) -> list[Record]:
         """Return the records of taken places."""
         return [
-            Record(sequence, count, bytes(segment.buffer[start:end]))
-            for segment, start, end, count, sequence in places
+            Record(sequence, events, bytes(segment.buffer[start : start + size]))
+            for segment, start, size, events, sequence in places
         ]
 
     def settle(self, stored: int) -> None:
         """Forget so many of the taken records, which are stored; put the rest back."""
         taken, self._taken = self._taken, []
-        self._waiting.extendleft(reversed(taken[stored:]))
+        self._returned.extendleft(reversed(taken[stored:]))
         self._forget(taken[:stored])
 
     def drop_oldest(self) -> int:
         """Forget the oldest record that is not taken; return how many events it had."""
-        place = self._waiting.popleft()
-        self._forget([place])
-        return place[3]
+        for place in self._untaken():
+            self._forget([place])
+            return place.events
+        return 0
 
     def give_up(self) -> int:
         """Forget the records that end with this process; return how many events."""
-        left = [*self._taken, *self._waiting]
-        self._taken = [place for place in self._taken if place[0].outlives]
-        self._waiting = deque(place for place in self._waiting if place[0].outlives)
-        lost = [place for place in left if not place[0].outlives]
+        ending = [one for one in self._all_segments() if not one.outlives()]
+        places = [*self._taken, *self._returned]
+        for segment in self._segments:
+            places += segment.places()
+        lost = [place for place in places if place.segment in ending]
+        self._taken = [one for one in self._taken if one.segment not in ending]
+        self._returned = deque(
+            one for one in self._returned if one.segment not in ending
+        )
+        for segment in ending:
+            segment.next = segment.end
         self._forget(lost)
-        return sum(place[3] for place in lost)
+        return sum(place.events for place in lost)
 
-    def _next_segment(self, size: int) -> Segment:
-        spare, self._spare = self._spare, None
-        if spare is None or spare.size < size:
-            if spare is not None:
-                spare.delete()
-            spare = self._new_segment(max(size, SEGMENT_SIZE))
-        self._segments.append(spare)
-        self._active = spare
-        return spare
+    def close(self) -> int:
+        """Leave what is not stored to other processes; return how many events."""
+        for segment in self._all_segments():
+            if segment.live:
+                segment.leave()
+            else:
+                segment.delete()
+        self._segments, self._spares, self._active = [], [], Segment(0)
+        return self.unsaved
+
+    def leave_to_parent(self) -> None:
+        """Let go, in a forked child, of what is its parent's."""
+        for segment in self._all_segments():
+            segment.leave()
+
+    def _all_segments(self) -> list[Segment]:
+        return [*self._segments, *self._spares]
+
+    def _begin_segment(self, size: int) -> bool:
+        """Go on in another segment, unless they are too large together."""
+        if sum(one.size for one in self._segments) + size > MAX_UNSAVED_BYTES:
+            return False
+        if self._spares and size <= SEGMENT_SIZE:
+            segment = self._spares.pop()
+        else:
+            segment = self._new_segment(max(size, SEGMENT_SIZE))
+        self._segments.append(segment)
+        self._active = segment
+        return True
+
+    def _untaken(self) -> Iterator[Place]:
+        """Yield the places of records that were not taken; each is taken then."""
+        while self._returned:
+            yield self._returned.popleft()
+        for segment in list(self._segments):
+            for place in segment.places():
+                segment.next = place.start + place.size
+                yield place
 
     def _forget(self, places: Iterable[Place]) -> None:
-        for segment, start, end, count, _ in places:
-            self.unsaved -= count
-            self.unsaved_bytes -= end - start
+        for place in places:
+            segment = place.segment
+            self.unsaved -= place.events
             segment.live -= 1
-            if not segment.live:
+            if not segment.live and segment.next == segment.end:
                 self._empty(segment)
 
     def _empty(self, segment: Segment) -> None:
         """Use a segment from its start again, or keep one for the next burst."""
         start = segment.start
-        segment.buffer[start : start + OVERHEAD] = NO_RECORD
-        segment.end = start
+        segment.buffer[start : start + HEAD_SIZE] = NO_RECORD
+        segment.end = segment.next = start
         if segment is self._active:
-            return
+            if not segment.is_replaceable():
+                return
+            self._active = Segment(0)
         self._segments.remove(segment)
-        if self._spare is None and segment.size == SEGMENT_SIZE:
-            self._spare = segment
+        is_usual = segment.size - segment.start == SEGMENT_SIZE
+        if is_usual and segment.outlives() and len(self._spares) < MAX_SPARES:
+            self._spares.append(segment)
         else:
             segment.delete()

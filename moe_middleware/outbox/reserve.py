@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import suppress
 
 from ..models.errors import OutboxError
+from .disk_space import allocate
 
 SIZE = 8 * 1024 * 1024
 """Bytes set aside. Half of them are for what stands in SQLite's log and has to fit into
@@ -56,7 +57,7 @@ class Reserve:
             return 0
         file = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o666)
         try:
-            _allocate(file, size)
+            allocate(file, size)
         except OSError as error:
             os.unlink(self._path)
             if error.errno in _FULL:
@@ -81,7 +82,7 @@ class Reserve:
         """See that new events have room.
 
         Raises:
-            OutboxError: They wait in memory until the disk has room.
+            OutboxError: They wait until the disk has room.
         """
         if self.room() and self.disk_left() >= LEAST:
             return
@@ -97,15 +98,3 @@ class Reserve:
             FileNotFoundError: The outbox's folder is not there.
         """
         return shutil.disk_usage(self._folder).free
-
-
-def _allocate(file: int, size: int) -> None:
-    # Written where it cannot be allocated: a file with holes takes up no room.
-    try:
-        os.posix_fallocate(file, 0, size)
-    except AttributeError:
-        os.write(file, bytes(size))
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-        os.write(file, bytes(size))

@@ -155,6 +155,12 @@ class EventSettings(Section):
         description="Whether server processes deliver; off where 'moe-middleware "
         "relay' does.",
     )
+    journal: Name | None = Field(
+        default=None,
+        description="The folder of the journals, on a disk of this host: what is not "
+        "stored yet waits there, and survives its process. Left out: beside a SQLite "
+        "file, else the current directory.",
+    )
     synchronous: Literal["normal", "full"] = Field(
         default="normal",
         description="For a SQLite outbox: normal survives the crash of a process, full "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
 import socket
 import struct
 import zlib
@@ -35,9 +34,9 @@ from ..contract import (
     WhenFull,
 )
 from ..encoding import decode, encode
-from ..journal import Journal
+from ..journal_files import JournalFiles
 from ..losses import Losses, tell
-from . import scripts as scripts
+from . import scripts
 from .connection import Connector
 from .store import Call, Chunk, RedisStore
 
@@ -56,6 +55,9 @@ class RedisOutbox:
         workspace_id: Whose events they are: one Redis may hold several workspaces'.
         max_events: How many events wait at most.
         when_full: Whether the newest event is then refused or the oldest dropped.
+        journal: The beginning of the paths of the journals: files on this host that
+            appended events wait in until they are stored. Without it they wait in
+            memory, and are lost if the process is killed.
         observer: Is told what happens to events.
         clock: The time, in unix seconds; by default Redis tells it, so that hosts
             whose clocks differ agree.
@@ -71,6 +73,7 @@ class RedisOutbox:
         workspace_id: str,
         max_events: int = MAX_EVENTS,
         when_full: WhenFull = "refuse",
+        journal: str | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -82,13 +85,13 @@ class RedisOutbox:
         self._losses = Losses(self._name, self._observer)
         self._writer = BatchWriter(
             self._name,
-            new_journal=lambda: Journal(secrets.token_hex(8)),
             new_store=partial(
                 RedisStore,
                 self._name,
                 connect=Connector(url, self._name, workspace_id),
                 save=self._save,
             ),
+            files=JournalFiles(journal) if journal else None,
             when_full=when_full,
             losses=self._losses,
         )

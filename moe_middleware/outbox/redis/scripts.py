@@ -223,6 +223,15 @@ return {refused, dropped}
 """
 )
 
+# How far a journal is stored, and how many were refused and dropped so far.
+STORED = (
+    COMMON
+    + """
+local found = string.gmatch(call('GET', WRITER) or '0 0 0', '%d+')
+return {tonumber(found()), tonumber(found()), tonumber(found())}
+"""
+)
+
 # Lines that are due first: their events are older than all that was not read yet.
 CLAIM = (
     COMMON

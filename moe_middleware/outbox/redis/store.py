@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ...models.errors import OutboxError
 from ..batch_writer import Batch, Operation, Outcome
 from ..journal import Record
-from .scripts import CHUNK, CHUNK_BYTES
+from .scripts import CHUNK, CHUNK_BYTES, STORED
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +100,10 @@ class RedisStore:
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
         """Send all in one pipeline; a failure in it is one chunk's or operation's."""
-        chunks = [*self._chunks(batch)] if batch is not None else []
-        calls = [self._save(chunk) for chunk in chunks]
-        calls += [one.work for one in operations if one.work]
         try:
+            chunks = [*self._chunks(batch)] if batch is not None else []
+            calls = [self._save(chunk) for chunk in chunks]
+            calls += [one.work for one in operations if one.work]
             answers = self._run(calls)
         except Exception as error:
             self.close()
@@ -123,8 +123,8 @@ class RedisStore:
     def log_failure(self, error: Exception, unsaved: int) -> None:
         """Log why the server takes no events, and what to do."""
         logger.error(
-            "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory until "
-            "it answers: is it running, and is the address in events.outbox right?",
+            "outbox_failed outbox=%s unsaved=%d error=%s: events wait until it "
+            "answers: is it running, and is the address in events.outbox right?",
             self._name,
             unsaved,
             str(error).rstrip("."),
@@ -146,7 +146,9 @@ class RedisStore:
 
     def _chunks(self, batch: Batch) -> Iterator[Chunk]:
         """Cut a batch into what one script handles."""
-        progress = self._journals.setdefault(batch.journal, _Progress())
+        progress = self._journals.get(batch.journal)
+        if progress is None:
+            progress = self._journals[batch.journal] = self._progress(batch.journal)
         after = progress.stored
         records = batch.records
         while records:
@@ -161,6 +163,13 @@ class RedisStore:
             )
             after = records[count - 1].sequence
             records = records[count:]
+
+    def _progress(self, journal: str) -> _Progress:
+        """Ask how far a journal is stored: it may be that of a process that is gone."""
+        [answer] = self._run([Call(STORED, writer=journal)])
+        if isinstance(answer, Exception):
+            raise answer
+        return _Progress(*answer)
 
     def _count(self, outcome: Outcome, chunk: Chunk, answer: Sequence[int]) -> None:
         progress = self._journals[chunk.journal]

@@ -19,7 +19,7 @@ Synchronous = Literal["normal", "full"]
 APPLICATION_ID = 0x4D6F4562
 """Marks a file as an outbox of ours: SQLite keeps it in the file's header."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 NEEDED_SQLITE = (3, 35, 0)
 
@@ -29,6 +29,9 @@ calls it tries again, and lets go of its locks in between."""
 
 # What processes note of themselves.
 PROCESSES = "create table process (name text primary key, note blob not null)"
+
+# How far the journal of each process is stored: what is moved twice counts once.
+JOURNALS = "create table journal (name text primary key, stored integer not null)"
 
 CREATE = (
     # An id is never given again: an ack may come long after its lease ran out.
@@ -65,6 +68,7 @@ CREATE = (
     """,
     "insert into state values (1, 0, 0, 0)",
     PROCESSES,
+    JOURNALS,
 )
 FROM_VERSION_1 = (
     "drop index event_claimable_at",
@@ -92,7 +96,12 @@ FROM_VERSION_1 = (
     "drop table old_event",
     "drop table old_dead_letter",
 )
-UPDATES: Mapping[int, Sequence[str]] = {0: CREATE, 1: FROM_VERSION_1, 2: (PROCESSES,)}
+UPDATES: Mapping[int, Sequence[str]] = {
+    0: CREATE,
+    1: FROM_VERSION_1,
+    2: (PROCESSES, JOURNALS),
+    3: (JOURNALS,),
+}
 """What brings a file of each version up to date."""
 
 # In one statement: another process may be making the file at this moment.

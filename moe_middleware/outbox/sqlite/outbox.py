@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sqlite3
 import time
 import zlib
@@ -35,7 +34,8 @@ from ..contract import (
     WhenFull,
 )
 from ..encoding import from_fields
-from ..journal import Journal
+from ..journal import Record
+from ..journal_files import JournalFiles
 from ..losses import Losses, tell
 from ..reserve import Reserve
 from .files import Synchronous
@@ -112,6 +112,11 @@ TALLY = "update state set waiting = waiting + :waiting, dead = dead + :dead"
 SEEN = "select seen_at from state"
 SEE = "update state set seen_at = :now"
 SHIFT = "update lease set claimable_at = claimable_at - :back where claimable_at > 0"
+STORED = "select stored from journal where name = :name"
+STORE = "insert or replace into journal (name, stored) values (:name, :stored)"
+FORGET_JOURNALS = """
+delete from journal where name not in (select value from json_each(:names))
+"""
 NOTE = "insert or replace into process (name, note) values (:name, :note)"
 FORGET_NOTE = "delete from process where name = :name"
 NOTES = "select name, note from process"
@@ -136,6 +141,8 @@ class SQLiteOutbox:
         max_events: How many events wait at most.
         when_full: Whether the newest event is then refused or the oldest dropped.
         busy_timeout: How long an operation waits for other processes', in seconds.
+        journal: The beginning of the paths of the journals: files that appended events
+            wait in until they are stored. By default the file's own path.
         observer: Is told what happens to events.
         clock: The time, in unix seconds.
     """
@@ -148,6 +155,7 @@ class SQLiteOutbox:
         max_events: int = MAX_EVENTS,
         when_full: WhenFull = "refuse",
         busy_timeout: float = 5.0,
+        journal: str | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -159,9 +167,9 @@ class SQLiteOutbox:
         self._clock = clock
         self._losses = Losses(path, self._observer)
         self._reserve = Reserve(path)
+        self._journals = JournalFiles(journal or path)
         self._writer = BatchWriter(
             path,
-            new_journal=lambda: Journal(secrets.token_hex(8)),
             new_store=partial(
                 SQLiteStore,
                 path,
@@ -170,6 +178,7 @@ class SQLiteOutbox:
                 save=self._save,
                 reserve=self._reserve,
             ),
+            files=self._journals,
             when_full=when_full,
             losses=self._losses,
         )
@@ -183,7 +192,6 @@ class SQLiteOutbox:
         if not events:
             return
         # Encoded here, so that what cannot be is refused before it can spoil others.
-        # The slice is also a copy without the encoder's spare room, of kilobytes.
         self._writer.append(orjson.dumps(events)[1:-1], len(events))
         tell(self._observer, "appended", len(events))
 
@@ -192,13 +200,14 @@ class SQLiteOutbox:
         tell(self._observer, "appended", len(bodies))
 
     def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
+        records = self._unstored(db, batch)
         waiting, _dead = db.execute(COUNT).fetchone()
-        count = sum(record.events for record in batch.records)
+        count = sum(record.events for record in records)
         room, dropped = max(0, self._max_events - waiting), 0
         if self._when_full == "drop_oldest":
             room = count
         taken = min(room, count)
-        events = b"[%b]" % b",".join(record.body for record in batch.records)
+        events = b"[%b]" % b",".join(record.body for record in records)
         db.execute(APPEND, {"events": events.decode(), "room": taken})
         excess = waiting + taken - self._max_events
         if excess > 0 and self._when_full == "drop_oldest":
@@ -208,6 +217,19 @@ class SQLiteOutbox:
             db.execute(UNLEASE, {"ids": ids})
         db.execute(TALLY, {"waiting": taken - dropped, "dead": 0})
         return count - taken, dropped
+
+    def _unstored(self, db: sqlite3.Connection, batch: Batch) -> Sequence[Record]:
+        """Return the records that are not stored; note that all of them are."""
+        told = {"name": batch.journal, "stored": batch.records[-1].sequence}
+        found = db.execute(STORED, told).fetchone()
+        db.execute(STORE, told)
+        if found is not None:
+            return [one for one in batch.records if one.sequence > found[0]]
+        names = self._journals.names()
+        if batch.journal in names:
+            # The others ended and were stored, for they have left no file.
+            db.execute(FORGET_JOURNALS, {"names": _json(names)})
+        return batch.records
 
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""

@@ -124,13 +124,13 @@ class SQLiteStore:
         if self._lacks_room(error.__cause__ or error):
             logger.error(
                 "outbox_disk_full outbox=%s unsaved=%d: make room on its disk; what it "
-                "holds is delivered meanwhile, and new events wait in memory",
+                "holds is delivered meanwhile, and new events wait",
                 self._path,
                 unsaved,
             )
         else:
             logger.error(
-                "outbox_failed outbox=%s unsaved=%d error=%s: events wait in memory "
+                "outbox_failed outbox=%s unsaved=%d error=%s: events wait "
                 "until it can be written, see events.outbox",
                 self._path,
                 unsaved,

@@ -186,7 +186,9 @@ async def test_a_file_without_notes_is_migrated(path: Path) -> None:
     before.append([event("alice")])
     before.close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("drop table process; pragma user_version = 2;")
+        db.executescript(
+            "drop table process; drop table journal; pragma user_version = 2;"
+        )
 
     outbox = SQLiteOutbox(str(path))
     await outbox.note("one", b"note")

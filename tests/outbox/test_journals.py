@@ -1,0 +1,441 @@
+"""What is appended survives its process, however it dies: real processes that die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moe_middleware.outbox import Outbox, SQLiteOutbox
+from moe_middleware.outbox.journal import SEGMENT_SIZE, Journal
+from moe_middleware.outbox.journal_files import FileSegment, records_in
+from moe_middleware.outbox.redis.outbox import RedisOutbox
+
+from ..makers import event
+from ..redis_servers import redis_server
+from ..servers import PATIENCE
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let no process write an outbox's file: what is appended stays in the journal."""
+    maker = SQLiteOutbox(str(path))
+    asyncio.run(maker.note("made", b"1"))
+    maker.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("begin immediate")
+        yield
+        db.rollback()
+
+
+def journals(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("*.journal-*"))
+
+
+def stored(path: Path, *, count: int) -> list[str]:
+    """Return the customers of waiting events, once there are so many."""
+
+    async def wait() -> list[str]:
+        outbox = SQLiteOutbox(str(path))
+        async with asyncio.timeout(PATIENCE):
+            while (await outbox.count()).waiting < count:
+                await asyncio.sleep(0.02)
+        found = await customers(outbox)
+        outbox.close()
+        return found
+
+    return asyncio.run(wait())
+
+
+async def customers(outbox: Outbox) -> list[str]:
+    waiting = await outbox.waiting(limit=1_000_000)
+    return [one.event.customer_id for one in waiting if one.event]
+
+
+APPEND_AND_DIE = """
+import ctypes, os, signal, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+outbox = SQLiteOutbox(sys.argv[1])
+for number in range(int(sys.argv[2])):
+    name = "%d-%d" % (os.getpid(), number)
+    outbox.append([event(name)])
+    os.write(1, name.encode() + b"\\n")
+{end}
+"""
+
+ENDS = {
+    "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
+    "os._exit": "os._exit(0)",
+    "SIGSEGV": "ctypes.string_at(0)",
+    "abort": "os.abort()",
+    "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM)",
+}
+
+
+def run_to_its_end(program: str, *arguments: object) -> list[str]:
+    """Run a program; return the lines it printed before it died."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    ran = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return ran.stdout.decode().split()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_event_survives_its_process_however_it_dies(path: Path, end: str) -> None:
+    with locked(path):
+        appended = run_to_its_end(APPEND_AND_DIE.format(end=ENDS[end]), path, 300)
+
+    found = stored(path, count=300)
+
+    assert found == appended
+    assert len(found) == 300
+    assert journals(path) == []
+
+
+def test_a_burst_larger_than_a_segment_survives(path: Path) -> None:
+    with locked(path):
+        appended = run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 9_000)
+        sizes = [file.stat().st_size for file in journals(path)]
+
+    assert sum(sizes) > 2 * SEGMENT_SIZE
+    assert stored(path, count=9_000) == appended
+    assert journals(path) == []
+
+
+def test_what_a_process_left_that_died_before_it_made_the_file_is_shown(
+    path: Path,
+) -> None:
+    path.mkdir()  # nothing can be stored meanwhile
+    run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 7)
+    path.rmdir()
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "moe_middleware", "outbox", "status"),
+            *("--outbox", f"sqlite:///{path}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout.split()[3]) == (0, "7")
+
+
+LIVE_ON = """
+import os, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+outbox = SQLiteOutbox(sys.argv[1], busy_timeout=600)
+outbox.append([event("alive")])
+os.write(1, b".")
+sys.stdin.read()
+"""
+
+
+def test_the_journal_of_a_process_that_lives_is_left_alone(path: Path) -> None:
+    with locked(path):
+        living = subprocess.Popen(
+            [sys.executable, "-c", LIVE_ON, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert living.stdout
+        assert living.stdout.read(1) == b"."
+        # Stopped, so that it cannot store its event by itself either.
+        living.send_signal(signal.SIGSTOP)
+    sibling = SQLiteOutbox(str(path))
+    before = asyncio.run(sibling.count()).waiting
+    kept = journals(path)
+    living.kill()
+    living.communicate()
+
+    found = stored(path, count=1)
+    sibling.close()
+
+    assert (before, len(kept), len(found)) == (0, 1, 1)
+
+
+def test_a_sibling_takes_over_while_it_goes_on(path: Path) -> None:
+    sibling = SQLiteOutbox(str(path))
+    asyncio.run(sibling.count())
+    with locked(path):
+        appended = run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 5)
+
+    async def taken_over() -> list[str]:
+        async with asyncio.timeout(PATIENCE):
+            while not (await sibling.count()).waiting:
+                await asyncio.sleep(0.05)
+        return await customers(sibling)
+
+    found = asyncio.run(taken_over())
+    sibling.close()
+
+    assert found == appended
+
+
+FORK = """
+import asyncio, ctypes, os, signal, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+outbox = SQLiteOutbox(sys.argv[1])
+outbox.append([event("parent")])
+asyncio.run(outbox.flush())
+if sys.argv[2] == "python":
+    fork = os.fork
+else:
+    # As uWSGI's: no hook is called, and no other thread runs.
+    fork = ctypes.PyDLL(None).fork
+    outbox.close()
+for number in range(20):
+    child = fork()
+    if child == 0:
+        outbox.append([event(f"child-{number}")])
+        os._exit(0)
+    os.waitpid(child, 0)
+    outbox.append([event(f"parent-{number}")])
+    if sys.argv[2] != "python":
+        outbox.close()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["python", "unheard"])
+def test_a_forked_childs_events_survive_it(path: Path, how: str) -> None:
+    run_to_its_end(FORK, path, how)
+
+    found = stored(path, count=41)
+
+    assert len(set(found)) == len(found) == 41
+    assert journals(path) == []
+
+
+APPEND_UNTIL_KILLED = """
+import itertools, os, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+outbox = SQLiteOutbox(sys.argv[1])
+for number in itertools.count():
+    name = "%d-%d" % (os.getpid(), number)
+    outbox.append([event(name)])
+    os.write(1, name.encode() + b"\\n")
+"""
+
+
+def test_sigkill_under_load_loses_and_doubles_nothing(path: Path) -> None:
+    appended: list[str] = []
+    for number in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", APPEND_UNTIL_KILLED, str(path)],
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(1 + 397 * number)]
+        process.kill()
+        lines += process.stdout.readlines()
+        process.wait()
+        process.stdout.close()
+        appended += [line.decode().strip() for line in lines if line.endswith(b"\n")]
+
+    found = stored(path, count=len(appended))
+
+    assert set(appended) - set(found) == set()
+    assert len(set(found)) == len(found)
+    # One that was appended and not printed may be there, too.
+    assert len(found) - len(appended) <= 8
+
+
+TAKE_OVER = """
+import asyncio, sys
+from moe_middleware import SQLiteOutbox
+asyncio.run(SQLiteOutbox(sys.argv[1]).count())
+"""
+
+
+def test_a_take_over_that_is_killed_is_taken_over(path: Path) -> None:
+    with locked(path):
+        appended = run_to_its_end(
+            APPEND_AND_DIE.format(end="os._exit(0)"), path, 12_000
+        )
+    for _ in range(3):
+        taker = subprocess.Popen([sys.executable, "-c", TAKE_OVER, str(path)])
+        while taker.poll() is None and not 0 < waiting_in(path) < 12_000:
+            pass
+        taker.kill()
+        taker.wait()
+
+    assert stored(path, count=12_000) == appended
+
+
+def waiting_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("select waiting from state").fetchone()[0])
+
+
+def test_what_was_moved_and_not_yet_marked_is_moved_once(path: Path) -> None:
+    """The process ends between the commit and its mark in the journal."""
+    with locked(path):
+        outbox = SQLiteOutbox(str(path), busy_timeout=600)
+        outbox.append([event() for _ in range(10)])
+        [file] = journals(path)
+        before = file.read_bytes()
+    asyncio.run(outbox.flush())
+    outbox.append([event()])
+    asyncio.run(outbox.flush())
+    outbox.close()
+    file.write_bytes(before)
+
+    assert len(stored(path, count=11)) == 11
+    assert journals(path) == []
+
+
+def test_a_journal_is_its_owners_and_ends_with_the_outbox(path: Path) -> None:
+    outbox = SQLiteOutbox(str(path))
+    outbox.append([event()])
+    [file] = journals(path)
+    mode = stat.S_IMODE(file.stat().st_mode)
+    blocks = file.stat().st_blocks * 512
+    outbox.close()
+
+    assert mode == 0o600
+    # All of it is allocated: no later write can find the disk full.
+    assert blocks >= SEGMENT_SIZE
+    assert journals(path) == []
+
+
+def test_a_journal_of_another_version_is_left_alone(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Path(f"{path}.journal-0123456789abcdef.1")
+    other.write_bytes(b"moe-journal 2\0\0\n and what follows")
+
+    outbox = SQLiteOutbox(str(path))
+    asyncio.run(outbox.count())
+    asyncio.run(outbox.count())
+    outbox.close()
+
+    assert journals(path) == [other]
+    assert caplog.text.count("journal_unreadable") == 1
+
+
+def test_a_journal_that_was_deleted_in_use_is_begun_anew(path: Path) -> None:
+    outbox = SQLiteOutbox(str(path))
+    outbox.append([event()])
+    for file in journals(path):
+        file.unlink()
+    asyncio.run(outbox.flush())
+    outbox.append([event()])
+    begun = journals(path)
+    outbox.close()
+
+    assert len(begun) == 1
+    assert len(stored(path, count=2)) == 2
+
+
+def test_without_a_journal_events_wait_in_memory_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = SQLiteOutbox(
+        str(tmp_path / "outbox.db"), journal=str(tmp_path / "missing" / "outbox")
+    )
+    for _ in range(20):
+        outbox.append([event()])
+        asyncio.run(outbox.flush())
+    counted = asyncio.run(outbox.count())
+    outbox.close()
+
+    assert counted.waiting == 20
+    assert caplog.text.count("journal_unavailable") == 1
+
+
+REDIS_APPEND_AND_DIE = """
+import os, signal, sys
+from moe_middleware.outbox.redis.outbox import RedisOutbox
+from tests.makers import event
+
+outbox = RedisOutbox(sys.argv[1], workspace_id="w", journal=sys.argv[2])
+for _ in range(700):
+    outbox.append([event()])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
+def test_with_redis_away_an_event_survives_its_process(tmp_path: Path) -> None:
+    prefix = str(tmp_path / "journals" / "outbox")
+    Path(prefix).parent.mkdir()
+    with redis_server(tmp_path, aof=True) as server:
+        server.kill()
+        for _ in range(3):
+            run_to_its_end(REDIS_APPEND_AND_DIE, server.url, prefix)
+        server.start()
+        outbox = RedisOutbox(server.url, workspace_id="w", journal=prefix)
+        counted = asyncio.run(outbox.count())
+        outbox.close()
+
+    assert counted.waiting == 2_100
+    assert os.listdir(Path(prefix).parent) == []
+
+
+# --- the file --------------------------------------------------------------
+
+
+@given(
+    bodies=st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=8),
+    before=st.lists(st.binary(min_size=1, max_size=60), max_size=8),
+)
+def test_a_journal_cut_anywhere_has_the_records_before_the_cut_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], before: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    segments: list[FileSegment] = []
+
+    def new_segment(size: int) -> FileSegment:
+        segments.append(FileSegment(str(folder / f"{len(segments)}"), size))
+        return segments[-1]
+
+    journal = Journal("name", new_segment)
+    # What stood there before and is stored shows through behind what is there now.
+    for body in before:
+        journal.append(body, 1)
+    journal.settle(len(journal.take(100, 100_000)))
+    ends = []
+    for body in bodies:
+        journal.append(body, 1)
+        ends.append(segments[0].end)
+    data = (folder / "0").read_bytes()[: segments[0].end + 200]
+    journal.close()
+    shutil.rmtree(folder)
+
+    for cut in range(len(data) + 1):
+        found = [record.body for record in records_in(data[:cut])]
+        assert found == [
+            body for body, end in zip(bodies, ends, strict=True) if end <= cut
+        ]
