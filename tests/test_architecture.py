@@ -55,13 +55,13 @@ def name_of(path: Path) -> str:
 FILES = {name_of(path) for path in modules()}
 
 
-def imports(path: Path, *, only_at_import: bool = False) -> Iterator[str]:
+def imports(path: Path) -> Iterator[str]:
     """Yield what a module imports of ours, as names below the package."""
     package = name_of(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
     tree = ast.parse(path.read_text())
-    for node in tree.body if only_at_import else ast.walk(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             found = [*base, *(node.module.split(".") if node.module else [])]
@@ -113,9 +113,7 @@ def test_the_folders_of_the_sandbox_import_only_lower_ones() -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {
-        name_of(path): set(imports(path, only_at_import=True)) for path in modules()
-    }
+    graph = {name_of(path): {*imports(path)} - {name_of(path)} for path in modules()}
     for start in graph:
         reached, todo = set(), list(graph[start])
         while todo:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.convertors import CONVERTOR_TYPES
 
 from ..routes.path_syntax import check_path, path_parameters
 from .validation import Mistake, Place, suggestion, value_in
-
-if TYPE_CHECKING:
-    from .settings import Settings
 
 OWN_PATH = "/_moe"
 """The default of ``clicks.path``, below which the middleware has its own endpoints."""
@@ -37,18 +34,16 @@ def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _unsigned_beacons(given, routes)
 
 
-def unknown_names(settings: Settings) -> Iterator[Mistake]:
-    """Yield each name in a ``vary`` that is no route's attribute: it has no effect.
+def unknown_names(
+    known: Set[str], lists: Iterable[tuple[Place, tuple[str, ...] | None]]
+) -> Iterator[Mistake]:
+    """Yield each name in a ``vary`` that is no attribute: it has no effect.
 
-    In a file this is a mistake. Settings made in code may come before their routes,
-    so there it is a log line.
+    Args:
+        known: The names of all attributes.
+        lists: The place and the names of each ``vary``.
     """
-    known = settings.attribute_names
-    lists: list[tuple[Place, tuple[str, ...] | None]] = [
-        (("routes", index, "vary"), route.vary)
-        for index, route in enumerate(settings.routes)
-    ]
-    for place, names in [(("cache", "vary"), settings.cache.vary), *lists]:
+    for place, names in lists:
         for at, name in enumerate(names or ()):
             if name not in known:
                 about = suggestion(name, sorted(known), kind="attribute")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from .documents import Document
 
-if TYPE_CHECKING:
-    from .settings import Settings
+T = TypeVar("T")
+"""The settings."""
 
 
-class Origin:
+class Origin(Generic[T]):
     """The document that settings were read from.
 
     All origins are equal, so that settings compare by their values.
@@ -26,17 +26,17 @@ class Origin:
         self,
         document: Document,
         files: tuple[str, ...] = (),
-        again: Callable[[], Settings] | None = None,
+        again: Callable[[], T] | None = None,
     ) -> None:
         self.document = document
         self.files = files
         self.again = again
 
-    def __reduce__(self) -> tuple[type[Origin], tuple[Document]]:
+    def __reduce__(self) -> tuple[type[Origin[T]], tuple[Document]]:
         # Another process has another environment to read from: leave it behind.
         return Origin, (self.document,)
 
-    def __deepcopy__(self, _: object) -> Origin:
+    def __deepcopy__(self, _: object) -> Origin[T]:
         return self
 
     def __eq__(self, other: object) -> bool:

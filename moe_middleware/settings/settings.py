@@ -31,7 +31,7 @@ from .sections import (
     MetadataSettings,
 )
 from .trimming import trimmed
-from .validation import Mistake, Section, explained
+from .validation import Mistake, Place, Section, explained
 from .value_sources import ValueSource
 from .value_types import LogIds, Name, Network, ObserverGiven, SecretKeys
 from .variables import Variables
@@ -123,7 +123,7 @@ class Settings(Section):
         description="An Observer of your own, as 'pkg.mod:object'.",
     )
 
-    _origin: Origin | None = PrivateAttr(default=None)
+    _origin: Origin[Settings] | None = PrivateAttr(default=None)
 
     def __init__(self, /, **values: Any) -> None:
         overrides, mistakes = find_overrides(values, Variables({}))
@@ -136,6 +136,19 @@ class Settings(Section):
         return frozenset(OWN_ATTRIBUTES).union(
             self.attributes, *(route.attributes for route in self.routes)
         )
+
+    def unknown_names(self) -> Iterator[Mistake]:
+        """Yield each name in a ``vary`` that is no attribute: it has no effect.
+
+        In a file this is a mistake. Settings made in code may come before their
+        routes, so there it is a log line.
+        """
+        lists: list[tuple[Place, tuple[str, ...] | None]]
+        lists = [(("cache", "vary"), self.cache.vary)]
+        lists += [
+            (("routes", n, "vary"), one.vary) for n, one in enumerate(self.routes)
+        ]
+        return unknown_names(self.attribute_names, lists)
 
     @property
     def metadata_interval(self) -> float:
@@ -232,7 +245,7 @@ class Settings(Section):
             mistakes.append(Mistake(("routes",), about))
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(unknown_names(self)))
+        _refuse(document, list(self.unknown_names()))
         again = partial(cls.load, path, environ=environ, **keywords)
         self._origin = Origin(document, tuple(variables.files), again)
         return self
@@ -257,7 +270,7 @@ class Settings(Section):
         document = build_document(overrides)
         self = cls.__new__(cls)
         _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(unknown_names(self)))
+        _refuse(document, list(self.unknown_names()))
         again = partial(cls._from_mapping, given, environ)
         self._origin = Origin(document, tuple(variables.files), again)
         return self

@@ -12,7 +12,6 @@ from ..cache import key_of_ids, variant_key, visitor_key
 from ..models.identity import Identity
 from ..models.visits import Visit
 from ..routes.routes import Match
-from ..settings.disagreements import unknown_names
 from ..settings.settings import Settings
 from ..settings.value_sources import ValueSource
 from ..settings.visitor_sections import BotSettings, ConsentSettings
@@ -391,7 +390,7 @@ def _bot_filter(wanted: BotSettings) -> BotFilter:
 
 def _unknown_names(settings: Settings) -> Set[str]:
     """Return what no attribute is called, and say so."""
-    for mistake in unknown_names(settings):
+    for mistake in settings.unknown_names():
         place = ".".join(map(str, mistake.place))
         logger.warning("vary_unknown place=%s: %s", place, mistake.message)
     lists = [settings.cache.vary, *(route.vary for route in settings.routes)]
