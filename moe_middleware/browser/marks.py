@@ -16,6 +16,7 @@ from ..logs.log_lines import one_line
 from ..models.events import Action
 from ..models.experience import Experience
 from ..models.identity import Identity
+from ..models.ids import new_id
 from .click_links import ClickLinks, PageLinks
 from .tokens import MAX_TOKEN, TokenTooLongError, VisitorToken, VisitorTokens
 
@@ -174,10 +175,9 @@ class PageMarks(PageLinks):
         identity: The page's visitor.
         beacons: Makes the tokens.
         root_path: The prefix at which the app is mounted, as in ``/shop``.
-        new_id: Makes the uuids of impressions.
     """
 
-    __slots__ = ("_beacons", "_new_id", "_sights")
+    __slots__ = ("_beacons", "_sights")
 
     def __init__(
         self,
@@ -186,15 +186,13 @@ class PageMarks(PageLinks):
         beacons: Beacons,
         *,
         root_path: str,
-        new_id: Callable[[], str],
     ) -> None:
         super().__init__(links, identity, root_path)
         self._beacons = beacons
-        self._new_id = new_id
         self._sights: dict[str, str] = {}
 
     def watch(self, key: str) -> None:
-        self._sights.setdefault(key, self._new_id())
+        self._sights.setdefault(key, new_id())
 
     def sight(self, key: str) -> str | None:
         return self._sights.get(key)

@@ -10,6 +10,7 @@ from ..logs.log_lines import one_line
 from ..models.events import Action, Event
 from ..models.experience import Experience, kept_context
 from ..models.experiences import SENT, Counting
+from ..models.ids import new_id
 from ..models.plain_values import attributes_of, label_of, offset_of, text_of
 from ..models.reasons import Reason
 from ..visitors.page_views import is_prefetch
@@ -115,7 +116,7 @@ class Impressions(PageMarkup):
             ):
                 return
             bodies = engine.impressions.encode(
-                shown, visitor.reporting_id, int(engine.clock()), engine.new_id
+                shown, visitor.reporting_id, int(engine.clock()), new_id
             )
             engine.outbox.append_encoded(visitor.reporting_id, bodies)
         except Exception as error:
@@ -197,7 +198,7 @@ class Impressions(PageMarkup):
             return None
         try:
             event = Event(
-                uuid=fields.pop("uuid", None) or engine.new_id(),
+                uuid=fields.pop("uuid", None) or new_id(),
                 customer_id=reporting_id,
                 action=action,
                 occurred_at=int(engine.clock()),

@@ -54,14 +54,12 @@ class ElementKit:
     Attributes:
         links: Makes click links; None without a secret to sign them with.
         beacons: Makes elements' tokens; None likewise.
-        new_id: Mints the uuids of impressions.
         without: Called where one of them is wanted and there is no secret.
         missing: Hears of payload values that are not there.
     """
 
     links: ClickLinks | None = None
     beacons: Beacons | None = None
-    new_id: Callable[[], str] = str
     without: Callable[[str], None] = field(default=lambda _: None)
     missing: MissingValues = field(default_factory=MissingValues)
 
@@ -114,7 +112,6 @@ class PageElements:
                 Identity(customer_id=self._reporting_id),
                 beacons,
                 root_path=self._root_path,
-                new_id=self._kit.new_id,
             )
         return self._marks
 

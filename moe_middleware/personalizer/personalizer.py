@@ -14,7 +14,6 @@ from ..cache.encoding import NO_MATCH
 from ..cache.shared import SharedCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
-from ..models.ids import new_id
 from ..models.observers import Observer
 from ..models.reasons import Reason, Source
 from ..models.visits import Visit
@@ -59,9 +58,10 @@ class Personalizer:
         shared_cache: Keeps them for other processes, too; None where none does.
         catalogue: Knows which experiences are active.
         observer: Told how pages were answered.
-        clock: The time, in unix seconds.
-        stopwatch: A clock that never jumps, in seconds.
-        new_id: Mints the ids of events and anonymous visitors.
+
+    Attributes:
+        clock: Returns the time, in unix seconds.
+        stopwatch: Returns the seconds of a clock that never jumps.
     """
 
     def __init__(
@@ -74,9 +74,6 @@ class Personalizer:
         shared_cache: SharedCache | None,
         catalogue: Catalogue,
         observer: Observer,
-        clock: Callable[[], float] = time.time,
-        stopwatch: Callable[[], float] = time.monotonic,
-        new_id: Callable[[], str] = new_id,
     ) -> None:
         self.settings = settings
         self.fetcher = fetcher
@@ -85,20 +82,19 @@ class Personalizer:
         self.outbox = outbox
         self.catalogue = catalogue
         self.observer = observer
-        self.clock = clock
-        self.stopwatch = stopwatch
-        self.new_id = new_id
+        self.clock = time.time
+        self.stopwatch = time.monotonic
         self.timeout = settings.fetch.timeout
         self.routes = RouteTable(settings.routes)
-        self.visitors = Visitors(settings, clock=lambda: self.clock(), new_id=new_id)
+        self.visitors = Visitors(settings, clock=self.now)
         self.personalizes_bots = settings.bots.personalize == "on"
-        self.click_links = _click_links(settings, lambda: self.clock())
-        self.previews = _previews(settings, lambda: self.clock())
-        self.beacons = _beacons(settings, lambda: self.clock())
+        self.click_links = _click_links(settings, self.now)
+        self.previews = _previews(settings, self.now)
+        self.beacons = _beacons(settings, self.now)
         self.logins = LoginWatch(settings.identity.customer_id)
         self.vary = vary_of(settings)
         self.element_kit = ElementKit(
-            self.click_links, self.beacons, new_id, self.miss_secret_key
+            self.click_links, self.beacons, self.miss_secret_key
         )
         events = settings.events
         self.impressions = ImpressionEncoder(
@@ -115,6 +111,10 @@ class Personalizer:
         self._badge_unsaid = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
+
+    def now(self) -> float:
+        """Return the time by ``clock``, also by one that is set later."""
+        return self.clock()
 
     def ask(
         self,

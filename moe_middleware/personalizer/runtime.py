@@ -149,9 +149,7 @@ class Runtime:
 
     def _own_paths(self) -> dict[str, OwnPath]:
         engine = self.personalizer
-        previews = Previews(
-            engine.previews, engine.visitors, clock=lambda: engine.clock()
-        )
+        previews = Previews(engine.previews, engine.visitors, clock=engine.now)
         devices = Devices(
             engine.visitors, max_age=int(self.settings.identity.anonymous_max_age)
         )
@@ -170,14 +168,14 @@ class Runtime:
             engine.visitors,
             self.outbox,
             self.settings.events,
-            clock=lambda: engine.clock(),
+            clock=engine.now,
         )
         collector = Collector(
             engine.beacons,
             engine.visitors,
             self.outbox,
             self.settings.events,
-            clock=lambda: engine.clock(),
+            clock=engine.now,
             stopwatch=lambda: engine.stopwatch(),
         )
         return {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from ..routes.routes import RouteLike
+from ..settings.route_sections import Route
 
 MOST = 1_000
 """Places that are remembered; a key may be any text."""
@@ -21,7 +21,7 @@ class UnaskedKeys:
         routes: All of them.
     """
 
-    def __init__(self, routes: Iterable[RouteLike]) -> None:
+    def __init__(self, routes: Iterable[Route]) -> None:
         paths: dict[str, list[str]] = {}
         for route in routes:
             for key in route.experiences:

@@ -14,7 +14,7 @@ from starlette.convertors import (
 )
 from starlette.routing import compile_path
 
-from .path_syntax import check_syntax
+from ..settings.path_syntax import check_syntax
 
 # These converters match no slash. Any other, also one of the app's, may match several
 # segments.

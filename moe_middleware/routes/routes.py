@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from starlette.convertors import (
     PathConvertor,
@@ -13,48 +13,11 @@ from starlette.convertors import (
 
 from ..models.experience import EMPTY
 from ..models.experiences import Counting
+from ..settings.route_sections import Route
 from .patterns import Pattern
 from .segments import SegmentTrie
 
 T = TypeVar("T")
-
-
-class RouteLike(Protocol):
-    """The properties of a route that the table needs; the settings' ``Route`` has them.
-
-    Attributes:
-        path: A path in Starlette's syntax, as in ``/products/{sku}``.
-        methods: Its HTTP methods; None for all. GET includes HEAD.
-        exclude: Paths that it does not match, in the same syntax.
-        hosts: Host names, or ``*.example.com`` for all below; None for all.
-        experiences: The experience keys that it adds.
-        attributes: Its in-session attributes, by name.
-        timeout: The budget of a page's fetch, in seconds; None leaves it alone.
-        prefetch: ``blocking`` or ``concurrent``; None leaves it alone.
-        vary: The attributes that make another answer; None leaves it alone.
-        impression: When impressions count; None leaves it alone.
-    """
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def methods(self) -> Collection[str] | None: ...
-    @property
-    def exclude(self) -> Collection[str]: ...
-    @property
-    def hosts(self) -> Collection[str] | None: ...
-    @property
-    def experiences(self) -> Sequence[str]: ...
-    @property
-    def attributes(self) -> Mapping[str, Any]: ...
-    @property
-    def timeout(self) -> float | None: ...
-    @property
-    def prefetch(self) -> str | None: ...
-    @property
-    def vary(self) -> Collection[str] | None: ...
-    @property
-    def impression(self) -> Counting | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +35,7 @@ class Match:
     """
 
     experiences: tuple[str, ...]
-    routes: tuple[tuple[RouteLike, Mapping[str, Any]], ...]
+    routes: tuple[tuple[Route, Mapping[str, Any]], ...]
     path_params: Mapping[str, Any]
     timeout: float | None
     prefetch: str | None
@@ -96,7 +59,7 @@ class RouteTable:
         asks_host: Whether any route depends on the host.
     """
 
-    def __init__(self, routes: Iterable[RouteLike]) -> None:
+    def __init__(self, routes: Iterable[Route]) -> None:
         entries = [_Entry(index, route) for index, route in enumerate(routes)]
         named = {method for entry in entries for method in entry.methods or ()}
         # One trie per method, so that the method costs no time.
@@ -154,7 +117,7 @@ class _Entry:
         "route",
     )
 
-    def __init__(self, index: int, route: RouteLike) -> None:
+    def __init__(self, index: int, route: Route) -> None:
         self.index = index
         self.route = route
         self.experiences = tuple(dict.fromkeys(route.experiences))

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.convertors import CONVERTOR_TYPES
 
-from ..routes.path_syntax import check_path, path_parameters
+from .path_syntax import check_path, path_parameters
 from .validation import Mistake, Place, suggestion, value_in
 
 OWN_PATH = "/_moe"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..models.experiences import Counting
-from ..routes.path_syntax import check_path, path_parameters
+from .path_syntax import check_path, path_parameters
 from .sections import Prefetch, Vary
 from .source_names import source_name
 from .validation import Mistake, Section

@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from ..models.observers import Observer
-from ..routes.path_syntax import check_path
 from .credentials import (
     DATA_CENTERS,
     DataCenterName,
@@ -29,6 +28,7 @@ from .credentials import (
     check_workspace_id,
 )
 from .import_strings import OrObject, check_target
+from .path_syntax import check_path
 from .store_addresses import StoreAddress, check_redis
 from .trimming import trimmed
 from .validation import shown, suggestion

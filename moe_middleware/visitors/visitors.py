@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cache import key_of_ids, variant_key, visitor_key
 from ..models.identity import Identity
+from ..models.ids import new_id
 from ..models.visits import Visit
 from ..routes.routes import Match
 from ..settings.settings import Settings
@@ -76,7 +77,6 @@ class Visitors:
     Args:
         settings: The whole configuration.
         clock: The time, in unix seconds.
-        new_id: Mints the ids of anonymous visitors.
 
     Attributes:
         log_names: What log lines call them.
@@ -89,13 +89,11 @@ class Visitors:
         settings: Settings,
         *,
         clock: Callable[[], float],
-        new_id: Callable[[], str],
     ) -> None:
         wanted, reader = settings.identity, SourceReader()
         self._vary: Collection[str] | None = settings.cache.vary
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
-        self._new_id = new_id
         self._judge = _bot_filter(settings.bots).judge
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
@@ -249,7 +247,7 @@ class Visitors:
             if visitor_id is None and self._mints:
                 visitor_id = self._minted(visit)
                 if visitor_id is None and not self.is_bot(visit):
-                    visitor_id, is_new = self._new_id(), True
+                    visitor_id, is_new = new_id(), True
         identifiers: dict[str, str] = {}
         if self._identifiers:
             for name, read in self._identifiers.items():

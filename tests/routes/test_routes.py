@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -11,23 +9,14 @@ from hypothesis import strategies as st
 from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 from starlette.routing import compile_path
 
-from moe_middleware.models.experiences import Counting
-from moe_middleware.routes.path_syntax import check_path, path_parameters
 from moe_middleware.routes.routes import RouteTable, route_path
+from moe_middleware.settings.path_syntax import check_path, path_parameters
+from moe_middleware.settings.route_sections import Route
 
 
-@dataclass(frozen=True)
-class Route:
-    path: str
-    experiences: tuple[str, ...] = ("hero",)
-    methods: Collection[str] | None = None
-    hosts: Collection[str] | None = None
-    exclude: Collection[str] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float | None = None
-    prefetch: str | None = None
-    vary: Collection[str] | None = None
-    impression: Counting | None = None
+def route(path: str, experiences: tuple[str, ...] = ("hero",), **given: Any) -> Route:
+    """Return a route that no settings file has checked."""
+    return Route.model_construct(path=path, experiences=experiences, **given)
 
 
 def keys(
@@ -61,7 +50,7 @@ def keys(
 def test_a_path_matches_as_it_does_in_starlette(
     pattern: str, path: str, params: dict[str, Any]
 ) -> None:
-    match = RouteTable([Route(pattern)]).match("GET", path, None)
+    match = RouteTable([route(pattern)]).match("GET", path, None)
 
     assert match is not None
     assert match.path_params == params
@@ -88,21 +77,21 @@ def test_a_path_matches_as_it_does_in_starlette(
     ],
 )
 def test_another_path_does_not_match(pattern: str, path: str) -> None:
-    assert RouteTable([Route(pattern)]).match("GET", path, None) is None
+    assert RouteTable([route(pattern)]).match("GET", path, None) is None
 
 
 def test_a_number_that_python_refuses_to_read_matches_no_route() -> None:
-    table = RouteTable([Route("/orders/{id:int}")])
+    table = RouteTable([route("/orders/{id:int}")])
 
     assert table.match("GET", "/orders/" + "9" * 5000, None) is None
 
 
 def test_all_matching_routes_add_their_keys_in_file_order() -> None:
     routes = [
-        Route("/{rest:path}", ("everywhere", "hero")),
-        Route("/products/{sku}", ("upsell", "hero")),
-        Route("/products/{id:int}", ("numbered",)),
-        Route("/products/1", ("first",)),
+        route("/{rest:path}", ("everywhere", "hero")),
+        route("/products/{sku}", ("upsell", "hero")),
+        route("/products/{id:int}", ("numbered",)),
+        route("/products/1", ("first",)),
     ]
 
     assert keys(*routes, path="/products/1") == (
@@ -115,7 +104,7 @@ def test_all_matching_routes_add_their_keys_in_file_order() -> None:
 
 
 def test_each_route_keeps_its_own_parameters_and_the_later_wins_the_merge() -> None:
-    first, second = Route("/products/{sku}"), Route("/products/{sku:int}")
+    first, second = route("/products/{sku}"), route("/products/{sku:int}")
 
     match = RouteTable([first, second]).match("GET", "/products/7", None)
 
@@ -131,7 +120,7 @@ def test_each_route_keeps_its_own_parameters_and_the_later_wins_the_merge() -> N
 def test_the_timeout_is_the_last_one_that_is_set(
     timeouts: list[float | None], expected: float | None
 ) -> None:
-    table = RouteTable([Route("/", timeout=timeout) for timeout in timeouts])
+    table = RouteTable([route("/", timeout=timeout) for timeout in timeouts])
 
     match = table.match("GET", "/", None)
 
@@ -142,9 +131,9 @@ def test_the_timeout_is_the_last_one_that_is_set(
 def test_single_options_come_each_from_the_last_route_that_sets_it() -> None:
     table = RouteTable(
         [
-            Route("/", prefetch="concurrent", vary=("shop",)),
-            Route("/{rest:path}", vary=("utm_medium",)),
-            Route("/", timeout=0.1),
+            route("/", prefetch="concurrent", vary=("shop",)),
+            route("/{rest:path}", vary=("utm_medium",)),
+            route("/", timeout=0.1),
         ]
     )
 
@@ -155,8 +144,8 @@ def test_single_options_come_each_from_the_last_route_that_sets_it() -> None:
 
 
 def test_a_match_without_experiences_is_falsy() -> None:
-    assert not RouteTable([Route("/", ())]).match("GET", "/", None)
-    assert RouteTable([Route("/", ("hero",))]).match("GET", "/", None)
+    assert not RouteTable([route("/", ())]).match("GET", "/", None)
+    assert RouteTable([route("/", ("hero",))]).match("GET", "/", None)
 
 
 def test_no_route_at_all_matches_nothing() -> None:
@@ -180,13 +169,13 @@ def test_no_route_at_all_matches_nothing() -> None:
 def test_a_route_answers_its_methods(
     methods: list[str] | None, method: str, matches: bool
 ) -> None:
-    found = keys(Route("/", methods=methods), method=method)
+    found = keys(route("/", methods=methods), method=method)
 
     assert (found is not None) is matches
 
 
 def test_a_method_that_one_route_names_still_finds_the_routes_for_all() -> None:
-    routes = [Route("/", ("all",)), Route("/", ("posted",), methods=["POST"])]
+    routes = [route("/", ("all",)), route("/", ("posted",), methods=["POST"])]
 
     assert keys(*routes, method="POST") == ("all", "posted")
     assert keys(*routes, method="GET") == ("all",)
@@ -215,13 +204,13 @@ def test_a_method_that_one_route_names_still_finds_the_routes_for_all() -> None:
 def test_a_route_answers_its_hosts(
     pattern: str, hosts: list[str] | None, host: str | None, matches: bool
 ) -> None:
-    found = keys(Route(pattern, hosts=hosts), path="/page", host=host)
+    found = keys(route(pattern, hosts=hosts), path="/page", host=host)
 
     assert (found is not None) is matches
 
 
 def test_a_route_of_another_host_leaves_the_rest_alone() -> None:
-    routes = [Route("/", ("all",)), Route("/", ("us",), hosts=["us.example"])]
+    routes = [route("/", ("all",)), route("/", ("us",), hosts=["us.example"])]
 
     assert keys(*routes, host="us.example") == ("all", "us")
     assert keys(*routes, host="eu.example") == ("all",)
@@ -240,7 +229,7 @@ class QuarterConvertor(Convertor[str]):
 def test_a_converter_of_the_apps_own_may_reach_across_slashes() -> None:
     register_url_convertor("quarter", QuarterConvertor())
     try:
-        table = RouteTable([Route("/reports/{when:quarter}/all")])
+        table = RouteTable([route("/reports/{when:quarter}/all")])
         match = table.match("GET", "/reports/2026/q4/all", None)
     finally:
         del CONVERTOR_TYPES["quarter"]
@@ -274,7 +263,7 @@ def test_a_wrong_path_is_refused_with_a_sentence(path: str, complaint: str) -> N
 
 def test_a_table_refuses_a_wrong_path() -> None:
     with pytest.raises(ValueError, match="unknown converter"):
-        RouteTable([Route("/{id:number}")])
+        RouteTable([route("/{id:number}")])
 
 
 @pytest.mark.parametrize(
@@ -350,7 +339,7 @@ def scan(patterns: list[str], path: str) -> dict[str, dict[str, Any]]:
 def test_the_table_agrees_with_a_scan_of_starlettes_regexes(
     patterns: list[str], paths: list[str]
 ) -> None:
-    table = RouteTable([Route(p, (str(i),)) for i, p in enumerate(patterns)])
+    table = RouteTable([route(p, (str(i),)) for i, p in enumerate(patterns)])
 
     for path in paths:
         match = table.match("GET", path, None)
@@ -374,14 +363,14 @@ def test_the_table_agrees_with_a_scan_of_starlettes_regexes(
 def test_where_parameters_meet_a_path_that_is_no_address_is_not_matched(
     pattern: str, path: str
 ) -> None:
-    table = RouteTable([Route(pattern)])
+    table = RouteTable([route(pattern)])
 
     # Its regex would take seconds, or years, to find that nothing matches.
     assert table.match("GET", path) is None
 
 
 def test_where_parameters_meet_an_address_of_a_usual_length_is_matched() -> None:
-    table = RouteTable([Route("/z/{a:path}/x/{b:path}/y")])
+    table = RouteTable([route("/z/{a:path}/x/{b:path}/y")])
 
     found = table.match("GET", "/z/" + "a/" * 1_000 + "x/b/y")
 
@@ -390,7 +379,7 @@ def test_where_parameters_meet_an_address_of_a_usual_length_is_matched() -> None
 
 
 def test_a_long_path_is_matched_where_one_parameter_takes_it() -> None:
-    table = RouteTable([Route("/{a}/{b:path}")])
+    table = RouteTable([route("/{a}/{b:path}")])
 
     assert table.match("GET", "/a/" + "b/" * 30_000) is not None
 
@@ -405,15 +394,15 @@ def test_a_long_path_is_matched_where_one_parameter_takes_it() -> None:
 def test_a_route_is_not_for_what_it_excludes(
     path: str, expected: tuple[str, ...] | None
 ) -> None:
-    route = Route("/{rest:path}", exclude=("/static/{rest:path}", "/api/{number:int}"))
+    given = route("/{rest:path}", exclude=("/static/{rest:path}", "/api/{number:int}"))
 
-    assert keys(route, path=path) == expected
+    assert keys(given, path=path) == expected
 
 
 def test_what_one_route_excludes_another_may_want() -> None:
-    whole = Route("/{rest:path}", ("banner",), exclude=("/a", "/c"))
-    part = Route("/a", ("hero",))
-    fixed = Route("/c", ("hero",), exclude=("/c",))
+    whole = route("/{rest:path}", ("banner",), exclude=("/a", "/c"))
+    part = route("/a", ("hero",))
+    fixed = route("/c", ("hero",), exclude=("/c",))
 
     assert keys(whole, part, path="/a") == ("hero",)
     assert keys(whole, part, path="/b") == ("banner",)
