@@ -30,7 +30,8 @@ class Visit:
             "".
         scheme: ``http`` or ``https``.
         peer: The address of the connection's other end; None if unknown.
-        path_params: The parameters of the routes that matched, merged.
+        path_params: The parameters of the routes that matched, merged; set
+            once they are found.
         session: The framework's session, if one is installed outside of this
             middleware.
         user: The framework's user, if one is installed outside of this middleware.
@@ -72,7 +73,6 @@ class Visit:
         query_string: bytes = b"",
         scheme: str = "http",
         peer: str | None = None,
-        path_params: Mapping[str, Any] = EMPTY,
         session: Mapping[str, Any] | None = None,
         user: object | None = None,
         absent: Mapping[str, str] = EMPTY,
@@ -85,7 +85,7 @@ class Visit:
         self.root_path = root_path
         self.scheme = scheme
         self.peer = peer
-        self.path_params = path_params
+        self.path_params: Mapping[str, Any] = EMPTY
         self.session = session
         self.user = user
         self.absent = absent
