@@ -15,6 +15,13 @@ from .reasons import Reason, Source
 _ANSWERS = {source: f"answers.{source}" for source in Source}
 _REASONS = {reason: f"reasons.{reason}" for reason in Reason}
 
+_EVENTS = {
+    what: f"events.{what}"
+    for what in (
+        *("appended", "refused", "dropped", "delivered", "retried", "buried", "lost"),
+    )
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -93,7 +100,7 @@ class Counters(Observer):
 
     def events(self, what: str, count: int) -> None:
         with self._lock:
-            self._counts[f"events.{what}"] += count
+            self._counts[_EVENTS.get(what) or f"events.{what}"] += count
 
     def snapshot(self) -> Mapping[str, float | str]:
         """Return all counts so far.

@@ -70,7 +70,7 @@ class Page(Impressions, PageResponse):
         """
         engine = self._engine
         try:
-            if engine.logins.reads_session:
+            if engine.reads_session:
                 # What fails here fails again where it is needed, and says so there.
                 with contextlib.suppress(Exception):
                     self._customer_before = engine.logins.before(self.visit)

@@ -11,11 +11,11 @@ from ..visitors.consents import Consents
 
 _SHARED = ("public", "s-maxage", "private")
 
-_ORDINARY = frozenset(
+ORDINARY = frozenset(
     {
         *(b"content-length", b"content-type", b"content-encoding", b"content-language"),
         *(b"date", b"etag", b"last-modified", b"link", b"location", b"server"),
-        *(b"server-timing", b"set-cookie", b"content-security-policy"),
+        *(b"server-timing", b"content-security-policy"),
         *(b"x-content-type-options", b"x-frame-options", b"referrer-policy"),
     }
 )
@@ -40,9 +40,6 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
         headers: The response's own headers, names in any case.
         vary: What the answer depends on, as in ``"Cookie, X-Email"``.
     """
-    headers = [*headers]
-    if _ORDINARY.issuperset(dict(headers)):
-        return headers + _lines(vary)
     kept: Headers = []
     cache_control: list[str] = []
     expires = False
@@ -68,11 +65,9 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
     return kept
 
 
-@lru_cache(maxsize=64)
-def _lines(vary: str) -> Headers:
-    """Return what a response gets that says nothing of caches itself."""
-    lines = [(b"cache-control", b"private, max-age=0")]
-    return [*lines, (b"vary", merged_vary((), vary).encode("latin-1"))]
+def private_lines(vary: str) -> Headers:
+    """Return what ``personal_headers`` adds to headers that are all ordinary."""
+    return personal_headers((), vary)
 
 
 def is_private(cache_control: str) -> bool:

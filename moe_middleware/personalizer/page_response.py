@@ -13,7 +13,7 @@ from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
 from ..visitors.value_readers import CannotWaitError, waiting, waiting_here
-from .page_headers import is_private, personal_headers
+from .page_headers import ORDINARY, is_private, personal_headers
 from .page_state import PageState
 
 _CHEAPEST_LAST = {
@@ -37,16 +37,17 @@ class PageResponse(PageState):
             headers: The app's.
             final: Whether they leave now, so that they cannot follow use any more.
         """
-        engine, given = self._engine, headers
-        streams, may_log_in = True, engine.logins.reads_session
+        engine, given, visitor = self._engine, headers, self._visitor
+        ordinary, streams, may_log_in = True, True, engine.reads_session
         for name, _ in headers:
-            if name in _USUAL:
-                continue
-            lower = name.lower()
-            if lower == b"content-length":
+            if name == b"content-length":
                 streams = False
-            elif lower == b"set-cookie":
-                may_log_in = True
+            elif name not in ORDINARY:
+                ordinary, lower = False, name.lower()
+                if lower == b"content-length":
+                    streams = False
+                elif lower == b"set-cookie":
+                    may_log_in = True
         if may_log_in and engine.logins.may_change(headers):
             self._forget_who_changed(headers)
         if self._match is not None:
@@ -55,8 +56,18 @@ class PageResponse(PageState):
         elif not self.handed_out:
             # Where no route names the page, the app has to take them first.
             streams = False
-        known = self._visitor is not None or self._preview is not None
-        if streams or known or self.used or engine.asks_consent:
+        if self._preview is None and (
+            (visitor.consents and not visitor.is_new)
+            if visitor is not None
+            else not engine.asks_consent
+        ):
+            # There is no cookie to be set: most pages.
+            self._personal = streams or self.used
+            if self._personal and ordinary:
+                headers = [*headers, *engine.private_lines]
+            elif self._personal:
+                headers = personal_headers(headers, engine.vary)
+        else:
             headers = self.private_headers(headers, needed=streams)
         if final:
             self.headers_left(given)
@@ -199,9 +210,6 @@ class PageResponse(PageState):
         except Exception as error:
             self._failed("forget_failed", error)
 
-
-_USUAL = frozenset({b"content-type", b"date", b"etag", b"location", b"server"})
-"""Headers that tell nothing of what is done here."""
 
 _FROM_CACHE = b'moe;desc="cache";dur=0.0'
 """Server-Timing of most pages."""

@@ -27,7 +27,7 @@ from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .logins import LoginWatch
 from .page_elements import ElementKit
-from .page_headers import vary_of
+from .page_headers import private_lines, vary_of
 from .shared_fetches import Asked
 from .unasked_keys import UnaskedKeys
 
@@ -92,7 +92,9 @@ class Personalizer:
         self.previews = _previews(settings, self.now)
         self.beacons = _beacons(settings, self.now)
         self.logins = LoginWatch(settings.identity.customer_id)
+        self.reads_session = self.logins.reads_session
         self.vary = vary_of(settings)
+        self.private_lines = private_lines(self.vary)
         self.element_kit = ElementKit(
             self.click_links, self.beacons, self.miss_secret_key
         )
