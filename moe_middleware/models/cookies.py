@@ -18,15 +18,28 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read them as Starlette does, and Django under ASGI: the last of a name counts."""
-    return _read_last(b";".join(lines).decode("latin-1"))
+    text = b";".join(lines).decode("latin-1")
+    cookies: dict[str, str] = {}
+    quoted = '"' in text
+    for part in text.split(";"):
+        name, named, value = part.partition("=")
+        if named:
+            value = value.strip()
+            cookies[name.strip()] = _unquoted(value) if quoted else value
+    return cookies
 
 
 def django_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read cookies as Django under WSGI: as Starlette, but in UTF-8."""
     cookies: dict[str, str] = {}
     for line in lines:
-        for part in (line,) if line.isascii() else line.split(b";"):
-            cookies |= _read_last(decoded(part))
+        if line.isascii():
+            cookies |= starlette_cookies([line])
+            continue
+        for part in line.split(b";"):
+            name, named, value = decoded(part).partition("=")
+            if named:
+                cookies[name.strip()] = _unquoted(value.strip())
     return cookies
 
 
@@ -72,17 +85,6 @@ _ASGI: dict[str, CookieReader] = {
     "quart": werkzeug_cookies,
 }
 _WSGI: dict[str, CookieReader] = {"django": django_cookies}
-
-
-def _read_last(text: str) -> dict[str, str]:
-    cookies: dict[str, str] = {}
-    quoted = '"' in text
-    for part in text.split(";"):
-        name, named, value = part.partition("=")
-        if named:
-            value = value.strip()
-            cookies[name.strip()] = _unquoted(value) if quoted else value
-    return cookies
 
 
 def _unquoted(value: str) -> str:

@@ -101,7 +101,7 @@ class Impressions(PageMarkup):
 
         Whatever fails, the response is out and stays good.
         """
-        visitor, shown = self._visitor, self.shown
+        visitor, shown = self._visitor, self.shown if self._shown else ()
         if not shown or visitor is None or self.is_preview:
             return
         try:
