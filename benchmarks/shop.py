@@ -73,12 +73,17 @@ def bare_shop() -> ASGIApp:
     return _shop(_template(PLAIN), {"banner": BANNER, "strip": BANNER})
 
 
-def our_shop(directory: str | Path) -> MoEngageMiddleware:
+def our_shop(directory: str | Path, **sections: Any) -> MoEngageMiddleware:
     """Return the shop with us in front, whose outbox is a file in ``directory``.
+
+    Args:
+        directory: Made where it is missing.
+        sections: Other sections of ``moe.yml``.
 
     Nothing is delivered while it runs: the sandbox that would take the events works
     in this very process, and its work is not ours.
     """
+    Path(directory).mkdir(parents=True, exist_ok=True)
     settings = shop_settings(
         directory,
         [
@@ -86,6 +91,7 @@ def our_shop(directory: str | Path) -> MoEngageMiddleware:
             {"path": "/products/{sku}", "experiences": ["cart-upsell"]},
             {"path": "/docs/{rest:path}", "experiences": ["promo-strip"]},
         ],
+        **sections,
     )
     return MoEngageMiddleware(_shop(_template(PERSONAL), {}), config=settings)
 
@@ -102,20 +108,19 @@ def shop_settings(
     """
     # Visitors come by the thousand within a second, all of them for the first time.
     embedded().workspace = replace(sample_workspace(), fetch_limit=MANY_FETCHES)
-    return Settings(
-        workspace={"data_center": "sandbox"},
-        identity={"customer_id": {"cookie": "customer_id"}},
-        routes=routes,
-        fetch={"timeout": 5.0},
-        budget={"calls_per_minute": MANY_FETCHES},
-        cache={"ttl": 3600.0},
-        events={
+    usual: dict[str, Any] = {
+        "workspace": {"data_center": "sandbox"},
+        "identity": {"customer_id": {"cookie": "customer_id"}},
+        "fetch": {"timeout": 5.0},
+        "budget": {"calls_per_minute": MANY_FETCHES},
+        "cache": {"ttl": 3600.0},
+        "events": {
             "outbox": f"sqlite:///{Path(directory) / 'outbox.db'}",
             "interval": 3600.0,
             "shutdown_timeout": 0.0,
         },
-        **sections,
-    )
+    }
+    return Settings(routes=routes, **{**usual, **sections})
 
 
 def request_scope(path: str, customer: int | str) -> dict[str, Any]:
