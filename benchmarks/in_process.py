@@ -59,9 +59,12 @@ async def in_process(directory: Path, effort: Effort = FULL) -> AsyncIterator[Ro
         "consent": our_shop(directory / "consent", secret_key=SECRET, consent=CONSENT),
     }
     visitors = effort.amount(MANY_VISITORS)
-    one, many = [_page("customer_id=one")], _pages(visitors, "customer_id={}")
+    one, many = (
+        [_page("customer_id=customer-one")],
+        _pages(visitors, "customer_id=customer-{}"),
+    )
     anonymous = _pages(WARM_VISITORS, "moe_visitor={:08x}-0000-4000-8000-000000000000")
-    consenting = _pages(WARM_VISITORS, "consent=yes; customer_id={}")
+    consenting = _pages(WARM_VISITORS, "consent=yes; customer_id=customer-{}")
     for app, scopes in zip(
         shops.values(), ([*one, *many], anonymous, consenting), strict=True
     ):
