@@ -10,19 +10,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.errors import OutboxError
 from .contract import WhenFull
-from .journal import Journal, Place, Record
-from .journal_files import AbandonedJournal, JournalFiles
+from .journal import Journal, Place
+from .journal_files import JournalFiles
 from .losses import LOG_EVERY, Losses
+from .stores import MAX_BATCH, Batch, Operation, Outcome, Store
+from .take_over import store_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -38,103 +38,11 @@ TRY_AGAIN_AFTER = 1.0
 LAST_PAUSE = 0.1
 """The pause between two tries of a closing writer, in seconds."""
 
-MAX_BATCH = 10_000
-"""Events stored together at most, so that no operation waits long."""
-
 LOOK_EVERY = 5.0
 """The pause between two looks for journals of processes that are gone, in seconds."""
 
 EXIT_TIMEOUT = 5.0
 """How long the interpreter's exit waits for an open outbox, in seconds."""
-
-
-@dataclass(slots=True)
-class Operation:
-    """Something for the store to do, and where its result goes.
-
-    Attributes:
-        work: What to do, as the store takes it; None only waits for what was appended
-            before.
-        reads: Whether it only reads, and needs no lock.
-        after_saving: Whether it fails where what was appended before cannot be stored.
-        abandoned: Returns what to do with a result for which no caller waits any more.
-    """
-
-    work: Any = None
-    reads: bool = False
-    after_saving: bool = False
-    abandoned: Callable[[Any], Operation | None] | None = None
-    done: Future[Any] = field(default_factory=Future)
-
-    def settle(self, result: Any) -> Operation | None:
-        """Pass a result or an error on; return what is to be done without a caller."""
-        if not self.done.set_running_or_notify_cancel():
-            if self.abandoned is None or isinstance(result, Exception):
-                return None
-            return self.abandoned(result)
-        if isinstance(result, Exception):
-            self.done.set_exception(result)
-        else:
-            self.done.set_result(result)
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records of one journal, in order.
-
-    Attributes:
-        journal: The journal's name.
-        records: The records; those that are stored already are passed over.
-    """
-
-    journal: str
-    records: Sequence[Record]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a store has done.
-
-    Attributes:
-        saved: How many of the batch's records are stored.
-        refused: How many events of theirs were refused.
-        dropped: How many older events were dropped for them.
-        results: Each operation's result or error.
-        error: Why records are not stored, or why the store cannot be used at all.
-    """
-
-    saved: int = 0
-    refused: int = 0
-    dropped: int = 0
-    results: Sequence[Any] = ()
-    error: Exception | None = None
-
-
-class Store(Protocol):
-    """What a writer's thread writes to.
-
-    Attributes:
-        batch_bytes: How large a batch may be now, in bytes.
-        deadline: When it has to give up what it tries, by the monotonic clock.
-        comes_back: Whether an error may be over within the time of a close.
-    """
-
-    batch_bytes: int
-    deadline: float
-    comes_back: bool
-
-    def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
-        """Store a batch and do operations; what fails is in the outcome."""
-        ...
-
-    def log_failure(self, error: Exception, unsaved: int) -> None:
-        """Log why records are not stored, and what to do."""
-        ...
-
-    def close(self) -> int:
-        """Close it; return how many stored events are lost with it."""
-        ...
 
 
 class _Life:
@@ -369,31 +277,12 @@ class BatchWriter:
         if self._files is None or life.failing or life.closing or now < life.look_at:
             return
         life.look_at = now + LOOK_EVERY
-        with closing(self._files.abandoned()) as abandoned:
-            for journal in abandoned:
-                if not self._store_all(life, journal):
-                    break
-
-    def _store_all(self, life: _Life, journal: AbandonedJournal) -> bool:
-        """Store an abandoned journal and delete it; return whether that went well."""
-        records = journal.records
-        count = sum(record.events for record in records)
-        while records:
-            batch = Batch(journal.name, _fitting(records, life.store))
-            outcome = life.store.do(batch, ())
-            self._note(life, outcome)
-            if outcome.error is not None:
-                return False
-            records = records[outcome.saved :]
-        journal.delete()
-        if count:
-            logger.warning(
-                "journal_taken_over outbox=%s events=%d: a process ended before it had "
-                "stored them; this one has",
-                self._name,
-                count,
-            )
-        return True
+        store_abandoned(
+            self._files,
+            life.store,
+            note=lambda outcome: self._note(life, outcome),
+            outbox=self._name,
+        )
 
     def _take(self, life: _Life) -> tuple[list[Place], list[Operation]]:
         """Take a batch; operations come after all that was appended before them."""
@@ -441,16 +330,6 @@ def _pause(life: _Life) -> float | None:
     if not life.closing:
         return TRY_AGAIN_AFTER
     return min(max(0.0, life.store.deadline - time.monotonic()), LAST_PAUSE)
-
-
-def _fitting(records: Sequence[Record], store: Store) -> Sequence[Record]:
-    """Return as many of the first records as one batch takes."""
-    size = 0
-    for count, record in enumerate(records[:MAX_BATCH]):
-        if size >= store.batch_bytes:
-            return records[:count]
-        size += len(record.body)
-    return records[:MAX_BATCH]
 
 
 def _is_done(life: _Life) -> bool:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
-import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,7 +17,7 @@ from ...models.errors import OutboxError
 from ...models.events import Event
 from ...models.observers import Observer
 from ...settings.store_addresses import StoreAddress
-from ..batch_writer import BatchWriter, Operation
+from ..batch_writer import BatchWriter
 from ..contract import (
     MAX_EVENTS,
     UNREADABLE,
@@ -33,11 +30,27 @@ from ..contract import (
     WaitingEvent,
     WhenFull,
 )
-from ..encoding import decode, encode
+from ..encoding import encode
 from ..journal_files import JournalFiles
 from ..losses import Losses, tell
+from ..stores import Operation
 from . import scripts
 from .connection import Connector
+from .encoding import (
+    age_of,
+    chunked,
+    chunks_of,
+    customer_of,
+    dead_letter,
+    is_id,
+    line_of,
+    number_of,
+    packed_event,
+    packed_letter,
+    read_claims,
+    waiting_event,
+    words,
+)
 from .store import Call, Chunk, RedisStore
 
 T = TypeVar("T")
@@ -105,10 +118,10 @@ class RedisOutbox:
         if not events:
             return
         # Encoded before the first is appended: an event that cannot be spoils all.
-        self._take([_packed(one.customer_id, encode(one)) for one in events])
+        self._take([packed_event(one.customer_id, encode(one)) for one in events])
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
-        self._take([_packed(customer_id, body) for body in bodies])
+        self._take([packed_event(customer_id, body) for body in bodies])
 
     def _take(self, records: Sequence[bytes]) -> None:
         for packed in records:
@@ -144,35 +157,35 @@ class RedisOutbox:
         )
         while True:
             *found, may_be_more = await self._do(call, abandoned=abandoned)
-            claims, unreadable = _claims(*found)
+            claims, unreadable = read_claims(*found)
             if unreadable:
                 await self.bury(unreadable, reason=UNREADABLE)
                 tell(self._observer, "buried", len(unreadable))
             if claims or not may_be_more:
-                return sorted(claims, key=_age)
+                return sorted(claims, key=age_of)
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
-        for some in _chunks(ids):
+        for some in chunks_of(ids):
             await self._do(self._hold(some, lease_for, is_retry=False))
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        for some in _chunks(ids):
-            await self._do(Call(scripts.ACK, (_words(some),)))
+        for some in chunks_of(ids):
+            await self._do(Call(scripts.ACK, (words(some),)))
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
-        for some in _chunks(ids):
+        for some in chunks_of(ids):
             await self._do(self._hold(some, delay, is_retry=True))
 
     def _hold(
         self, ids: Iterable[str | bytes], seconds: float, *, is_retry: bool
     ) -> Call:
         return Call(
-            scripts.HOLD, (self._now(), seconds, _words(ids), "1" if is_retry else "0")
+            scripts.HOLD, (self._now(), seconds, words(ids), "1" if is_retry else "0")
         )
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
-        for some in _chunks(ids):
-            await self._do(Call(scripts.BURY, (self._now(), reason, _words(some))))
+        for some in chunks_of(ids):
+            await self._do(Call(scripts.BURY, (self._now(), reason, words(some))))
 
     async def flush(self) -> None:
         if self._writer.unsaved:
@@ -230,12 +243,12 @@ class RedisOutbox:
     ) -> list[WaitingEvent]:
         start = "-"
         if after is not None:
-            start = f"({after}" if _is_id(after) else "+"
+            start = f"({after}" if is_id(after) else "+"
         found: list[WaitingEvent] = []
         while len(found) < limit:
             wanted = min(scripts.CHUNK, limit - len(found))
             rows = await self._do(Call(scripts.WAITING, (start, "+", wanted)))
-            found += [_waiting(*row) for row in rows]
+            found += [waiting_event(*row) for row in rows]
             if len(rows) < wanted:
                 break
             start = f"({found[-1].id}"
@@ -244,24 +257,24 @@ class RedisOutbox:
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[DeadLetter]:
-        newest = "+inf" if after is None else f"({_number(after)}"
+        newest = "+inf" if after is None else f"({number_of(after)}"
         found: list[DeadLetter] = []
         while len(found) < limit:
             wanted = min(scripts.CHUNK, limit - len(found))
             rows = await self._do(Call(scripts.DEAD_LETTERS, (newest, wanted)))
-            found += [_dead_letter(*row) for row in rows]
+            found += [dead_letter(*row) for row in rows]
             if len(rows) < wanted:
                 break
-            newest = f"({_number(found[-1].id)}"
+            newest = f"({number_of(found[-1].id)}"
         return found
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
-        if not _is_id(id):
+        if not is_id(id):
             return None
         for row in await self._do(Call(scripts.WAITING, (id, id, 1))):
-            return _waiting(*row)
+            return waiting_event(*row)
         for row in await self._do(Call(scripts.DEAD_LETTER, (id,))):
-            return _dead_letter(*row)
+            return dead_letter(*row)
         return None
 
     async def replay(
@@ -288,11 +301,11 @@ class RedisOutbox:
         """
         done = 0
         if ids is not None:
-            chosen = sorted({str(id) for id in ids if _is_id(id)}, key=_number)
-            for some in _chunks(chosen):
+            chosen = sorted({str(id) for id in ids if is_id(id)}, key=number_of)
+            for some in chunks_of(chosen):
                 wanted = some if limit is None else some[: limit - done]
                 if wanted:
-                    done += await self._do(Call(script, (0, _words(wanted))))
+                    done += await self._do(Call(script, (0, words(wanted))))
             return done
         while limit is None or done < limit:
             most = scripts.CHUNK if limit is None else min(scripts.CHUNK, limit - done)
@@ -305,13 +318,13 @@ class RedisOutbox:
     async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
         waiting = [one for one in kept if isinstance(one, WaitingEvent)]
         dead = [one for one in kept if isinstance(one, DeadLetter)]
-        for some in _chunked(waiting):
-            blob = b"".join(_packed(_customer(one), one.body) for one in some)
+        for some in chunked(waiting):
+            blob = b"".join(packed_event(customer_of(one), one.body) for one in some)
             await self._do(Call(scripts.RESTORE_WAITING, (len(some), blob)))
-        for letters in _chunked(dead):
+        for letters in chunked(dead):
             told: list[int | bytes] = []
             for one in letters:
-                told += [_line(_customer(one)), _packed_letter(one)]
+                told += [line_of(customer_of(one)), packed_letter(one)]
             await self._do(Call(scripts.RESTORE_DEAD, tuple(told)))
 
     async def _do(
@@ -327,98 +340,6 @@ class RedisOutbox:
 
     def _now(self) -> float | str:
         return self._clock() if self._clock is not None else ""
-
-
-# --- events as they are sent and stored -----------------------------------
-
-_HEAD = struct.Struct(">II")
-_LETTER_HEAD = struct.Struct(">dII")
-_ID = re.compile(r"(\d{1,19})-(\d{1,19})")
-
-
-def _line(customer_id: str) -> int:
-    return zlib.crc32(customer_id.encode(errors="surrogatepass"))
-
-
-def _packed(customer_id: str, body: bytes) -> bytes:
-    return _HEAD.pack(_line(customer_id), len(body)) + body
-
-
-def _customer(kept: WaitingEvent | DeadLetter) -> str:
-    return kept.event.customer_id if kept.event else kept.body.decode(errors="replace")
-
-
-def _claims(
-    ids: bytes, attempts: bytes, sizes: bytes, bodies: bytes
-) -> tuple[list[Claim], list[str]]:
-    """Read what a claim brought; return the claims, and what cannot be read."""
-    claims: list[Claim] = []
-    unreadable: list[str] = []
-    at = 0
-    told = zip(ids.decode().split(), attempts.split(), sizes.split(), strict=True)
-    for id, count, size in told:
-        end = at + int(size)
-        event = decode(bodies[at:end])
-        at = end
-        if event is None:
-            unreadable.append(id)
-        else:
-            claims.append(Claim(id=id, event=event, attempts=int(count)))
-    return claims, unreadable
-
-
-def _waiting(
-    id: bytes, body: bytes, attempts: int, claimable_at: bytes
-) -> WaitingEvent:
-    return WaitingEvent(
-        id=id.decode(), body=body, attempts=attempts, claimable_at=float(claimable_at)
-    )
-
-
-def _packed_letter(letter: DeadLetter) -> bytes:
-    reason = letter.reason.encode(errors="replace")
-    head = _LETTER_HEAD.pack(letter.buried_at, letter.attempts, len(reason))
-    return head + reason + letter.body
-
-
-def _dead_letter(id: bytes, packed: bytes) -> DeadLetter:
-    buried_at, attempts, size = _LETTER_HEAD.unpack_from(packed)
-    end = _LETTER_HEAD.size + size
-    return DeadLetter(
-        id=id.decode(),
-        body=packed[end:],
-        reason=packed[_LETTER_HEAD.size : end].decode(errors="replace"),
-        attempts=attempts,
-        buried_at=buried_at,
-    )
-
-
-def _is_id(id: EventId) -> bool:
-    return _ID.fullmatch(str(id)) is not None
-
-
-def _number(id: EventId) -> int:
-    """Return an id's number, by which ids are in order; what is no id is the oldest."""
-    found = _ID.fullmatch(str(id))
-    return int(found[1]) if found else 0
-
-
-def _age(claim: Claim) -> int:
-    return int(str(claim.id).partition("-")[0])
-
-
-def _words(ids: Iterable[str | bytes]) -> bytes:
-    return b" ".join(id if isinstance(id, bytes) else id.encode() for id in ids)
-
-
-def _chunks(ids: Iterable[EventId]) -> Iterator[Sequence[str]]:
-    """Yield the ids that can be ids of ours, a script's worth each time."""
-    return _chunked([str(id) for id in ids if _is_id(id)])
-
-
-def _chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for at in range(0, len(items), scripts.CHUNK):
-        yield items[at : at + scripts.CHUNK]
 
 
 def _consumer() -> str:

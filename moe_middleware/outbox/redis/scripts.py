@@ -1,4 +1,7 @@
-"""What a Redis outbox does inside Redis, in Lua: each script happens whole or not."""
+"""What a Redis outbox does inside Redis, in Lua: each script happens whole or not.
+
+They share their functions, so that they stand in one file.
+"""
 
 from __future__ import annotations
 

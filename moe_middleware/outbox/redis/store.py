@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...models.errors import OutboxError
-from ..batch_writer import Batch, Operation, Outcome
 from ..journal import Record
+from ..stores import Batch, Operation, Outcome
 from .scripts import CHUNK, CHUNK_BYTES, STORED
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.errors import OutboxError
-from ..batch_writer import Batch, Operation, Outcome
 from ..reserve import Reserve
+from ..stores import Batch, Operation, Outcome
 from .files import (
     FileIdentity,
     Synchronous,

@@ -1,0 +1,71 @@
+"""Rows of a SQLite outbox, and lists as its statements take them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from ..contract import DeadLetter, EventId, WaitingEvent
+
+
+def read_rows(
+    db: sqlite3.Connection, statement: str, told: dict[str, Any]
+) -> list[tuple[int, int, Any]]:
+    """Return id, attempts and the body's fields; None for what is not JSON.
+
+    They come as one text, unless one body spoils it.
+    """
+    row = "'[' || id || ',' || attempts || ',' || body || ']'"
+    joined = f"select count(*), cast(group_concat({row}) as blob) from ({statement})"
+    count, text = db.execute(joined, told).fetchone()
+    if not count:
+        return []
+    try:
+        rows: list[tuple[int, int, Any]] = orjson.loads(b"[%b]" % text)
+        if len(rows) == count:
+            return sorted(rows, key=lambda row: row[0])
+    except ValueError:
+        pass
+    blobs = f"select id, attempts, cast(body as blob) from ({statement})"
+    return [
+        (id, attempts, _loads(body)) for id, attempts, body in db.execute(blobs, told)
+    ]
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return None
+
+
+def waiting_event(row: tuple[int, bytes, int, float]) -> WaitingEvent:
+    id, body, attempts, claimable_at = row
+    return WaitingEvent(id=id, body=body, attempts=attempts, claimable_at=claimable_at)
+
+
+def dead_letter(row: tuple[int, bytes, str, int, float]) -> DeadLetter:
+    id, body, reason, attempts, buried_at = row
+    return DeadLetter(
+        id=id, body=body, reason=reason, attempts=attempts, buried_at=buried_at
+    )
+
+
+def to_json(value: Sequence[Any]) -> str:
+    return orjson.dumps(value).decode()
+
+
+def ids_json(ids: Iterable[EventId]) -> str:
+    return to_json([number_of(id) for id in ids])
+
+
+def number_of(id: EventId) -> int:
+    """Return an id as the number that it is; what is none names nothing."""
+    try:
+        number = int(id)
+    except ValueError:
+        return 0
+    return number if 0 < number < 2**63 else 0
