@@ -23,7 +23,8 @@ from .models.visits import Visit
 from .personalizer.current import current
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
-from .wsgi import EXPERIENCES, KEY, MoEngageWSGIMiddleware
+from .wsgi import EXPERIENCES, MoEngageWSGIMiddleware
+from .wsgi.response import KEY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

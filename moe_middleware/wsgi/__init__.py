@@ -1,0 +1,192 @@
+"""The WSGI door (PEP 3333): wraps any WSGI app, and only adds to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from ..browser.preview_badges import UNWANTED_META
+from ..concurrency.background_loop import background
+from ..models.cookies import wsgi_cookies
+from ..models.errors import DuplicateMiddlewareError
+from ..models.experience import EMPTY
+from ..models.experiences import Experiences
+from ..models.reasons import Reason
+from ..models.visits import Visit
+from ..personalizer.current import current
+from ..personalizer.page import Page
+from ..personalizer.runtime import runtime_for
+from ..settings.settings import Config
+from ..wrapped_apps import check_wrapped
+from .body import Body, FileWrapper, SizedBody, is_file
+from .environ import headers_of, latin, method_of, path_of, read_body, text_of
+from .response import KEY, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+EXPERIENCES = "moe_middleware.experiences"
+FILE_WRAPPER = "wsgi.file_wrapper"
+
+
+class MoEngageWSGIMiddleware:
+    """Prefetches a route's experiences, attaches them, and counts what was shown.
+
+    The app finds them as ``environ["moe_middleware.experiences"]``, and anywhere by
+    ``current_experiences()``. What the cache has is answered on the request's own
+    thread; fetches run in one event-loop thread of the process.
+
+    Args:
+        app: The WSGI app to wrap.
+        config: A settings file's path, a mapping of what stands in one, or a
+            ``Settings``; by default the file that
+            ``MOE_CONFIG`` names, else ``moe.yml``.
+        workspace_id, api_key, data_center, base_url: Win over the environment and
+            the file.
+
+    Raises:
+        SettingsError: The configuration is wrong; it lists every mistake.
+        TypeError: The app is of another kind.
+    """
+
+    page_class = Page
+    """What personalizes a request."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: Config = None,
+        *,
+        workspace_id: str | None = None,
+        api_key: str | None = None,
+        data_center: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        check_wrapped(app, "WSGI")
+        self.app = app
+        self.runtime = runtime_for(
+            config,
+            workspace_id=workspace_id,
+            api_key=api_key,
+            data_center=data_center,
+            base_url=base_url,
+        )
+        kinds = {source.kind for _, source in self.runtime.settings.sources()}
+        self._read_cookies = wsgi_cookies(app)
+        self._needed = [kind for kind in _OUTSIDE if kind in kinds]
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        met = environ.get(KEY)
+        if met is not None and met.is_underway:
+            raise DuplicateMiddlewareError(_TWICE)
+        try:
+            loop = self.runtime.start_in_background()
+        except Exception as error:
+            logger.error("start_failed error=%s: %s", type(error).__name__, error)
+            environ[EXPERIENCES] = Experiences(missing=Reason.ERROR)
+            return self.app(environ, start_response)
+        path = path_of(environ)
+        if self.runtime.own_paths.answers(path):
+            return self._answer(path, environ, start_response)
+        if met is not None and not met.ended:
+            # Tried a second time while the first goes on: to each its own.
+            environ = {**environ}
+        # As it came in: inner layers change an environ in place.
+        engine, request = self.runtime.personalizer, {**environ, _PATH: path}
+        page = self.page_class(engine, request, self.visit_of, loop)
+        environ[KEY] = page
+        environ[EXPERIENCES] = page
+        response = Response(page, environ, start_response)
+        try:
+            mapped = page.find_routes(method_of(environ), path)
+            if mapped and not page.answer_at_once(page.wait_for):
+                background.run(page.prefetch())
+            wrapper = environ.get(FILE_WRAPPER)
+            if wrapper is not None and not isinstance(wrapper, type):
+                wrapper = environ[FILE_WRAPPER] = FileWrapper(wrapper)
+            if page.is_preview:
+                for name in UNWANTED_META:
+                    environ.pop(name, None)
+            # Set and put back around every call of the app's, in the thread's own
+            # context: in a copy the app would lose what it keeps there from one
+            # request to the next, as Django does its connections to caches.
+            token = current.set(page)
+            try:
+                body = self.app(environ, response.start)
+            finally:
+                current.reset(token)
+            response.leave()
+        except BaseException:
+            response.leave()
+            response.end(complete=False)
+            raise
+        if is_file(body, wrapper):
+            # The server sends the file by itself if it gets its own object back; of
+            # its end nobody tells us.
+            if response.badge is not None:
+                page.miss_badge("file")
+            response.end(complete=True)
+            return body
+        sized = hasattr(body, "__len__") and response.badge is None
+        kind = SizedBody if sized else Body
+        return kind(body, page, response)
+
+    def _answer(
+        self, path: str, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer for one of our own paths."""
+        own_paths = self.runtime.own_paths
+        body = read_body(environ, own_paths.max_body(path))
+        reply = background.run(own_paths.reply(self.visit_of(environ), body))
+        start_response(
+            f"{reply.status} {HTTPStatus(reply.status).phrase}",
+            [(name.decode(), text.decode("latin-1")) for name, text in reply.headers],
+        )
+        return [] if method_of(environ) == "HEAD" else [reply.body]
+
+    def visit_of(self, environ: WSGIEnvironment) -> Visit:
+        """Return what a request tells."""
+        absent: Mapping[str, str] = EMPTY
+        if self._needed:
+            lacking = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
+            absent = {kind: _OUTSIDE[kind] for kind in lacking}
+        return Visit(
+            method=method_of(environ),
+            path=environ.get(_PATH) or path_of(environ),
+            root_path=text_of(environ.get("SCRIPT_NAME", "")),
+            headers=headers_of(environ),
+            query_string=latin(environ.get("QUERY_STRING", "")),
+            scheme=environ.get("wsgi.url_scheme", "http"),
+            peer=environ.get("REMOTE_ADDR") or None,
+            session=environ.get(_KEYS["session"]),
+            absent=absent,
+            read_cookies=self._read_cookies,
+        )
+
+
+_KEYS = {"session": "beaker.session"}
+"""Where WSGI middlewares leave what such a source reads."""
+
+_OUTSIDE = {
+    "session": "there is no environ['beaker.session'] yet when MoEngageWSGIMiddleware "
+    "runs: the session middleware is missing, or inside of it, and has to be outside: "
+    "wrap the app with MoEngageWSGIMiddleware first; Flask's own session is read by "
+    "moe_middleware.flask.MoEngage(app)",
+    "user": "a WSGI app has no user that we know: take the value from the session, a "
+    "cookie or a call; flask_login's is read by moe_middleware.flask.MoEngage(app)",
+}
+"""What to do where a request lacks what such a source reads."""
+
+_PATH = f"{KEY}.path"
+"""Where our copy of an environ has the path as text."""
+
+_TWICE = (
+    "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
+    "installed twice around this handler. Keep the outermost one."
+)

@@ -1,0 +1,173 @@
+"""Watches one WSGI response: its start, which may still change, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..browser.preview_badges import BadgeWriter, without_length
+from ..models.texts import Headers
+from ..personalizer.page import Page
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+KEY = "moe_middleware"
+"""Where an environ has the page of its request, while that is under way."""
+
+FORGETTING = 1.0
+"""How long a response waits for the shared cache to forget a visitor, in seconds. It
+takes milliseconds."""
+
+
+class _Headers:
+    """A response's headers, as ours and as the app's own.
+
+    Attributes:
+        plain: Those that the standard allows.
+    """
+
+    __slots__ = ("_given", "_odd", "plain")
+
+    def __init__(self, given: list[tuple[str, str]]) -> None:
+        self._given = given
+        self._odd: list[tuple[str, str]] = []
+        self.plain: Headers = []
+        for header in given:
+            try:
+                name, value = header
+                self.plain.append((name.encode("latin-1"), value.encode("latin-1")))
+            except (AttributeError, TypeError, ValueError):
+                # The server has its own word to say.
+                self._odd.append(header)
+
+    def changed_to(self, made: Headers) -> list[tuple[str, str]]:
+        """Return what the server gets; the app's very list where nothing changes."""
+        if made is self.plain:
+            return self._given
+        ours = [(name.decode("latin-1"), text.decode("latin-1")) for name, text in made]
+        return ours + self._odd
+
+
+class _Start(NamedTuple):
+    """The start of a response, which the server does not have yet."""
+
+    status: str
+    headers: _Headers
+    made: Headers
+    use: tuple[bool, ...]
+    exc_info: OptExcInfo | None
+
+
+class Response:
+    """Watches one response begin and end.
+
+    Its start goes to the server once the app has come back from the call in which it
+    began: until then the app may read experiences, and the headers follow.
+
+    Attributes:
+        is_begun: Whether the app has begun it, and the server does not know yet.
+        badge: Adds a preview's badge; None where there is none.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_environ",
+        "_given",
+        "_left",
+        "_page",
+        "_start_response",
+        "_status",
+        "_write",
+        "badge",
+        "is_begun",
+    )
+
+    def __init__(
+        self, page: Page, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
+        self._page = page
+        self._environ = environ
+        self._start_response = start_response
+        self._given: _Start | None = None
+        self.is_begun = False
+        self.badge: BadgeWriter | None = None
+        self._write: Callable[[bytes], object] | None = None
+        self._left = False
+        self._status = 0
+        self._ended = False
+
+    def start(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: OptExcInfo | None = None,
+    ) -> Callable[[bytes], object]:
+        if exc_info is None and self.is_begun:
+            # A second start without an error is the server's to refuse.
+            self.leave()
+        self._status = _code(status)
+        # Made here, where a framework still has its request's context.
+        page, ours = self._page, _Headers(headers)
+        made = page.response_headers(ours.plain, final=False)
+        self._given = _Start(status, ours, made, page.use, exc_info)
+        self.is_begun = True
+        if self._left:
+            self.leave()
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        self.leave()
+        assert self._write is not None
+        if self.badge is not None:
+            self.badge.look_at(data)
+        return self._write(data)
+
+    def leave(self) -> None:
+        """Hand the start to the server, if it has begun since."""
+        start, page = self._given, self._page
+        if start is None:
+            return
+        self._given, self._left, self.is_begun = None, True, False
+        made = start.made
+        if page.use != start.use:
+            made = page.response_headers(start.headers.plain, final=False)
+        page.headers_left(start.headers.plain)
+        if page.forgetting is not None:
+            wait((page.forgetting,), FORGETTING)
+        if page.is_preview:
+            self.badge = page.badge_for(self._status, made)
+        if self.badge is not None:
+            made = without_length(made)
+        headers = start.headers.changed_to(made)
+        if start.exc_info is None:
+            self._write = self._start_response(start.status, headers)
+        else:
+            self._write = self._start_response(start.status, headers, start.exc_info)
+
+    def end(self, *, complete: bool | None) -> None:
+        """Count what was shown, where the whole body was handed over. Once.
+
+        Args:
+            complete: Whether it was; None where the server took none of it.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        if complete is None:
+            complete = self._status in (204, 304)
+        if complete:
+            self._page.record(self._status)
+        self._page.end()
+        # Whoever handles this environ again begins anew.
+        self._environ.pop(KEY, None)
+
+
+def _code(status: str) -> int:
+    """Return a status line's number; 0 where it has none, which the server minds."""
+    try:
+        return int(status[:3])
+    except (TypeError, ValueError):
+        return 0
