@@ -17,10 +17,8 @@ OLDER_TOOLS = {
     "check-jsonschema": "0.33.0",  # later ones want click 8.5
     "fastapi": "0.115.0",  # its starlette
     "flask": "3.0.3",  # later ones want itsdangerous 2.2
-    "httpcore": "1.0.5",  # its h11
     "pydantic-core": "2.27.0",  # pydantic wants this one exactly
     "ruamel-yaml": "0.18.10",  # the check-jsonschema above
-    "wsproto": "1.2.0",  # its h11
 }
 LEFT_OUT = {"httpx2", "httpcore2"}
 """Only the TestClient of a new Starlette needs them."""
