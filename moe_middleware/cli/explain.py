@@ -75,10 +75,10 @@ def explain(
 ) -> None:
     """Explain what a visitor gets of the sandbox's experiences, or of KEY."""
     from ..sandbox.pages.explain import explanation
-    from ..sandbox.pages.visits import Asked
+    from ..sandbox.pages.visits import VisitForm
     from ..sandbox.protocol.refusals import Refusal
 
-    asked = Asked(
+    form = VisitForm(
         experience=key,
         customer_id=customer or "",
         visitor_id=visitor or "",
@@ -88,7 +88,7 @@ def explain(
     )
     sandbox = _open(workspace)
     try:
-        found = explanation(sandbox, asked)
+        found = explanation(sandbox, form)
     except Refusal as refusal:
         stop([refusal.description])
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from ..concurrency.event_loops import PerLoop
-from ..concurrency.threads import in_thread
 from ..logs.log_lines import one_line
 from ..models.errors import (
     AnswerError,
@@ -36,6 +35,7 @@ from ..settings.stand_ins import in_place_of
 from ..settings.workspaces import FLAT_HAS_NO_IDENTIFIERS
 from . import event_reports, wire
 from .budget import CallBudget
+from .parsing import merge, parse_in_time
 from .retries import retry_pause, take_turn
 from .sending import (
     abandon,
@@ -55,9 +55,6 @@ logger = logging.getLogger(__name__)
 
 REPORT_TIMEOUT = 10.0
 """Seconds for a report or the metadata; no page waits for them."""
-
-READ_AT_ONCE = 64 * 1024
-"""Bytes of a response above which its JSON is parsed in a thread."""
 
 MAX_UNUSABLE = 1_000
 """Keys with an unusable answer that are logged, once each, at most."""
@@ -193,7 +190,7 @@ class MoEngageClient:
             *(self._fetch(chunk, identity, attributes, timeout) for chunk in chunks),
             return_exceptions=True,
         )
-        return Experiences(_merged(chunks, answers), identity=identity)
+        return Experiences(merge(chunks, answers), identity=identity)
 
     async def metadata(self, statuses: Sequence[str] = ()) -> list[ExperienceMetadata]:
         """List the workspace's experiences (document: Fetch Experience Metadata).
@@ -207,7 +204,7 @@ class MoEngageClient:
         """
         query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
         body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
-        return await _read_in_time(partial(wire.parse_metadata, body), body)
+        return await parse_in_time(partial(wire.parse_metadata, body), body)
 
     async def report(self, events: Iterable[Event]) -> None:
         """Report impressions and clicks (document: Track Experience Events).
@@ -241,7 +238,7 @@ class MoEngageClient:
             logger.warning("user_identifiers_not_sent: %s", FLAT_HAS_NO_IDENTIFIERS)
         answer = await self._call("POST", "fetch", body, timeout)
         values = self._settings.fetch.payload_values
-        found = await _read_in_time(
+        found = await parse_in_time(
             partial(wire.parse_experiences, answer, keys, values=values), answer
         )
         for one in found:
@@ -338,25 +335,3 @@ class MoEngageClient:
         raise wire.parse_error(
             response.status, response.headers, answer, now=self._clock()
         )
-
-
-async def _read_in_time(read: Callable[[], T], body: bytes) -> T:
-    """Parse a body; a large one in a thread, so that the event loop goes on."""
-    if len(body) <= READ_AT_ONCE:
-        return read()
-    return await asyncio.shield(in_thread(read, "moe-read"))
-
-
-def _merged(
-    chunks: Sequence[Sequence[str]],
-    answers: Sequence[list[Experience] | BaseException],
-) -> Iterator[Experience]:
-    failures = [answer for answer in answers if isinstance(answer, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, MoEngageError) or len(failures) == len(chunks):
-            raise failure
-    for keys, answer in zip(chunks, answers, strict=True):
-        if isinstance(answer, MoEngageError):
-            yield from (Experience(key=key, reason=answer.reason) for key in keys)
-        elif not isinstance(answer, BaseException):
-            yield from answer

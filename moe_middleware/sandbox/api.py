@@ -172,8 +172,8 @@ class Api:
     async def _metadata(self, call: Call) -> dict[str, Any]:
         check_credentials(call.workspace, call.headers)
         query = parse_qs(call.query.decode("latin-1"), errors="replace")
-        asked = ",".join(query.get("status", ()))
-        statuses = asked.split(",") if asked else LISTED
+        wanted = ",".join(query.get("status", ()))
+        statuses = wanted.split(",") if wanted else LISTED
         now = self._sandbox.clock()
         return metadata_answer(call.workspace, statuses, now=now)
 

@@ -206,5 +206,5 @@ def _read_user(document: dict[str, Any]) -> dict[str, str]:
 
 
 def _read_b_id(attributes: dict[str, Any]) -> str | None:
-    told = (read_text(attributes, name, None) for name in ELEMENT_IDS)
-    return next((b_id for b_id in told if b_id), None)
+    named = (read_text(attributes, name, None) for name in ELEMENT_IDS)
+    return next((b_id for b_id in named if b_id), None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.errors import Problem
+from ..models.errors import Problem, SettingsError
 from .validation import Mistake, Place
 
 _TELLING = 6
@@ -81,6 +81,15 @@ class Document:
                 reported.add(mistake.place)
                 found.append(self.problem(mistake))
         return sorted(found, key=_by_line)
+
+    def refuse(self, mistakes: Iterable[Mistake]) -> None:
+        """Raise an error with the file's problems and these mistakes, if any.
+
+        Raises:
+            SettingsError: There are some.
+        """
+        if problems := self.problems(mistakes):
+            raise SettingsError(problems)
 
     def problem(self, mistake: Mistake, line: int | None = None) -> Problem:
         """Return a mistake with its file and line, or with the variable's name."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +14,7 @@ from ..models.errors import Problem, SettingsError
 from .credentials import doubt_about
 from .disagreements import disagreements, unknown_names
 from .documents import Document
+from .fingerprints import fingerprint_of
 from .import_strings import check_picklable, name_of
 from .json_schema import build_settings_schema
 from .origins import Origin
@@ -36,7 +35,7 @@ from .value_sources import ValueSource
 from .value_types import LogIds, Name, Network, ObserverGiven, SecretKeys
 from .variables import Variables
 from .visitor_sections import BotSettings, ConsentSettings, IdentitySettings
-from .workspaces import Workspace, unsent_identifiers
+from .workspaces import Workspace, data_center_in, unsent_identifiers
 
 __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
 
@@ -128,7 +127,7 @@ class Settings(Section):
     def __init__(self, /, **values: Any) -> None:
         overrides, mistakes = find_overrides(values, Variables({}))
         document = build_document(overrides)
-        _refuse(document, [*mistakes, *self._fill(document)])
+        document.refuse([*mistakes, *self._fill(document)])
 
     @property
     def attribute_names(self) -> frozenset[str]:
@@ -239,13 +238,13 @@ class Settings(Section):
             named_by="MOE_CONFIG" if named and not path else None,
         )
         if not document.readable:
-            _refuse(document, mistakes)
+            document.refuse(mistakes)
         if document.tree.get("routes") is None:
             about = "missing: list which pages want which experiences"
             mistakes.append(Mistake(("routes",), about))
         self = cls.__new__(cls)
-        _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(self.unknown_names()))
+        document.refuse([*mistakes, *self._fill(document)])
+        document.refuse(self.unknown_names())
         again = partial(cls.load, path, environ=environ, **keywords)
         self._origin = Origin(document, tuple(variables.files), again)
         return self
@@ -269,8 +268,8 @@ class Settings(Section):
         overrides, mistakes = find_overrides(given, variables)
         document = build_document(overrides)
         self = cls.__new__(cls)
-        _refuse(document, [*mistakes, *self._fill(document)])
-        _refuse(document, list(self.unknown_names()))
+        document.refuse([*mistakes, *self._fill(document)])
+        document.refuse(self.unknown_names())
         again = partial(cls._from_mapping, given, environ)
         self._origin = Origin(document, tuple(variables.files), again)
         return self
@@ -325,20 +324,9 @@ class Settings(Section):
 
     @property
     def fingerprint(self) -> bytes:
-        """A digest of all values, secrets included; equal settings have equal ones.
-
-        Objects given by code count by their identity.
-        """
-
-        def whole(value: Any) -> str:
-            return str(value.get_secret_value())
-
+        """A digest of all values, secrets included; equal settings have equal ones."""
         calls = [source.call for _, source in self.sources()]
-        given = (self.observer, *calls)
-        objects = [id(one) for one in given if not isinstance(one, str | None)]
-        values = [self.model_dump(), objects]
-        text = json.dumps(values, default=whole, sort_keys=True)
-        return blake2b(text.encode(errors="surrogatepass"), digest_size=32).digest()
+        return fingerprint_of(self.model_dump(), [self.observer, *calls])
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -353,7 +341,7 @@ class Settings(Section):
 
     def _fill(self, document: Document) -> list[Mistake]:
         """Take the values of a document; return its mistakes."""
-        if _data_center(document.tree) == "sandbox":
+        if data_center_in(document.tree) == "sandbox":
             for key in ("id", "api_key", "api_keys"):
                 document.forgive(("workspace", key))
         try:
@@ -366,15 +354,3 @@ class Settings(Section):
 
 Config = Settings | Mapping[str, Any] | str | os.PathLike[str] | None
 """The forms of configuration that a middleware takes: see ``Settings.of``."""
-
-
-def _refuse(document: Document, mistakes: list[Mistake]) -> None:
-    problems: list[Problem] = document.problems(mistakes)
-    if problems:
-        raise SettingsError(problems)
-
-
-def _data_center(tree: Mapping[str, Any]) -> object:
-    workspace = tree.get("workspace")
-    named = workspace.get("data_center") if isinstance(workspace, Mapping) else None
-    return trimmed(named) if isinstance(named, str) else named

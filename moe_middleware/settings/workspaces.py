@@ -103,3 +103,9 @@ def unsent_identifiers(settings: Mapping[str, Any]) -> Iterator[Mistake]:
     flat = value_in(settings.get("workspace"), "dialect") == "flat"
     if flat and value_in(settings.get("identity"), "user_identifiers"):
         yield Mistake(("identity", "user_identifiers"), FLAT_HAS_NO_IDENTIFIERS)
+
+
+def data_center_in(tree: Mapping[str, Any]) -> object:
+    """Return the data center in an unvalidated document."""
+    named = value_in(tree.get("workspace"), "data_center")
+    return trimmed(named) if isinstance(named, str) else named

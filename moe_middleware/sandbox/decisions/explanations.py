@@ -184,16 +184,16 @@ def _comparison_text(rule: AttributeMeets | ParameterMeets) -> str:
         case Operator.IN_THE_NEXT:
             return f"{name} is in the next {_plain(operands[0])} days"
         case Operator.HAS_ALL | Operator.HAS_NONE:
-            said = f"{name} {_VERBS[rule.operator]} {_list(operands)}"
+            sentence = f"{name} {_VERBS[rule.operator]} {_list(operands)}"
         case _:
-            said = _among(f"{name} {_VERBS[rule.operator]}", operands)
-    return f"{said} in any case" if rule.ignore_case else said
+            sentence = _among(f"{name} {_VERBS[rule.operator]}", operands)
+    return f"{sentence} in any case" if rule.ignore_case else sentence
 
 
-def _among(said: str, values: tuple[Any, ...]) -> str:
+def _among(sentence: str, values: tuple[Any, ...]) -> str:
     if len(values) == 1:
-        return f"{said} {_plain(values[0])}"
-    return f"{said} one of {_list(values)}"
+        return f"{sentence} {_plain(values[0])}"
+    return f"{sentence} one of {_list(values)}"
 
 
 def _list(values: tuple[Any, ...]) -> str:

@@ -53,13 +53,13 @@ def locale_of(visitor: Visitor, locales: tuple[str, ...]) -> str | None:
     """
     if not locales:
         return None
-    for said in (visitor.session.get(LOCALE), (visitor.attributes or {}).get(LOCALE)):
-        if isinstance(said, str) and said:
-            return _nearest(said, locales)
+    for given in (visitor.session.get(LOCALE), (visitor.attributes or {}).get(LOCALE)):
+        if isinstance(given, str) and given:
+            return _nearest(given, locales)
     return None
 
 
-def _nearest(said: str, locales: tuple[str, ...]) -> str | None:
+def _nearest(given: str, locales: tuple[str, ...]) -> str | None:
     known = {locale.lower().replace("_", "-"): locale for locale in locales}
-    wanted = said.lower().replace("_", "-")
+    wanted = given.lower().replace("_", "-")
     return known.get(wanted) or known.get(wanted.partition("-")[0])

@@ -22,6 +22,7 @@ from ..decisions.visitors import Visitor
 from ..protocol.events import ACTIONS, Element
 from ..protocol.fetches import Fetch
 from ..workspace.workspace import Customer, Workspace
+from .known import Known, with_attributes
 from .queries import (
     ARRIVE,
     COUNT,
@@ -66,7 +67,7 @@ class Store:
     def use(self, workspace: Workspace) -> None:
         """Use another workspace; events and profiles stay."""
         self._workspace = workspace
-        self._known = _Known(workspace)
+        self._known = Known(workspace)
 
     def close(self) -> None:
         """Close the file."""
@@ -126,17 +127,17 @@ class Store:
         known = self._known.customers.get(customer_id)
         if row is None:
             return known
-        return _taught(known or Customer(customer_id=customer_id), row[0])
+        return with_attributes(known or Customer(customer_id=customer_id), row[0])
 
     def profiles(self, *, limit: int | None = None) -> list[Customer]:
         """Return the workspace's customers, then the others, the oldest first."""
         known = list(self._known.customers)[:limit]
-        told = {
+        values = {
             "but": to_json(list(self._known.customers)),
             "limit": -1 if limit is None else limit - len(known),
         }
         with self._lock:
-            (others,) = self._db.execute(PROFILES, told).fetchone()
+            (others,) = self._db.execute(PROFILES, values).fetchone()
         return [
             *(self.profile(one) or Customer(customer_id=one) for one in known),
             *(
@@ -180,23 +181,23 @@ class Store:
             variation_id: Actions of the variation with this id, in any audience.
             b_id: Clicks on this element.
         """
-        where, told = self._where(
+        where, values = self._where(
             experience_key, action, customer_id, variation_id, b_id
         )
         # The bound that advances from chunk to chunk.
         moving = "below" if newest_first else "since"
-        told |= {"since": since, "below": 2**62}
+        values |= {"since": since, "below": 2**62}
         query = EVENTS.format(where=where, order="desc" if newest_first else "")
         found: list[dict[str, Any]] = []
         while limit is None or len(found) < limit:
             wanted = CHUNK if limit is None else min(CHUNK, limit - len(found))
             with self._lock:
-                (text,) = self._db.execute(query, told | {"limit": wanted}).fetchone()
+                (text,) = self._db.execute(query, values | {"limit": wanted}).fetchone()
             chunk = orjson.loads(text)
             found += chunk
             if len(chunk) < wanted:
                 break
-            told[moving] = chunk[-1]["id"]
+            values[moving] = chunk[-1]["id"]
         for event in found:
             event["experience_key"] = self._known.keys.get(event.pop("cid_token"))
         return found
@@ -214,10 +215,10 @@ class Store:
         filters = (experience_key, action, customer_id, variation_id, b_id)
         if filters == (None,) * len(filters):
             return self.last_id()
-        where, told = self._where(*filters)
-        told |= {"since": 0, "below": 2**62}
+        where, values = self._where(*filters)
+        values |= {"since": 0, "below": 2**62}
         with self._lock:
-            (count,) = self._db.execute(COUNT.format(where=where), told).fetchone()
+            (count,) = self._db.execute(COUNT.format(where=where), values).fetchone()
         return int(count)
 
     def last_id(self) -> int:
@@ -257,9 +258,9 @@ class Store:
         JSON. It returns the decoded JSON of the query's only value.
         """
 
-        def query(sql: str, told: Mapping[str, Any]) -> Any:
+        def query(sql: str, values: Mapping[str, Any]) -> Any:
             values = {
-                k: to_json(v) if isinstance(v, list) else v for k, v in told.items()
+                k: to_json(v) if isinstance(v, list) else v for k, v in values.items()
             }
             (found,) = self._db.execute(sql, values).fetchone()
             return orjson.loads(found) if isinstance(found, str) else found
@@ -279,7 +280,7 @@ class Store:
         variation_id: str | None,
         b_id: str | None,
     ) -> tuple[str, dict[str, Any]]:
-        told = {
+        values = {
             "cid_token": self._known.tokens.get(experience_key or "", ""),
             "action": action,
             "customer_id": plain(customer_id or ""),
@@ -294,7 +295,7 @@ class Store:
             "variation_id = :variation_id" if variation_id is not None else "",
             "clicked and b_id = :b_id" if b_id is not None else "",
         ]
-        return " and ".join(filter(None, parts)), told
+        return " and ".join(filter(None, parts)), values
 
     # --- the connection ------------------------------------------------------
 
@@ -328,35 +329,6 @@ class Store:
         self._waiting = set()
         _inherited.append(self._db)
         self._db = open_tables(self.path)
-
-
-class _Known:
-    """A workspace's customers and experiences, by the names that calls use."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.customers = {one.customer_id: one for one in workspace.customers}
-        self.keys = {one.cid_token: one.key for one in workspace.experiences}
-        self.tokens = {key: token for token, key in self.keys.items()}
-        self._by_identifier: dict[tuple[str, str] | str, str] = {}
-        for customer in workspace.customers:
-            for name, value in customer.identifiers.items():
-                for key in ((name, value), value):
-                    self._by_identifier.setdefault(key, customer.customer_id)
-
-    def find(self, user_identifiers: Mapping[str, str] | str) -> str | None:
-        """Return the customer of the first identifier that has one."""
-        if isinstance(user_identifiers, str):
-            return self._by_identifier.get(user_identifiers)
-        found = map(self._by_identifier.get, user_identifiers.items())
-        return next((one for one in found if one is not None), None)
-
-
-def _taught(customer: Customer, attributes: str) -> Customer:
-    return Customer(
-        customer_id=customer.customer_id,
-        attributes={**customer.attributes, **orjson.loads(attributes)},
-        identifiers=customer.identifiers,
-    )
 
 
 _stores: WeakSet[Store] = WeakSet()

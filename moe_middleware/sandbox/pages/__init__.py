@@ -1,6 +1,6 @@
-"""The sandbox's pages: its figures, and the reasons for its answers, for people.
+"""The sandbox's pages for people: its figures, and the reasons for its decisions.
 
-Server-rendered: they work without a script and are live with one.
+Rendered on the server: they work without a script, and update live with one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .requests import requests_page
 
 
 class BrowserRoute(Route):
-    """Answers requests for HTML only: programs get JSON at ``/``."""
+    """Handles requests for HTML only: programs get JSON at ``/``."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http" and wants_html(scope):
@@ -33,7 +33,7 @@ class BrowserRoute(Route):
 
 
 class NowhereRoute(BrowserRoute):
-    """Takes every path that belongs neither to the API nor to the tools."""
+    """Handles all paths that belong neither to the API nor to the tools."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
@@ -77,7 +77,7 @@ def page_routes(sandbox: State) -> list[BaseRoute]:
 
 
 def _excused(sandbox: State, endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with its errors as a page instead of JSON."""
+    """Return the endpoint with its errors as pages instead of JSON."""
 
     async def excused(request: Request) -> Response:
         try:
@@ -85,9 +85,9 @@ def _excused(sandbox: State, endpoint: Endpoint) -> Endpoint:
         except HTTPException as error:
             what, status = error.detail, error.status_code
         heading = "Not found" if status == 404 else "Not possible"
-        told = {"heading": heading, "what": what}
+        values = {"heading": heading, "what": what}
         return await render(
-            sandbox, request, "missing.html", lambda: told, status=status
+            sandbox, request, "missing.html", lambda: values, status=status
         )
 
     return excused

@@ -1,4 +1,4 @@
-"""Calls to copy into a shell. Pure."""
+"""Sample calls to copy into a shell. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..workspace.workspace import Customer, Experience, Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """One call of each endpoint, as curl would make it."""
+    """One call of each endpoint, as curl commands."""
 
     fetch: str
     metadata: str
@@ -32,11 +32,11 @@ def sample_calls(
     """Return calls that work.
 
     Args:
-        workspace: Whose credentials they carry.
-        address: Where the sandbox listens, as in ``http://127.0.0.1:8787``.
-        now: When the impression happened, in unix seconds.
-        experience: What they ask for; the first one where left out. Where the first
-            customer gets nothing of it, the event's context is left to be filled in.
+        workspace: The workspace with the credentials.
+        address: The sandbox's URL, as in ``http://127.0.0.1:8787``.
+        now: The time of the impression, in unix seconds.
+        experience: The experience to use; left out, the first one. If it does not match
+            the first customer, the event's context is left to be filled in.
     """
     chosen = experience or next(iter(workspace.experiences), None)
     customer = next(iter(workspace.customers), Customer(customer_id="ann"))

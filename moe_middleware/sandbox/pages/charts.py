@@ -1,6 +1,6 @@
 """Bars over time, as SVG without text, style or script. Pure.
 
-Impressions and clicks are two charts with a scale each, above one axis of time.
+Impressions and clicks are two charts, each with its own scale, above one axis.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ..reports.activity import Activity
 from ..reports.timelines import Bucket
 
 WIDTH, HEIGHT = 1000.0, 100.0
-"""The drawing's own units; a page stretches them to the room that there is."""
+"""The drawing's own units; pages scale it to the available room."""
 
 WIDEST_BAR = 22.0
-"""Few buckets must not become slabs."""
+"""The widest bar, so that few buckets do not become slabs."""
 
 PART_OF_SLOT = 0.72
-"""How much of a bucket's room its bar takes; the rest is the gap."""
+"""The share of a bucket's width that its bar takes."""
 
 _STEPS = (1.2, 1.6, 2, 3, 4, 5, 6, 8, 10)
 
@@ -34,7 +34,7 @@ class Plot:
     Attributes:
         name: ``impressions`` or ``clicks``.
         svg: The drawing.
-        top: The figure at its upper edge.
+        top: The value at its upper edge.
         total: The sum of all bars.
     """
 
@@ -50,10 +50,10 @@ class Chart:
 
     Attributes:
         plots: Impressions and clicks.
-        ticks: Labels for the axis: of the first, the middle and the last bucket.
-        grain: What one bar covers, as in ``minute``.
-        day: The one day of all buckets; empty where there are several.
-        rows: The buckets in which anything happened, for the table.
+        ticks: Labels of the axis, for the first, the middle and the last bucket.
+        grain: The time of one bar, as in ``minute``.
+        day: The day of all buckets; empty if there are several.
+        rows: The buckets that are not empty, for the table.
     """
 
     plots: tuple[Plot, ...]
@@ -64,7 +64,7 @@ class Chart:
 
 
 def draw(activity: Activity) -> Chart | None:
-    """Return the chart of what happened; None where nothing did."""
+    """Return the chart; None without any event."""
     buckets = activity.buckets
     if not buckets:
         return None
@@ -87,7 +87,7 @@ def draw(activity: Activity) -> Chart | None:
 
 
 def round_up(highest: int) -> int:
-    """Return a round number that is not below the highest."""
+    """Return a round number at or above the highest value."""
     unit = 1
     while highest > 10 * unit:
         unit *= 10

@@ -42,7 +42,7 @@ def connect_page(sandbox: State) -> Endpoint:
 
 
 def reset_form(sandbox: State) -> Endpoint:
-    """Return the form's target that deletes all data."""
+    """Return the endpoint that deletes all data."""
 
     async def reset(request: Request) -> Response:
         await read_form(request)
@@ -67,12 +67,12 @@ def _build(sandbox: State, address: str) -> dict[str, Any]:
 
 def _exports(workspace: Workspace, address: str) -> str:
     key = workspace.api_keys[0] if workspace.api_keys else ""
-    told = {
+    variables = {
         "MOE_BASE_URL": f"{address}/v1",
         "MOE_WORKSPACE_ID": workspace.workspace_id,
         "MOE_API_KEY": key,
     }
-    return "\n".join(f"export {k}={shlex.quote(v)}" for k, v in told.items())
+    return "\n".join(f"export {k}={shlex.quote(v)}" for k, v in variables.items())
 
 
 def _settings(workspace: Workspace) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The event stream: the last events, with filters."""
+"""The page Events: the last events, with filters."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ _WAYS = {Via.API: "API", Via.WEB_SDK: "Web SDK"}
 
 
 def events_page(sandbox: State) -> Endpoint:
-    """Return what shows the event stream."""
+    """Return the page's endpoint."""
 
     async def events(request: Request) -> Response:
-        asked = {
+        filters = {
             name: request.query_params.get(name, "").strip()
             for name in ("experience", "action", "customer")
         }
         return await render(
-            sandbox, request, "events.html", lambda: _build(sandbox, asked)
+            sandbox, request, "events.html", lambda: _build(sandbox, filters)
         )
 
     return events
 
 
-def _build(sandbox: State, asked: Mapping[str, str]) -> dict[str, Any]:
+def _build(sandbox: State, filters: Mapping[str, str]) -> dict[str, Any]:
     found = sandbox.store.events(
         limit=LIMIT,
         newest_first=True,
-        experience_key=asked["experience"] or None,
-        action=_ACTIONS.get(asked["action"]),
-        customer_id=asked["customer"] or None,
+        experience_key=filters["experience"] or None,
+        action=_ACTIONS.get(filters["action"]),
+        customer_id=filters["customer"] or None,
     )
     workspace = sandbox.workspace
     names = {one.key: one.name for one in workspace.experiences}
     return {
-        "asked": asked,
-        "filtered": any(asked.values()),
+        "filters": filters,
+        "filtered": any(filters.values()),
         "limit": LIMIT,
         "events": [_row(event, names) for event in found],
         "zone": workspace.timezone,

@@ -1,4 +1,4 @@
-"""Rows of the request log: visitor, keys and matches, from the bodies. Pure."""
+"""Summarises logged calls: visitor, keys and matches, from the bodies. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _KINDS = {"_SHOWN": "impression", "_CLICKED": "click"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One call in a line.
+    """The summary of one call.
 
     Attributes:
-        visitor: An id, ``anonymous``, or ``3 visitors``; empty for an unreadable body.
-        keys: Experience keys (of a metadata call, statuses), each with whether the
-            response has it; None where the call is not a fetch.
+        visitor: An id, ``anonymous``, or ``3 visitors``; empty if the body is
+            unreadable.
+        keys: Experience keys (for metadata, statuses), each with whether the response
+            has it; None if the call is no fetch.
         matches: As in ``2 of 3``, or ``5 impressions``.
-        query: The Explain page's query for the same visitor; only of a fetch.
+        query: The query of the page Explain for the same visitor; for a fetch only.
     """
 
     visitor: str = ""
@@ -36,11 +37,11 @@ class Summary:
 
 
 def summarize(one: Exchange, keys: Mapping[str, str]) -> Summary:
-    """Return a call in a line; as much as its body tells.
+    """Return the summary of a call, as far as its bodies are readable.
 
     Args:
         one: The call.
-        keys: Experience keys by name: an event carries the name alone.
+        keys: Experience keys by name: events have the name only.
     """
     match one.endpoint:
         case "fetch":
@@ -53,9 +54,9 @@ def summarize(one: Exchange, keys: Mapping[str, str]) -> Summary:
 
 def _fetch(request: Mapping[str, Any], response: Mapping[str, Any]) -> Summary:
     identifiers = _inner(request, "identifiers")
-    asked = request.get("experience_key")
+    keys_given = request.get("experience_key")
     found = _inner(response, "experiences")
-    listed = asked if isinstance(asked, list) else [asked]
+    listed = keys_given if isinstance(keys_given, list) else [keys_given]
     keys = [one for one in listed if isinstance(one, str)]
     shown = keys or list(found)
     answered = "experiences" in response
@@ -81,7 +82,7 @@ def _visitor(request: Mapping[str, Any], identifiers: Mapping[str, Any]) -> str:
 def _query(
     request: Mapping[str, Any], identifiers: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return the fields of the Explain page's form for the same fetch."""
+    """Return the fields of the form on the page Explain for the same fetch."""
     if not request:
         return {}
     query, session = {}, []

@@ -1,4 +1,4 @@
-"""One experience: its results, its split, its definition."""
+"""The page of one experience: its results, its split, its definition."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .rendering import Endpoint, render
 from .splits import check_split
 
 LEAST_USERS = 30
-"""Users of a variation before its interval and chance to win are shown.
+"""The fewest users of a variation whose interval and chance to win are shown.
 
-With fewer, both follow from the prior more than from the data."""
+With fewer, both depend more on the prior than on the data."""
 
 
 def experience_page(sandbox: State) -> Endpoint:
-    """Return what shows one experience."""
+    """Return the page's endpoint."""
 
     async def experience(request: Request) -> Response:
         key, address = request.path_params["key"], address_of(request)
@@ -135,15 +135,15 @@ def _control(workspace: Workspace, experience: Experience) -> str:
     if experience.global_control_group:
         groups.append(("the global", workspace.control_group))
     held = [
-        f"{group.percent:g}% in {whose} control group"
-        for whose, group in groups
+        f"{group.percent:g}% in {owner} control group"
+        for owner, group in groups
         if group.percent or group.customer_ids
     ]
     return f"Excluded before that: {' and '.join(held)}." if held else ""
 
 
 def _in_words(schedule: Schedule | None) -> str:
-    """Return from when until when an experience is on, in its own timezone."""
+    """Return the time in which an experience is active, in its own timezone."""
     if schedule is None:
         return ""
     zone = words.zone(schedule.timezone)

@@ -1,4 +1,4 @@
-"""Explain: what a visitor gets, and why, rule by rule."""
+"""The page Explain: what a visitor gets, and why, rule by rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..workspace.workspace import Audience, Experience, Workspace
 from .addresses import address_of
 from .calls import curl
 from .rendering import Endpoint, links_of, render
-from .visits import DEVICES, Asked, FormError, read_asked
+from .visits import DEVICES, FormError, VisitForm, read_visit_form
 
 LABELS = {
     "served": "gets it",
@@ -40,27 +40,27 @@ _FIELDS = {DAY: "day", HOUR: "hour", IP_ADDRESS: "ip", USER_AGENT: "user_agent"}
 
 
 def explain_page(sandbox: State) -> Endpoint:
-    """Return what shows who gets what."""
+    """Return the page's endpoint."""
 
     async def show_explanation(request: Request) -> Response:
-        asked = read_asked(request.query_params.multi_items())
+        form = read_visit_form(request.query_params.multi_items())
         address = address_of(request)
         try:
-            visitor, document = _visitor(sandbox, asked)
+            visitor, document = _visitor(sandbox, form)
         except (FormError, Refusal) as error:
             wrong = error.description if isinstance(error, Refusal) else str(error)
-            told = {"wrong": wrong, "who": "", "wrong_field": _field_of(error)}
-            build = lambda: _form(sandbox, asked) | told  # noqa: E731
+            failure = {"wrong": wrong, "who": "", "wrong_field": _field_of(error)}
+            build = lambda: _form(sandbox, form) | failure  # noqa: E731
             return await render(sandbox, request, "explain.html", build, status=400)
         return await render(
             sandbox,
             request,
             "explain.html",
             lambda: (
-                _form(sandbox, asked)
-                | _build(sandbox, asked, visitor)
+                _form(sandbox, form)
+                | _build(sandbox, form, visitor)
                 | {"curl": curl(sandbox.workspace, f"{address}{ROOT}fetch", document)}
-                | {"json": links_of(request)("_sandbox/explain", **asdict(asked))}
+                | {"json": links_of(request)("_sandbox/explain", **asdict(form))}
             ),
         )
 
@@ -68,32 +68,32 @@ def explain_page(sandbox: State) -> Endpoint:
 
 
 def explain_json(sandbox: State) -> Callable[[Request], Response]:
-    """Return what gives the same explanation as JSON; it takes the form's fields."""
+    """Return the JSON endpoint of the explanation; it takes the form's fields."""
 
-    # Not async: Starlette runs it in a thread, and the API goes on answering.
+    # Not async: Starlette runs it in a thread, so that the API stays responsive.
     def show_json(request: Request) -> Response:
-        asked = read_asked(request.query_params.multi_items())
+        form = read_visit_form(request.query_params.multi_items())
         return Response(
-            orjson.dumps(explanation(sandbox, asked), default=str),
+            orjson.dumps(explanation(sandbox, form), default=str),
             media_type="application/json",
         )
 
     return show_json
 
 
-def explanation(sandbox: State, asked: Asked) -> dict[str, Any]:
+def explanation(sandbox: State, form: VisitForm) -> dict[str, Any]:
     """Return what a visitor gets, and why, as JSON.
 
     Raises:
-        Refusal: A field has a value that cannot be read, or there is no such key.
+        Refusal: A field is malformed, or the key is unknown.
     """
     try:
-        visitor, _ = _visitor(sandbox, asked)
+        visitor, _ = _visitor(sandbox, form)
     except FormError as error:
         raise Refusal(400, f"Bad {error.field}", str(error)) from error
     workspace, now = sandbox.workspace, sandbox.clock()
-    wanted = [one for one in workspace.experiences if asked.experience in ("", one.key)]
-    if asked.experience and not wanted:
+    wanted = [one for one in workspace.experiences if form.experience in ("", one.key)]
+    if form.experience and not wanted:
         raise Refusal(404, "Not Found", "No experience has this key.")
     return {
         "visitor": {
@@ -138,21 +138,21 @@ def _document(experience: Experience, found: Explanation) -> dict[str, Any]:
     }
 
 
-def _visitor(sandbox: State, asked: Asked) -> tuple[Visitor, dict[str, Any]]:
+def _visitor(sandbox: State, form: VisitForm) -> tuple[Visitor, dict[str, Any]]:
     """Return the visitor of a fetch with the form's fields, and that fetch."""
-    document = asked.fetch_document()
+    document = form.fetch_document()
     fetch = parse_fetch(document, reading_of(sandbox.workspace))
     visitor = sandbox.store.visitor(fetch)
-    if pretended := asked.attributes_given():
+    if pretended := form.attributes_given():
         visitor = replace(
             visitor, attributes={**(visitor.attributes or {}), **pretended}
         )
     return visitor, document
 
 
-def _form(sandbox: State, asked: Asked) -> dict[str, Any]:
+def _form(sandbox: State, form: VisitForm) -> dict[str, Any]:
     return {
-        "asked": asked,
+        "form": form,
         "customers": sandbox.store.profiles(limit=_CUSTOMERS),
         "hours": HOURS,
         "days": DAYS,
@@ -163,7 +163,7 @@ def _form(sandbox: State, asked: Asked) -> dict[str, Any]:
 
 
 def _field_of(error: FormError | Refusal) -> str:
-    """Return the form's field that an error is about; empty for none."""
+    """Return the form's field of an error; empty for none."""
     if isinstance(error, FormError):
         return error.field
     return next(
@@ -171,40 +171,42 @@ def _field_of(error: FormError | Refusal) -> str:
     )
 
 
-def _build(sandbox: State, asked: Asked, visitor: Visitor) -> dict[str, Any]:
+def _build(sandbox: State, form: VisitForm, visitor: Visitor) -> dict[str, Any]:
     workspace, now = sandbox.workspace, sandbox.clock()
     answers = [
         _answer(one, explain(workspace, one, visitor, now=now))
         for one in workspace.experiences
-        if asked.experience in ("", one.key)
+        if form.experience in ("", one.key)
     ]
     return {
-        "who": _who(asked, visitor),
-        "profile": _profile(workspace, asked, visitor),
+        "who": _who(form, visitor),
+        "profile": _profile(workspace, form, visitor),
         "served": sum(one["outcome"] == "served" for one in answers),
         "answers": answers,
     }
 
 
-def _who(asked: Asked, visitor: Visitor) -> str:
+def _who(form: VisitForm, visitor: Visitor) -> str:
     if visitor.user_id:
         return visitor.user_id
-    return "this visitor" if asked.changed else "an anonymous visitor"
+    return "this visitor" if form.changed else "an anonymous visitor"
 
 
-def _profile(workspace: Workspace, asked: Asked, visitor: Visitor) -> str:
+def _profile(workspace: Workspace, form: VisitForm, visitor: Visitor) -> str:
     """Return the visitor's profile in a sentence."""
     if visitor.attributes is None:
-        if asked.customer_id:
+        if form.customer_id:
             return (
-                f"{asked.customer_id} is not a known customer: only audiences without "
+                f"{form.customer_id} is not a known customer: only audiences without "
                 "user attributes can match."
             )
         return "An anonymous visitor has no profile: only the session can match."
     if not visitor.attributes:
         return "The profile is empty."
-    told = ", ".join(f"{name} {value}" for name, value in visitor.attributes.items())
-    return f"Profile: {told}."
+    attributes = ", ".join(
+        f"{name} {value}" for name, value in visitor.attributes.items()
+    )
+    return f"Profile: {attributes}."
 
 
 def _answer(experience: Experience, found: Explanation) -> dict[str, Any]:
@@ -234,14 +236,14 @@ def _steps(experience: Experience, found: Explanation) -> list[dict[str, Any]]:
 
 def _step(audience: Audience, step: Step | None) -> dict[str, Any]:
     if step is None:
-        css, said = "skipped", "not tried: an earlier audience matches"
+        css, verdict = "skipped", "not tried: an earlier audience matches"
     elif step.holds:
-        css, said = "held", "matches" if step.checks else "matches all users"
+        css, verdict = "held", "matches" if step.checks else "matches all users"
     else:
-        css, said = "failed", "does not match"
+        css, verdict = "failed", "does not match"
     return {
         "css": css,
-        "said": said,
+        "verdict": verdict,
         "name": audience.name,
         "checks": step.checks if step else (),
     }

@@ -1,4 +1,4 @@
-"""The fault switches: the active faults, and forms to change them."""
+"""The page Faults: the active faults, and forms to change them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[str, Fault]] = {
     "shaky": ("One call in five is dropped", Fault(drop=True, rate=0.2, seed=1)),
     "garbage": ("The next fetch returns garbage", Fault(path="fetch", garbage=True)),
 }
-"""The most common failures, one press each."""
+"""The most common failures, each by one button."""
 
 _WORDS = {
     "path": "Choose an endpoint from the list.",
@@ -38,7 +38,7 @@ _WORDS = {
     "drip": "Enter bytes per second, 1 or more.",
     "": "Choose at least one effect: a status, a delay, a slow body or a tick.",
 }
-"""The mistakes in the form's own words; by the field that they stand beside."""
+"""The messages for mistakes, by field of the form."""
 
 
 _STATUSES = (400, 401, 404, 408, 413, 429, 500, 502, 503, 504)
@@ -46,7 +46,7 @@ _BUTTONS = ("add", "preset", "remove", "clear")
 
 
 def faults_page(sandbox: State) -> Endpoint:
-    """Return what shows the faults and changes them."""
+    """Return the endpoints that show and change faults."""
 
     async def faults(request: Request) -> Response:
         if request.method != "POST":
@@ -65,7 +65,7 @@ def faults_page(sandbox: State) -> Endpoint:
 
 
 def _place(field: str) -> str:
-    """Return where a field's mistake stands: ticks share the place above them."""
+    """Return the field beside which a mistake is shown: ticks share one place."""
     return field if field in _WORDS else ""
 
 
@@ -114,7 +114,7 @@ def _row(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(fault: Mapping[str, Any]) -> str:
-    """Return the effect of a fault, for people."""
+    """Return the effect of a fault in words."""
     parts = []
     if fault["latency"] or fault["jitter"]:
         wait = f"waits {fault['latency']:g} s"

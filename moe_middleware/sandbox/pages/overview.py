@@ -1,4 +1,4 @@
-"""The overview: every experience with its figures, and the workspace over time."""
+"""The page Overview: every experience with its figures, and the workspace over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .rendering import Endpoint, render
 
 
 def overview_page(sandbox: State) -> Endpoint:
-    """Return what shows the overview."""
+    """Return the page's endpoint."""
 
     async def overview(request: Request) -> Response:
         address = address_of(request)

@@ -1,4 +1,4 @@
-"""How far back a chart looks. Pure."""
+"""The ranges of time of a chart. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One choice.
+    """One range.
 
     Attributes:
-        name: As in a page's address; empty for the default.
-        label: For people.
-        seconds: How far back from now; None for everything.
+        name: The value in a page's address; empty for the default.
+        label: The text for people.
+        seconds: Seconds back from now; None for all events.
     """
 
     name: str

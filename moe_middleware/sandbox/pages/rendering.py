@@ -1,4 +1,4 @@
-"""How a page is made: templates, links that survive a mount, safe headers."""
+"""Renders pages: templates, links that respect a mount, safe headers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from . import words
 
 HERE = Path(__file__).parent
 
-# Payloads and events are untrusted text. Nothing in them may run or phone
-# home, even if a template forgot to escape it.
+# Payloads and events are untrusted text: nothing in them may run or send requests, even
+# if a template forgot to escape it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -34,7 +34,7 @@ HEADERS = {
 }
 
 MINUTE = 60.0
-"""How soon a page shows that a schedule has moved on, in seconds."""
+"""Seconds until a page shows that a schedule has changed a status."""
 
 Build = Callable[[], dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -42,31 +42,31 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes addresses of pages, below wherever the sandbox is mounted.
+    """Makes the addresses of pages, below the sandbox's mount.
 
     Attributes:
-        root: The mount, as in ``/sandbox``; empty where there is none.
+        root: The mount, as in ``/sandbox``; empty for none.
     """
 
     root: str
 
     def __call__(self, path: str = "", **query: object) -> str:
-        """Return the address of ``path``, with what is given as its query string."""
-        asked = urlencode({k: v for k, v in query.items() if v not in (None, "")})
+        """Return the address of ``path``, with the keyword arguments as its query."""
+        encoded = urlencode({k: v for k, v in query.items() if v not in (None, "")})
         address = f"{self.root}/{quote(path, safe='/')}"
-        return f"{address}?{asked}" if asked else address
+        return f"{address}?{encoded}" if encoded else address
 
     def experience(self, key: str) -> str:
         """Return the address of one experience's page."""
         return f"{self.root}/experiences/{quote(key, safe='')}"
 
     def static(self, name: str) -> str:
-        """Return the address of a file, another one whenever its content changes."""
+        """Return the address of a file, which changes with its content."""
         return f"{self.root}/static/{name}?v={_fingerprint(name)}"
 
 
 def links_of(request: Request) -> Links:
-    """Return what makes addresses for the reader of this request."""
+    """Return the maker of addresses for this request."""
     return Links(str(request.scope.get("root_path", "")).rstrip("/"))
 
 
@@ -78,14 +78,14 @@ async def render(
     *,
     status: int = 200,
 ) -> Response:
-    """Make a page.
+    """Render a page.
 
     Args:
-        sandbox: What is shown.
-        request: Who asks.
+        sandbox: The sandbox's state.
+        request: The request.
         template: The template's name.
-        build: Returns what the template needs. It may read the store for a while, so
-            it runs in a thread and the API goes on answering.
+        build: Returns the template's values. It may read the store for a while, so it
+            runs in a thread, and the API stays responsive.
         status: The HTTP status.
     """
 
@@ -110,7 +110,7 @@ def go(request: Request, path: str, status: int = 303) -> Response:
 
 
 def state_of(sandbox: State) -> str:
-    """Return a short digest that changes with everything a page may show."""
+    """Return a short digest of everything that a page may show."""
     seen = (
         sandbox.store.last_id(),
         sandbox.store.count(),
@@ -125,7 +125,7 @@ def state_of(sandbox: State) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the environment of the pages' templates: all they print is escaped."""
+    """Return the environment of the pages' templates, with autoescaping."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,

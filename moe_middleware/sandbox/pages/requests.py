@@ -1,4 +1,4 @@
-"""The request log: the last calls of the API, credentials masked."""
+"""The page Requests: the last calls of the API, with masked credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHOICES = [("", "all"), *((name, name) for name in METHODS), (FAILED, "failed")]
 
 
 def requests_page(sandbox: State) -> Endpoint:
-    """Return what shows the request log."""
+    """Return the page's endpoint."""
 
     async def requests(request: Request) -> Response:
         only = request.query_params.get("only", "")
@@ -91,7 +91,7 @@ def _status(one: Exchange) -> tuple[str, str]:
 
 
 def _body(body: bytes, size: int | None, what: str) -> list[str]:
-    """Return the beginning of a body, indented where it is whole and JSON."""
+    """Return the beginning of a body, indented if it is complete JSON."""
     if size is None:
         return ["", f"(a {what} larger than the sandbox takes)"]
     if not body:

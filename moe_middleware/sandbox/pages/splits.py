@@ -1,4 +1,4 @@
-"""The result of a split's chi-square test in a sentence for people. Pure."""
+"""Explains the chi-square test of a split in a sentence for people. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from enum import StrEnum
 from ..reports.reports import AudienceReport
 
 SUSPICIOUS = 0.001
-"""Usual in checks of a sample ratio: one healthy split in a thousand is below it."""
+"""The usual threshold for a sample ratio: one of a thousand healthy splits is below."""
 
 LEAST_EXPECTED = 5
-"""Expected users in each variation before the test is shown."""
+"""The fewest expected users per variation for which the test is shown."""
 
 
 class Verdict(StrEnum):
-    """The state of a split."""
+    """The verdict on a split."""
 
     ONE_ARM = "one_arm"
     EARLY = "early"
@@ -25,14 +25,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SplitCheck:
-    """The finding, and the sentence that explains it."""
+    """The verdict, and a sentence that explains it."""
 
     verdict: Verdict
     sentence: str
 
 
 def check_split(report: AudienceReport) -> SplitCheck:
-    """Judge whether an audience's realised split is what its percentages promise."""
+    """Return whether an audience's actual split is as its percentages promise."""
     shares = [one.expected_share for one in report.variations if one.expected_share]
     seen = sum(one.unique_impressions for one in report.variations)
     chance = report.split_p_value

@@ -1,4 +1,4 @@
-"""The visitor that a form describes, as the body of a fetch. Pure."""
+"""The visitor of a form, as the body of a fetch. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEVICES = {
 
 
 class FormError(ValueError):
-    """A field has a value that cannot be read; the text says why, for the page.
+    """A field is malformed; the text has the reason, for the page.
 
     Attributes:
         field: The field's name.
@@ -31,8 +31,8 @@ class FormError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The fields of the form, each as its text."""
+class VisitForm:
+    """The fields of the form, as texts."""
 
     customer_id: str = ""
     visitor_id: str = ""
@@ -68,7 +68,7 @@ class Asked:
         others = self.identifiers.replace(",", "\n")
         if found := read_lines(others, "identifiers"):
             identifiers["user_identifiers"] = {k: str(v) for k, v in found.items()}
-        said = {
+        values = {
             "identifiers": identifiers,
             "visitor_id": self.visitor_id,
             "experience_key": [self.experience] if self.experience else [],
@@ -78,7 +78,7 @@ class Asked:
             USER_AGENT: self.user_agent or DEVICES.get(self.device, ""),
         }
         session: dict[str, Any] = dict(read_pairs(self.session, "session"))
-        return session | {name: value for name, value in said.items() if value}
+        return session | {name: value for name, value in values.items() if value}
 
     def attributes_given(self) -> dict[str, Any]:
         """Return the attributes that override the profile's.
@@ -89,18 +89,17 @@ class Asked:
         return read_lines(self.attributes, "attributes")
 
 
-def read_asked(query: Iterable[tuple[str, str]]) -> Asked:
-    """Return the fields in a query; unknown names are left out.
+def read_visit_form(query: Iterable[tuple[str, str]]) -> VisitForm:
+    """Return the fields of a query; unknown names are ignored.
 
-    A field that comes several times, as in ``session=a=1&session=b=2``, has a line for
-    each.
+    A repeated field, as in ``session=a=1&session=b=2``, has one line per value.
     """
-    names = {one.name for one in fields(Asked)}
+    names = {one.name for one in fields(VisitForm)}
     found: dict[str, list[str]] = {}
     for name, value in query:
         if name in names:
             found.setdefault(name, []).append(value.strip())
-    return Asked(**{name: "\n".join(values) for name, values in found.items()})
+    return VisitForm(**{name: "\n".join(values) for name, values in found.items()})
 
 
 def read_pairs(text: str, field: str = "") -> dict[str, str]:

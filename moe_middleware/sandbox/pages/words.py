@@ -1,4 +1,4 @@
-"""Numbers, times and values in words for people. Pure."""
+"""Formats numbers, times and values for people. Pure."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ NOTHING = "\N{EN DASH}"
 
 
 def count(value: int) -> str:
-    """Return a number of things, as in ``12,345``."""
+    """Return a number, as in ``12,345``."""
     return f"{value:,}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share from 0 to 1 as a percentage; a dash where there is none."""
+    """Return a share from 0 to 1 as a percentage; a dash for None."""
     return NOTHING if share is None else f"{share * 100:.{digits}f}%"
 
 
 def plural(value: int, one: str, many: str | None = None) -> str:
-    """Return a number and what is counted."""
+    """Return a number with its noun."""
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
 def clock(at: float, zone: tzinfo = UTC) -> str:
-    """Return an instant in unix seconds as a time of the day."""
+    """Return a time in unix seconds as a time of the day."""
     return _moment(at, zone).strftime("%H:%M:%S")
 
 
 def moment(at: float, zone: tzinfo = UTC) -> str:
-    """Return an instant in unix seconds as day and time."""
+    """Return a time in unix seconds as day and time."""
     return _moment(at, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def iso(at: float) -> str:
-    """Return an instant in unix seconds for machines."""
+    """Return a time in unix seconds in the form for machines."""
     return _moment(at, UTC).isoformat(timespec="milliseconds")
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in seconds, in the unit that people would use."""
+    """Return a duration in seconds with a unit that suits people."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def short(text: str, length: int = 14) -> str:
-    """Return an id that fits a narrow column: a browser's id is long and random."""
+    """Return an id shortened for a narrow column: browsers' ids are long."""
     return text if len(text) <= length else f"{text[: length - 4]}…"
 
 
 def value(given: Any) -> str:
-    """Return a payload value or an attribute as a person would write it."""
+    """Return a payload value or an attribute as people would write it."""
     if isinstance(given, str):
         return given
     return json.dumps(given, ensure_ascii=False, indent=2, default=str)
@@ -70,7 +70,7 @@ def _moment(at: float, zone: tzinfo) -> datetime:
     try:
         return datetime.fromtimestamp(at, zone)
     except (OverflowError, ValueError, OSError):
-        # A time in milliseconds lies beyond the year 9999.
+        # A time in milliseconds would be after the year 9999.
         return datetime.fromtimestamp(0, zone)
 
 

@@ -1,3 +1,3 @@
-"""The figures of the sandbox."""
+"""The sandbox's reports: counts, rates, statistics and timelines."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Impressions and clicks in a window of time, in buckets that suit its length.
 
-The running counts know quarters of an hour. Minutes are read from the newest events,
-and only where those are all the events that the window has.
+The running counts are per quarter of an hour. Counts per minute are read from the
+newest events, if these include all events of the window.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .timelines import (
 )
 
 MOST_EVENTS = 20_000
-"""Events that are read for a chart in minutes; with more it shows quarters."""
+"""Events that are read for a chart in minutes; a chart of more events shows
+quarters."""
 
 MINUTE = 60
 """In seconds."""
@@ -38,7 +39,7 @@ LEAST_SECONDS = {
     Grain.DAY: 14 * DAY,
     Grain.MONTH: 365 * DAY,
 }
-"""How much time a chart covers: before the first event it is empty."""
+"""Seconds that a chart covers, at least; it is empty before the first event."""
 
 QUARTERS = f"""
 select json_group_array(json_array(quarter, impressions, clicks)) from (
@@ -70,11 +71,11 @@ _Rows = list[tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What happened in a window of time.
+    """The impressions and clicks of a window of time.
 
     Attributes:
-        grain: What one bucket covers.
-        buckets: Without a gap, oldest first; none where nothing happened.
+        grain: The time of one bucket.
+        buckets: The buckets without gaps, the oldest first; empty without any event.
     """
 
     grain: Grain
@@ -92,26 +93,26 @@ def read_activity(
     """Return impressions and clicks over time.
 
     Args:
-        store: What counted.
-        workspace: Has the timezone that hours and days follow.
+        store: The events.
+        workspace: The workspace with the timezone of hours and days.
         now: The time, in unix seconds.
-        window: How far to look back from now, in seconds; None for all events.
-        cid_token: The only experience wanted; None for all.
+        window: Seconds to look back from now; None for all events.
+        cid_token: The only experience to count; None for all.
     """
     looked_at = None
     if window is not None:
         looked_at = int(max(0.0, now - window)), int(now)
     begin, end = looked_at or (0, MILLISECONDS_FROM)
-    told = {"cid_token": cid_token, "first": begin // QUARTER, "last": end // QUARTER}
+    values = {"cid_token": cid_token, "first": begin // QUARTER, "last": end // QUARTER}
     with store.snapshot() as query:
-        quarters: _Rows = query(QUARTERS, told)
+        quarters: _Rows = query(QUARTERS, values)
         if not quarters:
             return Activity(grain=Grain.MINUTE, buckets=())
         if looked_at is None:
             begin, end = quarters[0][0] * QUARTER, quarters[-1][0] * QUARTER
         first, last = begin // QUARTER, end // QUARTER
         grain = choose_drawn_grain(first, last)
-        minutes: _Rows = query(MINUTES, told) if grain is Grain.MINUTE else []
+        minutes: _Rows = query(MINUTES, values) if grain is Grain.MINUTE else []
     zone = find_zone(workspace.timezone)
     if grain is Grain.MINUTE and _sum(minutes) == _sum(quarters):
         if looked_at is None:
@@ -145,7 +146,7 @@ def _by_span(rows: _Rows, buckets: list[Span], grain: Grain) -> list[Bucket]:
         place = bisect_right(starts, quarter) - 1
         sums[place][0] += shown
         sums[place][1] += clicked
-    # Years in which nothing happened at all say that a clock is wrong, no more.
+    # Empty years show only that a clock was wrong: leave them out.
     return [
         Bucket(span.label, *both)
         for span, both in zip(buckets, sums, strict=True)

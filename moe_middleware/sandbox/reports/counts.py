@@ -34,7 +34,7 @@ select json_array(min(quarter), max(quarter)) from quarter
 where quarter < {MILLISECONDS_FROM // QUARTER}
 and (:cid_token is null or cid_token = :cid_token)
 """
-# Bucket by bucket: one grouping over all of them would sort all quarters first.
+# One query per bucket: a grouping of all of them would sort all quarters first.
 OVER_TIME = """
 select json_group_array(json_array(json_extract(span.value, '$[0]'), json((
     select json_group_array(json_array(cid_token, impressions, clicks)) from (
@@ -67,12 +67,12 @@ class Sums(NamedTuple):
 
     def posterior(self) -> dict[str, Any]:
         low, high = credible_interval(self.converted, self.unique_impressions)
-        told = {"converted": self.converted, "low": low, "high": high}
-        return self.named() | told
+        interval = {"converted": self.converted, "low": low, "high": high}
+        return self.named() | interval
 
 
 class Level(NamedTuple):
-    """Whose customers are asked for: the column of a tally's row that counts them."""
+    """A level of counting: the column of a tally's row with its customers."""
 
     column: int
 
@@ -83,26 +83,26 @@ Row = list[Any]
 
 
 def count(store: Store, token: str | None, zone: tzinfo) -> Counts:
-    told = {"cid_token": token}
+    values = {"cid_token": token}
     with store.snapshot() as query:
-        first, last = query(RANGE, told)
+        first, last = query(RANGE, values)
         if first is None:
             grain, buckets = Grain.HOUR, []
         else:
             grain = choose_grain(first, last)
             looked_at = [list(one) for one in spans(first, last, grain, zone)]
-            buckets = query(OVER_TIME, told | {"spans": looked_at})
+            buckets = query(OVER_TIME, values | {"spans": looked_at})
         return Counts(
-            tally=query(TALLY, told),
-            buttons=query(BUTTONS, told),
+            tally=query(TALLY, values),
+            buttons=query(BUTTONS, values),
             buckets=buckets,
             grain=grain,
-            misdated=query(MISDATED, told),
+            misdated=query(MISDATED, values),
         )
 
 
 class Counts:
-    """The rows of the store's running counts, by what they are about."""
+    """The rows of the store's running counts, by experience, audience and variation."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Counts:
         self._buttons: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
         for *place, b_id, clicks in sorted(buttons, key=_most_clicked):
             self._buttons[tuple(place)][b_id] = clicks
-        # Years in which nothing happened at all say that a clock is wrong, no more.
+        # Empty years show only that a clock was wrong: leave them out.
         self._buckets = {
             label: {token: (shown, clicked) for token, shown, clicked in rows}
             for label, rows in buckets
@@ -132,7 +132,7 @@ class Counts:
         return set(self._rows)
 
     def rows(self, token: str, *ids: str) -> list[Row]:
-        """Return an experience's rows, or an audience's, or a variation's."""
+        """Return the rows of an experience, of an audience or of a variation."""
         rows = self._rows.get(token, [])
         return [row for row in rows if tuple(row[1 : 1 + len(ids)]) == ids]
 
@@ -140,14 +140,14 @@ class Counts:
         return sum_up((r for rows in self._rows.values() for r in rows), EXPERIENCE)
 
     def ids(self, token: str, *ids: str) -> list[str]:
-        """Return what is one level further down, as far as anything was counted."""
+        """Return the ids one level further down that have counts."""
         return sorted({row[1 + len(ids)] for row in self.rows(token, *ids)})
 
     def buttons(self, *place: str) -> dict[str, int]:
         return self._buttons.get(place, {})
 
     def over_time(self, tokens: Collection[str]) -> tuple[Bucket, ...]:
-        """Return all buckets, or none where nothing happened in any of them."""
+        """Return all buckets; none if all are empty."""
         buckets = []
         for label, counted in self._buckets.items():
             pairs = [counted[token] for token in tokens if token in counted]

@@ -1,7 +1,7 @@
-"""The report for programs and for spreadsheets: ``/_sandbox/report``, ``.csv``.
+"""The report for programs and spreadsheets: ``/_sandbox/report`` and ``.csv``.
 
-The JSON is ``reports.Report`` field by field, down to each variation. Rates, shares and
-probabilities are 0 to 1 in both; null in JSON, nothing in CSV where there is none.
+The JSON has the fields of ``reports.Report``, down to each variation. Rates, shares and
+probabilities are 0 to 1 in both; a missing one is null in JSON, and empty in CSV.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ COLUMNS = (
 )
 
 DIGITS = 6
-"""Digits of a rate, share or probability in CSV, behind the point."""
+"""Decimals of a rate, share or probability in CSV."""
 
-# What makes a spreadsheet take a text for a formula, in its full-width form as well.
+# Characters that make a spreadsheet take a text for a formula, also in full width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def report_routes(sandbox: State) -> list[Route]:
     """Return the routes of the report; ``?experience_key=`` asks for one experience."""
 
-    # Not async: Starlette runs them in a thread, and the API goes on answering.
+    # Not async: Starlette runs them in a thread, so that the API stays responsive.
     def show_json(request: Request) -> Response:
         body = orjson.dumps(_report(sandbox, request), default=Bucket._asdict)
         return Response(body, media_type="application/json")
@@ -62,8 +62,7 @@ def report_routes(sandbox: State) -> list[Route]:
 def report_csv(report: Report) -> str:
     """Return a table with one line for each experience, audience, variation and b_id.
 
-    ``level`` tells which of them a line is about: lines of different levels count the
-    same events again.
+    ``level`` is the kind of a line: lines of different levels count the same events.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="")
@@ -117,6 +116,6 @@ def _cell(value: object) -> object:
     if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return f"'{value}"
     if isinstance(value, float):
-        # Sums of shares end in digits of the machine's own, as 0.025000000000000022.
+        # Sums of floats have rounding errors, as 0.025000000000000022.
         return round(value, DIGITS)
     return "" if value is None else value

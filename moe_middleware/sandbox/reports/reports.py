@@ -1,12 +1,12 @@
-"""What the counts of the store amount to, in the dashboard's terms.
+"""Makes reports of the store's counts, in the dashboard's terms.
 
-Impressions and clicks are counted twice over: each of them, and each customer once.
-A customer counts once for a variation, once for its audience and once for the
-experience, so the parts may add up to more than the whole.
+Impressions and clicks are counted in total and per customer. A customer counts once for
+a variation, once for its audience and once for the experience, so the parts may add up
+to more than the whole.
 
-The posterior is fed with people: of those who saw the variation, how many clicked it.
-A click of somebody who never saw it is counted as a click and tells the posterior
-nothing, so clicks may outnumber impressions without harm.
+The posterior uses customers: those who clicked, of those who saw the variation. A click
+of a customer who never saw it counts as a click, but not in the posterior, so there may
+be more clicks than impressions.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class VariationReport:
 
     Attributes:
         variation_id: Its ``moe_variation_id``.
-        name: For people, where the workspace gives it one.
-        impressions: How often it was shown.
-        unique_impressions: To how many customers.
-        clicks: How often it was clicked.
-        unique_clicks: By how many customers.
-        converted: Customers who saw it and clicked it.
-        ctr: Clicks by impressions; None without an impression. It may exceed 1.
-        low: Where the 95 % credible interval of converted customers begins, 0 to 1.
-        high: Where it ends.
-        chance_to_win: The probability to convert better than all of the audience's
-            other variations, 0 to 1; None for the only one, and for one that the
-            workspace does not know.
-        clicks_by_b_id: The clicks that named an element, the most clicked one first.
-        share: Its part of the customers who saw a variation; None where nobody did.
-        expected_share: The part it should have; None for one that the workspace does
-            not know.
+        name: The name in the workspace, if it has one.
+        impressions: The number of impressions.
+        unique_impressions: The customers with an impression.
+        clicks: The number of clicks.
+        unique_clicks: The customers with a click.
+        converted: The customers with both.
+        ctr: Clicks per impression; None without an impression. It may exceed 1.
+        low: The lower bound of the 95 % credible interval of the rate of converted
+            customers, 0 to 1.
+        high: Its upper bound.
+        chance_to_win: The probability of the highest rate among the audience's
+            variations, 0 to 1; None for the only one, and for one that is not in the
+            workspace.
+        clicks_by_b_id: The clicks by element, the most frequent first.
+        share: Its share of the customers with an impression; None without any.
+        expected_share: Its configured share; None if it is not in the workspace.
     """
 
     variation_id: str
@@ -66,8 +66,8 @@ class AudienceReport:
     """One audience of one experience.
 
     Attributes:
-        split_p_value: How likely so uneven a split is by chance alone, 0 to 1; None
-            where there is nothing to compare.
+        split_p_value: The probability of so uneven a split by chance, 0 to 1; None if
+            there is nothing to compare.
     """
 
     audience_id: str
@@ -86,8 +86,7 @@ class ExperienceReport:
     """One experience.
 
     Attributes:
-        over_time: The same buckets for all experiences; none where there is nothing
-            with a date.
+        over_time: The same buckets for all experiences; empty without a dated event.
     """
 
     key: str
@@ -104,20 +103,20 @@ class ExperienceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything counted.
+    """All counts.
 
     Attributes:
-        generated_at: In unix seconds.
-        timezone: What ``over_time`` is told in.
-        grain: What the buckets of ``over_time`` cover.
-        impressions: All of them.
-        clicks: All of them.
-        ctr: Clicks by impressions; None without an impression.
-        experiences: In the workspace's order.
-        unknown: Events whose cid belongs to no experience of the workspace, a customer
-            counting once for each such cid's first part; None where there are none.
-        over_time: All experiences and the unknown together.
-        misdated: Events with a time in milliseconds. They are in every count but in no
+        generated_at: The time of the report, in unix seconds.
+        timezone: The timezone of ``over_time``.
+        grain: The time of one bucket of ``over_time``.
+        impressions: All impressions.
+        clicks: All clicks.
+        ctr: Clicks per impression; None without an impression.
+        experiences: The experiences in the workspace's order.
+        unknown: Events whose cid belongs to no experience of the workspace, with a
+            customer counted once per first part of a cid; None if there are none.
+        over_time: All experiences, including the unknown.
+        misdated: Events with a time in milliseconds; they are in all counts but in no
             bucket.
     """
 
@@ -136,13 +135,13 @@ class Report:
 def build_report(
     store: Store, workspace: Workspace, *, now: float, experience_key: str | None = None
 ) -> Report:
-    """Return what has been counted so far.
+    """Return the report on all events so far.
 
     Args:
-        store: What counted.
-        workspace: Which experiences there are, and the app's timezone.
-        now: The time in unix seconds, which an experience's status may depend on.
-        experience_key: The only experience wanted; None for all.
+        store: The events.
+        workspace: The workspace with the experiences and the app's timezone.
+        now: The time, in unix seconds; a status may depend on it.
+        experience_key: The only experience to report; None for all.
 
     Raises:
         KeyError: There is no such experience.

@@ -1,7 +1,7 @@
-"""What the counts say of a variation: a Beta posterior and all that follows from it.
+"""Bayesian statistics of variations: the Beta posterior, and what follows from it.
 
-Pure: no I/O, no clock, no randomness. The prior is uniform, so whoever saw ``n`` people
-and convinced ``k`` of them is Beta(1 + k, 1 + n - k).
+Pure: no I/O, no clock, no randomness. The prior is uniform, so the posterior for ``k``
+converted of ``n`` customers is Beta(1 + k, 1 + n - k).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 LEVEL = 0.95
-"""How sure the credible interval is, with equal tails outside of it."""
+"""The probability of the credible interval, with equal tails outside of it."""
 
 _TINY = 1e-300
 _EXACT = 1e-15
@@ -62,13 +62,13 @@ class Beta:
         return 1 - front * _continued_fraction(b, a, 1 - x) / b
 
     def quantile(self, probability: float) -> float:
-        """Return the rate that the true one is below with this probability."""
+        """Return the rate below which the true one is with this probability."""
         low, high, x = 0.0, 1.0, self.mean
         while high - low > _EXACT:
             over = self.below(x) - probability
             low, high = (low, x) if over > 0 else (x, high)
             slope = self.density(x)
-            # Newton's step where it stays inside, else the half.
+            # Newton's step if it stays inside the bracket, else bisection.
             step = x - over / slope if slope > _TINY else low
             if abs(step - x) <= _EXACT:
                 return x
@@ -81,13 +81,13 @@ class Beta:
 
 
 def posterior(converted: int, seen: int) -> Beta:
-    """Return what is known of a rate after ``converted`` of ``seen`` people."""
+    """Return the posterior of a rate after ``converted`` of ``seen`` customers."""
     return Beta(1 + converted, 1 + seen - converted)
 
 
 @lru_cache(maxsize=4096)
 def credible_interval(converted: int, seen: int) -> tuple[float, float]:
-    """Return the rates between which the true one is, with probability ``LEVEL``."""
+    """Return the bounds of the credible interval, with probability ``LEVEL``."""
     tail = (1 - LEVEL) / 2
     believed = posterior(converted, seen)
     return believed.quantile(tail), believed.quantile(1 - tail)
@@ -97,11 +97,11 @@ def credible_interval(converted: int, seen: int) -> tuple[float, float]:
 def chances_to_win(counts: tuple[tuple[int, int], ...]) -> tuple[float, ...]:
     """Return the probability of each variation to have the highest rate of all.
 
-    That is the integral of one's density times the others' probabilities to be below,
-    by Simpson's rule over panels that are fine wherever one of them is steep.
+    That is the integral of its density times the others' probabilities to be below, by
+    Simpson's rule on panels that are fine where a density is steep.
 
     Args:
-        counts: The converted and the seen of each variation.
+        counts: The converted and the seen customers of each variation.
     """
     rivals = [posterior(converted, seen) for converted, seen in counts]
     knots = sorted({x for rival in rivals for x in _knots(rival)})
@@ -131,23 +131,22 @@ def chances_to_win(counts: tuple[tuple[int, int], ...]) -> tuple[float, ...]:
                 )
             )
         left, below = right, below_end
-    # Rounding may leave a hopeless one just below nothing.
+    # Rounding may give slightly less than 0 or more than 1.
     chances = [max(chance, 0.0) for chance in chances]
     return tuple(chance / math.fsum(chances) for chance in chances)
 
 
 def split_p_value(seen: Sequence[int], shares: Sequence[float]) -> float | None:
-    """Return how likely so uneven a split is where all is well: a chi-square test.
+    """Return the probability of so uneven a split by chance: a chi-square test.
 
-    Below 0.001 or so something other than chance has its hand in the split.
+    Below about 0.001, the split is unlikely to be due to chance.
 
     Args:
-        seen: How many people saw each variation.
-        shares: The share each of them should have; they are taken as parts of their
-            sum.
+        seen: The customers who saw each variation.
+        shares: The configured shares; only their proportions matter.
 
     Returns:
-        None where there is nothing to compare.
+        None if there is nothing to compare.
     """
     wanted = [(count, share) for count, share in zip(seen, shares, strict=True)]
     if any(count and share <= 0 for count, share in wanted):
@@ -168,7 +167,7 @@ _OFFSETS = (
     *(step / 10 for step in range(-80, 81)),
     *(10.0, 12.0, 15.0, 20.0, 30.0),
 )
-"""Where a distribution is looked at, in deviations from its mean."""
+"""The range of the integration, in deviations from the mean."""
 
 
 def _knots(rival: Beta) -> list[float]:

@@ -1,4 +1,4 @@
-"""Stretches of time to count in, in the app's timezone. Pure: no I/O, no clock."""
+"""Divides time into buckets, in the app's timezone. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = 86_400
 
 
 class Grain(StrEnum):
-    """How much time one bucket covers."""
+    """The time of one bucket."""
 
     MINUTE = "minute"
     QUARTER = "quarter of an hour"
@@ -27,7 +27,7 @@ class Grain(StrEnum):
 
 
 class Bucket(NamedTuple):
-    """What happened in one stretch of time, labelled with its beginning."""
+    """The counts of one bucket, labelled with its beginning."""
 
     label: str
     impressions: int
@@ -35,7 +35,7 @@ class Bucket(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The quarters of an hour, ``end`` left out, that make one bucket."""
+    """The quarters of an hour of one bucket, without ``end``."""
 
     label: str
     start: int
@@ -62,10 +62,10 @@ def find_zone(name: str) -> tzinfo:
 
 
 def choose_grain(first: int, last: int) -> Grain:
-    """Return the grain whose buckets are few enough to read.
+    """Return the finest grain with few enough buckets to read.
 
     Args:
-        first: The first quarter of an hour in which anything happened, since 1970.
+        first: The first quarter of an hour with an event, counted since 1970.
         last: The last one.
     """
     return _choose(_LONGEST, first, last)
@@ -84,7 +84,7 @@ def _choose(longest: Mapping[Grain, int], first: int, last: int) -> Grain:
 
 
 def spans(first: int, last: int, grain: Grain, zone: tzinfo) -> list[Span]:
-    """Return the buckets from one quarter of an hour to another, in their order.
+    """Return the buckets from one quarter of an hour to another, in order.
 
     An hour that a clock change repeats is one bucket of two hours.
     """
@@ -106,7 +106,7 @@ def spans(first: int, last: int, grain: Grain, zone: tzinfo) -> list[Span]:
 
 
 def label_of(at: int, grain: Grain, zone: tzinfo) -> str:
-    """Return the label of the bucket that begins at an instant in unix seconds."""
+    """Return the label of the bucket that begins at a time in unix seconds."""
     return datetime.fromtimestamp(at, UTC).astimezone(zone).strftime(LABELS[grain])
 
 
@@ -138,6 +138,6 @@ def _floor(moment: datetime, grain: Grain) -> datetime:
 
 
 def _next(start: datetime, grain: Grain) -> datetime:
-    """Return the next beginning: by the calendar, not by the clock."""
+    """Return the beginning of the next bucket, by the calendar, not by the clock."""
     within = {Grain.DAY: 1, Grain.MONTH: 31, Grain.YEAR: 366}[grain]
     return _floor(start + timedelta(days=within), grain)

@@ -1,3 +1,3 @@
-"""The sandbox's workspace: users, audiences, experiences."""
+"""The sandbox's workspace: customers, audiences, experiences, faults."""
 
 from __future__ import annotations

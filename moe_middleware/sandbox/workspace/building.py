@@ -1,4 +1,4 @@
-"""From the sections of a workspace file to a workspace. Pure: no I/O."""
+"""Builds a workspace from the sections of its file. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _experience(section: ExperienceSection, timezone: str) -> Experience:
 
 
 def cid_token_of(key: str) -> str:
-    """Return the cid_token of an experience that has none of its own."""
+    """Return the cid_token of an experience without one in the file."""
     return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
@@ -138,7 +138,7 @@ def _schedule(section: ScheduleSection, timezone: str) -> Schedule:
 
 
 def instant_of(moment: str | None, timezone: str) -> float | None:
-    """Return a moment of a timezone in unix seconds; None for none."""
+    """Return a local time of a timezone in unix seconds; None for None."""
     zone: tzinfo = UTC if timezone == "UTC" else ZoneInfo(timezone)
     span = parse_days(moment, zone)
     return span[0].timestamp() if span else None
@@ -166,7 +166,7 @@ def _audience(section: AudienceSection, number: int) -> Audience:
 def _audience_rules(section: AudienceSection) -> Iterator[Rule]:
     if section.where:
         rule = _condition(section.where)
-        # What all have to meet is told one by one, not as one group.
+        # Rules that must all hold are explained one by one, not as a group.
         yield from rule.rules if isinstance(rule, AllOf) else (rule,)
     if section.segment:
         yield SegmentIs(section.segment)
@@ -187,12 +187,12 @@ def _excluded(section: ExcludeSection) -> Iterator[Rule]:
 
 def _in_session(section: InSessionSection) -> Iterator[Rule]:
     for name, parameter in section.query.items():
-        asked = [*_comparisons(parameter)]
+        wanted = [*_comparisons(parameter)]
         if parameter.include:
-            asked.append((Operator.IS, parameter.include))
+            wanted.append((Operator.IS, parameter.include))
         if parameter.exclude:
-            asked.append((Operator.IS_NOT, parameter.exclude))
-        for operator, operands in asked:
+            wanted.append((Operator.IS_NOT, parameter.exclude))
+        for operator, operands in wanted:
             yield ParameterMeets(name, operator, operands, parameter.ignore_case)
     if section.days:
         yield DayIsIn(*_side(section.days))
@@ -210,14 +210,14 @@ def _in_session(section: InSessionSection) -> Iterator[Rule]:
 def _side(
     section: DaysSection | HoursSection | RegionSection | DeviceSection,
 ) -> tuple[tuple[Any, ...], bool]:
-    """Return what is listed, and whether it is what is left out."""
+    """Return the listed values, and whether they are excluded."""
     return section.exclude or section.include or (), section.exclude is not None
 
 
 def _comparisons(
     section: ComparisonSection,
 ) -> Iterator[tuple[Operator, tuple[Any, ...]]]:
-    """Yield the operators that are given, with what each compares with."""
+    """Yield the given operators with their operands."""
     for operator in Operator:
         if (given := getattr(section, operator)) is not None:
             yield operator, given if isinstance(given, tuple) else (given,)

@@ -1,6 +1,6 @@
-"""Comparing an attribute with what an audience asks. Pure.
+"""Compares attributes with the operands of an audience's rules. Pure.
 
-A value of another kind than the operator compares is no match, and no error.
+A value of the wrong type never matches, without an error.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def compares(
     now: float = 0.0,
     zone: tzinfo = UTC,
 ) -> bool:
-    """Whether an attribute's value is what the operator and its operands ask for.
+    """Whether an attribute's value matches an operator and its operands.
 
     Args:
-        operator: How to compare.
-        value: The attribute's; None where the customer has none, which only
+        operator: The operator.
+        value: The attribute's value; None if the customer has none, which only
             ``exists`` can match.
-        operands: What to compare with.
-        ignore_case: Whether text is compared without case.
+        operands: The operands to compare with.
+        ignore_case: Whether to compare text without case.
         now: The time, in unix seconds.
-        zone: Where the days of dates without a timezone begin.
+        zone: The timezone of dates without one.
     """
     if operator is Operator.EXISTS:
         return (value is not None) is bool(operands[0])
@@ -58,11 +58,11 @@ def parameter_compares(
     now: float = 0.0,
     zone: tzinfo = UTC,
 ) -> bool:
-    """Whether an in-session attribute is what the operator asks for.
+    """Whether an in-session attribute matches an operator.
 
-    Such attributes travel as text: where a number or a boolean is asked for, text that
-    is one counts as one, and where text is asked for, a number counts as its text.
-    The arguments are those of ``compares``.
+    These attributes are sent as text: for operands that are numbers or booleans the
+    text is converted, and for operands that are text a number is. Arguments as in
+    ``compares``.
     """
     if operator in (Operator.IS, Operator.IS_NOT):
         alike = any(
@@ -91,7 +91,7 @@ _OF_TEXT = (
 
 
 def _like(operand: Any, value: Any) -> Any:
-    """Return an in-session attribute as the type that it is compared with."""
+    """Return an in-session attribute with the type of its operand."""
     if isinstance(operand, str):
         return _text_of(value)
     if isinstance(value, str) and isinstance(operand, bool):
@@ -102,11 +102,11 @@ def _like(operand: Any, value: Any) -> Any:
 
 
 def _number_of(text: str) -> Any:
-    """Return the number that a text is; the text itself where it is none."""
+    """Return a text as a number; unchanged if it is none."""
     found = _NUMBER.fullmatch(text.strip())
     if found is None:
         return text
-    # Whole numbers stay exact, however long they are.
+    # Whole numbers stay exact, whatever their length.
     return float(text) if found["fraction"] else int(text)
 
 
@@ -122,7 +122,7 @@ def _text_of(value: Any) -> Any:
 
 
 def is_one_of(value: object, wanted: tuple[Any, ...]) -> bool:
-    """Whether a value is among others; true is not 1, though Python says so."""
+    """Whether a value is among others; unlike in Python, true is not 1."""
     return any(
         value == one and isinstance(value, bool) == isinstance(one, bool)
         for one in wanted
@@ -130,9 +130,9 @@ def is_one_of(value: object, wanted: tuple[Any, ...]) -> bool:
 
 
 def parse_days(value: object, zone: tzinfo) -> tuple[datetime, datetime] | None:
-    """Return from when until when a date or a time is; None for what is neither.
+    """Return the beginning and the end of a date or a time; None for other values.
 
-    A date lasts for its whole day, a time for no time at all. Numbers are unix seconds.
+    A date lasts for its whole day, a time has no length. Numbers are unix seconds.
     """
     if _is_number(value):
         return _parse_seconds(float(value))  # type: ignore[arg-type]
@@ -232,7 +232,7 @@ def _is_near(operator: Operator, at: datetime, days: float, now: float) -> bool:
 
 
 def _span(operands: tuple[Any, ...], zone: tzinfo) -> tuple[datetime, datetime]:
-    """Return when the first operand begins and when the last one ends."""
+    """Return the beginning of the first operand and the end of the last one."""
     spans = [parse_days(one, zone) for one in operands]
     far = datetime.max.replace(tzinfo=UTC)
     known = [span or (far, far) for span in spans]

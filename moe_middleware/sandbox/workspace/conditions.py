@@ -1,4 +1,4 @@
-"""The conditions of a workspace file: what customers must be like. Pure: no I/O."""
+"""The conditions of a workspace file, on customers' attributes. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Equality: Any = create_model("_Equality", **_EQUALITY)
 
 
 class ComparisonSection(_Equality):  # type: ignore[misc]
-    """How an attribute is compared."""
+    """The comparison of an attribute."""
 
     is_not: Operand | None = Field(
         default=None, description="Another value than this one or these."
@@ -74,12 +74,13 @@ class ComparisonSection(_Equality):  # type: ignore[misc]
 
     @classmethod
     def operators_in(cls, given: Mapping[str, Any]) -> list[str]:
-        """Return the operators that are given."""
+        """Return the given operators."""
         return [one.value for one in Operator if one in given]
 
     @classmethod
     def missing_operator(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
-        """Yield that no operator is given, where no unknown one was meant to be it."""
+        """Yield a mistake if no operator is given, and no unknown key was meant as
+        one."""
         if not given.keys() - cls.model_fields.keys():
             known = ", ".join(Operator)
             yield Mistake((), f"missing: how to compare the attribute, one of {known}")
@@ -119,15 +120,15 @@ class ConditionSection(ComparisonSection):
         operators = cls.operators_in(given)
         subjects = [name for name in ("attribute", "segment") if name in given]
         if len([*groups, *subjects]) > 1:
-            said = " and ".join([*groups, *subjects])
-            yield Mistake((), f"{said} at once: write one condition for each")
+            named = " and ".join([*groups, *subjects])
+            yield Mistake((), f"{named} at once: write one condition for each")
         elif not [*groups, *subjects]:
             yield Mistake((), "missing: an attribute, a segment, all or any")
         elif "attribute" in given and not operators:
             yield from cls.missing_operator(given)
         elif "attribute" in given and len(operators) > 1:
-            said = " and ".join(operators)
-            yield Mistake((), f"{said} at once: write one condition for each")
+            named = " and ".join(operators)
+            yield Mistake((), f"{named} at once: write one condition for each")
         elif "attribute" not in given and operators:
             text = f"compares an attribute: {subjects or groups} needs none"
             yield Mistake((operators[0],), text.translate({91: None, 93: None}))

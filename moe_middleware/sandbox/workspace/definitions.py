@@ -1,4 +1,4 @@
-"""Experiences and customers from plain values, for tests that say it briefly. Pure."""
+"""Makes experiences and customers from plain values, for tests. Pure."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def define_experience(
 
     Args:
         key: The experience key.
-        payloads: Its content by name; several for as many variations in equal parts.
-        to: Which attributes a customer must have; left out, All Users get it.
-        name: Left out, it is the key.
-        status: As on the wire, as in ``Paused``.
+        payloads: Payload values by name; several mappings for variations of equal
+            shares.
+        to: The attributes that a customer must have; left out, All Users match.
+        name: The name; left out, the key.
+        status: The API's word for it, as in ``Paused``.
 
     Raises:
-        ValueError: A value of a payload cannot be JSON, or there is no payload.
+        ValueError: A payload's value is no JSON, or there is no payload.
     """
     arms = [payloads] if isinstance(payloads, Mapping) else list(payloads)
     if not arms:

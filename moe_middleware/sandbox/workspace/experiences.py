@@ -1,4 +1,4 @@
-"""The experiences of a workspace file and what they are made of. Pure: no I/O."""
+"""The experiences of a workspace file and their parts. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -143,16 +143,16 @@ class AudienceSection(Section):
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         variations = mappings(given.get("variations"))
         yield from repeated(variations, "variations", "id")
-        said = [one for one in variations if one.get("percent") is not None]
-        if not said:
+        weighted = [one for one in variations if one.get("percent") is not None]
+        if not weighted:
             return
-        if len(said) < len(variations):
+        if len(weighted) < len(variations):
             text = "give a percent to all of the variations or to none"
             yield Mistake(("variations",), text)
             return
-        percents = [one["percent"] for one in said]
+        percents = [one["percent"] for one in weighted]
         if not all(isinstance(one, int | float) for one in percents):
-            return  # a mistake of its own
+            return  # reported as a mistake of its own
         if abs(sum(percents) - 100) > 0.01:
             text = f"add up to {sum(percents):g} percent: make it 100"
             yield Mistake(("variations",), text)
@@ -217,7 +217,7 @@ class ExperienceSection(Section):
 
 
 def mappings(given: object) -> list[Mapping[str, Any]]:
-    """Return a list's mappings; what is none is a mistake of its own."""
+    """Return the mappings of a list; other items are mistakes of their own."""
     items = given if isinstance(given, list | tuple) else ()
     return [one if isinstance(one, Mapping) else {} for one in items]
 
@@ -225,7 +225,7 @@ def mappings(given: object) -> list[Mapping[str, Any]]:
 def repeated(
     items: Iterable[Mapping[str, Any]], where: str, name: str
 ) -> Iterator[Mistake]:
-    """Yield what is wrong with values that two items of a list share."""
+    """Yield the mistakes of values that must differ among a list's items."""
     seen: Counter[str] = Counter()
     for index, item in enumerate(items):
         if (value := item.get(name)) is None:

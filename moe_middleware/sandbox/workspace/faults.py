@@ -1,6 +1,6 @@
-"""Trouble to order: wrong statuses, latency, lost connections, slow or broken answers.
+"""Faults on demand: wrong statuses, latency, lost connections, slow or broken bodies.
 
-Every draw comes from the fault's own seed, so that a run can be repeated.
+All random draws use the fault's own seed, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ PATHS = ("fetch", "metadata", "events", "*")
 Path = Literal["fetch", "metadata", "events", "*"]
 
 TROUBLES = ("status", "latency", "jitter", "drop", "lose_response", "drip", "garbage")
-"""The fields of a fault that make a call go wrong; the rest says where and when."""
+"""The fields of a fault that have an effect; the others select the calls."""
 
 NOISE = 200
 """The length of a garbage body, in bytes."""
 
 UNSAID: Any = object()
-"""Stands for ``times`` where it is left out: one call, or all of them at a rate."""
+"""The value of ``times`` if it is left out: one call, or all of them with a rate."""
 
 
 class ConnectionDropped(httpx.RemoteProtocolError):
-    """No answer will come.
+    """The connection was cut without a response.
 
-    In process there is no connection to cut. This leaves the ASGI call instead, and it
-    is what an httpx client raises when a server hangs up on it.
+    In process there is no connection to cut. This exception leaves the ASGI call
+    instead; it is httpx's own for a server that hangs up.
     """
 
 
 class FaultError(ValueError):
-    """A fault's fields have wrong values.
+    """A fault's fields have invalid values.
 
     Attributes:
-        mistakes: A sentence by field; under the empty name, one about all of them.
+        mistakes: A sentence by field; the empty name has one about the whole fault.
     """
 
     def __init__(self, mistakes: Mapping[str, str]) -> None:
@@ -53,24 +53,24 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong, where and how often.
+    """An error to produce, and the calls to apply it to.
 
     Attributes:
         path: The endpoint, or ``*`` for all three.
-        status: Answered instead of the real answer.
-        latency: How long the call waits before anything happens, in seconds.
-        jitter: Up to how much longer it waits, in seconds; drawn for each call.
-        times: How many calls it hits; None for all until the next reset. Left out it
-            is one, or all where there is a rate.
-        rate: Which share of the calls it hits, above 0 and up to 1.
-        drop: Cut the connection without having looked at the call.
-        lose_response: Carry the call out, then cut the connection.
-        drip: Send the answer's body slowly, at this many bytes a second.
-        garbage: Send noise as the body, in place of JSON.
-        seed: What the draws of rate, jitter and noise begin with.
+        status: The status of the response, instead of the real response.
+        latency: Seconds that the call waits first.
+        jitter: More seconds that it waits at most; drawn for each call.
+        times: The number of calls to apply it to; None for all until the next reset.
+            Left out it is one, or all with a rate.
+        rate: The share of calls to apply it to, above 0 and up to 1.
+        drop: Cut the connection without processing the call.
+        lose_response: Process the call, then cut the connection.
+        drip: Send the response's body slowly, at this many bytes a second.
+        garbage: Send random bytes as the body, instead of JSON.
+        seed: The seed for rate, jitter and noise.
 
     Raises:
-        FaultError: A value is not one of those, or the fault has no effect.
+        FaultError: A value is invalid, or the fault has no effect.
     """
 
     path: Path = "*"
@@ -92,7 +92,7 @@ class Fault:
             raise FaultError(mistakes)
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
-        """Yield each field with a wrong value, and a sentence about it."""
+        """Yield each field with an invalid value, and a sentence about it."""
         if self.path not in PATHS:
             yield "path", f"path is {self.path!r}: use one of {', '.join(PATHS)}."
         if self.status is not None and not _is_whole(self.status, 400, 599):
@@ -118,23 +118,23 @@ class Fault:
             )
 
     def describe(self) -> str:
-        """Return what goes wrong in a few words, as in ``status 503, latency 0.2``."""
-        told = {name: getattr(self, name) for name in TROUBLES}
+        """Return the fault in a few words, as in ``status 503, latency 0.2``."""
+        troubles = {name: getattr(self, name) for name in TROUBLES}
         return ", ".join(
             name if value is True else f"{name} {value:g}"
-            for name, value in told.items()
+            for name, value in troubles.items()
             if value
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One fault on one call, with its draws made.
+    """One fault applied to one call, with its draws made.
 
     Attributes:
-        fault: What goes wrong.
-        delay: How long the call waits, jitter included, in seconds.
-        noise: The body of a garbage answer.
+        fault: The fault.
+        delay: Seconds that the call waits, with jitter.
+        noise: The body of a garbage response.
     """
 
     fault: Fault
@@ -160,10 +160,10 @@ class _Active:
 
 
 class FaultList:
-    """The faults still to come; the oldest that fits a call hits it. Thread-safe.
+    """The active faults; the oldest that matches a call is applied. Thread-safe.
 
     Args:
-        standing: The faults that are there from the start and after each reset.
+        standing: The faults at the start and after each reset.
     """
 
     def __init__(self, standing: Iterable[Fault] = ()) -> None:
@@ -173,17 +173,17 @@ class FaultList:
         self.reset(standing)
 
     def add(self, fault: Fault) -> int:
-        """Let a fault hit calls from now on; return its id."""
+        """Apply a fault to calls from now on; return its id."""
         with self._lock:
             self._last_id += 1
-            # Two faults with one seed must not hit the very same calls.
+            # Two faults with one seed must not select the same calls.
             draws = random.Random(f"{fault.seed}/{self._last_id}")
             left = math.inf if fault.times is None else fault.times
             self._active.append(_Active(self._last_id, fault, left, draws))
             return self._last_id
 
     def take(self, path: str) -> Hit | None:
-        """Return the fault that hits a call to this endpoint, and count it down."""
+        """Return the fault to apply to a call to this endpoint, and count it down."""
         if not self._active:
             return None
         with self._lock:
@@ -200,7 +200,7 @@ class FaultList:
         return None
 
     def as_documents(self) -> list[dict[str, Any]]:
-        """Return the faults as JSON, ``times`` being the calls still to be hit."""
+        """Return the faults as JSON values; ``times`` is the number of calls left."""
         with self._lock:
             return [
                 asdict(one.fault)
@@ -212,19 +212,19 @@ class FaultList:
             ]
 
     def remove(self, fault_id: int) -> bool:
-        """Take one fault back; False where there is none of this id."""
+        """Remove a fault; False if there is none with this id."""
         with self._lock:
             before = len(self._active)
             self._active = [one for one in self._active if one.fault_id != fault_id]
             return len(self._active) < before
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._active.clear()
 
     def reset(self, standing: Iterable[Fault]) -> None:
-        """Go back to these faults, with their draws from the start."""
+        """Replace all faults by these, and restart their draws."""
         with self._lock:
             self._active.clear()
             self._last_id = 0
@@ -233,10 +233,10 @@ class FaultList:
 
 
 def parse_fault(document: object) -> Fault:
-    """Return the fault that a JSON document describes.
+    """Return the fault of a JSON document.
 
     Raises:
-        ValueError: It describes none; the text says why.
+        ValueError: It is no fault; the text has the reason.
     """
     names = [field.name for field in fields(Fault)]
     if not isinstance(document, dict):
@@ -247,11 +247,11 @@ def parse_fault(document: object) -> Fault:
 
 
 def parse_fault_form(pairs: Iterable[tuple[str, str]]) -> Fault:
-    """Return the fault that an HTML form describes; empty fields are left out.
+    """Return the fault of an HTML form; empty fields are left out.
 
     Raises:
         ValueError: A field is unknown.
-        FaultError: A field has a wrong value.
+        FaultError: A field has an invalid value.
     """
     return parse_fault({name: _typed(name, text) for name, text in pairs if text})
 
@@ -274,13 +274,13 @@ async def hang_up(scope: MutableMapping[str, Any], receive: Receive) -> None:
     """Cut the connection of a request.
 
     Raises:
-        ConnectionDropped: There is none that we could cut.
+        ConnectionDropped: There is no connection that can be cut.
     """
     cut = scope.get("extensions", {}).get(HANG_UP)
     if cut is None:
         raise ConnectionDropped("Server disconnected without sending a response.")
     cut()
-    # Returning before the server knows would make it answer 500.
+    # If the app returned before the connection is cut, the server would send a 500.
     while (await receive())["type"] != "http.disconnect":
         pass
 

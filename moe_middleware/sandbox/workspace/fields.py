@@ -1,4 +1,4 @@
-"""Kinds of values in a workspace file, each with its check. Pure: no I/O."""
+"""The types of values in a workspace file, each with its check. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CID_TOKEN = re.compile(r"[0-9a-f]{24}")
 
 
 def as_operand(given: Any) -> Any:
-    """Return what an attribute is compared with: a scalar or a list of them."""
+    """Return the operand of a comparison: a scalar or a list of them."""
     if given is None or isinstance(given, Mapping):
         raise ValueError(f"{shown(given)} is no value to compare with")
     values = given if isinstance(given, list | tuple) else [given]
@@ -52,7 +52,7 @@ def as_operand(given: Any) -> Any:
 
 
 def as_number(given: Any) -> float:
-    """Return a number that an attribute is compared with."""
+    """Return a number as an operand."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise ValueError(f"{shown(given)} is not a number")
     if not math.isfinite(given):
@@ -62,7 +62,7 @@ def as_number(given: Any) -> float:
 
 
 def as_date(given: Any) -> str:
-    """Return a date or a time that an attribute is compared with."""
+    """Return a date or a time as an operand."""
     if not isinstance(given, str) or parse_days(str(given), UTC) is None:
         raise ValueError(
             f"{shown(given)} is no date: write 2026-11-22 or 2026-11-22T09:00"
@@ -71,7 +71,7 @@ def as_date(given: Any) -> str:
 
 
 def as_range(given: Any) -> tuple[Any, Any]:
-    """Return two numbers or two dates, the smaller one first."""
+    """Return two numbers or two dates as operands, the smaller one first."""
     if not isinstance(given, list | tuple) or len(given) != 2:
         raise ValueError(f"{shown(given)} is no range: write it as [1, 10]")
     if any(isinstance(one, str) for one in given):
@@ -89,7 +89,7 @@ def as_range(given: Any) -> tuple[Any, Any]:
 
 
 def _as_list(given: Any) -> Any:
-    """Let one value stand for a list of it."""
+    """Accept one value as a list of it."""
     return _filled(_as_list_or_none(given))
 
 
@@ -100,7 +100,7 @@ def _as_list_or_none(given: Any) -> Any:
 
 
 def _filled(given: Any) -> Any:
-    # pydantic's own check also counts the entries that are wrong as not there.
+    # pydantic's own check does not count invalid entries.
     if isinstance(given, list | tuple) and not given:
         raise ValueError("an empty list: it needs at least one entry")
     return given
@@ -137,10 +137,12 @@ def _check_among(names: tuple[str, ...], kind: str) -> AfterValidator:
             if given.lower() == name.lower():
                 return name
         plain_names = [str(name) for name in names]
-        said = suggestion(given, plain_names, kind=kind)
-        # They are few enough to tell them all, beside the nearest one.
+        message = suggestion(given, plain_names, kind=kind)
+        # They are few: list all of them beside the nearest one.
         listed = ", ".join(plain_names)
-        raise ValueError(said if listed in said else f"{said} There are {listed}")
+        raise ValueError(
+            message if listed in message else f"{message} There are {listed}"
+        )
 
     return AfterValidator(check)
 
@@ -186,12 +188,12 @@ def _one_of(*names: str) -> WithJsonSchema:
 
 @dataclass(frozen=True, slots=True)
 class _ListOf:
-    """A list, and what editors are told of it.
+    """A list, with its JSON Schema for editors.
 
     Attributes:
-        check: What a given value goes through first.
-        of_one: Whether one value may stand for a list of it.
-        least: How many entries there are at least.
+        check: A function for the given value, run first.
+        of_one: Whether one value is accepted as a list.
+        least: The fewest entries.
     """
 
     check: Callable[[Any], Any]
@@ -215,10 +217,10 @@ class _ListOf:
 
 @dataclass(frozen=True, slots=True)
 class OrListed:
-    """A section for which its commonest field may stand: one value or a list.
+    """A section that can be given by its main field alone: one value or a list.
 
     Attributes:
-        field: That field.
+        field: The main field.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""A workspace file: read, checked line by line, and read again when it changes."""
+"""Reads a workspace file, checks it by line, and reads it again when it changes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from .workspace import Workspace
 logger = logging.getLogger(__name__)
 
 LOOKS_EVERY = 1.0
-"""How long a look at the file counts, in seconds."""
+"""Seconds between two checks of the file."""
 
 
 def load_workspace(
     path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ
 ) -> Workspace:
-    """Return the workspace that a file describes.
+    """Return the workspace of a file.
 
     Args:
-        path: The file; a database that it names is found beside it.
+        path: The file; the path of its database is relative to it.
         environ: The variables, for ``${VAR}``.
 
     Raises:
-        SettingsError: Something is wrong; it lists every mistake at once.
+        SettingsError: The file is invalid; it lists every mistake.
     """
     file = Path(path)
     return _build(read_document(file, variables=Variables(environ)), file.parent)
@@ -53,15 +53,15 @@ def parse_workspace(
     file: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Workspace:
-    """Return the workspace that a text describes, as ``load_workspace`` does.
+    """Return the workspace of a text, as ``load_workspace`` does.
 
     Args:
-        text: What a workspace file holds.
-        file: The name that problems show.
+        text: The content of a workspace file.
+        file: The file name that problems show.
         environ: The variables, for ``${VAR}``.
 
     Raises:
-        SettingsError: Something is wrong; it lists every mistake at once.
+        SettingsError: The file is invalid; it lists every mistake.
     """
     document = parse_document(text, file=file, variables=Variables(environ))
     return _build(document, Path())
@@ -76,19 +76,20 @@ def workspace_schema() -> dict[str, Any]:
 class WorkspaceFile:
     """A workspace file that is read again when it changes. Thread-safe.
 
-    A change that breaks it leaves the last good workspace, and the log says so once.
+    After a change that breaks it, the last valid workspace stays in use, with one log
+    line.
 
     Args:
         path: The file.
         environ: The variables, for ``${VAR}``.
-        clock: A time in seconds that only grows.
+        clock: A clock that never jumps, in seconds.
 
     Attributes:
         path: The file.
-        problems: What is wrong with the file as it is now; empty for nothing.
+        problems: The current problems of the file.
 
     Raises:
-        SettingsError: The file is wrong from the start.
+        SettingsError: The file is invalid at the start.
     """
 
     def __init__(
@@ -108,9 +109,9 @@ class WorkspaceFile:
         self._workspace = load_workspace(self.path, environ=environ)
 
     def current(self) -> Workspace:
-        """Return the workspace, from the file as it was a second ago or later."""
+        """Return the workspace; the file was checked within the last second."""
         now = self._clock()
-        # Whoever comes while another one reads takes what there is.
+        # Another thread is reading: use the current workspace.
         if now - self._looked_at >= LOOKS_EVERY and self._lock.acquire(blocking=False):
             try:
                 self._looked_at = now
@@ -136,7 +137,7 @@ class WorkspaceFile:
             logger.info("workspace_file_read file=%s", self.path)
 
     def _look(self) -> tuple[int, ...]:
-        """Return what tells one state of the file from another; nothing for no file."""
+        """Return values that change whenever the file does; None without a file."""
         try:
             found = self.path.stat()
         except OSError:
@@ -164,10 +165,10 @@ def _build(document: Document, folder: Path) -> Workspace:
 
 
 def _as_written(mistake: Mistake, tree: Any) -> Mistake:
-    """Return a mistake with its place as the file has it, where there is a line.
+    """Return a mistake with its place as in the file, if there is a line.
 
-    The mistake of a key stands where its value is. One value, or a list, may stand for
-    a section: then the file has no such step as ``include``.
+    A mistake in a key is reported at its value. One value, or a list, may replace a
+    section; the file then has no step like ``include``.
     """
     place: list[str | int] = []
     for step in mistake.place:
@@ -186,7 +187,7 @@ def _at(tree: Any, step: str | int) -> Any:
 
 
 def _problems(document: Document, mistakes: Iterable[Mistake]) -> list[Problem]:
-    """Return a document's problems, items of lists called by their keys and names."""
+    """Return a document's problems, with list items named by their keys or names."""
     names = dict(_names_in(document.tree, "", ""))
     return [
         replace(problem, where=_named(problem.where, names))
@@ -204,7 +205,7 @@ def _named(where: str, names: Mapping[str, str]) -> str:
 
 
 def _names_in(tree: Any, numbered: str, named: str) -> Iterator[tuple[str, str]]:
-    """Yield each list item's place, and the place that a person knows it by."""
+    """Yield each list item's place, and its place for people."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(tree, Mapping):
         items = tree.items()

@@ -1,4 +1,4 @@
-"""Where an IP address is: the workspace's own table, then an optional database."""
+"""The places of IP addresses: the workspace's table, then an optional database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .rules import Region
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A place; what is not known of it is empty.
+    """A place; unknown parts are empty.
 
     Attributes:
         country: Its name, as in ``Portugal``.
@@ -35,7 +35,7 @@ class Location:
     country_code: str = ""
 
     def names(self, region: Region) -> tuple[str, ...]:
-        """Return what a part of it is called; empty where that is not known."""
+        """Return the name of a part of it; empty if unknown."""
         match region:
             case Region.COUNTRY:
                 names = [self.country, self.country_code]
@@ -48,19 +48,19 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geography:
-    """What is known of IP addresses.
+    """The known places of IP addresses.
 
     Attributes:
-        places: Networks, as in ``203.0.113.0/24``, and where they are.
-        database: A city database in MaxMind's format, asked where the table has no
-            answer; it needs the package maxminddb.
+        places: Networks, as in ``203.0.113.0/24``, and their places.
+        database: A city database in MaxMind's format, for addresses that are not in the
+            table; it needs the package maxminddb.
     """
 
     places: tuple[tuple[str, Location], ...] = ()
     database: str | None = None
 
     def locate(self, address: object) -> Location | None:
-        """Return where an address is; None for what is no address or not known."""
+        """Return the place of an address; None if it is malformed or unknown."""
         if not isinstance(address, str):
             return None
         try:
@@ -83,7 +83,7 @@ class Geography:
         try:
             record = open_database(self.database).get(address)
         except ValueError:
-            return None  # an IPv6 address, and a database that has none
+            return None  # an IPv6 address in a database for IPv4
         return _as_location(record) if isinstance(record, Mapping) else None
 
 

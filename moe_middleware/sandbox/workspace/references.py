@@ -1,4 +1,4 @@
-"""Names in a workspace file that lead nowhere, and limits of the whole. Pure."""
+"""Checks the names in a workspace file, and the limits of the whole. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sections import WorkspaceSection
 
 
 def reference_mistakes(section: WorkspaceSection) -> Iterator[Mistake]:
-    """Yield the mistakes that only the whole file shows: names that lead nowhere."""
+    """Yield the mistakes that need the whole file, such as undefined names."""
     names = _Names(section)
     for name, segment in section.segments.items():
         yield from names.condition(("segments", name, "where"), segment.where)
@@ -101,7 +101,7 @@ def _segments_in(section: ConditionSection | None) -> Iterator[str]:
 
 
 class _Names:
-    """What the file defines, for whatever refers to it."""
+    """The names that the file defines."""
 
     def __init__(self, section: WorkspaceSection) -> None:
         self._segments = tuple(section.segments)

@@ -1,4 +1,4 @@
-"""What an audience may ask of a visitor. Values only: judgements.py judges them."""
+"""The rules of an audience, as plain values; ``judgements`` applies them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Region(StrEnum):
 
 
 class Operator(StrEnum):
-    """How an attribute is compared, spelled as in the workspace file."""
+    """The operators, spelled as in the workspace file."""
 
     IS = "is"
     IS_NOT = "is_not"
@@ -70,7 +70,7 @@ class AttributeIs:
 
 @dataclass(frozen=True, slots=True)
 class AttributeMeets:
-    """A known customer's attribute compares well with these operands."""
+    """A known customer's attribute matches an operator and its operands."""
 
     name: str
     operator: Operator
@@ -80,7 +80,7 @@ class AttributeMeets:
 
 @dataclass(frozen=True, slots=True)
 class UserIsIn:
-    """A known customer is one of these."""
+    """The visitor is one of these known customers."""
 
     customer_ids: tuple[str, ...]
 
@@ -94,7 +94,7 @@ class SegmentIs:
 
 @dataclass(frozen=True, slots=True)
 class ParameterMeets:
-    """A custom in-session attribute, as in ``utm_medium``, compares well with these."""
+    """A custom in-session attribute, as in ``utm_medium``, matches an operator."""
 
     name: str
     operator: Operator
@@ -104,7 +104,7 @@ class ParameterMeets:
 
 @dataclass(frozen=True, slots=True)
 class DayIsIn:
-    """The visit is on one of these days, written as in ``Sunday``, or on another."""
+    """The visit is on one of these days, as in ``Sunday``; or on another one."""
 
     days: tuple[str, ...]
     exclude: bool = False
@@ -112,7 +112,7 @@ class DayIsIn:
 
 @dataclass(frozen=True, slots=True)
 class HourIsIn:
-    """The visit falls into one of these hours in UTC, 0 to 23, or into another."""
+    """The visit is in one of these hours in UTC, 0 to 23; or in another one."""
 
     hours: tuple[int, ...]
     exclude: bool = False
@@ -120,7 +120,7 @@ class HourIsIn:
 
 @dataclass(frozen=True, slots=True)
 class DeviceIsIn:
-    """The visitor's browser says that it runs on one of these devices, or on none."""
+    """The visitor's User-Agent names one of these devices; or none of them."""
 
     devices: tuple[Device, ...]
     exclude: bool = False
@@ -128,7 +128,7 @@ class DeviceIsIn:
 
 @dataclass(frozen=True, slots=True)
 class RegionIsIn:
-    """The visitor's IP address is in one of these places, or in none of them."""
+    """The visitor's IP address is in one of these places; or in none of them."""
 
     region: Region
     names: tuple[str, ...]
@@ -137,7 +137,7 @@ class RegionIsIn:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every one of these rules holds."""
+    """All of these rules hold."""
 
     rules: tuple[Rule, ...]
 
@@ -151,7 +151,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """None of these rules holds: the visitors left out of an audience."""
+    """None of these rules holds: the visitors excluded from an audience."""
 
     rules: tuple[Rule, ...]
 

@@ -1,4 +1,4 @@
-"""The built-in workspace: "Tea & Thyme", a small tea shop, as sample.yml says it."""
+"""The sample workspace: "Tea & Thyme", a small tea shop, from sample.yml."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _FILE = Path(__file__).with_name("sample.yml")
 
 
 def sample_text() -> str:
-    """Return the tea shop as a workspace file, to begin one's own with."""
+    """Return the text of the sample workspace file, as a start for one's own."""
     return _FILE.read_text(encoding="utf-8")
 
 
 @cache
 def sample_workspace() -> Workspace:
-    """Return the tea shop: four customers, eight experiences, A/B variations."""
+    """Return the sample workspace: customers, experiences, A/B variations."""
     return parse_workspace(sample_text(), file=_FILE.name, environ={})

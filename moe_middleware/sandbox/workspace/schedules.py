@@ -1,4 +1,4 @@
-"""When an experience is on. Pure: the time is a parameter."""
+"""The schedules of experiences. Pure: the time is a parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 
 class Status(StrEnum):
-    """The states of an experience, spelled as on the wire."""
+    """The statuses of an experience, spelled as in the API."""
 
     ACTIVE = "Active"
     PAUSED = "Paused"
@@ -20,12 +20,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """From when until when an experience is on.
+    """The time in which an experience is active.
 
     Attributes:
-        start_at: In unix seconds; None for since ever.
-        end_at: In unix seconds, not included; None for "active continuously".
-        timezone: The one that the schedule is written in, for people.
+        start_at: The start, in unix seconds; None for no start.
+        end_at: The end, in unix seconds, not included; None for "active continuously".
+        timezone: The timezone of the schedule, for people.
     """
 
     start_at: float | None = None
@@ -34,13 +34,13 @@ class Schedule:
 
 
 def local_time(at: float, timezone: str) -> str:
-    """Return an instant in unix seconds, as in ``2026-01-31 09:00 Asia/Kolkata``."""
+    """Return a time in unix seconds, as in ``2026-01-31 09:00 Asia/Kolkata``."""
     zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
     return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M} {timezone}"
 
 
 def status_at(status: Status, schedule: Schedule | None, now: float) -> Status:
-    """Return what marketing's state of an experience amounts to at a time.
+    """Return the effective status at a time of a configured status.
 
     An Active or Scheduled one follows its schedule; a Paused one can only expire.
     """

@@ -1,7 +1,7 @@
 """Renders payload templates over a customer's attributes, with Jinja's own sandbox.
 
-Templates that could take long are rendered by this file as a program of its own, which
-can be stopped. It starts as a script, so it imports nothing of this package.
+Templates that could take long are rendered by this file as a separate program, which
+can be stopped. It is started as a script, so it imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 NOT_SEND = "MOE_NOT_SEND"
-"""What a template says, as a tag or as a default, to withhold its experience."""
+"""The word, as a tag or a default, by which a template withholds its experience."""
 
 MAX_TEXT = 20_000
-"""The longest text that a template may make, in characters."""
+"""The longest result of a template, in characters."""
 
 MAX_SECONDS = 0.25
-"""The processor's time that one rendering may take."""
+"""Seconds of processor time for one rendering."""
 
 MAX_MEMORY = 512 * 1024 * 1024
-"""What the program may take of memory, in bytes, where the system can limit it."""
+"""The program's memory limit in bytes, where the system supports one."""
 
 
 class Withheld(Exception):
-    """The experience is not sent; the text says why."""
+    """The experience is withheld; the text has the reason."""
 
 
 class Attributes(Mapping[str, Any]):
-    """A customer's attributes, as templates may reach them: null counts as missing."""
+    """A customer's attributes for templates: null counts as missing."""
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self._attributes = attributes
@@ -56,7 +56,7 @@ class Attributes(Mapping[str, Any]):
 
 
 class _Missing(StrictUndefined):
-    """What is not there: an error wherever it is used without a default."""
+    """A missing attribute: an error if it is used without a default."""
 
     @property
     def _undefined_message(self) -> str:
@@ -92,10 +92,10 @@ def build_environment() -> ImmutableSandboxedEnvironment:
 
 
 def rendered(template: Template, attributes: Mapping[str, Any]) -> str:
-    """Return what a template makes of a customer's attributes.
+    """Render a template with a customer's attributes.
 
     Raises:
-        Withheld: The template says so, or an attribute without a fallback is missing,
+        Withheld: The template withholds it, an attribute without a fallback is missing,
             or the template fails.
     """
     pieces: list[str] = []
@@ -111,7 +111,7 @@ def rendered(template: Template, attributes: Mapping[str, Any]) -> str:
     except UndefinedError as error:
         raise Withheld(str(error)) from error
     except Exception as error:
-        # A template fails in as many ways as Python does: all of them withhold.
+        # A template can fail in any way that Python can: all of them withhold.
         why = str(error)[:200] or type(error).__name__
         raise Withheld(f"the template fails: {why}") from error
     text = "".join(pieces)
@@ -121,7 +121,7 @@ def rendered(template: Template, attributes: Mapping[str, Any]) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Return a value that has a text of its own; nothing of Python's is one."""
+    """Return a value as text, unless its text would be Python's."""
     if value is None:
         raise Withheld("the template prints an attribute that is null")
     if isinstance(value, str | int | float | list | tuple | dict | Undefined):
@@ -133,7 +133,7 @@ def _printable(value: Any) -> Any:
 
 
 def main() -> None:
-    """Answer orders, a line of JSON each, until there are no more."""
+    """Process orders, one line of JSON each, until the input ends."""
     _limit_memory()
     env = build_environment()
     compiled = lru_cache(maxsize=1024)(env.from_string)
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    # Unhandled, this signal ends the process, whatever it is doing.
+    # By default this signal ends the process, whatever it is doing.
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 

@@ -1,7 +1,7 @@
-"""Payload templates: checked when a workspace is read, rendered for each visitor.
+"""Checks payload templates when a workspace is read, and renders them for visitors.
 
-What only looks up, chooses and prints is rendered here. Everything else could take long
-in one of many ways, so it is rendered by a program that is stopped when it does.
+Templates that only look up, choose and print are rendered here. Others could take long
+in many ways, so a separate program renders them, and is stopped at a limit.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MAX_PLAIN = 1_000
 """The longest template that is rendered here, in characters."""
 
 PATIENCE = 5.0
-"""How long a rendering may take by the clock, in seconds; the program's own limit, of
-the processor's time, is reached long before on most systems."""
+"""Seconds on the clock for one rendering; the program's own limit of processor time is
+usually reached long before."""
 
 TOGETHER = 0.5
-"""How long all templates of one fetch may take by the clock, in seconds."""
+"""Seconds on the clock for all templates of one fetch."""
 
 _PLAIN = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name,
@@ -53,26 +53,26 @@ _environment = build_environment()
 
 
 class Stopped(Withheld):
-    """The template took too long or too much memory just now; it is not tried again."""
+    """The template takes too long or too much memory; it is not tried again."""
 
 
 class OutOfTime(Withheld):
-    """The fetch's other templates, or those of others, took its time."""
+    """The time for the fetch's templates is used up."""
 
 
 class NotAtOnce(Exception):
-    """The program renders this template, and the caller cannot wait for it."""
+    """The program must render this template, but the caller cannot wait for it."""
 
 
 _until: ContextVar[float] = ContextVar("until", default=float("inf"))
-"""When no further template is begun, on the monotonic clock; now is "not at all"."""
+"""The monotonic time after which no template is begun; now means "not at all"."""
 
 
 @contextmanager
 def rendering_within(seconds: float) -> Iterator[None]:
-    """Bound what all templates together may take in a block, in seconds.
+    """Limit the time of all templates within a block, in seconds.
 
-    With 0 what cannot be rendered at once raises ``NotAtOnce``.
+    With 0, a template that cannot be rendered at once raises ``NotAtOnce``.
     """
     token = _until.set(time.monotonic() + seconds if seconds else 0)
     try:
@@ -86,18 +86,18 @@ _TOGETHER = f"templates of one fetch may take {TOGETHER:g} seconds together"
 
 
 def is_template(text: str) -> bool:
-    """Whether a text has anything to render."""
+    """Whether a text contains template syntax."""
     return "{{" in text or "{%" in text or "{#" in text
 
 
 def check_template(text: str) -> None:
-    """Refuse a text that is no template.
+    """Check that a text is a valid template.
 
     Raises:
-        ValueError: It is none; the text says why.
+        ValueError: It is not; the text has the reason.
     """
     if not _is_plain(text):
-        _worker.start()  # so that it is there when a visitor comes
+        _worker.start()  # so that it runs when a visitor comes
 
 
 def render(text: str, attributes: Mapping[str, Any]) -> str:
@@ -105,13 +105,14 @@ def render(text: str, attributes: Mapping[str, Any]) -> str:
 
     Args:
         text: The template.
-        attributes: What ``UserAttribute`` finds; one that is None counts as missing.
+        attributes: The values of ``UserAttribute``; None counts as missing.
 
     Raises:
-        NotAtOnce: It would take a while, and the caller is in ``rendering_within(0)``.
-        OutOfTime: It was not begun, as ``rendering_within`` says.
+        NotAtOnce: The program must render it, and the caller is in
+            ``rendering_within(0)``.
+        OutOfTime: The time of ``rendering_within`` is used up.
         Stopped: The template takes too long, or too much memory.
-        Withheld: The template says so, or an attribute without a fallback is missing,
+        Withheld: The template withholds it, an attribute without a fallback is missing,
             or the template fails.
     """
     try:
@@ -124,7 +125,7 @@ def render(text: str, attributes: Mapping[str, Any]) -> str:
 
 
 class _SmallAttributes(Attributes):
-    """Refuses attributes that are too large to be worked on in no time."""
+    """Refuses attributes that are too large to render at once."""
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         super().__init__(attributes)
@@ -141,7 +142,7 @@ class _SmallAttributes(Attributes):
 
 @lru_cache(maxsize=4096)
 def _is_plain(text: str) -> bool:
-    """Whether a template cannot take long, whatever the attributes are."""
+    """Whether a template is always fast, whatever the attributes are."""
     if len(text) > MAX_TEMPLATE:
         raise ValueError(f"a template may have at most {MAX_TEMPLATE} characters")
     try:
@@ -156,10 +157,10 @@ def _is_plain(text: str) -> bool:
 
 
 def _check(node: nodes.Node) -> bool:
-    """Whether a part of a template is plain.
+    """Whether a part of a template is always fast.
 
     Raises:
-        ValueError: It names what there is not.
+        ValueError: It uses an unknown name.
     """
     if isinstance(node, nodes.Filter | nodes.Test):
         of_filters = isinstance(node, nodes.Filter)
@@ -179,7 +180,7 @@ def _compiled(text: str) -> Template:
 
 
 class _Worker:
-    """The program, started when it is first needed and again when it was stopped."""
+    """The program, started when it is first needed, and again after it was stopped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -187,7 +188,7 @@ class _Worker:
         self._stopped: set[str] = set()
 
     def start(self) -> None:
-        """See that it runs; where it cannot, templates are withheld and say why."""
+        """Start it, if it does not run; if it cannot start, templates are withheld."""
         with self._lock, suppress(OSError):
             self._running()
 
@@ -214,19 +215,19 @@ class _Worker:
         return str(made)
 
     def stop(self) -> None:
-        """End it; the next order starts it again."""
+        """Stop it; the next order starts it again."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.communicate()
 
     def forget(self) -> None:
-        """Leave it to the parent: after a fork it and the lock are the parent's."""
+        """After a fork, leave the program and the lock to the parent."""
         self._lock = threading.Lock()
         self._process = None
 
     def _ask(self, order: bytes) -> bytes:
-        """Return the answer, or nothing of a program that ended over it."""
+        """Return the answer; empty if the program ended during the order."""
         try:
             process = self._running()
             assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Payloads and attributes of a workspace file, as JSON has them. Pure: no I/O."""
+"""The payloads and attributes of a workspace file, as JSON values. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .workspace import DataType, Value
 
 
 def plain(value: Any) -> Any:
-    """Return a value without what the file's reader noted about it."""
+    """Return a value without the notes of the file's reader."""
     match value:
         case bool() | None:
             return value
@@ -29,10 +29,10 @@ def plain(value: Any) -> Any:
 
 
 def as_value(given: Any) -> Value:
-    """Return a payload's value from its short form or from the long one.
+    """Return a payload's value, given in the short form or the long one.
 
-    A mapping with ``value`` and perhaps ``data_type`` is the long form; every other
-    value stands for itself.
+    A mapping with ``value`` and optionally ``data_type`` is the long form; any other
+    value is the short form.
     """
     if isinstance(given, Mapping) and "value" in given:
         for key in given:
@@ -77,7 +77,7 @@ def _checked(value: Any, data_type: Any) -> Value:
 
 def _fits(value: Any, kind: DataType) -> bool:
     if isinstance(value, str) and is_template(value):
-        return True  # what it gives is only known once it is rendered
+        return True  # its result is only known after rendering
     match kind:
         case DataType.BOOLEAN:
             return isinstance(value, bool)
@@ -88,7 +88,7 @@ def _fits(value: Any, kind: DataType) -> bool:
 
 
 def check_json(value: Any) -> None:
-    """Refuse what JSON does not have, and texts that are no templates."""
+    """Check that values are JSON, and that texts are valid templates."""
     match value:
         case str():
             if is_template(value):

@@ -1,4 +1,4 @@
-"""The sandbox's workspace: who is known, and what is shown to whom. Pure values."""
+"""The sandbox's workspace: customers, audiences, experiences, limits. Pure values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rules import Rule
 from .schedules import Schedule, Status, status_at
 
 TEST_SUFFIX = "_DEBUG"
-"""What the dashboard's sample call appends to the workspace id for its TEST data."""
+"""The suffix of the workspace id for TEST data, as in the dashboard's sample call."""
 
 FETCH_LIMIT = 10_000
 """Fetches a minute that MoEngage allows a workspace by default."""
@@ -23,7 +23,7 @@ ACTIVE_LIMIT = 20
 """Experiences that MoEngage allows a workspace to have Active by default."""
 
 MAX_DEPTH = 64
-"""How deep a document may nest: what we take we must be able to write out again."""
+"""The deepest nesting of a document: more cannot be encoded again."""
 
 _CID_TOKEN = re.compile(r"[0-9a-f]{24}")
 
@@ -40,7 +40,7 @@ class DataType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One payload value, in native JSON form, and the type it is announced with."""
+    """One payload value as native JSON, and the type that is sent with it."""
 
     value: Any
     data_type: DataType = DataType.STRING
@@ -51,12 +51,12 @@ class Variation:
     """One arm of an A/B test.
 
     Attributes:
-        variation_id: Goes out as ``moe_variation_id``.
-        payload: Its content by name.
+        variation_id: Sent as ``moe_variation_id``.
+        payload: The payload values by name.
         percent: Its share of the audience, 0 to 100.
-        name: For people.
-        locales: What replaces parts of the payload for a language, by its name as
-            in ``pt``.
+        name: The name, for people.
+        locales: By language, as in ``pt``, the values that replace some of the
+            payload's.
     """
 
     variation_id: str
@@ -68,13 +68,13 @@ class Variation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Visitors who get the same variations; without rules it is All Users.
+    """Visitors with the same variations; an audience without rules is All Users.
 
     Attributes:
         audience_id: Short and alphanumeric, as in ``5A``.
-        name: Goes out as ``audience_name``.
-        variations: At least one; their percentages add up to 100.
-        rules: All of them must hold.
+        name: Sent as ``audience_name``.
+        variations: The variations, at least one; their percentages add up to 100.
+        rules: The rules, which must all hold.
     """
 
     audience_id: str
@@ -93,11 +93,11 @@ class Audience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlGroup:
-    """Users who get nothing, so that what the others get can be compared.
+    """Users who get nothing, to compare others with.
 
     Attributes:
-        percent: The share of all users, 0 to 100, drawn by a hash of each.
-        customer_ids: Customers who belong to it whatever their hash.
+        percent: The share of all users, 0 to 100, chosen by a hash.
+        customer_ids: Customers who always belong to it.
     """
 
     percent: float = 0.0
@@ -106,7 +106,7 @@ class ControlGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A custom segment: a list of customers, or whoever meets a rule, or both."""
+    """A custom segment: customers by their ids, by a rule, or both."""
 
     name: str
     customer_ids: frozenset[str] = frozenset()
@@ -115,20 +115,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """What marketing configures. The first audience in the list that fits wins.
+    """An experience. The first audience in the list that matches is used.
 
     Attributes:
         key: The experience key.
-        name: Goes out as ``experience`` in the context.
-        cid_token: 24 hex digits, the same for the experience's life; every cid of it
-            begins with them.
-        audiences: In order of priority.
-        status: Only an Active one is ever fetched.
-        schedule: What the status follows as time goes by; None for no schedule.
-        control_group: The campaign's own.
-        global_control_group: Whether the workspace's holds here too.
-        locales: The languages that variations may have, as in ``("pt", "de")``; the
-            first one goes out as ``moe_locale_id`` 1, and 0 is none of them.
+        name: Sent as ``experience`` in the context.
+        cid_token: 24 hex digits that never change; all cids of the experience begin
+            with them.
+        audiences: The audiences in order of priority.
+        status: The status; only Active experiences are fetched.
+        schedule: The schedule that the status follows; None for none.
+        control_group: The experience's own control group.
+        global_control_group: Whether the workspace's control group applies, too.
+        locales: The languages of variations, as in ``("pt", "de")``; the first one is
+            sent as ``moe_locale_id`` 1, and 0 means none of them.
     """
 
     key: str
@@ -149,7 +149,7 @@ class Experience:
             )
 
     def status_at(self, now: float) -> Status:
-        """Return what the status amounts to at a time, in unix seconds."""
+        """Return the effective status at a time, in unix seconds."""
         return status_at(self.status, self.schedule, now)
 
 
@@ -159,8 +159,8 @@ class Customer:
 
     Attributes:
         customer_id: The brand's own id.
-        attributes: What audiences look at.
-        identifiers: What Identity Resolution looks at, as in ``{"u_em": ...}``.
+        attributes: The attributes for audiences.
+        identifiers: The identifiers for Identity Resolution, as in ``{"u_em": ...}``.
     """
 
     customer_id: str
@@ -170,10 +170,10 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Everything that the sandbox knows when it starts.
+    """Everything that is configured in a sandbox.
 
     Attributes:
-        name: For people.
+        name: The name, for people.
         workspace_id: The user name of every call.
         api_keys: The passwords that work; two while a key rotates.
         timezone: The app's, for reports and for dates without one of their own.

@@ -9,7 +9,7 @@ import pytest
 from moe_middleware.sandbox.pages.charts import WIDEST_BAR, Chart, draw, round_up
 from moe_middleware.sandbox.pages.rendering import Links
 from moe_middleware.sandbox.pages.splits import Verdict, check_split
-from moe_middleware.sandbox.pages.visits import FormError, read_asked, read_lines
+from moe_middleware.sandbox.pages.visits import FormError, read_lines, read_visit_form
 from moe_middleware.sandbox.pages.words import FILTERS
 from moe_middleware.sandbox.reports.activity import Activity
 from moe_middleware.sandbox.reports.reports import AudienceReport, VariationReport
@@ -154,7 +154,7 @@ def test_line_without_a_name_is_refused() -> None:
 
 
 def test_form_becomes_the_fetch_that_says_the_same() -> None:
-    asked = read_asked(
+    form = read_visit_form(
         {
             "customer_id": " alice ",
             "identifiers": "u_em=a@b.example, u_mb=123",
@@ -168,7 +168,7 @@ def test_form_becomes_the_fetch_that_says_the_same() -> None:
         }.items()
     )
 
-    document = asked.fetch_document()
+    document = form.fetch_document()
 
     assert "Tablet" in document.pop("USER_AGENT")
     assert document == {
@@ -182,14 +182,14 @@ def test_form_becomes_the_fetch_that_says_the_same() -> None:
         "USER_IP_ADDRESS": "203.0.113.7",
         "utm_medium": "email",
     }
-    assert asked.detailed
+    assert form.detailed
 
 
 def test_nothing_filled_in_is_a_fetch_that_says_nothing() -> None:
-    asked = read_asked({"customer_id": " ", "experience": "hero"}.items())
+    form = read_visit_form({"customer_id": " ", "experience": "hero"}.items())
 
-    assert asked.fetch_document() == {"experience_key": ["hero"]}
-    assert not asked.changed
+    assert form.fetch_document() == {"experience_key": ["hero"]}
+    assert not form.changed
 
 
 def split(p_value: float | None, *arms: tuple[int, float | None]) -> AudienceReport:
