@@ -139,15 +139,13 @@ class Settings(Section):
     def unknown_names(self) -> Iterator[Mistake]:
         """Yield each name in a ``vary`` that is no attribute: it has no effect.
 
-        In a file this is a mistake. Settings made in code may come before their
-        routes, so there it is a log line.
+        It is a mistake in a file, and a log line for settings made in code.
         """
-        lists: list[tuple[Place, tuple[str, ...] | None]]
-        lists = [(("cache", "vary"), self.cache.vary)]
-        lists += [
-            (("routes", n, "vary"), one.vary) for n, one in enumerate(self.routes)
-        ]
-        return unknown_names(self.attribute_names, lists)
+        lists: dict[Place, tuple[str, ...] | None] = {
+            ("cache", "vary"): self.cache.vary
+        }
+        lists |= {("routes", n, "vary"): one.vary for n, one in enumerate(self.routes)}
+        return unknown_names(self.attribute_names, lists.items())
 
     @property
     def metadata_interval(self) -> float:
@@ -219,9 +217,7 @@ class Settings(Section):
 
         Args:
             path: The file; None takes MOE_CONFIG's, else ``moe.yml``.
-            environ: The variables, for ``${VAR}`` and for MOE_WORKSPACE_ID,
-                MOE_API_KEY, MOE_DATA_CENTER, MOE_BASE_URL, MOE_SECRET_KEY and
-                MOE_OUTBOX.
+            environ: The variables, for ``${VAR}`` and those of ``overrides``.
             keywords: As for ``Settings``. A mapping replaces single values of a
                 section; any other value replaces the whole section.
 
