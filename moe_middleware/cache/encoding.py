@@ -19,7 +19,7 @@ def encode(experience: Experience) -> bytes:
     if not experience:
         return NO_MATCH
     payload = orjson.dumps(experience.payload)
-    # Encoded JSON has no line break of its own; the context is kept as it came.
+    # Encoded JSON has no line breaks; the context stays encoded until it is read.
     return b"%b\n%b" % (payload, orjson.dumps(experience.experience_context))
 
 
@@ -53,12 +53,12 @@ def decode(
 
 
 def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
-    """Return a fresh answer of a cache that has only what ``decode`` could read.
+    """Return a fresh answer of a cache whose bytes ``decode`` could read before.
 
     Args:
         key: Its experience key.
-        body: What ``encode`` returned.
-        elements: Of the page that it is for.
+        body: The result of ``encode``.
+        elements: The elements of its page.
     """
     if not body:
         none = Experience(key=key, source=Source.CACHE, reason=Reason.NO_MATCH)
@@ -71,7 +71,7 @@ def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
     if context == b"{}":
         SET.experience_context(made, {})
     else:
-        # It stays as it came until somebody reads it, which hardly anybody does.
+        # Most contexts are never read: decode them on demand.
         SET.context(made, context)
     SET.source(made, Source.CACHE)
     SET.reason(made, None)

@@ -98,28 +98,28 @@ class MemoryCache:
     def get(
         self, visitor: bytes, variant: bytes, keys: Iterable[str]
     ) -> list[Experience]:
-        """Return those of the keys' experiences that are still fresh."""
+        """Return the experiences of the keys that have a fresh answer."""
         return _decoded(self.bodies(visitor, variant, keys), Source.CACHE, None)
 
     def get_stale(
         self, visitor: bytes, variant: bytes, keys: Iterable[str], reason: Reason
     ) -> list[Experience]:
-        """Return those that have expired but may still be served, and say why."""
+        """Return the experiences whose answers may still be served, with a reason."""
         found = self.bodies(visitor, variant, keys, since=self._stale)
         return _decoded(found, Source.STALE, reason)
 
     def bodies(
         self, visitor: bytes, variant: bytes, keys: Iterable[str], *, since: float = 0.0
     ) -> dict[str, bytes]:
-        """Return the bodies of those of the keys' answers that are fresh, by key.
+        """Return the encoded answers of keys that are fresh, by key.
 
         Args:
-            since: Those that expired so many seconds ago are fresh enough.
+            since: Answers that expired at most so many seconds ago count as fresh.
         """
         found: dict[str, bytes] = {}
         after = self._clock() - since
         with self._lock:
-            # As in _group, without its calls: every page comes by here.
+            # The same as _group without its calls: every page runs this.
             groups, index = self._groups, (hash(visitor) >> 16) % (2 * self._round)
             group = groups[index if index < len(groups) else index - self._round]
             record = group.pop(visitor, None)

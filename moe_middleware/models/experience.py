@@ -1,4 +1,4 @@
-"""One experience of one visitor, and what a page may ask of it."""
+"""One experience of one visitor, with the links of its page."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Elements(Protocol):
-    """Makes the links of one page's elements, and the marks that our script reads."""
+    """Makes the links of one page's elements, and the attributes for our script."""
 
     def click_url(self, experience: Experience, target: object, b_id: object) -> str:
-        """Return a link that counts a click and leads to ``target``."""
+        """Return a link that counts a click and redirects to ``target``."""
         ...
 
     def attrs(self, experience: Experience, b_id: object) -> str:
-        """Return the attributes of an element that our script watches."""
+        """Return the attributes of an element whose events our script reports."""
         ...
 
     def miss(self, experience: Experience, name: str) -> None:
-        """Note that a payload value was asked for which is not there."""
+        """Note that a missing payload value was read."""
         ...
 
 
 class _OnPage:
-    """Remembers which page an experience was handed out on.
+    """Keeps a reference from an experience to its page.
 
-    That is no field: it takes no part in comparison, copies, pickles and JSON.
+    It is no field: comparison, copies, pickles and JSON ignore it.
     """
 
     __slots__ = ("_context", "_elements")
     _context: bytes
-    """Its context as it came, where nobody has looked at it yet."""
+    """The context's JSON, until it is read for the first time."""
     _elements: Elements
 
 
@@ -51,7 +51,7 @@ def _elements_of(experience: Experience) -> Elements | None:
 
 
 def note_missing(experience: Experience, name: str) -> None:
-    """Let the log say once that a page asked for a payload value that is not there."""
+    """Log once that a page has read a missing payload value."""
     elements = _elements_of(experience) if experience.payload else None
     if elements is not None:
         elements.miss(experience, name)
@@ -59,21 +59,21 @@ def note_missing(experience: Experience, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience(_OnPage):
-    """One experience as this visitor gets it; falsy where there is none.
+    """One experience as this visitor gets it; falsy without a match.
 
     It is a plain value: its payload and its context are dicts of JSON values. A copy
-    of it belongs to no page, so its links do not count.
+    belongs to no page, so its links do not count.
 
-    Payload values are reached as items and as attributes: ``hero["CTA Label"]``,
-    ``hero.Title``. An item is always a payload value; an attribute gives way to the
-    fields below.
+    Payload values are items and attributes: ``hero["CTA Label"]``, ``hero.Title``. An
+    item is always a payload value; an attribute is one unless it has the name of a
+    field below.
 
     Attributes:
         key: The experience key.
-        payload: The variation's values, already unwrapped; empty without a match.
-        experience_context: What MoEngage wants back with every event, untouched.
-        source: Where the answer came from.
-        reason: Why it is empty, or stale; None for a fresh match.
+        payload: The values of the variation; empty without a match.
+        experience_context: Returned to MoEngage with every event, unchanged.
+        source: The source of the answer.
+        reason: The reason if it is empty or stale; None for a fresh match.
     """
 
     key: str
@@ -104,7 +104,7 @@ class Experience(_OnPage):
     def __getattr__(self, name: str) -> Any:
         if name == "experience_context":
             return _read_context(self)
-        # Unpickling asks for dunders before the fields exist.
+        # Unpickling reads dunder names before the fields exist.
         if not name.startswith("__") and name in self.payload:
             return self.payload[name]
         if not name.startswith("_"):
@@ -112,21 +112,21 @@ class Experience(_OnPage):
         raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a payload value, or ``default`` where there is none."""
+        """Return a payload value, or ``default`` if it is missing."""
         return self.payload[str.__str__(name)] if name in self else default
 
     def click_url(self, target: object = None, b_id: object = None) -> str:
-        """Return the link for an element of this experience, which counts its clicks.
+        """Return a link for an element of this experience that counts its clicks.
 
-        It is signed, and leads nowhere but to ``target``. Without a ``secret_key`` in
-        the settings, and where nothing matched, it is the target itself. A target that
-        runs a script or hides its host is replaced by ``#``.
+        It is signed, and redirects only to ``target``. Without a ``secret_key`` in the
+        settings, and without a match, it is the target itself. A target that runs a
+        script or hides its host is replaced by ``#``.
 
         Args:
-            target: Where the link leads: a path of this site, beginning with ``/``, or
-                an address on one of ``clicks.hosts``. Others are not counted. A text,
-                or what stands for one: a URL object, a lazy text.
-            b_id: Which element it is, as in ``"Shop Now"``.
+            target: A path of this site, beginning with ``/``, or an address on one of
+                ``clicks.hosts``; links to others are not counted. A text or a text-like
+                value, as a URL object or a lazy text.
+            b_id: The element, as in ``"Shop Now"``.
         """
         elements = _elements_of(self)
         if elements is None or not self.experience_context:
@@ -134,16 +134,16 @@ class Experience(_OnPage):
         return elements.click_url(self, target, b_id)
 
     def attrs(self, b_id: object = None) -> str:
-        """Return HTML attributes that let our script count for an element.
+        """Return HTML attributes by which our script reports events of an element.
 
-        With a ``b_id`` its clicks count; where the impression is ``visible``, it counts
-        too, once half the element was on screen for a second. Where it is ``web_sdk``,
-        the SDK is told of the clicks, with the ``b_id`` as their ``widget_id``; else
-        this takes a ``secret_key`` in the settings. It is empty where there is nothing
-        to count.
+        With a ``b_id`` its clicks count. With the impression ``visible`` the impression
+        counts, too, after half of the element was on screen for a second. With
+        ``web_sdk``, the SDK reports the clicks, with the ``b_id`` as their
+        ``widget_id``; otherwise a ``secret_key`` is needed in the settings. Empty if
+        there is nothing to count.
 
         Args:
-            b_id: Which element it is, as in ``"Shop Now"``.
+            b_id: The element, as in ``"Shop Now"``.
         """
         elements = _elements_of(self)
         if elements is None or not self.experience_context:
@@ -158,7 +158,7 @@ def _read_context(experience: Experience) -> Mapping[str, Any]:
 
 
 class _Setters:
-    """Set a new experience's slots: their own descriptors pass the frozen class by."""
+    """Setters of a new experience's slots, which bypass the frozen class."""
 
     def __init__(self) -> None:
         fields: Mapping[str, Any] = {**Experience.__dict__, **_OnPage.__dict__}
@@ -175,12 +175,12 @@ SET = _Setters()
 
 _page_slots: Mapping[str, Any] = _OnPage.__dict__
 kept_context: Callable[[Experience], bytes] = _page_slots["_context"].__get__
-"""Returns the JSON of a context that nobody has looked at; AttributeError else."""
+"""Returns the JSON of a context that was not read yet, else AttributeError."""
 _read_elements: Callable[[Experience], Elements] = _page_slots["_elements"].__get__
 
 
 def bind(experience: Experience, elements: Elements) -> None:
-    """Let an experience make its links with a page's elements."""
+    """Bind an experience to a page's elements."""
     SET.elements(experience, elements)
 
 

@@ -1,4 +1,4 @@
-"""All experiences of one page, by key, as its handlers and templates see them."""
+"""The experiences of one page by key, as its handlers and templates see them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from .plain_values import text_of
 from .reasons import Reason, Source
 
 Counting = Literal["response", "visible", "web_sdk"]
-"""When an impression counts: with a good response, once it was on screen, or where
-MoEngage's Web SDK says so, and the server says nothing."""
+"""When an impression counts: with a good response, once visible on the screen, or when
+MoEngage's Web SDK reports it instead of the server."""
 
 WebSDKApi = Literal["web_p", "personalize"]
-"""Which of its two documented ways the Web SDK is told: ``Moengage.web_p`` or the newer
+"""The form of the Web SDK's calls: ``Moengage.web_p`` or the newer
 ``Moengage.personalize``."""
 
 
 class Phase(IntEnum):
-    """How far a response has come, for what may still be read."""
+    """The progress of a response, as far as it limits reading experiences."""
 
     OPEN = 0
-    """It may still become personal, or is."""
+    """Its headers can still change."""
     SHARED = 1
-    """Its headers have left, and let anybody be served with it."""
+    """Its headers are sent, and allow shared caching."""
     SENT = 2
-    """Its last byte has left."""
+    """It is sent completely."""
 
 
 OPEN, SHARED, SENT = Phase
 
 
 class Experiences:
-    """What a visitor gets, by experience key. Looking a key up never raises.
+    """A visitor's experiences by key. Looking a key up never raises.
 
-    This class alone belongs to no request: it has what it was given, asks for nothing
-    and counts nothing. A request's own are a page, which does (``personalizer.page``).
+    Objects of this very class belong to no request: they fetch nothing and count
+    nothing. Those of a request are a subclass (``personalizer.page``), which does.
 
-    It notes its own use: ``used`` once anything was read, so that the response is this
-    visitor's own; ``shown`` for what counts as an impression when it has been sent.
+    It notes its use: ``used`` once anything was read, so that the response becomes
+    private; ``shown`` has the impressions that count after a good response.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Experiences:
         self._identity = identity
         self.missing = missing
         self.handed_out = False
-        # A page keeps what its cache has as bytes, until somebody looks at it.
+        # A page keeps cached answers as bytes until they are read.
         self._found: dict[str, Experience | bytes] = {one.key: one for one in found}
         self._shown: dict[str, Experience] | None = None
         self._counts = True
@@ -79,18 +79,18 @@ class Experiences:
         try:
             found = self._found[key]
         except Exception:
-            # Also where a key's own hash or comparison raises.
+            # The key's own hash or comparison may raise, too.
             return self._without(key)
         return found if type(found) is Experience else self._made(key)
 
     def _made(self, key: str) -> Experience:
-        """Return the experience of a key whose answer is there."""
+        """Return the experience of a key that has an answer."""
         found = self._found[key]
         assert isinstance(found, Experience)
         return found
 
     def _without(self, given: object) -> Experience:
-        """Return what there is for a key that has no answer, or is no plain text."""
+        """Return the experience of a key without an answer, or of no plain text."""
         key = given if type(given) is str else text_of(given) or ""
         if key in self.pending:
             self._collect()
@@ -100,14 +100,14 @@ class Experiences:
         return Experience(key=key, reason=Reason.NOT_READY if late else self.missing)
 
     def _may_still_read(self, key: object) -> bool:
-        """Whether a response that has begun as it was may still become personal."""
+        """Whether the response can still become private."""
         return True
 
     def _collect(self) -> None:
-        """Take in what was pending, if it has come just now."""
+        """Take the pending answers, if they have just arrived."""
 
     def unasked(self, key: str, place: str) -> str | None:
-        """Return what to do about a key that no route asks for; None if said before.
+        """Return advice on a key that no route has; None if it was logged before.
 
         Args:
             key: The key.
@@ -120,7 +120,7 @@ class Experiences:
         return isinstance(key, str) and bool(self[key])
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that were answered."""
+        """Iterate over the keys with an answer."""
         if self.phase is SHARED and not self._may_still_read("all"):
             return iter(())
         self.used = True
@@ -129,14 +129,14 @@ class Experiences:
     def __len__(self) -> int:
         return len(self._found)
 
-    # As a mapping's: ``dict(experiences)`` are the answers, as plain values.
+    # As in a mapping: ``dict(experiences)`` has the answers, as plain values.
     get = Mapping.get
     keys = Mapping.keys
     values = Mapping.values
     items = Mapping.items
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, or a pickle, belongs to no page, so that nothing in it counts.
+        # A copy or a pickle belongs to no page, so nothing in it counts.
         return _detached, (tuple(map(self._made, self._found)), self.identity)
 
     def __repr__(self) -> str:
@@ -146,75 +146,75 @@ class Experiences:
 
     @property
     def identity(self) -> Identity:
-        """Whom this page counts for: without any id where nothing counts."""
+        """The visitor's ids for events; without any if nothing counts."""
         if self._identity is None:
             self._identity = Identity()
         return self._identity
 
     def add(self, found: Iterable[Experience]) -> None:
-        """Take in more answers."""
+        """Add answers."""
         self._found.update((one.key, one) for one in found)
 
     # --- what is asked for ---------------------------------------------------
 
     @property
     def pending(self) -> Sequence[str]:
-        """The keys whose answers are still on their way: see ``ready``."""
+        """The keys whose answers are pending: see ``ready``."""
         return ()
 
     async def ready(self) -> Self:
-        """Wait for what the page's routes name, within what is left of its budget.
+        """Wait for the experiences of the page's routes, within the rest of its budget.
 
-        It is for ``prefetch: concurrent``, where the handler begins before the answers
-        are there; with ``blocking`` there is nothing left to wait for. Never raises for
-        a failing API.
+        It is for ``prefetch: concurrent``, with which a handler starts before the
+        answers arrive; with ``blocking`` it returns at once. Never raises for a failing
+        API.
         """
         return self
 
     async def fetch(self, key: str) -> Experience:
-        """Return a key's experience, asking for it where no route named it.
+        """Return a key's experience; fetch it if no route has it.
 
-        Never raises for a failing API: the answer is then a fallback with its reason.
+        Never raises for a failing API: the result is then a fallback with a reason.
         """
         return self[key]
 
     def ready_sync(self) -> Self:
-        """Do what ``ready`` does, in sync code: a WSGI app, or a handler in a thread.
+        """Do the same as ``ready`` in sync code: a WSGI app, or a handler in a thread.
 
         Raises:
-            RuntimeError: The event loop itself runs here: it can only await ``ready``.
+            RuntimeError: The caller is on the event loop: await ``ready`` instead.
         """
         return self
 
     def fetch_sync(self, key: str) -> Experience:
-        """Do what ``fetch`` does, in sync code: a WSGI app, or a handler in a thread.
+        """Do the same as ``fetch`` in sync code: a WSGI app, or a handler in a thread.
 
         Raises:
-            RuntimeError: The event loop itself runs here: it can only await ``fetch``.
+            RuntimeError: The caller is on the event loop: await ``fetch`` instead.
         """
         return self[key]
 
     def forget(self) -> None:
-        """Drop what is kept of this visitor's answers, so that the next page asks anew.
+        """Drop this visitor's cached answers, so that the next page fetches them again.
 
-        For when something changed that MoEngage should judge at once, as a purchase.
-        Logging in or out does it by itself where the customer_id comes from a cookie or
-        the session. What this page already has, it keeps.
+        Call it after a change that affects targeting at once, such as a purchase.
+        Logging in or out does so automatically if the customer_id comes from a cookie
+        or the session. This page keeps its answers.
         """
 
     # --- what counts -----------------------------------------------------------
 
     def show(self, key: str, counting: Counting | None = None) -> Experience:
-        """Return a key's experience and count it as shown, once per response.
+        """Return a key's experience and count its impression, once per response.
 
-        The impression is recorded only after a good response's last byte was sent; or,
-        where it counts when it is ``visible``, once the browser says so of an element
-        with the experience's ``attrs``. The template tag does this by itself.
+        The impression is recorded after the last byte of a good response was sent; or,
+        if it is ``visible``, when the browser reports it for an element with the
+        experience's ``attrs``. The template tag calls this method.
 
         Args:
             key: An experience of this request.
             counting: ``response``, ``visible`` or ``web_sdk``; None takes the route's
-                ``impression``. The first showing of a key decides.
+                ``impression``. The first call for a key decides.
         """
         experience = self[key]
         if self._counts and experience:
@@ -228,7 +228,7 @@ class Experiences:
 
     @property
     def shown(self) -> tuple[Experience, ...]:
-        """The experiences that count as shown, in the order of their first showing."""
+        """The experiences with an impression, in the order of their first ``show``."""
         return tuple((self._shown or {}).values()) if self._counts else ()
 
     def track_impression(
@@ -238,22 +238,22 @@ class Experiences:
         user_attributes: Mapping[str, Any] | None = None,
         user_timezone_offset: int | None = None,
     ) -> str | None:
-        """Count an experience as shown now, whatever becomes of the response.
+        """Count an impression now, whatever happens to the response.
 
-        Once per request: where ``show`` or a tag shows it too, it still counts once.
-        It never blocks: the event is delivered in the background.
+        Once per request: if ``show`` or a tag shows it too, it still counts once. It
+        never blocks: the event is delivered in the background.
 
         Args:
             key: An experience of this request.
-            user_attributes: Profile attributes to update along the way. Dates, decimals
-                and the like become text and numbers; what JSON cannot hold refuses the
-                event, with a log line.
+            user_attributes: Attributes to update in the customer's profile. Dates,
+                decimals and the like become text and numbers; a value that JSON cannot
+                express refuses the event, with a log line.
             user_timezone_offset: The visitor's offset from UTC, in seconds; None takes
                 the settings' ``events.user_timezone_offset``.
 
         Returns:
-            The event's uuid; None where there is no match, no id to count it for, it
-            was counted already, or the Web SDK reports it.
+            The event's uuid; None without a match, without an id to count for, if it
+            was counted already, or if the Web SDK reports it.
         """
         self[key]
         return None
@@ -270,25 +270,24 @@ class Experiences:
 
         Args:
             key: An experience of this request.
-            b_id: Which element was clicked, as in ``"Shop Now"``.
+            b_id: The clicked element, as in ``"Shop Now"``.
             user_attributes: As for ``track_impression``.
             user_timezone_offset: As for ``track_impression``.
 
         Returns:
-            The event's uuid; None where there is no match, no id to count it for, or
+            The event's uuid; None without a match, without an id to count for, or if
             the Web SDK reports it.
         """
         self[key]
         return None
 
     def count(self, counts: bool = True) -> Self:
-        """Choose whether this page counts: ``count(False)`` shows all, counts nothing.
+        """Choose whether this page counts; with ``False`` it shows all, counts nothing.
 
-        For pages that a person looks at who is no visitor: an editor's preview in a
-        CMS, a screenshot, a health check. Impressions, ``track_impression``,
-        ``track_click`` and the Web SDK count nothing then, links are plain ones and
-        elements have no marks. Call it before the page is rendered: a link that is
-        made already counts.
+        For pages that are no visitor's: an editor's preview in a CMS, a screenshot, a
+        health check. Impressions, ``track_impression``, ``track_click`` and the Web SDK
+        then count nothing, links are plain and elements have no marks. Call it before
+        the page is rendered: links made earlier count.
         """
         self._counts = counts
         return self
@@ -296,12 +295,12 @@ class Experiences:
     # --- what a page holds for browsers ---------------------------------------------
 
     def script(self, nonce: str | None = None) -> str:
-        """Return the ``<script>`` that counts clicks and what was on screen.
+        """Return the ``<script>`` that reports clicks and views.
 
-        It stands anywhere in a page, once; empty without a ``secret_key``.
+        Put it anywhere in a page, once; empty without a ``secret_key``.
 
         Args:
-            nonce: Of the page's Content-Security-Policy.
+            nonce: The nonce of the page's Content-Security-Policy.
         """
         return ""
 
@@ -311,34 +310,34 @@ class Experiences:
         nonce: str | None = None,
         api: WebSDKApi = "web_p",
     ) -> str:
-        """Return the elements that let MoEngage's Web SDK count instead of us.
+        """Return the elements that let MoEngage's Web SDK report events instead of us.
 
-        Once the SDK is initialised, our script gives it the experience_context of each
-        for an impression, and of the elements with ``attrs`` for their clicks. The
-        server then reports nothing of them. It stands behind what it is about; empty
-        where nobody may be counted: without consent, for bots and in previews. A
-        visitor whose device id we do not know yet has it handed over.
+        Once the SDK is initialised, our script passes it the experience_context of each
+        for an impression, and for the clicks of elements with ``attrs``. The server
+        reports none of these events. Put it after the experiences' elements. It is
+        empty where nothing may be counted: without consent, for bots and in previews.
+        If a visitor's device id is unknown, the script also reports it.
 
         Args:
-            keys: What the SDK is to count, as keys or experiences; without any, all
-                that was shown so far and is not ``visible``.
-            nonce: Of the page's Content-Security-Policy.
+            keys: The experiences or keys that the SDK reports; without any, all shown
+                so far that are not ``visible``.
+            nonce: The nonce of the page's Content-Security-Policy.
             api: ``web_p``, or ``personalize`` for the newer calls of the Personalize
                 SDK.
         """
         return ""
 
     def badge(self) -> str:
-        """Return an element that says so where the page is a preview for QA.
+        """Return an element that labels a preview for QA, if the page is one.
 
-        For a page where it is not added by itself at the end: HTML pages have it. The
-        first call of a page returns it; others, and other pages', nothing.
+        HTML pages have it at their end automatically; call it for other pages. The
+        first call of a page returns it; further calls, and other pages, an empty text.
         """
         return ""
 
     @property
     def sources(self) -> frozenset[Source]:
-        """Where the answers that are there came from."""
+        """The sources of the answers so far."""
         return frozenset([self._made(key).source for key in self._found])
 
 

@@ -188,12 +188,7 @@ class Settings(Section):
         return again() if again is not None else self
 
     def problem(self, where: str, message: str) -> Problem:
-        """Return a problem, found after loading, with its file and line.
-
-        Args:
-            where: The place, as in ``routes.0.path``.
-            message: What is wrong, and what to do.
-        """
+        """Return a problem at a place, as in ``routes.0.path``, with file and line."""
         if self._origin is None:
             return Problem(where=where, message=message)
         place = tuple(int(s) if s.isdecimal() else s for s in where.split("."))
@@ -278,7 +273,7 @@ class Settings(Section):
         environ: Mapping[str, str] = os.environ,
         **keywords: Any,
     ) -> Self:
-        """Return settings in any of the forms that a middleware takes.
+        """Return settings from any form that a middleware takes.
 
         Args:
             given: ``Settings``, a mapping like a file's content, or a file's path; None
