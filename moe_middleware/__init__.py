@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
-# The names are loaded when they are asked for: our pytest plugin is imported by every
-# pytest run where this package is installed, and that must cost next to nothing.
+# Names are loaded on first use: every pytest run with this package installed imports
+# our plugin, which must cost next to nothing.
 if TYPE_CHECKING:
     from .asgi import MoEngageMiddleware
     from .client.client import MoEngageClient

@@ -35,26 +35,26 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 NAME = "moe_middleware"
-"""Its name among the app's extensions."""
+"""The extension's name in ``app.extensions``."""
 
 PROXY_FIX = "werkzeug.proxy_fix.orig"
-"""Where ProxyFix keeps what it has replaced."""
+"""The key of the environ in which ProxyFix keeps the original values."""
 
 
 class MoEngage:
     """Personalizes a Flask app.
 
     Sources of the kind ``session`` read the app's session, and those of the kind
-    ``user`` flask_login's current user: neither is ever written. They are read in the
-    app's own request, after its ``before_request`` functions and ahead of the view, or
-    where one of those functions looks at an experience. So are functions of the
-    settings (``call``): they find ``flask.request`` and ``flask.g``.
+    ``user`` flask_login's current user, without writing either. They are read in the
+    app's own request, after its ``before_request`` functions and before the view, or
+    when one of these functions reads an experience. The same holds for functions in the
+    settings (``call``): they can use ``flask.request`` and ``flask.g``.
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
-        config: A settings file's path, a mapping of what stands in one, or a
-            ``Settings``; by default the file that
-            ``MOE_CONFIG`` names, else ``moe.yml``.
+        config: A settings file's path, a mapping like a file's content, or a
+            ``Settings``; by default the file that ``MOE_CONFIG`` names, else
+            ``moe.yml``.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class MoEngage:
         """Wrap an app, and add the tag to its templates.
 
         Raises:
-            SettingsError: The configuration is wrong; it lists every mistake.
+            SettingsError: The configuration is invalid; it lists every mistake.
             DuplicateMiddlewareError: The app is wrapped already.
         """
         if NAME in app.extensions:
@@ -83,7 +83,7 @@ class MoEngage:
 
 
 class _Door(MoEngageWSGIMiddleware):
-    """The WSGI door that knows whose app it wraps."""
+    """The WSGI door with a reference to the app that it wraps."""
 
     def __init__(self, app: flask.Flask, config: Config) -> None:
         super().__init__(app.wsgi_app, config)
@@ -96,16 +96,16 @@ class _Door(MoEngageWSGIMiddleware):
                 app.dispatch_request
             )
 
-        # An iterator: however many threads ask at once, only one of them gets it.
+        # An iterator, so that only one of several threads gets the value.
         trusted = bool(self.runtime.settings.trusted_proxies)
-        self._untold = iter(() if trusted else (True,))
+        self._not_warned = iter(() if trusted else (True,))
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         came_fixed = PROXY_FIX in environ
         body = super().__call__(environ, start_response)
-        if not came_fixed and PROXY_FIX in environ and next(self._untold, False):
+        if not came_fixed and PROXY_FIX in environ and next(self._not_warned, False):
             logger.warning(
                 "proxy_fix_inside: werkzeug's ProxyFix stands inside of MoEngage, "
                 "which takes your proxy for the visitor: wrap app.wsgi_app with "
@@ -130,10 +130,10 @@ _NO_USER = {
 
 
 class _Page(PostponedPage):
-    """It is prefetched, at the latest, where somebody looks at an experience."""
+    """A page that is prefetched at the first use of an experience, at the latest."""
 
     def prefetch_now(self) -> None:
-        """Get what the routes name, unless that is done."""
+        """Fetch the experiences of the routes, if not done yet."""
         self.begin()
         if self.waits:
             self.waits = False
@@ -161,7 +161,7 @@ def _begin(_: flask.Flask, **__: object) -> None:
 
 
 def _after_prefetch(dispatch: Callable[P, T]) -> Callable[P, T]:
-    """Return what dispatches a request to its view once its experiences are there."""
+    """Return a dispatcher that prefetches before it calls the view."""
 
     def dispatch_request(*given: P.args, **named: P.kwargs) -> T:
         page = _page_here()
@@ -173,10 +173,11 @@ def _after_prefetch(dispatch: Callable[P, T]) -> Callable[P, T]:
 
 
 class _Session(Mapping[str, Any]):
-    """The request's session, opened at the first look.
+    """The request's session, opened at its first use.
 
-    The app's own one where its request is handled, so that a login shows. Our own paths
-    never reach the app: there it is one that Flask never hears of, and so never saves.
+    While the app handles the request it is the app's own, so that a login shows. Our
+    endpoints never reach the app; there it is a session that Flask does not know, and
+    so never saves.
     """
 
     def __init__(self, app: flask.Flask, environ: WSGIEnvironment) -> None:
@@ -208,7 +209,7 @@ class _Session(Mapping[str, Any]):
         def opened() -> Mapping[str, Any]:
             return interface.open_session(app, request) or {}
 
-        # Signed cookies need nothing of the app's; a database's session may.
+        # Sessions in signed cookies need no app context; those in a database may.
         if isinstance(interface, SecureCookieSessionInterface):
             return opened()
         return _read_within(app.app_context(), opened)
@@ -216,10 +217,10 @@ class _Session(Mapping[str, Any]):
 
 @contextmanager
 def _unnoticed() -> Iterator[Mapping[str, Any]]:
-    """Read the app's session without Flask taking that for the view's reading.
+    """Read the app's session without Flask taking it for a use by the view.
 
-    Else it would add Vary: Cookie, also where nothing of ours is shown. The newest
-    Flask takes as much as a look at ``flask.session`` for it.
+    Otherwise it adds Vary: Cookie, also to pages without experiences. For the newest
+    Flask, even access to ``flask.session`` is a use.
     """
     context = request_ctx._get_current_object()  # type: ignore[attr-defined]
     there = (one for one in vars(context).values() if isinstance(one, SessionMixin))
@@ -235,7 +236,7 @@ def _unnoticed() -> Iterator[Mapping[str, Any]]:
 
 
 class _User:
-    """flask_login's user, loaded at the first look; nobody where it is not in use."""
+    """flask_login's user, loaded at its first use; None without flask_login."""
 
     def __init__(self, app: flask.Flask, environ: WSGIEnvironment) -> None:
         self._app = app
@@ -245,7 +246,7 @@ class _User:
         try:
             user = self._now()
         except AttributeError as error:
-            # Out of a method of ours for missing attributes, it would read as one.
+            # Out of __getattr__, an AttributeError would mean a missing attribute.
             kind = type(error).__name__
             raise RuntimeError(f"the user was not loaded: {kind}") from error
         return getattr(user, name)
@@ -261,17 +262,17 @@ class _User:
         if _is_handled():
             with _unnoticed():
                 return loaded()
-        # The body is ours to read.
+        # On our own endpoints we read the body.
         nothing = {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
         context = self._app.request_context({**self._environ, **nothing})
         return _read_within(context, loaded)
 
 
 def _read_within(context: AbstractContextManager[object], read: Callable[[], T]) -> T:
-    """Return what is read within a context of Flask's, for one of our own paths.
+    """Return the result of a read within a context of Flask's, for our own endpoints.
 
-    Functions for its end may rely on others for its beginning, which do not run here.
-    What is read is read, whatever they raise.
+    Teardown functions may rely on ``before_request`` functions, which do not run here;
+    the result counts whatever they raise.
     """
     value: list[T] = []
     try:
@@ -280,7 +281,7 @@ def _read_within(context: AbstractContextManager[object], read: Callable[[], T])
     except Exception as error:
         if not value:
             raise
-        # The error's text may hold an id; its class does not.
+        # The error's text may contain an id; its class cannot.
         logger.warning(
             "teardown_failed error=%s: a teardown function of the app failed where no "
             "before_request function had run, as for a click link: let it expect that",
@@ -290,7 +291,7 @@ def _read_within(context: AbstractContextManager[object], read: Callable[[], T])
 
 
 def _is_handled() -> bool:
-    """Whether the handler of the page that is asked for is at work here."""
+    """Whether the handler of the page itself is running here."""
     if not flask.has_request_context():
         return False
     handled = flask.request.environ.get(EXPERIENCES)

@@ -1,7 +1,6 @@
 """The template door: ``{% experience "hero" as hero %}...{% endexperience %}``.
 
-Beside it, ``{{ moe_script() }}`` and ``{{ moe_web_sdk() }}`` load what counts in
-browsers.
+``{{ moe_script() }}`` and ``{{ moe_web_sdk() }}`` load the scripts for browsers.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ _lines: WeakKeyDictionary[Environment, RepeatLogger] = WeakKeyDictionary()
 DEFAULT_NAME = "experience"
 ENVIRON = "moe_middleware.experiences"
 
-# What a compiled template calls. It is kept in bytecode caches, which outlive a
-# release: what these names do there may not change, only be joined by other names.
+# Compiled templates call these names. They live in bytecode caches, which outlive a
+# release: keep what they do, and only add other names.
 FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
 MEET = "moe_middleware.meet"
@@ -47,24 +46,24 @@ MEET = "moe_middleware.meet"
 class MoEngageExtension(Extension):
     """Adds the tag ``experience`` to a Jinja environment, sync or async.
 
-    And two functions: ``moe_script(nonce)`` is ``Experiences.script``, and
+    It also adds two functions: ``moe_script(nonce)`` is ``Experiences.script``, and
     ``moe_web_sdk(*keys, nonce=..., api=...)`` is ``Experiences.web_sdk``.
 
-    The body is rendered where the visitor has a match, with the experience under the
-    name after ``as``; else the ``else`` branch is. A rendered body counts as an
-    impression once the response is sent, unless ``impression=false`` follows the key.
+    If the visitor has a match, the body is rendered, with the experience under the name
+    after ``as``; else the ``else`` branch. A rendered body counts as an impression once
+    the response is sent, unless ``impression=false`` follows the key.
 
-    The experiences are those of ``experiences`` in the template's context, where it is
-    an ``Experiences``; else of the ``request`` in it, whichever framework's; else of
-    the request being handled here.
+    The experiences are the value ``experiences`` of the template's context, if it is an
+    ``Experiences``; else those of its ``request``, of any framework; else those of the
+    current request.
     """
 
     tags = {"experience"}  # noqa: RUF012  (jinja declares it mutable)
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        # Filters are called directly. Methods of an extension would go through
-        # Context.call, which takes three times as long and more in a sandbox.
+        # Filters are called directly. Methods of an extension go through Context.call,
+        # which takes three times as long, and more in a sandbox.
         environment.filters[FIND] = _find
         environment.filters[SHOW] = _show
         environment.filters[MEET] = _meet
@@ -76,7 +75,7 @@ class MoEngageExtension(Extension):
         lineno = next(parser.stream).lineno
         key = parser.parse_expression()
         if isinstance(key, nodes.Sub):
-            # Its value is never a text, and without quotes keys with a dash are one.
+            # The result of a subtraction is no text; unquoted keys with a dash are one.
             parser.fail(
                 "the key of the tag 'experience' is a subtraction: put the key in "
                 "quotes, as in {% experience 'homepage-banner' %}",
@@ -102,17 +101,18 @@ class MoEngageExtension(Extension):
         otherwise: list[nodes.Node] = []
         if next(parser.stream).value == "else":
             otherwise = parser.parse_statements(("name:endexperience",), True)
-        # Compiled to an assignment and a branch of the template's own, so that
-        # autoescaping and block nesting stay Jinja's business.
+        # Compiled to Jinja's own assignment and branch, so that autoescaping and nested
+        # blocks work.
         target: nodes.Expr = nodes.Name(name, "store")
-        # Outside of the blocks of a template that extends another nothing is put out,
-        # and nothing counts: only an output knows that. Where Jinja's parser does not
-        # tell that it is within a block, the quicker way is not taken.
+        # Outside of the blocks of a template that extends another, nothing is rendered
+        # and nothing may count; only output nodes know this. If Jinja's parser does not
+        # say that it is within a block, the faster way is not taken.
         in_block = "block" in getattr(parser, "_tag_stack", ())
         if in_block and isinstance(impression, nodes.Const):
             found = _call(MEET, key, nodes.Const(lineno), impression)
         else:
-            # An impression may speak of the experience itself, which has to be there.
+            # The impression's expression may use the experience, which must exist
+            # first.
             all_of_them = parser.free_identifier()
             found = _call(FIND, key, nodes.Const(lineno))
             shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
@@ -122,11 +122,11 @@ class MoEngageExtension(Extension):
         return nodes.Scope([nodes.Assign(target, found), branch]).set_lineno(lineno)
 
     def _statement(self, call: nodes.Expr) -> nodes.Stmt:
-        """Return what calls for the effect alone.
+        """Return a node that calls only for the effect.
 
-        Best is an output of nothing: Jinja skips outputs where nothing is put out, as
-        outside of the blocks of a template that extends another. But where outputs are
-        finalized, or may be other things than text, nothing would become something.
+        The best node is an empty output: Jinja skips it where nothing is rendered, as
+        outside of the blocks of a template that extends another. But with a
+        ``finalize``, or with native types, an empty output would become a value.
         """
         environment = self.environment
         is_text = environment.concat is Environment.concat
@@ -136,10 +136,10 @@ class MoEngageExtension(Extension):
 
 
 def extend_app(app: flask.Flask | quart.Quart) -> None:
-    """Add the tag to the templates of an app of Flask's or Quart's.
+    """Add the tag to the templates of a Flask or Quart app.
 
-    Its environment is made at the first need, from settings that the app may still
-    change: it is not made here.
+    The app makes its environment when it first needs it, from settings that may still
+    change, so it is not made here.
     """
     name = f"{MoEngageExtension.__module__}.{MoEngageExtension.__qualname__}"
     if "jinja_env" in vars(app):
@@ -166,7 +166,7 @@ _Found = tuple[Experience, Experiences]
 def _meet(
     context: Context, key: object, lineno: int, impression: object
 ) -> Experience | Coroutine[Any, Any, Experience]:
-    """Return the experience of a key; one that matches counts as shown."""
+    """Return the experience of a key; count it if it matches."""
     if (noted := fragment.get()) is not None:
         noted.personal = True
     experiences = experiences_of(context)
@@ -195,7 +195,7 @@ async def _shown_when_ready(
 
 
 _MISSED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED})
-"""Why there is more to be done, or to be said, about a key."""
+"""The reason why a key needs more work, or a log line."""
 
 
 @pass_context
@@ -208,7 +208,7 @@ def _find(
     if not isinstance(key, str):
         name = None
         if isinstance(key, Undefined):
-            # A strict environment's raises here: that is what it is chosen for.
+            # A strict undefined raises here, as the environment wants.
             str(key)
             name = key._undefined_name
         given = type(key).__name__
@@ -217,7 +217,7 @@ def _find(
     experience = experiences[key]
     if experience.reason is Reason.NOT_READY:
         if context.environment.is_async:
-            # Jinja awaits what a filter in an async template returns.
+            # Jinja awaits the result of a filter in an async template.
             return _when_ready(experiences, key)
         if not on_event_loop():
             return experiences.ready_sync()[key], experiences
@@ -292,18 +292,18 @@ def _warn(
 
 
 def experiences_of(context: Context) -> Experiences:
-    """Return the experiences that a template is rendered with.
+    """Return the experiences for a template.
 
-    Those of ``experiences`` in its context, else of ``request``, else of the request
-    being handled here; outside of any, an object in which nothing matches.
+    They are the value ``experiences`` of its context, else those of its ``request``,
+    else those of the current request; without any, an object without matches.
     """
-    # A context of Jinja's own kind has no other names than these.
+    # Jinja's own Context class has no other names than these.
     names, rest = context.vars, context.parent
     asks = type(context) is not Context
     request: object = missing
     if asks or "experiences" in names or "experiences" in rest:
         given = context.resolve_or_missing("experiences")
-        # The app may have a list of its own by this name.
+        # The app may have another value by this name.
         if isinstance(given, Experiences):
             return given
     if asks or "request" in names or "request" in rest:
@@ -319,9 +319,9 @@ def experiences_of(context: Context) -> Experiences:
 
 
 def _of_request(request: Any) -> Experiences | None:
-    """Return the experiences that a door has left with a framework's request."""
+    """Return the experiences that a door has attached to a framework's request."""
     try:
-        # Django's are on the request, Sanic's in its ctx.
+        # Django has them on the request, Sanic in its ctx.
         found = getattr(getattr(request, "ctx", request), "experiences", None)
         if not isinstance(found, Experiences):
             environ = getattr(request, "environ", None)
@@ -330,16 +330,16 @@ def _of_request(request: Any) -> Experiences | None:
             else:
                 found = request.scope["state"]["experiences"]
     except Exception:
-        # No such place; or a proxy, which raises what it likes outside of a request.
+        # No such attribute; or a proxy, which may raise anything without a request.
         return None
     return found if isinstance(found, Experiences) else None
 
 
 class _PersonalTemplate(Template):
-    """A template of which nothing is kept that a tag has rendered.
+    """A template whose rendered tags are not cached.
 
-    What is included or imported without context Jinja renders once, and shows it to
-    everybody from then on.
+    Jinja renders a template that is included or imported without context only once, for
+    all visitors.
     """
 
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
@@ -363,7 +363,7 @@ class _PersonalTemplate(Template):
         return module
 
     def _is_made(self, ctx: Context | None) -> bool:
-        """Whether it is made already, or made anew every time as it is."""
+        """Whether it is prepared already, or is rendered anew every time."""
         if ctx is not None and ctx.globals_keys - self.globals.keys():
             return True
         return self._module is not None

@@ -1,7 +1,7 @@
-"""Fixtures for the test suites of apps: pytest finds them without any configuration.
+"""Fixtures for the tests of apps; pytest finds them without any configuration.
 
-Every pytest run where this package is installed imports this module, so it imports the
-standard library only; the sandbox is loaded by the first test that asks for it.
+Every pytest run with this package installed imports this module, so it imports the
+standard library only; the first test that needs the sandbox loads it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOLDER = "moe-pytest-"
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the run's events in a temporary outbox, unless MOE_OUTBOX names another.
 
-    An app that a test module imports loads its settings before any fixture is there.
+    An app that a test module imports loads its settings before any fixture runs.
     """
     given = os.environ.get("MOE_OUTBOX", "")
     is_worker = hasattr(config, "workerinput")
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def moe_workspace() -> Configured:
-    """What the sandboxes have configured when a test begins: nothing.
+    """The sandboxes' workspace at the start of each test: an empty one.
 
     Override it in your ``conftest.py``: return a ``Workspace`` or the path of a
     workspace file.
@@ -54,9 +54,9 @@ def moe_workspace() -> Configured:
 def moe_sandbox(
     moe_workspace: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Sandbox]:
-    """The sandbox inside this process, which every app of the test talks to.
+    """An embedded sandbox, which every app in the test uses.
 
-    Whatever its settings say: see ``moe_middleware.testing.sandboxed``.
+    Any settings lead to it: see ``moe_middleware.testing.sandboxed``.
     """
     from .testing import sandboxed
 
@@ -72,8 +72,8 @@ def moe_sandbox_server(
 ) -> Iterator[Sandbox]:
     """A sandbox on a port of its own, for apps in other processes or languages.
 
-    ``moe_sandbox_server.address`` is where it listens. Settings loaded during the test
-    find it through ``MOE_BASE_URL``, which processes started by the test inherit.
+    ``moe_sandbox_server.address`` is its URL. Settings loaded during the test find it
+    by ``MOE_BASE_URL``, which processes started by the test inherit.
     """
     from .sandbox import Sandbox
     from .sandbox.listeners import address_of, listen
@@ -100,7 +100,7 @@ def moe_sandbox_server(
 
 
 def _name(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name a sandbox in the environment, which other processes read."""
+    """Name a sandbox in the environment, for other processes."""
     monkeypatch.setenv("MOE_DATA_CENTER", "sandbox")
     monkeypatch.setenv("MOE_WORKSPACE_ID", sandbox.workspace.workspace_id)
     monkeypatch.setenv("MOE_API_KEY", sandbox.workspace.api_keys[0])

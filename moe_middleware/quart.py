@@ -32,7 +32,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 NAME = "moe_middleware"
-"""Its name among the app's extensions."""
+"""The extension's name in ``app.extensions``."""
 
 SESSION = "moe_middleware.session"
 
@@ -40,17 +40,17 @@ SESSION = "moe_middleware.session"
 class MoEngage:
     """Personalizes a Quart app.
 
-    Sources of the kind ``session`` read the app's session, which is never written. It
-    is read in the app's own request, after its ``before_request`` functions and ahead
-    of the handler. So are functions of the settings (``call``): they find
-    ``quart.request`` and ``quart.g``. A ``before_request`` function that wants an
+    Sources of the kind ``session`` read the app's session, without writing it. It is
+    read in the app's own request, after its ``before_request`` functions and before the
+    handler. The same holds for functions in the settings (``call``): they can use
+    ``quart.request`` and ``quart.g``. A ``before_request`` function that needs an
     experience awaits ``experiences.ready()`` first.
 
     Args:
         app: The app; None for an app factory, which calls ``init_app``.
-        config: A settings file's path, a mapping of what stands in one, or a
-            ``Settings``; by default the file that
-            ``MOE_CONFIG`` names, else ``moe.yml``.
+        config: A settings file's path, a mapping like a file's content, or a
+            ``Settings``; by default the file that ``MOE_CONFIG`` names, else
+            ``moe.yml``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MoEngage:
         """Wrap an app, and add the tag to its templates.
 
         Raises:
-            SettingsError: The configuration is wrong; it lists every mistake.
+            SettingsError: The configuration is invalid; it lists every mistake.
             DuplicateMiddlewareError: The app is wrapped already.
         """
         if NAME in app.extensions:
@@ -79,7 +79,7 @@ class MoEngage:
 
 
 class _Door(MoEngageMiddleware):
-    """The ASGI door that knows whose app it wraps."""
+    """The ASGI door with a reference to the app that it wraps."""
 
     def __init__(self, app: quart.Quart, config: Config) -> None:
         super().__init__(app.asgi_app, config)  # type: ignore[arg-type]
@@ -110,12 +110,12 @@ class _Door(MoEngageMiddleware):
         return visit
 
     async def _session(self, scope: Scope) -> dict[str, Any]:
-        """Return what the session holds of a request that never reaches the app.
+        """Return the session of a request that never reaches the app.
 
-        It is a copy that nobody saves.
+        It is a copy, which is never saved.
         """
         interface = self._quart.session_interface
-        # Signed cookies need nothing of the app's; a database's session may.
+        # Sessions in signed cookies need no app context; those in a database may.
         by_cookie = isinstance(interface, SecureCookieSessionInterface)
         context = nullcontext() if by_cookie else self._quart.app_context()
         session: dict[str, Any] = {}
@@ -125,7 +125,7 @@ class _Door(MoEngageMiddleware):
                 found = await interface.open_session(self._quart, request)
                 session.update(found or {})
         except Exception as error:
-            # The error's text may hold what is in the session; its class does not.
+            # The error's text may contain values of the session; its class cannot.
             logger.warning("session_failed error=%s", type(error).__name__)
         return session
 
@@ -152,7 +152,7 @@ _NO_USER = {
 
 
 async def _push_nothing(path: str, headers: Headers) -> None:
-    """Stand for the server's push: nobody asks for one while a session is read."""
+    """A stand-in for the server's push, which is not needed to read a session."""
 
 
 class _Page(PostponedPage, ASGIPage):

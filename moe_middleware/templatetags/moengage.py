@@ -54,11 +54,13 @@ class ExperienceNode(Node):
         self.body = body
         self.otherwise = otherwise
         # An iterator, so that only one of several threads gets the value.
-        self._unsaid = iter((True,))
+        self._unlogged = iter((True,))
 
     def render(self, context: Context) -> str:
         experiences = experiences_of(context)
-        found = _find(experiences, self.key.resolve(context), self.origin, self._unsaid)
+        found = _find(
+            experiences, self.key.resolve(context), self.origin, self._unlogged
+        )
         with context.push():
             context.dicts[-1] = _Layer({self.name: found})
             if not found:
@@ -194,10 +196,10 @@ def experiences_of(context: Context) -> Experiences:
 
 
 def _find(
-    experiences: Experiences, key: object, template: Origin, unsaid: Iterator[bool]
+    experiences: Experiences, key: object, template: Origin, unlogged: Iterator[bool]
 ) -> Experience:
     if not isinstance(key, str):
-        if next(unsaid, False):
+        if next(unlogged, False):
             logger.warning(
                 "experience_key_invalid template=%s given=%s: put the key in quotes",
                 *(template, type(key).__name__),
