@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .outbox import as_json, delivery_rows, on_an_outbox, use_outbox
+from .outbox import as_json
+from .outbox_places import on_an_outbox, use_outbox
+from .outbox_tables import delivery_rows
 from .terminal import duration, printable, table
 
 if TYPE_CHECKING:

@@ -1,0 +1,55 @@
+"""Long work on an outbox, step by step, with a bar."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import click
+
+from .terminal import stop
+
+PAGE = 1_000
+"""Events that are read or written at a time: the whole of a big outbox fits nowhere."""
+
+
+def check_choice(ids: Sequence[str], everything: bool) -> None:
+    if bool(ids) == everything:
+        raise click.UsageError("name one ID or more, or say --all")
+
+
+async def step_by_step(
+    label: str,
+    total: int,
+    ids: Sequence[str],
+    step: Callable[[Sequence[str] | None, int | None], Awaitable[int]],
+) -> int:
+    """Do something to chosen events, or to as many of all as there were."""
+    done = 0
+    with progress(label, total) as advance:
+        if ids:
+            return await step(ids, None)
+        while done < total:
+            changed = await step(None, min(PAGE, total - done))
+            if not changed:
+                break
+            done += changed
+            advance(changed)
+    return done
+
+
+def report(verb: str, count: int, ids: Sequence[str]) -> None:
+    if count < len(set(ids)):
+        stop([f"{verb} {count:,} of {len(set(ids)):,}: the others are not there"])
+    click.echo(f"{verb} {count:,}")
+
+
+@contextlib.contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update
