@@ -21,8 +21,8 @@ from ..models.plain_values import text_of
 from ..models.reasons import Reason
 from ..routes.routes import Match
 from ..visitors.page_views import is_asset, is_preflight
-from ..visitors.value_readers import MustWaitError, Wait, waiting, waiting_here
 from ..visitors.visitors import UNTOLD, Visitor, without_id
+from ..visitors.waiting import MustWaitError, Wait, waiting, waiting_here
 from .current import current, on_event_loop
 from .impressions import Impressions
 from .page_response import PageResponse

@@ -12,7 +12,7 @@ from ..models.plain_values import text_of
 from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
-from ..visitors.value_readers import CannotWaitError, waiting, waiting_here
+from ..visitors.waiting import CannotWaitError, waiting, waiting_here
 from .page_headers import ORDINARY, is_private, personal_headers
 from .page_state import PageState
 

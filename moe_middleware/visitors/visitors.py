@@ -23,7 +23,8 @@ from .consents import Consents
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
 from .session_attributes import day_and_hour, session_attributes
-from .value_readers import SourceReader, waiting
+from .value_readers import SourceReader
+from .waiting import waiting
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from moe_middleware import ValueSource, Visit
-from moe_middleware.visitors.value_readers import SourceReader, waiting
+from moe_middleware.visitors.value_readers import SourceReader
+from moe_middleware.visitors.waiting import waiting
 
 
 class User:

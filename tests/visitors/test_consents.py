@@ -22,7 +22,7 @@ from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.visitor_sections import ConsentSettings
 from moe_middleware.visitors.consents import Consents
-from moe_middleware.visitors.value_readers import waiting as wait_for
+from moe_middleware.visitors.waiting import waiting as wait_for
 
 from ..sites import PAGE, Site, rendered, settings
 

@@ -1,0 +1,122 @@
+"""What reading a request's values does where one takes waiting.
+
+Plain code raises ``MustWaitError``; ``waiting`` and ``waiting_here`` wait for the value
+and read again, and find it on the visit then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ..models.visits import Visit
+
+T = TypeVar("T")
+
+Wait = Callable[[Awaitable[Any]], object]
+"""Waits in this thread for what an async source gives, and returns its value."""
+
+
+class MustWaitError(Exception):
+    """A value takes waiting, so that plain code cannot read it by itself.
+
+    Args:
+        visit: The request, where the value will be found.
+        name: Its name among ``values_read``.
+        value_of: Reads it; it may ask a database, so a thread has to do it.
+        begun: What is to be awaited, where the source has begun already.
+    """
+
+    def __init__(
+        self,
+        visit: Visit,
+        name: object,
+        value_of: Callable[[], object] | None = None,
+        *,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        super().__init__("a source's value takes waiting")
+        self._visit = visit
+        self._name = name
+        self._value_of = value_of
+        self._begun = begun
+        self._value: object = None
+        self._error: Exception | None = None
+        self.ended = False
+        visit.values_read[name] = self
+
+    async def wait(self) -> None:
+        """Wait for the value, so that a new reading finds it."""
+        # What reads it meanwhile waits for a value of its own.
+        self._visit.values_read.pop(self._name, None)
+        try:
+            if self._value_of is not None and self._visit.in_thread is not None:
+                self._value = await self._visit.in_thread(self._value_of)()
+            if self._begun is not None:
+                self._value = await self._begun
+            elif inspect.isawaitable(self._value):
+                self._value = await self._value
+        except Exception as error:
+            self._error = error
+        self._end()
+
+    def wait_here(self, wait: Wait) -> None:
+        """Do so in a thread without an event loop.
+
+        Raises:
+            CannotWaitError: ``wait`` did; the value is to be read anew elsewhere.
+        """
+        self._visit.values_read.pop(self._name, None)
+        begun = self._begun
+        try:
+            if self._value_of is not None:
+                self._value = self._value_of()
+                begun = self._value if inspect.isawaitable(self._value) else None
+            if begun is not None:
+                self._value = wait(begun)
+        except CannotWaitError:
+            if inspect.iscoroutine(begun):
+                begun.close()
+            raise
+        except Exception as error:
+            self._error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._visit.values_read[self._name] = self
+
+    def result(self) -> object:
+        """Return what the source gave; it raises what the source raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class CannotWaitError(Exception):
+    """An async source has to be waited for, where nothing can wait."""
+
+
+async def waiting(read: Callable[[], T]) -> T:
+    """Return what plain code returns that reads sources, waiting for their values."""
+    while True:
+        try:
+            return read()
+        except MustWaitError as error:
+            must_wait = error
+        await must_wait.wait()
+
+
+def waiting_here(read: Callable[[], T], wait: Wait) -> T:
+    """Do so in a thread without an event loop.
+
+    Raises:
+        CannotWaitError: ``wait`` did.
+    """
+    while True:
+        try:
+            return read()
+        except MustWaitError as error:
+            must_wait = error
+        must_wait.wait_here(wait)
