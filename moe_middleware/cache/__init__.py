@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
+from ..models.observers import Observer
+from ..settings.settings import Settings
 from .keys import key_of_ids, variant_key, visitor_key
 from .memory import MemoryCache
+from .shared import SharedCache
 
-__all__ = ["MemoryCache", "key_of_ids", "variant_key", "visitor_key"]
+__all__ = [
+    "MemoryCache",
+    "key_of_ids",
+    "open_shared_cache",
+    "variant_key",
+    "visitor_key",
+]
+
+
+def open_shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
+    """Return the cache that processes share, if the settings name one.
+
+    Nothing is opened yet.
+
+    Raises:
+        SettingsError: The redis package is missing.
+    """
+    cache = settings.cache
+    if cache.redis is None or cache.ttl == 0:
+        return None
+    from .redis import RedisCache
+
+    # What makes other bodies out of the same answers must not meet in one Redis.
+    shape = f"{settings.workspace.url} {settings.fetch.payload_values}".encode()
+    digest = blake2b(shape, digest_size=4).hexdigest()
+    return RedisCache(
+        cache.redis.get_secret_value(),
+        workspace_id=f"{settings.workspace.id}.{digest}",
+        ttl=cache.ttl,
+        stale=cache.stale,
+        timeout=cache.redis_timeout,
+        observer=observer,
+    )

@@ -25,7 +25,7 @@ from ..models.errors import (
 from ..models.observers import Counters
 from ..network.redis import RedisClients
 from ..outbox.sqlite.files import check_version
-from ..personalizer.runtime import observer_of
+from ..personalizer.observing import observer_of
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
 from ..settings.store_addresses import StoreAddress

@@ -8,33 +8,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary, ref
 
 from pydantic import SecretStr
 
-from ..browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
-from ..browser.beacons import Collector
-from ..browser.click_links import LINKS
-from ..browser.clicks import METHODS, Clicks
-from ..browser.device_ids import DEVICES, Devices
-from ..browser.device_ids import MAX_BODY as DEVICE_BODY
-from ..browser.endpoints import OwnPath, OwnPaths, asset_handler
-from ..browser.marks import BEACONS, MAX_BODY
-from ..browser.preview_links import PREVIEWS
-from ..browser.previews import Previews
-from ..browser.sandbox_pages import (
-    PAGES,
-    PAGES_BODY,
-    PAGES_METHODS,
-    known_experiences,
-    show_pages,
-)
-from ..cache import MemoryCache
-from ..cache.shared import SharedCache
+from ..cache import MemoryCache, open_shared_cache
 from ..client.budget import open_budget
 from ..client.client import MoEngageClient
 from ..client.failures import advice
@@ -42,32 +23,27 @@ from ..client.key_files import KeyFiles
 from ..concurrency.background_loop import background
 from ..concurrency.event_loops import PerLoop
 from ..logs.repeated_lines import flush_repeats
-from ..models.errors import OutboxError, SettingsError
-from ..models.observers import Both, Counters, Observer
+from ..models.errors import OutboxError
+from ..models.observers import Counters
 from ..models.reasons import Reason
 from ..outbox import open_outbox
 from ..outbox.process_status import (
-    OUTBOX_PROBLEM,
-    delivery_of,
     describe_relay,
     problem_of,
-    read_delivery,
-    read_processes,
-    read_totals,
 )
 from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay, RelayState
-from ..settings.import_strings import call_fault, load, name_of, unfit_signature
-from ..settings.secret_keys import WITHOUT, weakness
 from ..settings.settings import Config, Settings
-from ..settings.stand_ins import in_place_of, tests_stand_in
+from ..settings.stand_ins import in_place_of
 from .catalogue import Catalogue
 from .fetcher import Fetcher
+from .health import state_of
+from .observing import observer_of
+from .own_endpoints import own_endpoints
 from .personalizer import Personalizer
+from .start_warnings import warn_at_start
 
 logger = logging.getLogger(__name__)
-
-SCRIPT_KIND = b"text/javascript"
 
 STORE_WITHIN = 1.0
 """What a stopping process has at least to store its last events, in seconds."""
@@ -116,7 +92,7 @@ class Runtime:
             max_entries=cache.max_entries,
             max_bytes=cache.max_bytes,
         )
-        self.shared_cache = _shared_cache(settings, self.observer)
+        self.shared_cache = open_shared_cache(settings, self.observer)
         self.fetcher = Fetcher(
             self.client,
             self.cache,
@@ -142,48 +118,10 @@ class Runtime:
         # An iterator: however many loops start at once, only one of them gets it.
         self._unsaid = iter((True,))
 
-        self.own_paths = OwnPaths(settings.clicks.path, self._own_paths())
+        self.own_paths = own_endpoints(settings, self.personalizer, self.outbox)
         # What is registered last runs first: the outbox's own goodbye comes after ours.
         atexit.unregister(_stop_all)
         atexit.register(_stop_all)
-
-    def _own_paths(self) -> dict[str, OwnPath]:
-        engine = self.personalizer
-        previews = Previews(engine.previews, engine.visitors, clock=engine.now)
-        devices = Devices(
-            engine.visitors, max_age=int(self.settings.identity.anonymous_max_age)
-        )
-        paths = {
-            # Without a secret it refuses, and says so in the log.
-            PREVIEWS: OwnPath(METHODS, previews.answer),
-            DEVICES: OwnPath(("POST",), devices.take, DEVICE_BODY),
-            SDK_SCRIPT_NAME: OwnPath(METHODS, asset_handler(SDK_SCRIPT, SCRIPT_KIND)),
-        }
-        if self.settings.workspace.embedded and self.settings.workspace.pages == "on":
-            paths[PAGES] = OwnPath(PAGES_METHODS, show_pages, PAGES_BODY)
-        if engine.click_links is None or engine.beacons is None:
-            return paths
-        clicks = Clicks(
-            engine.click_links,
-            engine.visitors,
-            self.outbox,
-            self.settings.events,
-            clock=engine.now,
-        )
-        collector = Collector(
-            engine.beacons,
-            engine.visitors,
-            self.outbox,
-            self.settings.events,
-            clock=engine.now,
-            stopwatch=lambda: engine.stopwatch(),
-        )
-        return {
-            **paths,
-            LINKS: OwnPath(METHODS, clicks.follow),
-            BEACONS: OwnPath(("POST",), collector.collect, MAX_BODY),
-            SCRIPT_NAME: OwnPath(METHODS, asset_handler(SCRIPT, SCRIPT_KIND)),
-        }
 
     def start(self) -> asyncio.AbstractEventLoop:
         """See to it that what runs beside the pages runs on the running event loop.
@@ -197,7 +135,7 @@ class Runtime:
         self.last_loop = ref(loop)
         if self._lives.get() is None:
             if next(self._unsaid, False):
-                self._say_what_is_off()
+                warn_at_start(self.settings, self.catalogue)
             self._lives.current()
             self.catalogue.start()
             _started.add(self)
@@ -247,44 +185,15 @@ class Runtime:
         await self.new_relay().drain(timeout)
 
     async def health(self, *, everyone: bool = False) -> dict[str, Any]:
-        """Return how it goes, for a readiness probe or a status page; see ``health``.
+        """Return the state of this configuration, for a readiness probe or a status
+        page; see ``health``.
 
         It never raises, and takes about a second at most.
         """
-        store, counts = await self.outbox.health(), None
-        processes: list[dict[str, Any]] = []
-        totals: dict[str, Any] = {}
-        mine = self._describe()
-        relay, problem = mine["relay"], mine["problem"]
-        others_deliver = self.settings.events.relay == "off"
-        if others_deliver:
-            relay = delivery_of(())
-        if store.writable:
-            with contextlib.suppress(OutboxError):
-                counts = await self.outbox.count()
-                if everyone or others_deliver:
-                    processes = await read_processes(self.outbox)
-                if everyone:
-                    totals = await read_totals(self.outbox)
-                if others_deliver:
-                    # What they noted is how it goes.
-                    relay = await read_delivery(self.outbox, processes)
-                    problem = relay["delivery_problem"] or problem
-        state = {
-            "ok": store.writable,
-            "problem": OUTBOX_PROBLEM if not store.writable else problem,
-            "breaker": mine["breaker"],
-            "cache": mine["cache"],
-            "outbox": {
-                **asdict(store),
-                **(asdict(counts) if counts is not None else {}),
-            },
-            "relay": relay,
-            "counters": mine["counters"],
-        }
-        if everyone:
-            state |= {"processes": processes, "totals": totals}
-        return state
+        relay_here = self.settings.events.relay == "on"
+        return await state_of(
+            self.outbox, self._describe(), relay_here=relay_here, everyone=everyone
+        )
 
     def _describe(self) -> dict[str, Any]:
         """Return how this process does, as JSON can hold it."""
@@ -301,28 +210,6 @@ class Runtime:
             "problem": (relay and relay["problem"]) or asking,
             "counters": dict(self.counters.snapshot()),
         }
-
-    def _say_what_is_off(self) -> None:
-        """Log functions that are missing, a secret key that is missing or weak, and
-        what else is probably wrong.
-        """
-        for doubt in self.settings.doubts():
-            logger.warning("setting_doubtful setting=%s: %s", doubt.where, doubt)
-        for where, source in self.settings.sources():
-            if source.call is not None and (fault := call_fault(source.call)):
-                problem = self.settings.problem(where, fault)
-                logger.error("call_unusable setting=%s: %s", where, problem)
-        keys = [key.get_secret_value() for key in self.settings.secret_key or ()]
-        if not keys:
-            logger.info("secret_key_missing: %s", WITHOUT)
-        # With the sandbox there is nothing yet to be protected.
-        elif self.settings.workspace.data_center != "sandbox" and (
-            weak := weakness(keys)
-        ):
-            logger.warning("secret_key_weak: it is %s", weak)
-        # It is never asked for its list, and tests define what they need.
-        if self.settings.workspace.embedded and not tests_stand_in():
-            self.catalogue.compare(known_experiences())
 
     def _begin_life(self) -> _Life:
         loop = asyncio.get_running_loop()
@@ -405,64 +292,8 @@ async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
     return [await one.health(everyone=everyone) for one in runtimes()]
 
 
-def _shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
-    """Return the cache that processes share, where the settings name one.
-
-    Raises:
-        SettingsError: The redis package is missing.
-    """
-    cache = settings.cache
-    if cache.redis is None or cache.ttl == 0:
-        return None
-    from ..cache.redis import RedisCache
-
-    # What makes other bodies out of the same answers must not meet in one Redis.
-    shape = f"{settings.workspace.url} {settings.fetch.payload_values}".encode()
-    digest = blake2b(shape, digest_size=4).hexdigest()
-    return RedisCache(
-        cache.redis.get_secret_value(),
-        workspace_id=f"{settings.workspace.id}.{digest}",
-        ttl=cache.ttl,
-        stale=cache.stale,
-        timeout=cache.redis_timeout,
-        observer=observer,
-    )
-
-
 def _no_loop() -> None:
     """Stand for a reference to no event loop."""
-
-
-def observer_of(settings: Settings, counters: Counters) -> Observer:
-    """Return who is told: the counters, and the app's own observer where it has one.
-
-    Raises:
-        SettingsError: ``observer`` names nothing that is one.
-    """
-    if settings.observer is None:
-        return counters
-    name = name_of(settings.observer)
-    try:
-        found = load(settings.observer)
-    except (ImportError, ValueError) as error:
-        raise SettingsError([settings.problem("observer", str(error))]) from error
-    if callable(found) and not isinstance(found, Observer):
-        if takes := unfit_signature(found):
-            message = f"{name!r} takes {takes}: give an observer that is made already"
-            raise SettingsError([settings.problem("observer", message)])
-        try:
-            found = found()
-        except Exception as error:
-            # The error's own text may hold what it connects to.
-            message = f"{name!r} raised {type(error).__name__}: it makes no observer"
-            raise SettingsError([settings.problem("observer", message)]) from error
-    if not isinstance(found, Observer):
-        message = (
-            f"{name!r} is {type(found).__name__}: it must be an object of a class that "
-            "inherits from moe_middleware.Observer, or that class"
-        )
-        raise SettingsError([settings.problem("observer", message)])
-    return Both(counters, found)
 
 
 def runtime_for(config: Config, **keywords: str | None) -> Runtime:

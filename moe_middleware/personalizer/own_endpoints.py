@@ -1,0 +1,63 @@
+"""What a site answers by itself below ``clicks.path``: clicks, beacons, scripts ..."""
+
+from __future__ import annotations
+
+from ..browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
+from ..browser.beacons import Collector
+from ..browser.click_links import LINKS
+from ..browser.clicks import METHODS, Clicks
+from ..browser.device_ids import DEVICES, Devices
+from ..browser.device_ids import MAX_BODY as DEVICE_BODY
+from ..browser.endpoints import OwnPath, OwnPaths, asset_handler
+from ..browser.marks import BEACONS, MAX_BODY
+from ..browser.preview_links import PREVIEWS
+from ..browser.previews import Previews
+from ..browser.sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
+from ..outbox import Outbox
+from ..settings.settings import Settings
+from .personalizer import Personalizer
+
+SCRIPT_KIND = b"text/javascript"
+
+
+def own_endpoints(settings: Settings, engine: Personalizer, outbox: Outbox) -> OwnPaths:
+    """Return the endpoints that these settings turn on."""
+    return OwnPaths(settings.clicks.path, _endpoints(settings, engine, outbox))
+
+
+def _endpoints(
+    settings: Settings, engine: Personalizer, outbox: Outbox
+) -> dict[str, OwnPath]:
+    previews = Previews(engine.previews, engine.visitors, clock=engine.now)
+    devices = Devices(engine.visitors, max_age=int(settings.identity.anonymous_max_age))
+    paths = {
+        # Without a secret it refuses, and says so in the log.
+        PREVIEWS: OwnPath(METHODS, previews.answer),
+        DEVICES: OwnPath(("POST",), devices.take, DEVICE_BODY),
+        SDK_SCRIPT_NAME: OwnPath(METHODS, asset_handler(SDK_SCRIPT, SCRIPT_KIND)),
+    }
+    if settings.workspace.embedded and settings.workspace.pages == "on":
+        paths[PAGES] = OwnPath(PAGES_METHODS, show_pages, PAGES_BODY)
+    if engine.click_links is None or engine.beacons is None:
+        return paths
+    clicks = Clicks(
+        engine.click_links,
+        engine.visitors,
+        outbox,
+        settings.events,
+        clock=engine.now,
+    )
+    collector = Collector(
+        engine.beacons,
+        engine.visitors,
+        outbox,
+        settings.events,
+        clock=engine.now,
+        stopwatch=lambda: engine.stopwatch(),
+    )
+    return {
+        **paths,
+        LINKS: OwnPath(METHODS, clicks.follow),
+        BEACONS: OwnPath(("POST",), collector.collect, MAX_BODY),
+        SCRIPT_NAME: OwnPath(METHODS, asset_handler(SCRIPT, SCRIPT_KIND)),
+    }
