@@ -216,10 +216,8 @@ LONGEST = 350
 
 TO_BE_SPLIT = {
     "cli.outbox",
-    "jinja",
     "network.http",
     "outbox.batch_writer",
-    "outbox.redis.outbox",
     "outbox.redis.scripts",
     "outbox.relay",
     "outbox.sqlite.outbox",
@@ -227,7 +225,6 @@ TO_BE_SPLIT = {
     "personalizer.runtime",
     "visitors.value_readers",
     "visitors.visitors",
-    "wsgi",
 }
 """Modules whose splits are under way: remove each with its split."""
 

@@ -36,7 +36,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import Experience, Experiences
-from moe_middleware.jinja import ENVIRON, MoEngageExtension
+from moe_middleware.jinja import MoEngageExtension
+from moe_middleware.jinja.lookups import ENVIRON
 from moe_middleware.personalizer.current import current
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.wsgi import EXPERIENCES

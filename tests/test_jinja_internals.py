@@ -1,7 +1,7 @@
 """Names of Jinja that are no promise of its makers', and that the tag depends on.
 
 A Jinja without one of them fails here, by name, before anything else seems to be wrong:
-mend ``moe_middleware/jinja.py``, and then the cap in ``pyproject.toml``.
+mend ``moe_middleware/jinja/``, and then the cap in ``pyproject.toml``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,144 @@
+"""The template door: ``{% experience "hero" as hero %}...{% endexperience %}``.
+
+``{{ moe_script() }}`` and ``{{ moe_web_sdk() }}`` load the scripts for browsers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+
+from .lookups import find, meet, script, show, web_sdk
+from .personal_templates import personal
+
+if TYPE_CHECKING:
+    import flask
+    import quart
+
+
+DEFAULT_NAME = "experience"
+
+# Compiled templates call these names. They live in bytecode caches, which outlive a
+# release: keep what they do, and only add other names.
+FIND = "moe_middleware.find"
+SHOW = "moe_middleware.show"
+MEET = "moe_middleware.meet"
+
+
+class MoEngageExtension(Extension):
+    """Adds the tag ``experience`` to a Jinja environment, sync or async.
+
+    It also adds two functions: ``moe_script(nonce)`` is ``Experiences.script``, and
+    ``moe_web_sdk(*keys, nonce=..., api=...)`` is ``Experiences.web_sdk``.
+
+    If the visitor has a match, the body is rendered, with the experience under the name
+    after ``as``; else the ``else`` branch. A rendered body counts as an impression once
+    the response is sent, unless ``impression=false`` follows the key.
+
+    The experiences are the value ``experiences`` of the template's context, if it is an
+    ``Experiences``; else those of its ``request``, of any framework; else those of the
+    current request.
+    """
+
+    tags = {"experience"}  # noqa: RUF012  (jinja declares it mutable)
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        # Filters are called directly. Methods of an extension go through Context.call,
+        # which takes three times as long, and more in a sandbox.
+        environment.filters[FIND] = find
+        environment.filters[SHOW] = show
+        environment.filters[MEET] = meet
+        environment.template_class = personal(environment.template_class)
+        environment.globals.setdefault("moe_script", script)
+        environment.globals.setdefault("moe_web_sdk", web_sdk)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        lineno = next(parser.stream).lineno
+        key = parser.parse_expression()
+        if isinstance(key, nodes.Sub):
+            # The result of a subtraction is no text; unquoted keys with a dash are one.
+            parser.fail(
+                "the key of the tag 'experience' is a subtraction: put the key in "
+                "quotes, as in {% experience 'homepage-banner' %}",
+                lineno,
+            )
+        impression: nodes.Expr = nodes.Const(True)
+        name = DEFAULT_NAME
+        while parser.stream.current.type != "block_end":
+            parser.stream.skip_if("comma")
+            if parser.stream.skip_if("name:as"):
+                name = parser.parse_assign_target(name_only=True).name
+            elif parser.stream.skip_if("name:impression"):
+                parser.stream.expect("assign")
+                impression = parser.parse_expression()
+            else:
+                token = parser.stream.current
+                parser.fail(
+                    "the tag 'experience' takes a key, then 'as NAME' and "
+                    f"'impression=false', and not {token.value!r}",
+                    token.lineno,
+                )
+        body = parser.parse_statements(("name:else", "name:endexperience"))
+        otherwise: list[nodes.Node] = []
+        if next(parser.stream).value == "else":
+            otherwise = parser.parse_statements(("name:endexperience",), True)
+        # Compiled to Jinja's own assignment and branch, so that autoescaping and nested
+        # blocks work.
+        target: nodes.Expr = nodes.Name(name, "store")
+        # Outside of the blocks of a template that extends another, nothing is rendered
+        # and nothing may count; only output nodes know this. If Jinja's parser does not
+        # say that it is within a block, the faster way is not taken.
+        in_block = "block" in getattr(parser, "_tag_stack", ())
+        if in_block and isinstance(impression, nodes.Const):
+            found = _call(MEET, key, nodes.Const(lineno), impression)
+        else:
+            # The impression's expression may use the experience, which must exist
+            # first.
+            all_of_them = parser.free_identifier()
+            found = _call(FIND, key, nodes.Const(lineno))
+            shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
+            target = nodes.Tuple([target, all_of_them], "store")
+            body = [self._statement(shown), *body]
+        branch = nodes.If(nodes.Name(name, "load"), body, [], otherwise)
+        return nodes.Scope([nodes.Assign(target, found), branch]).set_lineno(lineno)
+
+    def _statement(self, call: nodes.Expr) -> nodes.Stmt:
+        """Return a node that calls only for the effect.
+
+        The best node is an empty output: Jinja skips it where nothing is rendered, as
+        outside of the blocks of a template that extends another. But with a
+        ``finalize``, or with native types, an empty output would become a value.
+        """
+        environment = self.environment
+        is_text = environment.concat is Environment.concat
+        if is_text and environment.finalize is None:
+            return nodes.Output([call])
+        return nodes.ExprStmt(call)
+
+
+def extend_app(app: flask.Flask | quart.Quart) -> None:
+    """Add the tag to the templates of a Flask or Quart app.
+
+    The app makes its environment when it first needs it, from settings that may still
+    change, so it is not made here.
+    """
+    name = f"{MoEngageExtension.__module__}.{MoEngageExtension.__qualname__}"
+    if "jinja_env" in vars(app):
+        app.jinja_env.add_extension(name)
+        return
+    create = app.create_jinja_environment
+
+    def create_with_tag() -> Environment:
+        environment: Environment = create()
+        environment.add_extension(name)
+        return environment
+
+    app.create_jinja_environment = create_with_tag  # type: ignore[assignment, method-assign]
+
+
+def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(first, name, [*others], [], None, None)
