@@ -10,8 +10,10 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from ..logs.log_lines import one_line
-from ..models.experience import Experience
+from ..models.experience import Experience, context_json
 from ..models.identity import Identity
 from ..models.urls import clean, harmless, leads_to, mounted_at
 from .tokens import TokenTooLongError, VisitorToken, VisitorTokens
@@ -88,8 +90,8 @@ class ClickLinks:
         *,
         key: str,
         b_id: str | None,
-        experience_context: Mapping[str, Any],
-        identity: Identity,
+        context: bytes,
+        visitor_id: str | None,
         prefix: str = "",
     ) -> str:
         """Return a link that counts a click and redirects to ``target``.
@@ -101,8 +103,8 @@ class ClickLinks:
             target: A path of this site, or an address on one of the hosts.
             key: The experience key, for the log.
             b_id: The element.
-            experience_context: The context of its experience.
-            identity: The page's visitor.
+            context: The context of its experience, as JSON.
+            visitor_id: The id that the visitor's events carry.
             prefix: The prefix at which the app is mounted, as in ``/shop``.
         """
         short = type(target) is str and len(target) <= _REMEMBERED
@@ -114,9 +116,9 @@ class ClickLinks:
                 one_line(key),
             )
             return harmless(target)
-        message = [link, b_id, dict(experience_context)]
+        text = b"[%b,%b,%b]" % (orjson.dumps(link), orjson.dumps(b_id), context)
         try:
-            token = self._tokens.make(message, identity.reporting_id)
+            token = self._tokens.make(text, visitor_id)
         except TokenTooLongError:
             logger.warning(
                 "click_not_counted key=%s: target, b_id and experience_context are too "
@@ -159,18 +161,18 @@ class PageLinks:
 
     Args:
         links: Makes the links.
-        identity: The page's visitor.
+        visitor_id: The id that the visitor's events carry.
         root_path: The prefix at which the app is mounted, as in ``/shop``.
 
     Attributes:
         counted: The keys of the experiences with links or marks that count.
     """
 
-    __slots__ = ("_identity", "_links", "_root_path", "counted")
+    __slots__ = ("_links", "_root_path", "_visitor_id", "counted")
 
-    def __init__(self, links: ClickLinks, identity: Identity, root_path: str) -> None:
+    def __init__(self, links: ClickLinks, visitor_id: str, root_path: str) -> None:
         self._links = links
-        self._identity = identity
+        self._visitor_id = visitor_id
         self._root_path = root_path
         self.counted: set[str] = set()
 
@@ -182,7 +184,7 @@ class PageLinks:
             target,
             key=experience.key,
             b_id=b_id,
-            experience_context=experience.experience_context,
-            identity=self._identity,
+            context=context_json(experience),
+            visitor_id=self._visitor_id,
             prefix=mounted_at(self._root_path),
         )

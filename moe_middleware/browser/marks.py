@@ -10,11 +10,12 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+import orjson
 from markupsafe import Markup
 
 from ..logs.log_lines import one_line
 from ..models.events import Action
-from ..models.experience import Experience
+from ..models.experience import Experience, context_json
 from ..models.identity import Identity
 from ..models.ids import new_id
 from .click_links import ClickLinks, PageLinks
@@ -137,22 +138,22 @@ class Beacons:
         *,
         b_id: str | None,
         sight: str | None,
-        experience_context: Mapping[str, Any],
-        identity: Identity,
+        context: bytes,
+        visitor_id: str | None,
     ) -> str:
         """Return an element's token.
 
         Args:
             b_id: The element; None if its clicks do not count.
             sight: The uuid of the impression that counts when the element is seen.
-            experience_context: The context of its experience.
-            identity: The page's visitor.
+            context: The context of its experience, as JSON.
+            visitor_id: The id that the visitor's events carry.
 
         Raises:
             TokenTooLongError: Its ``b_id`` and context are too long.
         """
-        message = [b_id, sight, dict(experience_context)]
-        return self._tokens.make(message, identity.reporting_id)
+        text = b"[%b,%b,%b]" % (orjson.dumps(b_id), orjson.dumps(sight), context)
+        return self._tokens.make(text, visitor_id)
 
     def read(self, token: str) -> Mark | None:
         """Return the content of a token; None if it is not ours."""
@@ -172,7 +173,7 @@ class PageMarks(PageLinks):
 
     Args:
         links: Makes the links.
-        identity: The page's visitor.
+        visitor_id: The id that the visitor's events carry.
         beacons: Makes the tokens.
         root_path: The prefix at which the app is mounted, as in ``/shop``.
     """
@@ -182,12 +183,12 @@ class PageMarks(PageLinks):
     def __init__(
         self,
         links: ClickLinks,
-        identity: Identity,
+        visitor_id: str,
         beacons: Beacons,
         *,
         root_path: str,
     ) -> None:
-        super().__init__(links, identity, root_path)
+        super().__init__(links, visitor_id, root_path)
         self._beacons = beacons
         self._sights: dict[str, str] = {}
 
@@ -199,15 +200,15 @@ class PageMarks(PageLinks):
 
     def attrs(self, experience: Experience, b_id: str | None) -> str:
         sight = self.sight(experience.key)
-        if (b_id is None and sight is None) or self._identity.reporting_id is None:
+        if b_id is None and sight is None:
             return ""
         self.counted.add(experience.key)
         try:
             token = self._beacons.make(
                 b_id=b_id,
                 sight=sight,
-                experience_context=experience.experience_context,
-                identity=self._identity,
+                context=context_json(experience),
+                visitor_id=self._visitor_id,
             )
         except TokenTooLongError:
             logger.warning(

@@ -129,7 +129,7 @@ class Experience(_OnPage):
             b_id: The element, as in ``"Shop Now"``.
         """
         elements = _elements_of(self)
-        if elements is None or not self.experience_context:
+        if elements is None or context_json(self) == b"{}":
             return harmless(target)
         return elements.click_url(self, target, b_id)
 
@@ -146,7 +146,7 @@ class Experience(_OnPage):
             b_id: The element, as in ``"Shop Now"``.
         """
         elements = _elements_of(self)
-        if elements is None or not self.experience_context:
+        if elements is None or context_json(self) == b"{}":
             return ""
         return elements.attrs(self, b_id)
 
@@ -177,6 +177,18 @@ _page_slots: Mapping[str, Any] = _OnPage.__dict__
 kept_context: Callable[[Experience], bytes] = _page_slots["_context"].__get__
 """Returns the JSON of a context that was not read yet, else AttributeError."""
 _read_elements: Callable[[Experience], Elements] = _page_slots["_elements"].__get__
+
+
+def context_json(experience: Experience) -> bytes:
+    """Return an experience's context as JSON: as it came, or the app's own.
+
+    Raises:
+        TypeError: It is the app's own, and holds what JSON cannot.
+    """
+    try:
+        return kept_context(experience)
+    except AttributeError:
+        return orjson.dumps(dict(experience.experience_context))
 
 
 def bind(experience: Experience, elements: Elements) -> None:

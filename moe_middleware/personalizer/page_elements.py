@@ -13,7 +13,6 @@ from ..browser.click_links import ClickLinks
 from ..browser.marks import Beacons, PageMarks
 from ..logs.log_lines import one_line
 from ..models.experience import Experience
-from ..models.identity import Identity
 from ..models.plain_values import label_of
 from ..models.urls import harmless
 
@@ -109,7 +108,7 @@ class PageElements:
         if links is not None and beacons is not None:
             self._marks = PageMarks(
                 links,
-                Identity(customer_id=self._reporting_id),
+                self._reporting_id,
                 beacons,
                 root_path=self._root_path,
             )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
 from moe_middleware import Identity
@@ -31,8 +32,8 @@ def made(some: ClickLinks, target: str = "/shop", identity: Identity = ALICE) ->
         target,
         key="hero",
         b_id="Shop Now",
-        experience_context=CONTEXT,
-        identity=identity,
+        context=orjson.dumps(CONTEXT),
+        visitor_id=identity.reporting_id,
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,8 +36,13 @@ def beacons(*secrets: str, **options: Any) -> Beacons:
 
 
 def made(some: Beacons, **fields: Any) -> str:
-    given = {"b_id": "Shop Now", "sight": SIGHT, "identity": ALICE, **fields}
-    return some.make(experience_context=CONTEXT, **given)
+    given = {
+        "b_id": "Shop Now",
+        "sight": SIGHT,
+        "visitor_id": ALICE.reporting_id,
+        **fields,
+    }
+    return some.make(context=orjson.dumps(CONTEXT), **given)
 
 
 def mark(**fields: Any) -> Mark:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import httpx
+import orjson
 
-from moe_middleware import Action, Identity
+from moe_middleware import Action
 from moe_middleware.browser.click_links import ClickLinks
 from moe_middleware.browser.marks import Beacons
 
@@ -567,15 +568,14 @@ def _aged(element: Element) -> Element:
         clock=lambda: then,
         workspace_id="sandbox",
     )
-    identity = Identity(customer_id=element.whose)
     if element.token:
         mark = beacons.read(element.token)
         assert mark is not None
         token = beacons.make(
             b_id=mark.b_id,
             sight=mark.sight,
-            experience_context=mark.experience_context,
-            identity=identity,
+            context=orjson.dumps(mark.experience_context),
+            visitor_id=element.whose,
         )
         return replace(element, token=token)
     click = links.read(element.href.rpartition("/")[2])
@@ -584,7 +584,7 @@ def _aged(element: Element) -> Element:
         click.target,
         key="any",
         b_id=click.b_id,
-        experience_context=click.experience_context,
-        identity=identity,
+        context=orjson.dumps(click.experience_context),
+        visitor_id=element.whose,
     )
     return replace(element, href=href)
