@@ -62,7 +62,10 @@ def judge(
 ) -> Verdict:
     """Return what to do with the events of one report.
 
-    What is not surely the events' own mistake is never held against them.
+    ``400`` and ``413`` halve the report until the refused event is alone, and bury it.
+    Wrong credentials (``401``, ``403``) try again in ``REFUSED_PAUSE``, ``429`` after
+    its wait, and all else (a 5xx, no answer) after a pause that doubles: that is not
+    the events' fault.
 
     Args:
         error: What the report raised; None for a success.
