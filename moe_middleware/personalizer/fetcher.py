@@ -22,7 +22,7 @@ from ..models.experience import Experience
 from ..models.observers import Observer
 from ..models.reasons import Reason, Source
 from ..network.breaker import Breaker, State
-from ..visitors.visitors import Visitor
+from ..visitors.visitor import Visitor
 from .shared_fetches import Answers, SharedFetches, Waiting
 
 LEASE_MARGIN = 0.2

@@ -5,36 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
-from concurrent.futures import Future
-from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any, Self, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Self, TypeVar
 
 from ..browser.preview_links import COOKIE, Preview, Refusal
 from ..browser.web_sdk import LeftToSDK
 from ..cache import visitor_key
 from ..logs.log_lines import one_line
-from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
 from ..models.experiences import SENT, SHARED
 from ..models.plain_values import text_of
 from ..models.reasons import Reason
 from ..routes.routes import Match
 from ..visitors.page_views import is_asset, is_preflight
-from ..visitors.visitors import UNTOLD, Visitor, without_id
+from ..visitors.visitor import UNTOLD, Visitor, without_id
 from ..visitors.waiting import MustWaitError, Wait, waiting, waiting_here
 from .current import current, on_event_loop
 from .impressions import Impressions
 from .page_response import PageResponse
+from .page_threads import PageThreads
 from .shared_fetches import Asked
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-_repeat_logger = RepeatLogger(logger)
 
 
-class Page(Impressions, PageResponse):
+class Page(Impressions, PageResponse, PageThreads):
     """One request's personalization, and its experiences as the app sees them.
 
     Args, attributes: see ``PageState``.
@@ -215,62 +212,6 @@ class Page(Impressions, PageResponse):
         silent = Experience(key=name or "", reason=Reason.TIMEOUT)
         return self.block_on(self.fetch(key), silent)
 
-    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """Return what an async call returns, for a thread without an event loop.
-
-        Where the page's event loop does not answer in time, that is ``otherwise``.
-        """
-        if on_event_loop():
-            steps.close()
-            raise RuntimeError(
-                "this would block the event loop for every visitor: await "
-                "experiences.ready() or experiences.fetch() here"
-            )
-        if self._visitor is None:
-            # Here, for the same reason as in answer_at_once; the steps go on from it,
-            # and meet what fails here again.
-            with contextlib.suppress(Exception):
-                waiting_here(self._meet, self.wait_for)
-        if (sent := self._send_over(steps)) is not None:
-            try:
-                return sent.result(self._patience)
-            except TimeoutError:
-                sent.cancel()
-                self._give_up(steps)
-        self._say_silent()
-        return otherwise
-
-    async def _over_there(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """Await on the loop of this request: a view may have another one, for itself.
-
-        Fetches and their connections live as long as the request's does.
-        """
-        try:
-            async with asyncio.timeout(self._patience):
-                if (sent := self._send_over(steps)) is not None:
-                    return await asyncio.wrap_future(sent)
-        except TimeoutError:
-            self._give_up(steps)
-        self._say_silent()
-        return otherwise
-
-    def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T] | None:
-        """Begin steps on the loop of this request; None where that is closed."""
-        try:
-            return asyncio.run_coroutine_threadsafe(steps, self._loop)
-        except RuntimeError:
-            steps.close()
-            return None
-
-    def _give_up(self, steps: Coroutine[Any, Any, Any]) -> None:
-        """Close steps that a stopped loop has not begun, and probably never will."""
-        if not self._loop.is_running() and getcoroutinestate(steps) == CORO_CREATED:
-            steps.close()
-
-    def _say_silent(self) -> None:
-        state = "running" if self._loop.is_running() else "stopped"
-        _repeat_logger.log(logging.WARNING, "loop_silent loop=%s: %s", state, _SILENT)
-
     def forget(self) -> None:
         try:
             if self._visitor is not None:
@@ -333,6 +274,13 @@ class Page(Impressions, PageResponse):
         waited = self._engine.stopwatch() - self._waiting_since
         return self._engine.ask(keys, visitor, told, timeout=self._time_left - waited)
 
+    def _meet_here(self) -> None:
+        if self._visitor is None:
+            # Here, for the same reason as in answer_at_once; what comes after it goes
+            # on from it, and meets what fails here again.
+            with contextlib.suppress(Exception):
+                waiting_here(self._meet, self.wait_for)
+
     def _meet(self) -> Visitor | Reason:
         """Return who the request is from; for those who get nothing, why.
 
@@ -379,11 +327,6 @@ class Page(Impressions, PageResponse):
             self._time_left -= waited
 
 
-_SILENT = (
-    "a thread has asked this request's event loop for experiences; it has stopped or "
-    "is held up, so these are fallbacks: ask before it ends, and keep blocking calls "
-    "off it"
-)
 _NOT_TOLD = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"
 
 

@@ -15,7 +15,7 @@ from ..models.experiences import WebSDKApi
 from ..models.plain_values import text_of
 from ..models.texts import Headers
 from ..models.urls import mounted_at
-from ..visitors.visitors import Visitor
+from ..visitors.visitor import Visitor
 from .page_state import PageState
 
 logger = logging.getLogger(__name__)

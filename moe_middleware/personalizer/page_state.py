@@ -19,7 +19,7 @@ from ..models.reasons import Reason, Source
 from ..models.texts import Headers
 from ..models.visits import Visit
 from ..routes.routes import Match
-from ..visitors.visitors import Visitor
+from ..visitors.visitor import Visitor
 from ..visitors.waiting import CannotWaitError
 from .current import on_event_loop
 from .page_elements import PageElements

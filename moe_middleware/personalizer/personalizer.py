@@ -22,7 +22,8 @@ from ..outbox.encoding import ImpressionEncoder
 from ..routes.routes import RouteTable
 from ..settings.secret_keys import WITHOUT
 from ..settings.settings import Settings
-from ..visitors.visitors import Visitor, Visitors
+from ..visitors.visitor import Visitor
+from ..visitors.visitors import Visitors
 from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .logins import LoginWatch

@@ -15,7 +15,7 @@ from moe_middleware.models.errors import RateLimitedError
 from moe_middleware.models.observers import Observer
 from moe_middleware.network.published_limits import LONGEST_WAIT
 from moe_middleware.personalizer.fetcher import Fetcher
-from moe_middleware.visitors.visitors import Visitor
+from moe_middleware.visitors.visitor import Visitor
 
 from ..makers import CONTEXT
 

@@ -131,3 +131,27 @@ async def test_waiting_on_the_event_loop_itself_is_refused_with_what_to_do(
         return PlainTextResponse("refused")
 
     assert (await Site(handler).get(customer="alice")).text == "refused"
+
+
+async def test_a_cached_context_goes_back_as_it_came_whatever_the_page_does_to_it(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        source, context = found[KEY].source, found[KEY].experience_context
+        found.show(KEY)
+        seen = dict(context)
+        if source == "cache":
+            context.clear()
+            context["cid"] = "the page's own"
+        return JSONResponse([source, seen])
+
+    site = Site(handler)
+
+    pages = [(await site.get(customer="alice")).json() for _ in range(3)]
+    await site.delivered()
+
+    assert [source for source, _ in pages] == ["api", "cache", "cache"]
+    assert pages[0][1] == pages[1][1] == pages[2][1]
+    # The sandbox takes none whose context is not what it gave.
+    assert len({event["moe_event_uuid"] for event in sandbox.events}) == 3

@@ -1,0 +1,62 @@
+"""One visitor, as the engine knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..cache import key_of_ids
+from ..models.identity import Identity
+from ..models.visits import Visit
+
+UNTOLD = Visit()
+"""What a fetch tells of the request of someone without consent: nothing."""
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Who asks, as the engine knows them.
+
+    Attributes:
+        customer_id: The brand's own id of a known customer.
+        visitor_id: The id of an anonymous browser.
+        user_identifiers: Their fallback identifiers.
+        is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
+        attributes: The in-session attributes that the file names.
+        key: The cache's name for them.
+        split: The cache's name for those attributes that make another answer.
+        consents: Whether they may be recognised and counted; without it they have no
+            ids, and attributes of the page alone.
+        reporting_id: The id that events carry: the customer's, else the visitor's.
+    """
+
+    customer_id: str | None
+    visitor_id: str | None
+    user_identifiers: Mapping[str, str]
+    is_new: bool
+    attributes: Mapping[str, str]
+    key: bytes
+    split: bytes
+    consents: bool = True
+    reporting_id: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Their ids, each time as a new value."""
+        return Identity(
+            customer_id=self.customer_id,
+            visitor_id=self.visitor_id,
+            user_identifiers={**self.user_identifiers},
+        )
+
+
+def without_id(visitor: Visitor) -> Visitor:
+    """Return a new visitor without the id that no cookie can keep any more."""
+    key = key_of_ids(visitor.customer_id, None, visitor.user_identifiers)
+    return replace(
+        visitor,
+        visitor_id=None,
+        is_new=False,
+        key=key,
+        reporting_id=visitor.customer_id,
+    )
