@@ -1,10 +1,19 @@
-"""What recording one impression costs the request's thread, its id included."""
+"""What recording one impression costs the request's thread, its id included.
+
+And how long a page's last byte is before its impressions are safe: a process that is
+killed in between loses them.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from starlette.types import Message
+
+from moe_middleware import Observer
 
 from .effort import FULL, Effort
 from .orders import Worker
@@ -19,8 +28,10 @@ from .ratios import (
     measure_in_turns,
     spread,
 )
+from .shop import WARM_VISITORS, fill_cache, our_shop, request_scope
 
 EVENTS = 5_000
+PAGES = 2_000
 ROUNDS = 5
 OURS = "ours/events"
 RIVALS = ("segment", "posthog", "amplitude", "launchdarkly")
@@ -47,6 +58,11 @@ async def recording(
         text=spread(figures[OURS], "us CPU"),
         goal=NO_GOAL,
     )
+    yield Figure(
+        what="from a page's last byte until its impressions are safe",
+        text=spread(await _windows(directory, effort.amount(PAGES)), "us"),
+        goal=NO_GOAL,
+    )
     for name in figures:
         if name == OURS:
             continue
@@ -69,6 +85,39 @@ async def recording(
         yield Note(
             text="the rivals keep events in memory only; LaunchDarkly's have no id"
         )
+
+
+class _Moments(Observer):
+    """Notes when impressions are appended."""
+
+    appended_at = 0.0
+
+    def events(self, what: str, count: int) -> None:
+        if what == "appended":
+            self.appended_at = time.perf_counter()
+
+
+async def _windows(directory: Path, pages: int) -> list[float]:
+    """Return the time from the last byte to the append, for so many pages."""
+    moments, windows = _Moments(), []
+    app = our_shop(directory / "windows", observer=moments)
+    await fill_cache(app, WARM_VISITORS)
+
+    sent_at = 0.0
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal sent_at
+        sent_at = time.perf_counter()
+
+    for number in range(pages):
+        scope = request_scope("/", number % WARM_VISITORS)
+        await app({**scope, "state": {}}, receive, send)
+        windows.append((moments.appended_at - sent_at) * 1e6)
+    await app.runtime.stop()
+    return windows
 
 
 def _recording(worker: Worker, count: int, walls: list[float]) -> Measure:

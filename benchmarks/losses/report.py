@@ -125,15 +125,35 @@ received | slowest end, s | the same without it |
 
 ### The window that is left
 
-An event waits in memory for up to 5 ms, so that one commit takes what gathers, and then
-for the commit, which waits for the disk now and then. A process that is killed just
-then, by `kill -9` or a crash, loses it, and so does one that ends by `os._exit`, which
-runs no atexit: the children of `multiprocessing` do.
+An impression counts once the page's last byte was handed to the server. From then until
+it stands in the journal a killed process loses it: about 10 microseconds, more where \
+the
+machine lets the process wait just then (`python -m benchmarks recording` measures it).
+What stands in the journal survives.
 
 {windows}
 
-A SIGTERM that Python itself does not handle, as in a plain script, kills just as
-surely; within a server it does not, for servers handle it.
+### What each setting promises
+
+| what happens | SQLite, `synchronous: normal` | SQLite, `synchronous: full` | Redis, \
+AOF `everysec` | Redis, AOF `always` | `memory:` |
+|---|---|---|---|---|---|
+| a process is killed or crashes | nothing is lost | nothing is lost | nothing is \
+lost | nothing is lost | its events are lost |
+| the outbox cannot be written meanwhile: disk full, Redis away | up to 100,000 \
+events of each process wait in its journal | the same | the same | the same | - |
+| the machine loses power | what was appended since SQLite's last checkpoint, and \
+what stood in the journal | what stood in the journal: some milliseconds | the \
+journal's milliseconds; up to a second if it is Redis's machine | the journal's \
+milliseconds | all |
+| Redis is killed | - | - | nothing in 20 kills; up to 2 s where its disk is slow | \
+nothing is lost | - |
+| the host's disk is lost | all | all | the journals' milliseconds | the same | all |
+
+A journal takes a file system of the host itself: not NFS or SMB. On btrfs and ZFS, \
+which
+write every block anew, a disk that fills up may end a process that writes into its
+journal; keep the outbox elsewhere, or some room free. On Windows there is no journal.
 
 ## All SDKs
 

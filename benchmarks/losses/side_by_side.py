@@ -224,6 +224,10 @@ DUELS = (
         play=_steps(f"show {SHOWN}, wait", end=signal.SIGTERM, after=0.2),
     ),
     Duel(
+        name="SIGKILL, straight after the last impression",
+        play=_steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=0.0),
+    ),
+    Duel(
         name="SIGKILL, 1 s after the last impression",
         play=_steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=1.0),
     ),
