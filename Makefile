@@ -3,8 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
-# Where nothing may be kept, each process of the tests compiles all modules anew, and
-# rewrites the asserts of all tests: a fifth of their time.
+# Without bytecode, each process of the tests would compile all modules, and each of
+# pytest's workers would rewrite the asserts of all tests.
 export PYTHONDONTWRITEBYTECODE :=
 READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
@@ -23,10 +23,18 @@ KNOWN := -c constraints.txt --build-constraint constraints.txt
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
 
+# Measuring coverage takes two fifths more time. These tests start whole sites, browsers
+# and processes; what they run is measured where its modules are tested.
+UNMEASURED := $(addprefix tests/, attacks benchmarks chromium end_to_end frameworks \
+	demo_app/test_browser.py demo_app/test_browser_features.py \
+	sandbox/pages/test_accessibility.py sandbox/pages/test_browser.py \
+	test_pytest_plugin.py test_readme.py test_testing.py)
+
 test: lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
 	$(BIN)/coverage combine -q
+	$(BIN)/$(PYTEST) $(UNMEASURED)
 	$(BIN)/coverage report
 
 # All tests with the newest versions that pyproject.toml allows.
