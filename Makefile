@@ -25,10 +25,13 @@ demo: $(READY)
 
 # Measuring coverage takes two fifths more time. These tests start whole sites, browsers
 # and processes; what they run is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, attacks benchmarks chromium end_to_end frameworks \
-	demo_app/test_browser.py demo_app/test_browser_features.py \
-	sandbox/pages/test_accessibility.py sandbox/pages/test_browser.py \
-	test_pytest_plugin.py test_readme.py test_testing.py)
+UNMEASURED := $(addprefix tests/, benchmarks chromium test_readme.py \
+	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
+	marked_values.py markup.py paths.py posts.py redirects.py tokens.py) \
+	$(addprefix demo_app/test_browser, .py _features.py) \
+	$(addprefix end_to_end/test_, no_event_lost.py outages.py session.py workers.py) \
+	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py) \
+	$(addprefix sandbox/pages/test_, accessibility.py browser.py))
 
 test: lint
 	$(BIN)/coverage erase

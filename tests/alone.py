@@ -7,6 +7,7 @@ that runs the tests. What counts objects, open files or threads runs here instea
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,13 +33,15 @@ def alone(
 ) -> Result:
     """Call a module's function in a new Python process and return its result.
 
-    Arguments (by position) and the result travel as JSON.
+    Arguments (by position) and the result travel as JSON. Coverage is not measured
+    there: its tracer allocates.
     """
     assert not kwargs
     asked = json.dumps([function.__module__, function.__name__, args])
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM, asked],
         cwd=Path(__file__).parents[1],
+        env={name: one for name, one in os.environ.items() if "COVERAGE" not in name},
         capture_output=True,
         text=True,
     )

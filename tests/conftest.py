@@ -30,13 +30,6 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("patient")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Measure the coverage of the processes that run tests, not of those they start."""
-    starts_workers = bool(config.getoption("numprocesses", None))
-    if not starts_workers or hasattr(config, "workerinput"):
-        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Keep the garbage collector away from what lives to the end: all tests."""
