@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,8 @@ def _listens(process: Process) -> bool:
         return probe.connect_ex(("127.0.0.1", process.port)) == 0
 
 
-def wait_for(condition: object, *, what: str) -> None:
+def wait_for(condition: Callable[[], object], *, what: str) -> None:
     """Look again and again until ``condition()`` holds; fail when it never does."""
-    assert callable(condition)
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:
@@ -131,3 +131,10 @@ def counted(server: Process) -> list[dict[str, object]]:
     answer = browser.get(f"{server.url}/_sandbox/events")
     events: list[dict[str, object]] = answer.json()["events"]
     return events
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop run until ``condition()`` holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)

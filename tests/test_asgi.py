@@ -5,7 +5,7 @@ import gc
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from moe_middleware import (
 from moe_middleware.sandbox import Sandbox
 
 from .alone import alone
+from .servers import until
 from .sites import Site, rendered, settings
 
 KEY = "homepage-banner"
@@ -669,12 +670,6 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
 
 async def _nowhere(message: Message) -> None:
     """Take a response's message."""
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what must happen; the test's own time limit ends a wait in vain."""
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 # --- when the API fails ----------------------------------------------------

@@ -18,6 +18,7 @@ from moe_middleware import MoEngageMiddleware, Settings
 from moe_middleware.personalizer.runtime import Runtime, runtime_for
 from moe_middleware.sandbox import Sandbox, embedded
 
+from ..servers import until
 from ..sites import settings
 from . import asgi_apps
 from .asgi_apps import DOWNLOAD_BYTES, FRAMEWORKS, PIECE, SSE
@@ -73,11 +74,6 @@ async def open_site(framework: str) -> AsyncIterator[Site]:
     with asgi_apps.django_settings() if of_django else nullcontext():
         async with Site(framework) as site:
             yield site
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 # --- the cells -------------------------------------------------------------

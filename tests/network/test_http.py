@@ -25,6 +25,8 @@ from moe_middleware.network.http_responses import (
 )
 from moe_middleware.network.httptools_reader import HttptoolsReader
 
+from ..servers import until
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood"
 
@@ -85,13 +87,6 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
         if line.lower().startswith(b"content-length")
     ]
     return head + await reader.readexactly(length)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what must happen."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def answering(*answers: bytes, close: bool = False) -> Talk:

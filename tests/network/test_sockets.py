@@ -6,13 +6,15 @@ import asyncio
 import concurrent.futures
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from moe_middleware.network.sockets import MAX_LOOKUPS, Connector
+
+from ..servers import until
 
 Found = list[tuple[Any, ...]]
 
@@ -69,13 +71,6 @@ def refusing() -> socket.socket:
     made = socket.socket()
     made.bind(("127.0.0.1", 0))
     return made
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what must happen."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def reached(connector: Connector) -> Any:
