@@ -48,7 +48,7 @@ def _own_ports() -> Iterator[int]:
 
 _ports = _own_ports()
 
-browser = httpx.Client(trust_env=False, verify=False)
+browser = httpx.Client(trust_env=False, verify=False, timeout=PATIENCE)
 """For every request of these tests: making a client costs more than a page."""
 
 
@@ -98,8 +98,9 @@ def _listens(process: Process) -> bool:
         return probe.connect_ex(("127.0.0.1", process.port)) == 0
 
 
-def wait_for(condition: Callable[[], object], *, what: str) -> None:
+def wait_for(condition: object, *, what: str) -> None:
     """Look again and again until ``condition()`` holds; fail when it never does."""
+    assert callable(condition)
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:

@@ -62,7 +62,14 @@ async def serving(url: str, **sections: Any) -> AsyncIterator[Browser]:
     app = site(settings)
     listener = listen()
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            log_level="error",
+            ws="none",
+            timeout_graceful_shutdown=1,
+            # Longer than a busy machine keeps the browser waiting.
+            timeout_keep_alive=60,
+        )
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
