@@ -31,6 +31,7 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium test_readme.py \
 	$(addprefix demo_app/test_browser, .py _features.py) \
 	$(addprefix end_to_end/test_, no_event_lost.py outages.py session.py workers.py) \
 	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py) \
+	$(addprefix django/test_, servers.py stack.py) \
 	$(addprefix sandbox/pages/test_, accessibility.py browser.py))
 
 test: lint
