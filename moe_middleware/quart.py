@@ -156,7 +156,7 @@ async def _push_nothing(path: str, headers: Headers) -> None:
 
 
 class _Page(PostponedPage, ASGIPage):
-    """It is prefetched, at the latest, where somebody waits for its experiences."""
+    """A page that is prefetched where a task first waits for its experiences."""
 
     async def prefetch_now(self) -> None:
         """Get what the routes name, unless that is done."""

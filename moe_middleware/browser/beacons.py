@@ -1,4 +1,4 @@
-"""Collects what our script tells from browsers."""
+"""Receives beacons: our script's reports of clicks and views."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .marks import Beacons, Mark, Signal, read_signals
 logger = logging.getLogger(__name__)
 
 RATE = Rate(interval=0.5, burst=100)
-"""What one visitor may tell of: a hundred events at once, then two each second."""
+"""The rate limit per visitor: a hundred events at once, then two per second."""
 
 MAX_VISITORS = 20_000
-"""Of so many the rate is known, the latest ones."""
+"""The number of visitors, the latest ones, whose rate is known."""
 
 STORE_WITHIN = 0.25
-"""How long an answer waits for its events to be stored, in seconds. What takes longer
-is stored all the same, in a moment."""
+"""Seconds that a response waits for its events to be stored. Slower events are stored
+afterwards."""
 
 
 class Collector:
@@ -42,9 +42,9 @@ class Collector:
 
     Args:
         beacons: Reads the tokens.
-        visitors: Tells who sends them.
-        outbox: Takes the events.
-        events: The settings of events.
+        visitors: Identifies the sender.
+        outbox: Stores the events.
+        events: The settings ``events``.
         clock: The time, in unix seconds.
         stopwatch: A clock that never jumps, in seconds.
     """
@@ -84,9 +84,9 @@ class Collector:
         known_as = await self._visitors.known_as(visit)
         if not known_as:
             return _NOTHING
-        # All elements of an experience have one impression.
+        # All elements of an experience report the same impression.
         happened = {signal.uuid(mark) for signal, mark in known}
-        if not self._may_tell(known_as[0], len(happened)):
+        if not self._may_report(known_as[0], len(happened)):
             return await self._refused(429, "too_many", visit)
         events = self._counted(known, known_as)
         return await self._store(events, known_as[0]) if events else _NOTHING
@@ -96,7 +96,7 @@ class Collector:
         self._logger.log(logging.WARNING, "beacon_refused reason=%s", reason, who=who)
         return refused(status, reason)
 
-    def _may_tell(self, identity: Identity, events: int) -> bool:
+    def _may_report(self, identity: Identity, events: int) -> bool:
         reporting_id = str(identity.reporting_id)
         used_until = self._used_until.get(reporting_id, 0.0)
         self._used_until[reporting_id], wait = spend(

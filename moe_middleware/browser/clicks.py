@@ -1,4 +1,4 @@
-"""Follows click links: counts a click, then leads on to where the link was made for."""
+"""Serves click links: counts the click, then redirects to the link's target."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 METHODS = ("GET", "HEAD")
 
 STORE_WITHIN = 0.25
-"""How long a redirect waits for its event to be stored, in seconds. One that takes
-longer is stored all the same, in a moment."""
+"""Seconds that a redirect waits for its event to be stored. Slower events are stored
+afterwards."""
 
 _URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
@@ -38,10 +38,10 @@ class Clicks:
     browser's prefetch follows.
 
     Args:
-        links: Reads them.
-        visitors: Identifies who follows one.
-        outbox: Takes the events.
-        events: The settings of events.
+        links: Reads the links.
+        visitors: Identifies the visitor.
+        outbox: Stores the events.
+        events: The settings ``events``.
         clock: The time, in unix seconds.
     """
 
@@ -62,7 +62,7 @@ class Clicks:
         self._logger = RepeatLogger(logger)
 
     async def follow(self, visit: Visit, token: str, body: bytes) -> Reply:
-        """Count a click, store its event, and lead on."""
+        """Store the event of a click, and redirect."""
         click = self._links.read(token)
         if click is None or not self._links.may_lead_to(click.target):
             who = await self._visitors.log_name(visit)
@@ -71,10 +71,10 @@ class Clicks:
         try:
             await self._count(click, visit)
         except Exception as error:
-            # The visitor is redirected all the same.
+            # The redirect works even if counting fails.
             who = await self._visitors.log_name(visit)
             logger.error("click_failed error=%s%s", type(error).__name__, who)
-        # What is no ASCII travels percent-encoded; what is encoded already stays so.
+        # Characters beyond ASCII are percent-encoded; existing escapes stay.
         location = quote(click.target, safe=_URL_MARKS).encode()
         headers = [(b"location", location), *PLAIN_TEXT, (b"content-length", b"0")]
         return Reply(302, [*headers, *NEVER_KEPT])

@@ -69,7 +69,7 @@ class OwnPaths:
         self._paths = dict(paths)
 
     def answers(self, path: str) -> bool:
-        """Whether a path within the wrapped app is one of ours."""
+        """Whether a path within the wrapped app belongs to an endpoint."""
         return path.startswith(self.prefix) and self._find(path)[0] is not None
 
     def max_body(self, path: str) -> int:

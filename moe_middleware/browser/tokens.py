@@ -1,8 +1,8 @@
-"""Signed tokens that travel through browsers: readable by all, made only here. Pure.
+"""Makes and reads signed tokens: anyone can read them, only we can make them. Pure.
 
 A token is ``base64url(body).base64url(HMAC-SHA256 of the first part)``. The body is a
-version byte, a head of fixed size, and the message as deflated JSON. It is signed, not
-encrypted: put nothing into it that its page may not show.
+version byte, a head of fixed size, and the message as deflated JSON. Tokens are not
+encrypted: they must contain nothing that their page may not show.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from itsdangerous import Signer
 from itsdangerous.encoding import base64_encode, want_bytes
 
 MAX_TOKEN: Final = 4_096
-"""Characters; browsers' address bars and proxies take that many."""
+"""The longest token, in characters: browsers' address bars and proxies accept it."""
 
 MAX_MESSAGE: Final = 64 * 1024
-"""Bytes of a message's JSON; a token that unpacks to more is refused."""
+"""The largest JSON of a message, in bytes; tokens that expand to more are refused."""
 
 
 class TokenTooLongError(ValueError):
-    """The token of a message would be longer than it may be."""
+    """The token of a message would be too long."""
 
 
 class Tokens:
-    """Makes and reads the tokens of one purpose; another purpose's are refused.
+    """Makes and reads the tokens of one purpose; tokens of other purposes are refused.
 
     Args:
-        secrets: The newest first: it signs, and tokens of all of them are read.
-        purpose: As in ``"click"``.
-        fields: How many values each message has.
-        head_size: Bytes of the head that each token has.
-        max_length: Characters of the longest token that is made.
+        secrets: The secret keys: the first signs, and tokens signed with any of them
+            are read.
+        purpose: The purpose, as in ``"click"``.
+        fields: The number of values in each message.
+        head_size: The bytes of each token's head.
+        max_length: The characters of the longest token that is made.
     """
 
     def __init__(
@@ -60,15 +61,15 @@ class Tokens:
         self._max_length = max_length
 
     def make(self, message: Sequence[Any], head: bytes = b"") -> str:
-        """Return a token, of letters that are safe in URLs, cookies and attributes.
+        """Return a token, of characters that are safe in URLs, cookies and attributes.
 
         Args:
             message: ``fields`` JSON values.
-            head: ``head_size`` bytes, sent as they are.
+            head: ``head_size`` bytes, unchanged in the token.
 
         Raises:
             TokenTooLongError: The token has more than ``max_length`` characters.
-            TypeError: The message has other values than JSON's.
+            TypeError: A value of the message is no JSON.
         """
         return self.sign(orjson.dumps(message), head)
 
@@ -83,13 +84,13 @@ class Tokens:
         return token
 
     def read(self, token: str) -> tuple[bytes, list[Any]] | None:
-        """Return a token's head and message; None if it is not one of ours."""
+        """Return a token's head and message; None if it is not ours."""
         if len(token) > MAX_TOKEN or not token.isascii():
             return None
         signed = token.encode()
         text = signed.rpartition(b".")[0]
-        # Signed again instead of verified: base64 skips foreign characters, so a good
-        # signature with a line break in it would verify, and go into a header.
+        # Sign again and compare: verifying would ignore foreign characters in base64,
+        # and let a line break through into a header.
         if not any(
             hmac.compare_digest(signer.sign(text), signed) for signer in self._signers
         ):
@@ -111,10 +112,10 @@ class VisitorToken:
     """A token that counts for one visitor, until it expires.
 
     Attributes:
-        id: 16 random bytes, the token's own.
+        id: 16 random bytes of this token.
         visitor_digest: A keyed digest of the workspace and the visitor's id.
-        expires_at: In unix seconds.
-        message: Its JSON values.
+        expires_at: The expiry, in unix seconds.
+        message: The JSON values.
     """
 
     id: bytes
@@ -124,18 +125,18 @@ class VisitorToken:
 
 
 class VisitorTokens:
-    """Makes and reads tokens that count for the visitor of their page alone.
+    """Makes and reads tokens that count for the visitor of their page only.
 
-    The digest in a token is keyed with the secret, and differs from token to token:
-    it neither tells the visitor's id to somebody who tries likely ones, nor that two
+    The digest in a token is keyed with the secret and differs from token to token: it
+    neither reveals the visitor's id to somebody who tries likely ids, nor that two
     tokens belong to one visitor.
 
     Args:
-        secrets: The newest first.
-        purpose: As in ``"click"``.
-        fields: How many values each message has.
+        secrets: The secret keys, the newest first.
+        purpose: The purpose, as in ``"click"``.
+        fields: The number of values in each message.
         workspace_id: Tokens of another workspace count for no visitor of this one.
-        max_age: How long a token counts, in seconds.
+        max_age: Seconds during which a token counts.
         clock: The time, in unix seconds.
     """
 
@@ -150,7 +151,8 @@ class VisitorTokens:
         clock: Callable[[], float],
     ) -> None:
         self._tokens = Tokens(secrets, purpose, fields=fields, head_size=_HEAD.size)
-        # Hashed, so that no workspace id and visitor id run into each other.
+        # Hashed, so that no two pairs of workspace id and visitor id give the same
+        # text.
         salt = f"visitor.{purpose}.{sha256(workspace_id.encode()).hexdigest()}"
         self._digest_keys = [_Signer(secret, salt).derive_key() for secret in secrets]
         self._max_age = max_age
@@ -172,7 +174,7 @@ class VisitorTokens:
         return self._tokens.sign(text, _HEAD.pack(token_id, digest, expires_at))
 
     def read(self, token: str) -> VisitorToken | None:
-        """Return what a token holds, expired or not; None if it is not one of ours."""
+        """Return the content of a token, expired or not; None if it is not ours."""
         read = self._tokens.read(token)
         if read is None:
             return None
@@ -181,7 +183,7 @@ class VisitorTokens:
         return VisitorToken(token_id, digest, expires_at, message)
 
     def is_of(self, token: VisitorToken, visitor_id: str | None) -> bool:
-        """Whether a token was made for a visitor."""
+        """Whether a token was made for this visitor."""
         return any(
             hmac.compare_digest(
                 token.visitor_digest, _visitor_digest(key, token.id, visitor_id)
@@ -192,7 +194,7 @@ class VisitorTokens:
 
 _HEAD = struct.Struct(">16s8sI")
 _LATEST = 2**32 - 1
-"""In unix seconds: what four bytes hold, until the year 2106."""
+"""The latest expiry, in unix seconds: four bytes, the year 2106."""
 
 
 def _visitor_digest(key: bytes, token_id: bytes, visitor_id: str | None) -> bytes:
@@ -220,8 +222,8 @@ class _Signer(Signer):
 
 # --- the first version's message -------------------------------------------------
 
-# What nearly every message holds: an experience_context's own texts. The likeliest
-# stands at the end. To change it is to begin another version.
+# The preset dictionary: the texts of nearly every experience_context, the likeliest
+# last. A change needs a new version.
 _EXPECTED = (
     b'"https://www.","/products/","Add to Cart","Shop Now",'
     b'{"cid":"_F_T_WP_AB_1_P_0_AU_","experience":"","moe_locale_id":"0","moe_variation_id":"1","audience_name":'
@@ -229,14 +231,15 @@ _EXPECTED = (
     b'"API based Experience"}]'
 )
 
-# Raw deflate with 4 KB to look back: a larger window is larger to copy.
+# Raw deflate with a window of 4 KB: a larger one takes longer to copy.
 _WINDOW = -12
 _PACKER = zlib.compressobj(
     6, zlib.DEFLATED, _WINDOW, 4, zlib.Z_DEFAULT_STRATEGY, _EXPECTED
 )
 
 _REMEMBERED: Final = 1_024
-"""Bytes of a message that is packed once: another visitor's link has the same one."""
+"""The largest message whose compressed form is cached: other visitors' links have the
+same one."""
 
 
 def _pack(text: bytes) -> bytes:
@@ -257,7 +260,7 @@ def _unpack(packed: bytes) -> Any:
     """Return a message.
 
     Raises:
-        ValueError: It is cut, too large or not packed so.
+        ValueError: It is cut off, too large or malformed.
     """
     unpacker = zlib.decompressobj(_WINDOW, _EXPECTED)
     try:
@@ -270,6 +273,6 @@ def _unpack(packed: bytes) -> Any:
 
 
 _VERSION = b"\x01"
-"""Of the tokens that are made; older ones are read for as long as they are listed."""
+"""The version of new tokens; older versions are read while they are listed."""
 
 _UNPACKERS: dict[bytes, Callable[[bytes], Any]] = {_VERSION: _unpack}

@@ -17,18 +17,18 @@ class LeftToSDK:
     """The experiences of one page that the Web SDK reports.
 
     Attributes:
-        untold: The experiences without an element in the page so far.
+        pending: The experiences without an element in the page so far.
     """
 
-    __slots__ = ("_script_given", "untold")
+    __slots__ = ("_script_given", "pending")
 
     def __init__(self) -> None:
         self._script_given = False
-        self.untold: dict[str, Experience] = {}
+        self.pending: dict[str, Experience] = {}
 
     def leave(self, experience: Experience) -> None:
         """Let the SDK report an experience."""
-        self.untold[experience.key] = experience
+        self.pending[experience.key] = experience
 
     def elements(
         self, path: str, *, nonce: str | None, api: WebSDKApi, device: str | None
@@ -42,7 +42,7 @@ class LeftToSDK:
             device: The cookie that would contain the device id; None if it is known, or
                 not wanted.
         """
-        contexts = {key: one.experience_context for key, one in self.untold.items()}
+        contexts = {key: one.experience_context for key, one in self.pending.items()}
         if not contexts and (device is None or self._script_given):
             return _NOTHING
         message = {"api": api, "contexts": contexts, "device": device}
@@ -50,7 +50,7 @@ class LeftToSDK:
         if not self._script_given:
             elements += sdk_script_element(path, nonce)
         self._script_given = True
-        self.untold = {}
+        self.pending = {}
         return elements
 
 

@@ -243,8 +243,8 @@ class MemoryCache:
     def _drop_expired(self, now: float) -> None:
         """Drop a few visitors of the next group whose answers can no longer be served.
 
-        Visitors are in the order of their use, and nobody's last answer is later than
-        the last use: after the first visitor that is not expired there are hardly any.
+        Visitors are in the order of their use, and the last answer of each is older
+        than that: after the first visitor that is not expired there are hardly any.
         """
         group = self._groups[self._next_index()]
         for _ in range(MAX_EXPIRED):

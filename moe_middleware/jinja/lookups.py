@@ -91,7 +91,7 @@ def find(
         _warn(context, lineno, "experience_not_ready", key=key)
     elif experience.reason is Reason.NOT_REQUESTED:
         place = f"{context.name or '<template>'}:{lineno}"
-        if (advice := experiences.unasked(key, place)) is not None:
+        if (advice := experiences.advice_on(key, place)) is not None:
             logger.warning(
                 "experience_not_requested key=%s template=%s: %s",
                 *(one_line(key), place, advice),

@@ -106,7 +106,7 @@ class Experiences:
     def _collect(self) -> None:
         """Take the pending answers, if they have just arrived."""
 
-    def unasked(self, key: str, place: str) -> str | None:
+    def advice_on(self, key: str, place: str) -> str | None:
         """Return advice on a key that no route has; None if it was logged before.
 
         Args:

@@ -93,7 +93,7 @@ class Visit:
         self.read_cookies = read_cookies
         self.values_read: dict[object, object] = {}
         self._headers = headers
-        # One pass for all that is asked, and in C: of two the first has to win.
+        # One pass in C for all lookups; reversed, so that the first of two wins.
         self.first_headers = dict([*headers][::-1])
         self._query_string = query_string
         self._cookies: dict[str, str] | None = None
@@ -137,7 +137,7 @@ class Visit:
                 # Some header came twice, perhaps this one.
                 lines = [value for key, value in self._headers if key == _COOKIE]
                 line = b";".join(lines)
-            # Most of those that are asked for are not there, which is seen at once.
+            # Most requested cookies are absent, which this finds out fast.
             if name.isascii() and _encoded(name) not in line:
                 return None
             cookies = self._cookies = self.read_cookies(lines)

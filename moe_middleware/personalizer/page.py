@@ -52,8 +52,8 @@ class Page(Impressions, PageResponse, PageThreads):
         self.phase = SENT
 
     def _say_untold(self, sdk: LeftToSDK) -> None:
-        if self._counts and sdk.untold:
-            keys = ",".join(map(one_line, sdk.untold))
+        if self._counts and sdk.pending:
+            keys = ",".join(map(one_line, sdk.pending))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
 
     # --- before the app --------------------------------------------------------

@@ -26,7 +26,7 @@ class PageMarkup(PageState):
 
     __slots__ = ()
 
-    def unasked(self, key: str, place: str) -> str | None:
+    def advice_on(self, key: str, place: str) -> str | None:
         return self._engine.unasked_keys.advice(key, place)
 
     def count(self, counts: bool = True) -> Self:
@@ -83,7 +83,7 @@ class PageMarkup(PageState):
             self._sdk = LeftToSDK()
         visitor = self._visitor
         if visitor is None or not self._may_be_counted(visitor):
-            self._sdk.untold = {}
+            self._sdk.pending = {}
             return ""
         return self._sdk.elements(
             self._own_path,

@@ -27,7 +27,7 @@ from .reports.report_routes import report_routes
 from .tool_routes import json_response, tool_routes
 from .web_sdk import web_sdk_routes
 from .workspace.definitions import Payload, define_experience
-from .workspace.faults import UNSAID, Fault, Path
+from .workspace.faults import NOT_GIVEN, Fault, Path
 from .workspace.schedules import Status
 from .workspace.workspace import Customer, Experience
 
@@ -140,7 +140,7 @@ class Sandbox(State):
         status: int | None = None,
         latency: float = 0.0,
         jitter: float = 0.0,
-        times: int | None = UNSAID,
+        times: int | None = NOT_GIVEN,
         rate: float = 1.0,
         drop: bool = False,
         lose_response: bool = False,

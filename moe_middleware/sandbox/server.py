@@ -28,7 +28,7 @@ def serve(
     strict: bool = False,
     token: str = "",
 ) -> None:
-    """Serve a sandbox until the process is told to stop.
+    """Serve a sandbox until the process is signalled to stop.
 
     Args:
         host: The address to listen at.

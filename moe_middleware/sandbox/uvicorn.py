@@ -22,7 +22,7 @@ LAST_SECONDS = 1
 
 
 def run(app: ASGIApp, listener: socket.socket, log_level: str) -> None:
-    """Serve until the process is told to stop."""
+    """Serve until the process is signalled to stop."""
     # uvicorn raises its stopping signal again when it is done, and SIGTERM would end
     # the process at once.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

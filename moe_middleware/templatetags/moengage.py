@@ -217,7 +217,7 @@ def _find(
         )
     elif (
         found.reason is Reason.NOT_REQUESTED
-        and (advice := experiences.unasked(key, str(template))) is not None
+        and (advice := experiences.advice_on(key, str(template))) is not None
     ):
         logger.warning(
             "experience_not_requested key=%s template=%s: %s",

@@ -244,12 +244,12 @@ class Visitors:
             visit: The request.
             named: Those that the file names; they win.
         """
-        unasked = session_attributes(
+        advice_on = session_attributes(
             now=self._clock(),
             address=self._address(visit),
             user_agent=visit.header("user-agent"),
         )
-        return {**unasked, **named}
+        return {**advice_on, **named}
 
     def is_bot(self, visit: Visit) -> bool:
         """Whether a program asks and not a person."""

@@ -201,7 +201,7 @@ async def test_what_a_handler_hands_over(
 
     await site(handler).get("/", headers=headers())
 
-    records = [one for one in everything.records if "unasked" not in one.message]
+    records = [one for one in everything.records if "advice_on" not in one.message]
     assert all(f"{MARK}-id" not in one.getMessage() for one in records)
     assert all(f"{MARK}-title" not in one.getMessage() for one in records)
 

@@ -265,7 +265,7 @@ async def test_a_key_of_another_route_says_which(
     async def handler(request: Request) -> Response:
         for _ in range(3):
             for key in ("price-badge", "promo-stripe", "qqq"):
-                advice = request.state.experiences.unasked(key, "home.html:3")
+                advice = request.state.experiences.advice_on(key, "home.html:3")
                 if advice:
                     said.append(advice)
         return Response()

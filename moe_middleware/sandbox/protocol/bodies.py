@@ -17,8 +17,8 @@ MAX_BODY = 4 * 1024 * 1024
 async def read_body(receive: Receive) -> bytes | None:
     """Return the body, or None if it is larger than ``MAX_BODY``.
 
-    A body that is too large is read to its end all the same: a client that is still
-    sending would miss the response.
+    A body that is too large is also read to its end: a client that is still sending
+    would miss the response.
 
     Raises:
         Refusal: The client has disconnected.

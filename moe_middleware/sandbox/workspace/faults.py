@@ -27,7 +27,7 @@ TROUBLES = ("status", "latency", "jitter", "drop", "lose_response", "drip", "gar
 NOISE = 200
 """The length of a garbage body, in bytes."""
 
-UNSAID: Any = object()
+NOT_GIVEN: Any = object()
 """The value of ``times`` if it is left out: one call, or all of them with a rate."""
 
 
@@ -77,7 +77,7 @@ class Fault:
     status: int | None = None
     latency: float = 0.0
     jitter: float = 0.0
-    times: int | None = UNSAID
+    times: int | None = NOT_GIVEN
     rate: float = 1.0
     drop: bool = False
     lose_response: bool = False
@@ -86,7 +86,7 @@ class Fault:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.times is UNSAID:
+        if self.times is NOT_GIVEN:
             object.__setattr__(self, "times", 1 if self.rate == 1 else None)
         if mistakes := dict(self._mistakes()):
             raise FaultError(mistakes)

@@ -43,7 +43,7 @@ class UserSection(Section):
 
 
 class SegmentSection(Section):
-    """A custom segment: a list of customers, whoever fits a condition, or both."""
+    """A custom segment: a list of customers, all who match a condition, or both."""
 
     users: NamesOrNone | None = Field(
         default=None, description="Customers by their ids."
