@@ -1,6 +1,6 @@
 """The parts of a cache key: visitor, variant and experience. Pure: no I/O.
 
-A variant stands for the attribute values that an answer depends on (``cache.vary``).
+A variant is the attribute values that an answer depends on (``cache.vary``).
 """
 
 from __future__ import annotations

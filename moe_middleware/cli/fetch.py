@@ -1,4 +1,4 @@
-"""``moe-middleware fetch``: what the workspace gives a visitor."""
+"""The command ``fetch``: prints a visitor's experiences."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def _ask(
 
 
 def answer_text(answers: Sequence[Experience]) -> str:
-    """Return experiences as the command prints them."""
+    """Return the lines for experiences."""
     if not answers:
         return "nothing: the visitor is in no audience of any experience"
     return "\n\n".join("\n".join(_answer_lines(one)) for one in answers)

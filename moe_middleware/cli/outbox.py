@@ -1,4 +1,4 @@
-"""The commands that see and steer an outbox: what waits there, and what is dead."""
+"""The commands ``outbox``: show and manage waiting events and dead letters."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def import_(config: str | None, url: str | None, file: str) -> None:
         return taken
 
     if file != "-":
-        # All of it or nothing, as far as a look can tell.
+        # Import all events or none, as far as this can be checked.
         with old_file(file) as lines:
             for number, line in enumerate(lines, 1):
                 record_of(number, line)

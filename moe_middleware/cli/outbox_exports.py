@@ -1,4 +1,4 @@
-"""Files of exported events: one JSON object a line."""
+"""Reads and writes files of exported events: one JSON object per line."""
 
 from __future__ import annotations
 

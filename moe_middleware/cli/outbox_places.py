@@ -1,4 +1,4 @@
-"""Which outbox a command is about: its options, its settings, and that it is there."""
+"""Finds the outbox of a command: its options, its settings, and whether it exists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which outbox."""
+    """Add the options that name the outbox."""
     command = click.option(
         "--outbox",
         "url",
@@ -52,8 +52,8 @@ def use_outbox(
     except VariableError as error:
         stop([error])
     _check_place(events, workspace_id, make=make)
-    # What is wrong with the store is an answer or an error of the command itself;
-    # without any handler Python would write log lines to stderr, too.
+    # The command itself reports the store's problems; without any handler Python would
+    # print log lines to stderr, too.
     logging.getLogger("moe_middleware").addHandler(logging.NullHandler())
 
     async def run() -> T:
@@ -79,7 +79,7 @@ def _settings(config: str | None, url: str | None) -> tuple[EventSettings, str]:
     workspace_id = Variables(os.environ).get("MOE_WORKSPACE_ID") or ""
     events = _events_at(url)
     if events.outbox.is_redis and not workspace_id:
-        # One Redis may hold several workspaces' events.
+        # One Redis may have the events of several workspaces.
         workspace_id = load_settings(config).workspace.id
     return events, workspace_id
 
@@ -92,12 +92,12 @@ def _events_at(url: str) -> EventSettings:
     try:
         return EventSettings.model_validate({"outbox": url})
     except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise click.BadParameter(said, param_hint="--outbox") from None
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise click.BadParameter(reason, param_hint="--outbox") from None
 
 
 def _check_place(events: EventSettings, workspace_id: str, *, make: bool) -> None:
-    """See that there is something to look at: nothing is made by looking."""
+    """Check that the outbox exists: a command creates none."""
     from ..outbox import journal_prefix
     from ..outbox.journal_files import JournalFiles
 
@@ -107,7 +107,7 @@ def _check_place(events: EventSettings, workspace_id: str, *, make: bool) -> Non
     path = address.file
     if path is None or make or os.path.exists(path):
         return
-    # A process may have ended before it made the file.
+    # A process may have ended before it created the file.
     if not JournalFiles(journal_prefix(events, workspace_id)).exist():
         stop(
             [

@@ -1,4 +1,4 @@
-"""Long work on an outbox, step by step, with a bar."""
+"""Runs long work on an outbox step by step, with a progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from .terminal import stop
 
 PAGE = 1_000
-"""Events that are read or written at a time: the whole of a big outbox fits nowhere."""
+"""Events per step: a large outbox does not fit in memory."""
 
 
 def check_choice(ids: Sequence[str], everything: bool) -> None:
@@ -25,7 +25,7 @@ async def step_by_step(
     ids: Sequence[str],
     step: Callable[[Sequence[str] | None, int | None], Awaitable[int]],
 ) -> int:
-    """Do something to chosen events, or to as many of all as there were."""
+    """Process chosen events, or as many as there were at the start."""
     done = 0
     with progress(label, total) as advance:
         if ids:
@@ -47,7 +47,7 @@ def report(verb: str, count: int, ids: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar, on a terminal only."""
+    """Show a progress bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return

@@ -1,4 +1,4 @@
-"""What is shown of an outbox and its events."""
+"""Makes the tables on an outbox and its events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def delivery_rows(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield how the relays do that have noted themselves, as rows of a table."""
+    """Yield the state of the relays that write notes, as rows of a table."""
     if delivery["relays"] == 0:
         yield "relays", "none has noted itself in this outbox"
     else:
@@ -28,7 +28,7 @@ def delivery_rows(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def described(one: WaitingEvent | DeadLetter, *, reveal: bool) -> dict[str, Any]:
-    """Return what may be shown of an event: nobody's id, no payload, unless asked."""
+    """Return an event's fields to show; its ids and payload only with ``--reveal``."""
     from ..outbox import DeadLetter
 
     event = one.event
@@ -40,7 +40,7 @@ def described(one: WaitingEvent | DeadLetter, *, reveal: bool) -> dict[str, Any]
         "attempts": one.attempts,
     }
     if isinstance(one, DeadLetter):
-        # The API's description, behind the colon, may quote what it was sent.
+        # The API's description, after the colon, may quote the request.
         reason = one.reason if reveal else one.reason.partition(":")[0]
         about |= {"kind": "dead", "reason": reason, "buried_at": one.buried_at}
     else:
@@ -62,7 +62,7 @@ def described(one: WaitingEvent | DeadLetter, *, reveal: bool) -> dict[str, Any]
 
 
 def age_of(one: WaitingEvent | DeadLetter) -> float | None:
-    """Return how long ago it happened, in seconds."""
+    """Return the age of an event, in seconds."""
     event = one.event
     return None if event is None else max(0.0, time.time() - event.occurred_at)
 

@@ -1,4 +1,4 @@
-"""``moe-middleware sandbox``: serves the look-alike of the API."""
+"""The command ``sandbox``: serves the look-alike of the API."""
 
 from __future__ import annotations
 

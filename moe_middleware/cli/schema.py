@@ -1,4 +1,4 @@
-"""``moe-middleware schema``: what editors complete ``moe.yml`` with."""
+"""The command ``schema``: prints the JSON Schema of ``moe.yml``, for editors."""
 
 from __future__ import annotations
 

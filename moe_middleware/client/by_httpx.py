@@ -1,6 +1,6 @@
-"""Requests through httpx: over transports of the user's own, and through proxies.
+"""Sends requests through httpx: on transports that the user gives, and through proxies.
 
-The client imports it only where one of these is used.
+The client imports it only if one of these is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..network.http import Headers
 from ..network.http_responses import MAX_BODY, Response, encoding_of
 
 PIECES_AT_ONCE = 256
-"""Pieces of a response after which others have a turn."""
+"""Pieces of a response after which other tasks have a turn."""
 
 
 class HTTPXTransport:
@@ -31,9 +31,9 @@ class HTTPXTransport:
         """Send a request and return its response, read to its end.
 
         Raises:
-            DeadlineError: The transport gave up.
-            AnswerError: What came is no HTTP, or too much of it.
-            Exception: Whatever else the transport raises.
+            DeadlineError: The transport timed out.
+            AnswerError: The response is no HTTP, or too large.
+            Exception: Any other error of the transport.
         """
         request = httpx.Request(
             method,
@@ -61,10 +61,10 @@ class HTTPXTransport:
 
 
 def checked(factory: object) -> Callable[[], HTTPXTransport]:
-    """Return what calls a user's ``transport``, and checks what it makes.
+    """Wrap a user's ``transport`` function with a check of its result.
 
     Raises:
-        TypeError: It is no function; or, when called, makes no httpx transport.
+        TypeError: It is no function; or, when called, its result is no httpx transport.
     """
     if not callable(factory):
         raise TypeError(_WRONG_TRANSPORT.format("is", _type_name(factory)))
@@ -86,7 +86,7 @@ def through(proxy: str) -> HTTPXTransport:
 async def _read(response: httpx.Response) -> bytes:
     parts: list[bytes] = []
     size = 0
-    # A transport of the user's own may bring it whole.
+    # A user's transport may have read the body already.
     whole = response.is_stream_consumed
     async for part in response.aiter_bytes() if whole else response.aiter_raw():
         size += len(part)
@@ -99,7 +99,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def _type_name(value: object) -> str:
-    """Return a type by its full name: httpx and httpx2 have the same ones."""
+    """Return a type's full name: httpx and httpx2 have types of the same names."""
     kind = type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
 

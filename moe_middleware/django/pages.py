@@ -84,7 +84,7 @@ class DjangoPage(Page):
         self.change_headers(self.private_headers)
 
     def keeps_private(self) -> None:
-        """Note that the headers keep what was used so far to its visitor."""
+        """Note that the headers make the uses so far private."""
         if self.used:
             self._kept_for = self._visitor
 
@@ -131,8 +131,7 @@ class DjangoPage(Page):
         return result
 
     def forget_user(self, user: object) -> None:
-        """Drop the cached answers of a customer who signs in or out in this
-        response."""
+        """Drop the cached answers of a customer who signs in or out now."""
         try:
             source = self._engine.settings.identity.customer_id
             if source is None or source.kind != "user":
@@ -146,7 +145,7 @@ class DjangoPage(Page):
         except Exception as error:
             self._failed("forget_failed", error)
 
-    # A request that is copied holds our mark, as long as it is with us.
+    # While we handle a request it holds our mark, which is copied with it.
 
     def __deepcopy__(self, _: object) -> DjangoPage:
         return self

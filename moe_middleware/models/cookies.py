@@ -17,7 +17,7 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 
 
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
-    """Read them as Starlette does, and Django under ASGI: the last of a name counts."""
+    """Read cookies as Starlette, and Django under ASGI: the last of a name counts."""
     text = b";".join(lines).decode("latin-1")
     cookies: dict[str, str] = {}
     quoted = '"' in text

@@ -19,11 +19,12 @@ PLACEHOLDER_IDS = frozenset(
 
 
 BLANKS = " \t\n\r\f\v"
-"""What is no part of an id at its ends. Not all that Unicode calls a blank: frameworks
-read UTF-8 in cookies as Latin-1, and the last byte of a letter may then be one."""
+"""Characters that are no part of an id at its ends. Not all blanks of Unicode:
+frameworks decode UTF-8 in cookies as Latin-1, and the last byte of a letter may then be
+one."""
 
 _LATIN = dict.fromkeys((*range(128, 161), 173), "x")
-"""Controls and blanks of Latin-1 that are bytes of letters, for the same reason."""
+"""Controls and blanks of Latin-1 that may be bytes of letters, for the same reason."""
 
 
 class Flaw(StrEnum):
@@ -55,6 +56,6 @@ def flaw_of(text: str, *, by_anyone: bool) -> Flaw | None:
 
 
 def usable_id(text: str | None, *, by_anyone: bool = True) -> str | None:
-    """Return an id that can stand for one person, trimmed, or None."""
+    """Return an id that can be one person's, trimmed, or None."""
     text = text.strip(BLANKS) if text is not None else ""
     return text if flaw_of(text, by_anyone=by_anyone) is None else None

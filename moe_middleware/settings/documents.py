@@ -105,7 +105,7 @@ class Document:
         )
 
     def _written(self, place: Place) -> Iterator[object]:
-        """Yield the steps of a place in the file, where a text may stand for a list."""
+        """Yield the steps of a place in the file, where a text may replace a list."""
         holder: Any = self.tree
         for step in place:
             if isinstance(step, int) and isinstance(holder, str | int | float):
