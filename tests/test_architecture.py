@@ -217,7 +217,6 @@ LONGEST = 350
 TO_BE_SPLIT = {
     "network.http",
     "outbox.batch_writer",
-    "outbox.redis.scripts",
     "outbox.sqlite.outbox",
     "personalizer.runtime",
 }

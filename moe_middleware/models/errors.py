@@ -3,11 +3,11 @@
 MoEngageError
 ├── SettingsError           (also ValueError) fix your configuration
 ├── DuplicateMiddlewareError   the middleware wraps this app twice
-├── TransportError          no usable answer came; retryable
-│   ├── DeadlineError       the time was up before an answer came
-│   └── AnswerError         something answered, but not in the API's language
+├── TransportError          no usable response; retryable
+│   ├── DeadlineError       the time was up before the response was complete
+│   └── AnswerError         the response is not as the API's documents describe
 ├── BudgetError             our own budget of calls is used up; wait retry_after
-├── APIError                the API said no: status, title, description, code
+├── APIError                the API refused: status, title, description, code
 │   ├── InvalidRequestError    400, 413: sending it again cannot help
 │   ├── AuthenticationError    401, 403: the credentials are wrong
 │   └── RateLimitedError       429: wait for retry_after seconds

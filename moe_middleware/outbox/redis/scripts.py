@@ -1,6 +1,6 @@
 """What a Redis outbox does inside Redis, in Lua: each script happens whole or not.
 
-They share their functions, so that they stand in one file.
+Longer than 350 lines: one Lua script per operation, and the functions they share.
 """
 
 from __future__ import annotations
