@@ -91,7 +91,7 @@ class Fetcher:
 
         return self._under_way.start(
             visitor.key,
-            visitor.split,
+            visitor.variant,
             keys,
             lambda missing: self._answers(
                 self._fetch(missing, visitor, attributes, budget)
@@ -128,7 +128,7 @@ class Fetcher:
         """Answer keys for the cache and for everyone who waits."""
         if self._shared_cache is None:
             return await self._ask(keys, visitor, attributes, budget)
-        found = await self._shared_cache.get(visitor.key, visitor.split, keys)
+        found = await self._shared_cache.get(visitor.key, visitor.variant, keys)
         fresh, stale = self._taken(visitor, found.entries)
         missing = [key for key in keys if key not in fresh]
         if all(key in stale for key in missing):
@@ -159,7 +159,7 @@ class Fetcher:
 
         self._under_way.start(
             visitor.key,
-            visitor.split,
+            visitor.variant,
             keys,
             lambda missing: self._answers(refresh(missing)),
         )
@@ -186,7 +186,7 @@ class Fetcher:
         entries = await fetch_once(
             self._shared_cache,
             visitor.key,
-            visitor.split,
+            visitor.variant,
             keys,
             generation,
             fetch,
@@ -212,7 +212,7 @@ class Fetcher:
                 continue  # not ours: as good as nothing
             good[key] = (fresh_for, body)
         if good and self._under_way.holds(visitor.key):
-            self._cache.put_encoded(visitor.key, visitor.split, good)
+            self._cache.put_encoded(visitor.key, visitor.variant, good)
         return fresh, stale
 
     async def _ask(
@@ -240,7 +240,7 @@ class Fetcher:
         answers = [fetched[key] for key in keys]
         if self._under_way.holds(visitor.key):
             good = [one for one in answers if _is_good(one)]
-            self._cache.put(visitor.key, visitor.split, good)
+            self._cache.put(visitor.key, visitor.variant, good)
         return answers
 
     def _note_failure(self, error: MoEngageError, keys: int) -> None:

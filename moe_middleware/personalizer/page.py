@@ -18,13 +18,13 @@ from ..models.plain_values import text_of
 from ..models.reasons import Reason
 from ..routes.routes import Match
 from ..visitors.page_views import is_asset, is_preflight
-from ..visitors.visitor import UNTOLD, Visitor, without_id
+from ..visitors.visitor import NO_VISIT, Visitor, without_id
 from ..visitors.waiting import MustWaitError, Wait, waiting, waiting_here
 from .current import current, on_event_loop
 from .impressions import Impressions
 from .page_response import PageResponse
 from .page_threads import PageThreads
-from .shared_fetches import Asked
+from .shared_fetches import PendingAnswers
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class Page(Impressions, PageResponse, PageThreads):
             if isinstance(visitor, Reason):
                 self._take(_fallbacks(keys, visitor))
                 return True
-            bodies = engine.cache.bodies(visitor.key, visitor.split, keys)
+            bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)
             if len(bodies) < len(keys):
                 return False
             engine.note_cached(bodies, visitor.reporting_id)
@@ -142,10 +142,10 @@ class Page(Impressions, PageResponse, PageThreads):
         assert match is not None
         self._start_waiting()
         try:
-            asked = await self._ask(match.experiences)
-            self._take(asked.found)
-            if asked.needed:
-                self._asked = asked
+            pending = await self._ask(match.experiences)
+            self._take(pending.found)
+            if pending.needed:
+                self._pending_answers = pending
                 if (match.prefetch or engine.settings.fetch.prefetch) == "blocking":
                     await self.ready()
         except Exception as error:
@@ -157,23 +157,23 @@ class Page(Impressions, PageResponse, PageThreads):
 
     @property
     def pending(self) -> Sequence[str]:
-        return self._asked.needed if self._asked is not None else ()
+        return self._pending_answers.needed if self._pending_answers is not None else ()
 
     def _collect(self) -> None:
-        asked = self._asked
-        if asked is not None and asked.ended:
-            self._take_late(asked)
+        pending = self._pending_answers
+        if pending is not None and pending.ended:
+            self._take_late(pending)
 
     async def ready(self) -> Self:
-        asked = self._asked
-        if asked is None:
+        pending = self._pending_answers
+        if pending is None:
             return self
         if asyncio.get_running_loop() is not self._loop:
             return await self._over_there(self.ready(), self)
-        await self._wait(asked)
+        await self._wait(pending)
         # Someone else of the same request may have waited too.
-        if self._asked is asked:
-            self._take_late(asked)
+        if self._pending_answers is pending:
+            self._take_late(pending)
         return self
 
     async def fetch(self, key: str) -> Experience:
@@ -191,14 +191,14 @@ class Page(Impressions, PageResponse, PageThreads):
                 return await self._over_there(self._fetch(key), silent)
             self._start_waiting()
             try:
-                asked = await self._ask((key,))
-                await self._wait(asked)
+                pending = await self._ask((key,))
+                await self._wait(pending)
             finally:
                 self._stop_waiting()
         except Exception as error:
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
-        [found] = self._with_preview(asked.found or asked.late)
+        [found] = self._with_preview(pending.found or pending.late)
         self._engine.note((found,), self._known)
         return found
 
@@ -244,10 +244,10 @@ class Page(Impressions, PageResponse, PageThreads):
         self._engine.note(found, self._known)
         self.add(found)
 
-    def _take_late(self, asked: Asked) -> None:
+    def _take_late(self, pending: PendingAnswers) -> None:
         """Take what a fetch beside the handler brought; it is waited for no more."""
-        self._asked = None
-        self._take(asked.late)
+        self._pending_answers = None
+        self._take(pending.late)
 
     def _with_preview(self, found: Sequence[Experience]) -> Sequence[Experience]:
         """Return answers with that of the previewed key in place of its real one."""
@@ -266,13 +266,13 @@ class Page(Impressions, PageResponse, PageThreads):
         if isinstance(self._preview, Refusal):
             logger.warning("preview_refused reason=%s", self._preview)
 
-    async def _ask(self, keys: Sequence[str]) -> Asked:
+    async def _ask(self, keys: Sequence[str]) -> PendingAnswers:
         visitor = await waiting(self._meet)
         if isinstance(visitor, Reason):
-            return Asked(_fallbacks(keys, visitor))
-        told = self.visit if visitor.consents else UNTOLD
+            return PendingAnswers(_fallbacks(keys, visitor))
+        visit = self.visit if visitor.consents else NO_VISIT
         waited = self._engine.stopwatch() - self._waiting_since
-        return self._engine.ask(keys, visitor, told, timeout=self._time_left - waited)
+        return self._engine.ask(keys, visitor, visit, timeout=self._time_left - waited)
 
     def _meet_here(self) -> None:
         if self._visitor is None:
@@ -305,11 +305,11 @@ class Page(Impressions, PageResponse, PageThreads):
 
     # --- the page's budget -----------------------------------------------------------
 
-    async def _wait(self, asked: Asked) -> None:
+    async def _wait(self, pending: PendingAnswers) -> None:
         self._start_waiting()
         try:
             waited = self._engine.stopwatch() - self._waiting_since
-            await asked.wait(self._time_left - waited)
+            await pending.wait(self._time_left - waited)
         finally:
             self._stop_waiting()
 

@@ -28,10 +28,10 @@ class MissingValues:
         self._said: set[tuple[str, str]] = set()
 
     def note(self, experience: Experience, name: str) -> None:
-        said = (experience.key, name)
-        if said in self._said or len(self._said) >= MAX_SAID:
+        place = (experience.key, name)
+        if place in self._said or len(self._said) >= MAX_SAID:
             return
-        self._said.add(said)
+        self._said.add(place)
         near = get_close_matches(name, experience.payload, n=1)
         if not near:
             # Tests for a value that not every variation has are no mistake.

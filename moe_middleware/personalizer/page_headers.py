@@ -56,10 +56,10 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
             case lower:
                 expires |= lower == b"expires"
                 kept.append((name, _OVERRULING.get(lower, value)))
-    told = private(", ".join(cache_control))
+    directives = private(", ".join(cache_control))
     if not expires:
-        told = _without_a_guess(told)
-    kept.append((b"cache-control", told.encode("latin-1")))
+        directives = _without_a_guess(directives)
+    kept.append((b"cache-control", directives.encode("latin-1")))
     if both := merged_vary(varied, vary):
         kept.append((b"vary", both.encode("latin-1")))
     return kept

@@ -76,8 +76,8 @@ class PageMarkup(PageState):
     def _sdk_elements(self, nonce: str | None, api: object) -> str:
         given = text_of(api)
         if given not in get_args(WebSDKApi):
-            told = one_line(given) if isinstance(api, str) else type(api).__name__
-            logger.warning("web_sdk_api_unknown given=%s: %s", told, _NO_API)
+            shown = one_line(given) if isinstance(api, str) else type(api).__name__
+            logger.warning("web_sdk_api_unknown given=%s: %s", shown, _NO_API)
             given = "web_p"
         if self._sdk is None:
             self._sdk = LeftToSDK()

@@ -24,7 +24,7 @@ from ..visitors.waiting import CannotWaitError
 from .current import on_event_loop
 from .page_elements import PageElements
 from .personalizer import Personalizer
-from .shared_fetches import Asked
+from .shared_fetches import PendingAnswers
 
 T = TypeVar("T")
 
@@ -57,7 +57,6 @@ class PageState(Experiences):
     """
 
     __slots__ = (
-        "_asked",
         "_badge_shown",
         "_consents",
         "_customer_before",
@@ -68,6 +67,7 @@ class PageState(Experiences):
         "_loop",
         "_match",
         "_may_be_watched",
+        "_pending_answers",
         "_personal",
         "_preview",
         "_request",
@@ -112,7 +112,7 @@ class PageState(Experiences):
         self._match: Match | None = None
         self._visitor: Visitor | None = None
         self._preview: Preview | Refusal | None = None
-        self._asked: Asked | None = None
+        self._pending_answers: PendingAnswers | None = None
         self._elements: PageElements | None = None
         # What was shown and the server does not report: the Web SDK does, or
         # track_impression has.
@@ -197,10 +197,10 @@ class PageState(Experiences):
 
     def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
         """Write a log line about a key that cannot be had, or counted, in this way."""
-        said = f"{event} {key}"
-        if said in self._said:
+        line = f"{event} {key}"
+        if line in self._said:
             return
-        self._said = (*self._said, said)
+        self._said = (*self._said, line)
         about = "" if key is None else f" key={one_line(key)}"
         about += "" if reason is None else f" reason={reason}"
         logger.warning("%s%s: %s", event, about, _ADVICE[event])

@@ -29,7 +29,7 @@ from .fetcher import Fetcher
 from .logins import LoginWatch
 from .page_elements import ElementKit
 from .page_headers import private_lines, vary_of
-from .shared_fetches import Asked
+from .shared_fetches import PendingAnswers
 from .unasked_keys import UnaskedKeys
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Personalizer:
         visit: Visit,
         *,
         timeout: float,
-    ) -> Asked:
+    ) -> PendingAnswers:
         """Answer from the cache what it has, and start a fetch for the rest.
 
         An expired answer is served at once while a fetch refreshes it.
@@ -137,25 +137,25 @@ class Personalizer:
             visit: The request, for what a fetch tells of it.
             timeout: How long the page can wait, in seconds.
         """
-        found = self.cache.get(visitor.key, visitor.split, keys)
+        found = self.cache.get(visitor.key, visitor.variant, keys)
         if len(found) == len(keys):
-            return Asked(found)
+            return PendingAnswers(found)
         missing = _without(keys, found)
         if inactive := self._inactive(missing):
             found += [Experience(key=key, reason=Reason.NOT_ACTIVE) for key in inactive]
             missing = _without(missing, found)
         found += self.cache.get_stale(
-            visitor.key, visitor.split, missing, Reason.REVALIDATING
+            visitor.key, visitor.variant, missing, Reason.REVALIDATING
         )
         needed = _without(keys, found)
         if not missing:
-            return Asked(found)
+            return PendingAnswers(found)
         if needed and timeout <= 0:
             late = [Experience(key=key, reason=Reason.TIMEOUT) for key in needed]
-            return Asked(found + late)
-        told = self.visitors.session_attributes(visit, visitor.attributes)
-        waiting = self.fetcher.start(missing, visitor, told, timeout=timeout)
-        return Asked(found, needed, waiting)
+            return PendingAnswers(found + late)
+        attributes = self.visitors.session_attributes(visit, visitor.attributes)
+        waiting = self.fetcher.start(missing, visitor, attributes, timeout=timeout)
+        return PendingAnswers(found, needed, waiting)
 
     def _inactive(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not self.catalogue.is_active(key)]

@@ -21,7 +21,7 @@ _UnderWay = dict[tuple[bytes, str], "asyncio.Task[Answers]"]
 
 
 class SharedFetches:
-    """Starts a fetch for keys that nobody is fetching yet, and joins the others.
+    """Starts a fetch for keys without a running one, and joins the others.
 
     A fetch is nobody's own: a page that is cancelled, or whose time is up, leaves it
     going for the rest and for the cache.
@@ -33,7 +33,7 @@ class SharedFetches:
     def start(
         self,
         visitor: bytes,
-        split: bytes,
+        variant: bytes,
         keys: Iterable[str],
         fetch: Callable[[list[str]], Awaitable[Answers]],
     ) -> Waiting:
@@ -41,13 +41,13 @@ class SharedFetches:
 
         Args:
             visitor: The cache's name for the visitor.
-            split: The cache's name for the attributes that matter.
+            variant: See ``cache.variant_key``.
             keys: What is wanted.
             fetch: Fetches keys; it must not raise.
         """
         visitors = self._loops.current()
         under_way = visitors.setdefault(visitor, {})
-        wanted = {key: (split, key) for key in keys}
+        wanted = {key: (variant, key) for key in keys}
         missing = [
             key
             for key, name in wanted.items()
@@ -63,7 +63,7 @@ class SharedFetches:
         return {key: under_way[name] for key, name in wanted.items()}
 
     def forget(self, visitor: bytes) -> None:
-        """Let nobody join the fetches under way for a visitor; ``holds`` denies them.
+        """Let no page join the running fetches of a visitor; ``holds`` denies them.
 
         Those who wait already still get their answers.
         """
@@ -86,12 +86,12 @@ class SharedFetches:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for: the answers that are there, and those on their way.
+class PendingAnswers:
+    """The answers so far, and the fetches of the others.
 
     Attributes:
         found: The answers that were there at once.
-        needed: The keys of those that were not.
+        needed: The keys without an answer.
         waiting: The fetches that will bring them.
     """
 
@@ -101,12 +101,12 @@ class Asked:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is on its way any more."""
+        """Whether all fetches have ended."""
         return all(self.waiting[key].done() for key in self.needed)
 
     @property
     def late(self) -> list[Experience]:
-        """The answers of ``needed``; what has not come by now is a fallback."""
+        """The answers of ``needed``; a missing one is a fallback."""
         return [_answer(self.waiting[key], key) for key in self.needed]
 
     async def wait(self, timeout: float) -> None:

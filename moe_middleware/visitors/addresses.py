@@ -81,7 +81,7 @@ def client_address(
     direct = _shortest(peer or "")
     if peer not in trusted:
         return direct
-    told = {
+    addresses = {
         _walk(entries, direct, trusted)
         for entries in (
             [_forwarded_for(entry) for entry in _from_the_right(forwarded)],
@@ -89,7 +89,7 @@ def client_address(
         )
         if entries
     }
-    return told.pop() if len(told) == 1 else direct
+    return addresses.pop() if len(addresses) == 1 else direct
 
 
 _PAIR = re.compile(

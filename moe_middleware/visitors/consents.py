@@ -59,8 +59,8 @@ class Consents:
             return False
         if self._read is None:
             return True
-        told = self._read(visit, visit.path_params)
-        return told is not None and told.strip().casefold() in self._values
+        value = self._read(visit, visit.path_params)
+        return value is not None and value.strip().casefold() in self._values
 
     def objects(self, visit: Visit) -> bool:
         """Whether the browser says that its user does not want this."""

@@ -21,12 +21,12 @@ def minted_id(cookie: str | None) -> str | None:
     return cookie if cookie and _MINTED.fullmatch(cookie) else None
 
 
-def device_id(told: str | None) -> str | None:
+def device_id(value: str | None) -> str | None:
     """Return the Web SDK's device id, or None of what is none: all of them are uuids.
 
     Whatever else a browser tells could be a customer's id.
     """
-    return told if told and _MINTED.fullmatch(told.lower()) else None
+    return value if value and _MINTED.fullmatch(value.lower()) else None
 
 
 def visitor_cookie(name: str, visitor_id: str, *, max_age: int, secure: bool) -> str:

@@ -9,7 +9,7 @@ from ..cache import key_of_ids
 from ..models.identity import Identity
 from ..models.visits import Visit
 
-UNTOLD = Visit()
+NO_VISIT = Visit()
 """What a fetch tells of the request of someone without consent: nothing."""
 
 
@@ -24,7 +24,7 @@ class Visitor:
         is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
         attributes: The in-session attributes that the file names.
         key: The cache's name for them.
-        split: The cache's name for those attributes that make another answer.
+        variant: See ``cache.variant_key``.
         consents: Whether they may be recognised and counted; without it they have no
             ids, and attributes of the page alone.
         reporting_id: The id that events carry: the customer's, else the visitor's.
@@ -36,7 +36,7 @@ class Visitor:
     is_new: bool
     attributes: Mapping[str, str]
     key: bytes
-    split: bytes
+    variant: bytes
     consents: bool = True
     reporting_id: str | None = None
 

@@ -23,7 +23,7 @@ from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
 from .session_attributes import day_and_hour, session_attributes
 from .value_readers import SourceReader
-from .visitor import UNTOLD, Visitor
+from .visitor import NO_VISIT, Visitor
 from .waiting import waiting
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Visitors:
         self.log_names = LogNames(settings.log_ids)
         self.consents = _consents(settings.consent, reader)
         self.runs_code = any(source.is_lazy for _, source in settings.sources())
-        self._plain_split = (-1.0, b"")
+        self._plain_variant = (-1.0, b"")
         self._customer_id = reader.id(wanted.customer_id)
         self._visitor_id = reader.id(wanted.visitor_id)
         by_cookie = wanted.visitor_id.kind == "cookie"
@@ -99,17 +99,17 @@ class Visitors:
             vary = None
         if self.consents is not None and not self.consents.given(visit):
             attributes = self._named(visit, match, of_the_page=True)
-            split = self._split(UNTOLD, {}, attributes, vary, now)
+            variant = self._variant(NO_VISIT, {}, attributes, vary, now)
             nobody = visitor_key(Identity())
-            return Visitor(None, None, {}, False, attributes, nobody, split, False)
+            return Visitor(None, None, {}, False, attributes, nobody, variant, False)
         customer_id, visitor_id, identifiers, is_new = self._ids(visit)
         attributes = {}
         if self._of_routes or self._attributes.readers:
             attributes = self._named(visit, match, of_the_page=False)
-        if attributes or vary or identifiers or self._plain_split[0] != now // 3600:
-            split = self._split(visit, identifiers, attributes, vary, now)
+        if attributes or vary or identifiers or self._plain_variant[0] != now // 3600:
+            variant = self._variant(visit, identifiers, attributes, vary, now)
         else:
-            split = self._plain_split[1]
+            variant = self._plain_variant[1]
         return Visitor(
             customer_id,
             visitor_id,
@@ -117,7 +117,7 @@ class Visitors:
             is_new,
             attributes,
             key_of_ids(customer_id, visitor_id, identifiers),
-            split,
+            variant,
             True,
             customer_id or visitor_id,
         )
@@ -188,10 +188,10 @@ class Visitors:
 
     def _device(self, visit: Visit) -> str | None:
         """Return what the settings' source tells, else the id that was handed over."""
-        told = self._visitor_id(visit, visit.path_params)
-        if told is None and self._device_cookie is not None:
+        found = self._visitor_id(visit, visit.path_params)
+        if found is None and self._device_cookie is not None:
             return device_id(visit.cookie(self._device_cookie))
-        return told
+        return found
 
     def _minted(self, visit: Visit) -> str | None:
         cookie = self._our_cookie
@@ -260,11 +260,11 @@ class Visitors:
         """Whether the visitor's own connection is encrypted."""
         if visit.peer in self._trusted:
             # Of several proxies' words, the first is about the visitor's own hop.
-            told = (visit.header("x-forwarded-proto") or "").partition(",")[0]
-            return (told.strip() or visit.scheme) == "https"
+            scheme = (visit.header("x-forwarded-proto") or "").partition(",")[0]
+            return (scheme.strip() or visit.scheme) == "https"
         return visit.scheme == "https"
 
-    def _split(
+    def _variant(
         self,
         visit: Visit,
         ids: Mapping[str, str],
@@ -273,12 +273,12 @@ class Visitors:
         now: float,
     ) -> bytes:
         if not named and not vary and not ids:
-            if self._plain_split[0] != now // 3600:
-                self._plain_split = now // 3600, variant_key(day_and_hour(now))
-            return self._plain_split[1]
+            if self._plain_variant[0] != now // 3600:
+                self._plain_variant = now // 3600, variant_key(day_and_hour(now))
+            return self._plain_variant[1]
         if vary is not None:
-            told = self.session_attributes(visit, named)
-            named = {name: told[name] for name in vary if name in told}
+            values = self.session_attributes(visit, named)
+            named = {name: values[name] for name in vary if name in values}
         return variant_key(
             {
                 **day_and_hour(now),
