@@ -51,7 +51,7 @@ def open_outbox(
             ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``redis://host:6379/0`` or ``memory:``.
         workspace_id: Whose events they are: one Redis may hold several workspaces'.
-        observer: Is told what happens to events.
+        observer: Receives what happens to events.
     """
     if isinstance(events, str):
         events = EventSettings.model_validate({"outbox": events})

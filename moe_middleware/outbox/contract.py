@@ -22,7 +22,7 @@ WhenFull = Literal["refuse", "drop_oldest"]
 """Who gives way in a full outbox: the newest event or the oldest."""
 
 MAX_EVENTS = 2_000_000
-"""How many events wait at most, where nobody says otherwise."""
+"""How many events wait at most, by default."""
 
 MAX_UNSAVED = 100_000
 """Events that wait in a process while the store cannot be written."""
@@ -143,7 +143,7 @@ class Outbox(Protocol):
     customer's events, and to keep their order is its own task. An event that was
     replayed or restored is the customer's newest.
 
-    At least once: whoever claims an event may have to deliver it again, because a
+    At least once: a relay may have to deliver an event again, because a
     lease ran out or an answer was lost. Its uuid stays the same through all of it,
     replay and restore included, and MoEngage counts a uuid once.
 
@@ -201,7 +201,7 @@ class Outbox(Protocol):
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
         """Give claimed events back, to be claimed again after ``delay`` seconds.
 
-        They are nobody's until then, and later events of their customers wait too.
+        Until then no relay claims them; later events of their customers wait too.
         """
         ...
 

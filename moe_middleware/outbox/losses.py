@@ -1,4 +1,4 @@
-"""Events that an outbox could not keep: counted, told and logged, never in silence."""
+"""Events that an outbox could not keep: counted, observed and logged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Losses:
 
     Args:
         name: The outbox, as logs may show it.
-        observer: Is told of each loss.
+        observer: Receives each loss.
     """
 
     def __init__(self, name: str, observer: Observer) -> None:
@@ -77,7 +77,7 @@ class Losses:
 
 
 def tell(observer: Observer, what: str, count: int) -> None:
-    """Tell an observer about events; one that raises harms nobody."""
+    """Tell an observer about events; its errors are logged."""
     try:
         observer.events(what, count)
     except Exception as error:

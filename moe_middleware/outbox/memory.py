@@ -45,7 +45,7 @@ class MemoryOutbox:
     Args:
         max_events: How many events wait at most.
         when_full: Whether the newest event is then refused or the oldest dropped.
-        observer: Is told what happens to events.
+        observer: Receives what happens to events.
         clock: The time, in unix seconds.
     """
 

@@ -21,7 +21,7 @@ REMIND_EVERY = 300.0
 
 @dataclass(slots=True)
 class Outage:
-    """A row of failures, and what was said about it.
+    """A row of failures, and when it was logged.
 
     Attributes:
         failures: How many attempts failed in a row.

@@ -65,7 +65,7 @@ class Connector:
                 connection.run([Call(TIDY, (FORGET_RELAYS_AFTER,))])
         except (RedisError, OSError) as error:
             client.close()
-            raise OutboxError(f"{self._name}: {_told(error)}") from error
+            raise OutboxError(f"{self._name}: {_described(error)}") from error
         return connection
 
 
@@ -95,7 +95,7 @@ class Connection:
         try:
             answers = pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            raise OutboxError(f"{self._name}: {_told(error)}") from error
+            raise OutboxError(f"{self._name}: {_described(error)}") from error
         return [self._translated(answer) for answer in answers]
 
     def close(self) -> None:
@@ -105,12 +105,12 @@ class Connection:
         if not isinstance(answer, Exception):
             return answer
         # What Redis says of a script names the place within, and nothing of its data.
-        translated = OutboxError(f"{self._name}: {_told(answer)}")
+        translated = OutboxError(f"{self._name}: {_described(answer)}")
         translated.__cause__ = answer
         return translated
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """Return what Redis says, and what to do about it where we know."""
     # redis-py has a class for most codes that Redis begins its answers with.
     code, _, _ = str(error).partition(" ")
@@ -164,7 +164,7 @@ def _warn_if_not_durable(client: Redis, name: str) -> None:
     from redis import ResponseError
 
     try:
-        # redis-py makes text of these, whatever it was told of answers.
+        # redis-py makes text of these, also without decode_responses.
         found: dict[str, str] = {}
         for option in ("appendonly", "maxmemory-policy", "maxmemory"):
             found |= cast(Any, client).config_get(option)

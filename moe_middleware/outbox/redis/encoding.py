@@ -38,8 +38,8 @@ def read_claims(
     claims: list[Claim] = []
     unreadable: list[str] = []
     at = 0
-    told = zip(ids.decode().split(), attempts.split(), sizes.split(), strict=True)
-    for id, count, size in told:
+    rows = zip(ids.decode().split(), attempts.split(), sizes.split(), strict=True)
+    for id, count, size in rows:
         end = at + int(size)
         event = decode(bodies[at:end])
         at = end

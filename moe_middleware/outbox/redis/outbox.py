@@ -71,7 +71,7 @@ class RedisOutbox:
         journal: The beginning of the paths of the journals: files on this host that
             appended events wait in until they are stored. Without it they wait in
             memory, and are lost if the process is killed.
-        observer: Is told what happens to events.
+        observer: Receives what happens to events.
         clock: The time, in unix seconds; by default Redis tells it, so that hosts
             whose clocks differ agree.
 
@@ -202,8 +202,8 @@ class RedisOutbox:
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
     ) -> bool:
-        told = [one for pair in (*expected.items(), *new.items()) for one in pair]
-        arguments = (2 * len(expected), *told)
+        pairs = [one for pair in (*expected.items(), *new.items()) for one in pair]
+        arguments = (2 * len(expected), *pairs)
         replace = Call(scripts.REPLACE_NOTES, arguments, writer=scripts.PROCESSES)
         return bool(await self._do(replace))
 
@@ -322,10 +322,10 @@ class RedisOutbox:
             blob = b"".join(packed_event(customer_of(one), one.body) for one in some)
             await self._do(Call(scripts.RESTORE_WAITING, (len(some), blob)))
         for letters in chunked(dead):
-            told: list[int | bytes] = []
+            letters_of_lines: list[int | bytes] = []
             for one in letters:
-                told += [line_of(customer_of(one)), packed_letter(one)]
-            await self._do(Call(scripts.RESTORE_DEAD, tuple(told)))
+                letters_of_lines += [line_of(customer_of(one)), packed_letter(one)]
+            await self._do(Call(scripts.RESTORE_DEAD, tuple(letters_of_lines)))
 
     async def _do(
         self,

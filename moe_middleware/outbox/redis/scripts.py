@@ -175,12 +175,12 @@ local known = tonumber(ARGV[4])
 local refused, dropped = tonumber(ARGV[5]), tonumber(ARGV[6])
 local most, when_full, now = tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local blob = ARGV[10]
-local told = string.gmatch(call('GET', WRITER) or '0 0 0', '%d+')
-local stored = tonumber(told())
+local noted = string.gmatch(call('GET', WRITER) or '0 0 0', '%d+')
+local stored = tonumber(noted())
 if stored < known then
   stored = known
 else
-  refused, dropped = tonumber(told()), tonumber(told())
+  refused, dropped = tonumber(noted()), tonumber(noted())
 end
 if after > stored then
   return redis.error_reply('MOE the batch before this one was not stored')
@@ -389,7 +389,7 @@ return {table.concat(ids, ' '), table.concat(attempts, ' '),
 
 ACK = COMMON + "return forget(words(ARGV[1]))"
 
-# Both a retry and a longer lease; after a retry nobody owns the line.
+# Both a retry and a longer lease; after a retry the line has no owner.
 HOLD = (
     COMMON
     + """

@@ -24,8 +24,8 @@ SCHEMA_VERSION = 4
 NEEDED_SQLITE = (3, 35, 0)
 
 BUSY_SLICE = 0.05
-"""How long SQLite itself waits for another process's transaction, in seconds; whoever
-calls it tries again, and lets go of its locks in between."""
+"""How long SQLite itself waits for another process's transaction, in seconds. Its
+caller tries again, and releases its locks in between."""
 
 # What processes note of themselves.
 PROCESSES = "create table process (name text primary key, note blob not null)"

@@ -32,14 +32,14 @@ class Leases:
         self, db: sqlite3.Connection, limit: int, lease_for: float, relay: str
     ) -> tuple[list[Claim], int]:
         now = self._now(db)
-        told = {"now": now, "limit": limit, "relay": relay}
-        rows = read_rows(db, sql.DUE, told)
+        values = {"now": now, "limit": limit, "relay": relay}
+        rows = read_rows(db, sql.DUE, values)
         again = len(rows)
         if again < limit and db.execute(sql.PARKED).fetchone()[0] < MAX_PARKED:
-            rows += read_rows(db, sql.FRESH, {**told, "limit": limit - again})
+            rows += read_rows(db, sql.FRESH, {**values, "limit": limit - again})
         if not rows:
             return [], 0
-        held = set(orjson.loads(db.execute(sql.HELD_CUSTOMERS, told).fetchone()[0]))
+        held = set(orjson.loads(db.execute(sql.HELD_CUSTOMERS, values).fetchone()[0]))
         claims: list[Claim] = []
         fresh: list[tuple[int, int]] = []
         parked: list[tuple[int, int]] = []
@@ -56,19 +56,19 @@ class Leases:
                     continue
                 fresh.append((id, customer))
             claims.append(Claim(id=id, event=event, attempts=attempts + 1))
-        told = {"until": now + lease_for, "relay": relay, "now": now}
+        values = {"until": now + lease_for, "relay": relay, "now": now}
         if again:
             ids = to_json([id for id, _, _ in rows[:again]])
-            db.execute(sql.LEASE_AGAIN, {**told, "ids": ids})
+            db.execute(sql.LEASE_AGAIN, {**values, "ids": ids})
         if fresh:
-            db.execute(sql.LEASE, {**told, "attempts": 1, "rows": to_json(fresh)})
+            db.execute(sql.LEASE, {**values, "attempts": 1, "rows": to_json(fresh)})
         if parked:
             # Due, but for the earlier events, which every claim looks at.
-            told |= {"until": 0.0, "relay": ""}
-            db.execute(sql.LEASE, {**told, "attempts": 0, "rows": to_json(parked)})
+            values |= {"until": 0.0, "relay": ""}
+            db.execute(sql.LEASE, {**values, "attempts": 0, "rows": to_json(parked)})
         if unreadable:
             self.bury(db, to_json(unreadable), UNREADABLE)
-        db.execute(sql.SEE, told)
+        db.execute(sql.SEE, values)
         return claims, len(unreadable)
 
     def hold(
@@ -88,8 +88,8 @@ class Leases:
         return now
 
     def bury(self, db: sqlite3.Connection, ids: str, reason: str) -> None:
-        told = {"ids": ids, "reason": reason, "now": self._clock()}
-        buried = db.execute(sql.BURY, told).rowcount
-        db.execute(sql.FORGET, told)
-        db.execute(sql.UNLEASE, told)
+        values = {"ids": ids, "reason": reason, "now": self._clock()}
+        buried = db.execute(sql.BURY, values).rowcount
+        db.execute(sql.FORGET, values)
+        db.execute(sql.UNLEASE, values)
         db.execute(sql.TALLY, {"waiting": -buried, "dead": buried})

@@ -64,7 +64,7 @@ class SQLiteOutbox:
         busy_timeout: How long an operation waits for other processes', in seconds.
         journal: The beginning of the paths of the journals: files that appended events
             wait in until they are stored. By default the file's own path.
-        observer: Is told what happens to events.
+        observer: Receives what happens to events.
         clock: The time, in unix seconds.
     """
 
@@ -134,8 +134,8 @@ class SQLiteOutbox:
         db.execute(sql.APPEND, {"events": events.decode(), "room": taken})
         excess = waiting + taken - self._max_events
         if excess > 0 and self._when_full == "drop_oldest":
-            told = {"now": self._clock(), "count": excess}
-            (ids,) = db.execute(sql.DROP, told).fetchone()
+            values = {"now": self._clock(), "count": excess}
+            (ids,) = db.execute(sql.DROP, values).fetchone()
             dropped = db.execute(sql.FORGET, {"ids": ids}).rowcount
             db.execute(sql.UNLEASE, {"ids": ids})
         db.execute(sql.TALLY, {"waiting": taken - dropped, "dead": 0})
@@ -143,9 +143,9 @@ class SQLiteOutbox:
 
     def _unstored(self, db: sqlite3.Connection, batch: Batch) -> Sequence[Record]:
         """Return the records that are not stored; note that all of them are."""
-        told = {"name": batch.journal, "stored": batch.records[-1].sequence}
-        found = db.execute(sql.STORED, told).fetchone()
-        db.execute(sql.STORE, told)
+        values = {"name": batch.journal, "stored": batch.records[-1].sequence}
+        found = db.execute(sql.STORED, values).fetchone()
+        db.execute(sql.STORE, values)
         if found is not None:
             return [one for one in batch.records if one.sequence > found[0]]
         names = self._journals.names()
@@ -171,26 +171,26 @@ class SQLiteOutbox:
         return claims
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
-        told = ids_json(ids)
-        await self._do(lambda db: self._leases.hold(db, sql.EXTEND, told, lease_for))
+        values = ids_json(ids)
+        await self._do(lambda db: self._leases.hold(db, sql.EXTEND, values, lease_for))
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        told = {"ids": ids_json(ids)}
+        values = {"ids": ids_json(ids)}
 
         def run(db: sqlite3.Connection) -> None:
-            acked = db.execute(sql.FORGET, told).rowcount
-            db.execute(sql.UNLEASE, told)
+            acked = db.execute(sql.FORGET, values).rowcount
+            db.execute(sql.UNLEASE, values)
             db.execute(sql.TALLY, {"waiting": -acked, "dead": 0})
 
         await self._do(run)
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
-        told = ids_json(ids)
-        await self._do(lambda db: self._leases.hold(db, sql.RETRY, told, delay))
+        values = ids_json(ids)
+        await self._do(lambda db: self._leases.hold(db, sql.RETRY, values, delay))
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
-        told = ids_json(ids)
-        await self._do(lambda db: self._leases.bury(db, told, reason))
+        values = ids_json(ids)
+        await self._do(lambda db: self._leases.bury(db, values, reason))
 
     async def flush(self) -> None:
         if self._writer.unsaved:
@@ -202,9 +202,9 @@ class SQLiteOutbox:
     # --- what processes note of themselves ---------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
-        told = {"name": name, "note": note}
+        values = {"name": name, "note": note}
         await self._do(
-            lambda db: db.execute(sql.NOTE if note else sql.FORGET_NOTE, told)
+            lambda db: db.execute(sql.NOTE if note else sql.FORGET_NOTE, values)
         )
 
     async def replace_notes(
@@ -215,8 +215,8 @@ class SQLiteOutbox:
             if any(found.get(name, b"") != note for name, note in expected.items()):
                 return False
             for name, note in new.items():
-                told = {"name": name, "note": note}
-                db.execute(sql.NOTE if note else sql.FORGET_NOTE, told)
+                values = {"name": name, "note": note}
+                db.execute(sql.NOTE if note else sql.FORGET_NOTE, values)
             return True
 
         return await self._do(replace)
@@ -260,8 +260,8 @@ class SQLiteOutbox:
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[WaitingEvent]:
         statement = f"{sql.WAITING} where id > :after order by id limit :limit"
-        told = {"after": 0 if after is None else number_of(after), "limit": limit}
-        rows = await self._read(lambda db: db.execute(statement, told).fetchall())
+        values = {"after": 0 if after is None else number_of(after), "limit": limit}
+        rows = await self._read(lambda db: db.execute(statement, values).fetchall())
         return [waiting_event(row) for row in rows]
 
     async def dead_letters(
@@ -269,17 +269,17 @@ class SQLiteOutbox:
     ) -> list[DeadLetter]:
         where = "" if after is None else "where id < :after"
         statement = f"{sql.DEAD} {where} order by id desc limit :limit"
-        told = {"after": 0 if after is None else number_of(after), "limit": limit}
-        rows = await self._read(lambda db: db.execute(statement, told).fetchall())
+        values = {"after": 0 if after is None else number_of(after), "limit": limit}
+        rows = await self._read(lambda db: db.execute(statement, values).fetchall())
         return [dead_letter(row) for row in rows]
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
-        told = {"id": number_of(id)}
+        values = {"id": number_of(id)}
 
         def run(db: sqlite3.Connection) -> WaitingEvent | DeadLetter | None:
-            if row := db.execute(f"{sql.WAITING} where id = :id", told).fetchone():
+            if row := db.execute(f"{sql.WAITING} where id = :id", values).fetchone():
                 return waiting_event(row)
-            row = db.execute(f"{sql.DEAD} where id = :id", told).fetchone()
+            row = db.execute(f"{sql.DEAD} where id = :id", values).fetchone()
             return dead_letter(row) if row else None
 
         return await self._read(run)
@@ -326,9 +326,9 @@ class SQLiteOutbox:
                 insert = "insert into event (body) values (cast(? as text))"
                 id = db.execute(insert, (one.body,)).lastrowid
                 if isinstance(one, DeadLetter):
-                    told = {"ids": to_json([id]), "reason": one.reason}
-                    db.execute(sql.BURY, {**told, "now": one.buried_at or now})
-                    db.execute(sql.FORGET, told)
+                    values = {"ids": to_json([id]), "reason": one.reason}
+                    db.execute(sql.BURY, {**values, "now": one.buried_at or now})
+                    db.execute(sql.FORGET, values)
                     dead += 1
             db.execute(sql.TALLY, {"waiting": len(kept) - dead, "dead": dead})
 
@@ -349,14 +349,14 @@ class SQLiteOutbox:
         )
         """
         newest = f"select coalesce(max(id), 0) from {table}"
-        told = {"ids": "[]" if ids is None else ids_json(ids)}
-        told["last"] = (await self._read(lambda db: db.execute(newest).fetchone()))[0]
+        values = {"ids": "[]" if ids is None else ids_json(ids)}
+        values["last"] = (await self._read(lambda db: db.execute(newest).fetchone()))[0]
         left, done = limit, 0
         while left is None or left > 0:
             step = CHUNK if left is None else min(CHUNK, left)
 
             def chunk(db: sqlite3.Connection, step: int = step) -> int:
-                (chosen,) = db.execute(choose, {**told, "limit": step}).fetchone()
+                (chosen,) = db.execute(choose, {**values, "limit": step}).fetchone()
                 return run(db, chosen)
 
             changed = await self._do(chunk)

@@ -12,7 +12,7 @@ from ..contract import DeadLetter, EventId, WaitingEvent
 
 
 def read_rows(
-    db: sqlite3.Connection, statement: str, told: dict[str, Any]
+    db: sqlite3.Connection, statement: str, values: dict[str, Any]
 ) -> list[tuple[int, int, Any]]:
     """Return id, attempts and the body's fields; None for what is not JSON.
 
@@ -20,7 +20,7 @@ def read_rows(
     """
     row = "'[' || id || ',' || attempts || ',' || body || ']'"
     joined = f"select count(*), cast(group_concat({row}) as blob) from ({statement})"
-    count, text = db.execute(joined, told).fetchone()
+    count, text = db.execute(joined, values).fetchone()
     if not count:
         return []
     try:
@@ -31,7 +31,7 @@ def read_rows(
         pass
     blobs = f"select id, attempts, cast(body as blob) from ({statement})"
     return [
-        (id, attempts, _loads(body)) for id, attempts, body in db.execute(blobs, told)
+        (id, attempts, _loads(body)) for id, attempts, body in db.execute(blobs, values)
     ]
 
 
