@@ -1,3 +1,3 @@
-"""What one page gets and what becomes of it."""
+"""The personalization of one page, from its fetch to its events."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which experiences are Active, by the workspace's own list, looked at now and then."""
+"""Keeps the list of Active experiences up to date, from the workspace's metadata."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ logger = logging.getLogger(__name__)
 ACTIVE = "Active"
 
 FIRST_RETRY = 5.0
-"""Seconds. The pause doubles with every look that fails, up to the interval."""
+"""Seconds. The pause doubles with every failed update, up to the interval."""
 
 MAX_KEY_LENGTH = 50
-"""Characters; what is longer is no experience key."""
+"""The longest experience key, in characters."""
 
 MAX_COMPARED = 500
-"""Known keys that an unknown one is compared with; a workspace has 20 active."""
+"""Known keys at most with which an unknown one is compared; a workspace has 20
+active."""
 
 Metadata = Callable[[Sequence[str]], Awaitable[Sequence[ExperienceMetadata]]]
 
 
 class Catalogue:
-    """Knows which keys are worth asking for, and tells of those that never will be.
+    """Knows which keys are worth fetching, and logs those that are not.
 
-    It looks in the background, in one task however many event loops use it. While it
-    knows nothing, every key counts as active: before its first look, when all looks
-    fail, and when the list is empty, as that of a wrong workspace is. A look that fails
-    changes nothing.
+    It updates in the background, in one task for all event loops. Without a list every
+    key counts as active: before the first update, if all updates fail, and if the list
+    is empty, as in a wrong workspace. A failed update changes nothing.
 
     Args:
-        keys: The configured ones; those that are not Active are told of once.
-        metadata: Lists what has one of some statuses, or everything for none of them,
-            as ``MoEngageClient.metadata`` does.
-        interval: The pause between two looks, in seconds; 0 never looks.
-        advise: Says what to look at where a look failed.
+        keys: The configured keys; those that are not Active are logged once.
+        metadata: Lists the experiences with some statuses, or all of them, as
+            ``MoEngageClient.metadata`` does.
+        interval: Seconds between two updates; 0 turns them off.
+        advise: Returns advice on a failed update.
         sleep: Waits for so many seconds.
         jitter: Returns a random number from 0 to 1.
     """
@@ -77,11 +77,11 @@ class Catalogue:
         _catalogues.add(self)
 
     def is_active(self, key: str) -> bool:
-        """Whether a key is worth asking for; True while nothing is known."""
+        """Whether a key is worth fetching; True without a list."""
         return self._active is None or key in self._active
 
     def start(self) -> None:
-        """See to it that one event loop looks: the running one, if no other does."""
+        """Start the updates on the running loop, if no other loop runs them."""
         if not self._interval or _is_alive(self._task):
             return
         with self._lock:
@@ -91,9 +91,9 @@ class Catalogue:
                 self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End the looking where it is the running event loop that looks.
+        """Stop the updates if the running event loop runs them.
 
-        What is known stays; the next ``start`` on any event loop goes on.
+        The list stays; the next ``start`` on any event loop continues.
         """
         with self._lock:
             task = self._task
@@ -104,11 +104,11 @@ class Catalogue:
         await asyncio.wait([task])
 
     def clear(self) -> None:
-        """Know nothing again, as at the start, until the next look."""
+        """Drop the list until the next update."""
         self._active = None
 
     async def look(self) -> float:
-        """Look once; return how long to wait until the next look, in seconds."""
+        """Update once; return the seconds until the next update."""
         try:
             active = _with_status(await self._metadata((ACTIVE,)), ACTIVE)
         except Exception as error:
@@ -124,19 +124,19 @@ class Catalogue:
         return self._interval * (0.9 + self._jitter() / 10)
 
     async def _run(self) -> None:
-        """Look for ever, or until another event loop has taken over."""
+        """Update forever, or until another event loop takes over."""
         this = asyncio.current_task()
         while self._task is this:
             await self._sleep(await self.look())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Let go of the task, which holds its event loop."""
+        """Drop the reference to the task, which holds its event loop."""
         with self._lock:
             if self._task is task:
                 self._task = None
 
     async def _explain(self, missing: Sequence[str]) -> None:
-        """Say of each key that is not Active what it is, once in a process."""
+        """Log the status of each key that is not Active, once per process."""
         try:
             listed = await self._metadata(())
         except Exception:
@@ -144,12 +144,12 @@ class Catalogue:
             return
         statuses = {one.key: one.status for one in listed}
         for key in missing:
-            # Others have a turn between two of them.
+            # Other tasks have a turn between two keys.
             await asyncio.sleep(0)
             self._say(key, statuses)
 
     def compare(self, statuses: Mapping[str, str]) -> None:
-        """Say the same by a list that is at hand; which keys are Active stays open."""
+        """Log the same by a given list, without changing the active keys."""
         for key in self._keys:
             self._say(key, statuses)
 
@@ -199,15 +199,15 @@ class Catalogue:
         self._is_empty = is_empty
 
     def _forget_after_fork(self) -> None:
-        # The task's event loop runs in the parent only. Letting go of the task here
-        # would complain that it never ended.
+        # The task's event loop runs in the parent only. Dropping the task here would
+        # log that it never ended.
         self._parents.append(self._task)
         self._task = None
         self._lock = threading.Lock()
 
 
 def _is_alive(task: asyncio.Task[None] | None) -> bool:
-    """Whether a task goes on by itself: its event loop may have ended meanwhile."""
+    """Whether a task is running: its event loop may have ended."""
     return task is not None and not task.done() and task.get_loop().is_running()
 
 
@@ -216,9 +216,9 @@ def _with_status(listed: Iterable[ExperienceMetadata], status: str) -> frozenset
 
 
 def _nearest(key: str, known: Collection[str]) -> str | None:
-    # What the API lists goes into a log line: nothing that could break it.
+    # The API's texts are escaped for log lines.
     fit = [name for name in known if name.isprintable() and len(name) <= MAX_KEY_LENGTH]
-    # Comparing takes some ten microseconds each.
+    # One comparison takes about ten microseconds.
     del fit[MAX_COMPARED:]
     return next(iter(get_close_matches(key, fit, n=1)), None)
 

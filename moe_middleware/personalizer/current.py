@@ -1,4 +1,4 @@
-"""The experiences of the request being handled, from anywhere in its code."""
+"""The experiences of the current request, from anywhere in its code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=N
 def current_experiences() -> Experiences:
     """Return the current request's experiences.
 
-    Outside of a request, as in a thread that does not have its context, it is an object
-    of the same kind in which nothing matches, and a log line tells where that was.
+    Outside of a request, as in a thread without its context, it returns an object
+    without matches, and logs the place of the call.
     """
     found = current.get()
     if found is None:
@@ -33,7 +33,7 @@ def current_experiences() -> Experiences:
 
 
 def _say_where(caller: FrameType) -> None:
-    """Tell the log, once for each place of the app, that no request is handled there.
+    """Log, once for each place of the app, that there is no request.
 
     Args:
         caller: The app's code.
@@ -51,7 +51,7 @@ _OUTSIDE = (
 )
 
 MAX_SAID = 1000
-"""Places of the app that the log has been told of."""
+"""Places of the app that were logged."""
 
 _said: set[str] = set()
 

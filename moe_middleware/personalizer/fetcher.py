@@ -1,4 +1,4 @@
-"""Fetches for everyone who waits: from the shared cache, else from the API, once."""
+"""Fetches for all waiting pages: from the shared cache, else from the API, once."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from ..visitors.visitor import Visitor
 from .shared_fetches import Answers, SharedFetches, Waiting
 
 LEASE_MARGIN = 0.2
-"""How much longer than its fetch a lease lasts, in seconds: the answer is kept then."""
+"""Seconds that a lease lasts longer than its fetch, to store the answer."""
 
 REFUSED_FOR = 5.0
-"""How long nothing is asked after our credentials were refused, in seconds: only people
-mend that, and until then each call would be for nothing."""
+"""Seconds without calls after our credentials were refused: this requires a manual fix,
+and until then every call would fail."""
 
 logger = logging.getLogger(__name__)
 
 
 class Fetcher:
-    """Asks the API for as little as can be, and never when that makes no sense.
+    """Makes as few API calls as possible, and none that cannot succeed.
 
     Args:
-        client: Asks the API.
-        cache: Takes what it answers.
-        shared_cache: Does so for other processes; None where none is configured.
-        timeout: What a fetch may take at least, in seconds: a page that waits for it
-            may have less time left, but others and the cache have more.
-        observer: Told of the breaker and of a spent budget.
-        advise: Says what to do about a failed fetch, without ids, for the log.
+        client: Calls the API.
+        cache: Stores the answers.
+        shared_cache: Stores them for other processes; None if not configured.
+        timeout: The least time for a fetch, in seconds: a page may have less time left,
+            but other pages and the cache also use it.
+        observer: Receives the breaker's states and spent budgets.
+        advise: Returns advice on a failed fetch, without ids, for the log.
         stopwatch: A clock that never jumps, in seconds.
     """
 
@@ -79,13 +79,13 @@ class Fetcher:
         *,
         timeout: float,
     ) -> Waiting:
-        """Return the fetches that will answer keys, after starting what is missing.
+        """Return the fetches for keys, after starting the missing ones.
 
         Args:
-            keys: What the cache does not have, or only stale.
-            visitor: Who gets it.
+            keys: The keys without a fresh answer in the cache.
+            visitor: The visitor.
             attributes: All in-session attributes of the fetch.
-            timeout: How long the page can wait, in seconds.
+            timeout: Seconds that the page can wait.
         """
         budget = max(timeout, self._timeout)
 
@@ -99,15 +99,15 @@ class Fetcher:
         )
 
     def forget(self, visitor: bytes) -> None:
-        """Keep nothing that fetches under way for a visitor will bring."""
+        """Discard the answers of a visitor's running fetches."""
         self._under_way.forget(visitor)
 
     async def aclose(self) -> None:
-        """Give up what is under way on the running event loop."""
+        """Cancel all fetches of the running event loop."""
         await self._under_way.aclose()
 
     async def _answers(self, fetch: Awaitable[Answers]) -> Answers:
-        """Return what a fetch brings; nothing that it raises reaches a page."""
+        """Return the answers of a fetch; no exception reaches a page."""
         try:
             return await fetch
         except Exception as error:
@@ -125,7 +125,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         budget: float,
     ) -> Answers:
-        """Answer keys for the cache and for everyone who waits."""
+        """Fetch keys for the cache and for all waiting pages."""
         if self._shared_cache is None:
             return await self._ask(keys, visitor, attributes, budget)
         found = await self._shared_cache.get(visitor.key, visitor.variant, keys)
@@ -133,7 +133,7 @@ class Fetcher:
         missing = [key for key in keys if key not in fresh]
         if all(key in stale for key in missing):
             if missing:
-                # Nobody waits for more than is there: it is refreshed after this.
+                # No page waits for more than this: the rest is refreshed afterwards.
                 asyncio.get_running_loop().call_soon(
                     self._refresh, missing, visitor, attributes, budget, found
                 )
@@ -172,7 +172,7 @@ class Fetcher:
         budget: float,
         generation: bytes | None,
     ) -> dict[str, Experience]:
-        """Answer keys by what other processes fetch meanwhile, else by a fetch."""
+        """Answer keys from other processes' fetches, else by a fetch."""
         assert self._shared_cache is not None
         answers = {key: Experience(key=key, reason=Reason.TIMEOUT) for key in keys}
 
@@ -198,7 +198,7 @@ class Fetcher:
     def _taken(
         self, visitor: Visitor, entries: Mapping[str, Entry]
     ) -> tuple[dict[str, Experience], dict[str, Experience]]:
-        """Take answers of the shared cache over; return the fresh and the stale."""
+        """Store answers of the shared cache; return the fresh and the stale."""
         good: dict[str, Entry] = {}
         fresh: dict[str, Experience] = {}
         stale: dict[str, Experience] = {}
@@ -209,7 +209,7 @@ class Fetcher:
                 else:
                     stale[key] = decode(key, body, Source.STALE, Reason.REVALIDATING)
             except ValueError:
-                continue  # not ours: as good as nothing
+                continue  # unreadable: counts as
             good[key] = (fresh_for, body)
         if good and self._under_way.holds(visitor.key):
             self._cache.put_encoded(visitor.key, visitor.variant, good)
@@ -222,7 +222,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         budget: float,
     ) -> Answers:
-        """Ask the API, where that makes sense."""
+        """Call the API, if that makes sense."""
         breaker, clock = self.breaker, self._stopwatch
         if not breaker.allows(clock()):
             return breaker.reason
@@ -255,7 +255,7 @@ class Fetcher:
         elif error.retryable:
             self.breaker.failed(now)
         else:
-            # It was refused, so the API is there.
+            # A refusal shows that the API works.
             self.breaker.succeeded(now)
         self._logger.log(
             logging.WARNING,
@@ -275,12 +275,12 @@ class Fetcher:
 
 
 def _is_good(experience: Experience) -> bool:
-    """Whether the API said so, and not only that it could not say."""
+    """Whether the API gave this reason, and not only no answer."""
     return experience.source is Source.API
 
 
 def _better(brought: Experience, stale: Experience | None) -> Experience:
-    """Return a stale answer where a fetch brought none."""
+    """Return a stale answer if the fetch failed."""
     return stale if stale is not None and not _is_answer(brought) else brought
 
 

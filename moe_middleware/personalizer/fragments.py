@@ -1,4 +1,4 @@
-"""Notes which parts of a page are one visitor's own, so that no cache keeps them."""
+"""Notes which parts of a page are personal, so that no cache keeps them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class Noted:
-    """What was noted while a part was rendered.
+    """The note on a rendered part.
 
     Attributes:
         personal: Whether experiences were used in it.
@@ -21,11 +21,11 @@ class Noted:
 
 
 fragment: ContextVar[Noted | None] = ContextVar("moe_fragments", default=None)
-"""Where a part that is rendered just now is noted; None where nothing wants to know."""
+"""The note on the part that is being rendered; None if none is wanted."""
 
 
 def note_personal() -> None:
-    """Note that what is rendered just now is one visitor's own."""
+    """Note that the part being rendered is personal."""
     noted = fragment.get()
     if noted is not None:
         noted.personal = True
@@ -33,7 +33,7 @@ def note_personal() -> None:
 
 @contextmanager
 def noting() -> Iterator[Noted]:
-    """Note what is rendered meanwhile, here or further in."""
+    """Note uses within this block, also in nested ones."""
     outer, inner = fragment.get(), Noted()
     token = fragment.set(inner)
     try:

@@ -25,7 +25,7 @@ async def state_of(
 
     Args:
         outbox: The outbox.
-        mine: What this process notes of itself.
+        mine: The content of this process's note.
         relay_here: Whether this process delivers.
         everyone: Whether to add the other processes' notes, and the totals.
     """

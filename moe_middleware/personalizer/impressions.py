@@ -1,4 +1,4 @@
-"""What of a page counts: what was shown, once the response is sent, and the clicks."""
+"""The events of a page: impressions after the response is sent, and clicks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _MISTAKEN = frozenset(
     {Reason.NOT_REQUESTED, Reason.NO_REQUEST, Reason.NOT_READY, Reason.TOO_LATE}
 )
-"""Why nothing is there to be tracked through a mistake in the app."""
+"""Reasons that come from a mistake in the app, so that nothing can be counted."""
 
 
 class Impressions(PageMarkup):
@@ -97,15 +97,15 @@ class Impressions(PageMarkup):
     # --- what is recorded ------------------------------------------------------
 
     def record(self, status: int) -> None:
-        """Turn what was shown into events, now that the last byte is sent.
+        """Make events of the impressions, after the last byte was sent.
 
-        Whatever fails, the response is out and stays good.
+        Failures cannot affect the response any more.
         """
         visitor, shown = self._visitor, self.shown if self._shown else ()
         if not shown or visitor is None or self.is_preview:
             return
         try:
-            # Someone has to have seen it, and someone whom an event can name.
+            # The page must have been seen, by a visitor with an id.
             engine, visit = self._engine, self._visit or self.visit
             if (
                 visitor.reporting_id is None
@@ -134,7 +134,7 @@ class Impressions(PageMarkup):
         experience = self._trackable(key)
         if experience is None or experience.key in self._tracked:
             return None
-        # Where the browser may report it too, both report the same impression.
+        # If the browser may report it, too, both use the same uuid.
         sight = self.elements.sight(experience.key)
         uuid = self._track(
             Action.IMPRESSION,
@@ -163,7 +163,7 @@ class Impressions(PageMarkup):
         )
 
     def _trackable(self, key: str) -> Experience | None:
-        """Return a key's experience where an event of it can be counted."""
+        """Return a key's experience if an event of it can be counted."""
         experience = self[key]
         if not self._counts:
             return None

@@ -1,4 +1,4 @@
-"""Whether a response logs its visitor in or out, so that old answers can go. Pure."""
+"""Detects responses that log a visitor in or out, to drop cached answers. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..visitors.value_readers import id_at_once
 
 
 class LoginWatch:
-    """Sees by a customer_id's own source that a response changes it.
+    """Detects by the customer_id's source that a response changes it.
 
-    A cookie changes with the response's Set-Cookie, a session where the handler writes
-    into it. Of other sources a response tells nothing.
+    A cookie changes by the response's Set-Cookie, a session when the handler writes to
+    it. For other sources a response shows nothing.
 
     Args:
-        source: Where the customer_id comes from; None is nowhere.
+        source: The source of the customer_id; None for none.
 
     Attributes:
-        reads_session: Whether ``before`` has to be read ahead of the handler.
+        reads_session: Whether ``before`` must be read before the handler runs.
     """
 
     def __init__(self, source: ValueSource | None) -> None:
@@ -31,11 +31,11 @@ class LoginWatch:
         self._cookie = f"{source.name}=".encode() if source and by_cookie else None
 
     def before(self, visit: Visit) -> str | None:
-        """Return whom the request is from, as far as this source tells at once."""
+        """Return the customer of the request, if this source gives it at once."""
         return id_at_once(self._source, visit) if self._source else None
 
     def may_change(self, headers: Headers) -> bool:
-        """Whether it is worth a look: cheap, for every response."""
+        """Whether a response may change it: a fast check for every response."""
         cookie = self._cookie
         if cookie is not None:
             for name, value in headers:
@@ -46,12 +46,12 @@ class LoginWatch:
     def changed(
         self, visit: Visit, headers: Headers, before: str | None
     ) -> tuple[str, ...]:
-        """Return the customers who left or came with a response.
+        """Return the customers that logged out or in with a response.
 
         Args:
             visit: The request.
-            headers: The response's.
-            before: Whom the session was of before the handler; for sessions alone.
+            headers: The response's headers.
+            before: The session's customer before the handler; for sessions only.
         """
         if self.reads_session:
             after = self.before(visit)
@@ -75,7 +75,7 @@ class LoginWatch:
         return found
 
     def _after(self, visit: Visit, set_cookie: bytes) -> str | None:
-        """Return whom the next request will be from, by its cookie."""
+        """Return the customer of the next request, by its cookie."""
         if _EXPIRED.search(set_cookie):
             return None
         pair = set_cookie.partition(b";")[0]

@@ -1,4 +1,4 @@
-"""The observer of a configuration: our counters, and the app's own where it has one."""
+"""The observer of a configuration: our counters, and the app's own if it has one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..settings.settings import Settings
 
 
 def observer_of(settings: Settings, counters: Counters) -> Observer:
-    """Return who is told: the counters, and the app's own observer where it has one.
+    """Return the observer: the counters, with the app's own if it has one.
 
     Raises:
-        SettingsError: ``observer`` names nothing that is one.
+        SettingsError: ``observer`` is no observer.
     """
     if settings.observer is None:
         return counters
@@ -28,7 +28,7 @@ def observer_of(settings: Settings, counters: Counters) -> Observer:
         try:
             found = found()
         except Exception as error:
-            # The error's own text may hold what it connects to.
+            # The error's own text may contain an address or a password.
             message = f"{name!r} raised {type(error).__name__}: it makes no observer"
             raise SettingsError([settings.problem("observer", message)]) from error
     if not isinstance(found, Observer):

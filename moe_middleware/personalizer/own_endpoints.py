@@ -1,4 +1,4 @@
-"""What a site answers by itself below ``clicks.path``: clicks, beacons, scripts ..."""
+"""The endpoints below ``clicks.path``: clicks, beacons, scripts ..."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _endpoints(
     previews = Previews(engine.previews, engine.visitors, clock=engine.now)
     devices = Devices(engine.visitors, max_age=int(settings.identity.anonymous_max_age))
     paths = {
-        # Without a secret it refuses, and says so in the log.
+        # Without a secret it refuses, and logs the reason.
         PREVIEWS: OwnPath(METHODS, previews.answer),
         DEVICES: OwnPath(("POST",), devices.take, DEVICE_BODY),
         SDK_SCRIPT_NAME: OwnPath(METHODS, asset_handler(SDK_SCRIPT, SCRIPT_KIND)),

@@ -1,4 +1,4 @@
-"""One request's way through the engine: its routes, its visitor, its answers."""
+"""Personalizes one request: finds its routes, its visitor and its answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Page(Impressions, PageResponse, PageThreads):
-    """One request's personalization, and its experiences as the app sees them.
+    """One request's personalization, which the app sees as its experiences.
 
     Args, attributes: see ``PageState``.
     """
@@ -41,11 +41,11 @@ class Page(Impressions, PageResponse, PageThreads):
 
     @property
     def is_underway(self) -> bool:
-        """Whether what runs here handles this page's request."""
+        """Whether the current code handles this page's request."""
         return not self.ended and current.get() is self
 
     def end(self) -> None:
-        """Note that the request is over. What the app keeps of it goes on working."""
+        """Note that the request is over. Objects that the app keeps go on working."""
         if self._sdk is not None and not self.ended:
             self._say_untold(self._sdk)
         self.ended = True
@@ -59,7 +59,7 @@ class Page(Impressions, PageResponse, PageThreads):
     # --- before the app --------------------------------------------------------
 
     def find_routes(self, method: str, path: str) -> bool:
-        """Find the routes of the request; False where it has none.
+        """Find the routes of the request; False if it has none.
 
         Args:
             method: In upper case.
@@ -68,7 +68,8 @@ class Page(Impressions, PageResponse, PageThreads):
         engine = self._engine
         try:
             if engine.reads_session:
-                # What fails here fails again where it is needed, and says so there.
+                # A failure here happens again where the value is needed, and is logged
+                # there.
                 with contextlib.suppress(Exception):
                     self._customer_before = engine.logins.before(self.visit)
             routes = engine.routes
@@ -89,9 +90,9 @@ class Page(Impressions, PageResponse, PageThreads):
         return True
 
     def _is_no_page(self, method: str, match: Match) -> bool:
-        """Whether a request is plainly for no page, although routes match it.
+        """Whether a request is clearly for no page, although routes match it.
 
-        A path that is written out in a route is meant, whatever it ends with.
+        A path that a route has literally is a page, whatever its ending.
         """
         if method == "OPTIONS" and is_preflight(self.visit):
             return True
@@ -103,12 +104,12 @@ class Page(Impressions, PageResponse, PageThreads):
         )
 
     def answer_at_once(self, wait: Wait | None = None) -> bool:
-        """Answer what the routes name without an event loop; False where it takes one.
+        """Answer the routes' keys without an event loop; False if that needs one.
 
         Args:
-            wait: Waits for async sources in this thread. At doors without a loop of
-                their own the visitor is recognised here in any case: it is the app's
-                own thread, where its functions find their database connections.
+            wait: Waits for async sources in this thread. At doors without an event loop
+                of their own the visitor is identified here in any case: it is the app's
+                own thread, with its database connections.
         """
         engine, match = self._engine, self._match
         assert match is not None
@@ -137,7 +138,7 @@ class Page(Impressions, PageResponse, PageThreads):
         return True
 
     async def prefetch(self) -> None:
-        """Get what the routes name. Whatever fails, the page goes on."""
+        """Fetch the routes' experiences; failures never break the page."""
         engine, match = self._engine, self._match
         assert match is not None
         self._start_waiting()
@@ -171,7 +172,7 @@ class Page(Impressions, PageResponse, PageThreads):
         if asyncio.get_running_loop() is not self._loop:
             return await self._over_there(self.ready(), self)
         await self._wait(pending)
-        # Someone else of the same request may have waited too.
+        # Another task of the same request may have waited, too.
         if self._pending_answers is pending:
             self._take_late(pending)
         return self
@@ -217,7 +218,7 @@ class Page(Impressions, PageResponse, PageThreads):
             if self._visitor is not None:
                 self._forget(self._visitor.key)
                 return
-            # No route has recognised them, and they may have logged in since.
+            # The visitor was not identified for a route, and may have logged in since.
             self.visit.values_read.clear()
             if on_event_loop():
                 steps = self._forget_unmet()
@@ -245,19 +246,19 @@ class Page(Impressions, PageResponse, PageThreads):
         self.add(found)
 
     def _take_late(self, pending: PendingAnswers) -> None:
-        """Take what a fetch beside the handler brought; it is waited for no more."""
+        """Take the answers of a concurrent fetch; further ones are not waited for."""
         self._pending_answers = None
         self._take(pending.late)
 
     def _with_preview(self, found: Sequence[Experience]) -> Sequence[Experience]:
-        """Return answers with that of the previewed key in place of its real one."""
+        """Return answers with the previewed experience in place of the real one."""
         preview = self._preview
         if not isinstance(preview, Preview):
             return found
         return [preview.experience if one.key == preview.key else one for one in found]
 
     def _see_preview(self) -> None:
-        """Read what this browser has opened, if anything."""
+        """Read the preview that this browser has open, if any."""
         previews, token = self._engine.previews, self.visit.cookie(COOKIE)
         if previews is None or token is None:
             return
@@ -276,16 +277,16 @@ class Page(Impressions, PageResponse, PageThreads):
 
     def _meet_here(self) -> None:
         if self._visitor is None:
-            # Here, for the same reason as in answer_at_once; what comes after it goes
-            # on from it, and meets what fails here again.
+            # In this thread for the reason given in answer_at_once; a failure here
+            # happens again later.
             with contextlib.suppress(Exception):
                 waiting_here(self._meet, self.wait_for)
 
     def _meet(self) -> Visitor | Reason:
-        """Return who the request is from; for those who get nothing, why.
+        """Return the visitor of the request, with a reason if it gets nothing.
 
         Raises:
-            MustWaitError: To recognise them takes waiting.
+            MustWaitError: Identifying the visitor needs waiting.
         """
         engine, visitor = self._engine, self._visitor
         if visitor is None:
@@ -314,7 +315,7 @@ class Page(Impressions, PageResponse, PageThreads):
             self._stop_waiting()
 
     def _start_waiting(self) -> None:
-        """Take the time that passes off the page's budget; overlapping waits once."""
+        """Subtract the passing time from the page's budget; overlaps count once."""
         if not self._waiting:
             self._waiting_since = self._engine.stopwatch()
         self._waiting += 1

@@ -1,4 +1,4 @@
-"""The links and marks of one page's elements, and who counts them."""
+"""Makes the links and marks of one page's elements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SDK_ATTRS = Markup('data-moe-sdk="{}" data-moe-widget="{}"')
 
 
 class MissingValues:
-    """Tells the log, once for each, of payload values that a page asked for in vain."""
+    """Logs missing payload values that pages read, once each."""
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
@@ -34,7 +34,7 @@ class MissingValues:
         self._said.add(place)
         near = get_close_matches(name, experience.payload, n=1)
         if not near:
-            # Tests for a value that not every variation has are no mistake.
+            # Testing for a value that only some variations have is no mistake.
             there = ", ".join(map(one_line, [*experience.payload][:10]))
             advice = f"it has {there}"
         else:
@@ -48,13 +48,13 @@ class MissingValues:
 
 @dataclass(frozen=True, slots=True)
 class ElementKit:
-    """What all pages of a configuration make links and marks with.
+    """The shared makers of links and marks for all pages of a configuration.
 
     Attributes:
         links: Makes click links; None without a secret to sign them with.
-        beacons: Makes elements' tokens; None likewise.
-        without: Called where one of them is wanted and there is no secret.
-        missing: Hears of payload values that are not there.
+        beacons: Makes elements' tokens; None without a secret.
+        without: Called when one of them is needed and there is no secret.
+        missing: Logs missing payload values.
     """
 
     links: ClickLinks | None = None
@@ -67,9 +67,9 @@ class PageElements:
     """Makes the links and marks of one page's elements.
 
     Args:
-        kit: What all pages make them with.
-        reporting_id: Whom the page counts for; None where nothing counts.
-        root_path: Where the app is mounted, as in ``/shop``.
+        kit: The shared makers.
+        reporting_id: The id for the page's events; None if nothing counts.
+        root_path: The prefix at which the app is mounted, as in ``/shop``.
 
     Attributes:
         left_to_sdk: The keys whose clicks the Web SDK reports: their links are plain.
@@ -101,7 +101,7 @@ class PageElements:
 
     @property
     def marks(self) -> PageMarks | None:
-        """Makes those that we count; None where none counts."""
+        """Makes links that we count; None if nothing counts."""
         if self._marks is not None or self._reporting_id is None:
             return self._marks
         links, beacons = self._kit.links, self._kit.beacons
@@ -119,7 +119,7 @@ class PageElements:
         return self._marks.sight(key) if self._marks is not None else None
 
     def is_counted(self, key: str) -> bool:
-        """Whether an experience has links or marks which count."""
+        """Whether an experience has links or marks that count."""
         return self._marks is not None and key in self._marks.counted
 
     def click_url(self, experience: Experience, target: object, b_id: object) -> str:
@@ -154,7 +154,7 @@ class PageElements:
 
 
 MAX_SAID = 1_000
-"""Values that were asked for in vain, of all experiences."""
+"""Missing values that are logged at most, over all experiences."""
 
 _NO_TARGET = (
     "click_url needs a target: click_url('/shop', 'Shop now'), in Django's templates "

@@ -19,26 +19,27 @@ ORDINARY = frozenset(
         *(b"x-content-type-options", b"x-frame-options", b"referrer-policy"),
     }
 )
-"""Headers that say nothing of who may keep a response, as most apps write them."""
+"""Headers without any effect on caching, as most apps send them."""
 
 _OVERRULING = {
     b"surrogate-control": b"no-store",
     b"x-accel-expires": b"0",
     b"edge-control": b"no-store",
 }
-"""What content delivery networks and nginx heed more than Cache-Control, and the values
-that let none of them keep a response."""
+"""Headers that content delivery networks and nginx prefer to Cache-Control, with the
+values that forbid storing."""
 
 
 def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Headers:
-    """Return a personalised response's headers: kept private, and varied.
+    """Return a personalised response's headers: private, with a Vary.
 
-    What is already stricter stays as it is. Where the app says nothing of how long it
-    is fresh, it is not: some caches heed ``max-age`` and no ``private``.
+    Stricter headers stay. If the app sends no lifetime, ``max-age=0`` is added: some
+    caches respect ``max-age`` but not ``private``.
 
     Args:
-        headers: The response's own headers, names in any case.
-        vary: What the answer depends on, as in ``"Cookie, X-Email"``.
+        headers: The response's headers, with names in any case.
+        vary: The request headers that the answer depends on, as in ``"Cookie,
+            X-Email"``.
     """
     kept: Headers = []
     cache_control: list[str] = []
@@ -66,7 +67,7 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
 
 
 def private_lines(vary: str) -> Headers:
-    """Return what ``personal_headers`` adds to headers that are all ordinary."""
+    """Return the headers that ``personal_headers`` adds to ordinary ones."""
     return personal_headers((), vary)
 
 
@@ -77,7 +78,7 @@ def is_private(cache_control: str) -> bool:
 
 @lru_cache(maxsize=256)
 def private(cache_control: str) -> str:
-    """Return the Cache-Control that no shared cache may store under.
+    """Return a Cache-Control that forbids shared caches to store.
 
     ``no-store`` and a plain ``private`` are strict enough. ``private="Field"`` is not:
     it protects that one field only; and ``must-understand`` takes back a ``no-store``.
@@ -97,9 +98,9 @@ def private(cache_control: str) -> str:
 
 @lru_cache(maxsize=256)
 def _without_a_guess(cache_control: str) -> str:
-    """Return a Cache-Control that says how long a response is fresh: not at all.
+    """Return a Cache-Control with a lifetime: none at all.
 
-    Some caches heed nothing but that, and guess where it is not said.
+    Some caches respect only the lifetime, and guess a missing one.
     """
     names = {
         directive.partition("=")[0].strip().lower()
@@ -112,7 +113,7 @@ _FRESHNESS = frozenset({"max-age", "no-cache", "no-store"})
 
 
 def vary_of(settings: Settings) -> str:
-    """Return the Vary of every personalised page: what may tell its visitor."""
+    """Return the Vary of every personalised page: headers that identify visitors."""
     sources = [source for _, source in settings.sources()]
     names = [source.name for source in sources if source.kind == "header"]
     signals = Consents(settings.consent).signals if settings.consent is not None else ()
@@ -130,7 +131,7 @@ def merged_vary(given: tuple[str, ...], added: str) -> str:
 
 
 def _split_quoted(text: str) -> list[str]:
-    """Split at the commas that stand outside of quotes."""
+    """Split at the commas outside of quotes."""
     parts, quoted, escaped = [""], False, False
     for character in text:
         quoted ^= character == '"' and not escaped

@@ -1,4 +1,4 @@
-"""What a page's HTML gets: our script, the Web SDK's elements, a preview's badge."""
+"""A page's HTML: our script, the Web SDK's elements, a preview's badge."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class PageMarkup(PageState):
-    """A page's part in the HTML that it is shown in."""
+    """The methods of a page that make HTML."""
 
     __slots__ = ()
 
@@ -100,9 +100,9 @@ class PageMarkup(PageState):
         )
 
     def _device_wanted(self, visitor: Visitor) -> str | None:
-        """Return the cookie that would tell the device id; None where it is known.
+        """Return the cookie that would contain the device id; None if it is known.
 
-        Whoever takes visitor ids from elsewhere wants no other.
+        With visitor ids from another source it is not needed.
         """
         wanted = self._engine.settings.identity
         ours = (None, self.visit.cookie(wanted.anonymous_cookie))
@@ -117,7 +117,7 @@ class PageMarkup(PageState):
 
     @property
     def _own_path(self) -> str:
-        """Where our own paths begin, as a page writes it."""
+        """The prefix of our endpoints, as in a page's URLs."""
         return self._prefix + self._engine.settings.clicks.path
 
     def badge(self) -> str:
@@ -128,9 +128,9 @@ class PageMarkup(PageState):
         return previews.badge(preview, self._prefix)
 
     def badge_for(self, status: int, headers: Headers) -> BadgeWriter | None:
-        """Return what adds the badge to an HTML response; None for other responses.
+        """Return the writer of the badge for an HTML response; None for others.
 
-        Its length is then open: see ``without_length``.
+        The response must have no length: see ``without_length``.
         """
         if self.visit.method == "HEAD":
             return None
@@ -142,7 +142,7 @@ class PageMarkup(PageState):
         return BadgeWriter(badge.encode(), is_wanted=is_page_load(self.visit))
 
     def miss_badge(self, body: str) -> None:
-        """Tell the log, once, that a preview's page cannot have the badge at its end.
+        """Log, once, that a preview's badge cannot be added to a page.
 
         Args:
             body: Why, in a word: ``compressed`` or ``file``.

@@ -1,4 +1,4 @@
-"""How a page's response begins: its headers follow what was used, and our cookies."""
+"""The headers of a page's response: private if personal, and our cookies."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _CHEAPEST_LAST = {
 
 
 class PageResponse(PageState):
-    """A page's part in the beginning of its response."""
+    """The methods of a page that change the response's headers."""
 
     __slots__ = ()
 
     def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
-        """Return the headers to send: as they are, unless the response is personal.
+        """Return the headers to send: unchanged, unless the response is personal.
 
         Args:
-            headers: The app's.
-            final: Whether they leave now, so that they cannot follow use any more.
+            headers: The app's headers.
+            final: Whether they are sent now, so that they cannot change any more.
         """
         engine, given, visitor = self._engine, headers, self._visitor
         ordinary, streams, may_log_in = True, True, engine.reads_session
@@ -54,14 +54,14 @@ class PageResponse(PageState):
             if engine.server_timing:
                 headers = [*headers, (b"server-timing", self._server_timing())]
         elif not self.handed_out:
-            # Where no route names the page, the app has to take them first.
+            # Without a route, the app must read the experiences first.
             streams = False
         if self._preview is None and (
             (visitor.consents and not visitor.is_new)
             if visitor is not None
             else not engine.asks_consent
         ):
-            # There is no cookie to be set: most pages.
+            # No cookie is to be set, as on most pages.
             self._personal = streams or self.used
             if self._personal and ordinary:
                 headers = [*headers, *engine.private_lines]
@@ -74,13 +74,13 @@ class PageResponse(PageState):
         return headers
 
     def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
-        """Return headers that keep what the page has used by now to its visitor.
+        """Return headers that make the page private, for its uses so far.
 
-        Asked again, after more was used, it adds only what is missing.
+        Called again after further uses, it adds only missing ones.
 
         Args:
-            headers: The response's.
-            needed: Whether they have to, also where nothing was used yet.
+            headers: The response's headers.
+            needed: Whether to make it private without any use, too.
         """
         visitor = self._visitor
         cookies: list[bytes] = []
@@ -102,7 +102,7 @@ class PageResponse(PageState):
 
     @property
     def use(self) -> tuple[bool, ...]:
-        """What the headers follow: where it has changed, they are to be made again."""
+        """The state that the headers depend on: if it changes, make them again."""
         return (
             self.used,
             self.handed_out,
@@ -114,7 +114,7 @@ class PageResponse(PageState):
         """Note that the response has begun with the headers that were made last.
 
         Args:
-            headers: The app's.
+            headers: The app's headers.
         """
         self._headers = [] if self._personal else headers
         self.phase = OPEN if self._personal else SHARED
@@ -125,7 +125,7 @@ class PageResponse(PageState):
             for name, value in self._headers or ()
             if name.lower() == b"cache-control"
         )
-        # What caches keep for others is GET's answer alone.
+        # Caches store GET's responses only.
         if self.visit.method not in ("GET", "HEAD") or is_private(sent):
             self.phase = OPEN
             return True
@@ -133,9 +133,9 @@ class PageResponse(PageState):
         return False
 
     def _preview_headers(self, headers: Headers) -> Headers:
-        """Return headers that nobody keeps the page under, not even this browser.
+        """Return headers that forbid all caches, also the browser's, to keep the page.
 
-        A cookie that opens nothing, or no more, goes.
+        The cookie of an invalid or expired preview is removed.
         """
         kept = [one for one in headers if one[0].lower() != b"cache-control"]
         kept.append((b"cache-control", b"no-store"))
@@ -146,7 +146,7 @@ class PageResponse(PageState):
         return kept
 
     def _server_timing(self) -> bytes:
-        """Say where the answers came from, and how long the page waited for them."""
+        """Return a Server-Timing with the answers' sources and the waiting time."""
         dearest, rank = "pending", len(_CHEAPEST_LAST)
         for found in self._found.values():
             source = Source.CACHE if isinstance(found, bytes) else found.source
@@ -159,7 +159,7 @@ class PageResponse(PageState):
     # --- our cookies -----------------------------------------------------------
 
     def _cookie(self, name: str, visitor_id: str) -> bytes:
-        """Return the Set-Cookie that keeps an id; an empty one takes it back."""
+        """Return the Set-Cookie for an id; an empty one removes it."""
         engine = self._engine
         max_age = int(engine.settings.identity.anonymous_max_age)
         return visitor_cookie(
@@ -170,11 +170,11 @@ class PageResponse(PageState):
         ).encode("latin-1")
 
     def _held(self) -> list[str]:
-        """Return our cookies that someone without consent still has."""
+        """Return our cookies that a visitor without consent still has."""
         held = self._our_cookies()
         if not held or self._visitor is not None:
             return held
-        # Where it cannot be told here, the next page that is mapped tells.
+        # If it cannot be determined here, the next mapped page does so.
         with contextlib.suppress(CannotWaitError):
             if self._consents is None:
                 self._consents = waiting_here(self._consent, self.wait_for)
@@ -194,7 +194,7 @@ class PageResponse(PageState):
         )
 
     async def ask_consent(self) -> None:
-        """Learn whether our cookies have to go, where no route has asked it."""
+        """Determine whether our cookies must be removed, if no route has done so."""
         if self._consents is None:
             self._consents = await waiting(self._consent)
 

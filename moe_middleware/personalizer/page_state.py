@@ -1,4 +1,4 @@
-"""What one request's page knows: one object, which the app sees as its experiences."""
+"""The state of one request's page, which the app sees as its experiences."""
 
 from __future__ import annotations
 
@@ -31,27 +31,26 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 GRACE = 1.0
-"""What a thread waits for the request's event loop beyond the page's budget, in
-seconds."""
+"""Seconds that a thread waits for the request's event loop beyond the page's budget."""
 
 _NOTHING: frozenset[str] = frozenset()
 
 
 class PageState(Experiences):
-    """The experiences of a request, and what its personalization has come to.
+    """The experiences of a request, with the state of its personalization.
 
-    What is done with it is in ``page`` (fetches), ``impressions``, ``page_headers`` and
-    ``page_parts``: a class each, without any state of its own.
+    The behaviour is in ``page`` (fetches), ``impressions``, ``page_headers`` and
+    ``page_parts``: one class each, without state of its own.
 
     Args:
         engine: The personalizer.
         request: The request as it came in: a copy that later layers do not change.
-        visit_of: Makes its visit, at the first need.
+        visit_of: Makes its visit when it is first needed.
         loop: The event loop that its fetches run on.
 
     Attributes:
         ended: Whether the request is over.
-        is_preview: Whether it shows what was forced for QA.
+        is_preview: Whether it shows a preview for QA.
         forgetting: The pending invalidation in the shared cache; the response waits for
             it, or the visitor's next page might be quicker. It takes milliseconds.
     """
@@ -131,7 +130,7 @@ class PageState(Experiences):
 
     @property
     def visit(self) -> Visit:
-        """The request, read at the first need."""
+        """The request, read when it is first needed."""
         if self._visit is None:
             self._visit = self._visit_of(self._request)
         return self._visit
@@ -141,20 +140,20 @@ class PageState(Experiences):
         if self._identity is None:
             if self._visitor is None:
                 return Identity()
-            # Of a preview nothing counts, for anyone, on the whole page.
+            # On a preview nothing counts.
             anyone = self.is_preview
             self._identity = Identity() if anyone else self._visitor.identity
         return self._identity
 
     @property
     def _reporting_id(self) -> str | None:
-        """Whom the page counts for; None for nobody, or before the visitor is known."""
+        """The id for the page's events; None without one, or not known yet."""
         visitor = self._visitor
         return None if visitor is None or self.is_preview else visitor.reporting_id
 
     @property
     def elements(self) -> PageElements:
-        """What makes the links and marks of the page's elements."""
+        """The maker of links and marks for the page's elements."""
         elements = self._elements
         if elements is None:
             visitor = self._visitor
@@ -169,7 +168,7 @@ class PageState(Experiences):
         return elements
 
     def add(self, found: Iterable[Experience]) -> None:
-        """Take in more answers, each of them this page's own."""
+        """Add answers, bound to this page."""
         for experience in found:
             bind(experience, self.elements)
             self._found[experience.key] = experience
@@ -196,7 +195,7 @@ class PageState(Experiences):
     # --- what several of a page's parts do ------------------------------------------
 
     def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
-        """Write a log line about a key that cannot be had, or counted, in this way."""
+        """Log a key that cannot be read, or counted, in this way."""
         line = f"{event} {key}"
         if line in self._said:
             return
@@ -206,17 +205,17 @@ class PageState(Experiences):
         logger.warning("%s%s: %s", event, about, _ADVICE[event])
 
     def wait_for(self, value: Awaitable[T]) -> T:
-        """Return what an async source gives, in a thread without an event loop."""
+        """Return the value of an async source, in a thread without an event loop."""
         if on_event_loop():
             raise CannotWaitError
-        # An app's own code may take its time, but on no loop that has stopped.
+        # The app's own code may take long, but its loop must not have stopped.
         patience = None if self._loop.is_running() else self._patience
         sent = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
         return sent.result(patience)
 
     @property
     def _patience(self) -> float:
-        """How long another thread waits for this request's loop, in seconds."""
+        """Seconds that another thread waits for this request's loop."""
         return max(0.0, self._time_left) + GRACE
 
     def _forget(self, visitor: bytes) -> None:
@@ -231,14 +230,14 @@ class PageState(Experiences):
         return self._engine.visitors.is_bot(self.visit)
 
     def _failed(self, outcome: str, error: Exception) -> None:
-        # The error's text may hold an id; its class and place do not.
+        # The error's text may contain an id; its class and place cannot.
         who = self._engine.visitors.log_names.of(self._known)
         logger.error("%s error=%s%s", outcome, type(error).__name__, who)
         logger.debug("%s", outcome, exc_info=error)
 
     @property
     def _known(self) -> str | None:
-        """The id of who the request is from, as far as that is known by now."""
+        """The visitor's id for log lines, if it is known."""
         return self._visitor.reporting_id if self._visitor is not None else None
 
 

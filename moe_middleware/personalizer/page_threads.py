@@ -1,4 +1,4 @@
-"""A page between threads and event loops: its fetches run on its request's loop."""
+"""Runs a page's fetches on its request's event loop, from any thread."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _repeat_logger = RepeatLogger(logger)
 
 
 class PageThreads(PageState):
-    """A page's ways to its request's event loop."""
+    """The methods of a page that use its request's event loop."""
 
     __slots__ = ()
 
     def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """Return what an async call returns, for a thread without an event loop.
+        """Return the result of an async call, in a thread without an event loop.
 
-        Where the page's event loop does not answer in time, that is ``otherwise``.
+        If the page's event loop does not answer in time, the result is ``otherwise``.
         """
         if on_event_loop():
             steps.close()
@@ -46,9 +46,9 @@ class PageThreads(PageState):
         return otherwise
 
     async def _over_there(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """Await on the loop of this request: a view may have another one, for itself.
+        """Await on the loop of this request: a view may run on another one.
 
-        Fetches and their connections live as long as the request's does.
+        Fetches and their connections last as long as the request's loop.
         """
         try:
             async with asyncio.timeout(self._patience):
@@ -60,7 +60,7 @@ class PageThreads(PageState):
         return otherwise
 
     def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T] | None:
-        """Begin steps on the loop of this request; None where that is closed."""
+        """Start a coroutine on the loop of this request; None if the loop is closed."""
         try:
             return asyncio.run_coroutine_threadsafe(steps, self._loop)
         except RuntimeError:
@@ -68,7 +68,7 @@ class PageThreads(PageState):
             return None
 
     def _give_up(self, steps: Coroutine[Any, Any, Any]) -> None:
-        """Close steps that a stopped loop has not begun, and probably never will."""
+        """Close a coroutine that a stopped loop has not started."""
         if not self._loop.is_running() and getcoroutinestate(steps) == CORO_CREATED:
             steps.close()
 
@@ -77,7 +77,7 @@ class PageThreads(PageState):
         _repeat_logger.log(logging.WARNING, "loop_silent loop=%s: %s", state, _SILENT)
 
     def _meet_here(self) -> None:
-        """Recognise the visitor in this thread, if that is still to be done."""
+        """Identify the visitor in this thread, if not done yet."""
         raise NotImplementedError
 
 

@@ -38,7 +38,7 @@ _FAILURES = frozenset(Reason) - {
     *(Reason.NO_MATCH, Reason.NOT_REQUESTED, Reason.REVALIDATING),
     *(Reason.NOT_ACTIVE, Reason.BOT, Reason.NO_CONSENT),
 }
-"""Why a page goes without what it would have had on a better day."""
+"""Reasons of failures, for which a page has a fallback or a stale answer."""
 
 
 _NO_BADGE = (
@@ -49,16 +49,16 @@ _NO_BADGE = (
 
 
 class Personalizer:
-    """What all pages of one configuration share. It opens nothing itself.
+    """The objects that all pages of one configuration share. It opens nothing itself.
 
     Args:
         settings: The whole configuration.
-        fetcher: Asks the API.
-        cache: Keeps its answers.
-        outbox: Takes the events.
-        shared_cache: Keeps them for other processes, too; None where none does.
+        fetcher: Fetches from the API.
+        cache: Stores the answers.
+        outbox: Stores the events.
+        shared_cache: Stores answers for other processes, too; None if not configured.
         catalogue: Knows which experiences are active.
-        observer: Told how pages were answered.
+        observer: Receives the sources and reasons of pages' answers.
 
     Attributes:
         clock: Returns the time, in unix seconds.
@@ -107,16 +107,16 @@ class Personalizer:
         consents = self.visitors.consents
         self.asks_consent = consents is not None
         self.serves_without_consent = consents is None or consents.anonymous
-        # Whether recognising a visitor may run the app's own code, which takes time.
+        # Whether identifying a visitor may run the app's own code, which takes time.
         self.runs_code = any(source.is_lazy for _, source in settings.sources())
-        # An iterator: however many threads miss it at once, only one of them gets it.
+        # An iterator, so that only one of several threads gets the value.
         self._unsaid = iter((True,))
         self._badge_unsaid = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
 
     def now(self) -> float:
-        """Return the time by ``clock``, also by one that is set later."""
+        """Return the time by ``clock``, which may be replaced later."""
         return self.clock()
 
     def ask(
@@ -127,15 +127,15 @@ class Personalizer:
         *,
         timeout: float,
     ) -> PendingAnswers:
-        """Answer from the cache what it has, and start a fetch for the rest.
+        """Answer from the cache, and start a fetch for the other keys.
 
         An expired answer is served at once while a fetch refreshes it.
 
         Args:
-            keys: What is wanted.
-            visitor: Who wants it.
-            visit: The request, for what a fetch tells of it.
-            timeout: How long the page can wait, in seconds.
+            keys: The experience keys.
+            visitor: The visitor.
+            visit: The request, for the fetch's attributes.
+            timeout: Seconds that the page can wait.
         """
         found = self.cache.get(visitor.key, visitor.variant, keys)
         if len(found) == len(keys):
@@ -163,7 +163,7 @@ class Personalizer:
     def note(
         self, found: Sequence[Experience], reporting_id: str | None = None
     ) -> None:
-        """Tell the observer and the log how a page was answered, and whose it is."""
+        """Report the sources and reasons of a page's answers to observer and log."""
         answers: dict[tuple[Source, Reason | None], int] = {}
         for one in found:
             answer = (one.source, one.reason)
@@ -174,7 +174,7 @@ class Personalizer:
     def note_cached(
         self, bodies: Mapping[str, bytes], reporting_id: str | None
     ) -> None:
-        """Do so for a page whose answers are all from the cache, as it keeps them."""
+        """The same for a page with encoded answers of the cache only."""
         unmatched = [*bodies.values()].count(NO_MATCH)
         if unmatched:
             self._note(Source.CACHE, Reason.NO_MATCH, unmatched, reporting_id)
@@ -217,7 +217,7 @@ class Personalizer:
             )
 
     def miss_secret_key(self, what: str) -> None:
-        """Tell the log, once, that something was wanted which takes a secret."""
+        """Log, once, that a feature needs a secret key."""
         if next(self._unsaid, False):
             logger.warning(
                 "secret_key_wanted by=%s: %s: set MOE_SECRET_KEY, or secret_key in "
@@ -226,12 +226,12 @@ class Personalizer:
             )
 
     def miss_badge(self, body: str) -> None:
-        """Tell the log, once, that a preview's page has no badge."""
+        """Log, once, that a preview's page has no badge."""
         if next(self._badge_unsaid, False):
             logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
 
     def forget(self, visitor: bytes) -> None:
-        """Drop what this process keeps of a visitor, or is about to."""
+        """Drop a visitor's answers in this process, also those being fetched."""
         self.cache.forget(visitor)
         self.fetcher.forget(visitor)
 
@@ -242,7 +242,7 @@ def _without(keys: Sequence[str], found: Sequence[Experience]) -> list[str]:
 
 
 def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks | None:
-    """Return what makes click links; None without a secret to sign them with."""
+    """Return the maker of click links; None without a secret."""
     if settings.secret_key is None:
         return None
     return ClickLinks(
@@ -256,7 +256,7 @@ def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks |
 
 
 def _beacons(settings: Settings, clock: Callable[[], float]) -> Beacons | None:
-    """Return what makes elements' tokens; None without a secret to sign them with."""
+    """Return the maker of elements' tokens; None without a secret."""
     if settings.secret_key is None:
         return None
     return Beacons(
