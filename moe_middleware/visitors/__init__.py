@@ -1,3 +1,3 @@
-"""Who a visitor is, and whether they count."""
+"""Identifies visitors, and decides whether they count."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which address a visitor comes from, behind proxies or not. Pure: no I/O."""
+"""Finds a visitor's address, behind proxies or not. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ipaddress import (
 from ..settings.value_types import UNIX_SOCKET
 
 MAX_HOPS = 32
-"""How many entries of a header are read, from the right; no chain is as long."""
+"""Entries of a header that are read, from the right; no chain is as long."""
 
 MAX_NODE = 100
-"""How long one entry may be; the longest address with a port and a zone is shorter."""
+"""The longest entry; the longest address with a port and a zone is shorter."""
 
 
 class TrustedProxies:
-    """The proxies whose word about the visitor's address is taken.
+    """The proxies whose headers are used for the visitor's address.
 
-    ``address in trusted`` asks for one address. Empty, it trusts nobody.
+    ``address in trusted`` checks one address. An empty one trusts no address.
 
     Args:
         proxies: Addresses and networks, as in ``10.0.0.0/8``; ``unix:`` for a proxy
@@ -58,25 +58,24 @@ def client_address(
 ) -> str | None:
     """Return the visitor's address: the rightmost one that is not a trusted proxy.
 
-    Each proxy writes the address it was called from at the right end, so only what
-    trusted proxies wrote is read: from the right, up to the first address that is not
-    one of theirs. Where every address is trusted it is the leftmost; what is no
-    address (``unknown``, ``_hidden``, garbage) ends the reading at the one before.
+    Each proxy appends the address of its client at the right end, so only the entries
+    of trusted proxies are read: from the right, up to the first address that is not
+    trusted. If all are trusted, the result is the leftmost one; an entry that is no
+    address (``unknown``, ``_hidden``, garbage) ends the reading before it.
 
-    Where both headers come with a request and tell different addresses, one of them
-    may be the visitor's own invention, since a proxy that sets one of the two lets the
-    other through as it came. Then neither counts and the answer is the peer. Remedy:
-    let the proxy remove the header that it does not set.
+    If a request has both headers with different addresses, one of them may be forged: a
+    proxy that sets one header passes the other through. Then neither is used, and the
+    result is the peer. Remedy: let the proxy remove the header that it does not set.
 
     Args:
-        peer: The address of the connection's other end; None where unknown.
+        peer: The address of the connection's other end; None if unknown.
         forwarded: The values of all Forwarded headers (RFC 7239), in order.
         x_forwarded_for: The values of all X-Forwarded-For headers, in order.
-        trusted: The proxies to believe; without any, headers are not read at all.
+        trusted: The trusted proxies; without any, the headers are not read.
 
     Returns:
-        The address in its shortest form, IPv4 wherever it is one, without port and
-        zone; None where there is no address. Never raises, whatever the headers say.
+        The address in its shortest form, as IPv4 if possible, without port and zone;
+        None without an address. Never raises, whatever the headers contain.
     """
     direct = _shortest(peer or "")
     if peer not in trusted:
@@ -96,7 +95,7 @@ _PAIR = re.compile(
     r"""[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:([^\s";,\\=]+)|"([^"\\]*)")[ \t]*"""
 )
 
-# A port may be a hidden name in Forwarded: RFC 7239, section 6.
+# In Forwarded a port may be a hidden name: RFC 7239, section 6.
 _PORT = r"(?::(?:[0-9]{1,5}|_[\w.-]+))?"
 _NODE = re.compile(rf"\[([^\[\]]+)\]{_PORT}|([0-9.]+){_PORT}|([0-9a-fA-F:.]+(?:%\S+)?)")
 
@@ -119,16 +118,16 @@ def _from_the_right(lines: Sequence[str]) -> list[str]:
     joined = ",".join(lines)
     if not joined.strip(" \t,"):
         return []
-    # With more entries than that, the last piece is the unsplit rest: no address.
+    # With more entries, the last piece is the unsplit rest, and no address.
     return joined.rsplit(",", MAX_HOPS)[::-1]
 
 
 def _forwarded_for(element: str) -> str:
     """Return the ``for`` of one element of a Forwarded header, else "".
 
-    Elements are parted at every comma, quoted or not, and each must be well-formed
-    by itself, without escapes. So neither a quote that a visitor left open nor a comma
-    smuggled into the ``host`` that a proxy quotes can change another element.
+    Elements are separated at every comma, quoted or not, and each must be well-formed
+    on its own, without escapes. So neither a quote that a visitor left open nor a comma
+    in the ``host`` that a proxy quotes can change another element.
     """
     found = ""
     for pair in filter(str.strip, element.split(";")):

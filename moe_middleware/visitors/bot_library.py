@@ -1,4 +1,4 @@
-"""Bots that the package crawler-user-agents knows, where the settings ask for it."""
+"""The bots of the package crawler-user-agents, if the settings want it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ INSTALL = "pip install 'moe_middleware[bots]'"
 
 
 def load_crawlers() -> Callable[[str], bool]:
-    """Return what tells a crawler by its User-Agent, ready to be asked.
+    """Return a function that recognises crawlers by their User-Agent.
 
-    This reads and compiles some 1,500 patterns, which takes hundredths of a second
-    that no page should wait for.
+    It reads and compiles about 1,500 patterns, which takes hundredths of a second: do
+    it at the start.
 
     Raises:
         SettingsError: The package is missing.

@@ -10,31 +10,30 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
 MAX_USER_AGENT = 512
-"""How much of a User-Agent is read; browsers stay below, and it bounds the memory."""
+"""Bytes of a User-Agent that are read; browsers' are shorter."""
 
 
 class BotFilter:
-    """Tells by the User-Agent whether a program asks and not a person.
+    """Recognises bots by their User-Agent.
 
-    Known are search engines, link previews, SEO tools, AI fetchers, feed readers,
-    uptime probes, health checks, scanners, headless browsers, and whatever says bot,
-    crawler or spider of itself. The names that MoEngage's Web SDK refuses are among
-    them.
+    Bots are search engines, link previews, SEO tools, AI fetchers, feed readers, uptime
+    probes, health checks, scanners, headless browsers, and any User-Agent containing
+    bot, crawler or spider. The names that MoEngage's Web SDK refuses are among them.
 
-    Not bots are a missing User-Agent, curl, wrk, python-httpx and the like: they are
-    the developer's own tools, and whoever tries a page with one should see it counted.
-    ``also`` adds them where they are unwanted. They are none for a library either.
+    A missing User-Agent, curl, wrk, python-httpx and the like are no bots: they are the
+    developer's own tools, and a page tried with one of them should count. ``also`` can
+    add them. A library does not make bots of them, either.
 
     Args:
-        also: Texts that make a User-Agent a bot's, wherever in it, in any case.
-        never: Texts that make it none, whatever else it says.
-        library: Tells further bots by their User-Agent.
+        also: Texts that make a User-Agent a bot's, at any place and in any case.
+        never: Texts that make it no bot's, whatever else it contains.
+        library: Recognises further bots by their User-Agent.
 
     Attributes:
         judge: Whether a User-Agent header is a bot's: its first MAX_USER_AGENT bytes.
 
     Raises:
-        ValueError: One of the texts is empty and would be in every User-Agent.
+        ValueError: One of the texts is empty, which would match every User-Agent.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class BotFilter:
     ) -> None:
         bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
         spared = re.compile("|".join(_literals(never)) or _NOTHING)
-        # The caches hold the patterns and not this filter, so they die with it.
+        # The caches refer to the patterns, not to this filter, so they end with it.
         remembered = lru_cache(maxsize=4096)
         self._is_bot = remembered(partial(_is_bot, bots, spared, library))
         self.judge: Callable[[bytes], bool] = remembered(
@@ -105,7 +104,7 @@ _TOOLS = re.compile(
 # In lower case, as the User-Agent is when it is searched. What the first group finds
 # is not named again below.
 _SIGNS = (
-    # What says it of itself. Cubot makes phones; its owners are people.
+    # Names that contain it. Cubot makes phones, used by people.
     r"(?<!cu)bots?(?![a-z])",
     r"crawl|spider(?![a-z])|scrap(?:er|ing|y)|fetcher|headless",
     r"\+https?://",

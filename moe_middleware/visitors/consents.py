@@ -1,4 +1,4 @@
-"""Whether a visitor may be recognised and counted. Pure: no I/O of its own."""
+"""Decides whether a visitor may be recognised and counted. Pure: no I/O of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..settings.visitor_sections import ConsentSettings
 from .value_readers import SourceReader
 
 OPT_OUT_COOKIES = ("moe_dis", "moe_dt_d")
-"""What the Web SDK sets where it, or its tracking, was switched off."""
+"""The Web SDK's cookies when it, or its tracking, was switched off."""
 
 _NOT_SET = frozenset({"", "0", "false", "null", "undefined"})
 
@@ -15,16 +15,16 @@ _NOT_SET = frozenset({"", "0", "false", "null", "undefined"})
 class Consents:
     """Reads a visitor's consent from a request.
 
-    An objection wins over a consent: whoever says both is not recognised. What cannot
-    be read, as where a function fails, is no consent.
+    An objection has precedence over a consent. A consent that cannot be read, as when a
+    function fails, counts as none.
 
     Args:
-        wanted: The settings' section.
-        reader: Reads their source.
+        wanted: The settings ``consent``.
+        reader: Reads its source.
 
     Attributes:
-        anonymous: Whether who does not consent gets what a fetch brings that tells
-            nothing of them; else it is the fallback.
+        anonymous: Whether visitors without consent get the answer to a fetch without
+            any data about them; else they get the fallback.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Consents:
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """The browsers' own request headers that it looks at."""
+        """The browsers' request headers that it reads."""
         return tuple(_SIGNAL_NAMES[name] for name in self._signals)
 
     def given(self, visit: Visit) -> bool:
         """Whether the visitor consents.
 
         Raises:
-            MustWaitError: To learn it takes waiting.
+            MustWaitError: Reading the consent needs waiting.
         """
         if self.objects(visit):
             return False
@@ -63,7 +63,7 @@ class Consents:
         return value is not None and value.strip().casefold() in self._values
 
     def objects(self, visit: Visit) -> bool:
-        """Whether the browser says that its user does not want this."""
+        """Whether the browser's headers or cookies are an objection."""
         for name in self._signals:
             if visit.header(name) is not None and "1" in [
                 value.strip() for value in visit.headers(name)

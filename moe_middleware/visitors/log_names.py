@@ -1,4 +1,4 @@
-"""What log lines call a visitor, where the settings ask for it. Pure: no I/O."""
+"""The name of a visitor in log lines, if the settings want it. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from hashlib import sha256
 from typing import Literal
 
 DIGITS = 16
-"""Hexadecimal ones of the SHA-256, as ``printf %s alice | sha256sum`` prints them
-first: two of a billion visitors meet in them once in 37 workspaces."""
+"""Hexadecimal digits of the SHA-256, as ``printf %s alice | sha256sum`` begins: among a
+billion visitors, two have the same ones in one of 37 workspaces."""
 
 
 class LogNames:
-    """Makes the end of log lines that are about one visitor.
+    """Makes the end of log lines about one visitor.
 
-    Whoever knows an id finds its lines, and lines of the same visitor find each other;
-    the id itself is in none. An id that can be guessed can be found out nevertheless,
-    by trying.
+    With an id one can find its lines, and the lines of one visitor have the same name;
+    no line has the id itself. Hashes of guessable ids can be reversed by trying.
 
     Args:
         how: The setting ``log_ids``.
 
     Attributes:
-        wanted: Whether there is anything to make at all.
+        wanted: Whether names are made at all.
     """
 
     def __init__(self, how: Literal["off", "sha256"]) -> None:
         self.wanted = how == "sha256"
 
     def of(self, reporting_id: str | None) -> str:
-        """Return `` visitor=sha256:...``, or nothing for who has no id."""
+        """Return `` visitor=sha256:...``, or an empty text without an id."""
         if not self.wanted or reporting_id is None:
             return ""
         digest = sha256(reporting_id.encode(errors="replace")).hexdigest()

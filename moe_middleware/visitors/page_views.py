@@ -11,7 +11,7 @@ from ..models.visits import Visit
 
 
 def is_prefetch(visit: Visit) -> bool:
-    """Whether a browser or a script asks ahead of its user."""
+    """Whether a browser or a script requests a page ahead of its user."""
     if _TELLING.isdisjoint(visit.first_headers):
         return False
     for name, value in visit.all_headers:
@@ -23,10 +23,10 @@ def is_prefetch(visit: Visit) -> bool:
 
 
 def is_asset(visit: Visit) -> bool:
-    """Whether a request is for a file within a page, and plainly for no page.
+    """Whether a request is clearly for a file within a page, not for a page.
 
-    Browsers say what they want it for; only where they do not, the path's ending tells.
-    A script's own request may be for a part of a page, and is none.
+    Browsers send the destination; only without it does the path's ending decide. A
+    script's own request may be for a part of a page, and is no file.
     """
     wanted = visit.header("sec-fetch-dest")
     if wanted:
@@ -36,7 +36,7 @@ def is_asset(visit: Visit) -> bool:
 
 
 def is_preflight(visit: Visit) -> bool:
-    """Whether a browser only asks if a page of another site may ask (CORS)."""
+    """Whether a request is a CORS preflight."""
     return (
         visit.method == "OPTIONS"
         and visit.header("access-control-request-method") is not None
@@ -63,15 +63,15 @@ _ENDINGS = frozenset(
 
 _PURPOSES = frozenset(
     {
-        # Browsers: today's use the first.
+        # Browsers; current ones send the first.
         *(b"sec-purpose", b"purpose", b"x-moz", b"x-purpose"),
         *(b"moz-purpose", b"sec-fetch-purpose"),
-        # Turbo, as scripts may not set the first. Inertia and older Next.js set the
+        # Turbo, as scripts cannot set the first. Inertia and older Next.js send the
         # second.
         b"x-sec-purpose",
     }
 )
-"""Headers that say why a request is made."""
+"""Headers with the purpose of a request."""
 
 _FLAGS = frozenset(
     {
@@ -79,7 +79,7 @@ _FLAGS = frozenset(
         *(b"next-router-prefetch", b"x-middleware-prefetch"),  # Next.js
     }
 )
-"""Headers that come with prefetches alone."""
+"""Headers that only prefetches have."""
 
 _TELLING = _PURPOSES | _FLAGS
 

@@ -1,4 +1,4 @@
-"""The in-session attributes that are sent without being asked for. Pure."""
+"""The in-session attributes that every fetch sends. Pure."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def session_attributes(
 
     Args:
         now: The time, in unix seconds; the day and the hour are UTC's.
-        address: The visitor's own address; None is left out.
-        user_agent: The User-Agent header; None is left out.
+        address: The visitor's address; left out if None.
+        user_agent: The User-Agent header; left out if None.
     """
     attributes = day_and_hour(now)
     if address:
@@ -37,7 +37,7 @@ def session_attributes(
 
 
 def day_and_hour(now: float) -> dict[str, str]:
-    """Return the attributes that the clock alone tells.
+    """Return the attributes that depend on the time alone.
 
     Args:
         now: The time, in unix seconds; the day and the hour are UTC's.

@@ -1,6 +1,6 @@
-"""Reads a request's values from their sources, in plain code.
+"""Reads a request's values from their sources, in synchronous code.
 
-A value that takes waiting stops the reading with ``MustWaitError``.
+A value that needs waiting stops the reading with ``MustWaitError``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Read = Callable[[Visit, Mapping[str, Any]], str | None]
-"""Reads one value of a visit and its path parameters; None where it has none.
+"""Reads one value of a visit and its path parameters; None if it has none.
 
-It raises MustWaitError, and nothing else: a source that fails costs its own value and a
-log line.
+It raises MustWaitError and nothing else: for a source that fails, the value is missing,
+with a log line.
 """
 
 
 class SourceReader:
-    """Makes, once for each source, the function that reads it for every request."""
+    """Makes the functions that read sources, once for each source."""
 
     def __init__(self) -> None:
         self._logger = RepeatLogger(logger)
         self._noted: set[tuple[str, ...]] = set()
 
     def text(self, source: ValueSource | None) -> Read:
-        """Return what reads a source's value as text; no source has none."""
+        """Return a reader of a source's value as text; without a source it reads
+        None."""
         return self._reading(source, as_text)
 
     def id(self, source: ValueSource | None) -> Read:
-        """Return what reads it as an id; the value is None where it cannot be one."""
+        """Return a reader of it as an id; a value that cannot be an id gives None."""
         if source is None:
             return _read_nothing
         by_anyone, note_flaw = source.is_written_by_anyone, self._note_flaw
@@ -85,7 +86,7 @@ class SourceReader:
     def _reading_once(
         self, source: ValueSource, convert: Callable[[object], str | None]
     ) -> Read:
-        """Return what reads a source of the app's own code, once for each visit."""
+        """Return a reader of a source in the app's own code, called once per visit."""
         value_of, name = source.read, object()
 
         def read(visit: Visit, path_params: Mapping[str, Any]) -> str | None:
@@ -119,7 +120,7 @@ class SourceReader:
         return read
 
     def _note_failure(self, source: ValueSource, error: Exception) -> None:
-        """Say what failed and where; the error's own text may hold a visitor's id."""
+        """Log a failure's place; the error's own text may contain a visitor's id."""
         where = _of(source)
         if isinstance(error, NotTextError):
             given, about = f" given={error}", _NOT_TEXT
@@ -139,15 +140,15 @@ class SourceReader:
         )
 
     def _note_absence(self, source: ValueSource, advice: str) -> None:
-        """Say once that a kind of source can have no value on such a request."""
+        """Log once that such requests have no value for a kind of source."""
         if self._is_new(source.kind):
             logger.warning("middleware_missing source=%s: %s", _of(source), advice)
 
     def _note_flaw(self, source: ValueSource, flaw: Flaw, text: str) -> None:
-        """Say once for each source and reason that its ids are ignored."""
+        """Log once for each source and reason that its ids are ignored."""
         if not self._is_new(source.kind, source.name, flaw):
             return
-        # The word is one of a list of ours, and nobody's id.
+        # The placeholder is one of our list, so it is nobody's id.
         word = f" value={text.lower()}" if flaw is Flaw.PLACEHOLDER else ""
         logger.warning(
             "id_ignored source=%s reason=%s%s: %s",
@@ -162,7 +163,7 @@ class SourceReader:
 
 
 def _read_nothing(_: Visit, __: Mapping[str, Any]) -> None:
-    """Read a source that the settings do not name."""
+    """The reader of a missing source."""
 
 
 _UNREAD = object()
@@ -180,17 +181,17 @@ _FLAWS = {
 
 
 def id_at_once(source: ValueSource, visit: Visit) -> str | None:
-    """Return the id of a source that takes no waiting; it raises what that raises."""
+    """Return the id of a source without waiting; its exceptions pass through."""
     value = source.read(visit, visit.path_params)
     text = None if value is None else as_id(value)
     return usable_id(text, by_anyone=source.is_written_by_anyone)
 
 
 def as_text(value: object) -> str:
-    """Return a value as the API takes it: text.
+    """Return a value as text, as the API needs it.
 
     Raises:
-        NotTextError: It is neither text nor a number, and does not say how to write it.
+        NotTextError: It is neither text nor a number, and has no text of its own.
     """
     if isinstance(value, str):
         text = str.__str__(value)
@@ -204,20 +205,20 @@ def as_text(value: object) -> str:
     if isinstance(value, Enum):
         return as_text(value.value)
     if not isinstance(value, int | float) and type(value).__str__ is object.__str__:
-        # As text it would be Python's own notation, often with an address in memory.
+        # Its text would be Python's repr, often with an address in memory.
         raise NotTextError(type(value).__name__)
     return str(value)
 
 
 class NotTextError(TypeError):
-    """A value is no text; its own text names what it is, and nothing of the value."""
+    """A value is no text; the error's text has its type, and nothing of its value."""
 
 
 def as_id(value: object) -> str:
     """Return a value as the text of an id, without blanks at its ends.
 
     Raises:
-        NotTextError: It is none.
+        NotTextError: It is no text.
     """
     if isinstance(value, bool):
         raise NotTextError("bool")

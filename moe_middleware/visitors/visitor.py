@@ -10,24 +10,24 @@ from ..models.identity import Identity
 from ..models.visits import Visit
 
 NO_VISIT = Visit()
-"""What a fetch tells of the request of someone without consent: nothing."""
+"""The request in the fetch of a visitor without consent: an empty one."""
 
 
 @dataclass(slots=True)
 class Visitor:
-    """Who asks, as the engine knows them.
+    """A visitor, as the engine knows them.
 
     Attributes:
         customer_id: The brand's own id of a known customer.
         visitor_id: The id of an anonymous browser.
         user_identifiers: Their fallback identifiers.
-        is_new: Whether the visitor_id was minted just now, so no cookie has it yet.
+        is_new: Whether the visitor_id was just made, so that no cookie has it yet.
         attributes: The in-session attributes that the file names.
-        key: The cache's name for them.
+        key: See ``cache.visitor_key``.
         variant: See ``cache.variant_key``.
         consents: Whether they may be recognised and counted; without it they have no
             ids, and attributes of the page alone.
-        reporting_id: The id that events carry: the customer's, else the visitor's.
+        reporting_id: The id for events: the customer's, else the visitor's.
     """
 
     customer_id: str | None
@@ -42,7 +42,7 @@ class Visitor:
 
     @property
     def identity(self) -> Identity:
-        """Their ids, each time as a new value."""
+        """The ids, each time as a new value."""
         return Identity(
             customer_id=self.customer_id,
             visitor_id=self.visitor_id,
@@ -51,7 +51,7 @@ class Visitor:
 
 
 def without_id(visitor: Visitor) -> Visitor:
-    """Return a new visitor without the id that no cookie can keep any more."""
+    """Return a new visitor without an id, which no cookie can keep any more."""
     key = key_of_ids(visitor.customer_id, None, visitor.user_identifiers)
     return replace(
         visitor,

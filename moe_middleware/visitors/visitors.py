@@ -1,4 +1,4 @@
-"""Recognises visitors: who they are, and what their answers depend on."""
+"""Identifies visitors, and finds the variant of their answers."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ logger = logging.getLogger(__name__)
 
 
 class Visitors:
-    """Recognises a visitor by what a request tells.
+    """Identifies the visitor of a request.
 
-    What reads sources is plain code: it raises MustWaitError where a value takes
-    waiting, and ``waiting`` waits for it.
+    Sources are read synchronously: MustWaitError is raised if a value needs waiting,
+    and ``waiting`` waits for it.
 
     Args:
         settings: The whole configuration.
         clock: The time, in unix seconds.
 
     Attributes:
-        log_names: What log lines call them.
-        consents: Tells who consents; None where everyone does.
-        runs_code: Whether recognising may run the app's own code, which takes time.
+        log_names: The visitors' names in log lines.
+        consents: Reads the consent; None if everyone consents.
+        runs_code: Whether identifying a visitor may run the app's own code, which takes
+            time.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Visitors:
             name: reader.id(source) for name, source in wanted.user_identifiers.items()
         }
         self._attributes = _Attributes(settings.attributes, reader)
-        # By the route's place in memory, where it stays as long as its settings.
+        # By the route's id(), which is fixed while its settings exist.
         self._of_routes = {
             id(route): _Attributes(route.attributes, reader)
             for route in settings.routes
@@ -79,15 +80,15 @@ class Visitors:
         }
 
     def recognise(self, visit: Visit, match: Match | None, now: float) -> Visitor:
-        """Return who the request is from.
+        """Return the visitor of a request.
 
         Args:
             visit: The request.
             match: Its routes, for their path parameters and attributes.
-            now: In unix seconds.
+            now: The time, in unix seconds.
 
         Raises:
-            MustWaitError: It takes waiting.
+            MustWaitError: A value needs waiting.
         """
         vary = self._vary
         if match is not None:
@@ -95,7 +96,7 @@ class Visitors:
             if match.vary is not None:
                 vary = match.vary
         if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
-            # Better too many answers than one visitor's or page's for another.
+            # Better too many variants than one visitor's or page's answer for another.
             vary = None
         if self.consents is not None and not self.consents.given(visit):
             attributes = self._named(visit, match, of_the_page=True)
@@ -123,12 +124,12 @@ class Visitors:
         )
 
     def identify(self, visit: Visit) -> tuple[Identity, bool]:
-        """Return the ids of a request, and whether one was minted for it.
+        """Return the ids of a request, and whether one was made for it.
 
-        Someone without consent has none.
+        A visitor without consent has none.
 
         Raises:
-            MustWaitError: It takes waiting.
+            MustWaitError: A value needs waiting.
         """
         if not self.consent_now(visit):
             return Identity(), False
@@ -139,7 +140,7 @@ class Visitors:
         return identity, is_new
 
     async def log_name(self, visit: Visit) -> str:
-        """Return what a log line about a request ends with; nothing, mostly."""
+        """Return the end of a log line about a request; usually empty."""
         if not self.log_names.wanted:
             return ""
         try:
@@ -149,11 +150,11 @@ class Visitors:
         return "" if is_new else self.log_names.of(identity.reporting_id)
 
     async def known_as(self, visit: Visit) -> list[Identity]:
-        """Return everyone whom a request's pages may have been made for.
+        """Return all identities that a request's earlier pages may have had.
 
-        A visitor who logs in, or whose device id comes up, is somebody else from then
-        on; what an earlier page had counts for whom that page was made for. Who they
-        are now comes first. Someone without consent is nobody.
+        A visitor who logs in, or whose device id becomes known, gets another identity;
+        events of an earlier page count for the identity of that page. The current one
+        comes first. Without consent there is none.
         """
         return await waiting(lambda: self._known_as(visit))
 
@@ -168,9 +169,9 @@ class Visitors:
         return [one for one in known if one.reporting_id is not None]
 
     async def wants_device_id(self, visit: Visit) -> bool:
-        """Whether the cookie that tells a device id is missing, whoever the visitor is.
+        """Whether the cookie with a device id is missing, for any visitor.
 
-        Whoever takes visitor ids from elsewhere wants no other.
+        With visitor ids from another source it is not needed.
         """
         return self._device_cookie is not None and self._device(visit) is None
 
@@ -179,15 +180,15 @@ class Visitors:
         return await waiting(lambda: self.consent_now(visit))
 
     def consent_now(self, visit: Visit) -> bool:
-        """Do so in plain code.
+        """The same in synchronous code.
 
         Raises:
-            MustWaitError: It takes waiting.
+            MustWaitError: A value needs waiting.
         """
         return self.consents is None or self.consents.given(visit)
 
     def _device(self, visit: Visit) -> str | None:
-        """Return what the settings' source tells, else the id that was handed over."""
+        """Return the id of the settings' source, else the reported device id."""
         found = self._visitor_id(visit, visit.path_params)
         if found is None and self._device_cookie is not None:
             return device_id(visit.cookie(self._device_cookie))
@@ -200,7 +201,7 @@ class Visitors:
     def _ids(
         self, visit: Visit
     ) -> tuple[str | None, str | None, Mapping[str, str], bool]:
-        """Return the customer_id, visitor_id and identifiers, and if one is new."""
+        """Return customer_id, visitor_id and identifiers, and whether one is new."""
         visitor_id, is_new = None, False
         customer_id = self._customer_id(visit, visit.path_params)
         if customer_id is None:
@@ -224,7 +225,7 @@ class Visitors:
         Args:
             visit: The request.
             match: Its routes.
-            of_the_page: Whether only those which tell nothing of the visitor.
+            of_the_page: Whether to leave out those that depend on the visitor.
         """
         named: dict[str, str] = {}
         if self._attributes.readers:
@@ -242,7 +243,7 @@ class Visitors:
 
         Args:
             visit: The request.
-            named: Those that the file names; they win.
+            named: The attributes that the file names; they have precedence.
         """
         advice_on = session_attributes(
             now=self._clock(),
@@ -252,14 +253,14 @@ class Visitors:
         return {**advice_on, **named}
 
     def is_bot(self, visit: Visit) -> bool:
-        """Whether a program asks and not a person."""
+        """Whether the request is a bot's."""
         header = visit.first_headers.get(b"user-agent")
         return header is not None and self._judge(header[:MAX_USER_AGENT])
 
     def is_https(self, visit: Visit) -> bool:
         """Whether the visitor's own connection is encrypted."""
         if visit.peer in self._trusted:
-            # Of several proxies' words, the first is about the visitor's own hop.
+            # With several proxies, the first value is of the visitor's own connection.
             scheme = (visit.header("x-forwarded-proto") or "").partition(",")[0]
             return (scheme.strip() or visit.scheme) == "https"
         return visit.scheme == "https"
@@ -326,7 +327,7 @@ class _Attributes:
 
 
 def _bot_filter(wanted: BotSettings) -> BotFilter:
-    """Return what tells bots.
+    """Return the bot filter.
 
     Raises:
         SettingsError: The package for ``bots.library`` is missing.
@@ -336,7 +337,7 @@ def _bot_filter(wanted: BotSettings) -> BotFilter:
 
 
 def _unknown_names(settings: Settings) -> Set[str]:
-    """Return what no attribute is called, and say so."""
+    """Return the names in ``vary`` that are no attribute, and log them."""
     for mistake in settings.unknown_names():
         place = ".".join(map(str, mistake.place))
         logger.warning("vary_unknown place=%s: %s", place, mistake.message)
