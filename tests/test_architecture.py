@@ -218,7 +218,6 @@ TO_BE_SPLIT = {
     "network.http",
     "outbox.batch_writer",
     "outbox.sqlite.outbox",
-    "personalizer.runtime",
 }
 """Modules whose splits are under way: remove each with its split."""
 

@@ -1,4 +1,4 @@
-"""A page whose visitor is read within the framework's own request, and not before."""
+"""Pages whose visitor is read within the framework's own request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .page import Page
 
 
 class PostponedPage(Page):
-    """A page that can be prefetched later: where its framework has read the request.
+    """A page that can be prefetched later, when its framework has read the request.
 
     Attributes:
-        waits: Whether it has routes, and nobody has prefetched it yet.
+        waits: Whether it has routes and was not prefetched yet.
     """
 
     _postponed: tuple[str, str] | None = None
@@ -25,7 +25,7 @@ class PostponedPage(Page):
         return False
 
     def begin(self) -> None:
-        """Find the routes, and note who the session is of before the app changes it."""
+        """Find the routes, and read the session's customer before the app runs."""
         if self._postponed is not None:
             (method, path), self._postponed = self._postponed, None
             self.waits = super().find_routes(method, path)
@@ -45,12 +45,12 @@ class PostponedPage(Page):
 def lacking(
     app: Any, signed_cookies: type, absent: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Return what an app has no source of, with what to do about each.
+    """Return advice on the kinds of sources that an app does not have.
 
     Args:
-        app: The app, of Flask's or Quart's.
-        signed_cookies: Its framework's own kind of sessions.
-        absent: What it lacks besides.
+        app: The Flask or Quart app.
+        signed_cookies: The type of its framework's default sessions.
+        absent: Advice on further kinds.
     """
     if app.secret_key or not isinstance(app.session_interface, signed_cookies):
         return absent

@@ -1,4 +1,4 @@
-"""The parts of one configuration, put together, and their life in this process."""
+"""Builds the parts of one configuration, and runs them in this process."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ from .start_warnings import warn_at_start
 logger = logging.getLogger(__name__)
 
 STORE_WITHIN = 1.0
-"""What a stopping process has at least to store its last events, in seconds."""
+"""Seconds that a stopping process has at least to store its last events."""
 
 
 class Runtime:
-    """A personalizer and what it works with, shared by all that use one configuration.
+    """A personalizer and its parts, shared by all users of one configuration.
 
-    Making one opens nothing. ``start`` sets a relay going on the running event loop,
-    ``stop`` ends it there; where a server gives us neither, the first request starts
-    it and the interpreter's exit delivers what it can.
+    Making one opens nothing. ``start`` starts a relay on the running event loop,
+    ``stop`` stops it there; if a server calls neither, the first request starts it, and
+    at exit the interpreter delivers what it can.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -65,7 +65,7 @@ class Runtime:
             settings.budget.store,
             settings.budget.calls_per_minute,
             workspace_id=settings.workspace.id,
-            # A number of the file's own is no guess: the API may only lower it.
+            # A number in the file is no guess: the API may only lower it.
             fixed="calls_per_minute" in settings.budget.model_fields_set,
             smooth=settings.budget.pace == "smooth",
         )
@@ -112,19 +112,19 @@ class Runtime:
         )
         self._lives = PerLoop(self._begin_life, end=self._end_life)
         self._left_events_behind = False
-        # Looked at by every request, and quicker than the dictionary.
+        # Every request reads it, and it is faster than the dictionary.
         self.last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
         self.notes = ProcessNotes(self.outbox, "server", self._describe)
-        # An iterator: however many loops start at once, only one of them gets it.
+        # An iterator, so that only one of several loops gets the value.
         self._unsaid = iter((True,))
 
         self.own_paths = own_endpoints(settings, self.personalizer, self.outbox)
-        # What is registered last runs first: the outbox's own goodbye comes after ours.
+        # Functions registered last run first: the outbox's runs after ours.
         atexit.unregister(_stop_all)
         atexit.register(_stop_all)
 
     def start(self) -> asyncio.AbstractEventLoop:
-        """See to it that what runs beside the pages runs on the running event loop.
+        """Start the background tasks on the running event loop.
 
         Returns:
             That event loop.
@@ -142,7 +142,7 @@ class Runtime:
         return loop
 
     def start_in_background(self) -> asyncio.AbstractEventLoop:
-        """Do what ``start`` does, on the process's own loop thread, and return it."""
+        """Do the same as ``start`` on the process's own loop thread."""
         loop = background.loop
         if loop is not self.last_loop():
             background.run(self._start())
@@ -152,9 +152,9 @@ class Runtime:
         self.start()
 
     async def stop(self) -> None:
-        """End this loop's relay and deliver what waits, within the shutdown timeout.
+        """Stop this loop's relay; deliver events within the shutdown timeout.
 
-        What is not delivered stays in the outbox for the next start.
+        Undelivered events stay in the outbox for the next start.
         """
         until = time.monotonic() + self.settings.events.shutdown_timeout
         self.last_loop = _no_loop
@@ -177,11 +177,7 @@ class Runtime:
         flush_repeats()
 
     async def deliver(self, timeout: float) -> None:
-        """Deliver what waits, and go on.
-
-        Args:
-            timeout: How long that may take, in seconds.
-        """
+        """Deliver all waiting events within ``timeout`` seconds, and go on."""
         await self.new_relay().drain(timeout)
 
     async def health(self, *, everyone: bool = False) -> dict[str, Any]:
@@ -196,7 +192,7 @@ class Runtime:
         )
 
     def _describe(self) -> dict[str, Any]:
-        """Return how this process does, as JSON can hold it."""
+        """Return the state of this process, as JSON values."""
         relay = None
         if self.settings.events.relay == "on":
             relays = [life.relay for life in self._lives.values() if life.relay]
@@ -237,7 +233,7 @@ class Runtime:
                 logger.warning("loop_ended waiting=%d: %s", waiting, _NO_LIFESPAN)
 
     async def _warm(self) -> None:
-        """Connect before the first page has to; what fails, the pages will say."""
+        """Connect before the first page; pages report failures."""
         if self.shared_cache is not None:
             await self.shared_cache.warm()
         await self.client.warm()
@@ -251,7 +247,7 @@ class Runtime:
         return relay
 
     def _use_keys(self, keys: Sequence[SecretStr]) -> None:
-        """Go on with new API keys, also where the old ones were refused just now."""
+        """Use new API keys from now on, also if the old ones were just refused."""
         self.client.use_keys(keys)
         self.fetcher.breaker.rouse(Reason.UNAUTHORIZED)
         for relay in list(self._relays):
@@ -266,49 +262,47 @@ _NO_LIFESPAN = (
 
 @dataclass(slots=True)
 class _Life:
-    """What runs on one event loop beside the pages."""
+    """The background tasks of one event loop."""
 
     relay: Relay | None
     tasks: list[asyncio.Task[None]]
 
 
 async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
-    """Return how each configuration of this process does, for a readiness probe.
+    """Return the state of each configuration in this process, for readiness probes.
 
-    ``ok`` is whether its events can be stored; ``problem`` what is wrong, beginning
-    with words of ``PROBLEMS``, else None; ``breaker`` is ``closed``, ``open`` or
-    ``probing``; ``cache`` counts answers and bytes; ``outbox`` tells what waits, what
-    was given up and what is wrong; ``relay`` how deliveries go, those of other
-    processes where ``events.relay`` is off (``relays`` is 0 where none has noted
-    itself); ``counters`` is what was counted so far. An outage of MoEngage does not
-    make it not ok: pages go on.
+    ``ok``: its events can be stored; ``problem``: None, or a problem that begins with
+    words of ``PROBLEMS``; ``breaker``: ``closed``, ``open`` or ``probing``; ``cache``:
+    counts of answers and bytes; ``outbox``: waiting events, dead letters and problems;
+    ``relay``: the state of deliveries, of other processes if ``events.relay`` is off
+    (``relays`` is 0 without any); ``counters``: all counts so far. An outage of
+    MoEngage does not change ``ok``: pages go on.
 
     Args:
-        everyone: Whether two more are added: ``processes``, what every server and
-            relay on the same outbox has noted of itself within the last seconds; and
-            ``totals``, what all of them have counted together (``counters``) since the
-            first began (``started_at``), those that have ended since included.
+        everyone: Whether to add ``processes``, the latest note of every server and
+            relay on the same outbox, and ``totals``, their counts together
+            (``counters``) since the first began (``started_at``), with ended processes.
     """
     return [await one.health(everyone=everyone) for one in runtimes()]
 
 
 def _no_loop() -> None:
-    """Stand for a reference to no event loop."""
+    """A dead weak reference."""
 
 
 def runtime_for(config: Config, **keywords: str | None) -> Runtime:
-    """Return the runtime of a configuration: the same one for the same configuration.
+    """Return the runtime of a configuration, the same one for the same configuration.
 
-    Frameworks may build a middleware many times over; they all share one cache, one
-    outbox and one relay.
+    Frameworks may make a middleware several times; they all share one cache, one outbox
+    and one relay.
 
     Args:
         config: Settings, a mapping, a settings file, or None for ``MOE_CONFIG``, else
             ``moe.yml``.
-        keywords: What to set over the file and the environment; None is not given.
+        keywords: Values that override the file and the environment; None is ignored.
 
     Raises:
-        SettingsError: The configuration is wrong; it lists every mistake.
+        SettingsError: The configuration is invalid; it lists every mistake.
     """
     given: dict[str, Any] = {
         name: value for name, value in keywords.items() if value is not None
@@ -322,12 +316,12 @@ def runtime_for(config: Config, **keywords: str | None) -> Runtime:
 
 
 def runtimes() -> list[Runtime]:
-    """Return every runtime of this process."""
+    """Return all runtimes of this process."""
     return list(_runtimes.values())
 
 
 def clear_caches() -> None:
-    """Let every runtime of this process ask the API anew, as one test after another."""
+    """Clear the caches of all runtimes, as between two tests."""
     for runtime in runtimes():
         runtime.cache.clear()
         runtime.catalogue.clear()
@@ -338,7 +332,7 @@ _started: set[Runtime] = set()
 
 
 def _stop_all() -> None:
-    """Deliver at exit what no server's shutdown has; all within one timeout."""
+    """Deliver remaining events at exit, all within one timeout."""
 
     async def stop_all() -> None:
         await asyncio.gather(*(runtime.stop() for runtime in list(_started)))

@@ -1,4 +1,4 @@
-"""Fetches under way, shared by all pages that wait for the same visitor's keys."""
+"""Shares running fetches among all pages that wait for the same visitor's keys."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..models.experience import Experience
 from ..models.reasons import Reason
 
 Answers = list[Experience] | Reason
-"""What a fetch brought, or why it brought nothing."""
+"""The answers of a fetch, or the reason why it failed."""
 
 Waiting = dict[str, "asyncio.Task[Answers]"]
 
 _UnderWay = dict[tuple[bytes, str], "asyncio.Task[Answers]"]
-"""By the cache's name for the attributes that matter, and the experience key."""
+"""By variant and experience key."""
 
 
 class SharedFetches:
     """Starts a fetch for keys without a running one, and joins the others.
 
-    A fetch is nobody's own: a page that is cancelled, or whose time is up, leaves it
-    going for the rest and for the cache.
+    A fetch belongs to no page: if a page is cancelled or its time is up, the fetch goes
+    on for the others and the cache.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class SharedFetches:
         keys: Iterable[str],
         fetch: Callable[[list[str]], Awaitable[Answers]],
     ) -> Waiting:
-        """Return the fetch that will answer each key, after starting what is missing.
+        """Return the fetch of each key, after starting missing ones.
 
         Args:
-            visitor: The cache's name for the visitor.
+            visitor: See ``cache.visitor_key``.
             variant: See ``cache.variant_key``.
-            keys: What is wanted.
+            keys: The experience keys.
             fetch: Fetches keys; it must not raise.
         """
         visitors = self._loops.current()
@@ -65,13 +65,13 @@ class SharedFetches:
     def forget(self, visitor: bytes) -> None:
         """Let no page join the running fetches of a visitor; ``holds`` denies them.
 
-        Those who wait already still get their answers.
+        Pages that wait already still get their answers.
         """
         for visitors in self._loops.values():
             visitors.pop(visitor, None)
 
     async def aclose(self) -> None:
-        """Give up the fetches of the running event loop."""
+        """Cancel the fetches of the running event loop."""
         visitors = self._loops.pop() or {}
         tasks = {task for one in visitors.values() for task in one.values()}
         for task in tasks:
@@ -110,7 +110,7 @@ class PendingAnswers:
         return [_answer(self.waiting[key], key) for key in self.needed]
 
     async def wait(self, timeout: float) -> None:
-        """Wait for what is on its way, for ``timeout`` seconds at most."""
+        """Wait for the fetches, for ``timeout`` seconds at most."""
         tasks = {self.waiting[key] for key in self.needed}
         if tasks:
             await asyncio.wait(tasks, timeout=max(0.0, timeout))
@@ -130,7 +130,7 @@ def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
 
 
 def _own(shared: Experience) -> Experience:
-    """Return a copy of an answer for one page, which may change what is in it."""
+    """Return a copy of an answer for one page, which may change it."""
     return replace(
         shared,
         payload=_copied(shared.payload),
@@ -139,7 +139,7 @@ def _own(shared: Experience) -> Experience:
 
 
 def _copied(value: Any) -> Any:
-    """Return a copy of JSON values; texts and numbers cannot be changed."""
+    """Return a deep copy of JSON values."""
     if isinstance(value, dict):
         return {name: _copied(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -155,7 +155,7 @@ def _end(
     names: Iterable[tuple[bytes, str]],
 ) -> None:
     for name in names:
-        # A refresh may have taken its place meanwhile.
+        # A refresh may have replaced it.
         if under_way.get(name) is task:
             del under_way[name]
     if not under_way and visitors.get(visitor) is under_way:

@@ -1,7 +1,7 @@
-"""What reading a request's values does where one takes waiting.
+"""Waits for values of a request that synchronous code cannot read.
 
-Plain code raises ``MustWaitError``; ``waiting`` and ``waiting_here`` wait for the value
-and read again, and find it on the visit then.
+Synchronous code raises ``MustWaitError``; ``waiting`` and ``waiting_here`` wait for the
+value, which is then on the visit, and read again.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..models.visits import Visit
 T = TypeVar("T")
 
 Wait = Callable[[Awaitable[Any]], object]
-"""Waits in this thread for what an async source gives, and returns its value."""
+"""Waits in this thread for an async source's value, and returns it."""
 
 
 class MustWaitError(Exception):
-    """A value takes waiting, so that plain code cannot read it by itself.
+    """A value needs waiting, so that synchronous code cannot read it.
 
     Args:
-        visit: The request, where the value will be found.
+        visit: The request, which will have the value.
         name: Its name among ``values_read``.
-        value_of: Reads it; it may ask a database, so a thread has to do it.
-        begun: What is to be awaited, where the source has begun already.
+        value_of: Reads it; it may query a database, so it runs in a thread.
+        begun: The awaitable, if the source was called already.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class MustWaitError(Exception):
         visit.values_read[name] = self
 
     async def wait(self) -> None:
-        """Wait for the value, so that a new reading finds it."""
-        # What reads it meanwhile waits for a value of its own.
+        """Wait for the value, so that the next reading finds it."""
+        # Another reading at the same time waits for a value of its own.
         self._visit.values_read.pop(self._name, None)
         try:
             if self._value_of is not None and self._visit.in_thread is not None:
@@ -62,10 +62,10 @@ class MustWaitError(Exception):
         self._end()
 
     def wait_here(self, wait: Wait) -> None:
-        """Do so in a thread without an event loop.
+        """The same in a thread without an event loop.
 
         Raises:
-            CannotWaitError: ``wait`` did; the value is to be read anew elsewhere.
+            CannotWaitError: ``wait`` raised it; read the value again elsewhere.
         """
         self._visit.values_read.pop(self._name, None)
         begun = self._begun
@@ -88,18 +88,18 @@ class MustWaitError(Exception):
         self._visit.values_read[self._name] = self
 
     def result(self) -> object:
-        """Return what the source gave; it raises what the source raised."""
+        """Return the source's value, or raise its exception."""
         if self._error is not None:
             raise self._error
         return self._value
 
 
 class CannotWaitError(Exception):
-    """An async source has to be waited for, where nothing can wait."""
+    """An async source needs waiting, where waiting is impossible."""
 
 
 async def waiting(read: Callable[[], T]) -> T:
-    """Return what plain code returns that reads sources, waiting for their values."""
+    """Return the result of code that reads sources; wait for their values."""
     while True:
         try:
             return read()
@@ -109,10 +109,10 @@ async def waiting(read: Callable[[], T]) -> T:
 
 
 def waiting_here(read: Callable[[], T], wait: Wait) -> T:
-    """Do so in a thread without an event loop.
+    """The same in a thread without an event loop.
 
     Raises:
-        CannotWaitError: ``wait`` did.
+        CannotWaitError: ``wait`` raised it.
     """
     while True:
         try:
