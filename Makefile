@@ -23,16 +23,12 @@ KNOWN := -c constraints.txt --build-constraint constraints.txt
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
 
-# Measuring coverage takes two fifths more time. These tests start whole sites, browsers
-# and processes; what they run is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, benchmarks chromium test_readme.py \
-	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
-	marked_values.py markup.py paths.py posts.py redirects.py tokens.py) \
-	$(addprefix demo_app/test_browser, .py _features.py) \
-	$(addprefix end_to_end/test_, no_event_lost.py outages.py session.py workers.py) \
-	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py) \
+# Measuring coverage takes two fifths more time. These tests start whole sites in
+# processes of their own; what runs there is measured where its modules are tested.
+UNMEASURED := $(addprefix tests/, benchmarks \
 	$(addprefix django/test_, servers.py stack.py) \
-	$(addprefix sandbox/pages/test_, accessibility.py browser.py))
+	$(addprefix end_to_end/test_, no_event_lost.py outages.py session.py workers.py) \
+	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py))
 
 test: lint
 	$(BIN)/coverage erase
