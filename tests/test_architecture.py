@@ -214,13 +214,6 @@ def test_every_module_says_its_job_in_its_first_line() -> None:
 LONGEST = 350
 """Lines of a module that needs no reason for its length."""
 
-TO_BE_SPLIT = {
-    "network.http",
-    "outbox.batch_writer",
-    "outbox.sqlite.outbox",
-}
-"""Modules whose splits are under way: remove each with its split."""
-
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_a_long_module_gives_the_reason_for_its_length(path: Path) -> None:
@@ -229,5 +222,4 @@ def test_a_long_module_gives_the_reason_for_its_length(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(text)) or ""
     reasoned = re.search(r"^Longer than 350 lines: \w.{20,}", docstring, re.MULTILINE)
 
-    if name_of(path) not in TO_BE_SPLIT:
-        assert lines <= LONGEST or reasoned, f"{lines} lines: split it by job"
+    assert lines <= LONGEST or reasoned, f"{lines} lines: split it by job"

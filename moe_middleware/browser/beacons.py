@@ -19,7 +19,7 @@ from ..settings.sections import EventSettings
 from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
-from .marks import Beacons, Mark, Signal, read_signals
+from .marks import Mark, MarkTokens, Signal, read_signals
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ STORE_WITHIN = 0.25
 afterwards."""
 
 
-class Collector:
+class BeaconReceiver:
     """Counts the clicks and impressions in beacons.
 
     Only our pages hand out tokens; each counts for the visitor of its page, until it
@@ -51,7 +51,7 @@ class Collector:
 
     def __init__(
         self,
-        beacons: Beacons,
+        beacons: MarkTokens,
         visitors: Visitors,
         outbox: Outbox,
         events: EventSettings,

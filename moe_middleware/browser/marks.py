@@ -106,7 +106,7 @@ _TOKEN = rb"([\w.-]{1,%d})" % MAX_TOKEN
 _LINE = re.compile(rb"c %b (\d{1,15})|s %b" % (_TOKEN, _TOKEN))
 
 
-class Beacons:
+class MarkTokens:
     """Makes and reads the tokens of elements.
 
     Args:
@@ -184,7 +184,7 @@ class PageMarks(PageLinks):
         self,
         links: ClickLinks,
         visitor_id: str,
-        beacons: Beacons,
+        beacons: MarkTokens,
         *,
         root_path: str,
     ) -> None:

@@ -13,14 +13,15 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
 import certifi
 
 from ..concurrency.threads import in_thread
 from .addresses import URL
-from .http_responses import BadResponseError, Response, ResponseReader
+from .connection import ClosedWhileIdleError, Connection
+from .http_responses import Response, ResponseReader
 from .sockets import Connector
 
 MAX_CONNECTIONS = 64
@@ -37,10 +38,6 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 class ConnectError(Exception):
     """No connection could be made; the text is the cause's type."""
-
-
-class ReadError(Exception):
-    """A connection broke before the response was complete."""
 
 
 class KeptConnections:
@@ -79,8 +76,8 @@ class KeptConnections:
         self._making_context: asyncio.Future[ssl.SSLContext] | None = None
         self._getaddrinfo = getaddrinfo
         self._connector: Connector | None = None
-        self._open: WeakSet[_Connection] = WeakSet()
-        self._idle: list[_Connection] = []
+        self._open: WeakSet[Connection] = WeakSet()
+        self._idle: list[Connection] = []
         self._idle_for = idle_for
         self._max_connections = max_connections
         self._free = max_connections
@@ -112,7 +109,7 @@ class KeptConnections:
                 connection = self._idle.pop()
                 try:
                     return await self._exchange(connection, request)
-                except _ClosedWhileIdle:
+                except ClosedWhileIdleError:
                     # The server hung up just as we spoke; it has seen nothing.
                     continue
             return await self._exchange(await self._connect(url), request)
@@ -141,7 +138,7 @@ class KeptConnections:
         for connection in list(self._open):
             connection.abandon()
 
-    async def _exchange(self, connection: _Connection, request: bytes) -> Response:
+    async def _exchange(self, connection: Connection, request: bytes) -> Response:
         answers = self._answers
         try:
             answer = await connection.exchange(request)
@@ -158,7 +155,7 @@ class KeptConnections:
         self._keep(connection)
         return answer
 
-    def _keep(self, connection: _Connection) -> None:
+    def _keep(self, connection: Connection) -> None:
         if connection.reusable and not self._closed:
             self._idle.append(connection)
             connection.rest(self._idle_for, self._idle)
@@ -177,7 +174,7 @@ class KeptConnections:
             return
         self._keep(connection)
 
-    async def _connect(self, url: URL) -> _Connection:
+    async def _connect(self, url: URL) -> Connection:
         loop = asyncio.get_running_loop()
         secure = url.scheme == "https"
         if self._connector is None:
@@ -189,7 +186,7 @@ class KeptConnections:
             connected = await self._connector.connect()
             # asyncio owns the socket from here on, and closes it when cancelled.
             _, connection = await loop.create_connection(
-                lambda: _Connection(loop, connected, self._reader()),
+                lambda: Connection(loop, connected, self._reader()),
                 sock=connected,
                 ssl=context,
                 server_hostname=url.host if secure else None,
@@ -265,119 +262,3 @@ def _quickest_reader() -> Callable[[], ResponseReader]:
 
         return H11Reader
     return HttptoolsReader
-
-
-class _ClosedWhileIdle(Exception):
-    """A kept connection was closed before a byte of the answer came."""
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, and the exchange under way on it."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        connected: socket.socket,
-        reader: ResponseReader,
-    ) -> None:
-        self._loop = loop
-        self._socket = connected
-        self._reader = reader
-        self._transport: asyncio.WriteTransport | None = None
-        self._answer: asyncio.Future[Response] | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._open = True
-        self._kept = False
-        self._heard = False
-
-    @property
-    def reusable(self) -> bool:
-        """Whether another exchange may follow."""
-        return self._open and self._reader.reusable
-
-    @property
-    def silent(self) -> bool:
-        """Whether it was a kept one, and no byte of this call's response came."""
-        return self._kept and not self._heard
-
-    async def exchange(self, request: bytes) -> Response:
-        """Send a request and wait for its response."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        if not self._open:
-            raise _ClosedWhileIdle
-        assert self._transport is not None
-        self._heard = False
-        self._reader.begin()
-        self._answer = self._loop.create_future()
-        self._transport.write(request)
-        return await self._answer
-
-    def rest(self, seconds: float, idle: list[_Connection]) -> None:
-        """Be closed, and taken out of ``idle``, when not used for so long."""
-        self._kept = True
-
-        def expire() -> None:
-            if self in idle:
-                idle.remove(self)
-            self.close()
-
-        self._idle_timer = self._loop.call_later(seconds, expire)
-
-    def close(self) -> None:
-        """Close the connection; discard any response in flight."""
-        self._open = False
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def abandon(self) -> None:
-        """Close the socket itself: the event loop that would do so is closed."""
-        self._socket.close()
-
-    # --- what asyncio calls ------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports only look like asyncio's.
-        self._transport = cast(asyncio.WriteTransport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._heard = True
-        if self._answer is None or self._answer.done():
-            # Nothing was asked, as with a 408 for being idle.
-            self.close()
-        else:
-            self._receive(data)
-
-    def eof_received(self) -> None:
-        self._open = False
-        if response := self._reader.end():
-            self._settle(response)
-        self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._open = False
-        self._fail(
-            _ClosedWhileIdle()
-            if self._kept and not self._heard
-            else ReadError("the connection broke")
-        )
-
-    def _receive(self, data: bytes) -> None:
-        try:
-            response = self._reader.feed(data)
-        except BadResponseError as error:
-            self._fail(error)
-            self.close()
-        else:
-            if response is not None:
-                self._settle(response)
-
-    def _settle(self, response: Response) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(response)
-
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)

@@ -1,4 +1,7 @@
-"""The one thread that works on an outbox's store: what gathers is stored together."""
+"""The one thread that works on an outbox's store: what gathers is stored together.
+
+Longer than 350 lines: one thread, from its first record to the end of its process.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
-from ..browser.beacons import Collector
+from ..browser.beacons import BeaconReceiver
 from ..browser.click_links import LINKS
 from ..browser.clicks import METHODS, Clicks
 from ..browser.device_ids import DEVICES, Devices
@@ -47,7 +47,7 @@ def _endpoints(
         settings.events,
         clock=engine.now,
     )
-    collector = Collector(
+    collector = BeaconReceiver(
         engine.beacons,
         engine.visitors,
         outbox,

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from markupsafe import Markup
 
 from ..browser.click_links import ClickLinks
-from ..browser.marks import Beacons, PageMarks
+from ..browser.marks import MarkTokens, PageMarks
 from ..logs.log_lines import one_line
 from ..models.experience import Experience
 from ..models.plain_values import label_of
@@ -58,7 +58,7 @@ class ElementKit:
     """
 
     links: ClickLinks | None = None
-    beacons: Beacons | None = None
+    beacons: MarkTokens | None = None
     without: Callable[[str], None] = field(default=lambda _: None)
     missing: MissingValues = field(default_factory=MissingValues)
 

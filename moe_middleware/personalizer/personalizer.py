@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..browser.click_links import LINKS, ClickLinks
-from ..browser.marks import Beacons
+from ..browser.marks import MarkTokens
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
 from ..cache.encoding import NO_MATCH
@@ -255,11 +255,11 @@ def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks |
     )
 
 
-def _beacons(settings: Settings, clock: Callable[[], float]) -> Beacons | None:
+def _beacons(settings: Settings, clock: Callable[[], float]) -> MarkTokens | None:
     """Return the maker of elements' tokens; None without a secret."""
     if settings.secret_key is None:
         return None
-    return Beacons(
+    return MarkTokens(
         [key.get_secret_value() for key in settings.secret_key],
         max_age=settings.clicks.max_age,
         clock=clock,

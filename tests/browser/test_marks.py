@@ -12,8 +12,8 @@ from moe_middleware import Action, Identity
 from moe_middleware.browser.marks import (
     MAX_SIGNALS,
     PURPOSE,
-    Beacons,
     Mark,
+    MarkTokens,
     Signal,
     read_signals,
 )
@@ -26,8 +26,8 @@ NOW = 1_725_258_666.0
 SIGHT = "00000000-0000-4000-8000-000000000009"
 
 
-def beacons(*secrets: str, **options: Any) -> Beacons:
-    return Beacons(
+def beacons(*secrets: str, **options: Any) -> MarkTokens:
+    return MarkTokens(
         secrets or ("a secret of tests",),
         max_age=60,
         clock=lambda: NOW,
@@ -35,7 +35,7 @@ def beacons(*secrets: str, **options: Any) -> Beacons:
     )
 
 
-def made(some: Beacons, **fields: Any) -> str:
+def made(some: MarkTokens, **fields: Any) -> str:
     given = {
         "b_id": "Shop Now",
         "sight": SIGHT,

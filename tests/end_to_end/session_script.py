@@ -17,7 +17,7 @@ import orjson
 
 from moe_middleware import Action
 from moe_middleware.browser.click_links import ClickLinks
-from moe_middleware.browser.marks import Beacons
+from moe_middleware.browser.marks import MarkTokens
 
 from .session_browsers import (
     AHEAD,
@@ -557,7 +557,7 @@ def visitor(number: int, url: str, transport: httpx.BaseTransport) -> Visitor:
 def _aged(element: Element) -> Element:
     """Return what the same page would have had a day more than ``MAX_AGE`` ago."""
     then = time.time() - MAX_AGE - 86_400
-    beacons = Beacons(
+    beacons = MarkTokens(
         [SECRET], max_age=MAX_AGE, clock=lambda: then, workspace_id="sandbox"
     )
     links = ClickLinks(

@@ -14,8 +14,9 @@ import pytest
 import trustme
 
 from moe_middleware.network.addresses import URL
+from moe_middleware.network.connection import ReadError
 from moe_middleware.network.h11_reader import H11Reader
-from moe_middleware.network.http import ConnectError, KeptConnections, ReadError
+from moe_middleware.network.http import ConnectError, KeptConnections
 from moe_middleware.network.http_responses import (
     MAX_BODY,
     MAX_INTERIMS,

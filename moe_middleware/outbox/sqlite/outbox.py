@@ -2,6 +2,8 @@
 
 Appends go through a queue into one writer thread, which commits whatever has gathered
 in one transaction: nothing waits for the disk on the event loop.
+
+Longer than 350 lines: every operation of the outbox is a method of one class.
 """
 
 from __future__ import annotations

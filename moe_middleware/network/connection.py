@@ -1,0 +1,129 @@
+"""One connection of HTTP/1.1, and the exchange under way on it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+from .http_responses import BadResponseError, Response, ResponseReader
+
+
+class ReadError(Exception):
+    """A connection broke before the response was complete."""
+
+
+class ClosedWhileIdleError(Exception):
+    """A kept connection was closed before a byte of the answer came."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, and the exchange under way on it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connected: socket.socket,
+        reader: ResponseReader,
+    ) -> None:
+        self._loop = loop
+        self._socket = connected
+        self._reader = reader
+        self._transport: asyncio.WriteTransport | None = None
+        self._answer: asyncio.Future[Response] | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._open = True
+        self._kept = False
+        self._heard = False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow."""
+        return self._open and self._reader.reusable
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was a kept one, and no byte of this call's response came."""
+        return self._kept and not self._heard
+
+    async def exchange(self, request: bytes) -> Response:
+        """Send a request and wait for its response."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if not self._open:
+            raise ClosedWhileIdleError
+        assert self._transport is not None
+        self._heard = False
+        self._reader.begin()
+        self._answer = self._loop.create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def rest(self, seconds: float, idle: list[Connection]) -> None:
+        """Be closed, and taken out of ``idle``, when not used for so long."""
+        self._kept = True
+
+        def expire() -> None:
+            if self in idle:
+                idle.remove(self)
+            self.close()
+
+        self._idle_timer = self._loop.call_later(seconds, expire)
+
+    def close(self) -> None:
+        """Close the connection; discard any response in flight."""
+        self._open = False
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def abandon(self) -> None:
+        """Close the socket itself: the event loop that would do so is closed."""
+        self._socket.close()
+
+    # --- what asyncio calls ------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports only look like asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._answer is None or self._answer.done():
+            # Nothing was asked, as with a 408 for being idle.
+            self.close()
+        else:
+            self._receive(data)
+
+    def eof_received(self) -> None:
+        self._open = False
+        if response := self._reader.end():
+            self._settle(response)
+        self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        self._fail(
+            ClosedWhileIdleError()
+            if self._kept and not self._heard
+            else ReadError("the connection broke")
+        )
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            response = self._reader.feed(data)
+        except BadResponseError as error:
+            self._fail(error)
+            self.close()
+        else:
+            if response is not None:
+                self._settle(response)
+
+    def _settle(self, response: Response) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(response)
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
