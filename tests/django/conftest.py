@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connections
 
@@ -31,6 +32,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         users.create_user(name, f"{name}@shop.example", "secret")
     yield
     connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """Django's cache in memory belongs to the process: to other tests, too."""
+    cache.clear()
 
 
 @pytest.fixture

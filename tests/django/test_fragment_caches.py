@@ -119,7 +119,6 @@ def seen(shop: Site, *names: str) -> list[str]:
 def test_no_fragment_cache_keeps_one_visitors_experience(
     site: MakeSite, text: str
 ) -> None:
-    cache.clear()
     shop = site(rendering(text), identity=BY_COOKIE, project={"TEMPLATES": TEMPLATES})
 
     alice, bob, again = seen(shop, "alice", "bob", "alice")
@@ -130,7 +129,6 @@ def test_no_fragment_cache_keeps_one_visitors_experience(
 def test_it_says_so_once_for_a_fragment(
     site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache.clear()
     text = "{% cache 60 said_once %}" + BANNER + "{% endcache %}"
     shop = site(rendering(text), identity=BY_COOKIE, project={"TEMPLATES": TEMPLATES})
 
@@ -153,7 +151,6 @@ def test_what_is_shown_from_a_fragment_counts_every_time(site: MakeSite) -> None
 
 
 def test_other_fragments_are_kept(site: MakeSite) -> None:
-    cache.clear()
     made = []
     text = (
         "{% cache 60 menu %}{{ menu }}{% endcache %}"
@@ -202,7 +199,6 @@ def test_mistakes_in_the_tag_are_djangos_own(site: MakeSite) -> None:
 
 
 def test_threads_that_render_one_template_do_not_meet(site: MakeSite) -> None:
-    cache.clear()
     site(project={"TEMPLATES": TEMPLATES})
     template: Any = engines["django"].from_string(
         "{% load cache %}{% cache 60 by who %}{{ who }}{% endcache %}"

@@ -13,7 +13,6 @@ from wsgiref.util import FileWrapper
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -482,7 +481,6 @@ UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
 def test_djangos_page_cache_never_keeps_a_personal_page(
     site: MakeSite, around: list[str], view: Any
 ) -> None:
-    cache.clear()
     shop = site(view, middleware=around, identity=BY_COOKIE)
 
     pages = []
@@ -497,7 +495,6 @@ def test_djangos_page_cache_never_keeps_a_personal_page(
 def test_djangos_page_cache_keeps_no_page_that_lists_the_visitors_keys(
     site: MakeSite,
 ) -> None:
-    cache.clear()
     made = []
 
     def view(request: Any) -> Any:
@@ -512,7 +509,6 @@ def test_djangos_page_cache_keeps_no_page_that_lists_the_visitors_keys(
 
 
 def test_djangos_page_cache_keeps_a_page_that_shows_nothing(site: MakeSite) -> None:
-    cache.clear()
     made = []
 
     def view(_: Any) -> Any:

@@ -112,7 +112,6 @@ ORDERS = {
 def test_a_page_that_shows_nothing_is_kept_by_the_per_site_cache(
     site: MakeSite, get: Get, order: list[str], view: Any, mapped: bool
 ) -> None:
-    cache.clear()
     made.clear()
     path = "/" if mapped else "/elsewhere"
     shop = site(
@@ -169,7 +168,6 @@ def test_every_kind_of_cache_keeps_it(
 def test_a_template_response_that_shows_something_is_kept_by_none(
     site: MakeSite, get: Get, order: list[str]
 ) -> None:
-    cache.clear()
     shop = site(
         lambda request: TemplateResponse(request, "page.html"),
         middleware=order,
@@ -272,7 +270,6 @@ class LateFetch(Around):
 def test_the_headers_follow_what_a_middleware_above_uses(
     site: MakeSite, get: Get, late: str, order: list[str]
 ) -> None:
-    cache.clear()
     shop = site(plain, middleware=[f"{HERE}.{late}", *order], identity=BY_COOKIE)
 
     pages = []
