@@ -53,6 +53,11 @@ class RepeatLogger:
         self._begin()
         _all.add(self)
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether it has logged or counted lines since the last flush."""
+        return bool(self._outcomes)
+
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: dict[Hashable, _Outcome] = {}
@@ -135,7 +140,9 @@ _all: WeakSet[RepeatLogger] = WeakSet()
 def flush_repeats() -> None:
     """Log all counts now: a process ended by a signal runs no atexit functions."""
     for one in list(_all):
-        one.flush(all=True)
+        # A process may have thousands, and ends one configuration after the other.
+        if one.has_outcomes:
+            one.flush(all=True)
 
 
 def _begin_after_fork() -> None:

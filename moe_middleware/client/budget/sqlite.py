@@ -221,7 +221,7 @@ def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Pending], _Closing 
 def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=OPENING_TIMEOUT, isolation_level=None)
     try:
-        db.execute("pragma journal_mode = wal")
+        _use_wal(db)
         db.execute("pragma synchronous = normal")
         db.executescript(CREATE)
         db.execute(f"pragma busy_timeout = {busy_timeout * 1000:.0f}")
@@ -229,6 +229,20 @@ def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    # Of connections that change a new file's mode together, SQLite tells all but one
+    # that it is locked, at once: it does not wait as for other locks.
+    until = time.monotonic() + OPENING_TIMEOUT
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.005)
 
 
 def _window(state: object) -> Window:

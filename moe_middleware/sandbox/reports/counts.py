@@ -35,13 +35,14 @@ where quarter < {MILLISECONDS_FROM // QUARTER}
 and (:cid_token is null or cid_token = :cid_token)
 """
 # One query per bucket: a grouping of all of them would sort all quarters first.
-OVER_TIME = """
+OVER_TIME = f"""
 select json_group_array(json_array(json_extract(span.value, '$[0]'), json((
     select json_group_array(json_array(cid_token, impressions, clicks)) from (
         select cid_token, sum(impressions) as impressions, sum(clicks) as clicks
         from quarter
         where quarter >= json_extract(span.value, '$[1]')
         and quarter < json_extract(span.value, '$[2]')
+        and quarter < {MILLISECONDS_FROM // QUARTER}
         and (:cid_token is null or cid_token = :cid_token)
         group by cid_token
     )

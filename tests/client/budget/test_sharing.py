@@ -88,6 +88,16 @@ async def test_four_processes_together_take_what_one_may(store: str) -> None:
     assert sum(count > 0 for count in by_each) > 1
 
 
+async def test_budgets_that_open_a_new_file_together_share_it(tmp_path: Path) -> None:
+    for number in range(60):
+        budgets = [for_real(str(tmp_path / f"{number}.db"), 3) for _ in range(4)]
+        taken = await asyncio.gather(*(budget.take() for budget in budgets))
+        for budget in budgets:
+            await budget.aclose()
+
+        assert sum(one.granted for one in taken) == 3
+
+
 def test_a_forked_child_counts_in_the_same_budget(store: str) -> None:
     budget = for_real(store, 2)
 

@@ -431,6 +431,15 @@ def check_experience(report: ExperienceReport, events: Sequence[Event]) -> None:
 
 @given(ARRIVALS, st.sampled_from(ZONES), st.integers(1, 7))
 @example([], "UTC", 1)
+@example(
+    [
+        element(shown("0", at=MILLISECONDS_FROM - 10**7)),
+        element(shown("1", at=MILLISECONDS_FROM)),
+        element(shown("2", at=NOON)),
+    ],
+    "UTC",
+    1,
+)
 @settings(deadline=None, max_examples=150)
 def test_report_equals_a_recount_of_the_raw_events(
     arrivals: list[Element], zone: str, call_size: int
