@@ -414,15 +414,21 @@ async def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
     source = "{% experience key %}x{% else %}default{% endexperience %}"
 
     assert await render(source, kind, key=key) == "default"
+    assert await render(BLOCK % source, kind, key=key) == "default"
     assert f"experience_key_invalid given={type(key).__name__} template=page:1" in (
         caplog.text
     )
 
 
+BLOCK = "{%% block main %%}%s{%% endblock %%}"
+"""Within a block the tag finds and counts in one call."""
+
+
+@pytest.mark.parametrize("frame", ["%s", BLOCK])
 async def test_a_key_that_nobody_asked_for_says_what_to_do(
-    experiences: Experiences, kind: Kind, caplog: pytest.LogCaptureFixture
+    frame: str, experiences: Experiences, kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await render('\n{% experience "x" %}{% endexperience %}', kind)
+    await render(frame % '\n{% experience "x" %}{% endexperience %}', kind)
 
     assert "experience_not_requested key=x template=page:2: name it" in caplog.text
 

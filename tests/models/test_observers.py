@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from moe_middleware import Counters, Observer, SettingsError
+from moe_middleware.models.observers import Both
 from moe_middleware.models.reasons import Reason, Source
 from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.sandbox import Sandbox
@@ -116,3 +117,33 @@ def test_counters_count_exactly_from_many_threads() -> None:
         thread.join()
 
     assert counters.snapshot() == {"answers.cache": 16_000, "events.appended": 32_000}
+
+
+def test_an_observer_that_fails_leaves_the_other_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of alice@example.com")
+
+    methods = "answered", "called", "breaker_changed", "budget_spent", "events"
+    failing = type("Failing", (Observer,), dict.fromkeys(methods, fail))
+    counters = Counters()
+    both = Both(counters, failing())
+
+    both.answered(Source.CACHE, None, 2)
+    both.called("fetch", 0.5, "ok")
+    both.breaker_changed("fetch", "open")
+    both.budget_spent(1.0)
+    both.events("delivered", 3)
+
+    assert counters.snapshot() == {
+        "answers.cache": 2,
+        "calls.fetch.ok": 1,
+        "seconds.fetch": 0.5,
+        "breaker.fetch.open": 1,
+        "state.fetch": "open",
+        "budget.spent": 1,
+        "events.delivered": 3,
+    }
+    assert "observer_failed" in caplog.text
+    assert "alice" not in caplog.text

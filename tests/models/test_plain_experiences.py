@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from moe_middleware import (
     Experience,
+    Experiences,
     Identity,
     MoEngageMiddleware,
     MoEngageWSGIMiddleware,
@@ -170,6 +171,23 @@ def test_one_is_gone_through_by_the_names_of_its_values() -> None:
     assert [*Experience(key=KEY)] == []
     # A match without values is a match.
     assert a_hero(payload={})
+
+
+async def test_experiences_of_no_page_answer_and_count_nothing() -> None:
+    plain = Experiences([a_hero()])
+
+    assert await plain.ready() is plain.ready_sync() is plain.count() is plain
+    assert (await plain.fetch(KEY)).key == plain.fetch_sync(KEY).key == KEY
+    assert (await plain.fetch("other")).reason == "not_requested"
+    assert (plain.script(), plain.web_sdk(), plain.badge()) == ("", "", "")
+    assert plain.track_impression(KEY) is plain.track_click(KEY, "Shop") is None
+    assert plain.sources == {a_hero().source}
+    assert plain.identity == Identity()
+    plain.show(KEY)
+    assert [one.key for one in plain.shown] == [KEY]
+    assert plain.count(False).shown == ()
+    plain.add([dataclasses.replace(a_hero(), key="strip")])
+    assert {*plain} == {KEY, "strip"}
 
 
 def test_a_value_hangs_on_nothing_of_a_module() -> None:

@@ -18,6 +18,8 @@ from moe_middleware.sandbox import Sandbox
 from ..sites import PAGE, Handler, Site, rendered
 
 KEY = "homepage-banner"
+PAGES = [PAGE, "{% block main %}" + PAGE + "{% endblock %}"]
+"""Within a block the tag finds and counts in one call."""
 CONCURRENT = {"prefetch": "concurrent", "timeout": 5}
 
 
@@ -78,9 +80,10 @@ async def test_a_page_that_never_asks_is_not_delayed_and_its_fetch_is_kept(
     assert sandbox.calls["fetch"] == 1
 
 
-async def test_an_async_template_waits_by_itself(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("page", PAGES)
+async def test_an_async_template_waits_by_itself(page: str, sandbox: Sandbox) -> None:
     env = Environment(
-        loader=DictLoader({"page": PAGE}),
+        loader=DictLoader({"page": page}),
         extensions=["moe_middleware.jinja.MoEngageExtension"],
         autoescape=True,
         enable_async=True,
@@ -100,12 +103,13 @@ async def test_an_async_template_waits_by_itself(sandbox: Sandbox) -> None:
     assert len(sandbox.events) == 1
 
 
+@pytest.mark.parametrize("page", PAGES)
 async def test_a_sync_template_does_not_wait_and_says_what_to_do(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    page: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.fault(path="fetch", latency=0.05)
 
-    response = await concurrent(rendered()).get(customer="alice")
+    response = await concurrent(rendered(page)).get(customer="alice")
 
     assert "Welcome" in response.text
     assert "experience_not_ready key=homepage-banner" in caplog.text
