@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .models.visits import Visit
     from .outbox import MemoryOutbox, SQLiteOutbox, open_outbox
     from .personalizer.current import current_experiences
+    from .personalizer.health import HealthState
     from .personalizer.runtime import health
     from .settings.settings import Route, Settings
     from .settings.value_sources import ValueSource
@@ -54,6 +55,7 @@ __all__ = [
     "Experience",
     "ExperienceMetadata",
     "Experiences",
+    "HealthState",
     "Identity",
     "InvalidRequestError",
     "JSONFormatter",
@@ -108,6 +110,7 @@ _HOMES = {
     "models.reasons": ("Reason", "Source"),
     "models.observers": ("Counters", "Observer"),
     "outbox": ("MemoryOutbox", "SQLiteOutbox", "open_outbox"),
+    "personalizer.health": ("HealthState",),
     "personalizer.runtime": ("health",),
     "settings.settings": ("Route", "Settings"),
     "settings.value_sources": ("ValueSource",),

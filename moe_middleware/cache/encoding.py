@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from ..models.experience import SET, Elements, Experience, bind
+from ..models.experience import SET, Elements, Experience, bind, id_of
 from ..models.reasons import Reason, Source
 
 NO_MATCH = b""
@@ -77,3 +77,9 @@ def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
     SET.reason(made, None)
     SET.elements(made, elements)
     return made
+
+
+def variation_in(body: bytes) -> str | None:
+    """Return the variation of an encoded experience, as its ``variation`` is."""
+    context = body.partition(b"\n")[2]
+    return id_of(orjson.loads(context), "moe_variation_id") if context else None

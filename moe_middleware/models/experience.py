@@ -66,7 +66,7 @@ class Experience(_OnPage):
 
     Payload values are items and attributes: ``hero["CTA Label"]``, ``hero.Title``. An
     item is always a payload value; an attribute is one unless it has the name of a
-    field below.
+    field below, of a method, ``variation`` or ``audience``.
 
     Attributes:
         key: The experience key.
@@ -111,6 +111,16 @@ class Experience(_OnPage):
             note_missing(self, name)
         raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
 
+    @property
+    def variation(self) -> str | None:
+        """The id of its variation, from the context; None without one."""
+        return id_of(self.experience_context, "moe_variation_id")
+
+    @property
+    def audience(self) -> str | None:
+        """The name of its audience, from the context; None without one."""
+        return id_of(self.experience_context, "audience_name")
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a payload value, or ``default`` if it is missing."""
         return self.payload[str.__str__(name)] if name in self else default
@@ -149,6 +159,12 @@ class Experience(_OnPage):
         if elements is None or context_json(self) == b"{}":
             return ""
         return elements.attrs(self, b_id)
+
+
+def id_of(context: Mapping[str, Any], name: str) -> str | None:
+    """Return a name or an id in a context as text; None where there is none."""
+    found = context.get(name)
+    return str(found) if isinstance(found, str | int) and found != "" else None
 
 
 def _read_context(experience: Experience) -> Mapping[str, Any]:

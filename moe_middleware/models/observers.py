@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
@@ -37,6 +36,22 @@ class Observer:
 
         ``cache`` is a hit, ``stale`` an expired answer, ``api`` a fetched one,
         ``fallback`` a page without an answer; the reason is why.
+        """
+
+    def evaluated(
+        self, key: str, variation: str | None, source: Source, reason: Reason | None
+    ) -> None:
+        """A page has its answer for a key: once for each page and key.
+
+        That is before the handler runs, or where a page takes what it has fetched
+        later; whether the page then shows it is not known yet. Without this method no
+        variation is read, so it costs nothing.
+
+        Args:
+            key: The experience key.
+            variation: The id of the variation; None without a match.
+            source: The source of the answer.
+            reason: The reason if it is empty or stale; None for a fresh match.
         """
 
     def called(self, endpoint: str, seconds: float, outcome: str) -> None:
@@ -136,44 +151,58 @@ def _begin_anew() -> None:
 register_fork_hooks(after_in_child=_begin_anew)
 
 
-class Both(Observer):
-    """Passes everything to two observers; errors of the second are only logged."""
+class Observers(Observer):
+    """Passes everything to several observers; errors of all but the first are logged.
 
-    def __init__(self, first: Observer, second: Observer) -> None:
+    Args:
+        first: Our own counters.
+        others: The app's own observer, and those for metrics and traces.
+    """
+
+    def __init__(self, first: Observer, *others: Observer) -> None:
         self._first = first
-        self._second = second
+        self._others = others
+        self.wants_evaluations = any(map(wants_evaluations, others))
 
     def answered(self, source: Source, reason: Reason | None, count: int) -> None:
         self._first.answered(source, reason, count)
-        with self._guarded("answered"):
-            self._second.answered(source, reason, count)
+        self._tell("answered", source, reason, count)
+
+    def evaluated(
+        self, key: str, variation: str | None, source: Source, reason: Reason | None
+    ) -> None:
+        self._tell("evaluated", key, variation, source, reason)
 
     def called(self, endpoint: str, seconds: float, outcome: str) -> None:
         self._first.called(endpoint, seconds, outcome)
-        with self._guarded("called"):
-            self._second.called(endpoint, seconds, outcome)
+        self._tell("called", endpoint, seconds, outcome)
 
     def breaker_changed(self, endpoint: str, state: str) -> None:
         self._first.breaker_changed(endpoint, state)
-        with self._guarded("breaker_changed"):
-            self._second.breaker_changed(endpoint, state)
+        self._tell("breaker_changed", endpoint, state)
 
     def budget_spent(self, seconds: float) -> None:
         self._first.budget_spent(seconds)
-        with self._guarded("budget_spent"):
-            self._second.budget_spent(seconds)
+        self._tell("budget_spent", seconds)
 
     def events(self, what: str, count: int) -> None:
         self._first.events(what, count)
-        with self._guarded("events"):
-            self._second.events(what, count)
+        self._tell("events", what, count)
 
-    @contextmanager
-    def _guarded(self, method: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            logger.error(
-                "observer_failed method=%s error=%s", method, type(error).__name__
-            )
-            logger.debug("observer_failed", exc_info=error)
+    def _tell(self, method: str, *arguments: object) -> None:
+        for observer in self._others:
+            try:
+                getattr(observer, method)(*arguments)
+            except Exception as error:
+                logger.error(
+                    "observer_failed method=%s error=%s", method, type(error).__name__
+                )
+                logger.debug("observer_failed", exc_info=error)
+
+
+def wants_evaluations(observer: Observer) -> bool:
+    """Whether an observer does anything with an evaluation."""
+    if isinstance(observer, Observers):
+        return observer.wants_evaluations
+    method = getattr(observer.evaluated, "__func__", observer.evaluated)
+    return method is not Observer.evaluated

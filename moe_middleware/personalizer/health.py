@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from ..models.errors import OutboxError
 from ..outbox import Outbox
@@ -18,9 +18,63 @@ from ..outbox.process_status import (
 )
 
 
+class CacheState(TypedDict):
+    """The size of a process's cache."""
+
+    answers: int
+    bytes: int
+
+
+class OutboxState(TypedDict):
+    """The events of an outbox; see ``outbox.Counts``, whose counts a failing store
+    leaves out.
+    """
+
+    writable: bool
+    unsaved: int
+    problem: str | None
+    waiting: NotRequired[int]
+    dead: NotRequired[int]
+    refused: NotRequired[int]
+    dropped: NotRequired[int]
+    lost: NotRequired[int]
+
+
+class RelayHealth(TypedDict, total=False):
+    """The state of deliveries; times are unix seconds.
+
+    The first six are of this process's relay, the others of all processes' relays,
+    where this process has none.
+    """
+
+    failures: int
+    problem: str | None
+    delivered: int
+    delivered_at: float | None
+    failed_at: float | None
+    next_try_at: float | None
+    relays: int
+    delivered_per_minute: float
+    delivery_problem: str | None
+
+
+class HealthState(TypedDict):
+    """The state of one configuration; see ``health``."""
+
+    ok: bool
+    problem: str | None
+    breaker: str
+    cache: CacheState
+    outbox: OutboxState
+    relay: RelayHealth
+    counters: dict[str, float | str]
+    processes: NotRequired[list[dict[str, Any]]]
+    totals: NotRequired[dict[str, Any]]
+
+
 async def state_of(
     outbox: Outbox, mine: Mapping[str, Any], *, relay_here: bool, everyone: bool
-) -> dict[str, Any]:
+) -> HealthState:
     """Return the state of this process and of its outbox; see ``health``.
 
     Args:
@@ -44,18 +98,16 @@ async def state_of(
             if not relay_here:
                 relay = await read_delivery(outbox, processes)
                 problem = relay["delivery_problem"] or problem
-    state = {
+    events = {**asdict(store), **(asdict(counts) if counts is not None else {})}
+    state: HealthState = {
         "ok": store.writable,
         "problem": OUTBOX_PROBLEM if not store.writable else problem,
         "breaker": mine["breaker"],
         "cache": mine["cache"],
-        "outbox": {
-            **asdict(store),
-            **(asdict(counts) if counts is not None else {}),
-        },
-        "relay": relay,
+        "outbox": cast(OutboxState, events),
+        "relay": cast(RelayHealth, relay),
         "counters": mine["counters"],
     }
     if everyone:
-        state |= {"processes": processes, "totals": totals}
+        state["processes"], state["totals"] = processes, totals
     return state

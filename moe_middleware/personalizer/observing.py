@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..models.errors import SettingsError
-from ..models.observers import Both, Counters, Observer
+from ..models.observers import Counters, Observer, Observers
 from ..settings.import_strings import load, name_of, unfit_signature
 from ..settings.settings import Settings
 
@@ -37,4 +37,4 @@ def observer_of(settings: Settings, counters: Counters) -> Observer:
             "inherits from moe_middleware.Observer, or that class"
         )
         raise SettingsError([settings.problem("observer", message)])
-    return Both(counters, found)
+    return Observers(counters, found)

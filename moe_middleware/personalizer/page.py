@@ -124,10 +124,11 @@ class Page(Impressions, PageResponse, PageThreads):
             bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)
             if len(bodies) < len(keys):
                 return False
-            engine.note_cached(bodies, visitor.reporting_id)
             self._found.update(bodies)
             if self.is_preview:
-                self.add(self._with_preview([self._made(key) for key in keys]))
+                self._take([self._made(key) for key in keys])
+            else:
+                engine.note_cached(bodies, visitor.reporting_id)
         except MustWaitError:
             return False
         except Exception as error:
@@ -182,7 +183,11 @@ class Page(Impressions, PageResponse, PageThreads):
         name = text_of(key)
         late = self.phase is SHARED and not self._may_still_read(key)
         if name is not None and name not in self._found and not late:
-            self.add([await self._fetch(name)])
+            found = await self._fetch(name)
+            # Another task of the same request may have fetched it, too.
+            if name not in self._found:
+                self._engine.note((found,), self._known)
+                self.add((found,))
         return self[key]
 
     async def _fetch(self, key: str) -> Experience:
@@ -200,7 +205,6 @@ class Page(Impressions, PageResponse, PageThreads):
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
         [found] = self._with_preview(pending.found or pending.late)
-        self._engine.note((found,), self._known)
         return found
 
     def ready_sync(self) -> Self:

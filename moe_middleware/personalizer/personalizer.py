@@ -10,11 +10,11 @@ from ..browser.click_links import LINKS, ClickLinks
 from ..browser.marks import MarkTokens
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
-from ..cache.encoding import NO_MATCH
+from ..cache.encoding import NO_MATCH, variation_in
 from ..cache.shared import SharedCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
-from ..models.observers import Observer
+from ..models.observers import Observer, wants_evaluations
 from ..models.reasons import Reason, Source
 from ..models.visits import Visit
 from ..outbox import Outbox
@@ -83,6 +83,8 @@ class Personalizer:
         self.outbox = outbox
         self.catalogue = catalogue
         self.observer = observer
+        # Reading a variation takes time, so it is done only for an observer of it.
+        self.evaluated = observer.evaluated if wants_evaluations(observer) else None
         self.clock = time.time
         self.stopwatch = time.monotonic
         self.timeout = settings.fetch.timeout
@@ -170,6 +172,9 @@ class Personalizer:
             answers[answer] = answers.get(answer, 0) + 1
         for (source, reason), count in answers.items():
             self._note(source, reason, count, reporting_id)
+        if self.evaluated is not None:
+            for one in found:
+                self.evaluated(one.key, one.variation, one.source, one.reason)
 
     def note_cached(
         self, bodies: Mapping[str, bytes], reporting_id: str | None
@@ -182,6 +187,10 @@ class Personalizer:
             self.observer.answered(Source.CACHE, None, matched)
             if logger.isEnabledFor(logging.DEBUG):
                 self._log(logging.DEBUG, Source.CACHE, None, matched, reporting_id)
+        if self.evaluated is not None:
+            for key, body in bodies.items():
+                reason = None if body else Reason.NO_MATCH
+                self.evaluated(key, variation_in(body), Source.CACHE, reason)
 
     def _note(
         self,

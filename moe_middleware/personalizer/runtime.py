@@ -37,7 +37,7 @@ from ..settings.settings import Config, Settings
 from ..settings.stand_ins import in_place_of
 from .catalogue import Catalogue
 from .fetcher import Fetcher
-from .health import state_of
+from .health import HealthState, state_of
 from .observing import observer_of
 from .own_endpoints import own_endpoints
 from .personalizer import Personalizer
@@ -180,7 +180,7 @@ class Runtime:
         """Deliver all waiting events within ``timeout`` seconds, and go on."""
         await self.new_relay().drain(timeout)
 
-    async def health(self, *, everyone: bool = False) -> dict[str, Any]:
+    async def health(self, *, everyone: bool = False) -> HealthState:
         """Return the state of this configuration, for a readiness probe or a status
         page; see ``health``.
 
@@ -268,7 +268,7 @@ class _Life:
     tasks: list[asyncio.Task[None]]
 
 
-async def health(*, everyone: bool = False) -> list[dict[str, Any]]:
+async def health(*, everyone: bool = False) -> list[HealthState]:
     """Return the state of each configuration in this process, for readiness probes.
 
     ``ok``: its events can be stored; ``problem``: None, or a problem that begins with

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
+import time
 from types import ModuleType
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
-from moe_middleware import Counters, Observer, SettingsError
-from moe_middleware.models.observers import Both
+from moe_middleware import Counters, Experience, Observer, SettingsError
+from moe_middleware.browser.preview_links import COOKIE, Preview
+from moe_middleware.models.observers import Observers
 from moe_middleware.models.reasons import Reason, Source
 from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.sandbox import Sandbox
@@ -128,7 +133,7 @@ def test_an_observer_that_fails_leaves_the_other_its_own(
     methods = "answered", "called", "breaker_changed", "budget_spent", "events"
     failing = type("Failing", (Observer,), dict.fromkeys(methods, fail))
     counters = Counters()
-    both = Both(counters, failing())
+    both = Observers(counters, failing())
 
     both.answered(Source.CACHE, None, 2)
     both.called("fetch", 0.5, "ok")
@@ -147,3 +152,128 @@ def test_an_observer_that_fails_leaves_the_other_its_own(
     }
     assert "observer_failed" in caplog.text
     assert "alice" not in caplog.text
+
+
+class Evaluations(Observer):
+    """Keeps what it receives, but for the visitor's variation: that is drawn."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool, Source, Reason | None]] = []
+
+    def evaluated(
+        self, key: str, variation: str | None, source: Source, reason: Reason | None
+    ) -> None:
+        self.seen.append((key, variation is not None, source, reason))
+
+
+BANNER, UPSELL, NONE = "homepage-banner", "cart-upsell", "no-such-key"
+ROUTES = [{"path": "/", "experiences": [BANNER, NONE]}]
+
+
+@pytest.mark.parametrize("prefetch", ["blocking", "concurrent"])
+async def test_each_key_of_a_page_is_evaluated_once_when_its_answer_is_there(
+    sandbox: Sandbox, prefetch: str
+) -> None:
+    observer = Evaluations()
+    seen: list[Experience] = []
+
+    async def handler(request: Request) -> Response:
+        found = await request.state.experiences.ready()
+        await asyncio.gather(found.fetch(UPSELL), found.fetch(UPSELL))
+        seen.extend(found[key] for key in [BANNER, BANNER, NONE, "never-asked"])
+        return Response()
+
+    site = Site(
+        handler,
+        routes=ROUTES,
+        observer=observer,
+        fetch={"prefetch": prefetch, "timeout": 5},
+    )
+    await site.get(customer="alice")
+    fetched, observer.seen = observer.seen, []
+    await site.get(customer="alice")
+
+    for source, evaluations in [
+        (Source.API, fetched),
+        (Source.CACHE, observer.seen),
+    ]:
+        assert sorted(evaluations) == [
+            (UPSELL, True, source, None),
+            (BANNER, True, source, None),
+            (NONE, False, source, Reason.NO_MATCH),
+        ]
+    assert seen[0].variation
+    assert seen[-1].reason is Reason.NOT_REQUESTED
+
+
+async def test_the_variation_and_the_audience_are_those_of_the_context(
+    sandbox: Sandbox,
+) -> None:
+    seen: list[tuple[str | None, str | None]] = []
+    told: list[str | None] = []
+
+    class Variations(Observer):
+        def evaluated(
+            self,
+            key: str,
+            variation: str | None,
+            source: Source,
+            reason: Reason | None,
+        ) -> None:
+            told.append(variation)
+
+    async def handler(request: Request) -> Response:
+        for key in (BANNER, NONE):
+            one = request.state.experiences[key]
+            context = one.experience_context
+            seen.append((one.variation, one.audience))
+            assert seen[-1] == (
+                context.get("moe_variation_id"),
+                context.get("audience_name"),
+            )
+        return Response()
+
+    site = Site(handler, routes=ROUTES, observer=Variations)
+    for _ in range(2):
+        await site.get(customer="alice")
+
+    assert seen[1] == (None, None)
+    assert seen[0][1] == "Gold members"
+    assert told == [variation for variation, _ in seen]
+
+
+@pytest.mark.parametrize(
+    ("context", "variation"),
+    [({}, None), ({"moe_variation_id": 2}, "2"), ({"moe_variation_id": ""}, None)],
+)
+def test_a_variation_is_text_or_none(
+    context: dict[str, object], variation: str | None
+) -> None:
+    assert Experience(key="k", experience_context=context).variation == variation
+    assert Experience(key="k").audience is None
+
+
+async def test_previews_and_failures_are_evaluations_too(sandbox: Sandbox) -> None:
+    observer = Evaluations()
+    site = Site(
+        observer=observer, secret_key="s" * 32, fetch={"tries": 1}, cache={"ttl": 60}
+    )
+    preview = Preview(BANNER, "B", {"Title": "Forced"}, "/", int(time.time()) + 3600)
+    previews = site.runtime.personalizer.previews
+    assert previews is not None
+    token = previews.make(preview).rpartition("/")[2]
+    await site.get(customer="alice")
+    for_preview = f"customer_id=alice; {COOKIE}={token}"
+    await site.get(headers={"cookie": for_preview})
+    sandbox.fault(path="fetch", status=503, times=None)
+    await site.get(customer="bob")
+    await site.get(customer="carol", headers={"user-agent": "Googlebot"})
+
+    assert [source for _, _, source, _ in observer.seen[:2]] == [
+        Source.API,
+        Source.PREVIEW,
+    ]
+    assert observer.seen[2:] == [
+        (BANNER, False, Source.FALLBACK, Reason.SERVER_ERROR),
+        (BANNER, False, Source.FALLBACK, Reason.BOT),
+    ]
