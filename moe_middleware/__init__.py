@@ -12,6 +12,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .asgi import MoEngageMiddleware
     from .client.client import MoEngageClient
+    from .client.sync import SyncMoEngageClient
     from .models.errors import (
         AnswerError,
         APIError,
@@ -74,6 +75,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Source",
+    "SyncMoEngageClient",
     "TransportError",
     "ValueSource",
     "Visit",
@@ -86,6 +88,7 @@ __all__ = [
 _HOMES = {
     "asgi": ("MoEngageMiddleware",),
     "client.client": ("MoEngageClient",),
+    "client.sync": ("SyncMoEngageClient",),
     "personalizer.current": ("current_experiences",),
     "logs.json_logs": ("JSONFormatter",),
     "models.errors": (

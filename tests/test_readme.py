@@ -1,39 +1,19 @@
 """The README, run: each section is followed to the letter, in an empty folder.
 
 A section stands on the first one that has code, "Ten lines", and on nothing else.
-Blocks that begin with a file's name are written as this file, as a reader would.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import importlib
-import os
 import re
-import runpy
-import shlex
-import subprocess
-import sys
-import tomllib
-from collections.abc import Iterator
-from contextlib import redirect_stdout
-from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from pydantic import BaseModel
-from starlette.applications import Starlette
-from starlette.routing import Route as Page
-from starlette.testclient import TestClient
 
-from moe_middleware import MoEngageMiddleware, Reason, Settings
+from moe_middleware import Reason, Settings
 from moe_middleware.cli import main
-from moe_middleware.sandbox import Sandbox, sample_workspace
-from moe_middleware.sandbox.server import start_text
+from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.overrides import VARIABLES
 from moe_middleware.settings.route_sections import Route
 from moe_middleware.settings.sections import (
@@ -51,306 +31,20 @@ from moe_middleware.settings.visitor_sections import (
 )
 from moe_middleware.settings.workspaces import Workspace
 
-from .cli_runner import cli_runner
-from .sites import rendered, settings
+from .documents import FENCE, MAKEFILE, VALUES, Block, Document, Newcomer, newcomer
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+__all__ = ["newcomer"]
+
+DOCUMENT = Document("README.md")
+README, SECTIONS, BLOCKS = DOCUMENT.text, DOCUMENT.sections, DOCUMENT.blocks
 START = "Ten lines to a personalised page"
-VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
-"""What a reader of the settings has set, for the files that ask for it."""
-PATIENT = "\nfetch: {timeout: 5}\n"
-"""The one thing that is added: this machine may have other tests to run."""
-
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-_NAME = re.compile(r"(?:# |\{# )(\S+\.\w+)(?: #\})?\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One fenced block: its kind, its text, and the README's line of its fence."""
-
-    kind: str
-    text: str
-    line: int
-
-    @property
-    def file(self) -> str | None:
-        """The file that its first line names."""
-        named = _NAME.match(self.text)
-        return named[1] if named and self.kind != "console" else None
-
-
-def _blocks(text: str) -> Iterator[Block]:
-    for fence in _FENCE.finditer(text):
-        line = README[: README.index(fence[0])].count("\n") + 1
-        yield Block(fence[1], fence[2], line)
-
-
-def _sections() -> dict[str, list[Block]]:
-    title, *rest = re.split(r"^## ", README, flags=re.M)
-    texts = {"the top": title} | {part.partition("\n")[0]: part for part in rest}
-    return {name: list(_blocks(text)) for name, text in texts.items()}
-
-
-SECTIONS = _sections()
-BLOCKS = [block for blocks in SECTIONS.values() for block in blocks]
-
-
-@dataclass
-class Newcomer:
-    """Does in an empty folder what the blocks say, one after the other."""
-
-    folder: Path
-    patch: pytest.MonkeyPatch
-    names: dict[str, Any] = field(default_factory=dict)
-    app: Any = None
-    output: str = ""
-    unused: set[str] = field(default_factory=set)
-    sandbox: Sandbox = field(default_factory=Sandbox)
-
-    def follow(self, block: Block) -> None:
-        match block.kind:
-            case "python":
-                self._python(block)
-            case "yaml":
-                self._yaml(block)
-            case "jinja":
-                self._jinja(block)
-            case "html":
-                _same("".join(block.text.split()), "".join(self.output.split()))
-            case "console":
-                for command, shown in _commands(block.text):
-                    self.output = ""
-                    compared = self._run(shlex.split(command))
-                    if compared or shown:
-                        _same(shown, self.output)
-            case "text":
-                pass  # a drawing
-            case _:
-                pytest.fail(f"line {block.line}: what to do with {block.kind!r}?")
-
-    def restart(self) -> None:
-        """Forget what was imported from the folder, as a new process has."""
-        self.app = None
-        self.names = {}
-        for name in [*sys.modules]:
-            file = getattr(sys.modules[name], "__file__", None)
-            if str(file).startswith(str(self.folder)):
-                del sys.modules[name]
-        importlib.invalidate_caches()
-        gc.collect()  # with the app goes its cache
-
-    def _write(self, block: Block) -> None:
-        assert block.file is not None
-        path = self.folder / block.file
-        path.parent.mkdir(exist_ok=True)
-        text = block.text
-        if block.file == "moe.yml" and "\nfetch:" not in text:
-            text += PATIENT
-        path.write_text(text, encoding="utf-8")
-        self.restart()
-
-    def _python(self, block: Block) -> None:
-        if block.file is None:
-            self._go_on(block)
-            return
-        self._write(block)
-        if "asyncio.run(" in block.text:
-            self.unused.add(block.file)  # a script; a command must run it
-            return
-        if block.file.startswith("test_"):
-            self.unused.add(block.file)  # a command must run it
-            return
-        importlib.import_module(Path(block.file).stem)
-
-    def _go_on(self, block: Block) -> None:
-        """Run a block that goes on from app.py and from the blocks before it."""
-        self.names = self.names or vars(importlib.import_module("app")).copy()
-        before = self.names["app"]
-        code = compile("\n" * block.line + block.text, "README.md", "exec")
-        exec(code, self.names)
-        if self.names["app"] is not before:
-            self.app = self.names["app"]
-            assert self.visit("GET", "http://127.0.0.1:8000/").is_success
-
-    def _yaml(self, block: Block) -> None:
-        file = self.folder / (block.file or "moe.yml")
-        if block.file is None:
-            whole = yaml.safe_load(file.read_text()) | yaml.safe_load(block.text)
-            file.write_text(yaml.safe_dump(whole), encoding="utf-8")
-            self.restart()
-        else:
-            self._write(block)
-        if file.name == "moe.yml":
-            Settings.load(file, environ=VALUES | os.environ)
-        else:
-            self.unused.add(file.name)  # wrong, or another's; a command must read it
-
-    def _jinja(self, block: Block) -> None:
-        if block.file is not None:
-            self._write(block)
-            return
-        keys = [one.key for one in sample_workspace().experiences]
-        routes = [{"path": "/", "experiences": [*keys, "no-such-key"]}]
-        page = Starlette(routes=[Page("/", rendered(block.text))])
-        self.app = MoEngageMiddleware(page, config=settings(routes=routes))
-        self.output = self.visit(
-            "GET", "http://127.0.0.1:8000/", {"Cookie": "customer_id=alice"}
-        ).text
-
-    # --- commands ----------------------------------------------------------
-
-    def _run(self, words: list[str]) -> bool:
-        """Run one command; return whether what it puts out has to be shown."""
-        with pytest.MonkeyPatch.context() as patch:
-            while words and re.match(r"\w+=", words[0]):
-                _set(patch, words.pop(0))
-            self.unused -= {*words}
-            match words:
-                case ["export", *pairs]:
-                    for pair in pairs:
-                        _set(self.patch, pair)
-                case ["make", target, *options]:
-                    assert target in MAKEFILE
-                    assert all(_is_make_variable(option) for option in options)
-                    return False
-                case ["pip", "install", *packages]:
-                    assert all(_is_known_package(package) for package in packages)
-                    return False
-                case ["uvicorn", target]:
-                    self.restart()
-                    self._load_app(target)
-                    return False
-                case ["curl", *arguments]:
-                    self._curl(arguments)
-                case ["python", script]:
-                    with redirect_stdout(StringIO()) as out:
-                        runpy.run_path(script, run_name="__main__")
-                    self.output = out.getvalue()
-                case ["pytest", *arguments]:
-                    self._pytest(arguments)
-                case ["moe-middleware", *arguments]:
-                    self._moe_middleware(arguments)
-                case _:
-                    pytest.fail(f"what to do with the command {words}?")
-        return True
-
-    def _pytest(self, arguments: list[str]) -> None:
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.output = ran.stdout + ran.stderr
-
-    def _moe_middleware(self, arguments: list[str]) -> None:
-        if arguments[0] == "sandbox" and "--write-sample" not in arguments:
-            # It would serve for ever; its options are read, and its first words.
-            context = main.commands["sandbox"].make_context("sandbox", arguments[1:])
-            url = f"http://127.0.0.1:{context.params['port']}"
-            workspace = Sandbox(context.params["workspace"]).workspace
-            self.output = start_text(workspace, url)
-            return
-        file = arguments.pop() if arguments[-2:-1] == [">"] else None
-        words = [word for word in arguments if word != ">"]
-        self.output = cli_runner().invoke(main, words).output
-        if file is not None:
-            (self.folder / file).write_text(self.output, encoding="utf-8")
-            self.output = ""
-
-    def _curl(self, arguments: list[str]) -> None:
-        parser = argparse.ArgumentParser(exit_on_error=False)
-        parser.add_argument("-i", action="store_true")
-        parser.add_argument("-X", default=None)
-        parser.add_argument("-d", default=None)
-        parser.add_argument("--cookie", default=None)
-        parser.add_argument("url")
-        given = parser.parse_args(arguments)
-        headers = {"Cookie": given.cookie} if given.cookie else {}
-        method = given.X or ("POST" if given.d else "GET")
-        answer = self.visit(method, given.url, headers, given.d)
-        head = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
-        head += [f"{name}: {value}" for name, value in answer.headers.multi_items()]
-        self.output = "\n".join([*(head if given.i else []), answer.text])
-
-    def visit(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str] | None = None,
-        body: str | None = None,
-    ) -> Any:
-        """Make one request to what would listen there, from its start to its end."""
-        app = self.sandbox if ":8787/" in url else self.app or self._load_app()
-        sent = {"User-Agent": "curl/8", **(headers or {})}
-        with TestClient(app, client=("127.0.0.1", 50_000)) as browser:
-            return browser.request(method, url, headers=sent, content=body)
-
-    def _load_app(self, target: str = "app:app") -> Any:
-        module, _, name = target.partition(":")
-        self.app = getattr(importlib.import_module(module), name)
-        return self.app
-
-
-def _commands(text: str) -> Iterator[tuple[str, str]]:
-    before, *parts = re.split(r"^\$ ", text, flags=re.M)
-    assert not before.strip(), "a console block begins with a command"
-    for part in parts:
-        command, _, shown = part.partition("\n")
-        yield command, shown
-
-
-def _same(shown: str, actual: str) -> None:
-    """Compare without empty lines; ``...`` stands for anything."""
-    wanted, got = (
-        "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
-        for text in (shown, actual)
-    )
-    assert not re.fullmatch(r"[.\s]+", wanted), "this shows nothing"
-    pattern = re.escape(wanted).replace(r"\.\.\.", ".*?")
-    assert re.fullmatch(pattern, got, re.S), f"shown:\n{wanted}\n\nactual:\n{got}"
-
-
-def _set(patch: pytest.MonkeyPatch, pair: str) -> None:
-    name, _, value = pair.partition("=")
-    assert name in (*VARIABLES, "MOE_CONFIG")
-    patch.setenv(name, value)
-
-
-def _is_make_variable(option: str) -> bool:
-    name = option.partition("=")[0]
-    return bool(re.search(rf"^{name} \?=", (ROOT / "Makefile").read_text(), re.M))
-
-
-def _is_known_package(package: str) -> bool:
-    """Whether it is ours, with an extra that exists, or one that we name ourselves."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    name, _, extra = package.rstrip("]").partition("[")
-    if name == project["project"]["name"]:
-        return not extra or extra in project["project"]["optional-dependencies"]
-    return f'"{name}>=' in (ROOT / "pyproject.toml").read_text()
-
-
-@pytest.fixture
-def newcomer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
-) -> Iterator[Newcomer]:
-    for name in [name for name in os.environ if name.startswith("MOE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    newcomer = Newcomer(tmp_path, monkeypatch)
-    yield newcomer
-    newcomer.restart()
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if SECTIONS[name]])
 def test_section_does_what_it_shows(
     section: str, newcomer: Newcomer, sandbox: Sandbox
 ) -> None:
+    newcomer.scripts = DOCUMENT.scripts
     if section != START:
         for block in SECTIONS[START]:
             newcomer.follow(block)
@@ -364,7 +58,7 @@ def test_section_does_what_it_shows(
 
 def test_every_block_is_seen_and_only_the_drawing_is_not_run() -> None:
     fences = re.findall(r"^\s*(?:```|~~~).*$", README, re.M)
-    prose = _FENCE.sub("", README)
+    prose = FENCE.sub("", README)
 
     assert len(fences) == 2 * len(BLOCKS)
     assert [line for line in prose.splitlines() if line.startswith("    ")] == []

@@ -71,7 +71,8 @@ class MoEngageClient:
     """An async client of the Personalize API, usable on its own.
 
     It opens its connections at the first call and keeps them, one set for each event
-    loop. Close it with ``async with`` or ``aclose()``.
+    loop. Close it with ``async with`` or ``aclose()``. ``SyncMoEngageClient`` is the
+    same for sync code.
 
     Args:
         settings: The whole configuration: ``Settings``, a mapping like a file's

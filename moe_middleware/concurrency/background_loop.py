@@ -92,9 +92,12 @@ class LoopThread:
 
         Raises:
             TimeoutError: Time was up; the coroutine is cancelled.
+            RuntimeError: The caller is on the loop, which would wait for itself.
         """
         try:
             loop = self.loop
+            if threading.get_ident() == self._thread:
+                raise RuntimeError(_ITSELF)
         except BaseException:
             steps.close()
             raise
@@ -125,6 +128,11 @@ def _gevent_has_patched(lock: object) -> bool:
         raise RuntimeError(_LATE)
     return True
 
+
+_ITSELF = (
+    "this code runs on moe_middleware's own event loop, which cannot wait for itself: "
+    "await the async method instead, as in 'await MoEngageClient(...).fetch(...)'"
+)
 
 _LATE = (
     "gevent patched the threads after moe_middleware was imported. Patch them first: "
