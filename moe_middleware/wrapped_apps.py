@@ -1,4 +1,4 @@
-"""Tells an app of another kind from one that a middleware can wrap."""
+"""Checks that an app is of the kind that a middleware wraps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _INSTEAD = {
 
 
 def check_wrapped(app: object, kind: Kind) -> None:
-    """Refuse an app that is called in another way than those of a kind.
+    """Refuse an app of another kind, by the number of its parameters.
 
-    What takes anything, or does not say what it takes, passes.
+    An app without a readable signature passes.
 
     Raises:
-        TypeError: It says what to take instead.
+        TypeError: The app is of another kind; the text names the right middleware.
     """
     if not callable(app):
         raise TypeError(
             f"this middleware wraps {kind} apps, and {type(app).__name__} is none: "
             "give it the app itself"
         )
-    # What a class takes is what its __init__ takes.
+    # A class has the parameters of its __init__.
     if inspect.isclass(app) or _takes(app, _ARGUMENTS[kind]):
         return
     for other, instead in _INSTEAD.items():
@@ -47,7 +47,7 @@ def _takes(app: Callable[..., object], count: int) -> bool:
     try:
         inspect.signature(app).bind(*[None] * count)
     except ValueError:
-        # It has no signature to look at.
+        # It has no readable signature.
         return True
     except TypeError:
         return False

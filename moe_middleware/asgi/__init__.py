@@ -1,4 +1,4 @@
-"""The ASGI door: wraps any ASGI app, and changes nothing but what it adds."""
+"""The ASGI door: wraps any ASGI app, and only adds to it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class MoEngageMiddleware:
 
     Args:
         app: The ASGI app to wrap.
-        config: A settings file's path, a mapping of what stands in one, or a
-            ``Settings``; by default the file that
-            ``MOE_CONFIG`` names, else ``moe.yml``.
+        config: A settings file's path, a mapping like a file's content, or a
+            ``Settings``; by default the file that ``MOE_CONFIG`` names, else
+            ``moe.yml``.
         workspace_id, api_key, data_center, base_url: Win over the environment and
             the file.
 
@@ -50,7 +50,7 @@ class MoEngageMiddleware:
     """
 
     page_class = ASGIPage
-    """What personalizes a request."""
+    """The class of a request's page."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class MoEngageMiddleware:
     ) -> None:
         check_wrapped(app, "ASGI")
         self.app = app
-        self._broken: SettingsError | None = None
+        self._settings_error: SettingsError | None = None
         try:
             self.runtime = runtime_for(
                 config,
@@ -76,9 +76,9 @@ class MoEngageMiddleware:
         except SettingsError as error:
             if not _is_built_within_lifespan(sys._getframe(1)):
                 raise
-            # Most servers go on without a lifespan that raises, and every page would
-            # fail. Answered as one that failed, it ends them.
-            self._broken = error
+            # Most servers go on if the lifespan raises, and then every page would fail.
+            # They stop if it answers that the startup failed.
+            self._settings_error = error
             return
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
         self._read_cookies = asgi_cookies(app)
@@ -90,10 +90,10 @@ class MoEngageMiddleware:
             app = self._lifespan if scope["type"] == "lifespan" else self.app
             await app(scope, receive, send)
             return
-        if self._broken is not None:
-            raise self._broken
-        met = scope.get(KEY)
-        if met is not None and met.is_underway:
+        if self._settings_error is not None:
+            raise self._settings_error
+        earlier = scope.get(KEY)
+        if earlier is not None and earlier.is_underway:
             raise DuplicateMiddlewareError(_TWICE)
         runtime = self.runtime
         try:
@@ -108,13 +108,13 @@ class MoEngageMiddleware:
         if path.startswith(self._own_prefix) and runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
-        if met is not None and not met.ended:
-            # Tried a second time while the first goes on: to each its own.
+        if earlier is not None and not earlier.ended:
+            # A second attempt while the first is running gets a scope of its own.
             scope = {**scope}
         headers = scope.get("headers", ())
         if type(headers) is not list:
             headers = _readable(scope)
-        # As it came in: inner layers change their scope in place.
+        # A copy, as inner layers change their scope in place.
         request = {**scope, "headers": [*headers], _PATH: path}
         page = self.page_class(runtime.personalizer, request, self.visit_of, loop)
         page.server = receive, send
@@ -138,12 +138,12 @@ class MoEngageMiddleware:
             current.reset(token)
 
     def visit_of(self, scope: Scope) -> Visit:
-        """Return what a request tells."""
+        """Return a request as a visit."""
         client = scope.get("client")
         absent: Mapping[str, str] = EMPTY
         if self._needed:
-            lacking = [kind for kind in self._needed if kind not in scope]
-            absent = {kind: _OUTSIDE[kind] for kind in lacking}
+            missing = [kind for kind in self._needed if kind not in scope]
+            absent = {kind: _OUTSIDE[kind] for kind in missing}
         session = scope.get("session")
         if session is not None and isinstance(session, Mapping):
             session = MappingProxyType(session)
@@ -164,7 +164,7 @@ class MoEngageMiddleware:
     async def _answer(
         self, path: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer for one of our own paths."""
+        """Answer a request to one of our endpoints."""
         own_paths = self.runtime.own_paths
         body = await _read(receive, own_paths.max_body(path))
         request = {**scope, "headers": _readable(scope)}
@@ -175,7 +175,7 @@ class MoEngageMiddleware:
         await send({"type": "http.response.body", "body": sent})
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error: Exception | None = self._broken
+        error: Exception | None = self._settings_error
         if error is None and not on_event_loop():
             error = RuntimeError(_NO_ASYNCIO)
         if error is None:
@@ -190,7 +190,7 @@ def _is_built_within_lifespan(builder: FrameType | None) -> bool:
     """Whether a framework builds its middlewares only now, in its first ASGI call.
 
     Args:
-        builder: What makes the middleware.
+        builder: The frame that makes the middleware.
     """
     while builder is not None:
         scope = builder.f_locals.get("scope")
@@ -211,11 +211,11 @@ _OUTSIDE = {
     "session": _ORDER.format(kind="session", middleware="SessionMiddleware"),
     "user": _ORDER.format(kind="user", middleware="AuthenticationMiddleware"),
 }
-"""What to do where a request lacks what such a source reads."""
+"""Advice for requests without the value that a kind of source reads."""
 
 
 def _readable(scope: Scope) -> Headers:
-    """Return a request's headers; what can be read but once is the app's as well."""
+    """Return a request's headers; an iterator of them becomes a list in the scope."""
     headers = scope.get("headers", ())
     if not isinstance(headers, list | tuple):
         headers = scope["headers"] = [tuple(pair) for pair in headers]
@@ -223,10 +223,10 @@ def _readable(scope: Scope) -> Headers:
 
 
 _PATH = f"{KEY}.path"
-"""Where our copy of a scope has the path within the wrapped app."""
+"""The key of the path within the wrapped app, in our copy of a scope."""
 
 _TWICE = (
-    "MoEngageMiddleware met a request that it has already personalized: it is "
+    "MoEngageMiddleware earlier a request that it has already personalized: it is "
     "installed twice around this handler.\n"
     "Most likely it wraps the app and is also in the app's middleware list, or it "
     "wraps both an app and a sub-app mounted in it.\n"
@@ -244,7 +244,8 @@ def _path_of(scope: Scope) -> str:
     """Return the path within the wrapped app."""
     path: str = scope["path"]
     if _UNREADABLE in path:
-        # Servers put it in for every byte that is no UTF-8: two ids would become one.
+        # Servers put it in place of each byte that is not UTF-8, which would make two
+        # ids one.
         raw = unquote_to_bytes(scope.get("raw_path") or b"")
         path = decoded(raw) if raw.decode(errors="replace") == path else path
     root_path = scope.get("root_path")
@@ -254,11 +255,11 @@ def _path_of(scope: Scope) -> str:
 _UNREADABLE = "\ufffd"
 
 
-async def _read(receive: Receive, most: int) -> bytes:
-    """Return a request's body; what is longer than ``most`` is cut just behind it."""
-    body, more = b"", most > 0
-    while more and len(body) <= most:
+async def _read(receive: Receive, max_size: int) -> bytes:
+    """Return a request's body, or the first ``max_size + 1`` bytes of a longer one."""
+    body, more = b"", max_size > 0
+    while more and len(body) <= max_size:
         message = await receive()
         body += message.get("body", b"")
         more = message["type"] == "http.request" and message.get("more_body", False)
-    return body[: most + 1]
+    return body[: max_size + 1]

@@ -8,15 +8,17 @@ from typing import Any, Self
 from ..models.experiences import Experiences
 
 EXPERIENCES = "experiences"
-"""Their name in ``scope["state"]``, and so on ``request.state``."""
+"""The name of the experiences in ``scope["state"]`` and on ``request.state``."""
 
 
 class State(dict[str, Any]):
-    """A request's state: the outer layers' own, and our experiences beside it.
+    """A request's state: the outer layers' values, and the request's experiences.
 
-    Some servers share one ``scope["state"]`` between requests. So ours is another dict,
-    in which the experiences are this request's alone. Whatever else is written into it
-    the outer layers see, as they would without us.
+    Some servers share one ``scope["state"]`` between requests, so this is another dict.
+    All values but the experiences are also written to the outer layers' state.
+
+    Attributes:
+        outer: The outer layers' state.
     """
 
     __slots__ = ("outer",)
@@ -44,7 +46,7 @@ class State(dict[str, Any]):
         if name != EXPERIENCES:
             self.outer.pop(name, None)
 
-    # Of dict's other methods none calls these by itself; MutableMapping's do.
+    # dict's own methods would not call those above; MutableMapping's do.
     clear = MutableMapping.clear
     pop = MutableMapping.pop
     popitem = MutableMapping.popitem
@@ -63,12 +65,12 @@ class State(dict[str, Any]):
 def mapping_of(state: Any) -> MutableMapping[str, Any]:
     """Return a state as a mapping: servers and layers put other objects there too."""
     if isinstance(state, State):
-        # Of an earlier try with the same scope.
+        # Of an earlier attempt with the same scope.
         return state.outer
     if not isinstance(state, Mapping):
         attributes = getattr(state, "__dict__", {})
         # Starlette's own State keeps its values in one more dict.
         inner = attributes.get("_state")
         state = inner if isinstance(inner, Mapping) else attributes
-    # What cannot be written into keeps what it has; the rest is the request's.
+    # A read-only mapping stays as it is; new values are this request's alone.
     return state if isinstance(state, MutableMapping) else {**state}

@@ -1,4 +1,4 @@
-"""The address of one call. Pure."""
+"""The URL of a call, parsed. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class URL:
-    """An ``http://`` or ``https://`` address, taken apart once.
+    """A parsed ``http://`` or ``https://`` URL.
 
     Attributes:
-        text: The whole of it.
+        text: The whole URL.
         scheme: ``http`` or ``https``.
         host: A name or an IP address, without brackets.
         port: The port.
-        authority: What the Host header says.
-        target: The path and query, as a request's first line has them.
+        authority: The value of the Host header.
+        target: The path and query, as in the request line.
     """
 
     text: str
@@ -31,10 +31,10 @@ class URL:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return an address of visible ASCII characters.
+        """Return the URL of a text.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is no http or https URL of visible ASCII characters.
         """
         parts = urlsplit(text)
         usual = _PORTS.get(parts.scheme)

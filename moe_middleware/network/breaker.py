@@ -1,4 +1,4 @@
-"""When to stop asking an API that fails, and when to ask again.
+"""A circuit breaker: it decides when to stop calling a failing API, and when to try.
 
 Pure: no I/O, no clock of its own.
 """
@@ -16,31 +16,30 @@ from .backoff import backoff
 from .published_limits import LONGEST_WAIT
 
 WINDOW = 10.0
-"""How far back failures count, in seconds."""
+"""Seconds for which a failure counts."""
 
 SLICES = 10
-"""Parts of the window that are counted together, so that memory stays the same."""
+"""Parts of the window with a count each, so that memory is bounded."""
 
 FEWEST_CALLS = 5
-"""Calls within the window below which nothing is concluded."""
+"""The fewest calls within the window that can open the breaker."""
 
 FAILING_SHARE = 0.5
-"""The share of failed calls from which on asking is given up."""
+"""The share of failed calls that opens the breaker."""
 
 FAILURES_IN_A_ROW = 10
-"""Failed calls without an answer in between that tell enough, however good the time
-before them was."""
+"""Failures in a row that open the breaker, whatever the share is."""
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds. The pause doubles with every probe that fails."""
+"""Seconds. The pause doubles with every failed probe."""
 
 PROBE_FOR = 30.0
 """Seconds after which a probe counts as abandoned: its event loop may have ended."""
 
 
 class State(StrEnum):
-    """Whether calls pass."""
+    """Whether calls are allowed."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -55,18 +54,18 @@ class _Slice:
 
 
 class Breaker:
-    """Lets calls pass until too many fail; then one probe at a time, after a pause.
+    """Allows calls until too many fail; then, after a pause, one probe at a time.
 
-    Every call that ``allows`` lets pass must end in ``succeeded``, ``failed``,
-    ``pause`` or ``abandoned``. It never awaits, so one event loop needs no lock.
+    Every allowed call must end in ``succeeded``, ``failed``, ``pause`` or
+    ``abandoned``. It never awaits, so one event loop needs no lock.
 
     Args:
         jitter: Returns a random number from 0 to 1.
-        changed: Told each new state.
+        changed: Called with each new state.
 
     Attributes:
-        state: Whether calls pass.
-        reason: While they do not, why.
+        state: Whether calls are allowed.
+        reason: Why they are not.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Breaker:
         self._probe_until = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether a call may be made, at ``now`` in seconds."""
+        """Whether a call is allowed at ``now``, in seconds."""
         if self.state is State.CLOSED:
             return True
         probing = self.state is State.PROBING and now < self._probe_until
@@ -100,7 +99,7 @@ class Breaker:
         return True
 
     def succeeded(self, now: float) -> None:
-        """Note that a call was answered."""
+        """Note that a call got a response."""
         if self.state is State.PROBING:
             self._begin()
             self._become(State.CLOSED)
@@ -109,7 +108,7 @@ class Breaker:
             self._count(now).calls += 1
 
     def failed(self, now: float) -> None:
-        """Note that a call was not answered, or that its answer was no use."""
+        """Note that a call got no response, or an unusable one."""
         if self.state is State.PROBING:
             self._failed_probes += 1
             self._open(now)
@@ -127,16 +126,13 @@ class Breaker:
             self._become(State.OPEN)
 
     def pause(self, now: float, seconds: float, reason: Reason) -> None:
-        """Let nothing pass for so long, because the API asked for it; then a probe.
-
-        An API that asks for more than ``LONGEST_WAIT`` is asked again after that.
-        """
+        """Stop calls for the seconds that the API wants, ``LONGEST_WAIT`` at most."""
         self.reason = reason
         self._open_until = max(self._open_until, now + min(seconds, LONGEST_WAIT))
         self._become(State.OPEN)
 
     def rouse(self, reason: Reason) -> None:
-        """Let the next call be a probe, where the pause was for this reason."""
+        """Allow a probe now, if calls are stopped for this reason."""
         if self.reason is reason:
             self._open_until = 0.0
 

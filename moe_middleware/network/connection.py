@@ -1,4 +1,4 @@
-"""One connection of HTTP/1.1, and the exchange under way on it."""
+"""One HTTP/1.1 connection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class ReadError(Exception):
 
 
 class ClosedWhileIdleError(Exception):
-    """A kept connection was closed before a byte of the answer came."""
+    """A kept connection was closed before the response's first byte."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection, and the exchange under way on it."""
+    """One connection, with one exchange at a time."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another exchange may follow."""
+        """Whether it can be used again."""
         return self._open and self._reader.reusable
 
     @property
     def silent(self) -> bool:
-        """Whether it was a kept one, and no byte of this call's response came."""
+        """Whether it was kept, and no byte of the current response has arrived."""
         return self._kept and not self._heard
 
     async def exchange(self, request: bytes) -> Response:
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def rest(self, seconds: float, idle: list[Connection]) -> None:
-        """Be closed, and taken out of ``idle``, when not used for so long."""
+        """Close it, and remove it from ``idle``, when unused for so many seconds."""
         self._kept = True
 
         def expire() -> None:
@@ -79,19 +79,19 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def abandon(self) -> None:
-        """Close the socket itself: the event loop that would do so is closed."""
+        """Close the socket itself, as the event loop is closed."""
         self._socket.close()
 
-    # --- what asyncio calls ------------------------------------------------
+    # --- callbacks of asyncio ----------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports only look like asyncio's.
+        # uvloop's transports are no subclass of asyncio's.
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if self._answer is None or self._answer.done():
-            # Nothing was asked, as with a 408 for being idle.
+            # There is no request, as with a 408 for an idle connection.
             self.close()
         else:
             self._receive(data)

@@ -1,4 +1,4 @@
-"""Reads responses by h11, in Python: for where httptools is not installed."""
+"""Reads responses with h11, which is in Python, if httptools is not installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class H11Reader:
     @property
     def reusable(self) -> bool:
         http = self._http
-        # What came behind the response would be read as the next one.
+        # Bytes after the response would be read as the next one.
         idle = http.our_state is h11.IDLE and not http.trailing_data[0]
         return idle and not self._ended
 
@@ -38,7 +38,7 @@ class H11Reader:
         self._head: h11.Response | None = None
         self._parts: list[bytes] = []
         self._size = 0
-        # It reads a response only where it has seen a request.
+        # h11 reads a response only after a request.
         self._http.send(_REQUEST)
         self._http.send(h11.EndOfMessage())
 
@@ -46,7 +46,7 @@ class H11Reader:
         response = None
         for at in range(0, len(data), SLICE):
             if response is not None:
-                # What follows the response belongs to no request.
+                # Bytes after the response belong to no request.
                 self._ended = True
                 break
             response = self._feed(data[at : at + SLICE])

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 exchange after the other over kept connections.
+"""A pool of HTTP/1.1 connections, for small JSON calls.
 
-It is for small JSON calls: a response is read whole and bounded. httpx's own pool looks
-at every connection that it holds, at every call, and its parser is in Python.
+A response is read whole, up to a limit. httpx's pool checks all its connections at
+every call, and its parser is in Python.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from .http_responses import Response, ResponseReader
 from .sockets import Connector
 
 MAX_CONNECTIONS = 64
-"""Calls under way at once; further ones wait for their turn."""
+"""The most concurrent calls; further ones wait for their turn."""
 
 IDLE_FOR = 30.0
-"""How long an unused connection is kept, in seconds."""
+"""Seconds that an unused connection is kept."""
 
 WARM_WITHIN = 5.0
-"""How long it may take to open connections ahead of need, in seconds."""
+"""Seconds that opening connections in advance may take."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class ConnectError(Exception):
-    """No connection could be made; the text is the cause's type."""
+    """No connection could be opened; the text is the name of the cause's type."""
 
 
 class KeptConnections:
-    """Sends requests to one origin, and reuses its connections, last one first.
+    """Sends requests to one origin; the connection used last is reused first.
 
-    It serves one event loop. A call that is cancelled closes its connection, so an
-    answer that comes late can never be taken for another call's. Where a kept
-    connection turns out to be closed, the request is sent again on another: every call
-    of the API may be repeated. Where one is silent until its call is cancelled, and no
-    other has spoken meanwhile, the unused ones are taken for dead and closed, too.
+    It serves one event loop. A cancelled call closes its connection, so a late response
+    is never taken for another call's. If a kept connection turns out to be closed, the
+    request is sent again on another one: every call of the API may be repeated. If a
+    kept connection is silent until its call is cancelled, and none has received
+    anything meanwhile, all unused connections are closed, as the server may be gone.
 
-    It has no timeout of its own: the caller cancels. The name's lookup and the
-    handshakes happen within that time, and a lookup that hangs holds up nothing else.
+    It has no timeout: the caller cancels. The lookup of the name and the handshakes are
+    part of the call, and a lookup that hangs delays no other work.
 
     Args:
-        ssl_context: For https; None makes one at the first need, of certifi's
-            certificates or those that SSL_CERT_FILE or SSL_CERT_DIR name.
-        max_connections: Calls under way at once.
-        idle_for: How long an unused connection is kept, in seconds.
-        getaddrinfo: Looks a name up, as the socket module's does; it may block.
-        reader: Makes what reads one connection's responses; None takes httptools
-            where it is installed, else h11.
+        ssl_context: For https; None makes one at the first call, with certifi's
+            certificates or those in SSL_CERT_FILE or SSL_CERT_DIR.
+        max_connections: The most concurrent calls.
+        idle_for: Seconds that an unused connection is kept.
+        getaddrinfo: As ``socket.getaddrinfo``; it may block.
+        reader: Returns a new reader of responses; None takes httptools if installed,
+            else h11.
     """
 
     def __init__(
@@ -88,19 +88,19 @@ class KeptConnections:
     async def send(
         self, method: str, url: URL, headers: Headers, body: bytes
     ) -> Response:
-        """Send a request and return its response, read to the end.
+        """Send a request and return its whole response.
 
         Args:
             method: In upper case.
-            url: An address of the origin.
-            headers: All of them, Host and Content-Length too.
-            body: What Content-Length tells of.
+            url: A URL of the origin.
+            headers: All headers, including Host and Content-Length.
+            body: The body.
 
         Raises:
-            ConnectError: No connection could be made.
+            ConnectError: No connection could be opened.
             ReadError: The connection broke before the response was complete.
-            BadResponseError: What came is not HTTP, or too much of it.
-            ValueError: A header would break out of its line.
+            BadResponseError: The response is no HTTP, or too large.
+            ValueError: A header contains a line break.
         """
         request = _encoded(method, url.target, headers, body)
         await self._enter()
@@ -110,31 +110,31 @@ class KeptConnections:
                 try:
                     return await self._exchange(connection, request)
                 except ClosedWhileIdleError:
-                    # The server hung up just as we spoke; it has seen nothing.
+                    # The server closed it before it received the request.
                     continue
             return await self._exchange(await self._connect(url), request)
         finally:
             self._leave()
 
     async def warm(self, url: URL, count: int) -> None:
-        """Open connections before a call needs them, until so many are unused.
+        """Open connections in advance, until ``count`` are unused.
 
-        A failure is not reported: the calls that need a connection report theirs.
+        Failures are ignored: the calls that need a connection report theirs.
 
         Args:
-            url: Any address of the origin.
-            count: How many; ``max_connections`` is the most.
+            url: A URL of the origin.
+            count: The number of connections, ``max_connections`` at most.
         """
         missing = min(count, self._max_connections) - len(self._idle)
         await asyncio.gather(*(self._open_ahead(url) for _ in range(missing)))
 
     async def aclose(self) -> None:
-        """Close the connections: the unused ones now, the others after their call."""
+        """Close unused connections now, and the others after their call."""
         self._closed = True
         self._close_idle()
 
     def abandon(self) -> None:
-        """Free the sockets of connections whose event loop was closed under them."""
+        """Close the sockets of connections after their event loop was closed."""
         for connection in list(self._open):
             connection.abandon()
 
@@ -145,7 +145,7 @@ class KeptConnections:
         except asyncio.CancelledError:
             connection.close()
             if connection.silent and answers == self._answers:
-                # The server may be gone without a word, and would be for them all.
+                # The server may be gone, and then all connections are dead.
                 self._close_idle()
             raise
         except BaseException:
@@ -184,7 +184,7 @@ class KeptConnections:
         try:
             context = await self._context() if secure else None
             connected = await self._connector.connect()
-            # asyncio owns the socket from here on, and closes it when cancelled.
+            # From here on asyncio closes the socket if cancelled.
             _, connection = await loop.create_connection(
                 lambda: Connection(loop, connected, self._reader()),
                 sock=connected,
@@ -199,7 +199,7 @@ class KeptConnections:
     async def _context(self) -> ssl.SSLContext:
         if self._ssl_context is None:
             if self._making_context is None:
-                # It reads hundreds of certificates: not on the event loop.
+                # Reading hundreds of certificates would block the event loop.
                 self._making_context = in_thread(_tls_context, "moe-tls")
             making = self._making_context
             try:
@@ -210,7 +210,7 @@ class KeptConnections:
         return self._ssl_context
 
     async def _enter(self) -> None:
-        """Wait for a turn: first come, first served."""
+        """Wait for a turn, in the order of calls."""
         if self._free:
             self._free -= 1
             return
@@ -233,10 +233,10 @@ class KeptConnections:
 
 
 def _encoded(method: str, target: bytes, headers: Headers, body: bytes) -> bytes:
-    """Return a request as it is sent.
+    """Return the bytes of a request.
 
     Raises:
-        ValueError: A header, or the target, would break out of its line.
+        ValueError: A header or the target contains a line break.
     """
     lines = [b"%b %b HTTP/1.1" % (method.encode(), target)]
     lines += [b"%b: %b" % header for header in headers]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 responses, and what every reader of them refuses. Pure: no I/O."""
+"""HTTP/1.1 responses, and the limits that every reader enforces. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MAX_BODY = 2 * 1024 * 1024
-"""Bytes; no documented answer comes near this."""
+"""Bytes; all documented responses are much smaller."""
 
 MAX_PIECES = 4096
-"""Pieces that a body may come in: each of them costs, however small it is."""
+"""The most pieces of a body: each costs time, however small it is."""
 
 MAX_INTERIMS = 16
-"""Interim responses, as 100 and 103, before the response itself."""
+"""The most interim responses, as 100 and 103, before the response itself."""
 
 SLICE = 16 * 1024
-"""Bytes that are read together, and the most that may pass without one of the body:
-longer heads, chunk extensions and trailers are none of the API's."""
+"""Bytes that are parsed at once, and the most bytes of a head, of chunk extensions and
+of trailers; the API's are shorter."""
 
 MAX_DIGITS = 20
-"""Of a Content-Length."""
+"""The most digits of a Content-Length."""
 
 TOO_LARGE = (
     f"the answer is larger than {MAX_BODY} bytes, or in more than {MAX_PIECES} pieces"
@@ -30,7 +30,7 @@ ENDLESS = "the answer never begins"
 
 
 class BadResponseError(Exception):
-    """What came is no HTTP response, or too much of one; the text quotes none of it."""
+    """A response is no HTTP, or too large; the text quotes nothing of it."""
 
 
 @dataclass(slots=True)
@@ -38,9 +38,9 @@ class Response:
     """A response, read to its end.
 
     Attributes:
-        status: As in 200.
-        headers: By names in lower case; those that came twice are joined by commas.
-        body: As it came, not decoded.
+        status: The status code.
+        headers: By names in lower case; repeated ones are joined by commas.
+        body: The body, not decompressed.
     """
 
     status: int
@@ -52,30 +52,30 @@ class ResponseReader(Protocol):
     """Reads the responses of one connection, one after the other."""
 
     def begin(self) -> None:
-        """Expect the response to a request that is sent now."""
+        """Expect the response to a new request."""
 
     def feed(self, data: bytes) -> Response | None:
-        """Return the response once it is whole.
+        """Parse bytes; return the response when it is complete.
 
         Raises:
-            BadResponseError: It is refused; the connection is of no use any more.
+            BadResponseError: It is refused; the connection cannot be used again.
         """
 
     def end(self) -> Response | None:
-        """Note that the connection ended; return the response if that is its end."""
+        """Note the end of the connection; return the response if it ends there."""
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may serve another request."""
+        """Whether the connection can be used for another request."""
 
 
 def framing_fault(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return why a head does not say clearly where its body ends; None where it does.
+    """Return the fault if a head does not determine the end of its body; else None.
 
-    Two readers might disagree about one that gives two lengths, or a length and chunks.
+    Parsers disagree about a head with two lengths, or with a length and chunks.
 
     Args:
-        headers: As received.
+        headers: The received headers.
     """
     framing = [
         (name.lower(), value.strip().lower())
@@ -105,6 +105,6 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def encoding_of(headers: Mapping[str, str]) -> str:
-    """Return how a body is packed, as in ``gzip``; empty where it is not."""
+    """Return a body's compression, as in ``gzip``; empty without one."""
     encoding = headers.get("content-encoding", "").strip().lower()
     return "" if encoding == "identity" else encoding

@@ -1,4 +1,4 @@
-"""Reads responses by httptools, the parser in C that uvicorn reads requests by."""
+"""Reads responses with httptools, uvicorn's parser in C."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if [int(part) for part in re.findall(r"\d+", httptools.__version__)[:3]] < [0, 6
 class HttptoolsReader:
     """See ``ResponseReader``.
 
-    httptools calls the ``on_`` methods while it is fed. What they refuse they note in
-    ``_refused``: an exception of theirs would reach us wrapped.
+    httptools calls the ``on_`` methods during ``feed_data``. They store a fault in
+    ``_refused``, as httptools would wrap an exception of theirs.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class HttptoolsReader:
         self._began = False
         self._whole = False
         self._refused: str | None = None
-        # Bytes that passed since the last one of the body.
+        # Bytes since the last one of the body.
         self._without_body = 0
         self._on_message()
 
@@ -55,7 +55,7 @@ class HttptoolsReader:
 
     def feed(self, data: bytes) -> Response | None:
         if not self._began:
-            # The parser takes RTSP and ICE, and blank lines first, as well.
+            # The parser also accepts RTSP, ICE and leading blank lines.
             if data[:1] != b"H":
                 raise BadResponseError(NOT_HTTP)
             self._began = True
@@ -65,7 +65,7 @@ class HttptoolsReader:
             view = memoryview(data)
             for at in range(0, len(data), SLICE):
                 if self._whole:
-                    # What follows the response belongs to no request.
+                    # Bytes after the response belong to no request.
                     self.reusable = False
                     break
                 self._feed(view[at : at + SLICE])
@@ -99,11 +99,11 @@ class HttptoolsReader:
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         return Response(self._status, joined(self._headers), body)
 
-    # --- what httptools calls -----------------------------------------------------
+    # --- callbacks of httptools ---------------------------------------------------
 
     def on_message_begin(self) -> None:
         if self._whole:
-            # What follows the response would be read as the next one.
+            # Bytes after the response would be read as the next one.
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -1,9 +1,9 @@
-"""What an answer's headers say of the workspace's limit: the one reader of them. Pure.
+"""Reads the workspace's rate limit from a response's headers. Pure.
 
-The documents have ``x-ratelimit-reset`` in unix seconds. Gateways and proxies send it,
-and ``Retry-After``, in other ways too: as the seconds until then, in milliseconds, as a
-date. All of them are read here, relative to the answer's own ``Date``, so that a clock
-that is off makes no difference; and no answer can ask for more than a minute.
+By the API's documents ``x-ratelimit-reset`` is in unix seconds. Gateways and proxies
+also send it, and ``Retry-After``, as seconds from now, in milliseconds or as a date.
+All forms are read here, relative to the response's own ``Date``, so a wrong clock does
+not matter; and no response can stop calls for more than a minute.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 LONGEST_WAIT = 60.0
-"""Seconds. No answer stops calls for longer, whatever it says: after that one call
-tries. It is the window that the documents' limit counts over."""
+"""Seconds. No response stops calls for longer; after that, one call tries. It is the
+window of the API's rate limit."""
 
 EPOCH_FROM = 1e8
-"""A reset below this is no date but the seconds until then."""
+"""A reset below this is not a date, but seconds from now."""
 
 EPOCH_BELOW = 1e11
 """A date from here on is in milliseconds, or finer."""
 
 WINDOW = 60
-"""What the documents' limit counts over, in seconds."""
+"""The window of the API's rate limit, in seconds."""
 
 _NUMBER = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:[,;].*)?", re.ASCII)
 _WHOLE = re.compile(r"(\d{1,15})\s*(?:[,;].*)?", re.ASCII)
@@ -34,14 +34,14 @@ _WHOLE = re.compile(r"(\d{1,15})\s*(?:[,;].*)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What one answer said; None for what it did not say, or not in plain numbers.
+    """The rate limit in one response; None for missing and unreadable values.
 
     Attributes:
         limit: Calls in a minute.
         remaining: How many of them are left.
-        resets_in: How long until all are there again, in seconds, ``LONGEST_WAIT`` at
-            most; it may be wrong.
-        refused: Whether the call was refused for it.
+        resets_in: Seconds until all are available again, ``LONGEST_WAIT`` at most; it
+            may be wrong.
+        refused: Whether the call was refused for exceeding it.
     """
 
     limit: int | None
@@ -53,12 +53,12 @@ class Published:
 def limits_of(
     headers: Mapping[str, str], now: float, *, refused: bool = False
 ) -> Published | None:
-    """Return what an answer's headers say of the limit; None where they say nothing.
+    """Return the rate limit in a response's headers; None without one.
 
     Args:
-        headers: The answer's headers, by lower-case names.
-        now: The time, in unix seconds, for answers without a date of their own.
-        refused: Whether the answer was a 429: then nothing is left, whatever it says.
+        headers: The response's headers, by lower-case names.
+        now: The time, in unix seconds, for responses without a date.
+        refused: Whether it was a 429: then no call is left, whatever the headers are.
     """
     limit = _limit(headers.get("x-ratelimit-limit"))
     remaining = 0 if refused else _whole(headers.get("x-ratelimit-remaining"))
@@ -73,7 +73,7 @@ def limits_of(
 
 
 def _wait(headers: Mapping[str, str], name: str, now: float) -> float | None:
-    """Return how long to wait by a header, in seconds; None where it does not say."""
+    """Return the seconds to wait by a header; None if it is missing or unreadable."""
     text = headers.get(name)
     if not text:
         return None
@@ -84,16 +84,16 @@ def _wait(headers: Mapping[str, str], name: str, now: float) -> float | None:
     if moment >= EPOCH_FROM:
         while moment >= EPOCH_BELOW:
             moment /= 1000
-        # Its own clock counts, not ours, which may be minutes off.
+        # Relative to the server's clock, as ours may be wrong by minutes.
         sent_at = _date(headers.get("date", ""))
         moment -= now if sent_at is None else sent_at
     return min(max(0.0, moment), LONGEST_WAIT)
 
 
 def _limit(text: str | None) -> int | None:
-    """Return a limit of calls a minute; None where it is one of another window."""
+    """Return a limit of calls a minute; None if its window is another one."""
     limit = _whole(text)
-    # Envoy's way to say it: "10000, 10000;w=60".
+    # Envoy's form: "10000, 10000;w=60".
     window = re.search(rf"\b{limit}\s*;\s*w=(\d+)", text or "")
     return limit if window is None or window[1] == str(WINDOW) else None
 
@@ -105,7 +105,7 @@ def _whole(text: str | None) -> int | None:
 
 @lru_cache(maxsize=16)
 def _date(text: str) -> float | None:
-    """Return an HTTP or ISO date in unix seconds. All answers of a second share one."""
+    """Return an HTTP or ISO date in unix seconds; responses of one second share it."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             return max(EPOCH_FROM, read(text.strip()).timestamp())

@@ -1,4 +1,4 @@
-"""From a host's name to a connected socket: nothing here can hold anyone else up."""
+"""Connects sockets to a host by its name, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from ..concurrency.threads import in_thread
 
 FRESH_FOR = 30.0
-"""How long a name's addresses are used without another look, in seconds."""
+"""Seconds that a name's addresses are used without another lookup."""
 
 USABLE_FOR = 600.0
-"""How long they are used while another look is under way, in seconds."""
+"""Seconds that they are used while another lookup is running."""
 
 LOOK_AGAIN_AFTER = 1.0
-"""A lookup that takes longer than this is joined by another one, in seconds: a name
-server that is back answers a new question at once, the old one seconds later."""
+"""Seconds after which another lookup is started beside a running one: a name server
+that is back answers a new query at once, and the old one seconds later."""
 
 MAX_LOOKUPS = 4
-"""Lookups of one name under way at once; each is a thread."""
+"""The most concurrent lookups of one name; each is a thread."""
 
 HEAD_START = 0.1
-"""How long an address is tried alone before the next one is, too, in seconds. It is
-less than RFC 8305's quarter of a second: a page has 0.3 seconds for everything."""
+"""Seconds that an address is tried before the next one is tried, too. It is less than
+RFC 8305's 0.25, as a page has 0.3 seconds in all."""
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
-"""When the kernel asks whether an unused connection's other end is there, in seconds,
-and how often it asks in vain."""
+"""Seconds until the kernel probes an unused connection, seconds between two probes, and
+the number of unanswered probes that end it."""
 
 Address = AddrInfoType
-"""As ``socket.getaddrinfo`` returns them."""
+"""An item of the result of ``socket.getaddrinfo``."""
 
 
 class Connector:
     """Connects to one host, on one event loop.
 
-    The host's addresses are remembered, and looked up again in the background. Where
-    none of them could be reached, or not in time, the next call waits for a new look.
+    The host's addresses are kept, and looked up again in the background. If no address
+    could be reached in time, the next call waits for a new lookup.
 
     Args:
         host: A name or an IP address.
         port: The port.
-        getaddrinfo: Looks a name up, as the socket module's does; it may block.
-        fresh_for: How long addresses are used without another look, in seconds.
-        look_again_after: After how long a lookup is joined by another, in seconds.
-        head_start: How long an address is tried alone, in seconds.
+        getaddrinfo: As ``socket.getaddrinfo``; it may block.
+        fresh_for: See ``FRESH_FOR``.
+        look_again_after: See ``LOOK_AGAIN_AFTER``.
+        head_start: See ``HEAD_START``.
     """
 
     def __init__(
@@ -71,26 +71,26 @@ class Connector:
         self._literal = _literal(host, port)
         self._found: list[Address] = []
         self._found_at = 0.0
-        self._works: socket.AddressFamily | None = None
+        self._last_family: socket.AddressFamily | None = None
         self._lookups: set[asyncio.Future[list[Address]]] = set()
         self._asked_at = 0.0
 
     async def connect(self) -> socket.socket:
-        """Return a connected socket that does not block.
+        """Return a connected, non-blocking socket.
 
         Raises:
-            OSError: The name is not known, or none of its addresses can be reached.
+            OSError: The name is unknown, or none of its addresses can be reached.
         """
         # The family that worked last is tried first.
         addresses = sorted(
-            await self._addresses(), key=lambda one: one[0] != self._works
+            await self._addresses(), key=lambda one: one[0] != self._last_family
         )
         try:
             connected = await self._connected_to_any(addresses)
         except BaseException:
             self._found = []
             raise
-        self._works = connected.family
+        self._last_family = connected.family
         return connected
 
     async def _connected_to_any(self, addresses: Sequence[Address]) -> socket.socket:
@@ -103,7 +103,7 @@ class Connector:
             happy_eyeballs_delay=self._head_start,
             socket_factory=_socket,
         )
-        # It swallows a cancellation that comes while it hangs up on the others.
+        # It swallows a cancellation while it closes the other sockets.
         if task is not None and task.cancelling() > cancelled:
             connected.close()
             raise asyncio.CancelledError
@@ -123,7 +123,7 @@ class Connector:
         return self._found
 
     def _look_up(self) -> None:
-        """Begin a lookup, unless one is under way that may soon have an answer."""
+        """Start a lookup, unless a running one may end soon."""
         now = asyncio.get_running_loop().time()
         recent = now - self._asked_at < self._look_again_after
         if self._lookups and (recent or len(self._lookups) >= MAX_LOOKUPS):
@@ -148,7 +148,7 @@ class Connector:
 
 
 def _literal(host: str, port: int) -> list[Address]:
-    """Return the address that needs no lookup; none where the host is a name."""
+    """Return the address of a host that is an IP address; none for a name."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:

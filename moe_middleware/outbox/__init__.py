@@ -1,4 +1,4 @@
-"""Durable delivery: what happened is kept here until MoEngage has it."""
+"""Durable delivery: events are stored here until MoEngage has them."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def open_outbox(
     workspace_id: str = "",
     observer: Observer | None = None,
 ) -> Outbox:
-    """Return the outbox that the settings name; nothing is opened yet.
+    """Return the outbox that the settings name, without opening it.
 
     Args:
-        events: The settings of events, or only the outbox's address:
+        events: The ``events`` settings, or only the outbox's address:
             ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``redis://host:6379/0`` or ``memory:``.
-        workspace_id: Whose events they are: one Redis may hold several workspaces'.
-        observer: Receives what happens to events.
+        workspace_id: The events' workspace: one Redis may hold those of several.
+        observer: Receives the counts of events.
     """
     if isinstance(events, str):
         events = EventSettings.model_validate({"outbox": events})
@@ -82,11 +82,11 @@ def open_outbox(
 
 
 def journal_prefix(events: EventSettings, workspace_id: str) -> str:
-    """Return what the paths of an outbox's journals on this host begin with."""
+    """Return the prefix of the paths of an outbox's journals on this host."""
     address, folder = events.outbox, events.journal
     if address.file is not None and folder is None:
         return os.path.abspath(address.file)
     place = os.path.abspath(address.file) if address.file else str(address)
-    whose = "" if address.file else workspace_id
-    digest = blake2b(f"{place} {whose}".encode(), digest_size=4).hexdigest()
+    workspace = "" if address.file else workspace_id
+    digest = blake2b(f"{place} {workspace}".encode(), digest_size=4).hexdigest()
     return os.path.join(os.path.abspath(folder or "."), f"moe-outbox-{digest}")

@@ -1,4 +1,4 @@
-"""The one thread that works on an outbox's store: what gathers is stored together.
+"""The writer thread of an outbox's store: it stores appended events in batches.
 
 Longer than 350 lines: one thread, from its first record to the end of its process.
 """
@@ -30,55 +30,56 @@ from .take_over import store_abandoned
 logger = logging.getLogger(__name__)
 
 GATHER_FOR = 0.005
-"""How long appended events wait for company before they are stored, in seconds.
+"""Seconds that appended events wait for further ones.
 
-A commit costs as much for one event as for fifty, and a thread that is woken for each
-of them takes the interpreter from the event loop."""
+A commit costs as much for one event as for fifty, and a thread that wakes for each of
+them takes the interpreter's lock from the event loop."""
 
 TRY_AGAIN_AFTER = 1.0
-"""The pause before a store that failed is tried again, in seconds."""
+"""Seconds before a store that failed is tried again."""
 
 LAST_PAUSE = 0.1
-"""The pause between two tries of a closing writer, in seconds."""
+"""Seconds between two tries of a closing writer."""
 
 LOOK_EVERY = 5.0
-"""The pause between two looks for journals of processes that are gone, in seconds."""
+"""Seconds between two searches for journals of ended processes."""
 
 EXIT_TIMEOUT = 5.0
-"""How long the interpreter's exit waits for an open outbox, in seconds."""
+"""Seconds that the interpreter's exit waits for an open outbox."""
 
 
 class _Life:
-    """What one thread works on, from its start to its close."""
+    """The state of one writer thread, from its start to its close."""
 
     def __init__(self, journal: Journal, store: Store) -> None:
         self.journal = journal
         self.store = store
         self.operations: deque[Operation] = deque()
-        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.rung = False
+        self.wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.is_woken = False
         self.failing = False
         self.closing = False
         self.look_at = 0.0
         self.thread: threading.Thread | None = None
 
-    def ring(self) -> None:
-        """Wake the thread; the lock is held."""
-        if not self.rung:
-            self.rung = True
-            self.bell.put(None)
+    def wake(self) -> None:
+        """Wake the thread; the caller holds the lock."""
+        if not self.is_woken:
+            self.is_woken = True
+            self.wakeups.put(None)
 
 
 class BatchWriter:
-    """Takes work on any thread and does it on one of its own, started when needed.
+    """Runs a store on a thread of its own, which starts when it is first needed.
 
     Args:
-        name: The outbox, as logs may show it.
-        new_store: Makes a store; nothing is opened yet.
-        files: The files that appended events wait in; without them they wait in memory
-            and are lost with the process.
-        when_full: Whether the newest or the oldest gives way once too many events wait.
-        losses: Counts those.
+        name: The outbox's name in logs.
+        new_store: Returns a store, without opening it.
+        files: The journals; None keeps appended events in memory, and they are lost if
+            the process is killed.
+        when_full: Whether new events are refused or the oldest dropped when too many
+            events wait.
+        losses: Counts these events.
     """
 
     def __init__(
@@ -99,8 +100,7 @@ class BatchWriter:
         _writers.add(self)
 
     def forget(self) -> None:
-        """Start afresh: after a fork the thread and the store are the parent's, and so
-        are the events that it has not stored yet."""
+        """Begin anew. In a fork, thread, store and unsaved events are the parent's."""
         self._lock = threading.Lock()
         self._without_thread = threading.Lock()
         self._life: _Life | None = None
@@ -110,34 +110,34 @@ class BatchWriter:
 
     @property
     def unsaved(self) -> int:
-        """How many events wait to be stored."""
+        """How many events are not stored yet."""
         life = self._life
         return life.journal.unsaved if life is not None else 0
 
     # --- any thread --------------------------------------------------------
 
     def append(self, body: bytes, count: int) -> None:
-        """Have events stored; where too many wait already, count the loss instead.
+        """Append events to be stored; if too many wait, count a loss.
 
         Args:
-            body: The events, as the store takes them.
-            count: How many.
+            body: The events, in the store's form.
+            count: The number of events.
         """
         if not _guard[0]:
             _forget_all()
         with self._lock:
             life = self._life or self._begin()
             taken = life.journal.append(body, count)
-            if not (life.rung or life.failing):
-                life.rung = True
-                life.bell.put(None)
+            if not (life.is_woken or life.failing):
+                life.is_woken = True
+                life.wakeups.put(None)
         if not taken or life.thread is None:
             self._append_slowly(life, body, count, taken=taken)
 
     def _append_slowly(
         self, life: _Life, body: bytes, count: int, *, taken: bool
     ) -> None:
-        """Append where too many events wait, or no thread could be started."""
+        """Append if too many events wait, or if no thread could be started."""
         dropped, reason = 0, "memory_full"
         journal = life.journal
         with self._lock:
@@ -153,29 +153,29 @@ class BatchWriter:
             self._do_here(life)
 
     def ask(self, operation: Operation) -> None:
-        """Have an operation done after all that was appended before."""
+        """Run an operation on the thread, after all earlier appends."""
         if not _guard[0]:
             _forget_all()
         with self._lock:
             life = self._life or self._begin()
             life.operations.append(operation)
-            life.ring()
+            life.wake()
         if life.thread is None:
             self._do_here(life)
 
     def close(self, timeout: float) -> None:
-        """Have everything done and the store closed, within ``timeout`` seconds.
+        """Finish all work and close the store, within ``timeout`` seconds.
 
-        What cannot be stored by then is counted as lost. A later call begins anew.
+        Events that are not stored by then are counted as lost. Later calls start anew.
         """
         with self._lock:
             life, self._life = self._life, None
             if life is None:
                 return
-            # Some of the time is kept to say what became of the events.
+            # The rest of the time is for the log lines.
             life.store.deadline = time.monotonic() + timeout * 0.9
             life.closing = True
-            life.ring()
+            life.wake()
         if life.thread is None:
             with self._without_thread:
                 self._work(life)
@@ -184,7 +184,7 @@ class BatchWriter:
             self._give_up(life)
 
     def _do_here(self, life: _Life) -> None:
-        """Do on the caller's thread what the life's own would do, had it started."""
+        """Do the thread's work on the caller's thread, if it could not be started."""
         with self._without_thread:
             while life.journal or life.operations:
                 self._turn(life)
@@ -192,7 +192,7 @@ class BatchWriter:
                     break
 
     def _begin(self) -> _Life:
-        """Start a thread; the lock is held."""
+        """Start a thread; the caller holds the lock."""
         journal = Journal(token_hex(8)) if self._files is None else self._files.new()
         life = self._life = _Life(journal, self._new_store())
         thread = threading.Thread(
@@ -204,7 +204,7 @@ class BatchWriter:
         return life
 
     def _give_up(self, life: _Life, lost: int = 0) -> None:
-        """Count what ends with this process as lost; end the waits for operations."""
+        """Count the events as lost that end with this process; fail open operations."""
         with self._lock:
             operations = list(life.operations)
             life.operations.clear()
@@ -219,7 +219,7 @@ class BatchWriter:
     def _work(self, life: _Life) -> None:
         while True:
             with suppress(queue.Empty):
-                life.bell.get(timeout=_pause(life))
+                life.wakeups.get(timeout=_pause(life))
             if life.journal and not (life.operations or life.closing):
                 time.sleep(GATHER_FOR)
             self._turn(life)
@@ -238,18 +238,18 @@ class BatchWriter:
             )
 
     def _turn(self, life: _Life) -> None:
-        """Store what has gathered, then do what was asked for."""
+        """Store a batch, then run the operations."""
         self._take_over(life)
         places, operations = self._take(life)
         journal = life.journal
         if life.failing:
-            # What only reads need not wait for what may fail again.
+            # Reads do not wait for a write that may fail again.
             for one in [one for one in operations if one.reads]:
                 self._settle(life, [one], life.store.do(None, [one]).results)
             operations = [one for one in operations if not one.reads]
         later: list[Operation] = []
         if journal:
-            # Some of what was appended before them is not even tried yet.
+            # Some of the events appended before these were not tried yet.
             later = [one for one in operations if one.after_saving]
             operations = [one for one in operations if not one.after_saving]
         if not (places or operations):
@@ -265,7 +265,7 @@ class BatchWriter:
                 life.operations.extendleft(reversed(later))
                 later = []
             if (journal or life.operations) and not life.failing:
-                life.ring()
+                life.wake()
         self._note(life, outcome)
         results = [
             unsaved if unsaved and one.after_saving else result
@@ -275,7 +275,7 @@ class BatchWriter:
         self._settle(life, later, [unsaved] * len(later))
 
     def _take_over(self, life: _Life) -> None:
-        """Store what processes have left that are gone."""
+        """Store the events in journals of ended processes."""
         now = time.monotonic()
         if self._files is None or life.failing or life.closing or now < life.look_at:
             return
@@ -288,11 +288,11 @@ class BatchWriter:
         )
 
     def _take(self, life: _Life) -> tuple[list[Place], list[Operation]]:
-        """Take a batch; operations come after all that was appended before them."""
+        """Take a batch, and the operations if no appended event is left."""
         with self._lock:
-            life.rung = False
+            life.is_woken = False
             places = life.journal.take(MAX_BATCH, life.store.batch_bytes)
-            # While nothing can be stored, a relay can still ack, and make room so.
+            # While the store is full, acks can still run, which make room.
             if life.journal and not life.failing:
                 return places, []
             operations = [one for one in life.operations if not one.done.cancelled()]
@@ -308,7 +308,7 @@ class BatchWriter:
         with self._lock:
             for operation in filter(None, undone):
                 life.operations.append(operation)
-                life.ring()
+                life.wake()
 
     def _note(self, life: _Life, outcome: Outcome) -> None:
         """Count losses; log an outage once a minute, and its end."""
@@ -321,13 +321,13 @@ class BatchWriter:
                 self._logged = False
                 logger.warning("outbox_recovered outbox=%s", self._name)
         elif time.monotonic() - self._logged_at >= LOG_EVERY:
-            # An outage that is not logged has no logged end, either.
+            # The end of an outage is logged only if its beginning was.
             self._logged_at, self._logged = time.monotonic(), True
             life.store.log_failure(outcome.error, life.journal.unsaved)
 
 
 def _pause(life: _Life) -> float | None:
-    """Return how long a thread waits for work, in seconds."""
+    """Return the seconds that a thread waits for work; None for no limit."""
     if not life.failing:
         return None
     if not life.closing:
@@ -336,7 +336,7 @@ def _pause(life: _Life) -> float | None:
 
 
 def _is_done(life: _Life) -> bool:
-    """Whether a thread that closes has no more to do; the lock is held."""
+    """Whether a closing thread is done; the caller holds the lock."""
     if life.failing:
         return not life.store.comes_back or time.monotonic() >= life.store.deadline
     return not (life.operations or life.journal)
@@ -346,16 +346,16 @@ _writers: WeakSet[BatchWriter] = WeakSet()
 
 
 _left_to_parents: list[_Life] = []
-"""What a child inherited. It is never closed here: to close a SQLite file would let go
-of the parent's locks."""
+"""The states that a child has inherited. They are never closed: closing a SQLite file
+would release the parent's locks."""
 
 
 WIPE_ON_FORK = 18
-"""Linux's MADV_WIPEONFORK: a child finds zeros in such memory."""
+"""Linux's MADV_WIPEONFORK: such memory is zero in a child."""
 
 
 def _new_guard() -> mmap.mmap | bytearray:
-    """Return memory whose first byte is 1, and 0 in a child where the kernel can."""
+    """Return memory with the first byte 1, which is 0 in a child if the system can."""
     try:
         guard = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
         guard.madvise(WIPE_ON_FORK)
@@ -366,7 +366,7 @@ def _new_guard() -> mmap.mmap | bytearray:
 
 
 _guard = _new_guard()
-"""Shows a fork that calls no hook, as uWSGI's. To look at it takes no system call."""
+"""Detects forks that call no hook, as uWSGI's, without a system call."""
 
 
 def _forget_all() -> None:
@@ -383,6 +383,6 @@ register_fork_hooks(after_in_child=_forget_all)
 
 @atexit.register
 def _close_all() -> None:
-    """Store what a script leaves behind that did not close its outbox."""
+    """Store the events of scripts that do not close their outbox."""
     for writer in list(_writers):
         writer.close(EXIT_TIMEOUT)

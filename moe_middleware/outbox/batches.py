@@ -1,4 +1,4 @@
-"""Claimed events on their way into reports: each user's in order, none overtaken.
+"""Divides claimed events into reports, each customer's in order.
 
 Pure: no I/O, no clock.
 """
@@ -15,8 +15,8 @@ from . import Claim
 class Backlog:
     """Holds claims until a report has room for them.
 
-    While a batch is under way no other holds events of its users: what happened first
-    arrives first, however long a report takes.
+    While a batch is being reported, no other batch has events of its customers, so
+    their order stays.
     """
 
     def __init__(self) -> None:
@@ -25,19 +25,19 @@ class Backlog:
         self._count = 0
 
     def __len__(self) -> int:
-        """How many claims wait; those under way do not count."""
+        """How many claims are in no batch yet."""
         return self._count
 
     def add(self, claims: Sequence[Claim]) -> None:
-        """Take claims in, oldest first."""
+        """Add claims, oldest first."""
         for claim in claims:
             self._waiting.setdefault(claim.event.customer_id, []).append(claim)
         self._count += len(claims)
 
     def next_batch(self) -> list[Claim]:
-        """Take what one report has room for; nothing where nothing may go out now.
+        """Take the claims of one report; none if no customer's may be reported now.
 
-        The batch is under way from here on, until ``finished``.
+        The batch is being reported until ``finished``.
         """
         batch: list[Claim] = []
         room = Room()
@@ -54,7 +54,7 @@ class Backlog:
         return batch
 
     def finished(self, batch: Sequence[Claim]) -> None:
-        """Let further events of a batch's users go out."""
+        """Allow further events of a batch's customers."""
         self._under_way.difference_update(_users(batch))
 
 

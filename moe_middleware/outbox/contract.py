@@ -1,4 +1,4 @@
-"""What an outbox promises, whatever it is kept in."""
+"""The contract of an outbox, for every kind of store."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ..models.events import Event
 from .encoding import decode
 
 EventId = int | str
-"""The outbox's own name of an event, the same from its append to its end, and never
-given again. Opaque: a number for one kind of outbox, text for another. Its text is
-taken for it wherever ids are given, as on the command line."""
+"""An outbox's id of an event, which never changes and is never used again. It is
+opaque: a number in some outboxes, text in others. Every method also takes its text, as
+the command line has it."""
 
 Kind = Literal["waiting", "dead"]
-"""What an outbox holds: events to be delivered, and dead letters."""
+"""The kinds of entries in an outbox: events to be delivered, and dead letters."""
 
 WhenFull = Literal["refuse", "drop_oldest"]
-"""Who gives way in a full outbox: the newest event or the oldest."""
+"""Which event a full outbox loses: the new one (``refuse``), or the oldest."""
 
 MAX_EVENTS = 2_000_000
-"""How many events wait at most, by default."""
+"""The default limit of waiting events."""
 
 MAX_UNSAVED = 100_000
-"""Events that wait in a process while the store cannot be written."""
+"""The most events that wait in a process while the store cannot be written."""
 
 MAX_UNSAVED_BYTES = 64_000_000
-"""Their size together."""
+"""The most bytes of these events."""
 
 UNREADABLE = "unreadable"
-"""The reason of a dead letter whose body is no event; the body is kept as it was."""
+"""The reason of a dead letter whose body cannot be decoded; it is kept unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Claim:
     """An event leased to one relay.
 
     Attributes:
-        id: The outbox's own name of it.
-        event: What happened.
-        attempts: How often it has been claimed, this time included.
+        id: Its id in the outbox.
+        event: The event.
+        attempts: How often it has been claimed, including this claim.
     """
 
     id: EventId
@@ -51,13 +51,13 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingEvent:
-    """An event that is not yet delivered, as it is kept.
+    """A stored event that is not yet delivered.
 
     Attributes:
-        id: The outbox's own name of it.
-        body: The event as it is stored: JSON, where it is readable.
+        id: Its id in the outbox.
+        body: The stored event: JSON, if it is readable.
         attempts: How often it has been claimed.
-        claimable_at: When it may be claimed (again), in unix seconds; 0 for at once.
+        claimable_at: When it may be claimed, in unix seconds; 0 for now.
     """
 
     id: EventId
@@ -73,14 +73,14 @@ class WaitingEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """An event that was given up, and why.
+    """An event that will not be delivered, with the reason.
 
     Attributes:
-        id: The outbox's own name of it, the one it had while it waited.
-        body: The event as it is stored: JSON, where it is readable.
-        reason: Why it was given up, as in ``400 Invalid Field Value``.
+        id: Its id in the outbox, unchanged.
+        body: The stored event: JSON, if it is readable.
+        reason: Why it was buried, as in ``400 Invalid Field Value``.
         attempts: How often it has been claimed.
-        buried_at: When it was given up, in unix seconds.
+        buried_at: When it was buried, in unix seconds.
     """
 
     id: EventId
@@ -97,15 +97,15 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many events an outbox holds, and how many it turned away. Cheap to ask for.
+    """How many events an outbox holds, and how many it lost.
 
     Attributes:
-        waiting: Stored and not yet delivered, leased ones included.
-        dead: Given up, kept as dead letters.
+        waiting: Stored and not yet delivered, including leased ones.
+        dead: Dead letters.
         unsaved: Appended by this process and not yet stored.
-        refused: Turned away by this process because the outbox was full.
-        dropped: The oldest, given up by this process for newer ones.
-        lost: Appended by this process, and not stored when it closed.
+        refused: Refused by this process because the outbox was full.
+        dropped: The oldest ones, dropped by this process for newer ones.
+        lost: Appended by this process, and not stored when the outbox was closed.
     """
 
     waiting: int
@@ -118,12 +118,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether an outbox can do its work, for a readiness probe.
+    """Whether an outbox works, for a readiness probe.
 
     Attributes:
-        writable: Whether the store takes events now.
-        unsaved: Events of this process that wait for it.
-        problem: What is wrong, in words for a person; None where nothing is.
+        writable: Whether the store can be written now.
+        unsaved: Events of this process that are not yet stored.
+        problem: The problem, for people to read; None without one.
     """
 
     writable: bool
@@ -132,164 +132,161 @@ class Health:
 
 
 class Outbox(Protocol):
-    """Keeps events until MoEngage has them.
+    """Stores events until MoEngage has them.
 
-    Claiming leases and acking deletes; the claims of a relay that died run out by
-    themselves. Any number of relays, in any number of processes, work on one outbox.
+    A claim leases events and an ack deletes them; the leases of a relay that died
+    expire. Any number of relays, in any number of processes, may use one outbox.
 
     Order: a customer's events are claimed in the order in which they were appended.
-    No event is claimed while an earlier one of its customer is leased to another relay
-    or waits for its retry. What one relay holds at a time may be several of a
-    customer's events, and to keep their order is its own task. An event that was
-    replayed or restored is the customer's newest.
+    An event is not claimed while an earlier one of its customer is leased to another
+    relay or waits for its retry. One relay may hold several events of a customer, and
+    must keep their order itself. A replayed or restored event is its customer's newest.
 
-    At least once: a relay may have to deliver an event again, because a
-    lease ran out or an answer was lost. Its uuid stays the same through all of it,
-    replay and restore included, and MoEngage counts a uuid once.
+    At least once: an event may be delivered again, because a lease expired or a
+    response was lost. Its uuid never changes, not even by replay or restore, and
+    MoEngage counts each uuid once.
 
-    What fails raises ``OutboxError``, but for ``append``, ``health`` and ``close``.
-    An id that is gone (acked, purged, claimed by another since) is passed over.
+    All methods but ``append``, ``health`` and ``close`` raise ``OutboxError`` if they
+    fail. Ids that are gone (acked, purged, claimed by another relay) are ignored.
     """
 
-    # --- what happens to an event ------------------------------------------
+    # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
-        """Take events over, at once, on any thread, without waiting for the store.
+        """Append events, on any thread, without waiting for the store.
 
-        With a journal they survive the death of this process from here on, however
-        it dies; without one, once they are stored, which is a matter of milliseconds.
-        ``flush`` waits for that. While the store fails they wait, at most
-        ``MAX_UNSAVED`` of them. What does not fit, there or in the store, is refused,
-        or takes the place of the oldest; it is counted, logged and reported to the
-        observer, and never raised.
+        With a journal they survive any end of this process from now on; without one,
+        as soon as they are stored, which takes milliseconds (``flush`` waits for it).
+        While the store fails, up to ``MAX_UNSAVED`` events wait. Beyond that, or beyond
+        the outbox's limit, new events are refused or the oldest are dropped: this is
+        counted, logged and reported to the observer, and never raised.
 
         Raises:
-            TypeError: An event holds what JSON cannot; none of them is taken.
+            TypeError: An event is no JSON; then none of them is appended.
         """
         ...
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
-        """Take events of one customer over that are encoded already, as ``append``."""
+        """Append encoded events of one customer; see ``append``."""
         ...
 
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""
     ) -> list[Claim]:
-        """Lease the oldest events that are due; oldest first.
+        """Lease the oldest claimable events; oldest first.
 
-        It may return fewer than wait, even none, while earlier events of the same
-        customers are held: after an ack there may be more. An event whose body cannot
-        be read is buried as ``UNREADABLE`` instead.
+        It may return fewer events than are waiting, or none, while earlier events of
+        the same customers are leased: there may be more after an ack. An event that
+        cannot be decoded is buried as ``UNREADABLE``.
 
         Args:
-            limit: How many at most.
-            lease_for: How long they are this relay's alone, in seconds.
-            relay: A name of the relay's own. What it holds under this name does not
-                keep later events of the same customers from it; without a name, it
-                does.
+            limit: The most events.
+            lease_for: Seconds until other relays may claim them.
+            relay: A unique name of the relay. Its own leases do not keep it from
+                claiming later events of the same customers; without a name they do.
         """
         ...
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
-        """Keep claimed events for ``lease_for`` more seconds from now."""
+        """Extend the lease of claimed events to ``lease_for`` seconds from now."""
         ...
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        """Forget events that were delivered."""
+        """Delete delivered events."""
         ...
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
-        """Give claimed events back, to be claimed again after ``delay`` seconds.
+        """Release claimed events, to be claimed again after ``delay`` seconds.
 
-        Until then no relay claims them; later events of their customers wait too.
+        Later events of their customers wait, too.
         """
         ...
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
-        """Set events aside as dead letters; later ones of their customers go on."""
+        """Turn events into dead letters; later events of their customers go on."""
         ...
 
     async def flush(self) -> None:
-        """Wait until everything appended so far is safe."""
+        """Wait until all events appended so far are stored."""
         ...
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Make everything safe and let go; a later ``append`` opens it again.
+        """Store all events and close the store; a later ``append`` opens it again.
 
-        Takes ``timeout`` seconds at most. Events that cannot be stored are then
-        counted and logged as lost. Never raises.
+        It takes ``timeout`` seconds at most; events that could not be stored by then
+        are counted and logged as lost. It never raises.
         """
         ...
 
-    # --- what processes note of themselves ---------------------------------
+    # --- notes of processes ------------------------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
-        """Keep a process's note, in place of its last one; an empty one deletes it."""
+        """Store a process's note in place of its last one; an empty one deletes it."""
         ...
 
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
     ) -> bool:
-        """Keep these notes if others are as expected, all in one step; say whether.
+        """Store ``new`` notes if the ``expected`` ones are stored; return whether.
 
-        An empty note stands for none, in both.
+        It is atomic. In both, an empty note means that there is none.
         """
         ...
 
     async def notes(self) -> dict[str, bytes]:
-        """Return all notes by their names, those of processes long gone included."""
+        """Return all notes by name, also those of ended processes."""
         ...
 
-    # --- to see and to steer -----------------------------------------------
+    # --- status and repair -------------------------------------------------
 
     async def count(self) -> Counts:
-        """Count what is held; takes no longer for a million events than for one."""
+        """Count the entries, in constant time."""
         ...
 
     async def health(self, *, timeout: float = 1.0) -> Health:
-        """Say whether the store can be written, within ``timeout`` seconds.
+        """Return whether the store can be written, within ``timeout`` seconds.
 
-        Never raises but for cancellation.
+        It raises nothing but CancelledError.
         """
         ...
 
     async def waiting(
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[WaitingEvent]:
-        """Return waiting events, oldest first; page by page through ``after``.
+        """Return one page of the waiting events, oldest first.
 
         Args:
-            limit: How many at most.
-            after: The last id of the page before.
+            limit: The most events.
+            after: The last id of the previous page.
         """
         ...
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[DeadLetter]:
-        """Return dead letters, newest first; page by page through ``after``.
+        """Return one page of the dead letters, newest first.
 
         Args:
-            limit: How many at most.
-            after: The last id of the page before.
+            limit: The most dead letters.
+            after: The last id of the previous page.
         """
         ...
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
-        """Return what has this id, waiting or dead."""
+        """Return the entry with this id, or None."""
         ...
 
     async def replay(
         self, *, ids: Sequence[EventId] | None = None, limit: int | None = None
     ) -> int:
-        """Let dead letters be delivered again, with their uuids; return how many.
+        """Turn dead letters into waiting events again; return how many.
 
-        They become the newest events and get new ids, and none of them is refused
-        for want of room.
+        They become the newest events, with new ids and their old uuids. A full outbox
+        does not refuse them.
 
         Args:
-            ids: Which of them; all by default.
-            limit: How many at most, oldest first, for progress on long work.
+            ids: Only these; all by default.
+            limit: The most of them, oldest first, to show progress on long work.
         """
         ...
 
@@ -300,19 +297,19 @@ class Outbox(Protocol):
         ids: Sequence[EventId] | None = None,
         limit: int | None = None,
     ) -> int:
-        """Delete what waits or is dead, undelivered and for good; return how many.
+        """Delete entries for good, without delivering them; return how many.
 
         Args:
             kind: ``waiting`` or ``dead``.
-            ids: Which of them; all by default.
-            limit: How many at most, oldest first, for progress on long work.
+            ids: Only these; all by default.
+            limit: The most of them, oldest first, to show progress on long work.
         """
         ...
 
     async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
-        """Take in what another outbox held, waiting or dead; safe on return.
+        """Store entries of another outbox; they are stored when it returns.
 
-        Bodies are kept as they are. Ids, attempts and leases are begun anew, and
-        nothing is refused for want of room.
+        Bodies stay unchanged; ids, attempts and leases start anew. A full outbox does
+        not refuse them.
         """
         ...

@@ -1,4 +1,4 @@
-"""Room on a disk for a file, allocated before it is written."""
+"""Allocates disk space for a file before it is written."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import os
 
 
 def allocate(file: int, size: int) -> None:
-    """Give an empty file its room on the disk, so that no later write lacks it.
+    """Allocate an empty file's space, so that later writes cannot find the disk full.
+
+    Args:
+        file: The file descriptor.
+        size: Bytes.
 
     Raises:
-        OSError: The disk has not so much.
+        OSError: The disk has not enough space.
     """
-    # Written where it cannot be allocated: a file with holes takes up no room.
+    # Some file systems cannot allocate: there, zeros are written.
     try:
         os.posix_fallocate(file, 0, size)
     except AttributeError:

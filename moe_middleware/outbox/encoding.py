@@ -1,4 +1,4 @@
-"""Events as they are stored: JSON, one object each."""
+"""The stored form of events: one JSON object each."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..models.experience import Experience, kept_context
 
 
 def encode(event: Event) -> bytes:
-    """Return an event as it is stored.
+    """Return the stored form of an event.
 
     Raises:
-        TypeError: It holds what JSON cannot.
+        TypeError: A value of it is no JSON.
     """
     return orjson.dumps(event)
 
 
 class ImpressionEncoder:
-    """Writes impressions as ``encode`` does, without a look into their contexts.
+    """Encodes impressions as ``encode`` does, but copies their contexts as they are.
 
     Args:
-        platform: As in the settings, ``events.platform``.
-        user_timezone_offset: Likewise.
+        platform: The setting ``events.platform``.
+        user_timezone_offset: The setting ``events.user_timezone_offset``, in minutes.
     """
 
     def __init__(self, platform: str, user_timezone_offset: int | None) -> None:
@@ -47,13 +47,13 @@ class ImpressionEncoder:
         """Return the impressions of one page.
 
         Args:
-            shown: What was shown; contexts go out as they came.
-            customer_id: Whom they count for.
+            shown: The shown experiences.
+            customer_id: The customer or visitor for whom they count.
             occurred_at: In whole unix seconds.
-            new_id: Mints the uuid of each.
+            new_id: Returns a new uuid.
 
         Raises:
-            TypeError: A context is the app's own, and holds what JSON cannot.
+            TypeError: A context was made by the app and is no JSON.
         """
         head = b'","customer_id":%b,"action":"impression","occurred_at":%d,' % (
             orjson.dumps(customer_id),
@@ -73,7 +73,7 @@ class ImpressionEncoder:
 
 
 def decode(body: bytes | str) -> Event | None:
-    """Read a stored event; None where the body is no event."""
+    """Return the event of a stored body; None if it is none."""
     try:
         return from_fields(orjson.loads(body))
     except ValueError:
@@ -81,7 +81,7 @@ def decode(body: bytes | str) -> Event | None:
 
 
 def from_fields(fields: Any) -> Event | None:
-    """Make an event of a stored body's fields; None where they are not an event's."""
+    """Return the event of a stored body's fields; None if they are invalid."""
     try:
         fields["action"] = Action(fields["action"])
         event = Event(**fields)

@@ -1,4 +1,4 @@
-"""Events that an outbox could not keep: counted, observed and logged."""
+"""Counts, reports and logs events that an outbox could not keep."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _EVENTS: Mapping[Loss, str] = {
 }
 
 LOG_EVERY = 60.0
-"""The pause between two log lines of one kind, in seconds: a full outbox turns every
-page's events away."""
+"""Seconds between two log lines of one kind: a full outbox refuses every page's
+events."""
 
 
 class Losses:
-    """Counts what was refused, dropped or lost since this process began.
+    """Counts the events that were refused, dropped or lost in this process.
 
     Args:
         name: The outbox, as logs may show it.
@@ -40,45 +40,45 @@ class Losses:
         self.forget()
 
     def forget(self) -> None:
-        """Start afresh, as in a forked child."""
+        """Reset all counts, as in a forked child."""
         self._lock = threading.Lock()
         self._counts: Counter[Loss] = Counter()
-        self._unsaid: Counter[Loss] = Counter()
-        self._said_at: dict[Loss, float] = {}
+        self._unlogged: Counter[Loss] = Counter()
+        self._logged_at: dict[Loss, float] = {}
 
     def __getitem__(self, loss: Loss) -> int:
         return self._counts[loss]
 
     def add(self, loss: Loss, count: int, reason: str) -> None:
-        """Count events; log at most one line of a kind a minute.
+        """Count lost events; log at most one line a minute for each kind of loss.
 
         Args:
-            loss: What became of them.
-            count: How many.
+            loss: The kind of loss.
+            count: The number of events.
             reason: Why, in one word, as in ``outbox_full``.
         """
         with self._lock:
             self._counts[loss] += count
-            self._unsaid[loss] += count
+            self._unlogged[loss] += count
             now = time.monotonic()
-            due = now - self._said_at.get(loss, -LOG_EVERY) >= LOG_EVERY
+            due = now - self._logged_at.get(loss, -LOG_EVERY) >= LOG_EVERY
             if due:
-                self._said_at[loss] = now
-                unsaid = self._unsaid.pop(loss)
-        tell(self._observer, loss, count)
+                self._logged_at[loss] = now
+                unlogged = self._unlogged.pop(loss)
+        observe(self._observer, loss, count)
         if due:
             logger.error(
                 "%s count=%d outbox=%s reason=%s",
                 _EVENTS[loss],
-                unsaid,
+                unlogged,
                 self._name,
                 reason,
             )
 
 
-def tell(observer: Observer, what: str, count: int) -> None:
-    """Tell an observer about events; its errors are logged."""
+def observe(observer: Observer, outcome: str, count: int) -> None:
+    """Report a count of events to an observer; its errors are logged."""
     try:
-        observer.events(what, count)
+        observer.events(outcome, count)
     except Exception as error:
         logger.warning("observer_failed error=%s", type(error).__name__)

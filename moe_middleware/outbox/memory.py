@@ -1,4 +1,4 @@
-"""An outbox in memory: for tests, and where losing events at exit is accepted."""
+"""An outbox in memory, for tests and for apps that may lose events at exit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .contract import (
     WhenFull,
 )
 from .encoding import decode, encode
-from .losses import Losses, tell
+from .losses import Losses, observe
 
 
 @dataclass(slots=True)
@@ -40,12 +40,12 @@ class _Row:
 
 
 class MemoryOutbox:
-    """The outbox contract without a disk.
+    """The outbox contract in memory.
 
     Args:
-        max_events: How many events wait at most.
-        when_full: Whether the newest event is then refused or the oldest dropped.
-        observer: Receives what happens to events.
+        max_events: The most waiting events.
+        when_full: Whether new events are then refused or the oldest dropped.
+        observer: Receives the counts of events.
         clock: The time, in unix seconds.
     """
 
@@ -66,7 +66,7 @@ class MemoryOutbox:
         _outboxes.add(self)
 
     def _forget(self) -> None:
-        """Start afresh: after a fork, what is held is the parent's to deliver."""
+        """Drop all events; after a fork, the parent delivers them."""
         self._losses.forget()
         self._lock = threading.Lock()
         self._seen_at = 0.0
@@ -77,11 +77,11 @@ class MemoryOutbox:
 
     @property
     def events(self) -> list[Event]:
-        """The events waiting, oldest first."""
+        """The waiting events, oldest first."""
         with self._lock:
             return [row.event for row in self._rows.values() if row.event]
 
-    # --- what happens to an event ------------------------------------------
+    # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
         if events:
@@ -102,7 +102,7 @@ class MemoryOutbox:
                 self._keep(event, body)
             if self._when_full == "drop_oldest":
                 dropped = self._drop(excess)
-        tell(self._observer, "appended", len(events))
+        observe(self._observer, "appended", len(events))
         if refused:
             self._losses.add("refused", refused, "outbox_full")
         if dropped:
@@ -113,7 +113,7 @@ class MemoryOutbox:
         self._rows[id] = _Row(id, event, body)
 
     def _drop(self, count: int) -> int:
-        """Drop the oldest that no relay is about to deliver."""
+        """Drop the oldest events without a lease; return how many."""
         now = self._now()
         idle = (row.id for row in self._rows.values() if row.claimable_at <= now)
         oldest = list(itertools.islice(idle, count))
@@ -146,11 +146,11 @@ class MemoryOutbox:
                     )
             self._bury(unreadable, UNREADABLE)
         if unreadable:
-            tell(self._observer, "buried", len(unreadable))
+            observe(self._observer, "buried", len(unreadable))
         return claims
 
     def _now(self) -> float:
-        """Return the time; where the clock was set back, set leases back with it."""
+        """Return the time; if the clock was set back, set the leases back, too."""
         now = self._clock()
         if now < self._seen_at:
             for row in self._rows.values():
@@ -194,12 +194,12 @@ class MemoryOutbox:
                 )
 
     async def flush(self) -> None:
-        """Everything is as safe as it will ever be."""
+        """Do nothing: there is no store."""
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no store."""
 
-    # --- what processes note of themselves ---------------------------------
+    # --- notes of processes ------------------------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
         await self.replace_notes({}, {name: note})
@@ -219,7 +219,7 @@ class MemoryOutbox:
         with self._lock:
             return dict(self._notes)
 
-    # --- to see and to steer -----------------------------------------------
+    # --- status and repair -------------------------------------------------
 
     async def count(self) -> Counts:
         with self._lock:
@@ -316,7 +316,7 @@ def _waiting(row: _Row) -> WaitingEvent:
 
 
 def _number(id: EventId) -> int:
-    """Return an id as the number that it is; what is none names nothing."""
+    """Return an id as a number; 0, which no event has, if it is none."""
     try:
         return int(id)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A row of failed reports, and its log lines."""
+"""Consecutive failures of reports, and their log lines."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from ..models.errors import (
 logger = logging.getLogger(__name__)
 
 REMIND_EVERY = 300.0
-"""The pause between two log lines about one outage, in seconds."""
+"""Seconds between two log lines about one outage."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """A row of failures, and when it was logged.
+    """Consecutive failures.
 
     Attributes:
         failures: How many attempts failed in a row.
-        error: The last one's.
-        failed_at: When the last attempt failed, ever, in unix seconds.
-        next_try_at: When the next one was due then.
+        error: The last one's error.
+        failed_at: The time of the last failure ever, in unix seconds.
+        next_try_at: The time of the next attempt after it.
     """
 
     failures: int = 0
     error: Exception | None = None
     failed_at: float | None = None
     next_try_at: float | None = None
-    _said: str = ""
-    _said_at: float = 0.0
+    _logged: str = ""
+    _logged_at: float = 0.0
 
     def go_on(self, error: Exception, *, events: int, pause: float, now: float) -> None:
-        """Count a failure; say so at the first of its kind, and now and then."""
+        """Count a failure; log the first of each kind, then one each REMIND_EVERY."""
         self.failures += 1
         self.error = error
         self.failed_at, self.next_try_at = now, now + pause
         name = type(error).__name__
         moment = time.monotonic()
-        if name == self._said and moment - self._said_at < REMIND_EVERY:
+        if name == self._logged and moment - self._logged_at < REMIND_EVERY:
             return
-        self._said, self._said_at = name, moment
+        self._logged, self._logged_at = name, moment
         status = getattr(error, "status", "-")
         if isinstance(error, AuthenticationError):
             logger.error(
@@ -69,14 +69,14 @@ class Outage:
             )
 
     def end(self) -> None:
-        """A report has arrived."""
+        """Note a success."""
         if self.failures:
             logger.warning("reports_arrive_again failures=%d", self.failures)
-            self.failures, self.error, self._said = 0, None, ""
+            self.failures, self.error, self._logged = 0, None, ""
 
 
 def _advice(error: Exception) -> str:
-    """Return what to look at, where it goes on."""
+    """Return advice for an error that continues."""
     match error:
         case AnswerError():
             return f"{error}: check base_url, and any proxy"

@@ -34,7 +34,7 @@ PROBLEMS: Mapping[Reason, str] = {
     Reason.BUDGET_SPENT: "budget spent",
     Reason.BREAKER_OPEN: "MoEngage fails",
 }
-"""The words at the beginning of ``problem``, for alerts."""
+"""The first words of ``problem``, for alerts."""
 
 OUTBOX_PROBLEM = "outbox unwritable"
 NO_RELAY = "no relay"

@@ -1,4 +1,4 @@
-"""The loop that empties the outbox: claim, report, then what the verdict says."""
+"""The loop that delivers an outbox's events."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .rounds import GIVE_BACK_FOR, Deliverer, Report
 logger = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 60.0
-"""How long ``run(until_empty=True)`` goes on without its outbox, in seconds."""
+"""Seconds that ``run(until_empty=True)`` goes on while its outbox fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayState:
-    """How a relay's deliveries go. Times are in unix seconds.
+    """The state of a relay's deliveries. Times are in unix seconds.
 
     Attributes:
-        failures: How many attempts failed since one succeeded.
-        error: How the last of them failed; None where none did.
+        failures: How many attempts failed since the last success.
+        error: The last one's error; None without failures.
         delivered: How many events it has delivered.
-        delivered_at: When it last delivered any.
-        failed_at: When its last attempt failed, however long ago.
-        next_try_at: When it tries again after a failure; None where it need not wait.
+        delivered_at: The time of its last delivery.
+        failed_at: The time of its last failure ever.
+        next_try_at: The time of the next attempt after a failure; else None.
     """
 
     failures: int = 0
@@ -48,17 +48,17 @@ class RelayState:
 class Relay:
     """Delivers an outbox's events, several reports at a time.
 
-    Any number of relays may work on one outbox, in any number of processes.
+    Any number of relays, in any number of processes, may use one outbox.
 
     Args:
-        outbox: Where the events wait.
-        report: Reports events or raises, within a time of its own, as
+        outbox: The outbox.
+        report: Reports events or raises, with a timeout of its own, as
             ``MoEngageClient.report`` does.
-        parallel: Reports under way at once.
-        interval: The pause between two looks into an empty outbox, in seconds.
-        lease_for: How long claimed events stay claimed, in seconds.
-        max_age: How long an event is tried, in seconds from when it happened.
-        observer: Told what is delivered, retried and buried.
+        parallel: The number of concurrent reports.
+        interval: Seconds between two claims from an empty outbox.
+        lease_for: Seconds of a lease.
+        max_age: The most seconds between an event and a further try.
+        observer: Receives the counts of delivered, retried and buried events.
         clock: The time, in unix seconds.
         stopwatch: A clock that never jumps, in seconds.
         jitter: Returns a random number from 0 to 1.
@@ -103,7 +103,7 @@ class Relay:
     def configured(
         cls, settings: EventSettings, outbox: Outbox, report: Report, observer: Observer
     ) -> Self:
-        """Return a relay that works as the settings of events say."""
+        """Return a relay with the ``events`` settings."""
         return cls(
             outbox,
             report,
@@ -116,11 +116,11 @@ class Relay:
 
     @property
     def failures(self) -> int:
-        """How many attempts failed since one succeeded."""
+        """How many attempts failed since the last success."""
         return self._deliverer.outage.failures
 
     def state(self) -> RelayState:
-        """Return how deliveries go."""
+        """Return the state of the deliveries."""
         outage = self._deliverer.outage
         return RelayState(
             failures=outage.failures,
@@ -135,7 +135,7 @@ class Relay:
         """Deliver until stopped or cancelled.
 
         Args:
-            until_empty: Whether it also ends once nothing waits any more.
+            until_empty: Whether to end when no event is waiting, too.
 
         Raises:
             OutboxError: With ``until_empty``, the outbox has failed for a minute.
@@ -144,27 +144,27 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         try:
             while not self._stopped.is_set():
-                pause = await self._deliver_or_say(until_empty=until_empty)
+                pause = await self._deliver_or_log(until_empty=until_empty)
                 await self._rest(max(pause, self._interval))
         finally:
             self._running = self._loop = None
 
     def stop(self) -> None:
-        """Let ``run`` end, for good, as soon as the reports under way have ended."""
+        """Let ``run`` end for good when the running reports have ended."""
         self._stopped.set()
         self._deliverer.stop()
         self._roused.set()
 
     def rouse(self) -> None:
-        """Let ``run`` look again at once, as after new credentials; on any thread."""
+        """Let ``run`` try again at once, as after new credentials; on any thread."""
         if (loop := self._loop) is not None:
             with contextlib.suppress(RuntimeError):  # it has just been closed
                 loop.call_soon_threadsafe(self._roused.set)
 
     async def drain(self, timeout: float) -> None:
-        """End ``run``, then deliver what waits, for ``timeout`` seconds at most.
+        """End ``run``, then deliver waiting events for ``timeout`` seconds at most.
 
-        It ends sooner where a report fails. What was not delivered stays.
+        It ends at the first failed report. Undelivered events stay in the outbox.
         """
         running = self._running
         self.stop()
@@ -188,18 +188,18 @@ class Relay:
             )
 
     async def deliver(self, *, to_the_end: bool = False) -> float:
-        """Deliver what is due, until a report fails or ``stop`` is called.
+        """Deliver claimable events until a report fails or ``stop`` is called.
 
         Args:
-            to_the_end: Whether to look again until nothing is due; otherwise the last
-                few events are left to gather company.
+            to_the_end: Whether to claim again until no event is claimable; otherwise
+                the last few events wait for further ones.
 
         Returns:
-            How long to wait before the next attempt, in seconds; 0.0 without a failure.
+            Seconds to wait before the next attempt; 0.0 without a failure.
         """
         return await self._deliverer.deliver(to_the_end=to_the_end)
 
-    async def _deliver_or_say(self, *, until_empty: bool) -> float:
+    async def _deliver_or_log(self, *, until_empty: bool) -> float:
         try:
             pause = await self.deliver(to_the_end=until_empty)
             if until_empty and not (await self._outbox.count()).waiting:
@@ -208,9 +208,9 @@ class Relay:
             now = self._stopwatch()
             self._unread_since = self._unread_since or now
             if until_empty and now - self._unread_since >= GIVE_UP_AFTER:
-                # A deploy or a cron job waits for the end.
+                # A deploy or a cron job is waiting for it.
                 raise
-            # The outbox itself fails; it says more in its own log line.
+            # The outbox logs its failure itself.
             self._logger.log(
                 logging.ERROR,
                 "relay_failed error=%s: the outbox cannot be read or written, see its "

@@ -1,4 +1,4 @@
-"""Room on the disk that an outbox sets aside, to be drained even when that is full."""
+"""Disk space that an outbox reserves, so that a full disk does not stop deliveries."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ..models.errors import OutboxError
 from .disk_space import allocate
 
 SIZE = 8 * 1024 * 1024
-"""Bytes set aside. Half of them are for what stands in SQLite's log and has to fit into
-the file before the log can be begun anew: it is checkpointed at 4 MiB. The other half
-is for the log of claims and acks."""
+"""Bytes reserved. One half is for the content of SQLite's log, which must fit into the
+file before the log can start anew: it is checkpointed at 4 MiB. The other half is for
+the log of claims and acks."""
 
 SUFFIX = "-reserve"
 
 SMALLEST = SIZE // 2
-"""Bytes set aside on a small disk. One with less than twice as much left is full."""
+"""Bytes reserved on a small disk. A disk with less than twice as much is full."""
 
 LEAST = 2_000_000
-"""Bytes that the disk has left beside them, else new events have no room."""
+"""Bytes that must be free beside the reserve, else new events are not stored."""
 
 ROOM_INSIDE = 64
-"""Free pages within a file that let it take events though its disk is full."""
+"""Free pages within a file that suffice for new events although its disk is full."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Reserve:
-    """A file beside the outbox's that takes up room until the disk is full.
+    """A file beside the outbox's that occupies disk space until the disk is full.
 
-    Claims and acks write too. While the file is there, new events may make the outbox
-    grow; once the disk is full it is deleted, and its room is for delivery alone.
+    Claims and acks write, too. While the file exists, new events may make the outbox
+    grow; when the disk is full it is deleted, and only deliveries use its space.
 
     Args:
         path: The outbox's file.
@@ -45,10 +45,10 @@ class Reserve:
         self._folder = os.path.dirname(path)
 
     def room(self) -> int:
-        """Return how many bytes are set aside, after setting them aside where it can.
+        """Return the reserved bytes, after reserving them if possible.
 
         Raises:
-            OSError: The folder takes no files.
+            OSError: The folder is not writable.
         """
         with suppress(FileNotFoundError):
             return os.stat(self._path).st_size
@@ -68,21 +68,21 @@ class Reserve:
         return size
 
     def give_back(self) -> None:
-        """Let the room be used."""
+        """Free the reserved space."""
         with suppress(FileNotFoundError):
             os.unlink(self._path)
 
     def is_disk_full(self) -> bool:
-        """Whether too little is left to set anything aside."""
+        """Whether too little is free to reserve anything."""
         with suppress(FileNotFoundError):
             return self.disk_left() < 2 * SMALLEST
         return False
 
     def check(self, db: sqlite3.Connection) -> None:
-        """See that new events have room.
+        """Check that there is space for new events.
 
         Raises:
-            OutboxError: They wait until the disk has room.
+            OutboxError: There is none.
         """
         if self.room() and self.disk_left() >= LEAST:
             return
@@ -92,9 +92,9 @@ class Reserve:
             raise OutboxError(f"{file}: its disk is full: make room on it")
 
     def disk_left(self) -> int:
-        """Return how many bytes the disk has beside the reserve.
+        """Return the disk's free bytes, without the reserve.
 
         Raises:
-            FileNotFoundError: The outbox's folder is not there.
+            FileNotFoundError: The outbox's folder does not exist.
         """
         return shutil.disk_usage(self._folder).free

@@ -1,4 +1,4 @@
-"""One emptying of the outbox: claims, reports several at a time, then the verdicts."""
+"""Delivers an outbox's events in rounds: claims, concurrent reports, verdicts."""
 
 from __future__ import annotations
 
@@ -17,50 +17,49 @@ from ..models.observers import Observer
 from . import Claim, Outbox
 from .batches import Backlog
 from .contract import EventId
-from .losses import tell
+from .losses import observe
 from .outages import Outage
 from .verdicts import Ack, Bury, Halve, Retry, Verdict, judge, old_age, too_old
 
 logger = logging.getLogger(__name__)
 
 CLAIM_LIMIT = 1_000
-"""Events claimed at once: some ten reports' worth."""
+"""The most events of one claim: about ten reports."""
 
 CLAIM_AT = CLAIM_LIMIT // 2
-"""How few of them may be left before the next are claimed, so that no report waits."""
+"""With so few claimed events left the next are claimed, so that no report waits."""
 
 PROBE_LIMIT = 100
-"""Events claimed at once while reports fail: no more than one report tries."""
+"""The most events of one claim while reports fail, as only one is tried."""
 
 EXTEND_AFTER = 1 / 3
-"""The share of a lease after which it is extended, for as long as work is under way."""
+"""The share of a lease after which it is extended, while the round runs."""
 
 GIVE_BACK_FOR = 0.5
-"""How long giving claims back may take at the end, in seconds: they come back by
-themselves when their lease ends."""
+"""Seconds that releasing claims may take at the end; without it, the leases expire."""
 
 Report = Callable[[Sequence[Event]], Awaitable[None]]
 
 
 class Deliverer:
-    """Empties an outbox, round by round.
+    """Delivers an outbox's events, round by round.
 
     Args:
-        outbox: Where the events wait.
-        report: Reports events or raises, within a time of its own.
-        parallel: Reports under way at once.
-        lease_for: How long claimed events stay claimed, in seconds.
-        max_age: How long an event is tried, in seconds from when it happened.
-        observer: Told what is delivered, retried and buried.
+        outbox: The outbox.
+        report: Reports events or raises; it has a timeout of its own.
+        parallel: The number of concurrent reports.
+        lease_for: Seconds of a lease.
+        max_age: The most seconds between an event and a further try.
+        observer: Receives the counts of delivered, retried and buried events.
         clock: The time, in unix seconds.
         stopwatch: A clock that never jumps, in seconds.
         jitter: Returns a random number from 0 to 1.
 
     Attributes:
-        outage: How the last reports failed.
+        outage: The failures of the last reports.
         delivered: How many events were delivered.
-        delivered_at: When the last was, in unix seconds.
-        give_back_for: How long giving claims back may take, in seconds.
+        delivered_at: The time of the last delivery, in unix seconds.
+        give_back_for: Seconds that releasing claims may take.
     """
 
     def __init__(
@@ -93,14 +92,14 @@ class Deliverer:
         self.give_back_for = GIVE_BACK_FOR
 
     def stop(self) -> None:
-        """Begin nothing more, but for rounds that do not heed it."""
+        """Start no further reports, except in rounds that ignore it."""
         self._is_stopped = True
 
     async def deliver(self, *, to_the_end: bool, heeds_stop: bool = True) -> float:
-        """Deliver what is due; return how long to wait then, in seconds.
+        """Run one round; return the seconds to wait before the next one.
 
         Args:
-            to_the_end: Whether to look again until nothing is due.
+            to_the_end: Whether to claim again until no event is claimable.
             heeds_stop: Whether ``stop`` ends it.
         """
         round = _Round(to_the_end=to_the_end, heeds_stop=heeds_stop)
@@ -111,7 +110,7 @@ class Deliverer:
         return round.pause
 
     async def _empty(self, round: _Round) -> None:
-        """Keep reports and the next claim under way until nothing more is to do."""
+        """Run reports and claims until there is nothing more to do."""
         extend_after = self._lease_for * EXTEND_AFTER
         extend_at = time.monotonic() + extend_after
         while True:
@@ -121,7 +120,7 @@ class Deliverer:
                 break
             left = max(0.0, extend_at - time.monotonic())
             await asyncio.wait(tasks, timeout=left, return_when=FIRST_COMPLETED)
-            round.let_go()
+            round.collect()
             if time.monotonic() >= extend_at:
                 extend_at += extend_after
                 round.begin_chore(self._extend(round))
@@ -129,7 +128,7 @@ class Deliverer:
             raise round.error
 
     def _begin(self, round: _Round) -> None:
-        """Begin the reports and the claim that may be begun now."""
+        """Start the reports and the claim that may run now."""
         at_once = 1 if self.outage.failures else self._parallel
         while len(round.reports) < at_once and not self._over(round):
             batch = round.backlog.next_batch()
@@ -142,7 +141,7 @@ class Deliverer:
             round.begin_chore(self._claim(round))
 
     def _over(self, round: _Round) -> bool:
-        """Whether nothing more may be begun in a round."""
+        """Whether a round may start no further report or claim."""
         stopped = round.heeds_stop and self._is_stopped
         return bool(round.pause or round.error or stopped)
 
@@ -161,10 +160,10 @@ class Deliverer:
     async def _without_old(
         self, round: _Round, claims: Sequence[Claim]
     ) -> Sequence[Claim]:
-        """While reports fail, bury what was tried for too long; return the others."""
+        """While reports fail, bury the events that are too old; return the others."""
         if not self.outage.failures:
             return claims
-        # A clock that jumps ahead makes no event old; the stopwatch does not jump.
+        # If the clock jumps ahead, no event becomes old by it: the stopwatch counts.
         now = min(self._clock(), self._began_at + self._stopwatch())
         max_age = self._max_age
         old = [
@@ -190,7 +189,7 @@ class Deliverer:
     async def _settle(
         self, round: _Round, claims: Sequence[Claim], *, one_is_wrong: bool = False
     ) -> bool:
-        """Report claims and do what the verdict says; tell whether all arrived."""
+        """Report claims, carry out the verdict; return whether all were delivered."""
         if self._over(round):
             return False
         error: Exception | None = None
@@ -205,7 +204,7 @@ class Deliverer:
             )
         match verdict:
             case Ack():
-                self._arrived(round, claims)
+                self._note_delivered(round, claims)
                 return True
             case Retry(delay):
                 if not round.pause and error is not None:
@@ -213,17 +212,17 @@ class Deliverer:
                         error, events=len(claims), pause=delay, now=self._clock()
                     )
                 round.pause = max(round.pause, delay)
-                # Another relay may have the right key: it need not wait for them.
+                # Another relay may have a valid key, and must not wait.
                 if not isinstance(error, AuthenticationError):
                     round.held_for = round.pause
-                tell(self._observer, "retried", len(claims))
+                observe(self._observer, "retried", len(claims))
             case Halve(one_is_wrong):
                 middle = len(claims) // 2
-                arrived = await self._settle(round, claims[:middle])
-                one_is_wrong = one_is_wrong and arrived
+                delivered = await self._settle(round, claims[:middle])
+                one_is_wrong = one_is_wrong and delivered
                 rest = claims[middle:]
-                arrived &= await self._settle(round, rest, one_is_wrong=one_is_wrong)
-                return arrived
+                delivered &= await self._settle(round, rest, one_is_wrong=one_is_wrong)
+                return delivered
             case Bury(reason):
                 await self._bury(round, claims, reason)
             case _:
@@ -237,24 +236,24 @@ class Deliverer:
             return error
         return None
 
-    def _arrived(self, round: _Round, claims: Sequence[Claim]) -> None:
+    def _note_delivered(self, round: _Round, claims: Sequence[Claim]) -> None:
         if not round.pause:
             self.outage.end()
-        round.arrived.update(claim.id for claim in claims)
+        round.delivered.update(claim.id for claim in claims)
         if not round.acking:
             round.acking = True
             round.begin_chore(self._ack(round))
 
     async def _ack(self, round: _Round) -> None:
-        """Ack what has arrived, and what arrives meanwhile, beside the next reports."""
+        """Ack delivered events, also those delivered meanwhile."""
         try:
-            while ids := list(round.arrived):
+            while ids := list(round.delivered):
                 await self._outbox.ack(ids)
-                round.arrived.difference_update(ids)
+                round.delivered.difference_update(ids)
                 round.open.difference_update(ids)
                 self.delivered += len(ids)
                 self.delivered_at = self._clock()
-                tell(self._observer, "delivered", len(ids))
+                observe(self._observer, "delivered", len(ids))
         finally:
             round.acking = False
 
@@ -263,19 +262,19 @@ class Deliverer:
         await self._outbox.bury(ids, reason=reason)
         round.open.difference_update(ids)
         round.buried += len(ids)
-        tell(self._observer, "buried", len(ids))
+        observe(self._observer, "buried", len(ids))
 
     async def _give_back(self, round: _Round) -> None:
-        """End what is under way, and let others claim what is left."""
+        """End the reports, and release the claims that are left."""
         for report in round.reports:
             report.cancel()
         try:
             async with asyncio.timeout(self.give_back_for):
-                # A claim or an ack that is cut off may have been done all the same.
+                # A cancelled claim or ack may be carried out in the store.
                 while tasks := round.tasks:
                     await asyncio.wait(tasks)
-                    round.let_go()
-                # Where the outbox failed it may do better now.
+                    round.collect()
+                # An ack that failed before may succeed now.
                 await self._ack(round)
                 if round.open:
                     await self._outbox.retry(list(round.open), delay=round.held_for)
@@ -293,24 +292,24 @@ class Deliverer:
 
 @dataclass(slots=True)
 class _Round:
-    """What one emptying of the outbox has in its hands.
+    """The state of one round.
 
     Attributes:
-        to_the_end: Whether it goes on until nothing is due.
+        to_the_end: Whether it goes on until no event is claimable.
         heeds_stop: Whether it ends when the relay is stopped.
-        name: Under which it claims: what an earlier round could not give back keeps
-            the later events of its users from this one.
-        backlog: Claims that no report has taken yet.
-        open: Every claim that is neither delivered nor buried.
-        arrived: What was delivered and is to be acked.
-        reports: The reports under way.
-        chores: What the outbox was asked, and has not yet done.
-        claiming: Whether a claim is among them.
-        acking: Whether an ack is.
-        more: Whether another claim may find something.
-        pause: How long to wait after a failed report, in seconds.
-        held_for: How long the events wait then, for any relay, in seconds.
-        error: How the outbox failed.
+        name: The relay's name in claims. Each round has its own: events that an earlier
+            round could not release keep later ones of their customers from this round.
+        backlog: Claims that are not in a report yet.
+        open: The ids of claims that are neither acked nor buried.
+        delivered: The ids of events to be acked.
+        reports: The running reports.
+        chores: The running claims, acks and extensions.
+        claiming: Whether a claim is running.
+        acking: Whether an ack is running.
+        more: Whether another claim may find events.
+        pause: Seconds to wait after a failed report.
+        held_for: Seconds until any relay may claim the events again.
+        error: The outbox's error.
         buried: How many events were buried.
     """
 
@@ -319,7 +318,7 @@ class _Round:
     name: str = field(default_factory=lambda: token_hex(8))
     backlog: Backlog = field(default_factory=Backlog)
     open: set[EventId] = field(default_factory=set)
-    arrived: set[EventId] = field(default_factory=set)
+    delivered: set[EventId] = field(default_factory=set)
     reports: set[Task[None]] = field(default_factory=set)
     chores: set[Task[None]] = field(default_factory=set)
     claiming: bool = False
@@ -332,14 +331,14 @@ class _Round:
 
     @property
     def tasks(self) -> set[Task[None]]:
-        """All that is under way."""
+        """All running tasks."""
         return self.reports | self.chores
 
     def begin_chore(self, work: Coroutine[Any, Any, None]) -> None:
         self.chores.add(asyncio.create_task(work))
 
-    def let_go(self) -> None:
-        """Forget the tasks that are done; keep the error that one ended with."""
+    def collect(self) -> None:
+        """Remove the tasks that are done; keep the first error of one."""
         for tasks in (self.reports, self.chores):
             for task in [task for task in tasks if task.done()]:
                 tasks.remove(task)

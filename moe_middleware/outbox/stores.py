@@ -1,4 +1,4 @@
-"""What a batch writer stores, and what it needs of a store."""
+"""The contract between a batch writer and its store."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Protocol
 from .journal import Record
 
 MAX_BATCH = 10_000
-"""Events stored together at most, so that no operation waits long."""
+"""The most events of one batch, so that no operation waits long."""
 
 
 @dataclass(slots=True)
 class Operation:
-    """Something for the store to do, and where its result goes.
+    """One operation of a store, with a future for its result.
 
     Attributes:
-        work: What to do, as the store takes it; None only waits for what was appended
-            before.
+        work: The work, in the store's own form; None only waits for earlier appends.
         reads: Whether it only reads, and needs no lock.
-        after_saving: Whether it fails where what was appended before cannot be stored.
-        abandoned: Returns what to do with a result for which no caller waits any more.
+        after_saving: Whether it fails if earlier appends cannot be stored.
+        abandoned: Returns the operation that undoes a result for a cancelled caller.
+        done: Its result or error.
     """
 
     work: Any = None
@@ -32,7 +32,7 @@ class Operation:
     done: Future[Any] = field(default_factory=Future)
 
     def settle(self, result: Any) -> Operation | None:
-        """Pass a result or an error on; return what is to be done without a caller."""
+        """Set the result or error; if the caller is gone, return the undo operation."""
         if not self.done.set_running_or_notify_cancel():
             if self.abandoned is None or isinstance(result, Exception):
                 return None
@@ -50,7 +50,7 @@ class Batch:
 
     Attributes:
         journal: The journal's name.
-        records: The records; those that are stored already are passed over.
+        records: The records; the store skips those that are stored already.
     """
 
     journal: str
@@ -59,14 +59,14 @@ class Batch:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a store has done.
+    """The result of ``Store.do``.
 
     Attributes:
         saved: How many of the batch's records are stored.
-        refused: How many events of theirs were refused.
+        refused: How many of their events were refused.
         dropped: How many older events were dropped for them.
         results: Each operation's result or error.
-        error: Why records are not stored, or why the store cannot be used at all.
+        error: Why records are not stored, or why the store cannot be used.
     """
 
     saved: int = 0
@@ -77,12 +77,12 @@ class Outcome:
 
 
 class Store(Protocol):
-    """What a writer's thread writes to.
+    """The store of a batch writer, used on its thread alone.
 
     Attributes:
-        batch_bytes: How large a batch may be now, in bytes.
-        deadline: When it has to give up what it tries, by the monotonic clock.
-        comes_back: Whether an error may be over within the time of a close.
+        batch_bytes: The most bytes of the next batch.
+        deadline: When to give up retries, by the monotonic clock, in seconds.
+        comes_back: Whether an error may end during a close.
     """
 
     batch_bytes: int
@@ -90,11 +90,11 @@ class Store(Protocol):
     comes_back: bool
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
-        """Store a batch and do operations; what fails is in the outcome."""
+        """Store a batch and run operations; failures are in the outcome."""
         ...
 
     def log_failure(self, error: Exception, unsaved: int) -> None:
-        """Log why records are not stored, and what to do."""
+        """Log why records are not stored, with advice."""
         ...
 
     def close(self) -> int:

@@ -1,4 +1,4 @@
-"""What to do with events after a report: ack, retry, halve or bury them. Pure."""
+"""Decides after a report whether to ack, retry, halve or bury its events. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..network.published_limits import LONGEST_WAIT
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
-"""Seconds. It is one call per relay: long enough to spare a service that is down,
-short enough that the reports fill soon after it is back."""
+"""Seconds. Each relay makes one call: seldom enough to spare a service that is down,
+often enough to notice soon that it is back."""
 
 REFUSED_PAUSE = 15.0
-"""Seconds. People mend wrong credentials, and look for the events soon after."""
+"""Seconds. Credentials are corrected by people, who then look for the events."""
 
 TOO_LARGE = 413
-"""The status of a report that is too large: no event in it need be wrong."""
+"""The status of a report that is too large, although each event may be valid."""
 
 DAY = 86_400.0
 """In seconds."""
@@ -25,23 +25,23 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """They arrived."""
+    """The events were delivered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """They may arrive later: after ``delay`` seconds."""
+    """Try again after ``delay`` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Halve:
-    """They are refused together: report each half by itself.
+    """The report was refused: report each half by itself.
 
     Attributes:
-        one_is_wrong: Whether an event is to blame, so that it must be in the second
-            half where the first has arrived.
+        one_is_wrong: Whether one of the events is invalid: if the first half is
+            delivered, it is in the second one.
     """
 
     one_is_wrong: bool
@@ -49,7 +49,7 @@ class Halve:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """This one will never be taken."""
+    """MoEngage will never accept this event."""
 
     reason: str
 
@@ -60,17 +60,17 @@ Verdict = Ack | Retry | Halve | Bury
 def judge(
     error: Exception | None, *, events: int, failures: int, jitter: float
 ) -> Verdict:
-    """Return what to do with the events of one report.
+    """Return the verdict on the events of one report.
 
-    ``400`` and ``413`` halve the report until the refused event is alone, and bury it.
-    Wrong credentials (``401``, ``403``) try again in ``REFUSED_PAUSE``, ``429`` after
-    its wait, and all else (a 5xx, no answer) after a pause that doubles: that is not
-    the events' fault.
+    After ``400`` and ``413`` the report is halved until the refused event is alone,
+    which is buried. All other errors are retried: refused credentials (``401``,
+    ``403``) after ``REFUSED_PAUSE``, ``429`` after its own wait, anything else (a 5xx,
+    no response) after a pause that doubles.
 
     Args:
-        error: What the report raised; None for a success.
-        events: How many events it held.
-        failures: How many reports failed in a row, this one included.
+        error: The report's exception; None if it succeeded.
+        events: The number of its events.
+        failures: The number of reports that failed in a row, including this one.
         jitter: A random number from 0 to 1.
     """
     match error:
@@ -94,24 +94,23 @@ def _pause(failures: int, jitter: float) -> float:
 
 
 def too_old(occurred_at: float, attempts: int, now: float, max_age: float) -> bool:
-    """Whether an event has been tried for too long.
+    """Whether an event is too old for another try. The first try is always made.
 
     Args:
         occurred_at: When it happened, in unix seconds.
-        attempts: How often it was claimed, this time included: the first time it is
-            tried however old, be it left over from long ago or replayed.
+        attempts: How often it was claimed, including this claim.
         now: The time, in unix seconds.
-        max_age: How long an event is tried, in seconds from when it happened.
+        max_age: The most seconds between the event and a further try.
     """
     return now - occurred_at > max_age and attempts > 1
 
 
 def old_age(max_age: float, error: Exception | None) -> Bury:
-    """Return the burial of an event that is too old.
+    """Return the verdict on an event that is too old.
 
     Args:
-        max_age: How long it was tried, in seconds from when it happened.
-        error: What the last report raised, where that is known.
+        max_age: See ``too_old``.
+        error: The last report's exception, if known.
     """
     spoken = f"{max_age / DAY:g} days" if max_age >= DAY else f"{max_age:g} seconds"
     return Bury(f"older than {spoken}" + (f"; last: {error}" if error else ""))

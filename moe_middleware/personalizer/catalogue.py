@@ -68,7 +68,7 @@ class Catalogue:
         self._sleep = sleep
         self._jitter = jitter
         self._active: frozenset[str] | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._failures = 0
         self._is_empty = False
         self._lock = threading.Lock()
@@ -119,7 +119,7 @@ class Catalogue:
         self._note_emptiness(not active)
         self._active = active or None
         missing = [key for key in self._keys if not self.is_active(key)]
-        if not self._told.issuperset(missing):
+        if not self._logged.issuperset(missing):
             await self._explain(missing)
         return self._interval * (0.9 + self._jitter() / 10)
 
@@ -146,17 +146,17 @@ class Catalogue:
         for key in missing:
             # Other tasks have a turn between two keys.
             await asyncio.sleep(0)
-            self._say(key, statuses)
+            self._log_status(key, statuses)
 
     def compare(self, statuses: Mapping[str, str]) -> None:
-        """Log the same by a given list, without changing the active keys."""
+        """Log the keys that are not Active in a given list; keep the own list."""
         for key in self._keys:
-            self._say(key, statuses)
+            self._log_status(key, statuses)
 
-    def _say(self, key: str, statuses: Mapping[str, str]) -> None:
-        if not statuses or key in self._told or statuses.get(key) == ACTIVE:
+    def _log_status(self, key: str, statuses: Mapping[str, str]) -> None:
+        if not statuses or key in self._logged or statuses.get(key) == ACTIVE:
             return
-        self._told.add(key)
+        self._logged.add(key)
         if status := statuses.get(key):
             logger.info(
                 "experience_not_active key=%s status=%s",

@@ -26,22 +26,22 @@ def current_experiences() -> Experiences:
     """
     found = current.get()
     if found is None:
-        _say_where(sys._getframe(1))
+        _log_place(sys._getframe(1))
         return Experiences(missing=Reason.NO_REQUEST)
     found.handed_out = True
     return found
 
 
-def _say_where(caller: FrameType) -> None:
-    """Log, once for each place of the app, that there is no request.
+def _log_place(caller: FrameType) -> None:
+    """Log once for each place in the app that there is no request.
 
     Args:
-        caller: The app's code.
+        caller: The frame of the app's code.
     """
     place = f"{Path(caller.f_code.co_filename).name}:{caller.f_lineno}"
-    if place in _said or len(_said) >= MAX_SAID:
+    if place in _logged or len(_logged) >= MAX_LOGGED:
         return
-    _said.add(place)
+    _logged.add(place)
     logger.warning("no_request at=%s: %s", place, _OUTSIDE)
 
 
@@ -50,10 +50,10 @@ _OUTSIDE = (
     "thread starts and hand it over, or run the thread in contextvars.copy_context()"
 )
 
-MAX_SAID = 1000
-"""Places of the app that were logged."""
+MAX_LOGGED = 1000
+"""The most places in the app that are logged."""
 
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
 def on_event_loop() -> bool:

@@ -209,7 +209,7 @@ class Fetcher:
                 else:
                     stale[key] = decode(key, body, Source.STALE, Reason.REVALIDATING)
             except ValueError:
-                continue  # unreadable: counts as
+                continue  # unreadable: counts as missing
             good[key] = (fresh_for, body)
         if good and self._under_way.holds(visitor.key):
             self._cache.put_encoded(visitor.key, visitor.variant, good)
@@ -222,7 +222,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         budget: float,
     ) -> Answers:
-        """Call the API, if that makes sense."""
+        """Call the API, unless the breaker forbids it."""
         breaker, clock = self.breaker, self._stopwatch
         if not breaker.allows(clock()):
             return breaker.reason
@@ -275,7 +275,7 @@ class Fetcher:
 
 
 def _is_good(experience: Experience) -> bool:
-    """Whether the API gave this reason, and not only no answer."""
+    """Whether it is the API's answer, and no failure."""
     return experience.source is Source.API
 
 

@@ -112,8 +112,8 @@ class Personalizer:
         # Whether identifying a visitor may run the app's own code, which takes time.
         self.runs_code = any(source.is_lazy for _, source in settings.sources())
         # An iterator, so that only one of several threads gets the value.
-        self._unsaid = iter((True,))
-        self._badge_unsaid = iter((True,))
+        self._unlogged = iter((True,))
+        self._badge_unlogged = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
 
@@ -227,7 +227,7 @@ class Personalizer:
 
     def miss_secret_key(self, what: str) -> None:
         """Log, once, that a feature needs a secret key."""
-        if next(self._unsaid, False):
+        if next(self._unlogged, False):
             logger.warning(
                 "secret_key_wanted by=%s: %s: set MOE_SECRET_KEY, or secret_key in "
                 "moe.yml",
@@ -236,7 +236,7 @@ class Personalizer:
 
     def miss_badge(self, body: str) -> None:
         """Log, once, that a preview's page has no badge."""
-        if next(self._badge_unsaid, False):
+        if next(self._badge_unlogged, False):
             logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
 
     def forget(self, visitor: bytes) -> None:

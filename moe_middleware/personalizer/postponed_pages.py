@@ -1,4 +1,4 @@
-"""Pages whose visitor is read within the framework's own request."""
+"""Pages that are prefetched within the framework's own request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PostponedPage(Page):
     waits = False
 
     def find_routes(self, method: str, path: str) -> bool:
-        """Leave it to ``begin``."""
+        """Postpone it to ``begin``."""
         self._postponed = method, path
         return False
 

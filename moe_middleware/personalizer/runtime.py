@@ -65,7 +65,7 @@ class Runtime:
             settings.budget.store,
             settings.budget.calls_per_minute,
             workspace_id=settings.workspace.id,
-            # A number in the file is no guess: the API may only lower it.
+            # The API may only lower a limit that is set in the file.
             fixed="calls_per_minute" in settings.budget.model_fields_set,
             smooth=settings.budget.pace == "smooth",
         )
@@ -116,7 +116,7 @@ class Runtime:
         self.last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
         self.notes = ProcessNotes(self.outbox, "server", self._describe)
         # An iterator, so that only one of several loops gets the value.
-        self._unsaid = iter((True,))
+        self._unlogged = iter((True,))
 
         self.own_paths = own_endpoints(settings, self.personalizer, self.outbox)
         # Functions registered last run first: the outbox's runs after ours.
@@ -134,7 +134,7 @@ class Runtime:
             return loop
         self.last_loop = ref(loop)
         if self._lives.get() is None:
-            if next(self._unsaid, False):
+            if next(self._unlogged, False):
                 warn_at_start(self.settings, self.catalogue)
             self._lives.current()
             self.catalogue.start()

@@ -63,9 +63,9 @@ class SharedFetches:
         return {key: under_way[name] for key, name in wanted.items()}
 
     def forget(self, visitor: bytes) -> None:
-        """Let no page join the running fetches of a visitor; ``holds`` denies them.
+        """Let no further page join the running fetches of a visitor.
 
-        Pages that wait already still get their answers.
+        Pages that are waiting still get their answers; ``holds`` becomes False.
         """
         for visitors in self._loops.values():
             visitors.pop(visitor, None)

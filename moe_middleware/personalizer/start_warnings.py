@@ -1,4 +1,4 @@
-"""What a starting process logs about its settings: what is missing, wrong or weak."""
+"""Logs doubtful settings at the start of a process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_at_start(settings: Settings, catalogue: Catalogue) -> None:
-    """Log functions that are missing, a secret key that is missing or weak, and
-    what else is probably wrong.
-    """
+    """Log missing functions, a missing or weak secret key, and doubtful settings."""
     for doubt in settings.doubts():
         logger.warning("setting_doubtful setting=%s: %s", doubt.where, doubt)
     for where, source in settings.sources():
@@ -27,9 +25,9 @@ def warn_at_start(settings: Settings, catalogue: Catalogue) -> None:
     keys = [key.get_secret_value() for key in settings.secret_key or ()]
     if not keys:
         logger.info("secret_key_missing: %s", WITHOUT)
-    # With the sandbox there is nothing yet to be protected.
+    # The sandbox's data needs no protection.
     elif settings.workspace.data_center != "sandbox" and (weak := weakness(keys)):
         logger.warning("secret_key_weak: it is %s", weak)
-    # It is never asked for its list, and tests define what they need.
+    # An embedded sandbox has no updates; tests define the keys that they need.
     if settings.workspace.embedded and not tests_stand_in():
         catalogue.compare(known_experiences())

@@ -1,4 +1,4 @@
-"""Keys that a template shows and no matching route asks for: what to do about each."""
+"""Advice on keys that a template shows and no matching route requests."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from difflib import get_close_matches
 
 from ..settings.route_sections import Route
 
-MOST = 1_000
-"""Places that are remembered; a key may be any text."""
+MAX_LOGGED = 1_000
+"""The most places that are logged."""
 
 NO_ROUTE = "name it in a route of moe.yml"
 
 
 class UnaskedKeys:
-    """Knows which routes ask for a key, and what was logged already.
+    """Returns advice on a key once for each place.
 
     Args:
-        routes: All of them.
+        routes: All routes.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -27,13 +27,13 @@ class UnaskedKeys:
             for key in route.experiences:
                 paths.setdefault(key, []).append(route.path)
         self._paths: Mapping[str, list[str]] = paths
-        self._said: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def advice(self, key: str, place: str) -> str | None:
-        """Return what to do about a key at a place in a template; None after once."""
-        if (key, place) in self._said or len(self._said) >= MOST:
+        """Return advice on a key at a place in a template; None if given before."""
+        if (key, place) in self._logged or len(self._logged) >= MAX_LOGGED:
             return None
-        self._said.add((key, place))
+        self._logged.add((key, place))
         return f"{self._about_routes(key)}, or {fetching(key)}"
 
     def _about_routes(self, key: str) -> str:
@@ -46,7 +46,7 @@ class UnaskedKeys:
 
 
 def fetching(key: str) -> str:
-    """Return how the code that runs now fetches a key."""
+    """Return how the running code can fetch a key: with await, or without."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Templates that are rendered for a request which never met our middleware."""
+"""Detects templates that are rendered for a request without our middleware."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _lines = RepeatLogger(logging.getLogger(__name__))
 
 
 def is_request(candidate: object) -> bool:
-    """Whether this is an HTTP request that a framework handles, and not just a name."""
+    """Whether an object is a framework's HTTP request."""
     try:
         scope = getattr(candidate, "scope", None)
         if isinstance(scope, Mapping):
             return scope.get("type") == "http"
-        # WSGI frameworks have the one, Django has the other.
+        # environ in WSGI frameworks, META in Django.
         metas = (getattr(candidate, name, None) for name in ("environ", "META"))
         return any(isinstance(meta, Mapping) and meta for meta in metas)
     except Exception:
-        # A proxy raises what it likes outside of a request.
+        # Outside of a request, a proxy raises an exception.
         return False
 
 
 def note_unmet(template: object) -> None:
-    """Say that a template wants experiences of a request that has none."""
+    """Log that a template needs experiences and its request has none."""
     _lines.log(
         logging.WARNING,
         "middleware_not_met template=%s: %s",

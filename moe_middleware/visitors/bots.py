@@ -88,9 +88,8 @@ def _literals(texts: Iterable[str]) -> list[str]:
     return literals
 
 
-# In lower case, as all that follows. What a developer tries a page with, or makes
-# requests with in a program, says its name first; a crawler that is built with one says
-# its own.
+# All patterns are in lower case. The User-Agents of developers' tools and of HTTP
+# libraries begin with their own name; that of a crawler built with one does not.
 _TOOLS = re.compile(
     r"-?$|"
     r"(?:lib)?curl/|wget/|wrk|hey/|apachebench/|siege/|vegeta|k6/|locust|bombardier|"
@@ -101,10 +100,9 @@ _TOOLS = re.compile(
     r"libwww-perl/|dart/"
 )
 
-# In lower case, as the User-Agent is when it is searched. What the first group finds
-# is not named again below.
+# The later groups omit names that the first group finds.
 _SIGNS = (
-    # Names that contain it. Cubot makes phones, used by people.
+    # Generic words. Cubot is a brand of phones.
     r"(?<!cu)bots?(?![a-z])",
     r"crawl|spider(?![a-z])|scrap(?:er|ing|y)|fetcher|headless",
     r"\+https?://",
@@ -130,11 +128,11 @@ _SIGNS = (
     r"newrelic|hetrixtools|freshping|updown|catchpoint|synthetic|checkly|nodeping",
     r"zabbix|nagios|check_http|prometheus/|blackbox[ -]exporter|appinsights",
     r"alwayson|traffic[ -]manager|consul health|haproxy|ohdear|montastic",
-    # Feed readers, which fetch for many.
+    # Feed readers.
     r"\d subscribers?|feedburner|feedvalidator|freshrss|tiny tiny rss|simplepie",
     # Scanners.
     r"censys|zgrab|nessus|nuclei|nmap|masscan|l9explore|nikto|sqlmap|wpscan",
     r"internetmeasurement|detectify|qualys|acunetix",
-    # Browsers without a screen.
+    # Headless browsers.
     r"phantomjs|slimerjs|htmlunit|prerender|rendertron|puppeteer|playwright|selenium",
 )

@@ -96,13 +96,13 @@ class Visitors:
             if match.vary is not None:
                 vary = match.vary
         if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
-            # Better too many variants than one visitor's or page's answer for another.
+            # With all attributes, no visitor gets the answer of another.
             vary = None
         if self.consents is not None and not self.consents.given(visit):
             attributes = self._named(visit, match, of_the_page=True)
             variant = self._variant(NO_VISIT, {}, attributes, vary, now)
-            nobody = visitor_key(Identity())
-            return Visitor(None, None, {}, False, attributes, nobody, variant, False)
+            key = visitor_key(Identity())
+            return Visitor(None, None, {}, False, attributes, key, variant, False)
         customer_id, visitor_id, identifiers, is_new = self._ids(visit)
         attributes = {}
         if self._of_routes or self._attributes.readers:
@@ -245,12 +245,12 @@ class Visitors:
             visit: The request.
             named: The attributes that the file names; they have precedence.
         """
-        advice_on = session_attributes(
+        attributes = session_attributes(
             now=self._clock(),
             address=self._address(visit),
             user_agent=visit.header("user-agent"),
         )
-        return {**advice_on, **named}
+        return {**attributes, **named}
 
     def is_bot(self, visit: Visit) -> bool:
         """Whether the request is a bot's."""

@@ -62,7 +62,7 @@ class MustWaitError(Exception):
         self._end()
 
     def wait_here(self, wait: Wait) -> None:
-        """The same in a thread without an event loop.
+        """Wait for the value in a thread without an event loop.
 
         Raises:
             CannotWaitError: ``wait`` raised it; read the value again elsewhere.

@@ -42,9 +42,9 @@ class MoEngageWSGIMiddleware:
 
     Args:
         app: The WSGI app to wrap.
-        config: A settings file's path, a mapping of what stands in one, or a
-            ``Settings``; by default the file that
-            ``MOE_CONFIG`` names, else ``moe.yml``.
+        config: A settings file's path, a mapping like a file's content, or a
+            ``Settings``; by default the file that ``MOE_CONFIG`` names, else
+            ``moe.yml``.
         workspace_id, api_key, data_center, base_url: Win over the environment and
             the file.
 
@@ -54,7 +54,7 @@ class MoEngageWSGIMiddleware:
     """
 
     page_class = Page
-    """What personalizes a request."""
+    """The class of a request's page."""
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class MoEngageWSGIMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        met = environ.get(KEY)
-        if met is not None and met.is_underway:
+        earlier = environ.get(KEY)
+        if earlier is not None and earlier.is_underway:
             raise DuplicateMiddlewareError(_TWICE)
         try:
             loop = self.runtime.start_in_background()
@@ -94,10 +94,10 @@ class MoEngageWSGIMiddleware:
         path = path_of(environ)
         if self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
-        if met is not None and not met.ended:
-            # Tried a second time while the first goes on: to each its own.
+        if earlier is not None and not earlier.ended:
+            # A second attempt while the first is running gets an environ of its own.
             environ = {**environ}
-        # As it came in: inner layers change an environ in place.
+        # A copy, as inner layers change an environ in place.
         engine, request = self.runtime.personalizer, {**environ, _PATH: path}
         page = self.page_class(engine, request, self.visit_of, loop)
         environ[KEY] = page
@@ -113,9 +113,9 @@ class MoEngageWSGIMiddleware:
             if page.is_preview:
                 for name in UNWANTED_META:
                     environ.pop(name, None)
-            # Set and put back around every call of the app's, in the thread's own
-            # context: in a copy the app would lose what it keeps there from one
-            # request to the next, as Django does its connections to caches.
+            # Set and reset around each call of the app, in the thread's own context: in
+            # a copy, the app would lose the values that it keeps there between
+            # requests, as Django keeps its connections to caches.
             token = current.set(page)
             try:
                 body = self.app(environ, response.start)
@@ -127,8 +127,8 @@ class MoEngageWSGIMiddleware:
             response.end(complete=False)
             raise
         if is_file(body, wrapper):
-            # The server sends the file by itself if it gets its own object back; of
-            # its end nobody tells us.
+            # The server sends the file by itself if it gets its own object back, and
+            # does not report the end.
             if response.badge is not None:
                 page.miss_badge("file")
             response.end(complete=True)
@@ -140,7 +140,7 @@ class MoEngageWSGIMiddleware:
     def _answer(
         self, path: str, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer for one of our own paths."""
+        """Answer a request to one of our endpoints."""
         own_paths = self.runtime.own_paths
         body = read_body(environ, own_paths.max_body(path))
         reply = background.run(own_paths.reply(self.visit_of(environ), body))
@@ -151,11 +151,11 @@ class MoEngageWSGIMiddleware:
         return [] if method_of(environ) == "HEAD" else [reply.body]
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
-        """Return what a request tells."""
+        """Return a request as a visit."""
         absent: Mapping[str, str] = EMPTY
         if self._needed:
-            lacking = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
-            absent = {kind: _OUTSIDE[kind] for kind in lacking}
+            missing = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
+            absent = {kind: _OUTSIDE[kind] for kind in missing}
         return Visit(
             method=method_of(environ),
             path=environ.get(_PATH) or path_of(environ),
@@ -171,7 +171,7 @@ class MoEngageWSGIMiddleware:
 
 
 _KEYS = {"session": "beaker.session"}
-"""Where WSGI middlewares leave what such a source reads."""
+"""The keys of the environ with the values that kinds of sources read."""
 
 _OUTSIDE = {
     "session": "there is no environ['beaker.session'] yet when MoEngageWSGIMiddleware "
@@ -181,12 +181,12 @@ _OUTSIDE = {
     "user": "a WSGI app has no user that we know: take the value from the session, a "
     "cookie or a call; flask_login's is read by moe_middleware.flask.MoEngage(app)",
 }
-"""What to do where a request lacks what such a source reads."""
+"""Advice for requests without the value that a kind of source reads."""
 
 _PATH = f"{KEY}.path"
-"""Where our copy of an environ has the path as text."""
+"""The key of the decoded path, in our copy of an environ."""
 
 _TWICE = (
-    "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
+    "MoEngageWSGIMiddleware earlier a request that it is already personalizing: it is "
     "installed twice around this handler. Keep the outermost one."
 )

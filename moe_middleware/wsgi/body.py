@@ -1,4 +1,4 @@
-"""The app's body on its way to the server, with the experiences to its end."""
+"""The app's body, made with the request's experiences as the current ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from .response import Response
 
 
 class Body:
-    """The app's body, as lazy as it was, with the request's experiences to its end."""
+    """The app's body; while it makes a part, the request's experiences are current.
+
+    Attributes:
+        response: The response of this body.
+        complete: Whether the server has read it to the end; None before the first part.
+    """
 
     __slots__ = ("_body", "complete", "experiences", "response")
 
@@ -42,7 +47,7 @@ class Body:
 
 
 class _Parts:
-    """One pass through a body; asked again for an iterator, it goes on where it is."""
+    """An iterator over a body's parts; ``iter`` returns itself."""
 
     __slots__ = ("_body", "_parts")
 
@@ -77,7 +82,7 @@ class _Parts:
 
 
 class SizedBody(Body):
-    """One whose length a server may ask for, to work out the Content-Length."""
+    """A body with a length, from which servers compute the Content-Length."""
 
     __slots__ = ()
     _body: list[bytes]
@@ -87,25 +92,25 @@ class SizedBody(Body):
 
 
 class FileWrapper:
-    """A server's function that wraps files; ``isinstance`` knows what it made last.
+    """A ``wsgi.file_wrapper`` that is a function; its last result is an instance.
 
-    It may return anything, as uWSGI's does the file itself.
+    The result may be of any type: uWSGI's is the file itself.
     """
 
-    __slots__ = ("_made", "_wrap")
+    __slots__ = ("_last", "_wrap")
 
     def __init__(self, wrap: Callable[..., object]) -> None:
         self._wrap = wrap
-        self._made: object = None
+        self._last: object = None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        self._made = self._wrap(*args, **kwargs)
-        return self._made
+        self._last = self._wrap(*args, **kwargs)
+        return self._last
 
     def __instancecheck__(self, body: object) -> bool:
-        return body is self._made is not None
+        return body is self._last is not None
 
 
 def is_file(body: object, wrapper: Any) -> bool:
-    """Whether the server knows this body as a file that it sends by itself."""
+    """Whether a body is a file that the server sends by itself."""
     return wrapper is not None and isinstance(body, wrapper)

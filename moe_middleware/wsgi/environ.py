@@ -1,4 +1,4 @@
-"""What a WSGI environ tells: bytes that are disguised as text (PEP 3333)."""
+"""Reads a WSGI environ, in which bytes are Latin-1 text (PEP 3333)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def method_of(environ: WSGIEnvironment) -> str:
 
 
 def path_of(environ: WSGIEnvironment) -> str:
-    """Return the path as people write it: WSGI hands over bytes disguised as text."""
+    """Return the decoded path."""
     return text_of(environ.get("PATH_INFO", "")) or "/"
 
 
@@ -43,7 +43,7 @@ def _header_name(name: str) -> bytes:
 
 
 def text_of(value: object) -> str:
-    """Return the text that a value's bytes are in UTF-8."""
+    """Return a value's bytes, decoded as UTF-8."""
     return decoded(latin(value))
 
 
@@ -52,11 +52,13 @@ def latin(value: object) -> bytes:
     return str(value).encode("latin-1", "replace")
 
 
-def read_body(environ: WSGIEnvironment, most: int) -> bytes:
-    """Return a request's body; what is longer than ``most`` is cut just behind it."""
+def read_body(environ: WSGIEnvironment, max_size: int) -> bytes:
+    """Return a request's body, or the first ``max_size + 1`` bytes of a longer one."""
     try:
         size = max(0, int(environ.get("CONTENT_LENGTH") or 0))
     except ValueError:
         size = 0
-    body: bytes = environ["wsgi.input"].read(min(size, most + 1)) if most else b""
+    if not max_size:
+        return b""
+    body: bytes = environ["wsgi.input"].read(min(size, max_size + 1))
     return body

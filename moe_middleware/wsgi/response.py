@@ -1,4 +1,4 @@
-"""Watches one WSGI response: its start, which may still change, and its end."""
+"""One WSGI response: it holds the start back for our headers, and counts at the end."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 KEY = "moe_middleware"
 """Where an environ has the page of its request, while that is under way."""
 
-FORGETTING = 1.0
-"""How long a response waits for the shared cache to forget a visitor, in seconds. It
-takes milliseconds."""
+INVALIDATION_TIMEOUT = 1.0
+"""Seconds that a response waits at most for the pending invalidation in the shared
+cache, which takes milliseconds."""
 
 
 class _Headers:
-    """A response's headers, as ours and as the app's own.
+    """A response's headers, as the app gave them and as bytes.
 
     Attributes:
-        plain: Those that the standard allows.
+        plain: The valid ones, as bytes.
     """
 
     __slots__ = ("_given", "_odd", "plain")
@@ -40,11 +40,11 @@ class _Headers:
                 name, value = header
                 self.plain.append((name.encode("latin-1"), value.encode("latin-1")))
             except (AttributeError, TypeError, ValueError):
-                # The server has its own word to say.
+                # The server refuses it, or not.
                 self._odd.append(header)
 
     def changed_to(self, made: Headers) -> list[tuple[str, str]]:
-        """Return what the server gets; the app's very list where nothing changes."""
+        """Return the headers for the server; the app's own list if nothing changed."""
         if made is self.plain:
             return self._given
         ours = [(name.decode("latin-1"), text.decode("latin-1")) for name, text in made]
@@ -52,7 +52,7 @@ class _Headers:
 
 
 class _Start(NamedTuple):
-    """The start of a response, which the server does not have yet."""
+    """A response's start that the server has not got yet."""
 
     status: str
     headers: _Headers
@@ -62,14 +62,14 @@ class _Start(NamedTuple):
 
 
 class Response:
-    """Watches one response begin and end.
+    """Passes a response's start on with our headers, and counts at its end.
 
-    Its start goes to the server once the app has come back from the call in which it
-    began: until then the app may read experiences, and the headers follow.
+    The server gets the start when the app returns from the call in which it began:
+    until then the app may read experiences, which changes the headers.
 
     Attributes:
-        is_begun: Whether the app has begun it, and the server does not know yet.
-        badge: Adds a preview's badge; None where there is none.
+        is_begun: Whether there is a start that the server has not got yet.
+        badge: Adds a preview's badge; None if the page shows none.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Response:
         exc_info: OptExcInfo | None = None,
     ) -> Callable[[bytes], object]:
         if exc_info is None and self.is_begun:
-            # A second start without an error is the server's to refuse.
+            # The server refuses a second start without an error.
             self.leave()
         self._status = _code(status)
         # Made here, where a framework still has its request's context.
@@ -126,7 +126,7 @@ class Response:
         return self._write(data)
 
     def leave(self) -> None:
-        """Hand the start to the server, if it has begun since."""
+        """Pass the start to the server, if there is a new one."""
         start, page = self._given, self._page
         if start is None:
             return
@@ -136,7 +136,7 @@ class Response:
             made = page.response_headers(start.headers.plain, final=False)
         page.headers_left(start.headers.plain)
         if page.forgetting is not None:
-            wait((page.forgetting,), FORGETTING)
+            wait((page.forgetting,), INVALIDATION_TIMEOUT)
         if page.is_preview:
             self.badge = page.badge_for(self._status, made)
         if self.badge is not None:
@@ -148,10 +148,10 @@ class Response:
             self._write = self._start_response(start.status, headers, start.exc_info)
 
     def end(self, *, complete: bool | None) -> None:
-        """Count what was shown, where the whole body was handed over. Once.
+        """Count what was shown if the server got the whole body; at the first call.
 
         Args:
-            complete: Whether it was; None where the server took none of it.
+            complete: Whether it did; None if it read no part of the body.
         """
         if self._ended:
             return
@@ -161,12 +161,12 @@ class Response:
         if complete:
             self._page.record(self._status)
         self._page.end()
-        # Whoever handles this environ again begins anew.
+        # The environ may be handled again.
         self._environ.pop(KEY, None)
 
 
 def _code(status: str) -> int:
-    """Return a status line's number; 0 where it has none, which the server minds."""
+    """Return a status line's number; 0 for one that the server will refuse."""
     try:
         return int(status[:3])
     except (TypeError, ValueError):

@@ -32,7 +32,7 @@ from ..contract import (
 )
 from ..encoding import encode
 from ..journal_files import JournalFiles
-from ..losses import Losses, tell
+from ..losses import Losses, observe
 from ..stores import Operation
 from . import scripts
 from .connection import Connector
@@ -126,7 +126,7 @@ class RedisOutbox:
     def _take(self, records: Sequence[bytes]) -> None:
         for packed in records:
             self._writer.append(packed, 1)
-        tell(self._observer, "appended", len(records))
+        observe(self._observer, "appended", len(records))
 
     def _save(self, chunk: Chunk) -> Call:
         bodies = [record.body for record in chunk.records]
@@ -160,7 +160,7 @@ class RedisOutbox:
             claims, unreadable = read_claims(*found)
             if unreadable:
                 await self.bury(unreadable, reason=UNREADABLE)
-                tell(self._observer, "buried", len(unreadable))
+                observe(self._observer, "buried", len(unreadable))
             if claims or not may_be_more:
                 return sorted(claims, key=age_of)
 

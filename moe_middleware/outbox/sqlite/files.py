@@ -1,4 +1,4 @@
-"""A SQLite outbox's file: made, migrated, refused, or set aside when corrupt."""
+"""A SQLite outbox's file: creates, migrates, refuses or sets aside a file."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ logger = logging.getLogger(__name__)
 Synchronous = Literal["normal", "full"]
 
 APPLICATION_ID = 0x4D6F4562
-"""Marks a file as an outbox of ours: SQLite keeps it in the file's header."""
+"""Marks a file as our outbox, in the header of the SQLite file."""
 
 SCHEMA_VERSION = 4
 
 NEEDED_SQLITE = (3, 35, 0)
 
 BUSY_SLICE = 0.05
-"""How long SQLite itself waits for another process's transaction, in seconds. Its
-caller tries again, and releases its locks in between."""
+"""Seconds that SQLite itself waits for another process's transaction. The caller tries
+again, and releases its locks in between."""
 
-# What processes note of themselves.
+# The notes of processes.
 PROCESSES = "create table process (name text primary key, note blob not null)"
 
-# How far the journal of each process is stored: what is moved twice counts once.
+# The last stored record of each process's journal, so that no record is stored twice.
 JOURNALS = "create table journal (name text primary key, stored integer not null)"
 
 CREATE = (
-    # An id is never given again: an ack may come long after its lease ran out.
+    # Ids are never used again: an ack may arrive long after its lease expired.
     """
     create table event (id integer primary key autoincrement, body text not null)
     """,
-    # Apart from the events, so that a claim does not write their pages anew.
+    # A table of its own, so that a claim does not rewrite the pages of events.
     """
     create table lease (
         id integer primary key,
@@ -57,7 +57,7 @@ CREATE = (
         buried_at real not null
     )
     """,
-    # Counted as they come and go: to count a million events takes seconds.
+    # Kept up to date, because counting a million events takes seconds.
     """
     create table state (
         one integer primary key check (one = 1),
@@ -76,7 +76,7 @@ FROM_VERSION_1 = (
     "alter table dead_letter rename to old_dead_letter",
     *CREATE,
     "insert into event (id, body) select id, body from old_event order by id",
-    # Its dead letters were numbered on their own.
+    # Version 1 numbered dead letters separately.
     """
     insert into dead_letter (id, body, reason, attempts, buried_at)
     select id + (select coalesce(max(id), 0) from old_event), body, reason, 0, buried_at
@@ -102,9 +102,9 @@ UPDATES: Mapping[int, Sequence[str]] = {
     2: (PROCESSES, JOURNALS),
     3: (JOURNALS,),
 }
-"""What brings a file of each version up to date."""
+"""The statements that migrate a file of each version."""
 
-# In one statement: another process may be making the file at this moment.
+# One statement, because another process may be creating the file just now.
 DESCRIBE = """
 select (select user_version from pragma_user_version),
     (select application_id from pragma_application_id),
@@ -113,11 +113,10 @@ select (select user_version from pragma_user_version),
 
 
 def open_file(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
-    """Open an outbox's file; make it where it is missing, and migrate an older one.
+    """Open an outbox's file; create a missing one, and migrate an older one.
 
     Raises:
-        OutboxError: It is not ours to write: a newer version's, or another program's.
-            Nothing in it was changed.
+        OutboxError: A newer version or another program wrote the file; it is unchanged.
         sqlite3.Error: It cannot be opened, or is corrupt.
     """
     if sqlite3.sqlite_version_info < NEEDED_SQLITE:
@@ -127,9 +126,9 @@ def open_file(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
         )
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        # Not made: it may be a volume that is not mounted yet.
+        # It may be a volume that is not mounted yet, so it is not created.
         raise OutboxError(f"{path}: there is no directory {folder}: make it")
-    # Opened by the writer thread, and closed by whichever thread forks.
+    # The writer thread opens it, and a thread that forks closes it.
     db = sqlite3.connect(
         path, timeout=BUSY_SLICE, isolation_level=None, check_same_thread=False
     )
@@ -146,7 +145,7 @@ def open_file(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def check_version(db: sqlite3.Connection, path: str) -> None:
-    """See that a file is ours and no newer than we are.
+    """Check that a file is our outbox, of this version or an older one.
 
     Raises:
         OutboxError: It is not.
@@ -184,10 +183,10 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("pragma user_version").fetchone()[0])
 
 
-# --- a file that was deleted or renamed while it was open ------------------
+# --- files deleted or renamed while open -----------------------------------
 
 MOVED_AT_ONCE = 1_000
-"""Events moved in one transaction: other processes write in between."""
+"""Events per transaction, so that other processes can write in between."""
 
 NEXT_ID = """
 insert into sqlite_sequence (name, seq)
@@ -200,12 +199,12 @@ LAST_ID = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'event
 def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
     """Move all events and dead letters from one file to another; return how many.
 
-    Ids of the old file are not given again in the new one: a relay may still ack them.
-    Processes that have the same old file open move each event once.
+    The new file does not use the old file's ids again: a relay may still ack them. If
+    several processes have the old file open, each event is moved once.
 
     Args:
-        old: A file that has lost its name, open.
-        new: The one that has the name now.
+        old: The deleted or renamed file.
+        new: The file that has its path now.
     """
     moved = 0
     (last,) = old.execute(LAST_ID).fetchone()
@@ -246,11 +245,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def forget_side_files(path: str, opened: Mapping[str, FileIdentity]) -> None:
-    """Delete the log of a file that has lost its name: a new file would read it.
+    """Delete the log of a deleted or renamed file: a new file would read it.
 
     Args:
-        path: The name.
-        opened: Which files were the old one's, by their suffix.
+        path: The path.
+        opened: The old file's side files, by suffix.
     """
     for suffix, identity in opened.items():
         if identity is not None and identity_of(path + suffix) == identity:
@@ -258,14 +257,14 @@ def forget_side_files(path: str, opened: Mapping[str, FileIdentity]) -> None:
                 os.unlink(path + suffix)
 
 
-# --- what may be wrong with a file -----------------------------------------
+# --- failures --------------------------------------------------------------
 
 FileIdentity = tuple[int, int] | None
-"""Device and inode: which file it is, whatever its name; None for no file."""
+"""Device and inode, which identify a file under any name; None for no file."""
 
 
 def identity_of(path: str) -> FileIdentity:
-    """Return which file has this name now."""
+    """Return the identity of the file at this path."""
     try:
         found = os.stat(path)
     except OSError:
@@ -284,7 +283,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_corrupt(error: BaseException) -> bool:
-    """Whether the file is no database, or no longer a sound one."""
+    """Whether the file is no database, or corrupt."""
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -295,12 +294,12 @@ def _code(error: BaseException) -> int | None:
 
 
 def set_aside(path: str, *, corrupt: FileIdentity) -> None:
-    """Rename a corrupt file and what belongs to it, so that a new one can begin.
+    """Rename a corrupt file and its side files, so that a new one can be created.
 
     Args:
-        path: Its name.
-        corrupt: Which file was found to be corrupt: another process may have set it
-            aside, and the one of this name may be new.
+        path: Its path.
+        corrupt: The corrupt file: if another process has set it aside, the file at
+            this path is a new one.
     """
     with _only_one_process(path):
         if corrupt is None or identity_of(path) != corrupt:
@@ -308,7 +307,7 @@ def set_aside(path: str, *, corrupt: FileIdentity) -> None:
         kept = f"{path}.corrupt-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
         while os.path.exists(kept):
             kept += "x"
-        # The file itself comes last: beside a new one, an old log would be read.
+        # The log comes first: a new file would read it.
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path + suffix, kept + suffix)

@@ -14,12 +14,12 @@ from . import statements as sql
 from .rows import read_rows, to_json
 
 MAX_PARKED = 10_000
-"""Events that wait behind earlier ones of their customers: every claim looks at them,
-so that beyond so many it looks no further."""
+"""The most events that may wait behind earlier ones of their customers: each claim
+reads them, and with more of them it reads no new events."""
 
 
 class Leases:
-    """Says which events are whose, and until when.
+    """Claims, extends, releases and buries events, within a transaction.
 
     Args:
         clock: The time, in unix seconds.
@@ -63,7 +63,7 @@ class Leases:
         if fresh:
             db.execute(sql.LEASE, {**values, "attempts": 1, "rows": to_json(fresh)})
         if parked:
-            # Due, but for the earlier events, which every claim looks at.
+            # Claimable, once no earlier event of the customer is leased.
             values |= {"until": 0.0, "relay": ""}
             db.execute(sql.LEASE, {**values, "attempts": 0, "rows": to_json(parked)})
         if unreadable:
@@ -79,7 +79,7 @@ class Leases:
         db.execute(sql.SEE, {"now": now})
 
     def _now(self, db: sqlite3.Connection) -> float:
-        """Return the time; where the clock was set back, set leases back with it."""
+        """Return the time; if the clock was set back, set the leases back, too."""
         now = self._clock()
         (seen_at,) = db.execute(sql.SEEN).fetchone()
         if now < seen_at:

@@ -1,7 +1,7 @@
 """An outbox in one SQLite file, shared by any number of processes of one host.
 
-Appends go through a queue into one writer thread, which commits whatever has gathered
-in one transaction: nothing waits for the disk on the event loop.
+One writer thread commits all events appended meanwhile in one transaction, so the event
+loop never waits for the disk.
 
 Longer than 350 lines: every operation of the outbox is a method of one class.
 """
@@ -35,7 +35,7 @@ from ..contract import (
 )
 from ..journal import Record
 from ..journal_files import JournalFiles
-from ..losses import Losses, tell
+from ..losses import Losses, observe
 from ..reserve import Reserve
 from ..stores import Batch, Operation
 from . import statements as sql
@@ -47,26 +47,25 @@ from .store import SQLiteStore
 T = TypeVar("T")
 
 CHUNK = 1_000
-"""Events that are replayed or purged in one transaction: others write in between."""
+"""Events replayed or purged per transaction: others can write in between."""
 
 
 class SQLiteOutbox:
     """The outbox contract over one file.
 
-    The file is opened at the first use. It is in WAL mode: what is committed survives
-    the death of every process. With ``synchronous="full"`` it survives the machine's
-    too; with ``"normal"`` a machine that dies may take back the last commits, those
-    since SQLite's last checkpoint.
+    The file is opened at the first use, in WAL mode: committed events survive the end
+    of any process. With ``synchronous="full"`` they also survive a power failure; with
+    ``"normal"`` a power failure may undo the commits since SQLite's last checkpoint.
 
     Args:
-        path: The file, made where it is missing; its directory is not.
+        path: The file. A missing one is created; its directory must exist.
         synchronous: ``normal`` or ``full``.
-        max_events: How many events wait at most.
-        when_full: Whether the newest event is then refused or the oldest dropped.
-        busy_timeout: How long an operation waits for other processes', in seconds.
-        journal: The beginning of the paths of the journals: files that appended events
-            wait in until they are stored. By default the file's own path.
-        observer: Receives what happens to events.
+        max_events: The most waiting events.
+        when_full: Whether new events are then refused or the oldest dropped.
+        busy_timeout: Seconds that an operation waits for other processes'.
+        journal: The prefix of the paths of the journals: files with appended events
+            until they are stored. By default the file's own path.
+        observer: Receives the counts of events.
         clock: The time, in unix seconds.
     """
 
@@ -82,7 +81,7 @@ class SQLiteOutbox:
         observer: Observer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        # A daemon may change its directory, and the file is opened more than once.
+        # A daemon may change its directory before the file is opened again.
         self._path = path = os.path.abspath(path)
         self._max_events = max_events
         self._when_full = when_full
@@ -110,19 +109,19 @@ class SQLiteOutbox:
     def __repr__(self) -> str:
         return f"<SQLiteOutbox {self._path!r}>"
 
-    # --- what happens to an event ------------------------------------------
+    # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        # Encoded here, so that what cannot be is refused before it can spoil others.
+        # An event that cannot be encoded is refused here, before the batch.
         self._writer.append(orjson.dumps(events)[1:-1], len(events))
-        tell(self._observer, "appended", len(events))
+        observe(self._observer, "appended", len(events))
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         if bodies:
             self._writer.append(b",".join(bodies), len(bodies))
-            tell(self._observer, "appended", len(bodies))
+            observe(self._observer, "appended", len(bodies))
 
     def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
         records = self._unstored(db, batch)
@@ -144,7 +143,7 @@ class SQLiteOutbox:
         return count - taken, dropped
 
     def _unstored(self, db: sqlite3.Connection, batch: Batch) -> Sequence[Record]:
-        """Return the records that are not stored; note that all of them are."""
+        """Return the batch's records that are not stored; mark all as stored."""
         values = {"name": batch.journal, "stored": batch.records[-1].sequence}
         found = db.execute(sql.STORED, values).fetchone()
         db.execute(sql.STORE, values)
@@ -152,7 +151,7 @@ class SQLiteOutbox:
             return [one for one in batch.records if one.sequence > found[0]]
         names = self._journals.names()
         if batch.journal in names:
-            # The others ended and were stored, for they have left no file.
+            # Journals without a file were stored and have ended.
             db.execute(sql.FORGET_JOURNALS, {"names": to_json(names)})
         return batch.records
 
@@ -163,13 +162,13 @@ class SQLiteOutbox:
             return self._leases.claim(db, limit, lease_for, relay)
 
         def abandoned(result: tuple[list[Claim], int]) -> Operation:
-            # The relay was cancelled: others need not wait for the lease.
+            # The relay was cancelled: others must not wait for the lease.
             ids = to_json([claim.id for claim in result[0]])
             return Operation(lambda db: self._leases.hold(db, sql.RETRY, ids, 0.0))
 
         claims, unreadable = await self._do(run, abandoned=abandoned)
         if unreadable:
-            tell(self._observer, "buried", unreadable)
+            observe(self._observer, "buried", unreadable)
         return claims
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
@@ -201,7 +200,7 @@ class SQLiteOutbox:
     def close(self, *, timeout: float = 5.0) -> None:
         self._writer.close(timeout)
 
-    # --- what processes note of themselves ---------------------------------
+    # --- notes of processes ------------------------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
         values = {"name": name, "note": note}
@@ -227,7 +226,7 @@ class SQLiteOutbox:
         rows = await self._read(lambda db: db.execute(sql.NOTES).fetchall())
         return dict(rows)
 
-    # --- to see and to steer -----------------------------------------------
+    # --- status and repair -------------------------------------------------
 
     async def count(self) -> Counts:
         waiting, dead = await self._read(lambda db: db.execute(sql.COUNT).fetchone())
@@ -255,7 +254,7 @@ class SQLiteOutbox:
 
     def _try(self, db: sqlite3.Connection) -> None:
         self._reserve.check(db)
-        # A lock is not enough: a read-only disk gives it, too.
+        # A lock is not enough: it can be had on a read-only disk, too.
         db.execute(sql.TALLY, {"waiting": 0, "dead": 0})
 
     async def waiting(
@@ -343,7 +342,7 @@ class SQLiteOutbox:
         ids: Sequence[EventId] | None,
         limit: int | None,
     ) -> int:
-        """Run over the oldest rows, a chunk at a time, up to the newest of now."""
+        """Process the rows that exist now in chunks, oldest first; return how many."""
         among = "" if ids is None else f"and id in {sql.IDS}"
         choose = f"""
         select json_group_array(id) from (

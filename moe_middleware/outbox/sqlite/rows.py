@@ -1,4 +1,4 @@
-"""Rows of a SQLite outbox, and lists as its statements take them."""
+"""Converts a SQLite outbox's rows and ids."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..contract import DeadLetter, EventId, WaitingEvent
 def read_rows(
     db: sqlite3.Connection, statement: str, values: dict[str, Any]
 ) -> list[tuple[int, int, Any]]:
-    """Return id, attempts and the body's fields; None for what is not JSON.
+    """Return each row's id, attempts, and the body's fields (None if it is not JSON).
 
-    They come as one text, unless one body spoils it.
+    All rows are read as one JSON text, unless one of the bodies is invalid.
     """
     row = "'[' || id || ',' || attempts || ',' || body || ']'"
     joined = f"select count(*), cast(group_concat({row}) as blob) from ({statement})"
@@ -63,7 +63,7 @@ def ids_json(ids: Iterable[EventId]) -> str:
 
 
 def number_of(id: EventId) -> int:
-    """Return an id as the number that it is; what is none names nothing."""
+    """Return an id as a number; 0, which no event has, if it is none."""
     try:
         number = int(id)
     except ValueError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Lists travel as one JSON text: Python gives up the interpreter's lock at every row
-# that it binds or steps to, and a busy event loop is slow to give it back.
+# Lists are passed as one JSON text: Python releases the interpreter's lock at every row
+# that it binds or reads, and a busy event loop is slow to give it back.
 IDS = "(select value from json_each(:ids))"
 APPEND = """
 insert into event (body) select value from json_each(:events) where key < :room
@@ -15,7 +15,7 @@ select json_group_array(id) from (
     order by id limit :count
 )
 """
-# Customers of whom an earlier event is another relay's, or waits for its retry.
+# Customers with an earlier event that another relay holds, or that waits for its retry.
 HELD = """
 select customer, min(id) as first from lease
 where claimable_at > :now and not (relay = :relay and :relay <> '')
@@ -30,7 +30,7 @@ from lease join event using (id) left join held using (customer)
 where claimable_at <= :now and (first is null or first > id)
 order by id limit :limit
 """
-# Whatever has an id beyond the last lease's was never claimed: claims leave no gap.
+# Events with ids above the last lease's were never claimed, as claims leave no gap.
 FRESH = """
 select id, 0 as attempts, body from event
 where id > (select coalesce(max(id), 0) from lease)

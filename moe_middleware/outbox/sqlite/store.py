@@ -1,4 +1,4 @@
-"""A SQLite outbox's file as a store: a batch and operations are one transaction."""
+"""A SQLite file as a store: a batch and operations are one transaction."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from .files import (
 logger = logging.getLogger(__name__)
 
 BUSY_PAUSE = 0.005
-"""The pause between two tries of a locked file, in seconds; a fork may happen then."""
+"""Seconds between two tries of a locked file; the process may fork in between."""
 
 SIDE_FILES = ("-wal", "-shm")
 
 MAX_BATCH_BYTES = 2_000_000
-"""Bytes of events stored together at most: half of the smallest reserve."""
+"""The most bytes of events in one transaction: half of the smallest reserve."""
 
 PAGE = 4096
-"""Bytes of a page of SQLite's."""
+"""Bytes of a page of the file."""
 
 MAX_PAGES = 2**30 - 1
-"""SQLite's own limit of a file's pages."""
+"""SQLite's limit of a file's pages."""
 
 FORK_PATIENCE = 10.0
-"""How long a fork waits for a transaction under way, in seconds."""
+"""Seconds that a fork waits at most for the running transaction."""
 
 Save = Callable[[sqlite3.Connection, Batch], tuple[int, int]]
-"""Puts a batch into the file, within a transaction; returns how many events were
-refused and how many were dropped."""
+"""Stores a batch within a transaction; returns how many events were refused, and how
+many dropped."""
 
 
 class SQLiteStore:
@@ -59,9 +59,9 @@ class SQLiteStore:
     Args:
         path: The file.
         synchronous: SQLite's setting.
-        busy_timeout: How long a transaction waits for another process's, in seconds.
-        save: Puts a batch into the file.
-        reserve: The room that is set aside on the disk.
+        busy_timeout: Seconds that a transaction waits for another process's.
+        save: Stores a batch.
+        reserve: The reserved disk space.
     """
 
     comes_back = False
@@ -86,12 +86,12 @@ class SQLiteStore:
         self._max_pages = MAX_PAGES
         self._opened: FileIdentity = None
         self._side_files: dict[str, FileIdentity] = {}
-        # The file that was deleted while it was open, until its events are moved.
+        # A file that was deleted or renamed while open, until its events are moved.
         self._nameless: sqlite3.Connection | None = None
         _stores.add(self)
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
-        """Do all in one transaction, else the batch and each operation by itself."""
+        """Do all in one transaction; if that fails, the batch and each operation."""
         outcome = self._transact(batch, operations)
         error = outcome.error
         if error is None:
@@ -138,7 +138,7 @@ class SQLiteStore:
             )
 
     def close(self) -> int:
-        """Close the file; return how many events a deleted file takes with it."""
+        """Close the file; return how many events are lost with a deleted file."""
         with _in_sqlite:
             self._close()
             old, self._nameless = self._nameless, None
@@ -152,7 +152,7 @@ class SQLiteStore:
     def _transact(
         self, batch: Batch | None, operations: Sequence[Operation]
     ) -> Outcome:
-        """Run one transaction; the outcome's error is why it failed."""
+        """Run one transaction; a failure is the outcome's error."""
         began = time.monotonic()
         begun_anew = made_room = False
         while True:
@@ -172,7 +172,7 @@ class SQLiteStore:
                     self._free_log(for_delivery=batch is None)
                 else:
                     if batch is not None and made_room:
-                        # Fewer may fit.
+                        # A smaller batch may fit.
                         self.batch_bytes = max(1, self.batch_bytes // 2)
                     self._let_go_after(error)
                     return Outcome(error=error)
@@ -195,15 +195,15 @@ class SQLiteStore:
         saved = len(batch.records) if batch is not None else 0
         return Outcome(saved, refused, dropped, results)
 
-    # --- the file ----------------------------------------------------------
+    # --- file --------------------------------------------------------------
 
     def _opened_file(self) -> sqlite3.Connection:
-        """Return the open file; open it anew where another file has its name."""
+        """Return the open file; if another file has its path now, open that one."""
         if self._db is not None and identity_of(self._path) != self._opened:
             self._nameless, self._db = self._db, None
             forget_side_files(self._path, self._side_files)
         if self._db is None:
-            # Before it is opened, too: it may be corrupt and never open.
+            # Also before it is opened, which fails if it is corrupt.
             self._opened = identity_of(self._path)
             self._db = open_file(self._path, synchronous=self._synchronous)
             self._max_pages = MAX_PAGES
@@ -216,7 +216,7 @@ class SQLiteStore:
         return self._db
 
     def _move_on(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-        """Move what a deleted or renamed file still holds, as long as it is open."""
+        """Move the events of a deleted or renamed file, while it is open."""
         try:
             moved: int | str = move(old, new)
         except sqlite3.Error as error:
@@ -228,7 +228,7 @@ class SQLiteStore:
         logger.warning("outbox_replaced outbox=%s moved=%s", self._path, moved)
 
     def _begin_anew(self) -> None:
-        """Set a corrupt file aside, so that the next try makes a new one."""
+        """Set a corrupt file aside, so that the next attempt creates a new one."""
         with _in_sqlite:
             self._close()
             try:
@@ -241,7 +241,7 @@ class SQLiteStore:
                 )
 
     def _let_go_after(self, error: Exception) -> None:
-        """Close the file, unless it is only locked or full."""
+        """Close the file after an error, unless it is only locked or full."""
         if isinstance(error, sqlite3.Error | OutboxError) and not (
             is_full(error) or is_busy(error)
         ):
@@ -254,20 +254,20 @@ class SQLiteStore:
             with suppress(sqlite3.Error):
                 db.close()
 
-    # --- its disk ----------------------------------------------------------
+    # --- disk --------------------------------------------------------------
 
     def _pages_for(self, batch: Batch | None) -> int:
-        """Return how large the file may become: half of the reserve larger by events.
+        """Return the most pages of the file: events may add half of the reserve.
 
-        What is in the log and does not fit into the file keeps the log from being begun
-        anew, and on a full disk no ack could be written any more.
+        If the content of the log did not fit into the file, the log could not start
+        anew, and on a full disk no ack could be written.
         """
         if batch is None:
             return MAX_PAGES
         size = sum(len(record.body) for record in batch.records)
         room = self._reserve.room() // 2
         if room and size > room:
-            # One append of very many events, which cannot be cut.
+            # One append of very many events cannot be split.
             room = self._reserve.disk_left() // 4
         return (os.path.getsize(self._path) + room) // PAGE
 
@@ -277,14 +277,15 @@ class SQLiteStore:
             db.execute(f"pragma max_page_count = {most}")
 
     def _lacks_room(self, error: BaseException) -> bool:
-        # To open a file takes room too, and the error is then of another kind.
+        # Opening a file needs space, too, and fails with another error.
         is_other = isinstance(error, sqlite3.OperationalError) and not is_busy(error)
         return is_full(error) or (is_other and self._reserve.is_disk_full())
 
     def _free_log(self, *, for_delivery: bool) -> None:
-        """Begin the log from its start: acks then need no room on a full disk.
+        """Start the log anew, so that acks need no space on a full disk.
 
-        Claims and acks also get the room that was set aside.
+        Args:
+            for_delivery: Whether to free the reserve, too, for claims and acks.
         """
         with _in_sqlite:
             if for_delivery:
@@ -306,15 +307,17 @@ class SQLiteStore:
 _stores: WeakSet[SQLiteStore] = WeakSet()
 
 _in_sqlite = threading.Lock()
-"""Held within SQLite. A fork waits for it: in a child that begins while another thread
-holds one of SQLite's own locks, that lock is never released."""
+"""Held while SQLite runs. A fork waits for it: a lock of SQLite's that another thread
+holds during the fork would never be released in the child."""
 
 _forking = threading.local()
 
 
 def _before_fork() -> None:
-    """Close every file: a child of ours that found one open would believe that it had
-    our locks, and see its events deleted with our log. It is opened anew when needed.
+    """Close every file, which is opened again when needed.
+
+    SQLite in a child would believe that it held the parent's locks on an open file, and
+    its events would be deleted with the parent's log.
     """
     _forking.held = _in_sqlite.acquire(timeout=FORK_PATIENCE)
     if _forking.held:
@@ -330,7 +333,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _in_sqlite
     _in_sqlite = threading.Lock()
-    # They are the parent's.
+    # These stores belong to the parent.
     _stores.clear()
 
 
