@@ -11,7 +11,8 @@ from django.template import Context, NodeList
 from django.templatetags.cache import CacheNode
 
 from ..logs.log_lines import one_line
-from ..personalizer.fragments import noting
+from ..models.payloads import Fingerprint
+from ..personalizer.fragments import fragment, noting
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -25,8 +26,9 @@ OURS = "moe_middleware"
 def keep_experiences_out() -> None:
     """Let no ``{% cache %}`` store a fragment in which experiences were used.
 
-    Django has no hook for this, so the node's ``render`` is replaced, also for tags
-    that inherit from it, such as Wagtail's. Everything else stays as it is.
+    It may read payloads that a fingerprint in its cache key tells apart. Django has no
+    hook for this, so the node's ``render`` is replaced, also for tags that inherit from
+    it, such as Wagtail's. Everything else stays as it is.
     """
     render = CacheNode.render
     if hasattr(render, OURS):
@@ -34,9 +36,13 @@ def keep_experiences_out() -> None:
 
     @wraps(render)
     def render_unless_personal(node: CacheNode, context: Context) -> str:
+        outer = fragment.get()
+        if outer is not None:
+            # What comes from the cache below reads nothing.
+            outer.reads(_covered(node, context))
         # A copy, as all threads share a template's nodes.
         twin = copy(node)
-        watched = _Watched(node.nodelist)
+        watched = _Watched(node)
         twin.nodelist = watched  # type: ignore[assignment]
         try:
             return render(twin, context)
@@ -53,11 +59,12 @@ def keep_experiences_out() -> None:
 class _Watched:
     """A node list that raises ``_Personal`` instead of returning a personal text."""
 
-    def __init__(self, nodelist: NodeList) -> None:
-        self._nodelist = nodelist
+    def __init__(self, node: CacheNode) -> None:
+        self._node = node
+        self._nodelist: NodeList = node.nodelist
 
     def render(self, context: Context) -> SafeString:
-        with noting() as noted:
+        with noting(_covered(self._node, context)) as noted:
             text = self._nodelist.render(context)
         if noted.personal:
             raise _Personal(self, text)
@@ -75,6 +82,13 @@ class _Personal(Exception):
         self.text = text
 
 
+def _covered(node: CacheNode, context: Context) -> frozenset[str]:
+    """Return the keys whose payloads are part of a fragment's cache key."""
+    values = [given.resolve(context) for given in getattr(node, "vary_on", ())]
+    prints = [value for value in values if isinstance(value, Fingerprint)]
+    return frozenset().union(*(one.keys for one in prints))
+
+
 _logged: set[tuple[str, str]] = set()
 
 
@@ -85,7 +99,8 @@ def _log_once(node: CacheNode) -> None:
         _logged.add((name, origin))
         logger.warning(
             "fragment_not_kept fragment=%s template=%s: an experience is in it, which "
-            "is one visitor's own: put its tag outside of {%% cache %%}",
+            "is one visitor's own: put its tag, and links that count, outside of "
+            "{%% cache %%}, and request.experiences.fingerprint into its cache key",
             one_line(name),
             one_line(origin),
         )

@@ -43,7 +43,8 @@ class _OnPage:
     _elements: Elements
 
 
-def _elements_of(experience: Experience) -> Elements | None:
+def elements_of(experience: Experience) -> Elements | None:
+    """Return the elements that an experience is bound to, if it is."""
     try:
         return _read_elements(experience)
     except AttributeError:
@@ -52,7 +53,7 @@ def _elements_of(experience: Experience) -> Elements | None:
 
 def note_missing(experience: Experience, name: str) -> None:
     """Log once that a page has read a missing payload value."""
-    elements = _elements_of(experience) if experience.payload else None
+    elements = elements_of(experience) if experience.payload else None
     if elements is not None:
         elements.miss(experience, name)
 
@@ -138,7 +139,7 @@ class Experience(_OnPage):
                 value, as a URL object or a lazy text.
             b_id: The element, as in ``"Shop Now"``.
         """
-        elements = _elements_of(self)
+        elements = elements_of(self)
         if elements is None or context_json(self) == b"{}":
             return harmless(target)
         return elements.click_url(self, target, b_id)
@@ -155,7 +156,7 @@ class Experience(_OnPage):
         Args:
             b_id: The element, as in ``"Shop Now"``.
         """
-        elements = _elements_of(self)
+        elements = elements_of(self)
         if elements is None or context_json(self) == b"{}":
             return ""
         return elements.attrs(self, b_id)

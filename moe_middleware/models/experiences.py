@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from .experience import Experience
 from .identity import Identity
+from .payloads import Payloads
 from .plain_values import text_of
 from .reasons import Reason, Source
 
@@ -34,7 +35,7 @@ class Phase(IntEnum):
 OPEN, SHARED, SENT = Phase
 
 
-class Experiences:
+class Experiences(Payloads):
     """A visitor's experiences by key. Looking a key up never raises.
 
     Objects of this very class belong to no request: they fetch nothing and count

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     BAD_ANSWER = "bad_answer"
+    BAD_PAYLOAD = "bad_payload"
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"

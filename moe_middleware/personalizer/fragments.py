@@ -6,18 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+_NONE: frozenset[str] = frozenset()
+
 
 class Noted:
     """The note on a rendered part.
 
     Attributes:
-        personal: Whether experiences were used in it.
+        personal: Whether experiences were used in it that its cache key does not tell
+            apart.
     """
 
-    __slots__ = ("personal",)
+    __slots__ = ("_covered", "_used", "personal")
 
-    def __init__(self) -> None:
+    def __init__(self, covered: frozenset[str]) -> None:
         self.personal = False
+        self._covered = covered
+        self._used: set[str] = set()
+
+    def reads(self, keys: frozenset[str]) -> bool:
+        """Note that payloads are read; return whether the cache key covers them."""
+        covered = keys <= self._covered
+        self.personal |= not covered
+        self._used |= keys
+        return covered
+
+    def add(self, inner: Noted) -> None:
+        """Note what is in a part within this one."""
+        self.personal |= inner.personal
+        self.reads(frozenset(inner._used))
 
 
 fragment: ContextVar[Noted | None] = ContextVar("moe_fragments", default=None)
@@ -32,13 +49,17 @@ def note_personal() -> None:
 
 
 @contextmanager
-def noting() -> Iterator[Noted]:
-    """Note uses within this block, also in nested ones."""
-    outer, inner = fragment.get(), Noted()
+def noting(covered: frozenset[str] = _NONE) -> Iterator[Noted]:
+    """Note uses within this block, also in nested ones.
+
+    Args:
+        covered: Keys whose payloads are part of the cache key.
+    """
+    outer, inner = fragment.get(), Noted(covered)
     token = fragment.set(inner)
     try:
         yield inner
     finally:
         fragment.reset(token)
-        if outer is not None and inner.personal:
-            outer.personal = True
+        if outer is not None:
+            outer.add(inner)

@@ -242,6 +242,10 @@ class Page(Impressions, PageResponse, PageThreads):
             self._failed("forget_failed", error)
         return True
 
+    def _refuse(self, fallback: Experience) -> None:
+        super()._refuse(fallback)
+        self._engine.note((fallback,), self._known)
+
     # --- what is there, and who it is for ------------------------------------------
 
     def _take(self, found: Sequence[Experience]) -> None:

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _FAILURES = frozenset(Reason) - {
     *(Reason.NO_MATCH, Reason.NOT_REQUESTED, Reason.REVALIDATING),
     *(Reason.NOT_ACTIVE, Reason.BOT, Reason.NO_CONSENT),
+    Reason.BAD_PAYLOAD,  # it has a line of its own
 }
 """Reasons of failures, for which a page has a fallback or a stale answer."""
 

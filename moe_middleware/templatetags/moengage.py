@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, cast
 
 from django.template import (
@@ -21,11 +22,11 @@ from django.template.base import FilterExpression, Parser, Token
 
 from ..django.fragment_caches import keep_experiences_out
 from ..logs.log_lines import one_line
-from ..models.experience import Experience, note_missing
+from ..models.experience import Elements, Experience, bind, elements_of, note_missing
 from ..models.experiences import Counting, Experiences, WebSDKApi
 from ..models.reasons import Reason
 from ..personalizer.current import current, on_event_loop
-from ..personalizer.fragments import note_personal
+from ..personalizer.fragments import fragment, note_personal
 from ..personalizer.unmet_requests import is_request, note_unmet
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class ExperienceNode(Node):
         self._unlogged = iter((True,))
 
     def render(self, context: Context) -> str:
+        # From a cache, nothing would be counted.
+        note_personal()
         experiences = experiences_of(context)
         found = _find(
             experiences, self.key.resolve(context), self.origin, self._unlogged
@@ -79,12 +82,42 @@ class _Layer(dict[str, Any]):
     """A layer of a context with values of one visitor."""
 
     def __getitem__(self, name: str) -> Any:
-        note_personal()
-        return super().__getitem__(name)
+        value, noted = super().__getitem__(name), fragment.get()
+        if noted is None:
+            return value
+        if not isinstance(value, Experience):
+            # Of a tag that assigns: what it is made of is not known.
+            noted.personal = True
+            return value
+        if not noted.reads(frozenset({value.key})):
+            return value
+        elements = elements_of(value)
+        if elements is not None:
+            value = copy(value)
+            bind(value, _PersonalElements(elements))
+        return value
 
     def __iter__(self) -> Iterator[str]:
         # With its own ``keys``, dict.update reads the items one by one, as above.
         return super().__iter__()
+
+
+class _PersonalElements:
+    """Elements whose use makes a fragment personal: their links are one visitor's."""
+
+    def __init__(self, elements: Elements) -> None:
+        self._elements = elements
+
+    def click_url(self, experience: Experience, target: object, b_id: object) -> str:
+        note_personal()
+        return self._elements.click_url(experience, target, b_id)
+
+    def attrs(self, experience: Experience, b_id: object) -> str:
+        note_personal()
+        return self._elements.attrs(experience, b_id)
+
+    def miss(self, experience: Experience, name: str) -> None:
+        self._elements.miss(experience, name)
 
 
 def experience(parser: Parser, token: Token) -> ExperienceNode:
@@ -135,6 +168,13 @@ def value(experience: object, name: str) -> object:
     return experience.get(name, "")
 
 
+def fingerprint(experiences: object, keys: str = "") -> str:
+    """Return ``experiences.fingerprint`` of keys: ``{{ all|fingerprint:"a,b" }}``."""
+    if not isinstance(experiences, Experiences):
+        return ""
+    return experiences.fingerprint(*keys.replace(",", " ").split())
+
+
 def click_url(experience: object, target: str, b_id: str | None = None) -> str:
     """Return the link for an element: ``{% click_url hero "/shop" "Shop Now" %}``."""
     return _known(experience).click_url(target, b_id)
@@ -169,6 +209,7 @@ keep_experiences_out()
 register = Library()
 register.tag("experience", experience)
 register.filter("value", value)
+register.filter("fingerprint", fingerprint)
 register.simple_tag(click_url)
 register.simple_tag(attrs)
 register.simple_tag(moe_script, takes_context=True)

@@ -68,6 +68,12 @@ PERSONAL = {
     "an include within the tag": '{% experience "homepage-banner" as hero %}'
     '{% cache 60 in %}{% include "title.html" %}{% endcache %}{% endexperience %}',
     "a tag of the app's": "{% cache 60 hero %}{% title %}{% endcache %}",
+    "another key's fingerprint": '{% experience "homepage-banner" as hero %}'
+    '{% cache 60 hero request.experiences|fingerprint:"promo-strip" %}'
+    "{{ hero.Title }}{% endcache %}{% endexperience %}",
+    "a fingerprint in the inner one": '{% experience "homepage-banner" as hero %}'
+    "{% cache 60 outer %}{% cache 60 hero request.experiences.fingerprint %}"
+    "{{ hero.Title }}{% endcache %}{% endcache %}{% endexperience %}",
     "a block": '{% extends "base.html" %}{% block hero %}' + BANNER + "{% endblock %}",
 }
 
@@ -187,6 +193,83 @@ def test_a_fragment_that_varies_by_what_is_in_it_is_right_too(site: MakeSite) ->
     alice, bob = seen(shop, "alice", "bob")
 
     assert alice != bob
+
+
+KEYED = (
+    '{% experience "homepage-banner" as hero %}'
+    '{% cache 60 keyed request.experiences|fingerprint:"homepage-banner" %}'
+    "{{ hero.Title }} BODY{{ made }}{% endcache %}{% endexperience %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "times", "kept"),
+    [
+        ("", 2, True),
+        ("{% if hero.Title %}{{ hero|value:'CTA Label' }}{% endif %}", 2, True),
+        # Made for one visitor, or counted: each time anew.
+        ("{% click_url hero '/shop' 'Shop' %}", 4, False),
+        ("<a {% attrs hero 'Shop' %}>", 4, False),
+        ("{% click_url hero '/shop' as link %}{{ link }}", 4, False),
+        ('{% experience "homepage-banner" %}{% endexperience %}', 4, False),
+    ],
+)
+def test_a_fingerprint_in_its_key_lets_a_fragment_be_kept(
+    site: MakeSite,
+    caplog: pytest.LogCaptureFixture,
+    body: str,
+    times: int,
+    kept: bool,
+) -> None:
+    cache.clear()
+    made: list[bool] = []
+
+    def count() -> str:
+        made.append(True)
+        return ""
+
+    name = f"keyed{len(body)}"
+    shop = site(
+        rendering(KEYED.replace("BODY", body).replace("keyed", name), made=count),
+        identity=BY_COOKIE,
+        secret_key="0123456789abcdef0123456789abcdef",
+        project={"TEMPLATES": TEMPLATES},
+    )
+
+    alice, dave, again, dave_again = seen(shop, "alice", "dave", "alice", "dave")
+
+    titles = [one[:12] for one in (alice, dave, again, dave_again)]
+    assert titles == ["The first fl", "A golden cup"] * 2
+    assert len(made) == times
+    assert (f"fragment_not_kept fragment={name} " in caplog.text) is not kept
+    # The tag around it counts, whether the text came from the cache or not.
+    assert len(shop.events) == 4
+
+
+def test_what_comes_from_an_inner_fragment_is_personal_in_the_outer_one(
+    site: MakeSite,
+) -> None:
+    cache.clear()
+    inner = (
+        "{% cache 60 within prints %}{{ hero.Title }}{% endcache %}"  # by a variable
+    )
+    parts = {"in": inner, "out": "{% cache 60 around %}" + inner + "{% endcache %}"}
+
+    def view(request: Any) -> Any:
+        text = '{% experience "homepage-banner" as hero %}PART{% endexperience %}'
+        part = parts[request.COOKIES["part"]]
+        prints = request.experiences.fingerprint("homepage-banner")
+        return rendering(text.replace("PART", part), prints=prints)(request)
+
+    shop = site(view, identity=BY_COOKIE, project={"TEMPLATES": TEMPLATES})
+
+    texts = []
+    for part in ("in", "out"):
+        shop.client.cookies["part"] = part
+        texts += seen(shop, "alice", "dave")
+
+    assert texts[:2] == texts[2:]
+    assert texts[0] != texts[1]
 
 
 def test_mistakes_in_the_tag_are_djangos_own(site: MakeSite) -> None:

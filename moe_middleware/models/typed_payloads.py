@@ -1,0 +1,197 @@
+"""Reads a payload as a class of the app: a TypedDict, a dataclass, a pydantic model."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    NotRequired,
+    Required,
+    TypeVar,
+    get_args,
+    get_origin,
+)
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing_extensions import TypedDict, is_typeddict
+
+from ..logs.log_lines import one_line
+from ..logs.repeated_lines import RepeatLogger
+from .experience import Experience
+
+T = TypeVar("T")
+
+_lines = RepeatLogger(logging.getLogger(__name__))
+
+
+def typed_payload(experience: Experience, kind: type[T]) -> T | None:
+    """Return an experience's payload as ``kind``; None if it does not fit.
+
+    A payload that does not fit is logged, once in ten seconds.
+
+    Args:
+        experience: With a match or without one; without, None is returned.
+        kind: See ``Experiences.typed``.
+
+    Raises:
+        TypeError: ``kind`` is no such class.
+    """
+    reader = _reader(typing.cast(Any, kind))
+    if not experience:
+        return None
+    given = reader.named(experience.payload)
+    try:
+        return typing.cast(T, reader.adapter.validate_python(given))
+    except ValidationError as error:
+        first = error.errors(
+            include_url=False, include_context=False, include_input=False
+        )[0]
+        where, problem = first["loc"][:1], first["type"]
+    except Exception as error:
+        # Code of the app, as a dataclass's __post_init__, may raise anything.
+        where, problem = (), type(error).__name__
+    name = str(where[0]) if where else ""
+    _lines.log(
+        logging.WARNING,
+        "bad_payload key=%s field=%s expected=%s given=%s problem=%s type=%s: %s",
+        one_line(experience.key),
+        one_line(reader.payload_name(name, experience.payload)) if name else "-",
+        one_line(reader.expected.get(name, "-")),
+        type(given[name]).__name__ if name in given else "nothing",
+        # The app's own kinds of errors may have any text.
+        problem if re.fullmatch(r"\w{1,40}", problem) else "custom",
+        one_line(kind.__name__),
+        _ADVICE,
+    )
+    return None
+
+
+_ADVICE = (
+    "pages get the fallback; mend the variation in the dashboard, or the class: "
+    "'moe-middleware check --types' compares both"
+)
+
+
+class _Reader(NamedTuple):
+    """What is known of a class.
+
+    Attributes:
+        adapter: Reads payloads as this class.
+        attributes: Names that stand for a payload value's name in other spelling.
+        expected: The types of the fields, as text, by name and alias.
+    """
+
+    adapter: TypeAdapter[Any]
+    attributes: frozenset[str]
+    expected: Mapping[str, str]
+
+    def named(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a payload with the names that the class has for its values."""
+        given = dict(payload)
+        for name in self.attributes - given.keys():
+            found = self.payload_name(name, payload)
+            if found in given:
+                given[name] = given.pop(found)
+        return given
+
+    def payload_name(self, name: str, payload: Mapping[str, Any]) -> str:
+        """Return the name in the payload of a name in the class."""
+        if name in payload or name not in self.attributes:
+            return name
+        same = (one for one in payload if attribute_name(one) == name)
+        return next(same, name)
+
+
+def attribute_name(name: str) -> str:
+    """Return a payload value's name as an attribute: ``cta_label`` of "CTA Label"."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name)
+    return words.strip("_").lower()
+
+
+@lru_cache(maxsize=256)
+def _reader(kind: Any) -> _Reader:
+    base = get_origin(kind) or kind
+    is_model = isinstance(base, type) and issubclass(base, BaseModel)
+    is_record = isinstance(base, type) and is_dataclass(base)
+    if not (is_model or is_record or is_typeddict(base)):
+        raise TypeError(
+            f"{kind!r} is no TypedDict, dataclass or pydantic model: write its class, "
+            "as in experiences.typed('hero', Hero)"
+        )
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(_without_old_dicts(kind))
+        if is_model:
+            found = {
+                field.alias or name: field.annotation
+                for name, field in base.model_fields.items()
+            }
+        else:
+            found = typing.get_type_hints(base)
+    except (Exception, RecursionError) as error:
+        raise TypeError(
+            f"{base.__name__} cannot be read as a payload's type: {error}"
+        ) from error
+    attributes = {one.name for one in fields(base)} if is_record else found
+    return _Reader(
+        adapter,
+        frozenset() if is_typeddict(base) else frozenset(attributes),
+        {name: _text(annotation) for name, annotation in found.items()},
+    )
+
+
+def _text(annotation: Any) -> str:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__name__
+    return _MODULES.sub("", str(annotation))
+
+
+_MODULES = re.compile(r"(?<![\w.'\"])(?:\w+\.)+(?=[A-Za-z_])")
+"""The modules before a name; not a text in a Literal."""
+
+
+def _without_old_dicts(kind: Any) -> Any:
+    """Return a type in which pydantic can read all TypedDicts.
+
+    Before Python 3.12 those of the standard library do not know enough for it.
+    """
+    if sys.version_info >= (3, 12):
+        return kind
+    if typing.is_typeddict(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        make: Any = TypedDict
+        made = make(
+            kind.__name__,
+            {
+                name: _needed(annotation, name in kind.__required_keys__)
+                for name, annotation in hints.items()
+            },
+        )
+        made.__module__ = kind.__module__
+        if hasattr(kind, "__pydantic_config__"):
+            made.__pydantic_config__ = kind.__pydantic_config__
+        return made
+    origin, inner = get_origin(kind), get_args(kind)
+    if not inner or origin is typing.Literal:
+        return kind
+    if origin is Annotated:
+        return Annotated[(_without_old_dicts(inner[0]), *inner[1:])]
+    if origin in (typing.Union, getattr(sys.modules["types"], "UnionType", None)):
+        return typing.Union[tuple(map(_without_old_dicts, inner))]  # noqa: UP007
+    return origin[tuple(map(_without_old_dicts, inner))] if origin else kind
+
+
+def _needed(annotation: Any, by_class: bool) -> Any:
+    """Return a field of a TypedDict, with the word that says whether it is needed."""
+    origin = get_origin(annotation)
+    explicit = origin in (Required, NotRequired)
+    inner = _without_old_dicts(get_args(annotation)[0] if explicit else annotation)
+    needed = origin is Required if explicit else by_class
+    return Required[inner] if needed else NotRequired[inner]
