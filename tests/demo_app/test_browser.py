@@ -68,19 +68,6 @@ def test_visitors_differ_and_each_impression_counts_once(
     assert console == []
 
 
-def test_no_page_scrolls_sideways_on_a_narrow_phone(
-    page: Page, console: list[str]
-) -> None:
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.goto("/products/matcha")
-    page.get_by_role("button", name="dave").click()
-    page.get_by_role("button", name="Add 30 g to the cart").click()
-    for path in ("/cart", "/?utm_medium=email", "/products", "/products/earl-grey"):
-        page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
-    assert console == []
-
-
 def test_shop_works_without_a_script(chromium: Browser, served_shop: str) -> None:
     context = chromium.new_context(base_url=served_shop, java_script_enabled=False)
     consent(context, served_shop)

@@ -20,7 +20,7 @@ from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox, embedded
 
-from ..chromium.looking import freeze, reach, serving, until
+from ..chromium.looking import reach, serving, until
 from ..servers import PATIENCE, wait_for
 
 # Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.
@@ -101,11 +101,6 @@ def welcome(chromium: Browser, site: str) -> Iterator[Welcome]:
     assert [visitor.complaints for visitor in visitors if visitor.complaints] == []
 
 
-def stay(page: Page) -> None:
-    """Let the page's forms be clicked without being sent."""
-    page.evaluate("addEventListener('submit', (event) => event.preventDefault())")
-
-
 def go_back(page: Page) -> None:
     """Go back to a page that the browser has kept alive."""
     # No load event comes from its cache, and a page made anew knows nothing of this.
@@ -160,53 +155,6 @@ def test_a_click_counts_by_beacon_and_the_strip_tells_of_it(
     expect(page.locator(".clicks tbody tr")).to_have_text(re.compile("Add to cart *1"))
 
 
-def test_no_click_is_lost_where_the_page_is_left_at_once(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    visitor = welcome("alice")
-    for _ in range(5):
-        page = visitor.open_tab()
-        page.goto("/products/sencha")
-        page.get_by_role("button", name="Add 80 g to the cart").click()
-        page.close()
-
-    reach(lambda: sandbox.clicks(BADGE, "Add to cart"), 5)
-
-
-def test_a_double_click_counts_once(welcome: Welcome, sandbox: Sandbox) -> None:
-    page = welcome("alice").open_tab()
-    # However slow this machine is, its second half comes 40 milliseconds later.
-    page.add_init_script("{ let now = 1.8e12; Date.now = () => (now += 40); }")
-    page.goto("/cart")
-    stay(page)
-    page.get_by_role("button", name="Add Matcha").dblclick()
-    page.goto("/")
-    page.get_by_role("link", name="Reserve a tin").dblclick()
-    page.wait_for_url("**/products/sencha")
-    page.get_by_role("link", name="Have a look").click()
-
-    reach(lambda: sandbox.clicks(PROMO), 1)
-    assert sandbox.clicks(UPSELL, "Add to cart") == 1
-    assert sandbox.clicks(HERO, "Reserve a tin") == 1
-
-
-def test_of_twenty_fast_clicks_three_count_each_second(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    page = welcome("alice").open_tab()
-    freeze(page)
-    page.goto("/cart")
-    stay(page)
-    for _ in range(20):
-        page.get_by_role("button", name="Add Matcha").click()
-        page.clock.run_for(100)
-    page.get_by_role("link", name="Have a look").click()
-
-    reach(lambda: sandbox.clicks(PROMO), 1)
-    # At 0, 300, 600, ... 1,800 milliseconds.
-    reach(lambda: sandbox.clicks(UPSELL, "Add to cart"), 7)
-
-
 # --- what was seen -----------------------------------------------------------
 
 
@@ -224,43 +172,6 @@ def test_what_is_below_counts_once_it_was_scrolled_to(
     page.locator(".upsell").scroll_into_view_if_needed()
     reach(lambda: sandbox.impressions(UPSELL), 1)
     expect(page.locator(".impressions tbody")).to_contain_text(UPSELL)
-
-
-def test_a_tab_in_the_background_shows_nothing(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    page = welcome("alice").open_tab()
-    # No headless browser hides a tab: this is what the page would be told.
-    page.add_init_script(
-        "Object.defineProperty(document, 'hidden', {value: true, writable: true})"
-    )
-    page.goto("/cart")
-    page.wait_for_timeout(LONGER)
-    assert sandbox.impressions(UPSELL) == 0
-
-    page.evaluate(
-        "document.hidden = false;"
-        "void document.dispatchEvent(new Event('visibilitychange'))"
-    )
-    reach(lambda: sandbox.impressions(UPSELL), 1)
-
-
-def test_a_page_that_comes_back_from_the_cache_counts_on(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    page = welcome("alice").open_tab()
-    page.goto("/cart")
-    reach(lambda: sandbox.impressions(UPSELL), 1)
-    page.evaluate("window.kept = true")
-    page.get_by_role("link", name="Teas", exact=True).click()
-    page.wait_for_url("**/products")
-    go_back(page)
-    page.wait_for_timeout(LONGER)
-    page.get_by_role("button", name="Add Matcha").click()
-    page.wait_for_url("**/cart")
-
-    reach(lambda: sandbox.clicks(UPSELL, "Add to cart"), 1)
-    assert sandbox.impressions(UPSELL) == 1
 
 
 # --- the policy --------------------------------------------------------------
@@ -330,70 +241,6 @@ def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
     expect(page.locator(".recent")).to_contain_text("through the Web SDK")
 
 
-def test_each_visit_of_the_club_is_one_impression(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    page = welcome("bob").open_tab()
-    for number in (1, 2, 3):
-        page.goto("/club")
-        reach(lambda: sandbox.impressions(BADGE), number)
-
-    assert told_by(sandbox, BADGE, "") == [("web_sdk", "bob")] * 3
-
-
-def test_the_web_sdks_device_id_goes_with_the_next_fetch(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    visitor = welcome()
-    page = visitor.open_tab()
-    page.goto("/club")
-    wait_for(lambda: "moe_uuid" in visitor.cookies(), what="the SDK's cookie")
-    device = visitor.cookies()["moe_uuid"]
-    page.goto("/products")
-
-    assert f'"visitor_id":"{device}"' in asked(sandbox).replace(" ", "")
-    reach(lambda: sandbox.impressions(PROMO), 1)
-    assert told_by(sandbox, PROMO, "_SHOWN") == [("api", device)]
-
-    # It yields to the customer's own id.
-    page.get_by_role("button", name="carol").click()
-    page.wait_for_load_state()
-    assert device not in asked(sandbox)
-    assert "carol" in asked(sandbox)
-
-
-def test_a_device_id_without_a_cookie_is_handed_over_once(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    visitor = welcome()
-    # As with the SDK's disableCookies: no script can keep one.
-    visitor.context.add_init_script(
-        "Object.defineProperty(document, 'cookie', {get: () => '', set: () => {}})"
-    )
-    page = visitor.open_tab()
-    handed: list[str] = []
-    page.on(
-        "request",
-        lambda sent: (
-            handed.append(sent.post_data or "")
-            if sent.url.endswith("/_moe/d")
-            else None
-        ),
-    )
-    page.goto("/club")
-    wait_for(lambda: "moe_device" in visitor.cookies(), what="the server's cookie")
-    device = page.evaluate("Moengage.device.getUuid()")
-    page.goto("/products")
-    first = asked(sandbox)
-    page.goto("/club")
-    until(page, "Moengage.initialised === 1")
-    page.goto("/products")
-
-    assert "moe_uuid" not in visitor.cookies()
-    assert handed == [device]
-    assert f'"visitor_id":"{device}"' in first.replace(" ", "")
-
-
 # --- consent -----------------------------------------------------------------
 
 
@@ -415,20 +262,6 @@ def test_nothing_is_counted_or_kept_before_a_yes(
     reach(lambda: sandbox.impressions(HERO), 1)
     assert sandbox.clicks(HERO) == 0
     assert "moe_visitor" in visitor.cookies()
-
-
-def test_customer_consents_at_the_top_and_is_recognised(
-    welcome: Welcome, sandbox: Sandbox
-) -> None:
-    page = welcome(consent="").open_tab()
-    page.goto("/")
-    page.get_by_role("button", name="alice").click()
-    expect(page.get_by_text("Without consent, alice gets")).to_be_visible()
-
-    page.get_by_role("button", name="Consent as alice").click()
-
-    expect(page.locator("h1")).to_have_text("The first flush is yours")
-    reach(lambda: sandbox.impressions(HERO), 1)
 
 
 def test_who_takes_consent_back_is_forgotten_at_once(

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from moe_middleware.sandbox import Sandbox, Workspace, sample_workspace
+from moe_middleware.sandbox import Sandbox, Workspace
 
-from .calls import HEADERS, Api
+from .calls import Api
 from .conftest import NOW
 
 FETCH = "/v1/experiences/fetch"
@@ -101,15 +100,6 @@ async def test_unknown_visitor_gets_all_users_experiences_only(
     assert set(experiences) == {"homepage-banner", "promo-strip"}
 
 
-async def test_identifiers_find_nobody_without_identity_resolution() -> None:
-    api = Api(Sandbox(replace(sample_workspace(), identity_resolution=False)))
-    identifiers = {"user_identifiers": {"u_em": "alice@example.com"}}
-
-    experiences = await api.experiences({"identifiers": identifiers})
-
-    assert audience(experiences, "homepage-banner") == "All Users"
-
-
 @pytest.mark.parametrize("no_keys", [{}, {"experience_key": []}])
 async def test_fetch_without_keys_returns_all_that_match(
     api: Api, no_keys: dict[str, Any]
@@ -122,104 +112,6 @@ async def test_fetch_without_keys_returns_all_that_match(
         "price-badge",
         "cart-upsell",
     ]
-
-
-async def test_single_key_may_be_a_plain_string(api: Api) -> None:
-    experiences = await api.experiences({"experience_key": "promo-strip"})
-
-    assert list(experiences) == ["promo-strip"]
-
-
-async def test_key_without_match_is_left_out(api: Api) -> None:
-    keys = ["no-such-key", "price-badge", "cart-upsell"]
-
-    experiences = await api.experiences(
-        {"customer_id": "carol", "experience_key": keys}
-    )
-
-    assert list(experiences) == ["cart-upsell"]
-
-
-async def test_no_match_at_all_is_an_empty_answer(api: Api) -> None:
-    assert await api.experiences({"experience_key": ["no-such-key"]}) == {}
-
-
-@pytest.mark.parametrize("key", ["winter-sale", "autumn-hero", "old-hero"])
-async def test_experience_that_is_not_active_is_left_out(api: Api, key: str) -> None:
-    assert await api.experiences({"experience_key": [key]}) == {}
-
-
-async def test_paused_experience_may_be_an_empty_payload() -> None:
-    api = Api(Sandbox(replace(sample_workspace(), paused_as_empty_payload=True)))
-    keys = ["winter-sale", "autumn-hero", "old-hero"]
-
-    named = await api.experiences({"experience_key": keys})
-    unnamed = await api.experiences({})
-
-    assert named == {"winter-sale": {"payload": {}}, "autumn-hero": {"payload": {}}}
-    assert set(unnamed) == {"homepage-banner", "promo-strip"}
-
-
-async def test_only_the_first_25_keys_are_answered(api: Api) -> None:
-    fill = [f"no-such-key-{number}" for number in range(24)]
-
-    within = await api.experiences({"experience_key": [*fill, "homepage-banner"]})
-    beyond = await api.experiences({"experience_key": [*fill, "x", "homepage-banner"]})
-
-    assert list(within) == ["homepage-banner"]
-    assert beyond == {}
-
-
-@pytest.mark.parametrize(
-    ("session", "expected"),
-    [
-        ({}, "All Users"),
-        ({"utm_medium": "email"}, "Email visitors"),
-        ({"utm_medium": "Email"}, "All Users"),
-        ({"utm_medium": ["email"]}, "All Users"),
-        ({"utm_medium": None}, "All Users"),
-        ({"TIME_OF_THE_DAY": "17"}, "All Users"),
-        ({"TIME_OF_THE_DAY": "18"}, "Evening"),
-        ({"TIME_OF_THE_DAY": "23"}, "Evening"),
-        ({"TIME_OF_THE_DAY": "00"}, "All Users"),
-        ({"TIME_OF_THE_DAY": "20", "utm_medium": "email"}, "Email visitors"),
-    ],
-)
-async def test_in_session_attributes_choose_the_audience(
-    api: Api, session: dict[str, Any], expected: str
-) -> None:
-    experiences = await api.experiences(session)
-
-    assert audience(experiences, "promo-strip") == expected
-
-
-async def test_visitor_id_keeps_an_anonymous_visitor_in_one_variation(api: Api) -> None:
-    def variation(experiences: dict[str, Any]) -> str:
-        context = experiences["homepage-banner"]["experience_context"]
-        return str(context["moe_variation_id"])
-
-    answers = {
-        f"v-{n}": [
-            variation(await api.experiences(BANNER | {"visitor_id": f"v-{n}"}))
-            for _ in range(2)
-        ]
-        for n in range(12)
-    }
-
-    assert all(first == second for first, second in answers.values())
-    assert {first for first, _ in answers.values()} == {"1", "2"}
-
-
-@pytest.mark.parametrize(
-    "content_type", [None, "application/JSON", "application/json; charset=utf-8"]
-)
-async def test_content_type_does_not_matter(api: Api, content_type: str | None) -> None:
-    headers = {k: v for k, v in HEADERS.items() if k != "Content-Type"}
-    headers |= {} if content_type is None else {"Content-Type": content_type}
-
-    response = await api.send("POST", "/v1/experiences/fetch", BANNER, headers)
-
-    assert list(response.json()["experiences"]) == ["homepage-banner"]
 
 
 async def test_every_fetch_answer_tells_what_is_left(api: Api) -> None:

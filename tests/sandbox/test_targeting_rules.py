@@ -197,6 +197,14 @@ OFTEN = AttributeMeets("orders", Operator.AT_LEAST, (10,))
         (NoneOf((GOLD,)), stranger(), True),
         (AttributeMeets("tier", Operator.EXISTS, (False,)), stranger(), False),
         (AttributeMeets("tier", Operator.IS_NOT, ("gold",)), stranger(), False),
+        (GOLD, customer(tier="Gold"), False),
+        (GOLD, customer(tier=["gold"]), False),
+        (GOLD, customer(), False),
+        (GOLD, stranger(tier="gold"), False),
+        (AttributeIs("tier", ("gold", "none")), customer(tier="none"), True),
+        (AttributeIs("orders", (1,)), customer(orders=1.0), True),
+        (AttributeIs("orders", (1,)), customer(orders=True), False),
+        (AttributeIs("member", (True,)), customer(member=True), True),
         (UserIsIn(("ada",)), customer("ada"), True),
         (UserIsIn(("ada",)), customer("bob"), False),
         (UserIsIn(("ada",)), stranger("ada"), False),
@@ -238,12 +246,32 @@ def test_place_is_that_of_the_narrowest_network(
     assert holds(rule, stranger(USER_IP_ADDRESS=address), AROUND) is expected
 
 
-def test_excluded_device_still_has_to_be_known() -> None:
-    rule = DeviceIsIn((Device.MOBILE,), exclude=True)
+ANDROID = "Mozilla/5.0 (Linux; Android 16) Chrome/140.0"
 
-    assert holds(rule, stranger(USER_AGENT="Mozilla/5.0 (X11; Linux x86_64)"))
-    assert not holds(rule, stranger(USER_AGENT="iPhone"))
-    assert not holds(rule, stranger())
+
+@pytest.mark.parametrize(
+    ("user_agent", "device"),
+    [
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Mobile/15E148", Device.MOBILE),
+        (f"{ANDROID} Mobile Safari/537.36", Device.MOBILE),
+        ("Mozilla/5.0 (iPad; CPU OS 17_0) Mobile/15E148", Device.TABLET),
+        (f"{ANDROID} Safari/537.36", Device.TABLET),
+        ("Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0 Safari/537.36", Device.DESKTOP),
+        ("curl/8.5.0", Device.DESKTOP),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_device_is_read_from_the_user_agent(
+    user_agent: str | None, device: Device | None
+) -> None:
+    who = stranger(USER_AGENT=user_agent)
+
+    assert {one for one in Device if holds(DeviceIsIn((one,)), who)} == {device} - {
+        None
+    }
+    excluded = DeviceIsIn((Device.MOBILE,), exclude=True)
+    assert holds(excluded, who) is (device not in (None, Device.MOBILE))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def moves(before: dict[str, str], after: dict[str, str]) -> Counter[tuple[str, s
         (5, 5, 5, 85),
         (20, 20, 20, 20, 20),
         (0, 60, 0, 40, 0),
+        (100 / 3,) * 3,
     ],
     ids=str,
 )
@@ -171,3 +172,26 @@ def test_user_of_any_text_is_assigned() -> None:
         assert assign(one, one.audiences[0], user).variation in (
             one.audiences[0].variations
         )
+
+
+def test_variations_of_two_experiences_are_independent() -> None:
+    one, other = experience(50, 50), replace(experience(50, 50), cid_token=TOKEN[::-1])
+
+    arms = [
+        [assign(each, each.audiences[0], user).variation.variation_id for user in USERS]
+        for each in (one, other)
+    ]
+
+    same = sum(map(str.__eq__, *arms))
+    assert same / 100 == pytest.approx(50, abs=1.5)
+
+
+def test_variation_is_the_same_in_every_process_and_version() -> None:
+    assert list(chosen(50, 50).values())[:10] == list("1222112222")
+
+
+def test_percentages_and_cid_token_are_checked() -> None:
+    with pytest.raises(ValueError, match="add up to 90 percent"):
+        experience(50, 40)
+    with pytest.raises(ValueError, match="24 hex digits"):
+        replace(experience(50, 50), cid_token="abc")

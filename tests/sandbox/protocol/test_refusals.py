@@ -7,110 +7,11 @@ from typing import Any
 
 import pytest
 
-from moe_middleware.sandbox import Sandbox, Workspace
-
-from ..calls import ACTION, CONTEXT, HEADERS, Api, action, basic, element
-
-PATHS = ("fetch", "metadata", "events")
-CALLS = {"fetch": "POST", "metadata": "GET", "events": "POST"}
-BODIES: dict[str, Any] = {"fetch": {}, "metadata": b"", "events": action()}
+from ..calls import ACTION, CONTEXT, Api, element
 
 ALL_DAYS = "Sunday, Monday, Tuesday, Wednesday, Thursday, Friday, Saturday"
 ALL_HOURS = ", ".join(f"{hour:02}" for hour in range(24))
 BAD_ELEMENT = "elements - Validators Failed : Validator: Element, Errored Field: "
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
-    "app_key", [None, "", "other", "SANDBOX", "sandbox_DEBUG_DEBUG"]
-)
-async def test_unknown_app_key_is_a_request_error(
-    api: Api, path: str, app_key: str | None
-) -> None:
-    headers = {k: v for k, v in HEADERS.items() if k != "MOE-APPKEY"}
-    headers |= {} if app_key is None else {"MOE-APPKEY": app_key}
-
-    response = await api.send(
-        CALLS[path], f"/v1/experiences/{path}", BODIES[path], headers
-    )
-
-    envelope = response.json()
-    assert response.status_code == 400
-    assert envelope["title"] == "Request Error"
-    assert "MOE-APPKEY or MOE-DBNAME" in envelope["description"]
-    assert "code" not in envelope
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        None,
-        "",
-        basic("sandbox", "wrong"),
-        basic("sandbox", ""),
-        basic("other", "sandbox-key"),
-        "Bearer sandbox-key",
-        "Basic",
-        "Basic !!!",
-        "Basic //79",
-        "Basic c2FuZGJveA==",
-    ],
-)
-async def test_wrong_credentials_are_refused(
-    api: Api, path: str, authorization: str | None
-) -> None:
-    headers = {k: v for k, v in HEADERS.items() if k != "Authorization"}
-    headers |= {} if authorization is None else {"Authorization": authorization}
-
-    response = await api.send(
-        CALLS[path], f"/v1/experiences/{path}", BODIES[path], headers
-    )
-
-    assert response.status_code == 401
-    assert response.json() == {
-        "title": "Authentication required",
-        "description": "Invalid API_KEY used in Authentication Header",
-    }
-
-
-@pytest.mark.parametrize("app_key", ["sandbox", "sandbox_DEBUG"])
-@pytest.mark.parametrize("user", ["sandbox", "sandbox_DEBUG"])
-@pytest.mark.parametrize("key", ["new", "old"])
-async def test_test_environment_and_both_live_keys_are_let_in(
-    app_key: str, user: str, key: str
-) -> None:
-    api = Api(Sandbox(Workspace(api_keys=("new", "old"))))
-    headers = {"MOE-APPKEY": app_key, "Authorization": basic(user, key)}
-
-    response = await api.send("GET", "/v1/experiences/metadata", headers=headers)
-
-    assert response.status_code == 200
-
-
-async def test_app_key_is_checked_before_credentials_and_these_before_the_body(
-    api: Api,
-) -> None:
-    path = "/v1/experiences/fetch"
-
-    nothing = await api.send("POST", path, b"{", {})
-    app_key_only = await api.send("POST", path, b"{", {"MOE-APPKEY": "sandbox"})
-    both = await api.send("POST", path, b"{", HEADERS)
-
-    assert [nothing.status_code, nothing.json()["title"]] == [400, "Request Error"]
-    assert app_key_only.status_code == 401
-    assert [both.status_code, both.json()["title"]] == [400, "Malformed JSON"]
-
-
-@pytest.mark.parametrize("path", ["fetch", "events"])
-async def test_empty_body_is_refused(api: Api, path: str) -> None:
-    response = await api.send("POST", f"/v1/experiences/{path}", b"")
-
-    assert response.status_code == 400
-    assert response.json() == {
-        "title": "Empty request body",
-        "description": "A valid JSON document is required.",
-    }
 
 
 @pytest.mark.parametrize("path", ["fetch", "events"])
@@ -270,16 +171,6 @@ async def test_elements_that_are_no_list_of_objects_are_refused(
     assert response.json()["title"] == "Invalid Field Value"
     assert response.json()["description"] == f"elements - {why}"
     assert api.sandbox.events == []
-
-
-@pytest.mark.parametrize("path", ["fetch", "events"])
-async def test_oversized_body_is_refused(api: Api, path: str) -> None:
-    body = b'{"padding": "' + b"x" * 10_000_000 + b'"}'
-
-    response = await api.send("POST", f"/v1/experiences/{path}", body)
-
-    assert response.status_code == 413
-    assert set(response.json()) == {"title", "description"}
 
 
 @pytest.mark.parametrize(
