@@ -26,7 +26,7 @@ demo: $(READY)
 # Measuring coverage takes two fifths more time. These tests start whole sites in
 # processes of their own; what runs there is measured where its modules are tested.
 UNMEASURED := $(addprefix tests/, benchmarks django/test_servers.py \
-	$(addprefix end_to_end/test_, no_event_lost.py outages.py session.py workers.py) \
+	$(addprefix end_to_end/test_, no_event_lost.py session.py workers.py) \
 	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py))
 
 test: lint

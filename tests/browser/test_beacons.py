@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from moe_middleware import Action, Settings, SettingsError
 from moe_middleware.browser import SCRIPT, SCRIPT_NAME
 from moe_middleware.browser.beacons import RATE
-from moe_middleware.browser.marks import MAX_BODY, MAX_SIGNALS
+from moe_middleware.browser.marks import MAX_SIGNALS
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site, rendered, settings
@@ -208,54 +207,6 @@ async def test_what_nobody_sees_and_what_others_tell_is_not_counted(
     assert sandbox.events == []
 
 
-async def test_what_expired_is_not_counted(sandbox: Sandbox) -> None:
-    some = site(clicks={"max_age": 60})
-    engine = some.runtime.personalizer
-    began = engine.clock()
-    button, _ = marks(await some.get(customer="alice"))
-
-    for after, clicks in ((59, 1), (61, 1)):
-        engine.clock = partial(float, began + after)
-        assert await tell(some, f"c {button} {after}") == 204
-        await some.delivered()
-        assert sandbox.clicks(KEY) == clicks
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"sec-fetch-site": "same-origin"}, 204),
-        ({"sec-fetch-site": "same-origin", "origin": "null"}, 204),
-        ({"sec-fetch-site": "cross-site"}, 403),
-        ({"sec-fetch-site": "same-site"}, 403),
-        ({"sec-fetch-site": "none"}, 403),
-        ({"sec-fetch-site": "cross-site", "origin": HOST}, 403),
-        ({"origin": HOST}, 204),
-        ({"origin": "https://evil.example"}, 403),
-        ({"origin": "https://shop.example.evil.example"}, 403),
-        ({"origin": "https://evilshop.example"}, 403),
-        ({"origin": "https://shop.example@evil.example"}, 403),
-        ({"origin": "http://[shop.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({}, 403),
-    ],
-)
-async def test_only_pages_of_the_same_origin_tell(
-    headers: dict[str, str], status: int, sandbox: Sandbox
-) -> None:
-    some = site()
-    button, _ = marks(await some.get(customer="alice"))
-    sent = {"cookie": "customer_id=alice", **headers}
-    transport = httpx.ASGITransport(some.app)
-    async with httpx.AsyncClient(transport=transport, base_url=HOST) as browser:
-        body = f"c {button} 1".encode()
-        answer = await browser.post("/_moe/e", headers=sent, content=body)
-    await some.delivered()
-
-    assert answer.status_code == status
-    assert sandbox.clicks(KEY) == (1 if status == 204 else 0)
-
-
 async def test_forged_and_cut_tokens_are_refused_with_all_that_came_along(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -270,24 +221,6 @@ async def test_forged_and_cut_tokens_are_refused_with_all_that_came_along(
     assert sandbox.events == []
     assert "beacon_refused reason=not_ours" in caplog.text
     assert button not in caplog.text
-
-
-@pytest.mark.parametrize("body", [b"", b"nonsense", b"s x\r\nset-cookie: a=b"])
-async def test_malformed_beacons_are_refused(body: bytes) -> None:
-    assert await tell(site(), body=body) == 400
-
-
-async def test_ten_megabytes_are_refused_before_they_are_read() -> None:
-    sent = 0
-
-    async def body() -> AsyncIterator[bytes]:
-        nonlocal sent
-        for _ in range(160):
-            sent += MAX_BODY
-            yield b"s" * MAX_BODY
-
-    assert await tell(site(), body=body()) == 413
-    assert sent <= 4 * MAX_BODY
 
 
 async def test_a_beacon_has_so_many_lines_and_no_more(sandbox: Sandbox) -> None:
@@ -348,14 +281,6 @@ async def test_a_beacon_that_cannot_be_stored_is_not_said_to_be(
     # A disk that takes its time may still take it.
     assert status == (204 if "beacon_not_stored_yet" in caplog.text else 503)
     assert "beacon_not_stored" in caplog.text
-
-
-async def test_other_methods_are_not_known() -> None:
-    some = site()
-
-    for method in ("GET", "PUT", "OPTIONS"):
-        answer = await some.request(method, "/_moe/e")
-        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 # --- what stands in pages ------------------------------------------------------

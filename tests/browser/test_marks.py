@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import orjson
 import pytest
@@ -11,13 +10,12 @@ from hypothesis import strategies as st
 from moe_middleware import Action, Identity
 from moe_middleware.browser.marks import (
     MAX_SIGNALS,
-    PURPOSE,
     Mark,
     MarkTokens,
     Signal,
     read_signals,
 )
-from moe_middleware.browser.tokens import MAX_TOKEN, Tokens
+from moe_middleware.browser.tokens import MAX_TOKEN
 
 from ..makers import CONTEXT
 
@@ -60,60 +58,8 @@ def test_a_token_says_all_that_its_events_need() -> None:
     assert read.token.expires_at == NOW + 60
 
 
-def test_another_workspaces_token_is_no_visitors_here() -> None:
-    tea, coffee = (beacons(workspace_id=name) for name in ("tea", "coffee"))
-
-    read = coffee.read(made(tea))
-
-    assert read is not None
-    assert tea.is_of(read, ALICE)
-    assert not coffee.is_of(read, ALICE)
-
-
 def test_a_token_is_short() -> None:
     assert len(made(beacons())) < 300
-
-
-def test_it_tells_whose_page_it_was_on() -> None:
-    some, read = beacons(), mark()
-
-    assert some.is_of(read, ALICE)
-    assert not some.is_of(read, Identity(customer_id="bob"))
-    assert not some.is_of(read, Identity())
-
-
-def test_a_click_link_and_other_secrets_make_no_token() -> None:
-    message, head = ["Shop Now", SIGHT, CONTEXT], bytes(28)
-    others = [
-        Tokens(["a secret of tests"], "click", fields=3, head_size=28).make(
-            message, head
-        ),
-        Tokens(["a secret of tests"], PURPOSE, fields=2, head_size=28).make(
-            message[:2], head
-        ),
-        made(beacons("another secret")),
-    ]
-
-    assert [beacons().read(token) for token in others] == [None] * 3
-
-
-@pytest.mark.parametrize("at", range(0, 180, 17))
-def test_a_token_that_was_cut_or_changed_is_none(at: int) -> None:
-    token = made(beacons())
-    other = "A" if token[at] != "A" else "B"
-
-    assert beacons().read(token[:at]) is None
-    assert beacons().read(token[:at] + other + token[at + 1 :]) is None
-
-
-def test_each_click_has_a_uuid_of_its_own_and_keeps_it() -> None:
-    one = mark()
-    clicks = [Signal(Action.CLICK, "t", number) for number in (1, 2, 1)]
-
-    uuids = [click.uuid(one) for click in clicks]
-
-    assert uuids[0] == uuids[2] != uuids[1]
-    assert UUID(str(uuids[0])).version == 4
 
 
 def test_a_click_on_another_element_has_another_uuid() -> None:

@@ -79,47 +79,6 @@ async def test_what_one_host_fetched_the_other_finds(
     assert sandbox.calls["fetch"] == 1
 
 
-async def test_a_first_visit_to_both_at_once_is_one_call(
-    sandbox: Sandbox, redis: RedisServer
-) -> None:
-    hosts = Hosts(redis)
-    sandbox.fault(path="fetch", latency=0.1, times=None)
-
-    sources = await asyncio.gather(*(hosts.get(host % 2) for host in range(20)))
-    await hosts.stop()
-
-    assert set(sources) <= {"api", "cache"}
-    assert sandbox.calls["fetch"] == 1
-
-
-async def test_without_redis_it_is_two_calls_at_most(sandbox: Sandbox) -> None:
-    hosts = Hosts(None)
-    sandbox.fault(path="fetch", latency=0.1, times=None)
-
-    await asyncio.gather(*(hosts.get(host % 2) for host in range(20)))
-    await hosts.stop()
-
-    assert sandbox.calls["fetch"] == 2
-
-
-async def test_a_stale_answer_of_the_other_host_is_served_and_refreshed_once(
-    sandbox: Sandbox, redis: RedisServer
-) -> None:
-    hosts = Hosts(redis, ttl=0.2, stale=600)
-    first = await hosts.get(0)
-    await hosts.settle()
-    await asyncio.sleep(0.3)
-
-    stale = await hosts.get(1)
-    until = time.monotonic() + 20
-    while sandbox.calls["fetch"] < 2 and time.monotonic() < until:
-        await asyncio.sleep(0.01)
-    await hosts.stop()
-
-    assert (first, stale) == ("api", "stale")
-    assert sandbox.calls["fetch"] == 2
-
-
 async def test_a_stale_answer_of_the_other_host_stands_in_for_a_failing_api(
     sandbox: Sandbox, redis: RedisServer
 ) -> None:
@@ -149,49 +108,6 @@ async def test_what_is_forgotten_here_is_not_found_there(
     assert sources[0] == "api"
     assert sources[1] in ("cache", "api")
     assert sandbox.calls["fetch"] >= 2
-
-
-async def test_a_redis_that_dies_costs_no_page_and_is_used_again(
-    sandbox: Sandbox, redis: RedisServer
-) -> None:
-    hosts = Hosts(redis)
-    await hosts.get(0, customer="early")
-    await hosts.settle()
-
-    redis.kill()
-    during = [await hosts.get(1, customer=f"c{number}") for number in range(10)]
-    redis.restart()
-    until = time.monotonic() + 20
-    found = ""
-    number = 0
-    while found != "cache" and time.monotonic() < until:
-        number += 1
-        await hosts.get(0, customer=f"late{number}")
-        await hosts.settle()
-        found = await hosts.get(1, customer=f"late{number}")
-    await hosts.stop()
-
-    assert during == ["api"] * 10
-    assert found == "cache"
-
-
-async def test_a_redis_that_hangs_costs_a_page_its_timeout_and_then_nothing(
-    sandbox: Sandbox, redis: RedisServer
-) -> None:
-    hosts = Hosts(redis, redis_timeout=0.1)
-    await hosts.get(0, customer="early")
-    await hosts.settle()
-
-    redis.hang()
-    try:
-        sources = [await hosts.get(0, customer=f"c{number}") for number in range(20)]
-        counted = hosts.sites[0].runtime.counters.snapshot()
-    finally:
-        redis.resume()
-    await hosts.stop()
-
-    assert sources == ["api"] * 20
-    assert counted["state.shared_cache"] in ("open", "probing")
 
 
 async def test_no_id_is_written_into_redis(

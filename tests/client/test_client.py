@@ -308,15 +308,6 @@ async def test_metadata_asks_for_the_statuses() -> None:
     assert listed.key == "hero"
 
 
-async def test_a_report_of_150_customers_is_two_calls() -> None:
-    server = Answers(httpx.Response(200), httpx.Response(200))
-
-    await client(server).report([event(f"user-{number}") for number in range(150)])
-
-    sizes = [len(orjson.loads(one.content)["elements"]) for one in server.requests]
-    assert sizes == [100, 50]
-
-
 def test_a_client_serves_one_event_loop_after_the_other() -> None:
     made = client(lambda request: good())
 
@@ -488,13 +479,6 @@ async def test_a_large_answer_is_read_too() -> None:
     fetched = await client(lambda _: httpx.Response(200, json=body)).fetch(["hero"])
 
     assert fetched["hero"].payload == {"Title": "Sale"}
-
-
-async def test_a_large_answer_that_is_no_json_is_an_error() -> None:
-    made = client(lambda _: httpx.Response(200, content=b"{" * 1_000_000))
-
-    with pytest.raises(AnswerError):
-        await made.fetch(["hero"])
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,6 @@ def tell(request: Any) -> Any:
     )
 
 
-async def async_tell(request: Any) -> Any:
-    return tell(request)
-
-
 def plain(request: Any) -> Any:
     return HttpResponse("no experiences here")
 
@@ -102,88 +98,6 @@ def test_without_consent_there_is_the_fallback_and_nobody_is_told(
     assert b"Welcome" in response.content
     assert shop.events == []
     assert sandbox.requests.latest(endpoint="fetch") == []
-
-
-@pytest.mark.parametrize("view", [tell, async_tell])
-def test_the_app_is_told_why_and_can_count_nothing(
-    site: MakeSite, visit: Callable[..., Any], view: Any
-) -> None:
-    shop = site(view, identity=IDENTITY, consent=BY_COOKIE, secret_key=SECRET)
-
-    assert visit(shop, customer_id="alice").json() == {
-        "title": None,
-        "reason": "no_consent",
-        "ids": [None, None],
-        "tracked": [None, None],
-        "link": "/shop",
-    }
-    assert shop.events == []
-
-
-@pytest.mark.parametrize("view", [tell, async_tell])
-def test_anonymously_there_is_an_answer_that_is_nobodys(
-    site: MakeSite, visit: Callable[..., Any], sandbox: Sandbox, view: Any
-) -> None:
-    consent = {**BY_COOKIE, "without": "anonymous"}
-    shop = site(view, identity=IDENTITY, consent=consent, secret_key=SECRET)
-
-    told = visit(shop, customer_id="alice").json()
-
-    assert told["title"] is not None
-    assert told["ids"] == told["tracked"] == [None, None]
-    assert shop.events == []
-    [fetch] = sandbox.requests.latest(endpoint="fetch")
-    assert b"alice" not in fetch.request_body
-
-
-@pytest.mark.parametrize("view", [page, async_page])
-def test_an_id_is_minted_with_the_consent_and_not_before(
-    site: MakeSite, visit: Callable[..., Any], view: Any
-) -> None:
-    shop = site(view, consent=BY_COOKIE)
-
-    before, after = visit(shop), visit(shop, consent="yes")
-
-    assert cookies(before) == []
-    [cookie] = cookies(after)
-    assert re.match(r"moe_visitor=[0-9a-f-]{36};", cookie)
-    assert shop.shown == 1
-
-
-@pytest.mark.parametrize("view", [page, async_page])
-def test_with_consent_customers_are_counted(
-    site: MakeSite, visit: Callable[..., Any], view: Any
-) -> None:
-    shop = site(view, identity=IDENTITY, consent=BY_COOKIE)
-
-    response = visit(shop, customer_id="alice", consent="yes")
-
-    assert b"Welcome" not in response.content
-    assert [event.customer_id for event in shop.events] == ["alice"]
-
-
-@pytest.mark.parametrize("view", [page, async_page])
-@pytest.mark.parametrize(
-    ("headers", "others"),
-    [({"Sec-GPC": "1"}, {}), ({}, {"moe_dis": "true"}), ({"DNT": "1"}, {})],
-)
-def test_an_objection_is_heard_despite_a_consent(
-    site: MakeSite,
-    visit: Callable[..., Any],
-    view: Any,
-    headers: dict[str, str],
-    others: dict[str, str],
-) -> None:
-    consent = {**BY_COOKIE, "honour_dnt": True}
-    shop = site(view, identity=IDENTITY, consent=consent)
-
-    response = visit(
-        shop, headers=headers, customer_id="alice", consent="yes", **others
-    )
-
-    assert b"Welcome" in response.content
-    assert "Sec-GPC" in response["Vary"]
-    assert shop.events == []
 
 
 def test_a_signed_in_user_without_consent_is_nobody(
@@ -228,18 +142,6 @@ def test_our_cookie_stays_with_the_consent(
     assert cookies(response) == []
 
 
-@pytest.mark.parametrize("view", [plain, async_plain])
-def test_where_there_is_no_cookie_of_ours_none_is_cleared(
-    site: MakeSite, visit: Callable[..., Any], view: Any
-) -> None:
-    shop = site(view, consent=BY_COOKIE)
-
-    response = visit(shop, "/plain", consent="no")
-
-    assert cookies(response) == []
-    assert "Cache-Control" not in response
-
-
 def test_a_view_that_django_caches_is_not_kept_for_others(
     site: MakeSite, visit: Callable[..., Any]
 ) -> None:
@@ -250,22 +152,6 @@ def test_a_view_that_django_caches_is_not_kept_for_others(
 
     assert b"Welcome" in without.content
     assert b"Welcome" not in given.content
-
-
-@pytest.mark.parametrize(("consent", "counted"), [("yes", 1), ("no", 0)])
-def test_a_click_after_the_withdrawal_leads_on_and_does_not_count(
-    site: MakeSite, visit: Callable[..., Any], consent: str, counted: int
-) -> None:
-    def linking(request: Any) -> Any:
-        return HttpResponse(request.experiences[KEY].click_url("/shop", "Shop"))
-
-    shop = site(linking, identity=IDENTITY, consent=BY_COOKIE, secret_key=SECRET)
-    link = visit(shop, customer_id="alice", consent="yes").content.decode()
-
-    followed = visit(shop, link, customer_id="alice", consent=consent)
-
-    assert (followed.status_code, followed["location"]) == (302, "/shop")
-    assert len(shop.events) == counted
 
 
 # --- consent in the database -------------------------------------------------

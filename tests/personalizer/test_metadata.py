@@ -46,49 +46,6 @@ async def test_only_active_keys_are_asked_for(sandbox: Sandbox) -> None:
     await one.runtime.stop()
 
 
-async def test_an_unknown_key_is_warned_about_once_with_the_nearest(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    one = site()
-    for _ in range(3):
-        await looked(one)
-
-    said = [
-        record.getMessage()
-        for record in caplog.records
-        if "experience_unknown" in record.getMessage()
-    ]
-    assert len(said) == 1
-    assert "key=homepage-baner did_you_mean=homepage-banner" in said[0]
-    await one.runtime.stop()
-
-
-async def test_a_list_that_fails_changes_nothing(sandbox: Sandbox) -> None:
-    one = site()
-    sandbox.fault(path="metadata", status=500, times=None)
-    await looked(one)
-
-    response = await one.get(customer="alice")
-
-    assert response.json() == [None, "no_match", "no_match"]
-    await one.runtime.stop()
-
-
-async def test_a_key_that_becomes_active_is_asked_for_after_the_next_look(
-    sandbox: Sandbox,
-) -> None:
-    one = site()
-    await looked(one)
-    sandbox.define("homepage-baner", {"Title": "Born"})
-
-    before = (await one.get(customer="alice")).json()[2]
-    await looked(one)
-    after = (await one.get(customer="alice")).json()[2]
-
-    assert (before, after) == ("not_active", None)
-    await one.runtime.stop()
-
-
 async def test_a_sandbox_is_asked_for_everything_unless_told_otherwise(
     sandbox: Sandbox,
 ) -> None:

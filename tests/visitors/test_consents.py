@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,7 +11,7 @@ import pytest
 from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import MoEngageWSGIMiddleware, Settings, SettingsError
@@ -453,78 +451,3 @@ def test_the_wsgi_door_knows_no_more_of_them(sandbox: Sandbox, call: str) -> Non
     assert text == b"<h1>Welcome</h1>"
     assert ("set-cookie", CLEARED) in sent
     assert fetches(sandbox) == []
-
-
-# --- what logs hold ----------------------------------------------------------
-
-IDS = ("cust-4711", VISITOR_ID, "device-0815", "ada@shop.example", "203.0.113.77")
-
-
-def failing_with_an_id(visit: Visit) -> str:
-    raise ValueError(f"no tier for {visit.cookie('customer_id')}")
-
-
-async def all_kinds_of_pages(request: Request) -> Response:
-    experiences = request.state.experiences
-    experiences.track_impression(KEY)
-    experiences.track_click(KEY, "Shop")
-    await experiences.fetch("no-such-key")
-    experiences.forget()
-    link = experiences[KEY].click_url("/shop", "Shop")
-    repr(experiences)
-    return HTMLResponse(link)
-
-
-def logged(records: Iterable[logging.LogRecord]) -> Iterator[str]:
-    # With tracebacks, where there are any.
-    written = logging.Formatter("%(name)s %(message)s")
-    for record in records:
-        yield f"{written.format(record)} {record.args}"
-
-
-@pytest.mark.parametrize("store", ["memory:", "sqlite:///{}/outbox.db"])
-async def test_no_log_line_of_a_long_session_holds_an_id(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, tmp_path: Path, store: str
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    site = Site(
-        all_kinds_of_pages,
-        secret_key=SECRET,
-        consent=BY_COOKIE,
-        trusted_proxies=["127.0.0.1"],
-        identity=PERSONAL["identity"],
-        attributes={"tier": {"call": f"{__name__}:failing_with_an_id"}},
-        cache={"ttl": 0, "stale": 0},
-        fetch={"tries": 1},
-        events={"outbox": store.format(tmp_path), "shutdown_timeout": 0.5},
-    )
-    visitors = [
-        "customer_id=cust-4711",
-        OURS,
-        "moe_uuid=device-0815",
-        f"customer_id=cust-4711; {OURS}; moe_uuid=device-0815",
-    ]
-    for fault in (None, 500, 429, 401, 400):
-        if fault is not None:
-            sandbox.fault("fetch", status=fault)
-            sandbox.fault("events", status=fault)
-        for visitor in visitors:
-            for consent in ("yes", "no"):
-                cookie = f"{visitor}; consent={consent}"
-                page = await site.get(
-                    headers={
-                        "cookie": cookie,
-                        "x-email": "ada@shop.example",
-                        "x-forwarded-for": "203.0.113.77",
-                    }
-                )
-                await follow(site, page.text, cookie)
-                await follow(site, "/_moe/c/forged", cookie)
-        await site.delivered()
-        sandbox.reset()
-
-    lines = [*logged(caplog.records)]
-    ours = [line for line in lines if line.startswith("moe_middleware")]
-    outcomes = {line.split()[1] for line in ours}
-    assert {"answered", "fetch_failed", "click_refused", "value_failed"} <= outcomes
-    assert [line for line in lines if any(one in line for one in IDS)] == []
