@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
