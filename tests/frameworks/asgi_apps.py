@@ -1,11 +1,11 @@
 """The same small shop in every ASGI framework, and how each is wrapped.
 
 All have these paths: ``/tag`` and ``/async-tag`` render the template, ``/handler`` and
-``/thread`` ask for the banner's title in an async and in a sync handler, ``/stream``
-shows it while the body goes out, ``/events`` sends two server-sent events, ``/late``
-stops in the middle of its body, ``/background`` has a job after the response, ``/file``
-sends a file, ``/broken`` raises, ``/echo`` returns what it is sent, and ``/ws`` echoes
-over a websocket.
+``/thread`` ask for the banner's title in an async and in a sync handler, ``/elsewhere``
+in a thread of the app's own with the request, ``/stream`` renders it while the body
+goes out, ``/events`` sends two server-sent events, ``/late`` stops in the middle of its
+body, ``/background`` has a job after the response, ``/file`` sends a file, ``/broken``
+raises, ``/echo`` returns what it is sent, and ``/ws`` echoes over a websocket.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,6 @@ from jinja2 import DictLoader, Environment
 from starlette.types import ASGIApp
 
 from moe_middleware import current_experiences
-
-from ..sites import PAGE
 
 KEY = "homepage-banner"
 EXTENSION = "moe_middleware.jinja.MoEngageExtension"
@@ -35,16 +34,29 @@ DOWNLOAD_BYTES = bytes(range(256)) * 400
 
 Wrap = Callable[[ASGIApp], ASGIApp]
 
+LOADER = DictLoader(
+    {
+        "base": "<body>{% block main %}{% endblock %}</body>",
+        "macros": """
+            {%- macro headline(key) -%}
+            {%- experience key as it %}<h1>{{ it.Title }}</h1>
+            {%- else %}<h1>Welcome</h1>{% endexperience -%}
+            {%- endmacro -%}""",
+        "title": """
+            {%- experience "homepage-banner" as it %}{{ it.Title }}
+            {%- else %}nobody{% endexperience -%}""",
+        "page": """
+            {%- extends "base" %}{% from "macros" import headline %}
+            {%- block main %}{{ headline("homepage-banner") }}
+            {%- include "title" without context %}{% endblock -%}""",
+    }
+)
+"""Blocks, macros and includes: what the frameworks' own templates are made of."""
+
 
 def environment(**options: Any) -> Environment:
-    return Environment(
-        **{
-            "loader": DictLoader({"page": PAGE}),
-            "extensions": [EXTENSION],
-            "autoescape": True,
-            **options,
-        }
-    )
+    given = {"loader": LOADER, "extensions": [EXTENSION], "autoescape": True}
+    return Environment(**{**given, **options})
 
 
 env = environment()
@@ -64,6 +76,19 @@ def shown() -> str:
     return str(current_experiences().show(KEY).get("Title", "nobody"))
 
 
+def elsewhere(request: Any) -> str:
+    """Return what a thread that knows nothing of the request renders for it."""
+    return in_thread(lambda: env.get_template("title").render(request=request))
+
+
+def in_thread(function: Callable[[], str]) -> str:
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 async def job() -> None:
     jobs.append(title())
 
@@ -71,7 +96,8 @@ async def job() -> None:
 async def streamed() -> AsyncIterator[str]:
     yield PIECE
     await asyncio.sleep(0)
-    yield shown()
+    async for piece in async_env.get_template("title").generate_async():
+        yield piece
     yield PIECE
 
 
@@ -137,6 +163,9 @@ def starlette_app() -> ASGIApp:
     def thread(request: Request) -> Response:
         return PlainTextResponse(title())
 
+    async def other(request: Request) -> Response:
+        return PlainTextResponse(elsewhere(request))
+
     async def stream(request: Request) -> Response:
         return StreamingResponse(streamed(), media_type="text/plain")
 
@@ -171,6 +200,7 @@ def starlette_app() -> ASGIApp:
             Route("/async-tag", async_tag),
             Route("/handler", handler),
             Route("/thread", thread),
+            Route("/elsewhere", other),
             Route("/stream", stream),
             Route("/events", sse),
             Route("/late", late_page),
@@ -229,6 +259,9 @@ def fastapi(wrap: Wrap) -> ASGIApp:
     def thread() -> Any:
         return title()
 
+    async def other(request: Request) -> Any:
+        return elsewhere(request)
+
     async def stream() -> Any:
         return StreamingResponse(streamed(), media_type="text/plain")
 
@@ -259,7 +292,7 @@ def fastapi(wrap: Wrap) -> ASGIApp:
         await websocket.close()
 
     # FastAPI reads annotations, and these names are no globals.
-    for one in (tag, async_tag, handler, echo):
+    for one in (tag, async_tag, handler, other, echo):
         one.__annotations__["request"] = Request
     background.__annotations__["tasks"] = BackgroundTasks
     ws.__annotations__["websocket"] = WebSocket
@@ -268,6 +301,7 @@ def fastapi(wrap: Wrap) -> ASGIApp:
         ("/async-tag", async_tag),
         ("/handler", handler),
         ("/thread", thread),
+        ("/elsewhere", other),
         ("/stream", stream),
         ("/events", sse),
         ("/late", late_page),
@@ -286,13 +320,14 @@ def fastapi(wrap: Wrap) -> ASGIApp:
 
 
 def quart(wrap: Wrap) -> ASGIApp:
-    from quart import Quart, render_template_string, request, send_file, websocket
+    from quart import Quart, render_template, request, send_file, websocket
     from quart.helpers import stream_with_context
 
     app = Quart(__name__)
     # Or the header Expires is another every second.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
     app.jinja_env.add_extension(EXTENSION)
+    app.jinja_env.loader = LOADER
 
     @app.get("/tag")
     async def tag() -> Any:
@@ -300,7 +335,7 @@ def quart(wrap: Wrap) -> ASGIApp:
 
     @app.get("/async-tag")
     async def async_tag() -> Any:
-        return await render_template_string(PAGE)
+        return await render_template("page")
 
     @app.get("/handler")
     async def handler() -> Any:
@@ -309,6 +344,10 @@ def quart(wrap: Wrap) -> ASGIApp:
     @app.get("/thread")
     def thread() -> Any:
         return title()
+
+    @app.get("/elsewhere")
+    async def other() -> Any:
+        return elsewhere(request._get_current_object())  # type: ignore[attr-defined]
 
     @app.get("/stream")
     async def stream() -> Any:
@@ -372,6 +411,9 @@ def litestar_app(middleware: list[Any]) -> ASGIApp:
     def thread() -> str:
         return title()
 
+    async def other(request: Any) -> str:
+        return elsewhere(request)
+
     async def stream() -> Any:
         return Stream(streamed(), media_type=MediaType.TEXT)
 
@@ -403,6 +445,7 @@ def litestar_app(middleware: list[Any]) -> ASGIApp:
 
     any_request, any_socket = Request[Any, Any, Any], WebSocket[Any, Any, Any]
     handler.__annotations__["request"] = any_request
+    other.__annotations__["request"] = any_request
     echo.__annotations__["request"] = any_request
     ws.__annotations__["socket"] = any_socket
     for one, kind in ((tag, Template), (stream, Stream), (sse, Stream)):
@@ -416,6 +459,7 @@ def litestar_app(middleware: list[Any]) -> ASGIApp:
             get("/async-tag", media_type=MediaType.HTML)(async_tag),
             get("/handler", media_type=MediaType.TEXT)(handler),
             get("/thread", media_type=MediaType.TEXT, sync_to_thread=True)(thread),
+            get("/elsewhere", media_type=MediaType.TEXT)(other),
             get("/stream")(stream),
             get("/events")(sse),
             get("/late")(late_page),
@@ -466,7 +510,7 @@ def django_settings() -> Iterator[None]:
         "BACKEND": "django.template.backends.jinja2.Jinja2",
         "OPTIONS": {
             "environment": "tests.frameworks.asgi_apps.environment",
-            "loader": DictLoader({"page": PAGE}),
+            "loader": LOADER,
             "extensions": [EXTENSION],
         },
     }
@@ -507,6 +551,9 @@ def falcon(wrap: Wrap) -> ASGIApp:
     async def thread(req: Any, resp: Any) -> None:
         resp.text = await asyncio.to_thread(title)
 
+    async def other(req: Any, resp: Any) -> None:
+        resp.text = elsewhere(req)
+
     async def stream(req: Any, resp: Any) -> None:
         resp.content_type, resp.stream = falcon.MEDIA_TEXT, streamed_bytes()
 
@@ -546,6 +593,7 @@ def falcon(wrap: Wrap) -> ASGIApp:
         ("/async-tag", async_tag),
         ("/handler", handler),
         ("/thread", thread),
+        ("/elsewhere", other),
         ("/stream", stream),
         ("/events", sse),
         ("/late", late_page),
@@ -585,6 +633,9 @@ def sanic(wrap: Wrap) -> ASGIApp:
     async def thread(request: Any) -> Any:
         return respond.text(await asyncio.to_thread(title))
 
+    async def other(request: Any) -> Any:
+        return respond.text(elsewhere(request))
+
     async def send(request: Any, pieces: AsyncIterator[Any], kind: str) -> None:
         response = await request.respond(content_type=kind)
         async for piece in pieces:
@@ -623,6 +674,7 @@ def sanic(wrap: Wrap) -> ASGIApp:
         ("/async-tag", async_tag),
         ("/handler", handler),
         ("/thread", thread),
+        ("/elsewhere", other),
         ("/stream", stream),
         ("/events", sse),
         ("/late", late_page),

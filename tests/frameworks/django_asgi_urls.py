@@ -13,6 +13,7 @@ from .asgi_apps import (
     SSE,
     async_env,
     download,
+    elsewhere,
     events,
     job,
     late,
@@ -36,6 +37,10 @@ async def handler(request: Any) -> Any:
 
 def thread(request: Any) -> Any:
     return HttpResponse(title())
+
+
+async def other(request: Any) -> Any:
+    return HttpResponse(elsewhere(request))
 
 
 async def stream(request: Any) -> Any:
@@ -77,6 +82,7 @@ urlpatterns = [
     path("async-tag", async_tag),
     path("handler", handler),
     path("thread", thread),
+    path("elsewhere", other),
     path("stream", stream),
     path("events", sse),
     path("late", late_page),

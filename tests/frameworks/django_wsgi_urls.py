@@ -8,6 +8,7 @@ import django.http as http
 from django.shortcuts import render
 from django.urls import path
 
+from .asgi_apps import elsewhere
 from .wsgi_apps import TEXT, late, opened, page, shown, streamed, title
 
 
@@ -21,6 +22,10 @@ def engine(request: Any) -> Any:
 
 def handler(request: Any) -> Any:
     return http.HttpResponse(title(request.environ))
+
+
+def other(request: Any) -> Any:
+    return http.HttpResponse(elsewhere(request))
 
 
 def stream(request: Any) -> Any:
@@ -49,6 +54,7 @@ views = {
     "tag": tag,
     "engine": engine,
     "handler": handler,
+    "elsewhere": other,
     "stream": stream,
     "late": late_page,
     "file": file,

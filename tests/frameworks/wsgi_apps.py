@@ -1,9 +1,10 @@
 """The same small shop in every WSGI framework, and how each is wrapped.
 
 All have these paths: ``/tag`` renders the tag, ``/engine`` shows the banner in the
-framework's own template language, ``/handler`` asks for its title, ``/stream`` shows it
-while the body goes out, ``/late`` stops in the middle of its body, ``/file`` sends a
-file, ``/broken`` raises, and ``/echo`` returns what is posted to it.
+framework's own template language, ``/handler`` asks for its title, ``/elsewhere`` in a
+thread of the app's own with the request, ``/stream`` shows it while the body goes out,
+``/late`` stops in the middle of its body, ``/file`` sends a file, ``/broken`` raises,
+and ``/echo`` returns what is posted to it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from jinja2 import DictLoader, Environment
+from jinja2 import DictLoader
 
 from moe_middleware import current_experiences
 
-from ..sites import PAGE
+from .asgi_apps import LOADER, elsewhere, environment
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,9 +35,7 @@ DOWNLOAD = bytes(range(256)) * 400
 
 Wrap = Callable[["WSGIApplication"], "WSGIApplication"]
 
-env = Environment(
-    loader=DictLoader({"page": PAGE}), extensions=[EXTENSION], autoescape=True
-)
+env = environment()
 
 
 @functools.cache
@@ -45,6 +44,15 @@ def download() -> str:
     path = Path(tempfile.mkdtemp(prefix="moe-test-")) / "download.bin"
     path.write_bytes(DOWNLOAD)
     return str(path)
+
+
+@functools.cache
+def templates() -> str:
+    """Return a folder of the templates."""
+    folder = Path(tempfile.mkdtemp(prefix="moe-test-"))
+    for name, text in LOADER.mapping.items():
+        (folder / name).write_text(text)
+    return str(folder)
 
 
 def opened() -> IO[bytes]:
@@ -69,7 +77,7 @@ def shown() -> Any:
 def streamed() -> Iterator[bytes]:
     """Show the banner in the middle of a body."""
     yield PIECE.encode()
-    yield str(shown().get("Title", "nobody")).encode()
+    yield from (one.encode() for one in env.get_template("title").generate())
     yield PIECE.encode()
 
 
@@ -128,9 +136,8 @@ def flask(wrap: Wrap) -> WSGIApplication:
 
     app = Flask("shop")
     app.jinja_env.add_extension(EXTENSION)
-    app.jinja_env.loader = DictLoader(
-        {"page": PAGE, "engine": "<p>{{ banner.Title or 'nobody' }}</p>"}
-    )
+    own = {"engine": "<p>{{ banner.Title or 'nobody' }}</p>"}
+    app.jinja_env.loader = DictLoader({**LOADER.mapping, **own})
     app.wsgi_app = wrap(app.wsgi_app)  # type: ignore[assignment,method-assign]
 
     app.add_url_rule("/tag", "tag", lambda: render_template("page"))
@@ -138,6 +145,11 @@ def flask(wrap: Wrap) -> WSGIApplication:
         "/engine", "engine", lambda: render_template("engine", banner=shown())
     )
     app.add_url_rule("/handler", "handler", lambda: title(request.environ))
+
+    @app.route("/elsewhere")
+    def other() -> str:
+        return elsewhere(request._get_current_object())  # type: ignore[attr-defined]
+
     app.add_url_rule(
         "/stream", "stream", lambda: Response(streamed(), content_type=TEXT)
     )
@@ -235,6 +247,7 @@ def pyramid(wrap: Wrap) -> WSGIApplication:
     views: dict[str, Callable[[Any], Any]] = {
         "tag": lambda request: Response(page()),
         "handler": lambda request: Response(title(request.environ)),
+        "elsewhere": lambda request: Response(elsewhere(request)),
         "stream": lambda request: streaming(streamed()),
         "late": lambda request: streaming(late()),
         "file": file,
@@ -262,7 +275,13 @@ def bottle(wrap: Wrap) -> WSGIApplication:
     import bottle as web  # type: ignore[import-untyped]
 
     app = web.Bottle()
-    app.get("/tag")(page)
+    own_options = {"extensions": [EXTENSION], "autoescape": True}
+    app.get("/tag")(
+        lambda: web.jinja2_template(
+            "page", template_lookup=[templates()], template_settings=own_options
+        )
+    )
+    app.get("/elsewhere")(lambda: elsewhere(web.request.copy()))
     app.get("/handler")(lambda: title(web.request.environ))
     own = "<p>{{banner.get('Title', 'nobody')}}</p>"
     app.get("/engine")(lambda: web.template(own, banner=shown()))
