@@ -6,33 +6,27 @@ one pipeline: nothing waits for Redis on the event loop.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
 
-from ...models.errors import OutboxError
 from ...models.events import Event
 from ...models.observers import Observer
 from ...settings.store_addresses import StoreAddress
-from ..batch_writer import BatchWriter
 from ..contract import (
     MAX_EVENTS,
     UNREADABLE,
     Claim,
-    Counts,
     DeadLetter,
     EventId,
-    Health,
     Kind,
     WaitingEvent,
     WhenFull,
 )
 from ..encoding import encode
 from ..journal_files import JournalFiles
-from ..losses import Losses, observe
+from ..stored import StoredOutbox
 from ..stores import Operation
 from . import scripts
 from .connection import Connector
@@ -53,10 +47,8 @@ from .encoding import (
 )
 from .store import Call, Chunk, RedisStore
 
-T = TypeVar("T")
 
-
-class RedisOutbox:
+class RedisOutbox(StoredOutbox):
     """The outbox contract over one Redis or Valkey, 7.0 or later; not over a cluster.
 
     Nothing is connected before the first use. What Redis keeps is as safe as Redis
@@ -90,27 +82,22 @@ class RedisOutbox:
         observer: Observer | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._name = StoreAddress(url).shown
+        name = StoreAddress(url).shown
         self._max_events = max_events
         self._when_full: WhenFull = when_full
-        self._observer = observer or Observer()
         self._clock = clock
-        self._losses = Losses(self._name, self._observer)
-        self._writer = BatchWriter(
-            self._name,
+        super().__init__(
+            name,
             new_store=partial(
                 RedisStore,
-                self._name,
-                connect=Connector(url, self._name, workspace_id),
+                name,
+                connect=Connector(url, name, workspace_id),
                 save=self._save,
             ),
             files=JournalFiles(journal) if journal else None,
             when_full=when_full,
-            losses=self._losses,
+            observer=observer,
         )
-
-    def __repr__(self) -> str:
-        return f"<RedisOutbox {self._name!r}>"
 
     # --- what happens to an event ------------------------------------------
 
@@ -126,7 +113,7 @@ class RedisOutbox:
     def _take(self, records: Sequence[bytes]) -> None:
         for packed in records:
             self._writer.append(packed, 1)
-        observe(self._observer, "appended", len(records))
+        self._observe("appended", len(records))
 
     def _save(self, chunk: Chunk) -> Call:
         bodies = [record.body for record in chunk.records]
@@ -160,7 +147,7 @@ class RedisOutbox:
             claims, unreadable = read_claims(*found)
             if unreadable:
                 await self.bury(unreadable, reason=UNREADABLE)
-                observe(self._observer, "buried", len(unreadable))
+                self._observe("buried", len(unreadable))
             if claims or not may_be_more:
                 return sorted(claims, key=age_of)
 
@@ -187,17 +174,7 @@ class RedisOutbox:
         for some in chunks_of(ids):
             await self._do(Call(scripts.BURY, (self._now(), reason, words(some))))
 
-    async def flush(self) -> None:
-        if self._writer.unsaved:
-            await self._do(None, after_saving=True)
-
-    def close(self, *, timeout: float = 5.0) -> None:
-        self._writer.close(timeout)
-
     # --- what processes note of themselves ---------------------------------
-
-    async def note(self, name: str, note: bytes) -> None:
-        await self.replace_notes({}, {name: note})
 
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
@@ -214,29 +191,12 @@ class RedisOutbox:
 
     # --- to see and to steer -----------------------------------------------
 
-    async def count(self) -> Counts:
+    async def _entries(self) -> tuple[int, int]:
         waiting, dead = await self._do(Call(scripts.COUNT))
-        return Counts(
-            waiting=waiting,
-            dead=dead,
-            unsaved=self._writer.unsaved,
-            refused=self._losses["refused"],
-            dropped=self._losses["dropped"],
-            lost=self._losses["lost"],
-        )
+        return waiting, dead
 
-    async def health(self, *, timeout: float = 1.0) -> Health:
-        problem = None
-        try:
-            async with asyncio.timeout(timeout):
-                await self._do(Call(scripts.TRY_TO_WRITE, (1,), writer="health"))
-        except TimeoutError:
-            problem = f"{self._name}: it could not be written within {timeout:g} s"
-        except OutboxError as error:
-            problem = str(error)
-        return Health(
-            writable=problem is None, unsaved=self._writer.unsaved, problem=problem
-        )
+    async def _try_to_write(self) -> None:
+        await self._do(Call(scripts.TRY_TO_WRITE, (1,), writer="health"))
 
     async def waiting(
         self, *, limit: int = 100, after: EventId | None = None
@@ -326,17 +286,6 @@ class RedisOutbox:
             for one in letters:
                 letters_of_lines += [line_of(customer_of(one)), packed_letter(one)]
             await self._do(Call(scripts.RESTORE_DEAD, tuple(letters_of_lines)))
-
-    async def _do(
-        self,
-        call: Call | None,
-        *,
-        after_saving: bool = False,
-        abandoned: Callable[[Any], Operation] | None = None,
-    ) -> Any:
-        operation = Operation(call, after_saving=after_saving, abandoned=abandoned)
-        self._writer.ask(operation)
-        return await asyncio.wrap_future(operation.done)
 
     def _now(self) -> float | str:
         return self._clock() if self._clock is not None else ""

@@ -2,13 +2,10 @@
 
 One writer thread commits all events appended meanwhile in one transaction, so the event
 loop never waits for the disk.
-
-Longer than 350 lines: every operation of the outbox is a method of one class.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
@@ -18,25 +15,21 @@ from typing import TypeVar
 
 import orjson
 
-from ...models.errors import OutboxError
 from ...models.events import Event
 from ...models.observers import Observer
-from ..batch_writer import BatchWriter
 from ..contract import (
     MAX_EVENTS,
     Claim,
-    Counts,
     DeadLetter,
     EventId,
-    Health,
     Kind,
     WaitingEvent,
     WhenFull,
 )
 from ..journal import Record
 from ..journal_files import JournalFiles
-from ..losses import Losses, observe
 from ..reserve import Reserve
+from ..stored import StoredOutbox
 from ..stores import Batch, Operation
 from . import statements as sql
 from .files import Synchronous
@@ -50,7 +43,7 @@ CHUNK = 1_000
 """Events replayed or purged per transaction: others can write in between."""
 
 
-class SQLiteOutbox:
+class SQLiteOutbox(StoredOutbox):
     """The outbox contract over one file.
 
     The file is opened at the first use, in WAL mode: committed events survive the end
@@ -82,16 +75,14 @@ class SQLiteOutbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         # A daemon may change its directory before the file is opened again.
-        self._path = path = os.path.abspath(path)
+        path = os.path.abspath(path)
         self._max_events = max_events
         self._when_full = when_full
-        self._observer = observer or Observer()
         self._leases = Leases(clock)
         self._clock = clock
-        self._losses = Losses(path, self._observer)
         self._reserve = Reserve(path)
         self._journals = JournalFiles(journal or path)
-        self._writer = BatchWriter(
+        super().__init__(
             path,
             new_store=partial(
                 SQLiteStore,
@@ -103,11 +94,8 @@ class SQLiteOutbox:
             ),
             files=self._journals,
             when_full=when_full,
-            losses=self._losses,
+            observer=observer,
         )
-
-    def __repr__(self) -> str:
-        return f"<SQLiteOutbox {self._path!r}>"
 
     # --- an event's life ---------------------------------------------------
 
@@ -116,12 +104,12 @@ class SQLiteOutbox:
             return
         # An event that cannot be encoded is refused here, before the batch.
         self._writer.append(orjson.dumps(events)[1:-1], len(events))
-        observe(self._observer, "appended", len(events))
+        self._observe("appended", len(events))
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         if bodies:
             self._writer.append(b",".join(bodies), len(bodies))
-            observe(self._observer, "appended", len(bodies))
+            self._observe("appended", len(bodies))
 
     def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
         records = self._unstored(db, batch)
@@ -166,9 +154,10 @@ class SQLiteOutbox:
             ids = to_json([claim.id for claim in result[0]])
             return Operation(lambda db: self._leases.hold(db, sql.RETRY, ids, 0.0))
 
+        claims: list[Claim]
         claims, unreadable = await self._do(run, abandoned=abandoned)
         if unreadable:
-            observe(self._observer, "buried", unreadable)
+            self._observe("buried", unreadable)
         return claims
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
@@ -193,26 +182,13 @@ class SQLiteOutbox:
         values = ids_json(ids)
         await self._do(lambda db: self._leases.bury(db, values, reason))
 
-    async def flush(self) -> None:
-        if self._writer.unsaved:
-            await self._do(lambda db: None, after_saving=True)
-
-    def close(self, *, timeout: float = 5.0) -> None:
-        self._writer.close(timeout)
-
     # --- notes of processes ------------------------------------------------
-
-    async def note(self, name: str, note: bytes) -> None:
-        values = {"name": name, "note": note}
-        await self._do(
-            lambda db: db.execute(sql.NOTE if note else sql.FORGET_NOTE, values)
-        )
 
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
     ) -> bool:
         def replace(db: sqlite3.Connection) -> bool:
-            found = dict(db.execute(sql.NOTES).fetchall())
+            found = dict(db.execute(sql.NOTES).fetchall()) if expected else {}
             if any(found.get(name, b"") != note for name, note in expected.items()):
                 return False
             for name, note in new.items():
@@ -220,7 +196,7 @@ class SQLiteOutbox:
                 db.execute(sql.NOTE if note else sql.FORGET_NOTE, values)
             return True
 
-        return await self._do(replace)
+        return bool(await self._do(replace))
 
     async def notes(self) -> dict[str, bytes]:
         rows = await self._read(lambda db: db.execute(sql.NOTES).fetchall())
@@ -228,31 +204,14 @@ class SQLiteOutbox:
 
     # --- status and repair -------------------------------------------------
 
-    async def count(self) -> Counts:
+    async def _entries(self) -> tuple[int, int]:
         waiting, dead = await self._read(lambda db: db.execute(sql.COUNT).fetchone())
-        return Counts(
-            waiting=waiting,
-            dead=dead,
-            unsaved=self._writer.unsaved,
-            refused=self._losses["refused"],
-            dropped=self._losses["dropped"],
-            lost=self._losses["lost"],
-        )
+        return waiting, dead
 
-    async def health(self, *, timeout: float = 1.0) -> Health:
-        problem = None
-        try:
-            async with asyncio.timeout(timeout):
-                await self._do(self._try, after_saving=True)
-        except TimeoutError:
-            problem = f"{self._path}: it could not be written within {timeout:g} s"
-        except OutboxError as error:
-            problem = str(error)
-        return Health(
-            writable=problem is None, unsaved=self._writer.unsaved, problem=problem
-        )
+    async def _try_to_write(self) -> None:
+        await self._do(self._write_nothing, after_saving=True)
 
-    def _try(self, db: sqlite3.Connection) -> None:
+    def _write_nothing(self, db: sqlite3.Connection) -> None:
         self._reserve.check(db)
         # A lock is not enough: it can be had on a read-only disk, too.
         db.execute(sql.TALLY, {"waiting": 0, "dead": 0})
@@ -368,17 +327,5 @@ class SQLiteOutbox:
         return done
 
     async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._do(run, reads=True)
-
-    async def _do(
-        self,
-        run: Callable[[sqlite3.Connection], T],
-        *,
-        reads: bool = False,
-        after_saving: bool = False,
-        abandoned: Callable[[T], Operation] | None = None,
-    ) -> T:
-        operation = Operation(run, reads, after_saving, abandoned)
-        self._writer.ask(operation)
-        result: T = await asyncio.wrap_future(operation.done)
+        result: T = await self._do(run, reads=True)
         return result

@@ -1,0 +1,119 @@
+"""The methods that the outboxes in SQLite and Redis share, over a writer thread."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..models.errors import OutboxError
+from ..models.observers import Observer
+from .batch_writer import BatchWriter
+from .contract import Counts, Health, WhenFull
+from .journal_files import JournalFiles
+from .losses import Losses, observe
+from .stores import Operation, Store
+
+
+class StoredOutbox(ABC):
+    """An outbox with a store that blocks, which only its writer thread uses.
+
+    Args:
+        name: The outbox's name in logs and errors.
+        new_store: Returns a store, without opening it.
+        files: The journals; None keeps appended events in memory.
+        when_full: Whether new events are refused or the oldest dropped when too many
+            events wait to be stored.
+        observer: Receives the counts of events.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        new_store: Callable[[], Store],
+        files: JournalFiles | None,
+        when_full: WhenFull,
+        observer: Observer | None,
+    ) -> None:
+        self._name = name
+        self._observer = observer or Observer()
+        self._losses = Losses(name, self._observer)
+        self._writer = BatchWriter(
+            name,
+            new_store=new_store,
+            files=files,
+            when_full=when_full,
+            losses=self._losses,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r}>"
+
+    async def flush(self) -> None:
+        if self._writer.unsaved:
+            await self._do(None, after_saving=True)
+
+    def close(self, *, timeout: float = 5.0) -> None:
+        self._writer.close(timeout)
+
+    async def note(self, name: str, note: bytes) -> None:
+        await self.replace_notes({}, {name: note})
+
+    @abstractmethod
+    async def replace_notes(
+        self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
+    ) -> bool: ...
+
+    async def count(self) -> Counts:
+        waiting, dead = await self._entries()
+        return Counts(
+            waiting=waiting,
+            dead=dead,
+            unsaved=self._writer.unsaved,
+            refused=self._losses["refused"],
+            dropped=self._losses["dropped"],
+            lost=self._losses["lost"],
+        )
+
+    async def health(self, *, timeout: float = 1.0) -> Health:
+        problem = None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._try_to_write()
+        except TimeoutError:
+            problem = f"{self._name}: it could not be written within {timeout:g} s"
+        except OutboxError as error:
+            problem = str(error)
+        return Health(
+            writable=problem is None, unsaved=self._writer.unsaved, problem=problem
+        )
+
+    @abstractmethod
+    async def _entries(self) -> tuple[int, int]:
+        """Return how many events wait, and how many dead letters there are."""
+
+    @abstractmethod
+    async def _try_to_write(self) -> None:
+        """Write something to the store that changes nothing.
+
+        Raises:
+            OutboxError: It cannot be written.
+        """
+
+    def _observe(self, outcome: str, count: int) -> None:
+        observe(self._observer, outcome, count)
+
+    async def _do(
+        self,
+        work: Any,
+        *,
+        reads: bool = False,
+        after_saving: bool = False,
+        abandoned: Callable[[Any], Operation] | None = None,
+    ) -> Any:
+        """Run an operation on the writer thread; see ``Operation``."""
+        operation = Operation(work, reads, after_saving, abandoned)
+        self._writer.ask(operation)
+        return await asyncio.wrap_future(operation.done)
