@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, Settings
-from moe_middleware.personalizer.runtime import Runtime
+from moe_middleware.personalizer.runtime import runtime_for
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -53,6 +53,17 @@ def rendered(template: str = PAGE, **environment: Any) -> Handler:
     return handler
 
 
+class Clock:
+    """A clock that stands still; a test moves it."""
+
+    def __init__(self, now: float | None = None) -> None:
+        # The hour is part of every fetch: none ends in the middle of a test.
+        self.now = time.time() if now is None else now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Site:
     """A wrapped app and a browser that visits it."""
 
@@ -62,19 +73,17 @@ class Site:
         *,
         path: str = "/",
         app: ASGIApp | None = None,
+        clock: Clock | None = None,
+        stopwatch: Callable[[], float] = time.monotonic,
         **sections: Any,
     ) -> None:
         app = app or Starlette(
             routes=[Route(path, handler or rendered(), methods=["GET", "POST"])]
         )
-        self.app = MoEngageMiddleware(app, config=settings(**sections))
-        # The hour is part of every fetch: none ends in the middle of a test.
-        began = time.time()
-        self.runtime.personalizer.clock = lambda: began
-
-    @property
-    def runtime(self) -> Runtime:
-        return self.app.runtime
+        self.clock = clock or Clock()
+        config = settings(**sections)
+        self.runtime = runtime_for(config, clock=self.clock, stopwatch=stopwatch)
+        self.app = MoEngageMiddleware(app, config=config)
 
     async def get(self, path: str = "/", **request: Any) -> httpx.Response:
         return await self.request("GET", path, **request)

@@ -28,7 +28,7 @@ def own_endpoints(settings: Settings, engine: Personalizer, outbox: Outbox) -> O
 def _endpoints(
     settings: Settings, engine: Personalizer, outbox: Outbox
 ) -> dict[str, OwnPath]:
-    previews = Previews(engine.previews, engine.visitors, clock=engine.now)
+    previews = Previews(engine.previews, engine.visitors, clock=engine.clock)
     devices = Devices(engine.visitors, max_age=int(settings.identity.anonymous_max_age))
     paths = {
         # Without a secret it refuses, and logs the reason.
@@ -45,15 +45,15 @@ def _endpoints(
         engine.visitors,
         outbox,
         settings.events,
-        clock=engine.now,
+        clock=engine.clock,
     )
     collector = BeaconReceiver(
         engine.beacons,
         engine.visitors,
         outbox,
         settings.events,
-        clock=engine.now,
-        stopwatch=lambda: engine.stopwatch(),
+        clock=engine.clock,
+        stopwatch=engine.stopwatch,
     )
     return {
         **paths,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..browser.click_links import LINKS, ClickLinks
 from ..browser.marks import MarkTokens
@@ -60,8 +60,6 @@ class Personalizer:
         shared_cache: Stores answers for other processes, too; None if not configured.
         catalogue: Knows which experiences are active.
         observer: Receives the sources and reasons of pages' answers.
-
-    Attributes:
         clock: Returns the time, in unix seconds.
         stopwatch: Returns the seconds of a clock that never jumps.
     """
@@ -76,6 +74,8 @@ class Personalizer:
         shared_cache: SharedCache | None,
         catalogue: Catalogue,
         observer: Observer,
+        clock: Callable[[], float],
+        stopwatch: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.fetcher = fetcher
@@ -86,15 +86,16 @@ class Personalizer:
         self.observer = observer
         # Reading a variation takes time, so it is done only for an observer of it.
         self.evaluated = observer.evaluated if wants_evaluations(observer) else None
-        self.clock = time.time
-        self.stopwatch = time.monotonic
+        self.clock = clock
+        self.stopwatch = stopwatch
         self.timeout = settings.fetch.timeout
         self.routes = RouteTable(settings.routes)
-        self.visitors = Visitors(settings, clock=self.now)
+        self.visitors = Visitors(settings, clock=clock)
         self.personalizes_bots = settings.bots.personalize == "on"
-        self.click_links = _click_links(settings, self.now)
-        self.previews = _previews(settings, self.now)
-        self.beacons = _beacons(settings, self.now)
+        self.click_links: ClickLinks | None
+        self.beacons: MarkTokens | None
+        self.previews: PreviewLinks | None
+        self.click_links, self.beacons, self.previews = _signed(settings, clock)
         self.logins = LoginWatch(settings.identity.customer_id)
         self.reads_session = self.logins.reads_session
         self.vary = vary_of(settings)
@@ -117,10 +118,6 @@ class Personalizer:
         self._badge_unlogged = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
-
-    def now(self) -> float:
-        """Return the time by ``clock``, which may be replaced later."""
-        return self.clock()
 
     def ask(
         self,
@@ -251,35 +248,23 @@ def _without(keys: Sequence[str], found: Sequence[Experience]) -> list[str]:
     return [key for key in keys if key not in known]
 
 
-def _click_links(settings: Settings, clock: Callable[[], float]) -> ClickLinks | None:
-    """Return the maker of click links; None without a secret."""
+def _signed(
+    settings: Settings, clock: Callable[[], float]
+) -> tuple[ClickLinks, MarkTokens, PreviewLinks] | tuple[None, None, None]:
+    """Return the makers of click links, elements' tokens and preview links.
+
+    They are None without a secret key.
+    """
     if settings.secret_key is None:
-        return None
-    return ClickLinks(
-        [key.get_secret_value() for key in settings.secret_key],
-        path=f"{settings.clicks.path}/{LINKS}/",
-        hosts=settings.clicks.hosts,
-        max_age=settings.clicks.max_age,
-        clock=clock,
-        workspace_id=settings.workspace.id,
-    )
-
-
-def _beacons(settings: Settings, clock: Callable[[], float]) -> MarkTokens | None:
-    """Return the maker of elements' tokens; None without a secret."""
-    if settings.secret_key is None:
-        return None
-    return MarkTokens(
-        [key.get_secret_value() for key in settings.secret_key],
-        max_age=settings.clicks.max_age,
-        clock=clock,
-        workspace_id=settings.workspace.id,
-    )
-
-
-def _previews(settings: Settings, clock: Callable[[], float]) -> PreviewLinks | None:
-    if settings.secret_key is None:
-        return None
+        return None, None, None
     secrets = [key.get_secret_value() for key in settings.secret_key]
-    path = f"{settings.clicks.path}/{PREVIEWS}/"
-    return PreviewLinks(secrets, path=path, clock=clock)
+    clicks = settings.clicks
+    counted: dict[str, Any] = {
+        "max_age": clicks.max_age,
+        "clock": clock,
+        "workspace_id": settings.workspace.id,
+    }
+    path = f"{clicks.path}/{LINKS}/"
+    links = ClickLinks(secrets, path=path, hosts=clicks.hosts, **counted)
+    previews = PreviewLinks(secrets, path=f"{clicks.path}/{PREVIEWS}/", clock=clock)
+    return links, MarkTokens(secrets, **counted), previews

@@ -55,9 +55,20 @@ class Runtime:
     Making one opens nothing. ``start`` starts a relay on the running event loop,
     ``stop`` stops it there; if a server calls neither, the first request starts it, and
     at exit the interpreter delivers what it can.
+
+    Args:
+        settings: The configuration.
+        clock: Returns the time, in unix seconds.
+        stopwatch: Returns the seconds of a clock that never jumps.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self.counters = Counters()
         self.observer = observer_of(settings, self.counters)
@@ -100,6 +111,7 @@ class Runtime:
             timeout=settings.fetch.timeout,
             observer=self.observer,
             advise=partial(advice, settings.workspace),
+            stopwatch=stopwatch,
         )
         self.personalizer = Personalizer(
             settings,
@@ -109,6 +121,8 @@ class Runtime:
             outbox=self.outbox,
             catalogue=self.catalogue,
             observer=self.observer,
+            clock=clock,
+            stopwatch=stopwatch,
         )
         self._lives = PerLoop(self._begin_life, end=self._end_life)
         self._left_events_behind = False
@@ -290,7 +304,13 @@ def _no_loop() -> None:
     """A dead weak reference."""
 
 
-def runtime_for(config: Config, **keywords: str | None) -> Runtime:
+def runtime_for(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    stopwatch: Callable[[], float] = time.monotonic,
+    **keywords: str | None,
+) -> Runtime:
     """Return the runtime of a configuration, the same one for the same configuration.
 
     Frameworks may make a middleware several times; they all share one cache, one outbox
@@ -299,6 +319,9 @@ def runtime_for(config: Config, **keywords: str | None) -> Runtime:
     Args:
         config: Settings, a mapping, a settings file, or None for ``MOE_CONFIG``, else
             ``moe.yml``.
+        clock: As for ``Runtime``; like ``stopwatch`` it has no effect on a runtime that
+            exists already.
+        stopwatch: As for ``Runtime``.
         keywords: Values that override the file and the environment; None is ignored.
 
     Raises:
@@ -311,7 +334,8 @@ def runtime_for(config: Config, **keywords: str | None) -> Runtime:
     name = str(id(config)) if settings is config else settings.fingerprint.hex()
     runtime = _runtimes.get(name)
     if runtime is None:
-        runtime = _runtimes[name] = Runtime(settings)
+        made = Runtime(settings, clock=clock, stopwatch=stopwatch)
+        runtime = _runtimes[name] = made
     return runtime
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,11 +27,11 @@ from moe_middleware import (
     current_experiences,
 )
 from moe_middleware.outbox import MemoryOutbox
-from moe_middleware.personalizer.runtime import Runtime
+from moe_middleware.personalizer.runtime import Runtime, runtime_for
 
 from ..django.project import OURS
 from ..django.sites import Site as DjangoSite
-from ..sites import settings
+from ..sites import Clock, settings
 
 KEY = "homepage-banner"
 OTHER_KEY = "promo-strip"
@@ -127,8 +128,9 @@ class Door(Protocol):
 class Shop:
     """A site and the tools of someone who attacks it."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, clock: Clock) -> None:
         self._door = door
+        self.clock = clock
 
     @property
     def runtime(self) -> Runtime:
@@ -329,35 +331,39 @@ class _WSGI:
 
 
 @contextmanager
-def open_shop(door: str, render: Render, **sections: Any) -> Iterator[Shop]:
+def open_shop(
+    door: str,
+    render: Render,
+    *,
+    stopwatch: Callable[[], float] = time.monotonic,
+    **sections: Any,
+) -> Iterator[Shop]:
     """Open the site behind a door: ``asgi``, ``wsgi``, ``django``, ``django-async``."""
     given = {**SECTIONS, **sections}
+    clocks: dict[str, Any] = {"clock": Clock(), "stopwatch": stopwatch}
+    opened: Door
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
-        if door == "asgi":
-            wrapped = MoEngageMiddleware(_starlette(render), settings(**given))
-            runtime = wrapped.runtime
-            shop = Shop(_ASGI(wrapped, runtime, runner))
-        elif door == "wsgi":
-            app = MoEngageWSGIMiddleware(_wsgi(render), settings(**given))
-            runtime = app.runtime
-            shop = Shop(_WSGI(app, runtime))
+        if door in ("asgi", "wsgi"):
+            config = settings(**given)
+            runtime = runtime_for(config, **clocks)
+            if door == "asgi":
+                wrapped = MoEngageMiddleware(_starlette(render), config)
+                opened = _ASGI(wrapped, runtime, runner)
+            else:
+                app = MoEngageWSGIMiddleware(_wsgi(render), config)
+                opened = _WSGI(app, runtime)
         else:
             identity = given.pop("identity", {"customer_id": {"cookie": "customer_id"}})
             project = DjangoSite(
                 _django(render), middleware=[OURS], identity=identity, **given
             )
-            runtime = stack.enter_context(project.running()).runtime
-            is_async = door == "django-async"
-            shop = Shop(
-                _ASGI(ASGIHandler(), runtime, runner)
-                if is_async
-                else _WSGI(WSGIHandler(), runtime)
-            )
-        # The hour is part of every fetch: none ends in the middle of a test.
-        now = runtime.personalizer.clock()
-        runtime.personalizer.clock = lambda: now
-        yield shop
+            runtime = stack.enter_context(project.running(**clocks)).runtime
+            if door == "django-async":
+                opened = _ASGI(ASGIHandler(), runtime, runner)
+            else:
+                opened = _WSGI(WSGIHandler(), runtime)
+        yield Shop(opened, clocks["clock"])
         runner.run(runtime.stop())
 
 

@@ -164,7 +164,7 @@ def test_a_previews_badge_and_content_are_texts_too(
     made = []
     api.says = HARMLESS
     with open_shop("asgi", page_of(JINJA), **sections(api)) as shop:
-        until = int(shop.runtime.personalizer.clock()) + 60
+        until = int(shop.clock()) + 60
         links = PreviewLinks([SECRET], path="", clock=lambda: until - 60)
         for said in (HARMLESS, text):
             payload = {"Title": said, "Json": {said: said}, said: said}

@@ -14,6 +14,7 @@ from moe_middleware.browser.marks import MAX_BODY
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site
+from .conftest import MakeShop
 from .doors import HOST, SECRET, Answer, Body, Headers, Shop
 
 OWN = ("sec-fetch-site", "same-origin")
@@ -181,8 +182,8 @@ def test_its_content_type_changes_nothing(shop: Shop) -> None:
         assert shop.clicks == number, content_type
 
 
-def test_a_flood_of_good_beacons_ends(shop: Shop) -> None:
-    shop.runtime.personalizer.stopwatch = lambda: 1_000.0
+def test_a_flood_of_good_beacons_ends(make_shop: MakeShop) -> None:
+    shop = make_shop(stopwatch=lambda: 1_000.0)
     mark = shop.mark()
     floods = [
         b"\n".join(b"c %b %d" % (mark.encode(), n) for n in range(at, at + 50))

@@ -29,10 +29,8 @@ TOKEN = rb"[\w-]{60,}\.[\w-]{43}"
 
 
 def preview_token(shop: Shop, *, secret: str = SECRET, lasts: int = 3_600) -> str:
-    links = PreviewLinks(
-        [secret], path="", clock=lambda: shop.runtime.personalizer.clock()
-    )
-    until = int(shop.runtime.personalizer.clock()) + lasts
+    links = PreviewLinks([secret], path="", clock=shop.clock)
+    until = int(shop.clock()) + lasts
     made = Preview(KEY, "B", {"Title": FORCED}, "/", until)
     return links.make(made)
 
@@ -259,8 +257,7 @@ def test_others_tokens_count_for_nobody(shop: Shop) -> None:
 def test_what_expired_counts_for_nobody(make_shop: MakeShop) -> None:
     shop = make_shop(clicks={"max_age": 60})
     link, mark, preview = shop.link(), shop.mark(), preview_token(shop, lasts=60)
-    later = shop.runtime.personalizer.clock() + 61
-    shop.runtime.personalizer.clock = lambda: later
+    shop.clock.now += 61
 
     followed = shop.ask(link, customer="alice")
     told = shop.tell(f"c {mark} 1".encode(), customer="alice")

@@ -16,7 +16,7 @@ from moe_middleware.browser.beacons import RATE
 from moe_middleware.browser.marks import MAX_SIGNALS
 from moe_middleware.sandbox import Sandbox
 
-from ..sites import Site, rendered, settings
+from ..sites import Clock, Site, rendered, settings
 
 KEY = "homepage-banner"
 HOST = "http://shop.example"
@@ -236,9 +236,8 @@ async def test_a_beacon_has_so_many_lines_and_no_more(sandbox: Sandbox) -> None:
 
 
 async def test_each_visitor_may_tell_so_much_in_a_time(sandbox: Sandbox) -> None:
-    some = site()
-    engine = some.runtime.personalizer
-    engine.stopwatch = lambda: 1_000.0
+    stopwatch = Clock(1_000.0)
+    some = site(stopwatch=stopwatch)
     alices, bobs = [
         marks(await some.get(customer=customer))[0] for customer in ("alice", "bob")
     ]
@@ -246,7 +245,7 @@ async def test_each_visitor_may_tell_so_much_in_a_time(sandbox: Sandbox) -> None
 
     assert [await tell(some, *lines) for lines in many] == [204, 204, 429]
     assert await tell(some, f"c {bobs} 1", customer="bob") == 204
-    engine.stopwatch = lambda: 1_000.0 + 50 * RATE.interval
+    stopwatch.now += 50 * RATE.interval
     assert await tell(some, *many[2]) == 204
     assert await tell(some, f"c {alices} 999") == 429
     await some.delivered()
@@ -257,8 +256,7 @@ async def test_each_visitor_may_tell_so_much_in_a_time(sandbox: Sandbox) -> None
 async def test_many_elements_of_one_impression_take_no_more_than_one(
     sandbox: Sandbox,
 ) -> None:
-    some = site()
-    some.runtime.personalizer.stopwatch = lambda: 1_000.0
+    some = site(stopwatch=lambda: 1_000.0)
     button, box = marks(await some.get(customer="alice"))
     many = [f"s {button}", f"s {box}"] * 25
 

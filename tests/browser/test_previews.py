@@ -35,7 +35,7 @@ from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.workspace.sample import sample_text
 
 from ..cli_runner import cli_runner
-from ..sites import Site, rendered
+from ..sites import Clock, Site, rendered
 
 KEY = "homepage-banner"
 SECRET = "a secret of the tests alone"
@@ -127,9 +127,7 @@ ROUTES = [{"path": "/", "experiences": [KEY, "promo-strip"]}]
 
 def a_site(handler: Any = None, **sections: Any) -> Site:
     given = {"secret_key": SECRET, "routes": ROUTES, **sections}
-    site = Site(handler or rendered(TWO), **given)
-    site.runtime.personalizer.clock = lambda: NOW
-    return site
+    return Site(handler or rendered(TWO), clock=Clock(NOW), **given)
 
 
 async def open_(

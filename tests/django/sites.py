@@ -11,10 +11,10 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path, re_path
 
-from moe_middleware.django import MoEngageMiddleware
+from moe_middleware.django.configuration import project_settings
 from moe_middleware.models.events import Event
 from moe_middleware.outbox import MemoryOutbox
-from moe_middleware.personalizer.runtime import Runtime
+from moe_middleware.personalizer.runtime import Runtime, runtime_for
 
 from ..sites import settings
 from .project import MIDDLEWARE
@@ -51,9 +51,10 @@ class Site:
         self.async_client = AsyncClient(raise_request_exception=False)
 
     @contextmanager
-    def running(self) -> Iterator[Site]:
+    def running(self, **clocks: Any) -> Iterator[Site]:
         with override_settings(**self._project):
-            self.runtime = MoEngageMiddleware(source).runtime
+            # Held here: the middleware then takes the same one.
+            self.runtime = runtime_for(project_settings(), **clocks)
             yield self
 
     def sign_in(self, name: str) -> Any:

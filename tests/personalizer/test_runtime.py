@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_a_file_that_has_changed_is_another_configuration(config: Path) -> None:
 
 
 def test_another_key_is_another_configuration(config: Path) -> None:
-    server = {"base_url": "http://127.0.0.1:1/v1"}
+    server: dict[str, Any] = {"base_url": "http://127.0.0.1:1/v1"}
     first = runtime_for(config, api_key="one", **server)
 
     assert runtime_for(config, api_key="two", **server) is not first

@@ -100,7 +100,7 @@ def test_a_function_is_used_at_every_door(
     def render() -> tuple[str, Headers]:
         return str(current_experiences().identity.customer_id), ()
 
-    sections = {
+    sections: dict[str, Any] = {
         "identity": {"customer_id": {"call": function}},
         "attributes": {"who": {"call": function}},
         "consent": {"given_by": {"call": function}, "values": ["alice"]},
