@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from types import FrameType, MappingProxyType
+from types import FrameType
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..browser.preview_badges import wanted_headers
 from ..models.cookies import asgi_cookies
 from ..models.errors import DuplicateMiddlewareError, SettingsError
-from ..models.experience import EMPTY
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import current, on_event_loop
@@ -24,6 +23,7 @@ from ..wrapped_apps import check_wrapped
 from .lifespan import Lifespan
 from .page import OVER, ASGIPage
 from .state import EXPERIENCES, State, mapping_of
+from .visit import ASGIVisit
 
 __all__ = ["EXPERIENCES", "KEY", "MoEngageMiddleware"]
 
@@ -139,27 +139,12 @@ class MoEngageMiddleware:
 
     def visit_of(self, scope: Scope) -> Visit:
         """Return a request as a visit."""
-        client = scope.get("client")
-        absent: Mapping[str, str] = EMPTY
+        path = scope.get(_PATH) or _path_of(scope)
+        visit = ASGIVisit(scope, path, self._read_cookies)
         if self._needed:
             missing = [kind for kind in self._needed if kind not in scope]
-            absent = {kind: _OUTSIDE[kind] for kind in missing}
-        session = scope.get("session")
-        if session is not None and isinstance(session, Mapping):
-            session = MappingProxyType(session)
-        return Visit(
-            method=scope["method"],
-            path=scope.get(_PATH) or _path_of(scope),
-            root_path=scope.get("root_path", ""),
-            headers=scope.get("headers", ()),
-            query_string=scope.get("query_string", b""),
-            scheme=scope.get("scheme", "http"),
-            peer=client[0] if client else None,
-            session=session,
-            user=scope.get("user"),
-            absent=absent,
-            read_cookies=self._read_cookies,
-        )
+            visit.absent = {kind: _OUTSIDE[kind] for kind in missing}
+        return visit
 
     async def _answer(
         self, path: str, scope: Scope, receive: Receive, send: Send

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import BuiltinMethodType
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.types import Message, Receive, Send
 
 from ..browser.preview_badges import BadgeWriter, without_length
 from ..models.experiences import SENT
+from ..models.texts import Headers
 from ..personalizer.page import Page
 
 _NOT_STARTED: Message = {"type": "http.response.start", "status": 0}
@@ -62,11 +64,19 @@ class ASGIPage(Page):
         kind = message["type"]
         if kind == "http.response.start":
             if self._engine.asks_consent and self.owes_consent:
-                return self._send_start_later(message)
-            self._begin(message)
+                return self._send_with_consent(message)
+            given = message.get("headers", ())
+            headers = given if type(given) is list else list(given)
+            headers = self.response_headers(headers)
+            if self.is_preview:
+                headers = self._headers_with_badge(message["status"], headers)
+            if headers is not given:
+                # It is the app's, which may send the same one to the next visitor.
+                message = {**message, "headers": headers}
+            self._start = message
             if self.forgetting is not None:
-                return self._send_start_later(None)
-            return self.server[1](self._start)
+                return self._send_when_forgotten(self.forgetting)
+            return self.server[1](message)
         if self._badge is not None:
             if kind == _BODIES[0]:
                 message = self._with_badge(self._badge, message)
@@ -83,32 +93,18 @@ class ASGIPage(Page):
             self.phase = SENT
         return self.server[1](message)
 
-    def _begin(self, message: Message) -> None:
-        """Make the response's start, with the headers that it leaves with."""
-        given = message.get("headers", ())
-        headers = given if isinstance(given, list) else list(given)
-        headers = self.response_headers(headers)
-        if self.is_preview:
-            self._badge = self.badge_for(message["status"], headers)
-            if self._badge is not None:
-                headers = without_length(headers)
-        if headers is not given:
-            # It is the app's, which may send the same one to the next visitor.
-            message = {**message, "headers": headers}
-        self._start = message
+    async def _send_with_consent(self, message: Message) -> None:
+        """Send the response's start once it is known whether cookies must go."""
+        await self.ask_consent()
+        await self.send(message)
 
-    async def _send_start_later(self, message: Message | None) -> None:
-        """Send the response's start once what it depends on is known, or done.
-
-        Args:
-            message: The app's; None where its headers are made already.
-        """
-        if message is not None:
-            await self.ask_consent()
-            self._begin(message)
-        if self.forgetting is not None:
-            await asyncio.wrap_future(self.forgetting)
+    async def _send_when_forgotten(self, forgetting: Future[bool]) -> None:
+        await asyncio.wrap_future(forgetting)
         await self.server[1](self._start)
+
+    def _headers_with_badge(self, status: int, headers: Headers) -> Headers:
+        self._badge = self.badge_for(status, headers)
+        return headers if self._badge is None else without_length(headers)
 
     async def _send_last(self, message: Message) -> None:
         """Send the last byte of a response that shows something, and record that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from ..models.experience import SET, Elements, Experience, bind, id_of
+from ..models.experience import SET, Elements, Experience, id_of
 from ..models.reasons import Reason, Source
 
 NO_MATCH = b""
@@ -53,29 +53,28 @@ def decode(
 
 
 def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
-    """Return a fresh answer of a cache whose bytes ``decode`` could read before.
+    """Return a fresh answer of a cache, bound to the elements of its page.
 
     Args:
         key: Its experience key.
-        body: The result of ``encode``.
+        body: The result of ``encode``; other bytes are a bad answer.
         elements: The elements of its page.
     """
-    if not body:
-        none = Experience(key=key, source=Source.CACHE, reason=Reason.NO_MATCH)
-        bind(none, elements)
-        return none
     payload, _, context = body.partition(b"\n")
     made = Experience.__new__(Experience)
+    SET.elements(made, elements)
     SET.key(made, key)
-    SET.payload(made, orjson.loads(payload))
-    if context == b"{}":
+    try:
+        SET.payload(made, orjson.loads(payload) if payload else {})
+    except ValueError:
+        return Experience(key=key, reason=Reason.BAD_ANSWER)
+    if context == b"{}" or not context:
         SET.experience_context(made, {})
     else:
         # Most contexts are never read: decode them on demand.
         SET.context(made, context)
     SET.source(made, Source.CACHE)
-    SET.reason(made, None)
-    SET.elements(made, elements)
+    SET.reason(made, None if body else Reason.NO_MATCH)
     return made
 
 

@@ -49,6 +49,12 @@ def variant_key(attributes: Mapping[str, str]) -> bytes:
 
 
 @lru_cache(maxsize=4096)
+def experience_digests(keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return experiences' parts of a cache key; of a route's they are made once."""
+    return tuple(map(experience_digest, keys))
+
+
+@lru_cache(maxsize=4096)
 def experience_digest(key: str) -> bytes:
     """Return an experience's part of a cache key: a digest of 8 bytes."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -12,17 +12,19 @@ from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
 from .encoding import decode, encode
-from .keys import experience_digest, variant_key, visitor_key
+from .keys import experience_digest, experience_digests, variant_key, visitor_key
 from .memory_bodies import RecurringBodies
 from .memory_records import (
+    HEADER,
     MAX_ANSWERS,
+    RECURRING,
     Answer,
     answers_in,
     count_in,
     expiry_of,
-    find,
     pack,
     recurring_in,
+    unpack,
 )
 
 __all__ = ["MemoryCache", "decode", "encode", "variant_key", "visitor_key"]
@@ -96,20 +98,25 @@ class MemoryCache:
         return self._bytes + self._recurring.size
 
     def get(
-        self, visitor: bytes, variant: bytes, keys: Iterable[str]
+        self, visitor: bytes, variant: bytes, keys: Sequence[str]
     ) -> list[Experience]:
         """Return the experiences of the keys that have a fresh answer."""
         return _decoded(self.bodies(visitor, variant, keys), Source.CACHE, None)
 
     def get_stale(
-        self, visitor: bytes, variant: bytes, keys: Iterable[str], reason: Reason
+        self, visitor: bytes, variant: bytes, keys: Sequence[str], reason: Reason
     ) -> list[Experience]:
         """Return the experiences whose answers may still be served, with a reason."""
         found = self.bodies(visitor, variant, keys, since=self._stale)
         return _decoded(found, Source.STALE, reason)
 
     def bodies(
-        self, visitor: bytes, variant: bytes, keys: Iterable[str], *, since: float = 0.0
+        self,
+        visitor: bytes,
+        variant: bytes,
+        keys: Sequence[str],
+        *,
+        since: float = 0.0,
     ) -> dict[str, bytes]:
         """Return the encoded answers of keys that are fresh, by key.
 
@@ -117,7 +124,7 @@ class MemoryCache:
             since: Answers that expired at most so many seconds ago count as fresh.
         """
         found: dict[str, bytes] = {}
-        after = self._clock() - since
+        after, digests = self._clock() - since, experience_digests(tuple(keys))
         with self._lock:
             # The same as _group without its calls: every page runs this.
             groups, index = self._groups, (hash(visitor) >> 16) % (2 * self._round)
@@ -127,12 +134,20 @@ class MemoryCache:
                 return found
             # It is now the most recently used.
             group[visitor] = record
-            for key in keys:
-                answer = find(record, variant + experience_digest(key))
-                if answer is not None and answer[0] > after:
-                    body = answer[1]
+            end, recurring = 1 + record[0] * HEADER.size, self._recurring.bodies
+            for key, digest in zip(keys, digests, strict=True):
+                name = variant + digest
+                at = record.find(name, 1, end)
+                while at > 0 and (at - 1) % HEADER.size:
+                    at = record.find(name, at + 1, end)
+                if at < 0:
+                    continue
+                _, until, start, length = unpack(record, at)
+                if until > after:
                     found[key] = (
-                        self._recurring[body] if isinstance(body, int) else body
+                        recurring[start]
+                        if length == RECURRING
+                        else record[start : start + length]
                     )
         return found
 

@@ -24,10 +24,13 @@ class RecurringBodies:
 
     A body becomes recurring at its second sighting within a short time, and is dropped
     with its last holder.
+
+    Attributes:
+        bodies: The bodies by number.
     """
 
     def __init__(self) -> None:
-        self._bodies: dict[int, bytes] = {}
+        self.bodies: dict[int, bytes] = {}
         self._holders: dict[int, int] = {}
         self._numbers: dict[bytes, int] = {}
         self._free: list[int] = []
@@ -35,10 +38,7 @@ class RecurringBodies:
         self._size = 0
 
     def __len__(self) -> int:
-        return len(self._bodies)
-
-    def __getitem__(self, number: int) -> bytes:
-        return self._bodies[number]
+        return len(self.bodies)
 
     @property
     def size(self) -> int:
@@ -60,7 +60,7 @@ class RecurringBodies:
         """Count one holder less; the last one takes the body with it."""
         self._holders[number] -= 1
         if not self._holders[number]:
-            body = self._bodies.pop(number)
+            body = self.bodies.pop(number)
             del self._numbers[body], self._holders[number]
             self._free.append(number)
             self._size -= len(body) + OVERHEAD
@@ -75,7 +75,7 @@ class RecurringBodies:
             return None
         del self._seen[seen]
         number = self._free.pop() if self._free else len(self)
-        self._bodies[number], self._holders[number] = body, 0
+        self.bodies[number], self._holders[number] = body, 0
         self._numbers[body] = number
         self._size += len(body) + OVERHEAD
         return number

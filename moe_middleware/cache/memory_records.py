@@ -35,20 +35,6 @@ def pack(answers: Sequence[Answer]) -> bytes:
     return b"".join(parts + bodies)
 
 
-def find(record: bytes, name: bytes) -> tuple[float, Body] | None:
-    """Return the time until which an answer is fresh, and its body; None if absent."""
-    end = 1 + record[0] * HEADER.size
-    at = record.find(name, 1, end)
-    while at > 0 and (at - 1) % HEADER.size:
-        at = record.find(name, at + 1, end)
-    if at < 0:
-        return None
-    _, fresh_until, start, length = HEADER.unpack_from(record, at)
-    if length == RECURRING:
-        return fresh_until, start
-    return fresh_until, record[start : start + length]
-
-
 def answers_in(record: bytes) -> Iterator[Answer]:
     """Yield the answers of a record."""
     end = 1 + record[0] * HEADER.size
@@ -78,5 +64,6 @@ def expiry_of(record: bytes) -> float:
 
 
 HEADER = Struct("=16sdII")
+unpack = HEADER.unpack_from
 RECURRING = 0xFFFFFFFF
 """The length that marks a recurring body; ``start`` is then its number."""

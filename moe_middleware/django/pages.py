@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..cache import visitor_key
 from ..concurrency.background_loop import background
 from ..models.experience import Experience
+from ..models.experiences import Counting
 from ..models.identity import Identity
 from ..models.texts import Headers
 from ..models.visits import Visit
@@ -41,6 +42,10 @@ class DjangoPage(Page):
     def __getitem__(self, key: str) -> Experience:
         self._note_look()
         return super().__getitem__(key)
+
+    def show(self, key: str, counting: Counting | None = None) -> Experience:
+        self._note_look()
+        return super().show(key, counting)
 
     def __iter__(self) -> Iterator[str]:
         self._note_look()

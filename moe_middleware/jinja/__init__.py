@@ -11,7 +11,7 @@ from jinja2 import Environment, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from .lookups import find, meet, script, show, web_sdk
+from .lookups import find, match, meet, script, show, web_sdk
 from .personal_templates import personal
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ DEFAULT_NAME = "experience"
 FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
 MEET = "moe_middleware.meet"
+MATCH = "moe_middleware.match"
 
 
 class MoEngageExtension(Extension):
@@ -52,6 +53,7 @@ class MoEngageExtension(Extension):
         environment.filters[FIND] = find
         environment.filters[SHOW] = show
         environment.filters[MEET] = meet
+        environment.filters[MATCH] = match
         environment.template_class = personal(environment.template_class)
         environment.globals.setdefault("moe_script", script)
         environment.globals.setdefault("moe_web_sdk", web_sdk)
@@ -89,12 +91,17 @@ class MoEngageExtension(Extension):
         # Compiled to Jinja's own assignment and branch, so that autoescaping and nested
         # blocks work.
         target: nodes.Expr = nodes.Name(name, "store")
+        matches: nodes.Expr = nodes.Name(name, "load")
         # Outside of the blocks of a template that extends another, nothing is rendered
         # and nothing may count; only output nodes know this. If Jinja's parser does not
         # say that it is within a block, the faster way is not taken.
         in_block = "block" in getattr(parser, "_tag_stack", ())
-        if in_block and isinstance(impression, nodes.Const):
-            found = _call(MEET, key, nodes.Const(lineno), impression)
+        if in_block and isinstance(impression, nodes.Const) and impression.value:
+            named = isinstance(impression.value, str)
+            counting = impression if named else nodes.Const(None)
+            found = _call(MATCH, key, nodes.Const(lineno), counting)
+            matches = parser.free_identifier()
+            target = nodes.Tuple([target, matches], "store")
         else:
             # The impression's expression may use the experience, which must exist
             # first.
@@ -103,7 +110,7 @@ class MoEngageExtension(Extension):
             shown = _call(SHOW, all_of_them, nodes.Name(name, "load"), impression)
             target = nodes.Tuple([target, all_of_them], "store")
             body = [self._statement(shown), *body]
-        branch = nodes.If(nodes.Name(name, "load"), body, [], otherwise)
+        branch = nodes.If(matches, body, [], otherwise)
         return nodes.Scope([nodes.Assign(target, found), branch]).set_lineno(lineno)
 
     def _statement(self, call: nodes.Expr) -> nodes.Stmt:

@@ -52,6 +52,32 @@ def meet(
     return _shown_when_ready(found, impression)
 
 
+@pass_context
+def match(
+    context: Context, key: object, lineno: int, counting: Counting | None
+) -> tuple[Experience, bool] | Coroutine[Any, Any, tuple[Experience, bool]]:
+    """Return the experience of a key, and whether it matches; then it is counted."""
+    if (noted := fragment.get()) is not None:
+        noted.personal = True
+    if type(key) is str:
+        experience = experiences_of(context).show(key, counting)
+        reason = experience.reason
+        if reason not in _MISSED:
+            is_plain = reason is None and experience.payload
+            return experience, True if is_plain else bool(experience)
+    found = meet(context, key, lineno, counting or True)
+    if isinstance(found, Experience):
+        return found, bool(found)
+    return _match_when_ready(found)
+
+
+async def _match_when_ready(
+    found: Coroutine[Any, Any, Experience],
+) -> tuple[Experience, bool]:
+    experience = await found
+    return experience, bool(experience)
+
+
 async def _shown_when_ready(
     found: Coroutine[Any, Any, _Found], impression: object
 ) -> Experience:

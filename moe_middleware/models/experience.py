@@ -106,8 +106,8 @@ class Experience(_OnPage):
         if name == "experience_context":
             return _read_context(self)
         # Unpickling reads dunder names before the fields exist.
-        if not name.startswith("__") and name in self.payload:
-            return self.payload[name]
+        if name[:2] != "__" and name in (payload := self.payload):
+            return payload[name]
         if not name.startswith("_"):
             note_missing(self, name)
         raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")

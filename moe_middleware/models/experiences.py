@@ -45,16 +45,14 @@ class Experiences(Payloads):
     private; ``shown`` has the impressions that count after a good response.
     """
 
-    __slots__ = (
-        "_counts",
-        "_found",
-        "_identity",
-        "_shown",
-        "handed_out",
-        "missing",
-        "phase",
-        "used",
-    )
+    # Defaults that only some requests change.
+    missing = Reason.NOT_REQUESTED
+    handed_out = False
+    used = False
+    phase: Phase = OPEN
+    _identity: Identity | None = None
+    _shown: dict[str, Experience] | None = None
+    _counts = True
 
     def __init__(
         self,
@@ -65,13 +63,8 @@ class Experiences(Payloads):
     ) -> None:
         self._identity = identity
         self.missing = missing
-        self.handed_out = False
         # A page keeps cached answers as bytes until they are read.
         self._found: dict[str, Experience | bytes] = {one.key: one for one in found}
-        self._shown: dict[str, Experience] | None = None
-        self._counts = True
-        self.phase = OPEN
-        self.used = False
 
     def __getitem__(self, key: str) -> Experience:
         if self.phase is SHARED and not self._may_still_read(key):
@@ -82,11 +75,10 @@ class Experiences(Payloads):
         except Exception:
             # The key's own hash or comparison may raise, too.
             return self._without(key)
-        return found if type(found) is Experience else self._made(key)
+        return found if type(found) is Experience else self._made(key, found)
 
-    def _made(self, key: str) -> Experience:
-        """Return the experience of a key that has an answer."""
-        found = self._found[key]
+    def _made(self, key: str, found: Experience | bytes) -> Experience:
+        """Return an answer as an experience."""
         assert isinstance(found, Experience)
         return found
 
@@ -96,7 +88,7 @@ class Experiences(Payloads):
         if key in self.pending:
             self._collect()
         if key in self._found:
-            return self._made(key)
+            return self._made(key, self._found[key])
         late = key in self.pending
         return Experience(key=key, reason=Reason.NOT_READY if late else self.missing)
 
@@ -138,11 +130,12 @@ class Experiences(Payloads):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy or a pickle belongs to no page, so nothing in it counts.
-        return _detached, (tuple(map(self._made, self._found)), self.identity)
+        return _detached, (self._all(), self.identity)
 
     def __repr__(self) -> str:
-        found = [self._made(key) for key in self._found]
-        answers = ", ".join(f"{one.key}={one.reason or one.source}" for one in found)
+        answers = ", ".join(
+            f"{one.key}={one.reason or one.source}" for one in self._all()
+        )
         return f"<Experiences {answers or 'none'}>"
 
     @property
@@ -339,7 +332,10 @@ class Experiences(Payloads):
     @property
     def sources(self) -> frozenset[Source]:
         """The sources of the answers so far."""
-        return frozenset([self._made(key).source for key in self._found])
+        return frozenset([one.source for one in self._all()])
+
+    def _all(self) -> tuple[Experience, ...]:
+        return tuple([self._made(*answer) for answer in [*self._found.items()]])
 
 
 def _detached(found: tuple[Experience, ...], identity: Identity) -> Experiences:

@@ -25,6 +25,16 @@ class IdMint:
         self._pool: list[str] = []
         self._lock = threading.Lock()
 
+    def take(self, count: int) -> list[str]:
+        """Return so many new uuids."""
+        ids, pool = [], self._pool
+        try:
+            for _ in range(count):
+                ids.append(pool.pop())
+        except IndexError:
+            ids += [self() for _ in range(count - len(ids))]
+        return ids
+
     def __call__(self) -> str:
         """Return a new uuid as text."""
         try:
@@ -52,3 +62,4 @@ _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 new_id = IdMint()
+new_ids = new_id.take

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import (
     Awaitable,
     Callable,
@@ -14,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .cookies import CookieReader, starlette_cookies
+from .cookies import CookieReader, plain_value, starlette_cookies
 from .experience import EMPTY
 from .texts import decoded
 
@@ -28,6 +29,7 @@ class Visit:
         path: The path within the wrapped app, without its ``root_path``.
         root_path: The prefix at which the wrapped app is mounted, as in ``/shop``, or
             "".
+        query_string: The query string, as received.
         scheme: ``http`` or ``https``.
         peer: The address of the connection's other end; None if unknown.
         path_params: The parameters of the routes that matched, merged; set
@@ -43,25 +45,12 @@ class Visit:
         values_read: The values of the app's own functions, by their readers.
     """
 
-    __slots__ = (
-        "_cookies",
-        "_headers",
-        "_query",
-        "_query_string",
-        "absent",
-        "first_headers",
-        "in_thread",
-        "method",
-        "path",
-        "path_params",
-        "peer",
-        "read_cookies",
-        "root_path",
-        "scheme",
-        "session",
-        "user",
-        "values_read",
-    )
+    path_params: Mapping[str, Any] = EMPTY
+    absent: Mapping[str, str] = EMPTY
+    in_thread: Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]] | None
+    in_thread = None
+    _cookies: dict[str, str] | None = None
+    _query: dict[str, bytes] | None = None
 
     def __init__(
         self,
@@ -85,7 +74,6 @@ class Visit:
         self.root_path = root_path
         self.scheme = scheme
         self.peer = peer
-        self.path_params: Mapping[str, Any] = EMPTY
         self.session = session
         self.user = user
         self.absent = absent
@@ -93,21 +81,14 @@ class Visit:
         self.read_cookies = read_cookies
         self.values_read: dict[object, object] = {}
         self._headers = headers
-        # One pass in C for all lookups; reversed, so that the first of two wins.
+        # Reversed, so that the first of two wins.
         self.first_headers = dict([*headers][::-1])
-        self._query_string = query_string
-        self._cookies: dict[str, str] | None = None
-        self._query: dict[str, bytes] | None = None
+        self.query_string = query_string
 
     @property
     def all_headers(self) -> Iterable[tuple[bytes, bytes]]:
         """Every header, as received; names in lower case."""
         return self._headers
-
-    @property
-    def query_string(self) -> bytes:
-        """The query string, as received."""
-        return self._query_string
 
     def headers(self, name: str) -> list[str]:
         """Return every value of a header, in the order received."""
@@ -132,23 +113,31 @@ class Visit:
             line = self.first_headers.get(_COOKIE)
             if line is None:
                 return None
-            lines = [line]
-            if len(self.first_headers) < len(self._headers):
+            encoded = _encoded(name)
+            if len(self.first_headers) == len(self._headers):
+                # Most requested cookies are absent, or as plain as browsers' usual
+                # ones.
+                if encoded is not None:
+                    if encoded not in line:
+                        return None
+                    value = plain_value(line, encoded)
+                    if value is not None:
+                        return value
+                lines = [line]
+            else:
                 # Some header came twice, perhaps this one.
                 lines = [value for key, value in self._headers if key == _COOKIE]
-                line = b";".join(lines)
-            # Most requested cookies are absent, which this finds out fast.
-            if name.isascii() and _encoded(name) not in line:
-                return None
+                if encoded is not None and encoded not in b";".join(lines):
+                    return None
             cookies = self._cookies = self.read_cookies(lines)
         return cookies.get(name)
 
     def query(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
-        if not self._query_string:
+        if not self.query_string:
             return None
         if self._query is None:
-            pairs = [part.partition(b"=") for part in self._query_string.split(b"&")]
+            pairs = [part.partition(b"=") for part in self.query_string.split(b"&")]
             self._query = {
                 _unquoted(key): value for key, _, value in reversed(pairs) if key
             }
@@ -166,8 +155,12 @@ def _lower(name: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _encoded(name: str) -> bytes:
-    return name.encode()
+def _encoded(name: str) -> bytes | None:
+    return name.encode() if _TOKEN.fullmatch(name) else None
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A cookie's name, where it is one by the standard."""
 
 
 def _unquoted(raw: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -39,10 +39,10 @@ class ImpressionEncoder:
 
     def encode(
         self,
-        shown: Sequence[Experience],
+        shown: Iterable[Experience],
         customer_id: str,
         occurred_at: int,
-        new_id: Callable[[], str],
+        uuids: Iterable[str],
     ) -> list[bytes]:
         """Return the impressions of one page.
 
@@ -50,7 +50,7 @@ class ImpressionEncoder:
             shown: The shown experiences.
             customer_id: The customer or visitor for whom they count.
             occurred_at: In whole unix seconds.
-            new_id: Returns a new uuid.
+            uuids: The uuid of each.
 
         Raises:
             TypeError: A context was made by the app and is no JSON.
@@ -60,14 +60,14 @@ class ImpressionEncoder:
             occurred_at,
         )
         bodies = []
-        for one in shown:
+        for one, uuid in zip(shown, uuids, strict=True):
             try:
                 context = kept_context(one)
             except AttributeError:
                 context = orjson.dumps(one.experience_context)
             bodies.append(
                 b'{"uuid":"%b%b"experience_context":%b%b'
-                % (new_id().encode(), head, context, self._rest)
+                % (uuid.encode(), head, context, self._rest)
             )
         return bodies
 

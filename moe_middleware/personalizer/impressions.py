@@ -6,11 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from ..cache.encoding import read_kept
 from ..logs.log_lines import one_line
 from ..models.events import Action, Event
 from ..models.experience import Experience, kept_context
-from ..models.experiences import SENT, Counting
-from ..models.ids import new_id
+from ..models.experiences import SENT, SHARED, Counting
+from ..models.ids import new_id, new_ids
 from ..models.plain_values import attributes_of, label_of, offset_of, text_of
 from ..models.reasons import Reason
 from ..visitors.page_views import is_prefetch
@@ -27,12 +28,17 @@ _MISTAKEN = frozenset(
 class Impressions(PageMarkup):
     """A page's impressions and clicks, as they become events."""
 
-    __slots__ = ()
-
     # --- what is shown ---------------------------------------------------------
 
     def show(self, key: str, counting: Counting | None = None) -> Experience:
-        experience = self[key]
+        found = self._found.get(key) if type(key) is str else None
+        if type(found) is bytes and self.phase is not SHARED:
+            # The same as self[key] without its calls: every tag runs this.
+            self.used = True
+            elements = self._elements or self.elements
+            experience = self._found[key] = read_kept(key, found, elements)
+        else:
+            experience = self[key]
         try:
             context: object = kept_context(experience)
         except AttributeError:
@@ -101,9 +107,10 @@ class Impressions(PageMarkup):
 
         Failures cannot affect the response any more.
         """
-        visitor, shown = self._visitor, self.shown if self._shown else ()
-        if not shown or visitor is None or self.is_preview:
+        visitor = self._visitor
+        if not self._shown or not self._counts or visitor is None or self.is_preview:
             return
+        shown = self.shown if self._tracked else self._shown.values()
         try:
             # The page must have been seen, by a visitor with an id.
             engine, visit = self._engine, self._visit or self.visit
@@ -116,7 +123,7 @@ class Impressions(PageMarkup):
             ):
                 return
             bodies = engine.impressions.encode(
-                shown, visitor.reporting_id, int(engine.clock()), new_id
+                shown, visitor.reporting_id, int(engine.clock()), new_ids(len(shown))
             )
             engine.outbox.append_encoded(visitor.reporting_id, bodies)
         except Exception as error:

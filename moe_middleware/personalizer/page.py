@@ -37,8 +37,6 @@ class Page(Impressions, PageResponse, PageThreads):
     Args, attributes: see ``PageState``.
     """
 
-    __slots__ = ()
-
     @property
     def is_underway(self) -> bool:
         """Whether the current code handles this page's request."""
@@ -125,8 +123,9 @@ class Page(Impressions, PageResponse, PageThreads):
             if len(bodies) < len(keys):
                 return False
             self._found.update(bodies)
+            self._all_cached = True
             if self.is_preview:
-                self._take([self._made(key) for key in keys])
+                self._take(self._all())
             else:
                 engine.note_cached(bodies, visitor.reporting_id)
         except MustWaitError:
@@ -298,12 +297,14 @@ class Page(Impressions, PageResponse, PageThreads):
         """
         engine, visitor = self._engine, self._visitor
         if visitor is None:
-            visit = self.visit
+            visit = self._visit
+            if visit is None:
+                visit = self._visit = self._visit_of(self._request)
             if engine.previews is not None and self._preview is None:
                 self._see_preview()
-            if not engine.personalizes_bots and engine.visitors.is_bot(visit):
-                return Reason.BOT
             visitor = engine.visitors.recognise(visit, self._match, engine.clock())
+            if visitor is None:
+                return Reason.BOT
             if visitor.is_new and self._headers is not None:
                 self.advise("visitor_id_not_kept", None)
                 visitor = without_id(visitor)

@@ -15,6 +15,8 @@ from ..logs.log_lines import one_line
 from ..models.experience import Experience
 from ..models.plain_values import label_of
 from ..models.urls import harmless
+from ..models.visits import Visit
+from ..visitors.visitor import NO_VISIT
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class PageElements:
     Args:
         kit: The shared makers.
         reporting_id: The id for the page's events; None if nothing counts.
-        root_path: The prefix at which the app is mounted, as in ``/shop``.
+        visit: The request, for the prefix at which the app is mounted.
 
     Attributes:
         left_to_sdk: The keys whose clicks the Web SDK reports: their links are plain.
@@ -80,7 +82,7 @@ class PageElements:
         "_kit",
         "_marks",
         "_reporting_id",
-        "_root_path",
+        "_visit",
         "counts",
         "left_to_sdk",
     )
@@ -89,12 +91,12 @@ class PageElements:
         self,
         kit: ElementKit = ElementKit(),
         reporting_id: str | None = None,
-        root_path: str = "",
+        visit: Visit = NO_VISIT,
         counts: bool = True,
     ) -> None:
         self._kit = kit
         self._reporting_id = reporting_id
-        self._root_path = root_path
+        self._visit = visit
         self._marks: PageMarks | None = None
         self.left_to_sdk: frozenset[str] = frozenset()
         self.counts = counts
@@ -110,7 +112,7 @@ class PageElements:
                 links,
                 self._reporting_id,
                 beacons,
-                root_path=self._root_path,
+                root_path=self._visit.root_path,
             )
         return self._marks
 

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 class PageMarkup(PageState):
     """The methods of a page that make HTML."""
 
-    __slots__ = ()
-
     def advice_on(self, key: str, place: str) -> str | None:
         return self._engine.unasked_keys.advice(key, place)
 

@@ -28,8 +28,6 @@ _CHEAPEST_LAST = {
 class PageResponse(PageState):
     """The methods of a page that change the response's headers."""
 
-    __slots__ = ()
-
     def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
         """Return the headers to send: unchanged, unless the response is personal.
 
@@ -52,7 +50,9 @@ class PageResponse(PageState):
             self._forget_who_changed(headers)
         if self._match is not None:
             if engine.server_timing:
-                headers = [*headers, (b"server-timing", self._server_timing())]
+                at_once = self._all_cached and not self._waited
+                timing = _FROM_CACHE if at_once else self._server_timing()
+                headers = [*headers, (b"server-timing", timing)]
         elif not self.handed_out:
             # Without a route, the app must read the experiences first.
             streams = False
@@ -70,7 +70,10 @@ class PageResponse(PageState):
         else:
             headers = self.private_headers(headers, needed=streams)
         if final:
-            self.headers_left(given)
+            # As headers_left does.
+            personal = self._personal
+            self._headers = [] if personal else given
+            self.phase = OPEN if personal else SHARED
         return headers
 
     def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
@@ -152,8 +155,6 @@ class PageResponse(PageState):
             source = Source.CACHE if isinstance(found, bytes) else found.source
             if _CHEAPEST_LAST[source] < rank:
                 dearest, rank = source, _CHEAPEST_LAST[source]
-        if not self._waited and dearest is Source.CACHE:
-            return _FROM_CACHE
         return f'moe;desc="{dearest}";dur={self._waited * 1000:.1f}'.encode()
 
     # --- our cookies -----------------------------------------------------------
@@ -190,6 +191,7 @@ class PageResponse(PageState):
         return (
             self._engine.asks_consent
             and self._visitor is None
+            and self._consents is None
             and bool(self._our_cookies())
         )
 

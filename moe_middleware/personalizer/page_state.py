@@ -13,7 +13,7 @@ from ..browser.web_sdk import LeftToSDK
 from ..cache.encoding import read_kept
 from ..logs.log_lines import one_line
 from ..models.experience import Experience, bind
-from ..models.experiences import OPEN, Experiences
+from ..models.experiences import Experiences
 from ..models.identity import Identity
 from ..models.reasons import Reason, Source
 from ..models.texts import Headers
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 GRACE = 1.0
 """Seconds that a thread waits for the request's event loop beyond the page's budget."""
-
-_NOTHING: frozenset[str] = frozenset()
 
 
 class PageState(Experiences):
@@ -55,35 +53,34 @@ class PageState(Experiences):
             it, or the visitor's next page might be quicker. It takes milliseconds.
     """
 
-    __slots__ = (
-        "_badge_shown",
-        "_consents",
-        "_customer_before",
-        "_elements",
-        "_engine",
-        "_headers",
-        "_left_to_sdk",
-        "_loop",
-        "_match",
-        "_may_be_watched",
-        "_pending_answers",
-        "_personal",
-        "_preview",
-        "_request",
-        "_said",
-        "_sdk",
-        "_time_left",
-        "_tracked",
-        "_visit",
-        "_visit_of",
-        "_visitor",
-        "_waited",
-        "_waiting",
-        "_waiting_since",
-        "ended",
-        "forgetting",
-        "is_preview",
-    )
+    # Defaults that only some requests change.
+    ended = False
+    is_preview = False
+    forgetting: Future[bool] | None = None
+    _visit: Visit | None = None
+    _match: Match | None = None
+    # Whether all answers so far are cached ones.
+    _all_cached = False
+    _visitor: Visitor | None = None
+    _preview: Preview | Refusal | None = None
+    _pending_answers: PendingAnswers | None = None
+    _elements: PageElements | None = None
+    # What was shown and the server does not report: the Web SDK does, or
+    # track_impression has.
+    _left_to_sdk: frozenset[str] = frozenset()
+    _tracked: frozenset[str] = frozenset()
+    _may_be_watched = False
+    _sdk: LeftToSDK | None = None
+    _customer_before: str | None = None
+    _consents: bool | None = None
+    _badge_shown = False
+    _personal = False
+    # The response's, where they have left without being personal.
+    _headers: Headers | None = None
+    _said: tuple[str, ...] = ()
+    _waited = 0.0
+    _waiting_since = 0.0
+    _waiting = 0
 
     def __init__(
         self,
@@ -92,41 +89,13 @@ class PageState(Experiences):
         visit_of: Callable[[Any], Visit],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        # As Experiences' own does, without a call: this is made for every request.
-        self._identity = None
-        self.missing = Reason.NOT_REQUESTED
-        self.handed_out = self.used = False
-        self._found = {}
-        self._shown = None
-        self._counts = True
-        self.phase = OPEN
-
+        # Not by Experiences' own: this is made for every request.
         self._engine = engine
         self._request = request
         self._visit_of = visit_of
         self._loop = loop
-        self.ended = self.is_preview = False
-        self.forgetting: Future[bool] | None = None
-        self._visit: Visit | None = None
-        self._match: Match | None = None
-        self._visitor: Visitor | None = None
-        self._preview: Preview | Refusal | None = None
-        self._pending_answers: PendingAnswers | None = None
-        self._elements: PageElements | None = None
-        # What was shown and the server does not report: the Web SDK does, or
-        # track_impression has.
-        self._left_to_sdk = self._tracked = _NOTHING
-        self._may_be_watched = False
-        self._sdk: LeftToSDK | None = None
-        self._customer_before: str | None = None
-        self._consents: bool | None = None
-        self._badge_shown = self._personal = False
-        # The response's, where they have left without being personal.
-        self._headers: Headers | None = None
-        self._said: tuple[str, ...] = ()
+        self._found = {}
         self._time_left = engine.timeout
-        self._waited = self._waiting_since = 0.0
-        self._waiting = 0
 
     @property
     def visit(self) -> Visit:
@@ -160,7 +129,7 @@ class PageState(Experiences):
             elements = PageElements(
                 self._engine.element_kit,
                 None if visitor is None or self.is_preview else visitor.reporting_id,
-                (self._visit or self.visit).root_path,
+                self._visit or self.visit,
                 self._counts,
             )
             if visitor is not None:
@@ -169,18 +138,15 @@ class PageState(Experiences):
 
     def add(self, found: Iterable[Experience]) -> None:
         """Add answers, bound to this page."""
+        self._all_cached = False
         for experience in found:
             bind(experience, self.elements)
             self._found[experience.key] = experience
 
-    def _made(self, key: str) -> Experience:
-        found = self._found[key]
+    def _made(self, key: str, found: Experience | bytes) -> Experience:
         if isinstance(found, bytes):
-            try:
-                found = read_kept(key, found, self._elements or self.elements)
-            except ValueError:
-                found = Experience(key=key, reason=Reason.BAD_ANSWER)
-            self._found[key] = found
+            elements = self._elements or self.elements
+            found = self._found[key] = read_kept(key, found, elements)
         return found
 
     @property

@@ -22,8 +22,6 @@ _repeat_logger = RepeatLogger(logger)
 class PageThreads(PageState):
     """The methods of a page that use its request's event loop."""
 
-    __slots__ = ()
-
     def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         """Return the result of an async call, in a thread without an event loop.
 

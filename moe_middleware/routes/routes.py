@@ -11,7 +11,6 @@ from starlette.convertors import (
     StringConvertor,
 )
 
-from ..models.experience import EMPTY
 from ..models.experiences import Counting
 from ..settings.route_sections import Route
 from .patterns import Pattern
@@ -80,12 +79,15 @@ class RouteTable:
             # A regex's "$" allows one newline after it, as in Starlette.
             return _build(paths.entries, path, host)
         fixed = paths.fixed.get(path)
+        if fixed is not None:
+            made = fixed.match
+            return made if made is not None else _build(fixed.entries, path, host)
+        heads = paths.heads
+        if heads is not None and path[1:].partition("/")[0] not in heads:
+            # No route's, as most paths of a site.
+            return None
         found = paths.loose.find(path)
-        if fixed is None:
-            return _build(found, path, host) if found else None
-        if not found and fixed.shared is not None:
-            return fixed.shared
-        return _build([*fixed.entries, *found], path, host)
+        return _build(found, path, host) if found else None
 
 
 def route_path(path: str, root_path: str) -> str:
@@ -162,9 +164,17 @@ class _Entry:
 
 
 class _Paths:
-    """The routes of one method, by path."""
+    """The routes of one method, by path.
 
-    __slots__ = ("entries", "fixed", "loose")
+    Attributes:
+        entries: All of them, in file order.
+        fixed: Those that match a path without parameters, by that path.
+        loose: Those with parameters.
+        heads: The first segments of all paths with parameters; None if one of them
+            begins with a parameter.
+    """
+
+    __slots__ = ("entries", "fixed", "heads", "loose")
 
     def __init__(self, entries: Iterable[_Entry], method: str | None) -> None:
         self.entries: list[_Entry] = []
@@ -173,30 +183,38 @@ class _Paths:
         for entry in entries:
             if entry.methods is None or method in entry.methods:
                 self._add(entry)
+        self.heads = self.loose.first_segments
+        for path, fixed in self.fixed.items():
+            fixed.complete(path, self.loose.find(path))
 
     def _add(self, entry: _Entry) -> None:
         path = entry.route.path
         self.entries.append(entry)
         if entry.fixed:
-            self.fixed.setdefault(path, _Fixed()).add(entry)
+            self.fixed.setdefault(path, _Fixed()).entries.append(entry)
         else:
             self.loose.add(path, entry, entry.crossing)
 
 
 class _Fixed:
-    """The routes of one path without parameters, with their match made in advance."""
+    """The routes that may match one fixed path.
 
-    __slots__ = ("entries", "shared")
+    Attributes:
+        entries: The routes.
+        match: Their match, made in advance; None if it depends on the host.
+    """
+
+    __slots__ = ("entries", "match")
 
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
-        self.shared: Match | None = None
+        self.match: Match | None = None
 
-    def add(self, entry: _Entry) -> None:
-        self.entries.append(entry)
-        hosted = any(entry.hosted for entry in self.entries)
-        routes = [(entry, EMPTY) for entry in self.entries]
-        self.shared = None if hosted else _merge(routes)
+    def complete(self, path: str, loose: Iterable[_Entry]) -> None:
+        """Add the routes with parameters that may match the path as well."""
+        self.entries += loose
+        if not any(entry.hosted for entry in self.entries):
+            self.match = _build(self.entries, path, None)
 
 
 def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | None:

@@ -48,13 +48,12 @@ class SourceReader:
         """Return a reader of it as an id; a value that cannot be an id gives None."""
         if source is None:
             return _read_nothing
+        if source.kind == "cookie":
+            return self._cookie_id(source)
         by_anyone, note_flaw = source.is_written_by_anyone, self._note_flaw
 
         def checked(value: object) -> str | None:
-            if type(value) is str and value.isascii():
-                text = value.strip(BLANKS)
-            else:
-                text = as_id(value)
+            text = as_id(value)
             flaw = flaw_of(text, by_anyone=by_anyone)
             if flaw is None:
                 return text
@@ -63,6 +62,28 @@ class SourceReader:
             return None
 
         return self._reading(source, checked)
+
+    def _cookie_id(self, source: ValueSource) -> Read:
+        """Return a reader of the ids in a cookie, as most sites have them."""
+        name, note_flaw = source.name, self._note_flaw
+
+        def read(visit: Visit, _: Mapping[str, Any]) -> str | None:
+            try:
+                value = visit.cookie(name)
+            except Exception as error:
+                self._note_failure(source, error)
+                return None
+            if value is None:
+                return None
+            text = value.strip(BLANKS)
+            flaw = flaw_of(text, by_anyone=True)
+            if flaw is None:
+                return text
+            if flaw is not Flaw.EMPTY:
+                note_flaw(source, flaw, text)
+            return None
+
+        return read
 
     def _reading(
         self, source: ValueSource | None, convert: Callable[[object], str | None]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..cache import key_of_ids, variant_key, visitor_key
+from ..models.experience import EMPTY
 from ..models.identity import Identity
 from ..models.ids import new_id
 from ..models.visits import Visit
@@ -57,6 +58,7 @@ class Visitors:
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
         self._judge = _bot_filter(settings.bots).judge
+        self._turns_bots_away = settings.bots.personalize != "on"
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
         self.consents = _consents(settings.consent, reader)
@@ -79,8 +81,10 @@ class Visitors:
             if route.attributes
         }
 
-    def recognise(self, visit: Visit, match: Match | None, now: float) -> Visitor:
-        """Return the visitor of a request.
+    def recognise(
+        self, visit: Visit, match: Match | None, now: float
+    ) -> Visitor | None:
+        """Return the visitor of a request; None for a bot that gets nothing.
 
         Args:
             visit: The request.
@@ -90,21 +94,33 @@ class Visitors:
         Raises:
             MustWaitError: A value needs waiting.
         """
+        if self._turns_bots_away:
+            # The same as is_bot without its call: every page runs this.
+            header = visit.first_headers.get(b"user-agent")
+            if header is not None and self._judge(header[:MAX_USER_AGENT]):
+                return None
         vary = self._vary
         if match is not None:
-            visit.path_params = MappingProxyType(match.path_params)
+            if match.path_params:
+                visit.path_params = MappingProxyType(match.path_params)
             if match.vary is not None:
                 vary = match.vary
         if self._vary_in_vain and vary and not self._vary_in_vain.isdisjoint(vary):
             # With all attributes, no visitor gets the answer of another.
             vary = None
         if self.consents is not None and not self.consents.given(visit):
-            attributes = self._named(visit, match, of_the_page=True)
-            variant = self._variant(NO_VISIT, {}, attributes, vary, now)
+            of_page = self._named(visit, match, of_the_page=True)
+            variant = self._variant(NO_VISIT, {}, of_page, vary, now)
             key = visitor_key(Identity())
-            return Visitor(None, None, {}, False, attributes, key, variant, False)
-        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
-        attributes = {}
+            return Visitor(None, None, {}, False, of_page, key, variant, False)
+        visitor_id, is_new = None, False
+        identifiers: Mapping[str, str] = EMPTY
+        attributes: Mapping[str, str] = EMPTY
+        customer_id = self._customer_id(visit, visit.path_params)
+        if customer_id is None:
+            visitor_id, is_new = self._anonymous_id(visit)
+        if self._identifiers:
+            identifiers = self._user_identifiers(visit)
         if self._of_routes or self._attributes.readers:
             attributes = self._named(visit, match, of_the_page=False)
         if attributes or vary or identifiers or self._plain_variant[0] != now // 3600:
@@ -133,9 +149,14 @@ class Visitors:
         """
         if not self.consent_now(visit):
             return Identity(), False
-        customer_id, visitor_id, identifiers, is_new = self._ids(visit)
+        visitor_id, is_new = None, False
+        customer_id = self._customer_id(visit, visit.path_params)
+        if customer_id is None:
+            visitor_id, is_new = self._anonymous_id(visit)
         identity = Identity(
-            customer_id=customer_id, visitor_id=visitor_id, user_identifiers=identifiers
+            customer_id=customer_id,
+            visitor_id=visitor_id,
+            user_identifiers=self._user_identifiers(visit),
         )
         return identity, is_new
 
@@ -198,24 +219,22 @@ class Visitors:
         cookie = self._our_cookie
         return None if cookie is None else minted_id(visit.cookie(cookie))
 
-    def _ids(
-        self, visit: Visit
-    ) -> tuple[str | None, str | None, Mapping[str, str], bool]:
-        """Return customer_id, visitor_id and identifiers, and whether one is new."""
-        visitor_id, is_new = None, False
-        customer_id = self._customer_id(visit, visit.path_params)
-        if customer_id is None:
-            visitor_id = self._device(visit)
-            if visitor_id is None and self._mints:
-                visitor_id = self._minted(visit)
-                if visitor_id is None and not self.is_bot(visit):
-                    visitor_id, is_new = new_id(), True
-        identifiers: dict[str, str] = {}
-        if self._identifiers:
-            for name, read in self._identifiers.items():
-                if found := read(visit, visit.path_params):
-                    identifiers[name] = found
-        return customer_id, visitor_id, identifiers, is_new
+    def _anonymous_id(self, visit: Visit) -> tuple[str | None, bool]:
+        """Return the id of a browser, and whether it is new."""
+        visitor_id = self._device(visit)
+        if visitor_id is not None or not self._mints:
+            return visitor_id, False
+        visitor_id = self._minted(visit)
+        if visitor_id is not None or self.is_bot(visit):
+            return visitor_id, False
+        return new_id(), True
+
+    def _user_identifiers(self, visit: Visit) -> dict[str, str]:
+        found = {
+            name: read(visit, visit.path_params)
+            for name, read in self._identifiers.items()
+        }
+        return {name: value for name, value in found.items() if value}
 
     def _named(
         self, visit: Visit, match: Match | None, *, of_the_page: bool

@@ -56,9 +56,9 @@ async def calls(app: ASGIApp, path: str) -> Counter[str]:
     ("path", "python", "c"),
     [
         # A path that no route names.
-        ("/unmapped", 11, 15),
+        ("/unmapped", 8, 14),
         # A cached page with two tags and two impressions.
-        ("/", 65, 110),
+        ("/", 44, 85),
     ],
 )
 async def test_a_page_makes_no_more_calls_than_it_did(
@@ -94,10 +94,10 @@ def test_an_impression_is_written_as_any_event(
         {"moe_locale_id": "0"},
     ]
     shown = [Experience(key="hero", experience_context=context) for context in contexts]
-    uuids = iter(["u1", "u2"])
+    uuids = ["u1", "u2"]
 
     bodies = ImpressionEncoder("web", offset).encode(
-        shown, customer_id, 1_700_000_000, lambda: next(uuids)
+        shown, customer_id, 1_700_000_000, uuids
     )
 
     assert bodies == [
@@ -112,5 +112,5 @@ def test_an_impression_is_written_as_any_event(
                 user_timezone_offset=offset,
             )
         )
-        for uuid, context in zip(["u1", "u2"], contexts, strict=True)
+        for uuid, context in zip(uuids, contexts, strict=True)
     ]
