@@ -49,9 +49,9 @@ def variant_key(attributes: Mapping[str, str]) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def experience_digests(keys: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return experiences' parts of a cache key; of a route's they are made once."""
-    return tuple(map(experience_digest, keys))
+def with_digests(keys: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    """Return experience keys with their parts of a cache key."""
+    return tuple([(key, experience_digest(key)) for key in keys])
 
 
 @lru_cache(maxsize=4096)

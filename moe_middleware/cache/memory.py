@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
 from .encoding import decode, encode
-from .keys import experience_digest, experience_digests, variant_key, visitor_key
+from .keys import experience_digest, variant_key, visitor_key, with_digests
 from .memory_bodies import RecurringBodies
 from .memory_records import (
     HEADER,
@@ -24,6 +25,7 @@ from .memory_records import (
     expiry_of,
     pack,
     recurring_in,
+    size_of,
     unpack,
 )
 
@@ -107,16 +109,11 @@ class MemoryCache:
         self, visitor: bytes, variant: bytes, keys: Sequence[str], reason: Reason
     ) -> list[Experience]:
         """Return the experiences whose answers may still be served, with a reason."""
-        found = self.bodies(visitor, variant, keys, since=self._stale)
+        found = self.bodies(visitor, variant, keys, self._stale)
         return _decoded(found, Source.STALE, reason)
 
     def bodies(
-        self,
-        visitor: bytes,
-        variant: bytes,
-        keys: Sequence[str],
-        *,
-        since: float = 0.0,
+        self, visitor: bytes, variant: bytes, keys: Sequence[str], since: float = 0.0
     ) -> dict[str, bytes]:
         """Return the encoded answers of keys that are fresh, by key.
 
@@ -124,7 +121,7 @@ class MemoryCache:
             since: Answers that expired at most so many seconds ago count as fresh.
         """
         found: dict[str, bytes] = {}
-        after, digests = self._clock() - since, experience_digests(tuple(keys))
+        after, wanted = self._clock() - since, with_digests(tuple(keys))
         with self._lock:
             # The same as _group without its calls: every page runs this.
             groups, index = self._groups, (hash(visitor) >> 16) % (2 * self._round)
@@ -135,7 +132,7 @@ class MemoryCache:
             # It is now the most recently used.
             group[visitor] = record
             end, recurring = 1 + record[0] * HEADER.size, self._recurring.bodies
-            for key, digest in zip(keys, digests, strict=True):
+            for key, digest in wanted:
                 name = variant + digest
                 at = record.find(name, 1, end)
                 while at > 0 and (at - 1) % HEADER.size:
@@ -326,16 +323,7 @@ def _merged(
         if name not in answers or answers[name][1] < fresh_until:
             answers[name] = answer
     kept = [answer for answer in answers.values() if answer[1] > expired]
-    return sorted(kept, key=_fresh_until)[-MAX_ANSWERS:]
-
-
-def _fresh_until(answer: Answer) -> float:
-    return answer[1]
-
-
-def size_of(data: bytes) -> int:
-    """Return the estimated memory of a bytes object, in bytes."""
-    return len(data) + 33 + 7 & ~15
+    return sorted(kept, key=itemgetter(1))[-MAX_ANSWERS:]
 
 
 def _decoded(

@@ -63,6 +63,11 @@ def expiry_of(record: bytes) -> float:
     return float(HEADER.unpack_from(record, 1 + (record[0] - 1) * HEADER.size)[1])
 
 
+def size_of(data: bytes) -> int:
+    """Return the estimated memory of a bytes object, in bytes."""
+    return len(data) + 33 + 7 & ~15
+
+
 HEADER = Struct("=16sdII")
 unpack = HEADER.unpack_from
 RECURRING = 0xFFFFFFFF

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from types import MappingProxyType
-from typing import Any
 
 from ..cache import key_of_ids, variant_key, visitor_key
 from ..models.experience import EMPTY
@@ -14,7 +13,6 @@ from ..models.ids import new_id
 from ..models.visits import Visit
 from ..routes.routes import Match
 from ..settings.settings import Settings
-from ..settings.value_sources import ValueSource
 from ..settings.visitor_sections import BotSettings, ConsentSettings
 from .addresses import TrustedProxies, client_address
 from .bot_library import load_crawlers
@@ -22,6 +20,7 @@ from .bots import MAX_USER_AGENT, BotFilter
 from .consents import Consents
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
+from .named_attributes import NamedAttributes
 from .session_attributes import day_and_hour, session_attributes
 from .value_readers import SourceReader
 from .visitor import NO_VISIT, Visitor
@@ -73,10 +72,10 @@ class Visitors:
         self._identifiers = {
             name: reader.id(source) for name, source in wanted.user_identifiers.items()
         }
-        self._attributes = _Attributes(settings.attributes, reader)
+        self._attributes = NamedAttributes(settings.attributes, reader)
         # By the route's id(), which is fixed while its settings exist.
         self._of_routes = {
-            id(route): _Attributes(route.attributes, reader)
+            id(route): NamedAttributes(route.attributes, reader)
             for route in settings.routes
             if route.attributes
         }
@@ -316,33 +315,6 @@ class Visitors:
             visit.headers("x-forwarded-for"),
             self._trusted,
         )
-
-
-class _Attributes:
-    """Reads the attributes that the settings, or one of their routes, name."""
-
-    def __init__(
-        self, sources: Mapping[str, ValueSource], reader: SourceReader
-    ) -> None:
-        self.readers = {name: reader.text(one) for name, one in sources.items()}
-        self._of_the_page = {
-            name: self.readers[name]
-            for name, source in sources.items()
-            if source.is_of_the_page
-        }
-
-    def read(
-        self,
-        named: dict[str, str],
-        visit: Visit,
-        path_params: Mapping[str, Any],
-        of_the_page: bool,
-    ) -> None:
-        """Add the values that the request has to ``named``, without empty ones."""
-        readers = self._of_the_page if of_the_page else self.readers
-        for name, read in readers.items():
-            if text := read(visit, path_params):
-                named[name] = text
 
 
 def _bot_filter(wanted: BotSettings) -> BotFilter:

@@ -766,20 +766,17 @@ def test_threads_may_share_it() -> None:
 def test_a_child_forked_amid_a_change_starts_with_an_empty_cache() -> None:
     cache = memory_cache()
     cache.put(ALICE, NINE, [experience(Title="old")])
-    amid, let_go = threading.Semaphore(0), threading.Semaphore(0)
+    amid, let_go = threading.Event(), threading.Event()
 
-    class Keys(list[str]):
-        def __iter__(self) -> Iterator[str]:
-            amid.release()
-            let_go.acquire()
-            return super().__iter__()
+    class Visitor(bytes):
+        def __hash__(self) -> int:
+            amid.set()
+            let_go.wait()
+            return super().__hash__()
 
-    reader = threading.Thread(target=cache.get, args=(ALICE, NINE, Keys(["hero"])))
+    reader = threading.Thread(target=cache.get, args=(Visitor(ALICE), NINE, ["hero"]))
     reader.start()
-    # It looks at the keys once before its work, and once amid of it.
-    amid.acquire()
-    let_go.release()
-    amid.acquire()
+    amid.wait()
     child = os.fork()
     if child == 0:
         try:
@@ -788,7 +785,7 @@ def test_a_child_forked_amid_a_change_starts_with_an_empty_cache() -> None:
             os._exit(0 if empty and titles(cache, BOB) == ["new"] else 1)
         finally:
             os._exit(2)
-    let_go.release()
+    let_go.set()
     reader.join()
 
     assert exit_code(child, within=30) == 0

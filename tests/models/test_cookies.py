@@ -20,7 +20,9 @@ from starlette.responses import Response
 from werkzeug.http import dump_cookie
 from werkzeug.wrappers import Request as WerkzeugRequest
 
+from moe_middleware import Visit
 from moe_middleware.models.cookies import (
+    CookieReader,
     asgi_cookies,
     django_cookies,
     litestar_cookies,
@@ -154,3 +156,25 @@ def test_no_two_plain_values_become_one(framework: str, values: list[bytes]) -> 
     found = {read([b"id=" + value])["id"] for value in values}
 
     assert len(found) == len(set(values))
+
+
+@pytest.mark.parametrize(
+    "read", [starlette_cookies, django_cookies, werkzeug_cookies, litestar_cookies]
+)
+@given(lines=LINES)
+def test_a_visit_reads_one_cookie_as_the_framework_reads_all(
+    read: CookieReader, lines: list[str]
+) -> None:
+    raw = [line.encode("latin-1") for line in lines]
+    cookies = read(raw)
+
+    for name in {"a", "b", "ab", *cookies}:
+        visit = Visit(headers=[(b"cookie", one) for one in raw], read_cookies=read)
+        assert visit.cookie(name) == cookies.get(name)
+
+
+def test_headers_of_the_table_are_read_alike() -> None:
+    for line in [*HEADERS, b"b=x; a=1", b"b=x;a=1", b"ba=1; a=2", b"a =1", b"b; a"]:
+        for read in (starlette_cookies, werkzeug_cookies, litestar_cookies):
+            visit = Visit(headers=[(b"cookie", line)], read_cookies=read)
+            assert visit.cookie("a") == read([line]).get("a")
