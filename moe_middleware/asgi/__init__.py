@@ -16,7 +16,7 @@ from ..models.errors import DuplicateMiddlewareError, SettingsError
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import current, on_event_loop
-from ..personalizer.runtime import runtime_for
+from ..personalizer.runtimes import runtime_for
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped

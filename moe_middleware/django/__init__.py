@@ -18,7 +18,7 @@ from ..models.errors import DuplicateMiddlewareError
 from ..models.experience import EMPTY
 from ..models.visits import Visit
 from ..personalizer.current import current
-from ..personalizer.runtime import runtime_for
+from ..personalizer.runtimes import runtime_for
 
 try:
     from asgiref.sync import (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary, ref
+from weakref import WeakSet, ref
 
 from pydantic import SecretStr
 
@@ -33,8 +33,7 @@ from ..outbox.process_status import (
 )
 from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay, RelayState
-from ..settings.settings import Config, Settings
-from ..settings.stand_ins import in_place_of
+from ..settings.settings import Settings
 from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .health import HealthState, state_of
@@ -196,7 +195,7 @@ class Runtime:
 
     async def health(self, *, everyone: bool = False) -> HealthState:
         """Return the state of this configuration, for a readiness probe or a status
-        page; see ``health``.
+        page; see ``runtimes.health``.
 
         It never raises, and takes about a second at most.
         """
@@ -282,76 +281,10 @@ class _Life:
     tasks: list[asyncio.Task[None]]
 
 
-async def health(*, everyone: bool = False) -> list[HealthState]:
-    """Return the state of each configuration in this process, for readiness probes.
-
-    ``ok``: its events can be stored; ``problem``: None, or a problem that begins with
-    words of ``PROBLEMS``; ``breaker``: ``closed``, ``open`` or ``probing``; ``cache``:
-    counts of answers and bytes; ``outbox``: waiting events, dead letters and problems;
-    ``relay``: the state of deliveries, of other processes if ``events.relay`` is off
-    (``relays`` is 0 without any); ``counters``: all counts so far. An outage of
-    MoEngage does not change ``ok``: pages go on.
-
-    Args:
-        everyone: Whether to add ``processes``, the latest note of every server and
-            relay on the same outbox, and ``totals``, their counts together
-            (``counters``) since the first began (``started_at``), with ended processes.
-    """
-    return [await one.health(everyone=everyone) for one in runtimes()]
-
-
 def _no_loop() -> None:
     """A dead weak reference."""
 
 
-def runtime_for(
-    config: Config,
-    *,
-    clock: Callable[[], float] = time.time,
-    stopwatch: Callable[[], float] = time.monotonic,
-    **keywords: str | None,
-) -> Runtime:
-    """Return the runtime of a configuration, the same one for the same configuration.
-
-    Frameworks may make a middleware several times; they all share one cache, one outbox
-    and one relay.
-
-    Args:
-        config: Settings, a mapping, a settings file, or None for ``MOE_CONFIG``, else
-            ``moe.yml``.
-        clock: As for ``Runtime``; like ``stopwatch`` it has no effect on a runtime that
-            exists already.
-        stopwatch: As for ``Runtime``.
-        keywords: Values that override the file and the environment; None is ignored.
-
-    Raises:
-        SettingsError: The configuration is invalid; it lists every mistake.
-    """
-    given: dict[str, Any] = {
-        name: value for name, value in keywords.items() if value is not None
-    }
-    settings = in_place_of(Settings.of(config, **given))
-    name = str(id(config)) if settings is config else settings.fingerprint.hex()
-    runtime = _runtimes.get(name)
-    if runtime is None:
-        made = Runtime(settings, clock=clock, stopwatch=stopwatch)
-        runtime = _runtimes[name] = made
-    return runtime
-
-
-def runtimes() -> list[Runtime]:
-    """Return all runtimes of this process."""
-    return list(_runtimes.values())
-
-
-def clear_caches() -> None:
-    """Clear the caches of all runtimes, as between two tests."""
-    for runtime in runtimes():
-        runtime.cache.clear()
-        runtime.catalogue.clear()
-
-
-_runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()
 _started: set[Runtime] = set()
 
 

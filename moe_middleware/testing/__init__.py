@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..concurrency.background_loop import background
-from ..personalizer.runtime import clear_caches, runtimes
+from ..personalizer.runtimes import clear_caches, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
 from ..sandbox.memory.state import Configured
 from ..settings.settings import Settings

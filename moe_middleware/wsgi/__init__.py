@@ -17,7 +17,7 @@ from ..models.reasons import Reason
 from ..models.visits import Visit
 from ..personalizer.current import current
 from ..personalizer.page import Page
-from ..personalizer.runtime import runtime_for
+from ..personalizer.runtimes import runtime_for
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, SizedBody, is_file

@@ -12,7 +12,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, Settings
-from moe_middleware.personalizer.runtime import Runtime, runtime_for
+from moe_middleware.personalizer.runtime import Runtime
+from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..servers import until

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moe_middleware import MoEngageMiddleware, SettingsError
-from moe_middleware.personalizer.runtime import runtime_for
+from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..sites import settings
 
