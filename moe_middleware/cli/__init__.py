@@ -14,6 +14,7 @@ from .relay import relay
 from .sandbox import sandbox
 from .schema import schema
 from .status import status
+from .types import types
 
 
 @click.group(
@@ -24,6 +25,7 @@ Examples:
   moe-middleware fetch hero --customer 42  fetch hero for a customer
   moe-middleware sandbox                   serve the sandbox for development
   moe-middleware schema > moe.schema.json  for completion in your editor
+  moe-middleware types --customer 42       write the types of payloads
   moe-middleware relay                     deliver waiting events
   moe-middleware outbox status             count waiting events, dead letters
   moe-middleware status                    show all servers and relays
@@ -37,7 +39,7 @@ def main() -> None:
     """MoEngage Personalize for Python web apps."""
 
 
-_COMMANDS = (check, explain, fetch, outbox, preview, relay, sandbox, schema, status)
-
-for _command in _COMMANDS:
+for _command in (
+    *(check, explain, fetch, outbox, preview, relay, sandbox, schema, status, types),
+):
     main.add_command(_command)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,6 +26,7 @@ Examples:
   moe-middleware check deploy/moe.yml
   moe-middleware check --live                   asks the workspace
   moe-middleware check --templates templates    finds tags without a route
+  moe-middleware check --types shop_types --customer 42   compares payloads
   MOE_DATA_CENTER=sandbox moe-middleware check  without any credentials
 
 Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1.
@@ -51,6 +52,27 @@ What is only probably wrong begins with "warning:" and changes no exit code."""
     multiple=True,
     help="A key that handlers fetch, so that no route need name it. Repeatable.",
 )
+@click.option(
+    "--types",
+    metavar="MODULE",
+    multiple=True,
+    help="A module of 'moe-middleware types', or MODULE:NAME of a mapping from keys to "
+    "classes, to compare with the payloads. Repeatable.",
+)
+@click.option(
+    "--workspace",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A sandbox's workspace file: its payloads are compared with the templates' "
+    "names and the types.",
+)
+@click.option(
+    "--customer",
+    "customers",
+    metavar="ID",
+    multiple=True,
+    help="The same with what the workspace answers for a customer. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def check(
     file: str | None,
@@ -58,6 +80,9 @@ def check(
     live: bool,
     templates: tuple[Path, ...],
     fetched: tuple[str, ...],
+    types: tuple[str, ...],
+    workspace: Path | None,
+    customers: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Check FILE (moe.yml), try all that it needs, and show its routes.
@@ -67,6 +92,8 @@ def check(
     """
     if file is not None and config is not None:
         raise click.UsageError("give FILE or --config, not both")
+    if types and workspace is None and not customers:
+        raise click.UsageError("--types needs --customer or --workspace beside it")
     try:
         settings = settings_of(file or config)
     except SettingsError as error:
@@ -81,11 +108,21 @@ def check(
         problems += answers.problems
         about["live"] = dict(answers.lines)
     wanted = {key for route in settings.routes for key in route.experiences}
-    tags, unreadable = _read_templates(templates)
-    problems += [*unreadable, *_unmapped(tags, wanted | set(fetched))]
+    found = _read_templates(templates)
+    problems += [*found.problems, *_unmapped(found.tags, wanted | set(fetched))]
     if templates:
-        about["tags"] = len(tags)
+        about["tags"] = len(found.tags)
     about["warnings"] = [str(doubt) for doubt in settings.doubts()]
+    if workspace is not None or customers:
+        from .payload_checks import unfit_types, unknown_names, unseen_keys
+        from .types import payloads_of
+
+        known = payloads_of(workspace or settings, customers)
+        problems += unknown_names(found.names, known)
+        for target in types:
+            problems += unfit_types(target, known)
+            unseen = unseen_keys(target, known)
+            about["warnings"] += [f"{target}: {key}: {_UNSEEN}" for key in unseen]
     _report(problems, about, as_json)
 
 
@@ -184,32 +221,50 @@ def _route_row(route: Route) -> tuple[str, ...]:
 # --- templates --------------------------------------------------------------------
 
 
-def _read_templates(
-    places: Iterable[Path],
-) -> tuple[list[tuple[str, int, str]], list[Problem]]:
-    """Return each tag's file, line and key, and the problems of unreadable files."""
+_UNSEEN = "no payload of it is known, so its type was not compared"
+
+
+class _Templates(NamedTuple):
+    """What templates say.
+
+    Attributes:
+        tags: Each tag's file, line and key.
+        names: The payload names that are read: file, line, key and name.
+        problems: The problems of unreadable files.
+    """
+
+    tags: list[tuple[str, int, str]]
+    names: list[tuple[str, int, str, str]]
+    problems: list[Problem]
+
+
+def _read_templates(places: Iterable[Path]) -> _Templates:
     from jinja2 import Environment, TemplateSyntaxError
 
-    from .template_keys import tagged_keys
+    from .template_keys import read_names, tagged_keys
 
-    tags, problems = [], []
+    templates = _Templates([], [], [])
     environment = Environment(autoescape=True)
     for path in _files(places):
         source = path.read_bytes()
         # Files without a tag may have any encoding.
         if _TAG.search(source) is None:
             continue
+        text = source.decode(errors="replace")
         try:
-            found = tagged_keys(environment, source.decode(errors="replace"))
+            keys, names = tagged_keys(environment, text), read_names(environment, text)
         except TemplateSyntaxError as error:
             message = f"no template: {error.message}"
             problem = Problem(
                 where="", message=message, file=str(path), line=error.lineno
             )
-            problems.append(problem)
+            templates.problems.append(problem)
         else:
-            tags += [(str(path), line, key) for key, line in found]
-    return tags, problems
+            templates.tags.extend((str(path), line, key) for key, line in keys)
+            templates.names.extend(
+                (str(path), line, key, name) for key, name, line in names
+            )
+    return templates
 
 
 _TAG = re.compile(rb"\{%[-+]?\s*experience\b")

@@ -21,7 +21,7 @@ PATIENCE = 10.0
 """The time limit, in seconds: a person has more patience than a page."""
 
 
-def _pairs(
+def pairs(
     _context: click.Context, _option: click.Parameter, given: Iterable[str]
 ) -> dict[str, str]:
     """Read NAME=VALUE options."""
@@ -52,7 +52,7 @@ The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
     "identifiers",
     metavar="NAME=VALUE",
     multiple=True,
-    callback=_pairs,
+    callback=pairs,
     help="A further identifier, as u_em=ada@shop.example. Repeatable.",
 )
 @click.option(
@@ -60,7 +60,7 @@ The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
     "attributes",
     metavar="NAME=VALUE",
     multiple=True,
-    callback=_pairs,
+    callback=pairs,
     help="An in-session attribute, as utm_medium=email. Repeatable.",
 )
 @click.option(

@@ -32,6 +32,23 @@ T = TypeVar("T")
 _lines = RepeatLogger(logging.getLogger(__name__))
 
 
+class Misfit(NamedTuple):
+    """A payload value that does not fit a class; without the value itself.
+
+    Attributes:
+        field: Its name in the payload; the class's where it is missing; ``-`` for none.
+        expected: Its type in the class.
+        given: The name of its type; ``nothing`` where it is missing.
+        problem: The check that failed: a kind of pydantic's errors, or the name of an
+            exception.
+    """
+
+    field: str
+    expected: str
+    given: str
+    problem: str
+
+
 def typed_payload(experience: Experience, kind: type[T]) -> T | None:
     """Return an experience's payload as ``kind``; None if it does not fit.
 
@@ -44,30 +61,17 @@ def typed_payload(experience: Experience, kind: type[T]) -> T | None:
     Raises:
         TypeError: ``kind`` is no such class.
     """
-    reader = _reader(typing.cast(Any, kind))
+    reader = reader_of(kind)
     if not experience:
         return None
-    given = reader.named(experience.payload)
-    try:
-        return typing.cast(T, reader.adapter.validate_python(given))
-    except ValidationError as error:
-        first = error.errors(
-            include_url=False, include_context=False, include_input=False
-        )[0]
-        where, problem = first["loc"][:1], first["type"]
-    except Exception as error:
-        # Code of the app, as a dataclass's __post_init__, may raise anything.
-        where, problem = (), type(error).__name__
-    name = str(where[0]) if where else ""
+    value, misfits = reader.read(experience.payload)
+    if not misfits:
+        return typing.cast(T, value)
     _lines.log(
         logging.WARNING,
         "bad_payload key=%s field=%s expected=%s given=%s problem=%s type=%s: %s",
         one_line(experience.key),
-        one_line(reader.payload_name(name, experience.payload)) if name else "-",
-        one_line(reader.expected.get(name, "-")),
-        type(given[name]).__name__ if name in given else "nothing",
-        # The app's own kinds of errors may have any text.
-        problem if re.fullmatch(r"\w{1,40}", problem) else "custom",
+        *map(one_line, misfits[0]),
         one_line(kind.__name__),
         _ADVICE,
     )
@@ -80,11 +84,11 @@ _ADVICE = (
 )
 
 
-class _Reader(NamedTuple):
-    """What is known of a class.
+class Reader(NamedTuple):
+    """Reads payloads as a class.
 
     Attributes:
-        adapter: Reads payloads as this class.
+        adapter: Pydantic's reader of this class.
         attributes: Names that stand for a payload value's name in other spelling.
         expected: The types of the fields, as text, by name and alias.
     """
@@ -93,16 +97,49 @@ class _Reader(NamedTuple):
     attributes: frozenset[str]
     expected: Mapping[str, str]
 
-    def named(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, payload: Mapping[str, Any]) -> tuple[Any, list[Misfit]]:
+        """Return a payload as the class, and all that does not fit; never both."""
+        given = self._named(payload)
+        try:
+            return self.adapter.validate_python(given), []
+        except ValidationError as error:
+            found = error.errors(
+                include_url=False, include_context=False, include_input=False
+            )
+            faults = [(one["loc"][:1], one["type"]) for one in found]
+        except Exception as error:
+            # Code of the app, as a dataclass's __post_init__, may raise anything.
+            faults = [((), type(error).__name__)]
+        return None, [
+            self._misfit(str(where[0]) if where else "", problem, given, payload)
+            for where, problem in faults
+        ]
+
+    def _misfit(
+        self,
+        name: str,
+        problem: str,
+        given: Mapping[str, Any],
+        payload: Mapping[str, Any],
+    ) -> Misfit:
+        return Misfit(
+            self._payload_name(name, payload) or "-",
+            self.expected.get(name, "-"),
+            type(given[name]).__name__ if name in given else "nothing",
+            # The app's own kinds of errors may have any text.
+            problem if re.fullmatch(r"\w{1,40}", problem) else "custom",
+        )
+
+    def _named(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return a payload with the names that the class has for its values."""
         given = dict(payload)
         for name in self.attributes - given.keys():
-            found = self.payload_name(name, payload)
+            found = self._payload_name(name, payload)
             if found in given:
                 given[name] = given.pop(found)
         return given
 
-    def payload_name(self, name: str, payload: Mapping[str, Any]) -> str:
+    def _payload_name(self, name: str, payload: Mapping[str, Any]) -> str:
         """Return the name in the payload of a name in the class."""
         if name in payload or name not in self.attributes:
             return name
@@ -116,8 +153,17 @@ def attribute_name(name: str) -> str:
     return words.strip("_").lower()
 
 
+def reader_of(kind: object) -> Reader:
+    """Return the reader of a class.
+
+    Raises:
+        TypeError: It is no TypedDict, dataclass or pydantic model, or cannot be read.
+    """
+    return _reader(kind)
+
+
 @lru_cache(maxsize=256)
-def _reader(kind: Any) -> _Reader:
+def _reader(kind: Any) -> Reader:
     base = get_origin(kind) or kind
     is_model = isinstance(base, type) and issubclass(base, BaseModel)
     is_record = isinstance(base, type) and is_dataclass(base)
@@ -140,7 +186,7 @@ def _reader(kind: Any) -> _Reader:
             f"{base.__name__} cannot be read as a payload's type: {error}"
         ) from error
     attributes = {one.name for one in fields(base)} if is_record else found
-    return _Reader(
+    return Reader(
         adapter,
         frozenset() if is_typeddict(base) else frozenset(attributes),
         {name: _text(annotation) for name, annotation in found.items()},
