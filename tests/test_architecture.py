@@ -26,6 +26,7 @@ FOLDERS = [
     {"sandbox", "cache", "client"},
     {"outbox", "visitors"},
     {"browser"},
+    {"telemetry"},
     {"personalizer"},
     {"asgi", "wsgi", "jinja"},
     {"flask", "quart", "django"},
@@ -191,6 +192,7 @@ def test_every_public_name_says_what_it_is() -> None:
 def test_importing_the_package_loads_no_tool_and_nothing_optional() -> None:
     unwanted = ["moe_middleware.sandbox", "moe_middleware.cli", "uvicorn"]
     unwanted += ["django", "redis", "starlette.applications", "fastapi", "httpx"]
+    unwanted += ["prometheus_client", "opentelemetry", "openfeature"]
     program = (
         "import sys, moe_middleware, moe_middleware.jinja\n"
         "[getattr(moe_middleware, name) for name in moe_middleware.__all__]\n"

@@ -23,6 +23,7 @@ from moe_middleware.settings.sections import (
     EventSettings,
     FetchSettings,
     MetadataSettings,
+    ObservabilitySettings,
 )
 from moe_middleware.settings.visitor_sections import (
     BotSettings,
@@ -97,7 +98,7 @@ def test_every_hand_of_the_sandbox_is_there() -> None:
     "section",
     [
         *(Settings, Workspace, IdentitySettings, Route, FetchSettings),
-        *(CacheSettings, BudgetSettings, MetadataSettings),
+        *(CacheSettings, BudgetSettings, MetadataSettings, ObservabilitySettings),
         *(EventSettings, BotSettings, ClickSettings, ConsentSettings),
     ],
 )

@@ -25,7 +25,7 @@ from ..models.errors import (
 from ..models.observers import Counters
 from ..network.redis import RedisClients
 from ..outbox.sqlite.files import check_version
-from ..personalizer.observing import observer_of
+from ..personalizer.observing import observer_of, telemetry_of
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
 from ..settings.store_addresses import StoreAddress
@@ -59,6 +59,10 @@ def _names(settings: Settings) -> Iterator[Problem]:
     for where, source in settings.sources():
         if source.call is not None and (fault := call_fault(source.call)):
             yield settings.problem(where, fault)
+    try:
+        telemetry_of(settings)
+    except SettingsError as error:
+        yield from error.problems
     try:
         observer_of(settings, Counters())
     except SettingsError as error:

@@ -33,6 +33,7 @@ class Event:
         b_id: The clicked element, for a click.
         user_attributes: Attributes to update in the customer's profile.
         user_timezone_offset: The visitor's offset from UTC, in seconds.
+        trace: The trace of its request, as a W3C ``traceparent``; never reported.
     """
 
     uuid: str
@@ -44,6 +45,7 @@ class Event:
     b_id: str | None = None
     user_attributes: Mapping[str, Any] = field(default_factory=dict)
     user_timezone_offset: int | None = None
+    trace: str | None = None
 
     def __hash__(self) -> int:
         return hash(self.uuid)

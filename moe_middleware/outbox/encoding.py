@@ -17,7 +17,11 @@ def encode(event: Event) -> bytes:
     Raises:
         TypeError: A value of it is no JSON.
     """
-    return orjson.dumps(event)
+    body = orjson.dumps(event)
+    return body if event.trace is not None else body.removesuffix(_NO_TRACE) + b"}"
+
+
+_NO_TRACE = b',"trace":null}'
 
 
 class ImpressionEncoder:
@@ -43,6 +47,7 @@ class ImpressionEncoder:
         customer_id: str,
         occurred_at: int,
         uuids: Iterable[str],
+        trace: str | None = None,
     ) -> list[bytes]:
         """Return the impressions of one page.
 
@@ -51,6 +56,7 @@ class ImpressionEncoder:
             customer_id: The customer or visitor for whom they count.
             occurred_at: In whole unix seconds.
             uuids: The uuid of each.
+            trace: The trace of the page's request.
 
         Raises:
             TypeError: A context was made by the app and is no JSON.
@@ -59,7 +65,9 @@ class ImpressionEncoder:
             orjson.dumps(customer_id),
             occurred_at,
         )
-        bodies = []
+        rest, bodies = self._rest, []
+        if trace is not None:
+            rest = b'%b,"trace":%b}' % (rest[:-1], orjson.dumps(trace))
         for one, uuid in zip(shown, uuids, strict=True):
             try:
                 context = kept_context(one)
@@ -67,7 +75,7 @@ class ImpressionEncoder:
                 context = orjson.dumps(one.experience_context)
             bodies.append(
                 b'{"uuid":"%b%b"experience_context":%b%b'
-                % (uuid.encode(), head, context, self._rest)
+                % (uuid.encode(), head, context, rest)
             )
         return bodies
 
@@ -93,5 +101,6 @@ def from_fields(fields: Any) -> Event | None:
         and isinstance(event.occurred_at, int)
         and isinstance(event.experience_context, dict)
         and isinstance(event.user_attributes, dict)
+        and isinstance(event.trace, str | None)
     )
     return event if readable else None

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import orjson
 
+from ..concurrency.processes import is_alive
 from ..models.errors import OutboxError
 from ..models.ids import new_id
 from ..version import __version__
@@ -166,26 +167,12 @@ def _is_gone(one: Mapping[str, Any], now: float) -> bool:
         return silent_for > FORGOTTEN_AFTER
     if int(pid) == os.getpid():
         return one.get("life") != _LIFE
-    return not _is_alive(int(pid))
+    return not is_alive(int(pid))
 
 
 _LIFE = new_id()
 """Identifies this process: an earlier one may have had the same id, as in a container
 where all have 1."""
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process of this host may be running."""
-    if os.name != "posix":
-        # On other systems ``os.kill`` would end it.
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass
-    return True
 
 
 async def _retire(outbox: Outbox, name: str) -> None:

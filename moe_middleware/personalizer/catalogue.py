@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import Context
 from difflib import get_close_matches
 from weakref import WeakSet
 
@@ -87,7 +88,10 @@ class Catalogue:
         with self._lock:
             if not _is_alive(self._task):
                 loop = asyncio.get_running_loop()
-                self._task = loop.create_task(self._run(), name="moe-catalogue")
+                # In a context of its own: it is not the request's that starts it.
+                self._task = loop.create_task(
+                    self._run(), name="moe-catalogue", context=Context()
+                )
                 self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:

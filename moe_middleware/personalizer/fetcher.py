@@ -46,6 +46,7 @@ class Fetcher:
             but other pages and the cache also use it.
         observer: Receives the breaker's states and spent budgets.
         advise: Returns advice on a failed fetch, without ids, for the log.
+        joined: Receives each running fetch that a further page waits for.
         stopwatch: A clock that never jumps, in seconds.
     """
 
@@ -58,6 +59,7 @@ class Fetcher:
         timeout: float,
         observer: Observer,
         advise: Callable[[MoEngageError], str] = lambda _: "see the README",
+        joined: Callable[[asyncio.Task[Answers]], None] | None = None,
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -68,7 +70,7 @@ class Fetcher:
         self._stopwatch = stopwatch
         self._advise = advise
         self._logger = RepeatLogger(logger)
-        self._under_way = SharedFetches()
+        self._under_way = SharedFetches(joined)
         self.breaker = Breaker(changed=self._breaker_changed)
 
     def start(

@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NotRequired, TypedDict, cast
 
+from ..cache import MemoryCache
 from ..models.errors import OutboxError
+from ..models.observers import Counters
+from ..network.breaker import Breaker
 from ..outbox import Outbox
 from ..outbox.process_status import (
     OUTBOX_PROBLEM,
     delivery_of,
+    describe_relay,
+    problem_of,
     read_delivery,
     read_processes,
     read_totals,
 )
+from ..outbox.relay import RelayState
 
 
 class CacheState(TypedDict):
@@ -70,6 +76,28 @@ class HealthState(TypedDict):
     counters: dict[str, float | str]
     processes: NotRequired[list[dict[str, Any]]]
     totals: NotRequired[dict[str, Any]]
+
+
+def describe(
+    breaker: Breaker, cache: MemoryCache, relay: RelayState | None, counters: Counters
+) -> dict[str, Any]:
+    """Return the content of a process's note, as JSON values.
+
+    Args:
+        breaker: The breaker of fetches.
+        cache: The cache.
+        relay: The state of its relay; None if it does not deliver.
+        counters: Its counts.
+    """
+    delivery = describe_relay(relay) if relay is not None else None
+    asking = None if breaker.state == "closed" else problem_of(breaker.reason)
+    return {
+        "breaker": str(breaker.state),
+        "cache": {"answers": len(cache), "bytes": cache.size},
+        "relay": delivery,
+        "problem": (delivery and delivery["problem"]) or asking,
+        "counters": dict(counters.snapshot()),
+    }
 
 
 async def state_of(

@@ -122,8 +122,13 @@ class Impressions(PageMarkup):
                 or is_prefetch(visit)
             ):
                 return
+            trace = engine.trace
             bodies = engine.impressions.encode(
-                shown, visitor.reporting_id, int(engine.clock()), new_ids(len(shown))
+                shown,
+                visitor.reporting_id,
+                int(engine.clock()),
+                new_ids(len(shown)),
+                None if trace is None else trace(),
             )
             engine.outbox.append_encoded(visitor.reporting_id, bodies)
         except Exception as error:
@@ -211,6 +216,7 @@ class Impressions(PageMarkup):
                 occurred_at=int(engine.clock()),
                 experience_context=experience.experience_context,
                 platform=events.platform,
+                trace=None if engine.trace is None else engine.trace(),
                 user_attributes=attributes,
                 user_timezone_offset=(
                     events.user_timezone_offset if offset is None else offset

@@ -1,24 +1,69 @@
-"""The observer of a configuration: our counters, and the app's own if it has one."""
+"""The observers of a configuration: our counters, the app's own, metrics, traces."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 from ..models.errors import SettingsError
 from ..models.observers import Counters, Observer, Observers
 from ..settings.import_strings import load, name_of, unfit_signature
 from ..settings.settings import Settings
+from ..telemetry.contract import Telemetries, Telemetry
+
+INSTALL = "the package {0} is missing: pip install 'moe_middleware[{1}]'"
 
 
-def observer_of(settings: Settings, counters: Counters) -> Observer:
-    """Return the observer: the counters, with the app's own if it has one.
+def observer_of(
+    settings: Settings, counters: Counters, telemetry: Iterable[Telemetry] = ()
+) -> Observer:
+    """Return the observer: the counters, with the app's own and further ones, if any.
 
     Raises:
         SettingsError: ``observer`` is no observer.
     """
-    if settings.observer is None:
-        return counters
-    name = name_of(settings.observer)
+    others: list[Observer] = [*telemetry]
+    if settings.observer is not None:
+        others.insert(0, _own_observer(settings))
+    return Observers(counters, *others) if others else counters
+
+
+def telemetry_of(settings: Settings) -> Telemetries:
+    """Return what ``observability`` turns on.
+
+    Raises:
+        SettingsError: The package for one of them is missing.
+    """
+    return Telemetries(_telemetry(settings))
+
+
+def _telemetry(settings: Settings) -> Iterator[Telemetry]:
+    keys = [key for route in settings.routes for key in route.experiences]
+    outbox, wanted = settings.events.outbox, settings.observability
+    if wanted.prometheus:
+        try:
+            from ..telemetry.prometheus import PrometheusObserver
+        except ImportError as error:
+            raise _missing(settings, "prometheus", "prometheus-client") from error
+        yield PrometheusObserver(keys, str(outbox), outbox_is_own=outbox.is_memory)
+    if wanted.otel:
+        try:
+            from ..telemetry.otel import OpenTelemetryObserver
+        except ImportError as error:
+            raise _missing(settings, "otel", "opentelemetry-api") from error
+        yield OpenTelemetryObserver(keys, str(outbox))
+
+
+def _missing(settings: Settings, extra: str, package: str) -> SettingsError:
+    message = INSTALL.format(package, extra)
+    return SettingsError([settings.problem(f"observability.{extra}", message)])
+
+
+def _own_observer(settings: Settings) -> Observer:
+    given = settings.observer
+    assert given is not None
+    name = name_of(given)
     try:
-        found = load(settings.observer)
+        found = load(given)
     except (ImportError, ValueError) as error:
         raise SettingsError([settings.problem("observer", str(error))]) from error
     if callable(found) and not isinstance(found, Observer):
@@ -37,4 +82,4 @@ def observer_of(settings: Settings, counters: Counters) -> Observer:
             "inherits from moe_middleware.Observer, or that class"
         )
         raise SettingsError([settings.problem("observer", message)])
-    return Observers(counters, found)
+    return found

@@ -60,6 +60,7 @@ class Personalizer:
         shared_cache: Stores answers for other processes, too; None if not configured.
         catalogue: Knows which experiences are active.
         observer: Receives the sources and reasons of pages' answers.
+        trace: Returns the trace of the current request; None if events keep none.
         clock: Returns the time, in unix seconds.
         stopwatch: Returns the seconds of a clock that never jumps.
     """
@@ -76,6 +77,7 @@ class Personalizer:
         observer: Observer,
         clock: Callable[[], float],
         stopwatch: Callable[[], float],
+        trace: Callable[[], str | None] | None = None,
     ) -> None:
         self.settings = settings
         self.fetcher = fetcher
@@ -88,6 +90,7 @@ class Personalizer:
         self.evaluated = observer.evaluated if wants_evaluations(observer) else None
         self.clock = clock
         self.stopwatch = stopwatch
+        self.trace = trace
         self.timeout = settings.fetch.timeout
         self.routes = RouteTable(settings.routes)
         self.visitors = Visitors(settings, clock=clock)

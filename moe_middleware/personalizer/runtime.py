@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,17 +28,14 @@ from ..models.errors import OutboxError
 from ..models.observers import Counters
 from ..models.reasons import Reason
 from ..outbox import open_outbox
-from ..outbox.process_status import (
-    describe_relay,
-    problem_of,
-)
 from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay, RelayState
 from ..settings.settings import Settings
+from ..telemetry.sampling import Sampler
 from .catalogue import Catalogue
 from .fetcher import Fetcher
-from .health import HealthState, state_of
-from .observing import observer_of
+from .health import HealthState, describe, state_of
+from .observing import observer_of, telemetry_of
 from .own_endpoints import own_endpoints
 from .personalizer import Personalizer
 from .start_warnings import warn_at_start
@@ -70,7 +68,8 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.counters = Counters()
-        self.observer = observer_of(settings, self.counters)
+        self.telemetry = telemetry_of(settings)
+        self.observer = observer_of(settings, self.counters, self.telemetry.all)
         self.budget = open_budget(
             settings.budget.store,
             settings.budget.calls_per_minute,
@@ -111,6 +110,7 @@ class Runtime:
             observer=self.observer,
             advise=partial(advice, settings.workspace),
             stopwatch=stopwatch,
+            joined=self.telemetry.joined,
         )
         self.personalizer = Personalizer(
             settings,
@@ -122,7 +122,9 @@ class Runtime:
             observer=self.observer,
             clock=clock,
             stopwatch=stopwatch,
+            trace=self.telemetry.trace,
         )
+        self.sampler = Sampler(self.cache, self.outbox, self.telemetry.all)
         self._lives = PerLoop(self._begin_life, end=self._end_life)
         self._left_events_behind = False
         # Every request reads it, and it is faster than the dictionary.
@@ -209,30 +211,21 @@ class Runtime:
         relay = None
         if self.settings.events.relay == "on":
             relays = [life.relay for life in self._lives.values() if life.relay]
-            relay = describe_relay(relays[0].state() if relays else RelayState())
-        breaker = self.fetcher.breaker
-        asking = None if breaker.state == "closed" else problem_of(breaker.reason)
-        return {
-            "breaker": str(breaker.state),
-            "cache": {"answers": len(self.cache), "bytes": self.cache.size},
-            "relay": relay,
-            "problem": (relay and relay["problem"]) or asking,
-            "counters": dict(self.counters.snapshot()),
-        }
+            relay = relays[0].state() if relays else RelayState()
+        return describe(self.fetcher.breaker, self.cache, relay, self.counters)
 
     def _begin_life(self) -> _Life:
-        loop = asyncio.get_running_loop()
-        tasks = [
-            loop.create_task(self._warm(), name="moe-warm"),
-            loop.create_task(self.notes.run(), name="moe-notes"),
-        ]
-        if self.key_files.any:
-            watch = self.key_files.watch()
-            tasks.append(loop.create_task(watch, name="moe-key-files"))
         relay = self.new_relay() if self.settings.events.relay == "on" else None
+        work = {"moe-warm": self._warm(), "moe-notes": self.notes.run()}
+        if self.key_files.any:
+            work["moe-key-files"] = self.key_files.watch()
+        if self.telemetry.all:
+            work["moe-samples"] = self.sampler.run()
         if relay is not None:
-            tasks.append(loop.create_task(relay.run(), name="moe-relay"))
-        return _Life(relay, tasks)
+            work["moe-relay"] = relay.run()
+        # In a context of their own: none is the request's that starts them.
+        create = partial(asyncio.get_running_loop().create_task, context=Context())
+        return _Life(relay, [create(one, name=name) for name, one in work.items()])
 
     async def _end_life(self, life: _Life) -> None:
         """Log once that a loop without a lifespan leaves events undelivered."""
@@ -253,8 +246,9 @@ class Runtime:
 
     def new_relay(self) -> Relay:
         """Return a relay that delivers this configuration's outbox."""
+        report = self.telemetry.traced(self.client.report)
         relay = Relay.configured(
-            self.settings.events, self.outbox, self.client.report, self.observer
+            self.settings.events, self.outbox, report, self.observer
         )
         self._relays.add(relay)
         return relay

@@ -25,9 +25,15 @@ class SharedFetches:
 
     A fetch belongs to no page: if a page is cancelled or its time is up, the fetch goes
     on for the others and the cache.
+
+    Args:
+        joined: Receives each running fetch that a further page waits for.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, joined: Callable[[asyncio.Task[Answers]], None] | None = None
+    ) -> None:
+        self._joined = joined
         self._loops: PerLoop[dict[bytes, _UnderWay]] = PerLoop(dict)
 
     def start(
@@ -53,6 +59,11 @@ class SharedFetches:
             for key, name in wanted.items()
             if name not in under_way or under_way[name].done()
         ]
+        if self._joined is not None and len(missing) < len(wanted):
+            for task in {
+                under_way[name] for key, name in wanted.items() if key not in missing
+            }:
+                self._joined(task)
         if missing:
             task = asyncio.ensure_future(fetch(missing))
             names = [wanted[key] for key in missing]

@@ -202,6 +202,20 @@ class EventSettings(Section):
     )
 
 
+class ObservabilitySettings(Section):
+    """Where metrics and traces go, beside an observer of your own."""
+
+    prometheus: Flag = Field(
+        default=False,
+        description="Whether to count for Prometheus; needs the extra 'prometheus'.",
+    )
+    otel: Flag = Field(
+        default=False,
+        description="Whether to measure and trace for OpenTelemetry; needs the extra "
+        "'otel'.",
+    )
+
+
 class ClickSettings(Section):
     """How links count clicks."""
 

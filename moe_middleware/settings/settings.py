@@ -28,6 +28,7 @@ from .sections import (
     EventSettings,
     FetchSettings,
     MetadataSettings,
+    ObservabilitySettings,
 )
 from .trimming import trimmed
 from .validation import Mistake, Place, Section, explained
@@ -122,6 +123,10 @@ class Settings(Section):
         description="An Observer of your own, as 'pkg.mod:object'.",
     )
 
+    observability: ObservabilitySettings = Field(
+        default_factory=ObservabilitySettings, description="Metrics and traces."
+    )
+
     _origin: Origin[Settings] | None = PrivateAttr(default=None)
 
     def __init__(self, /, **values: Any) -> None:
@@ -141,9 +146,7 @@ class Settings(Section):
 
         It is a mistake in a file, and a log line for settings made in code.
         """
-        lists: dict[Place, tuple[str, ...] | None] = {
-            ("cache", "vary"): self.cache.vary
-        }
+        lists: dict[Place, Any] = {("cache", "vary"): self.cache.vary}
         lists |= {("routes", n, "vary"): one.vary for n, one in enumerate(self.routes)}
         return unknown_names(self.attribute_names, lists.items())
 

@@ -1,0 +1,1 @@
+"""Metrics and traces of pages, calls and events, for Prometheus and OpenTelemetry."""

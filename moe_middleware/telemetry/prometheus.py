@@ -1,0 +1,255 @@
+"""Metrics for Prometheus, and the apps that serve them at ``/metrics``.
+
+With ``PROMETHEUS_MULTIPROC_DIR`` the apps serve the metrics of all processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    make_asgi_app,
+    make_wsgi_app,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..concurrency.background_loop import background
+from ..concurrency.processes import is_alive
+from ..models.reasons import Reason, Source
+from .contract import NONE, Labels, Sample, Telemetry
+from .sampling import PATIENCE, sample_all
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Merging = Literal["livesum", "livemostrecent", "livemax", "livemin"]
+"""How the values of several processes become one."""
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
+"""The histogram's buckets: a page waits 0.3 seconds by default, a report 10."""
+
+
+class Metrics:
+    """All metrics, in one registry. Their help texts say what they are.
+
+    Args:
+        registry: The registry.
+        outbox_is_own: Whether each process has an outbox of its own, as in memory: the
+            counts of several processes are then added up.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, outbox_is_own: bool) -> None:
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(name, about, labels, registry=registry)
+
+        def gauge(
+            name: str, about: str, *labels: str, mode: Merging = "livesum"
+        ) -> Gauge:
+            return Gauge(name, about, labels, registry=registry, multiprocess_mode=mode)
+
+        shared: Merging = "livesum" if outbox_is_own else "livemostrecent"
+        self.evaluations = counter(
+            "moe_evaluations",
+            "Answers that pages had: once for each page and key.",
+            *("key", "variation", "source", "reason"),
+        )
+        self.calls = Histogram(
+            "moe_call_duration_seconds",
+            "Calls of the API, retries included.",
+            ("endpoint", "outcome"),
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.cache_answers = gauge(
+            "moe_cache_answers", "Answers in the caches of all processes."
+        )
+        self.cache_bytes = gauge("moe_cache_bytes", "The size of these answers.")
+        self.breaker_open = gauge(
+            "moe_breaker_open", "Processes whose breaker is not closed.", "endpoint"
+        )
+        self.breaker_changes = counter(
+            "moe_breaker_changes", "Changes of the breakers.", "endpoint", "state"
+        )
+        self.budget_refusals = counter(
+            "moe_budget_refusals", "Calls not made: the budget was spent."
+        )
+        self.events = counter(
+            "moe_events",
+            "Events appended, delivered, retried and buried by the relay, and refused, "
+            "dropped and lost by the outbox.",
+            "what",
+        )
+        self.outbox_waiting = gauge(
+            "moe_outbox_waiting",
+            "Stored events that are to be delivered.",
+            *("outbox",),
+            mode=shared,
+        )
+        self.outbox_dead = gauge(
+            "moe_outbox_dead", "Dead letters.", "outbox", mode=shared
+        )
+        self.outbox_unsaved = gauge(
+            "moe_outbox_unsaved",
+            "Events that their process could not store yet.",
+            *("outbox",),
+        )
+        self.outbox_oldest = gauge(
+            "moe_outbox_oldest_event_age_seconds",
+            "The age of the oldest event that is to be delivered; 0 without any.",
+            *("outbox",),
+            mode="livemax" if outbox_is_own else "livemostrecent",
+        )
+        self.outbox_writable = gauge(
+            "moe_outbox_writable",
+            "Whether events can be stored: 1, or 0 if a process cannot.",
+            *("outbox",),
+            mode="livemin",
+        )
+
+
+LOSSES = ("refused", "dropped", "lost")
+"""What happens to events that never reach MoEngage, beside dead letters."""
+
+_METRICS: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
+
+
+def metrics_in(registry: CollectorRegistry, *, outbox_is_own: bool) -> Metrics:
+    """Return the metrics of a registry, made at the first call."""
+    found = _METRICS.get(registry)
+    if found is None:
+        found = _METRICS[registry] = Metrics(registry, outbox_is_own=outbox_is_own)
+    return found
+
+
+class PrometheusObserver(Telemetry):
+    """Counts for Prometheus. Several configurations count together.
+
+    Args:
+        keys: The keys of the routes.
+        outbox: The outbox's name, without a password.
+        outbox_is_own: Whether each process has an outbox of its own.
+        registry: The registry; by default the one of ``prometheus_client``.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[str],
+        outbox: str,
+        *,
+        outbox_is_own: bool = False,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        self._metrics = metrics_in(registry, outbox_is_own=outbox_is_own)
+        self._labels = Labels(keys)
+        self._outbox = outbox
+        self._open: set[str] = set()
+        # A rate begins at a zero, and an alert needs a series.
+        self._metrics.breaker_open.labels("fetch").inc(0)
+        for what in LOSSES:
+            self._metrics.events.labels(what).inc(0)
+
+    def evaluated(
+        self, key: str, variation: str | None, source: Source, reason: Reason | None
+    ) -> None:
+        key, label = self._labels.of(key, variation)
+        self._metrics.evaluations.labels(key, label, source, reason or NONE).inc()
+
+    def called(self, endpoint: str, seconds: float, outcome: str) -> None:
+        self._metrics.calls.labels(endpoint, outcome).observe(seconds)
+
+    def breaker_changed(self, endpoint: str, state: str) -> None:
+        self._metrics.breaker_changes.labels(endpoint, state).inc()
+        if (state != "closed") != (endpoint in self._open):
+            self._open ^= {endpoint}
+            step = 1 if endpoint in self._open else -1
+            self._metrics.breaker_open.labels(endpoint).inc(step)
+
+    def budget_spent(self, seconds: float) -> None:
+        self._metrics.budget_refusals.inc()
+
+    def events(self, what: str, count: int) -> None:
+        self._metrics.events.labels(what).inc(count)
+
+    def sampled(self, sample: Sample) -> None:
+        metrics, outbox = self._metrics, self._outbox
+        metrics.cache_answers.set(sample.cache_answers)
+        metrics.cache_bytes.set(sample.cache_bytes)
+        metrics.outbox_unsaved.labels(outbox).set(sample.unsaved)
+        metrics.outbox_writable.labels(outbox).set(sample.writable)
+        for gauge, value in [
+            (metrics.outbox_waiting, sample.waiting),
+            (metrics.outbox_dead, sample.dead),
+            (metrics.outbox_oldest, sample.oldest_age),
+        ]:
+            if value is not None:
+                gauge.labels(outbox).set(value)
+
+
+def metrics_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
+    """Return an ASGI app that serves the metrics, as ``Mount("/metrics", ...)`` takes.
+
+    Each scrape looks at the outbox first. With ``PROMETHEUS_MULTIPROC_DIR`` it serves
+    the metrics of all processes that write there.
+
+    Args:
+        registry: What it serves without that variable.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        await sample_all()
+        await make_asgi_app(_scraped(registry))(scope, receive, send)
+
+    return app
+
+
+def metrics_wsgi_app(registry: CollectorRegistry = REGISTRY) -> WSGIApplication:
+    """Return a WSGI app that serves the metrics; see ``metrics_app``."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with contextlib.suppress(TimeoutError):
+            background.run(sample_all(), PATIENCE + 1)
+        served: WSGIApplication = make_wsgi_app(_scraped(registry))
+        return served(environ, start_response)
+
+    return app
+
+
+def _scraped(registry: CollectorRegistry) -> CollectorRegistry:
+    """Return the registry for one scrape."""
+    folder = os.environ.get(MULTIPROCESS)
+    if not folder:
+        return registry
+    forget_dead_processes(Path(folder))
+    everyone = CollectorRegistry()
+    MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+    return everyone
+
+
+def forget_dead_processes(folder: Path) -> None:
+    """Delete the gauges of processes that have ended; their counters stay.
+
+    A server that has a hook for it, as gunicorn's ``child_exit``, need not have one.
+    """
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdigit() and not is_alive(int(pid)):
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                mark_process_dead(int(pid), str(folder))  # type: ignore[no-untyped-call]

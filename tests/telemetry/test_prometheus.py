@@ -1,0 +1,246 @@
+"""What a scrape shows of pages, calls, events and the outbox."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from moe_middleware import MoEngageWSGIMiddleware
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.telemetry.prometheus import (
+    PrometheusObserver,
+    metrics_app,
+    metrics_wsgi_app,
+)
+
+from ..servers import Process, browser, free_port, running, sandbox_server, wait_for
+from ..sites import Site, settings
+from .scrapes import Scrape
+
+KEY = "homepage-banner"
+ON = {"prometheus": True}
+
+
+async def scrape(app: ASGIApp | None = None) -> Scrape:
+    transport = httpx.ASGITransport(app or metrics_app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
+        response = await client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    return Scrape(response.text)
+
+
+async def test_pages_are_counted_by_key_variation_source_and_reason(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/outbox.db"
+    seen: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(request.state.experiences.show(KEY).variation)
+        return Response()
+
+    site = Site(
+        handler,
+        observability=ON,
+        fetch={"tries": 1},
+        events={"outbox": outbox, "relay": "off"},
+    )
+    before = await scrape()
+    for customer in ("alice", "alice", "nobody"):
+        await site.get(customer=customer)
+    sandbox.fault(path="fetch", status=503, times=None)
+    for number in range(6):
+        await site.get(customer=f"c{number}")
+    after = await scrape()
+    await site.delivered()
+
+    def grown(name: str, **labels: str) -> float:
+        return after.sum(name, **labels) - before.sum(name, **labels)
+
+    for source in ("api", "cache"):
+        labels = {"source": source, "reason": "none"}
+        assert grown("moe_evaluations_total", key=KEY, variation=seen[0], **labels) == 1
+    assert grown("moe_evaluations_total", source="fallback", variation="none") >= 6
+    assert grown("moe_call_duration_seconds_count", endpoint="fetch", outcome="ok") == 2
+    assert grown("moe_call_duration_seconds_count", outcome="server_error") >= 3
+    assert grown("moe_breaker_open", endpoint="fetch") == 1
+    assert grown("moe_breaker_changes_total", endpoint="fetch", state="open") == 1
+    assert grown("moe_events_total", what="appended") >= 2
+    assert after.sum("moe_outbox_waiting", outbox=outbox) >= 2
+    assert after.sum("moe_outbox_writable", outbox=outbox) == 1
+    assert after.sum("moe_outbox_oldest_event_age_seconds", outbox=outbox) > 0
+    assert after.sum("moe_cache_answers") >= 2
+    assert after.sum("moe_cache_bytes") > 0
+
+
+def observed() -> tuple[PrometheusObserver, CollectorRegistry]:
+    registry = CollectorRegistry()
+    return PrometheusObserver(["hero"], "memory:", registry=registry), registry
+
+
+async def test_losses_are_there_before_the_first_and_the_breaker_closes() -> None:
+    observer, registry = observed()
+    app = metrics_app(registry)
+    before = await scrape(app)
+    observer.events("lost", 3)
+    observer.budget_spent(1.5)
+    for state in ("open", "probing", "open"):
+        observer.breaker_changed("fetch", state)
+    broken = await scrape(app)
+    observer.breaker_changed("fetch", "closed")
+
+    assert {"refused", "dropped", "lost"} <= {
+        labels["what"] for _, labels, _ in before.samples if "what" in labels
+    }
+    assert broken.sum("moe_events_total", what="lost") == 3
+    assert broken.sum("moe_budget_refusals_total") == 1
+    assert broken.sum("moe_breaker_open") == 1
+    assert (await scrape(app)).sum("moe_breaker_open") == 0
+
+
+async def test_visitors_cannot_make_series() -> None:
+    observer, registry = observed()
+    for number in range(400):
+        observer.evaluated(f"made-up-{number}", None, "api", "no_match")  # type: ignore[arg-type]
+        observer.evaluated("hero", str(number), "api", None)  # type: ignore[arg-type]
+        observer.evaluated(f"more-{number}", "7", "api", None)  # type: ignore[arg-type]
+    found = await scrape(metrics_app(registry))
+
+    series = [name for name, *_ in found.samples if name == "moe_evaluations_total"]
+    assert len(series) < 400
+    assert found.sum("moe_evaluations_total") == 1200
+    assert found.sum("moe_evaluations_total", key="hero") == 400
+    assert found.sum("moe_evaluations_total", key="hero", variation="7") == 1
+    assert found.sum("moe_evaluations_total", key="other", variation="none") > 0
+    assert found.sum("moe_evaluations_total", key="other", variation="other") > 0
+
+
+def test_a_wsgi_site_is_scraped_by_a_wsgi_app(sandbox: Sandbox) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        environ["moe_middleware.experiences"].show(KEY)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"hello"]
+
+    site = MoEngageWSGIMiddleware(app, config=settings(observability=ON))
+    served = metrics_wsgi_app()
+
+    def get(app: Any, customer: str) -> str:
+        transport = httpx.WSGITransport(app=app)
+        with httpx.Client(transport=transport, base_url="http://ops") as client:
+            cookies = {"cookie": f"customer_id={customer}"}
+            return client.get("/", headers=cookies).text
+
+    before = Scrape(get(served, "")).sum("moe_evaluations_total")
+    assert get(site, "alice") == "hello"
+    assert Scrape(get(served, "")).sum("moe_evaluations_total") == before + 1
+
+
+async def test_a_metrics_app_alone_has_a_lifespan() -> None:
+    said: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan"}
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    await metrics_app()({"type": "lifespan"}, receive, send)
+
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_failing_outbox_hinders_no_scrape(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    outbox = f"sqlite:///{tmp_path}/missing/outbox.db"
+    site = Site(observability=ON, events={"outbox": outbox, "relay": "off"})
+    await site.get(customer="alice")
+
+    found = await scrape()
+    await site.delivered()
+
+    assert found.sum("moe_outbox_writable", outbox=outbox) == 0
+    assert found.sum("moe_outbox_unsaved", outbox=outbox) == 1
+    assert found.sum("moe_outbox_waiting", outbox=outbox) == 0
+
+
+# --- several processes ------------------------------------------------------------
+
+CONFIG = """
+workspace: {{id: sandbox, api_key: sandbox-key, base_url: "{url}/v1"}}
+identity: {{customer_id: {{cookie: customer_id}}}}
+routes: [{{path: /, experiences: [homepage-banner]}}]
+fetch: {{timeout: 5}}
+metadata: {{interval: 0}}
+observability: {{prometheus: true}}
+events: {{outbox: "sqlite:///{folder}/outbox.db", relay: off}}
+"""
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Process]:
+    """Two uvicorn workers that count into one folder."""
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    config = tmp_path / "moe.yml"
+    with sandbox_server(free_port(), tmp_path) as sandbox:
+        config.write_text(CONFIG.format(url=sandbox.url, folder=tmp_path))
+        environ = {
+            "MOE_CONFIG": str(config),
+            "PROMETHEUS_MULTIPROC_DIR": str(folder),
+        }
+        with running(
+            *("-m", "uvicorn", "--factory", "tests.telemetry.measured_site:site"),
+            *("--workers", "2", "--port", str(port := free_port())),
+            port=port,
+            log=tmp_path / "site.log",
+            environ=environ,
+        ) as process:
+            yield process
+
+
+def test_a_scrape_of_two_workers_has_the_counts_of_both(
+    workers: Process, tmp_path: Path
+) -> None:
+    pages: list[str] = []
+
+    def visit() -> bool:
+        # Each has a connection of its own: either worker may take it.
+        headers = {"cookie": f"customer_id=c{len(pages)}", "connection": "close"}
+        page = browser.get(workers.url, headers=headers)
+        assert page.status_code == 200, workers.log()
+        pages.append(page.text)
+        return len({*pages}) == 2
+
+    wait_for(visit, what="both workers to serve a page")
+    dead = tmp_path / "metrics" / "gauge_livesum_4194303.db"
+    alive = next((tmp_path / "metrics").glob("gauge_livesum_*.db"))
+    shutil.copy(alive, dead)  # as if left by a process that was killed
+
+    def scraped() -> Scrape:
+        answer = browser.get(f"{workers.url}/metrics/", headers={"connection": "close"})
+        return Scrape(answer.text)
+
+    found = scraped()
+    assert found.sum("moe_evaluations_total", key=KEY) == len(pages)
+    assert found.sum("moe_call_duration_seconds_count", endpoint="fetch") == len(pages)
+    # Another worker may have sampled it last, up to ten seconds ago.
+    wait_for(
+        lambda: (
+            scraped().sum("moe_outbox_waiting")
+            == found.sum("moe_events_total", what="appended")
+        ),
+        what="a sample after the last event",
+    )
+    assert scraped().sum("moe_breaker_open", endpoint="fetch") == 0
+    assert not dead.exists()
