@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +65,8 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
     "--probe-port",
     metavar="PORT",
     type=click.IntRange(0, 65_535),
-    help="Answer probes over HTTP on 127.0.0.1: 200 with how it does, or 503.",
+    help="Answer probes over HTTP on 127.0.0.1: 200 with how it does, or 503; and "
+    "/metrics with 'observability: {prometheus: true}'.",
 )
 @click.option(
     "--probe-host",
@@ -139,8 +140,14 @@ async def _deliver(
         return {"relay": state, "problem": state["problem"], "counters": counters}
 
     notes = ProcessNotes(runtime.outbox, "relay", describe)
-    prober = await answer_probes(*probe, runtime.outbox, describe) if probe else None
-    if prober is not None:
+    metrics: Callable[[], Awaitable[bytes]] | None = None
+    if runtime.settings.observability.prometheus:
+        from ..telemetry.prometheus import read_metrics
+
+        metrics = read_metrics
+    prober = None
+    if probe is not None:
+        prober = await answer_probes(*probe, runtime.outbox, describe, metrics)
         host, port, *_ = prober.sockets[0].getsockname()
         click.echo(f"answering probes on http://{host}:{port}/")
     begin = (
@@ -152,6 +159,7 @@ async def _deliver(
     status = asyncio.create_task(_say_status(runtime, relay, status_every))
     noting = asyncio.create_task(notes.run())
     watching = asyncio.create_task(runtime.key_files.watch())
+    sampling = asyncio.create_task(runtime.sampler.run())
     with (
         _signals(stopping.set, "SIGTERM", "SIGINT"),
         _signals(runtime.key_files.read, "SIGHUP"),
@@ -160,7 +168,7 @@ async def _deliver(
     # From here on a second signal ends the process at once.
     relay.stop()
     await asyncio.wait({work}, timeout=events.shutdown_timeout)
-    beside = (work, stopped, status, noting, watching)
+    beside = (work, stopped, status, noting, watching, sampling)
     for task in beside:
         task.cancel()
     ended = await asyncio.gather(*beside, return_exceptions=True)

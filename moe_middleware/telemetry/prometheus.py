@@ -18,6 +18,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    generate_latest,
     make_asgi_app,
     make_wsgi_app,
 )
@@ -120,8 +121,8 @@ class Metrics:
         )
 
 
-LOSSES = ("refused", "dropped", "lost")
-"""What happens to events that never reach MoEngage, beside dead letters."""
+LOSSES = ("refused", "dropped", "lost", "buried")
+"""What happens to events that MoEngage does not get, or refuses."""
 
 _METRICS: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
 
@@ -158,6 +159,7 @@ class PrometheusObserver(Telemetry):
         self._open: set[str] = set()
         # A rate begins at a zero, and an alert needs a series.
         self._metrics.breaker_open.labels("fetch").inc(0)
+        self._metrics.calls.labels("fetch", "unauthorized")
         for what in LOSSES:
             self._metrics.events.labels(what).inc(0)
 
@@ -196,6 +198,12 @@ class PrometheusObserver(Telemetry):
         ]:
             if value is not None:
                 gauge.labels(outbox).set(value)
+
+
+async def read_metrics(registry: CollectorRegistry = REGISTRY) -> bytes:
+    """Return what an app of ``metrics_app`` serves, as plain text."""
+    await sample_all()
+    return generate_latest(_scraped(registry))
 
 
 def metrics_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:

@@ -43,8 +43,8 @@ class Sampler:
         _samplers.add(self)
 
     async def run(self) -> None:
-        """Sample until cancelled."""
-        while True:
+        """Sample until cancelled; without telemetry it ends at once."""
+        while self._telemetry:
             await self.sample()
             await asyncio.sleep(SAMPLE_EVERY)
 

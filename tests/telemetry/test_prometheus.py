@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from moe_middleware import MoEngageWSGIMiddleware
+from moe_middleware import MoEngageWSGIMiddleware, SQLiteOutbox
 from moe_middleware.sandbox import Sandbox
+from moe_middleware.telemetry.contract import Sample
 from moe_middleware.telemetry.prometheus import (
     PrometheusObserver,
     metrics_app,
     metrics_wsgi_app,
 )
 
+from ..makers import event
 from ..servers import Process, browser, free_port, running, sandbox_server, wait_for
 from ..sites import Site, settings
 from .scrapes import Scrape
@@ -244,3 +251,99 @@ def test_a_scrape_of_two_workers_has_the_counts_of_both(
     )
     assert scraped().sum("moe_breaker_open", endpoint="fetch") == 0
     assert not dead.exists()
+
+
+def test_a_relay_answers_for_its_own_metrics(tmp_path: Path) -> None:
+    config, port = tmp_path / "moe.yml", free_port()
+
+    async def append() -> None:
+        outbox = SQLiteOutbox(str(tmp_path / "outbox.db"))
+        outbox.append([event(), event()])
+        await outbox.flush()
+        outbox.close()
+
+    asyncio.run(append())
+    with sandbox_server(free_port(), tmp_path) as sandbox:
+        config.write_text(CONFIG.format(url=sandbox.url, folder=tmp_path))
+        with running(
+            *("-m", "moe_middleware", "relay", "--config", str(config)),
+            *("--probe-port", str(port)),
+            port=port,
+            log=tmp_path / "relay.log",
+        ) as relay:
+            wait_for(
+                lambda: (
+                    Scrape(browser.get(f"{relay.url}/metrics").text).sum(
+                        "moe_events_total", what="delivered"
+                    )
+                    == 2
+                ),
+                what="the relay to deliver and to count it",
+            )
+            found = Scrape(browser.get(f"{relay.url}/metrics").text)
+            health = browser.get(relay.url).json()
+
+    assert found.sum("moe_outbox_waiting") == 0
+    assert found.sum("moe_call_duration_seconds_count", endpoint="events") == 1
+    assert health["ok"]
+
+
+# --- the files for operators ----------------------------------------------------------
+
+FILES = Path(__file__).parents[2] / "docs" / "observability"
+
+
+def expressions() -> list[str]:
+    """Return every PromQL expression of the dashboard and of the alert rules."""
+    board = json.loads((FILES / "grafana.json").read_text())
+    rules = yaml.safe_load((FILES / "alerts.yml").read_text())
+    return [
+        *(target["expr"] for panel in board["panels"] for target in panel["targets"]),
+        *(
+            one["query"]["query"]
+            for one in board["templating"]["list"]
+            if "query" in one and isinstance(one["query"], dict)
+        ),
+        *(rule["expr"] for group in rules["groups"] for rule in group["rules"]),
+    ]
+
+
+async def test_every_metric_of_the_dashboard_and_the_alerts_is_there() -> None:
+    observer, registry = observed()
+    observer.evaluated("hero", "1", "api", None)  # type: ignore[arg-type]
+    observer.called("fetch", 0.1, "ok")
+    observer.breaker_changed("fetch", "open")
+    observer.budget_spent(1.0)
+    observer.events("delivered", 1)
+    zeros = {"waiting": 0, "dead": 0, "oldest_age": 0}
+    sample = Sample(cache_answers=1, cache_bytes=1, unsaved=0, writable=True, **zeros)
+    observer.sampled(sample)
+    there = (await scrape(metrics_app(registry))).names
+    named = re.findall(r"\bmoe_\w+", " ".join(expressions()))
+
+    assert len(named) > 15
+    for name in named:
+        assert name in there, name
+    document = (FILES.parent / "observability.md").read_text()
+    bare = {
+        name.removesuffix("_count").removesuffix("_sum").removesuffix("_bucket")
+        for name in there
+        if not name.endswith("_created")
+    }
+    assert {name for name in bare if f"`{name}`" not in document} == set()
+
+
+def test_labels_of_the_dashboard_and_the_alerts_are_there() -> None:
+    labels = {"key", "variation", "source", "reason", "endpoint", "outcome", "state"}
+    labels |= {"what", "outbox", "le"}
+    for expression in expressions():
+        grouped = re.findall(r"\bby ?\(([^)]*)\)", expression)
+        matched = re.findall(r"[{,]\s*(\w+)\s*(?:=~|!~|!=|=)", expression)
+        used = {one.strip() for group in grouped for one in group.split(",")}
+        assert {*used, *matched} <= labels | {""}, expression
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing")
+def test_promtool_takes_the_alert_rules() -> None:
+    command = ["promtool", "check", "rules", str(FILES / "alerts.yml")]
+    subprocess.run(command, check=True)
