@@ -64,6 +64,7 @@ def open_outbox(
             workspace_id=workspace_id,
             max_events=events.max_events,
             when_full=events.when_full,
+            synchronous=events.synchronous,
             journal=journal_prefix(events, workspace_id),
             observer=observer or Observer(),
         )

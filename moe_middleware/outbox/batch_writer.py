@@ -21,7 +21,7 @@ from weakref import WeakSet
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.errors import OutboxError
 from .contract import WhenFull
-from .journal import Journal, Place
+from .journal import Journal, Record
 from .journal_files import JournalFiles
 from .losses import LOG_EVERY, Losses
 from .stores import MAX_BATCH, Batch, Operation, Outcome, Store
@@ -77,6 +77,8 @@ class BatchWriter:
         new_store: Returns a store, without opening it.
         files: The journals; None keeps appended events in memory, and they are lost if
             the process is killed.
+        max_events: The most events that wait in a journal.
+        syncs: Whether a journal is written to the disk while the store fails.
         when_full: Whether new events are refused or the oldest dropped when too many
             events wait.
         losses: Counts these events.
@@ -88,13 +90,17 @@ class BatchWriter:
         *,
         new_store: Callable[[], Store],
         files: JournalFiles | None,
+        max_events: int,
         when_full: WhenFull,
+        syncs: bool,
         losses: Losses,
     ) -> None:
         self._name = name
         self._new_store = new_store
         self._files = files
+        self._max_events = max_events
         self._when_full = when_full
+        self._syncs = syncs
         self._losses = losses
         self.forget()
         _writers.add(self)
@@ -138,9 +144,10 @@ class BatchWriter:
         self, life: _Life, body: bytes, count: int, *, taken: bool
     ) -> None:
         """Append if too many events wait, or if no thread could be started."""
-        dropped, reason = 0, "memory_full"
+        dropped = 0
         journal = life.journal
         with self._lock:
+            reason = "outbox_full" if journal.is_full else "memory_full"
             while journal and not taken and self._when_full == "drop_oldest":
                 dropped += journal.drop_oldest()
                 taken = journal.append(body, count)
@@ -193,7 +200,10 @@ class BatchWriter:
 
     def _begin(self) -> _Life:
         """Start a thread; the caller holds the lock."""
-        journal = Journal(token_hex(8)) if self._files is None else self._files.new()
+        if self._files is None:
+            journal = Journal(token_hex(8), self._max_events)
+        else:
+            journal = self._files.new(self._max_events)
         life = self._life = _Life(journal, self._new_store())
         thread = threading.Thread(
             target=self._work, args=(life,), name="moe-outbox", daemon=True
@@ -240,7 +250,7 @@ class BatchWriter:
     def _turn(self, life: _Life) -> None:
         """Store a batch, then run the operations."""
         self._take_over(life)
-        places, operations = self._take(life)
+        records, operations = self._take(life)
         journal = life.journal
         if life.failing:
             # Reads do not wait for a write that may fail again.
@@ -252,12 +262,12 @@ class BatchWriter:
             # Some of the events appended before these were not tried yet.
             later = [one for one in operations if one.after_saving]
             operations = [one for one in operations if not one.after_saving]
-        if not (places or operations):
+        if not (records or operations):
             life.failing = False
             return
-        batch = Batch(journal.name, journal.read(places)) if places else None
+        batch = Batch(journal.name, records) if records else None
         outcome = life.store.do(batch, operations)
-        unsaved = outcome.error if outcome.saved < len(places) else None
+        unsaved = outcome.error if outcome.saved < len(records) else None
         with self._lock:
             journal.settle(outcome.saved)
             life.failing = outcome.error is not None
@@ -266,6 +276,8 @@ class BatchWriter:
                 later = []
             if (journal or life.operations) and not life.failing:
                 life.wake()
+        if unsaved is not None and self._syncs:
+            journal.sync()
         self._note(life, outcome)
         results = [
             unsaved if unsaved and one.after_saving else result
@@ -287,17 +299,17 @@ class BatchWriter:
             outbox=self._name,
         )
 
-    def _take(self, life: _Life) -> tuple[list[Place], list[Operation]]:
+    def _take(self, life: _Life) -> tuple[list[Record], list[Operation]]:
         """Take a batch, and the operations if no appended event is left."""
         with self._lock:
             life.is_woken = False
-            places = life.journal.take(MAX_BATCH, life.store.batch_bytes)
+            records = life.journal.take(MAX_BATCH, life.store.batch_bytes)
             # While the store is full, acks can still run, which make room.
             if life.journal and not life.failing:
-                return places, []
+                return records, []
             operations = [one for one in life.operations if not one.done.cancelled()]
             life.operations.clear()
-            return places, operations
+            return records, operations
 
     def _settle(
         self, life: _Life, operations: Sequence[Operation], results: Sequence[Any]

@@ -21,14 +21,11 @@ Kind = Literal["waiting", "dead"]
 WhenFull = Literal["refuse", "drop_oldest"]
 """Which event a full outbox loses: the new one (``refuse``), or the oldest."""
 
+Synchronous = Literal["normal", "full"]
+"""Whether events survive the death of their process alone, or the machine's, too."""
+
 MAX_EVENTS = 2_000_000
 """The default limit of waiting events."""
-
-MAX_UNSAVED = 100_000
-"""The most events that wait in a process while the store cannot be written."""
-
-MAX_UNSAVED_BYTES = 64_000_000
-"""The most bytes of these events."""
 
 UNREADABLE = "unreadable"
 """The reason of a dead letter whose body cannot be decoded; it is kept unchanged."""
@@ -157,8 +154,8 @@ class Outbox(Protocol):
 
         With a journal they survive any end of this process from now on; without one,
         as soon as they are stored, which takes milliseconds (``flush`` waits for it).
-        While the store fails, up to ``MAX_UNSAVED`` events wait. Beyond that, or beyond
-        the outbox's limit, new events are refused or the oldest are dropped: this is
+        While the store fails, as many events of each process wait as the outbox takes.
+        Beyond this limit new events are refused or the oldest are dropped: this is
         counted, logged and reported to the observer, and never raised.
 
         Raises:

@@ -9,37 +9,45 @@ from math import inf
 from mmap import mmap
 from struct import Struct
 from typing import NamedTuple
-from zlib import crc32 as checksum
-
-from .contract import MAX_UNSAVED, MAX_UNSAVED_BYTES
+from zlib import crc32
 
 HEAD = Struct("<IIQI")
-"""A record begins with the size of its body in bytes, the count of its events, its
-sequence number and the checksum of its body, which begins with that number."""
+"""A record begins with the size of its body in bytes, the count of its events, the
+number that its last event has in the journal, and its checksum."""
 
 HEAD_SIZE = HEAD.size
 
 pack_head, unpack_head = HEAD.pack, HEAD.unpack_from
 
-NO_RECORD = bytes(HEAD.size)
+NO_RECORD = bytes(HEAD_SIZE)
 """Stands where a journal ends: no body is empty."""
+
+DROPPED = 1 << 31
+"""Added to the count of a record that gave way to newer ones."""
+
+pack_count, COUNT_AT = Struct("<I").pack_into, 4
 
 SEGMENT_SIZE = 1 << 20
 """Bytes of a segment; one of its own is made for a record that is larger."""
 
+MAX_DOUBLED = 4
+"""How often they double at most while more and more events wait: each takes a file
+descriptor of the process."""
 
 MAX_SPARES = 3
 """Empty segments that are kept for the next burst: a new one's memory is slow at
 first."""
+
+MAX_BYTES_IN_MEMORY = 64_000_000
+"""Of segments that end with the process."""
 
 
 class Record(NamedTuple):
     """What one append brought, or a part of it.
 
     Attributes:
-        sequence: Its number in its journal: each record has a higher one than the
-            record before it.
-        events: How many events it has.
+        sequence: The number that its last event has in its journal.
+        events: How many events it has; their numbers have no gap.
         body: The events, as the store takes them.
     """
 
@@ -52,6 +60,11 @@ new_record = Record._make
 """Quicker than the class itself: it runs for every event."""
 
 
+def checksum(body: bytes, sequence: int, events: int) -> int:
+    """Return the checksum of a record, which a torn one does not have."""
+    return crc32(body, sequence + (events << 16))
+
+
 class Segment:
     """Memory for records, one behind the other; this kind ends with the process.
 
@@ -61,10 +74,12 @@ class Segment:
         start: Where its first record begins.
         next: Where the first record begins that was not taken yet.
         end: Where the next record will begin.
-        live: How many of its records are not stored yet.
+        live: How many of its events are neither stored nor dropped.
+        in_memory: Whether it is in this process's memory alone.
     """
 
     start = 0
+    in_memory = True
 
     def __init__(self, size: int, *, until: float = inf) -> None:
         """Make one of so many bytes, which is as good as it gets until some time."""
@@ -74,20 +89,6 @@ class Segment:
         self.live = 0
         self._until = until
 
-    def take(self, most: int, most_bytes: int) -> list[Place]:
-        """Take the next records: so many events and bytes, and the last is whole."""
-        at, end, buffer = self.next, self.end, self.buffer
-        places: list[Place] = []
-        while at < end and most > 0 and most_bytes > 0:
-            size, events, sequence, _ = unpack_head(buffer, at)
-            at += HEAD_SIZE
-            places.append((self, at, size, events, sequence))
-            at += size
-            most -= events
-            most_bytes -= size
-        self.next = at
-        return places
-
     def outlives(self) -> bool:
         """Whether its records outlive this process now."""
         return False
@@ -96,6 +97,9 @@ class Segment:
         """Whether a new segment may be better than this one."""
         return time.monotonic() >= self._until
 
+    def sync(self) -> None:
+        """Have its records outlive the machine, where they outlive the process."""
+
     def delete(self) -> None:
         """Give the memory back; its records are stored."""
 
@@ -103,43 +107,51 @@ class Segment:
         """Leave the records to another process, where they outlive this one."""
 
 
-Place = tuple[Segment, int, int, int, int]
-"""Where a record is: its segment, where its body starts, the body's size, how many
-events it has, and its sequence number."""
+Taken = tuple[Segment, list[Record], list[int]]
+"""Records of a segment, and where each of them ends; first, where they begin."""
 
 
 class Journal:
-    """A queue of records. Its caller holds a lock around each call but ``read``.
+    """A queue of records. Its caller holds a lock around each call but ``sync``.
 
     Args:
         name: Under which a store notes how far it has stored this journal.
+        most: How many events wait in it at most, and one append more.
         new_segment: Makes a segment of at least so many bytes.
     """
 
     def __init__(
-        self, name: str, new_segment: Callable[[int], Segment] = Segment
+        self,
+        name: str,
+        most: int,
+        new_segment: Callable[[int], Segment] = Segment,
     ) -> None:
         self.name = name
         self.unsaved = 0
+        self._most = most
         self._new_segment = new_segment
-        self._segments: list[Segment] = []
+        self._segments: deque[Segment] = deque()
         self._active = Segment(0)
         self._spares: list[Segment] = []
         self._sequence = 0
-        self._taken: list[Place] = []
-        self._returned: deque[Place] = deque()
+        self._taken: list[Taken] = []
+        self._taken_events = 0
 
     def __bool__(self) -> bool:
         """Whether records wait that are not taken."""
-        return bool(self._returned) or any(one.next < one.end for one in self._segments)
+        return self.unsaved > self._taken_events
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many events wait as may."""
+        return self.unsaved >= self._most
 
     def append(self, body: bytes, count: int) -> bool:
         """Write a record, unless too much waits; return whether it is written.
 
         If it outlives the process at all, it does so from here on.
         """
-        unsaved = self.unsaved + count
-        if unsaved > MAX_UNSAVED:
+        if self.unsaved >= self._most:
             return False
         size = len(body)
         segment = self._active
@@ -151,108 +163,120 @@ class Journal:
             segment = self._active
             start = segment.end
             end = start + HEAD_SIZE + size
-        self.unsaved = unsaved
-        self._sequence = sequence = self._sequence + 1
-        head = pack_head(size, count, sequence, checksum(body, sequence))
-        segment.buffer[start:end] = head + body
+        self.unsaved += count
+        self._sequence = sequence = self._sequence + count
+        check = crc32(body, sequence + (count << 16))
+        segment.buffer[start:end] = pack_head(size, count, sequence, check) + body
         segment.end = end
-        segment.live += 1
+        segment.live += count
         return True
 
-    def take(self, most: int, most_bytes: int) -> list[Place]:
+    def take(self, most: int, most_bytes: int) -> list[Record]:
         """Take the oldest records: so many events and bytes, and the last is whole."""
-        taken = self._taken
-        while self._returned and most > 0 and most_bytes > 0:
-            taken.append(self._returned.popleft())
-            most -= taken[-1][3]
-            most_bytes -= taken[-1][2]
-        if not self._returned:
-            for segment in self._segments:
-                places = segment.take(most, most_bytes)
-                taken += places
-                most -= sum(place[3] for place in places)
-                most_bytes -= sum(place[2] for place in places)
-        return list(taken)
-
-    @staticmethod
-    def read(places: Iterable[Place]) -> list[Record]:
-        """Return the records of taken places."""
-        return [
-            new_record((sequence, events, segment.buffer[start : start + size]))
-            for segment, start, size, events, sequence in places
-        ]
+        found: list[Record] = []
+        taken = 0
+        for segment in self._segments:
+            if most <= 0 or most_bytes <= 0:
+                break
+            at, end, buffer = segment.next, segment.end, segment.buffer
+            records, ends = [], [at]
+            while at < end and most > 0 and most_bytes > 0:
+                size, events, sequence, _ = unpack_head(buffer, at)
+                start = at + HEAD_SIZE
+                at = start + size
+                if events < DROPPED:
+                    records.append(new_record((sequence, events, buffer[start:at])))
+                    ends.append(at)
+                    taken += events
+                    most -= events
+                    most_bytes -= size
+            segment.next = at
+            self._taken.append((segment, records, ends))
+            found += records
+        self._taken_events = taken
+        return found
 
     def settle(self, stored: int) -> None:
         """Forget so many of the taken records, which are stored; put the rest back."""
-        taken, self._taken = self._taken, []
-        self._returned.extendleft(reversed(taken[stored:]))
-        self._forget(taken[:stored])
+        taken, self._taken, self._taken_events = self._taken, [], 0
+        for segment, records, ends in taken:
+            done = records[:stored]
+            stored -= len(done)
+            if segment in self._segments:
+                if len(done) < len(records):
+                    segment.next = ends[len(done)]
+                self._forget(segment, sum(record.events for record in done))
 
     def drop_oldest(self) -> int:
-        """Forget the oldest record that is not taken; return how many events it had."""
-        place = self._oldest()
-        if place is None:
-            return 0
-        self._forget([place])
-        return place[3]
+        """Forget the oldest record that is not taken; return how many events it had.
+
+        It is marked, so that no other process stores it.
+        """
+        for segment in self._segments:
+            while segment.next < segment.end:
+                at = segment.next
+                size, events, _, _ = unpack_head(segment.buffer, at)
+                segment.next = at + HEAD_SIZE + size
+                if events < DROPPED:
+                    pack_count(segment.buffer, at + COUNT_AT, events | DROPPED)
+                    self._forget(segment, events)
+                    return int(events)
+        return 0
+
+    def sync(self) -> None:
+        """Have what waits outlive the machine, where it outlives the process."""
+        for segment in list(self._segments):
+            segment.sync()
 
     def give_up(self) -> int:
         """Forget the records that end with this process; return how many events."""
-        ending = [one for one in self._all_segments() if not one.outlives()]
-        places = [*self._taken, *self._returned]
-        lost = [place for place in places if place[0] in ending]
-        for segment in ending:
-            lost += segment.take(MAX_UNSAVED, segment.size)
-        self._taken = [place for place in self._taken if place[0] not in ending]
-        self._returned = deque(p for p in self._returned if p[0] not in ending)
-        self._forget(lost)
-        return sum(place[3] for place in lost)
+        lost = 0
+        for segment in [one for one in self._segments if not one.outlives()]:
+            lost += segment.live
+            segment.next = segment.end
+            self._segments.remove(segment)
+            if segment is self._active:
+                self._active = Segment(0)
+        self.unsaved -= lost
+        return lost
 
     def close(self) -> int:
         """Leave what is not stored to other processes; return how many events."""
-        for segment in self._all_segments():
+        for segment in [*self._segments, *self._spares]:
             if segment.live:
                 segment.leave()
             else:
                 segment.delete()
-        self._segments, self._spares, self._active = [], [], Segment(0)
+        self._segments.clear()
+        self._spares, self._active = [], Segment(0)
         return self.unsaved
 
     def leave_to_parent(self) -> None:
         """Let go, in a forked child, of what is its parent's."""
-        for segment in self._all_segments():
+        for segment in [*self._segments, *self._spares]:
             segment.leave()
 
-    def _all_segments(self) -> list[Segment]:
-        return [*self._segments, *self._spares]
-
     def _begin_segment(self, size: int) -> bool:
-        """Go on in another segment, unless they are too large together."""
-        if sum(one.size for one in self._segments) + size > MAX_UNSAVED_BYTES:
-            return False
+        """Go on in another segment, unless the process's memory holds too much."""
         if self._spares and size <= SEGMENT_SIZE:
             segment = self._spares.pop()
         else:
-            segment = self._new_segment(max(size, SEGMENT_SIZE))
+            doubled = SEGMENT_SIZE << min(len(self._segments), MAX_DOUBLED)
+            segment = self._new_segment(max(size, doubled))
+            if segment.in_memory and self._memory() + size > MAX_BYTES_IN_MEMORY:
+                return False
         self._segments.append(segment)
         self._active = segment
         return True
 
-    def _oldest(self) -> Place | None:
-        """Take the oldest record that is not taken."""
-        if self._returned:
-            return self._returned.popleft()
-        for segment in self._segments:
-            for place in segment.take(1, 1):
-                return place
-        return None
+    def _memory(self) -> int:
+        return sum(one.size for one in self._segments if one.in_memory)
 
-    def _forget(self, places: Iterable[Place]) -> None:
-        for segment, _, _, events, _ in places:
-            self.unsaved -= events
-            segment.live -= 1
-            if not segment.live:
-                self._empty(segment)
+    def _forget(self, segment: Segment, events: int) -> None:
+        self.unsaved -= events
+        segment.live -= events
+        if not segment.live:
+            self._empty(segment)
 
     def _empty(self, segment: Segment) -> None:
         """Use a segment from its start again, or keep one for the next burst."""
@@ -269,3 +293,23 @@ class Journal:
             self._spares.append(segment)
         else:
             segment.delete()
+
+
+def whole_records(data: bytes, at: int) -> Iterable[Record]:
+    """Yield the records of a segment's bytes, up to the first that is not whole.
+
+    What was dropped is passed over. Events are numbered without a gap in a segment:
+    lower numbers are what is left over from its last use.
+    """
+    last = None
+    while at + HEAD_SIZE <= len(data):
+        size, count, sequence, found = unpack_head(data, at)
+        events = count & ~DROPPED
+        start, at = at + HEAD_SIZE, at + HEAD_SIZE + size
+        body = data[start:at]
+        is_whole = 0 < size == len(body) and found == checksum(body, sequence, events)
+        if not is_whole or (last is not None and sequence != last + events):
+            return
+        last = sequence
+        if count < DROPPED:
+            yield Record(sequence, events, body)

@@ -7,26 +7,20 @@ holds a lock on it that the kernel releases then, so that another process takes 
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from weakref import WeakSet
-from zlib import crc32 as checksum
 
 from ..concurrency.fork_hooks import register_fork_hooks
-from .disk_space import allocate
-from .journal import (
-    HEAD,
-    HEAD_SIZE,
-    Journal,
-    Record,
-    Segment,
-)
+from .disk_space import allocate, keep_in_place
+from .journal import SEGMENT_SIZE, Journal, Record, Segment, whole_records
 
 try:
     import fcntl
@@ -39,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 MAGIC = b"moe-journal 1\0\0\n"
 """A segment begins with it; a later version would have another."""
+
+LEAST_LEFT = 8_000_000
+"""Bytes that a journal leaves on the disk when it grows: what makes room there, as
+the delivery of events, needs some itself."""
 
 TRY_FILES_AGAIN_AFTER = 10.0
 """How long events wait in memory alone after a file could not be made, in seconds."""
@@ -57,33 +55,47 @@ class FileSegment(Segment):
     """
 
     start = len(MAGIC)
+    in_memory = False
 
     def __init__(self, path: str, size: int) -> None:
         self.path = path
         self.size = self.start + size
         self.next = self.end = self.start
         self.live = 0
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._is_folder_synced = False
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            if not lock(self._file, path):
+            if not lock(file, path):
                 raise FileExistsError(path)
-            allocate(self._file, self.size)
-            self._map = mmap.mmap(self._file, self.size)
+            self._identity = os.fstat(file)
+            keep_in_place(file)
+            allocate(file, self.size)
+            # It keeps the file open, and so the lock.
+            self._map = mmap.mmap(file, self.size)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(path)
-            os.close(self._file)
             raise
+        finally:
+            os.close(file)
         self._map[: self.start] = MAGIC
         self.buffer = self._map
 
     def outlives(self) -> bool:
         """Whether the file still has its name."""
-        return has_name(self._file, self.path)
+        return has_name(self._identity, self.path)
 
     def is_replaceable(self) -> bool:
         """Whether the file was deleted."""
         return not self.outlives()
+
+    def sync(self) -> None:
+        """Have its records outlive the machine."""
+        with suppress(OSError):  # it was deleted, or its disk fails
+            sync_file(self.path)
+            if not self._is_folder_synced:
+                sync_file(os.path.dirname(self.path))
+                self._is_folder_synced = True
 
     def delete(self) -> None:
         """Give the memory and the disk back."""
@@ -95,7 +107,6 @@ class FileSegment(Segment):
     def leave(self) -> None:
         """Let go of the file, so that another process can take it over."""
         self._map.close()
-        os.close(self._file)
 
 
 class JournalFiles:
@@ -111,8 +122,12 @@ class JournalFiles:
         self._is_logged = False
         self._unreadable: set[str] = set()
 
-    def new(self) -> Journal:
-        """Return a journal of this process's own. Its first record makes its file."""
+    def new(self, most: int) -> Journal:
+        """Return a journal of this process's own. Its first record makes its file.
+
+        Args:
+            most: How many events wait in it at most.
+        """
         name = secrets.token_hex(8)
         number = 0
 
@@ -121,13 +136,14 @@ class JournalFiles:
             number += 1
             return self._new_segment(f"{self._prefix}{name}.{number}", size)
 
-        return Journal(name, new_segment)
+        return Journal(name, most, new_segment)
 
     def _new_segment(self, path: str, size: int) -> Segment:
         if not HAS_LOCKS:  # pragma: no cover - Windows
             return Segment(size)
         if time.monotonic() - self._failed_at >= TRY_FILES_AGAIN_AFTER:
             try:
+                self._check_room(size)
                 segment = FileSegment(path, size)
             except OSError as error:
                 self._failed_at = time.monotonic()
@@ -144,6 +160,17 @@ class JournalFiles:
                 self._is_logged = False
                 return segment
         return Segment(size, until=self._failed_at + TRY_FILES_AGAIN_AFTER)
+
+    def _check_room(self, size: int) -> None:
+        """See that a journal that grows leaves room on its disk.
+
+        Raises:
+            OSError: It would not.
+        """
+        if size > SEGMENT_SIZE:
+            left = shutil.disk_usage(os.path.dirname(self._prefix)).free - size
+            if left < LEAST_LEFT:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def exist(self) -> bool:
         """Whether there are any."""
@@ -163,21 +190,26 @@ class JournalFiles:
             except BlockingIOError:
                 continue  # its process runs, or another takes it over
             except OSError as error:
-                if name not in self._unreadable:
-                    self._unreadable.add(name)
-                    logger.warning(
-                        "journal_unreadable journal=%s error=%s: its process has ended "
-                        "before it stored these events; one of the same user and "
-                        "version stores them",
-                        paths[0],
-                        error.strerror or error,
-                    )
+                self.say_unreadable(name, error)
                 continue
             _held.add(journal)
             try:
                 yield journal
             finally:
                 journal.release()
+
+    def say_unreadable(self, name: str, error: OSError) -> None:
+        """Log once why a journal cannot be taken over, and what to do."""
+        if name not in self._unreadable:
+            self._unreadable.add(name)
+            logger.warning(
+                "journal_unreadable journal=%s%s error=%s: its process has ended "
+                "before it stored these events; one of the same user and version "
+                "stores them",
+                self._prefix,
+                name,
+                error.strerror or error,
+            )
 
     def _paths(self) -> dict[str, list[str]]:
         """Return the files of each journal, by its name."""
@@ -200,10 +232,6 @@ class AbandonedJournal:
         name: The journal's name.
         paths: Its files.
 
-    Attributes:
-        records: Its whole records, in order. A process that died within an append has
-            left a torn one, which is no record.
-
     Raises:
         BlockingIOError: Its process runs, or another has taken it over.
         OSError: A file cannot be read.
@@ -215,19 +243,30 @@ class AbandonedJournal:
         try:
             for path in paths:
                 self._open(path)
-            self.records = self._read()
+            firsts = [
+                (next(self._records_in(file), None), file) for _, file in self._files
+            ]
+            # Of a segment that was used again, the name's number tells nothing.
+            self._in_order = [
+                file for first, file in sorted(one for one in firsts if one[0])
+            ]
         except BaseException:
             self.release()
             raise
 
-    def _read(self) -> list[Record]:
-        found: list[Record] = []
-        for path, _ in self._files:
-            data = Path(path).read_bytes()
-            if not MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")):
-                raise OSError(0, "another version wrote it: upgrade this one")
-            found += records_in(data)
-        return sorted(found)
+    def records(self) -> Iterator[Record]:
+        """Yield its whole records, in order, with one file at a time in memory.
+
+        A process that died within an append has left a torn one, which is no record.
+        """
+        for file in self._in_order:
+            yield from self._records_in(file)
+
+    def _records_in(self, file: int) -> Iterator[Record]:
+        data = os.pread(file, os.fstat(file).st_size, 0)
+        if not MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")):
+            raise OSError(0, "another version wrote it: upgrade this one")
+        yield from records_in(data)
 
     def delete(self) -> None:
         """Delete the files; their records are stored."""
@@ -270,23 +309,9 @@ register_fork_hooks(after_in_child=_release_all)
 
 
 def records_in(data: bytes) -> Iterator[Record]:
-    """Yield the records of a segment's bytes, up to the first that is not whole.
-
-    Sequence numbers have no gap in a segment: a lower one is what is left over from
-    the segment's last use.
-    """
-    if not data.startswith(MAGIC):
-        return
-    at, expected = len(MAGIC), None
-    while at + HEAD_SIZE <= len(data):
-        size, events, sequence, found = HEAD.unpack_from(data, at)
-        start, at = at + HEAD_SIZE, at + HEAD_SIZE + size
-        body = data[start:at]
-        is_whole = 0 < size == len(body) and found == checksum(body, sequence)
-        if not is_whole or sequence != (expected or sequence):
-            return
-        expected = sequence + 1
-        yield Record(sequence, events, body)
+    """Yield the records of a file's bytes, up to the first that is not whole."""
+    if data.startswith(MAGIC):
+        yield from whole_records(data, len(MAGIC))
 
 
 def lock(file: int, path: str) -> bool:
@@ -296,12 +321,21 @@ def lock(file: int, path: str) -> bool:
         BlockingIOError: Another process holds the lock.
     """
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return has_name(file, path)
+    return has_name(os.fstat(file), path)
 
 
-def has_name(file: int, path: str) -> bool:
+def has_name(file: os.stat_result, path: str) -> bool:
     """Return whether a path is that of an open file."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(file))
+        return os.path.samestat(os.stat(path), file)
     except FileNotFoundError:
         return False
+
+
+def sync_file(path: str) -> None:
+    """Write what the kernel has of a file or folder to the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

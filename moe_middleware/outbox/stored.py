@@ -10,7 +10,7 @@ from typing import Any
 from ..models.errors import OutboxError
 from ..models.observers import Observer
 from .batch_writer import BatchWriter
-from .contract import Counts, Health, WhenFull
+from .contract import Counts, Health, Synchronous, WhenFull
 from .journal_files import JournalFiles
 from .losses import Losses, observe
 from .stores import Operation, Store
@@ -23,8 +23,10 @@ class StoredOutbox(ABC):
         name: The outbox's name in logs and errors.
         new_store: Returns a store, without opening it.
         files: The journals; None keeps appended events in memory.
-        when_full: Whether new events are refused or the oldest dropped when too many
-            events wait to be stored.
+        max_events: The most events that wait, and that wait to be stored.
+        when_full: Whether new events are refused or the oldest dropped when more do.
+        synchronous: With ``full``, a journal is written to the disk while the store
+            fails.
         observer: Receives the counts of events.
     """
 
@@ -34,7 +36,9 @@ class StoredOutbox(ABC):
         *,
         new_store: Callable[[], Store],
         files: JournalFiles | None,
+        max_events: int,
         when_full: WhenFull,
+        synchronous: Synchronous,
         observer: Observer | None,
     ) -> None:
         self._name = name
@@ -44,7 +48,9 @@ class StoredOutbox(ABC):
             name,
             new_store=new_store,
             files=files,
+            max_events=max_events,
             when_full=when_full,
+            syncs=synchronous == "full",
             losses=self._losses,
         )
 

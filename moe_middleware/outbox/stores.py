@@ -63,13 +63,15 @@ class Outcome:
 
     Attributes:
         saved: How many of the batch's records are stored.
-        refused: How many of their events were refused.
+        added: How many of their events were not stored before.
+        refused: How many of these were refused.
         dropped: How many older events were dropped for them.
         results: Each operation's result or error.
         error: Why records are not stored, or why the store cannot be used.
     """
 
     saved: int = 0
+    added: int = 0
     refused: int = 0
     dropped: int = 0
     results: Sequence[Any] = ()

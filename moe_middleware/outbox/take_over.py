@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 from .journal import Record
@@ -26,38 +26,43 @@ def store_abandoned(
     """
     with closing(files.abandoned()) as abandoned:
         for journal in abandoned:
-            if not _store_all(journal, store, note):
+            try:
+                added = _store_all(journal, store, note)
+            except OSError as error:
+                files.say_unreadable(journal.name, error)
+                continue
+            if added is None:
                 return
             journal.delete()
-            if count := sum(record.events for record in journal.records):
+            if added:
                 logger.warning(
                     "journal_taken_over outbox=%s events=%d: a process ended before it "
                     "had stored them; this one has",
                     outbox,
-                    count,
+                    added,
                 )
 
 
 def _store_all(
     journal: AbandonedJournal, store: Store, note: Callable[[Outcome], None]
-) -> bool:
-    """Store a journal's records; return whether all of them are stored."""
-    records: Sequence[Record] = journal.records
-    while records:
-        batch = Batch(journal.name, _fitting(records, store))
-        outcome = store.do(batch, ())
+) -> int | None:
+    """Store a journal's records; return how many events are new, None if it failed."""
+    records, added = journal.records(), 0
+    while batch := _next_batch(records, store.batch_bytes):
+        outcome = store.do(Batch(journal.name, batch), ())
         note(outcome)
+        added += outcome.added
         if outcome.error is not None:
-            return False
-        records = records[outcome.saved :]
-    return True
+            return None
+    return added
 
 
-def _fitting(records: Sequence[Record], store: Store) -> Sequence[Record]:
-    """Return as many of the first records as one batch takes."""
-    size = 0
-    for count, record in enumerate(records[:MAX_BATCH]):
-        if size >= store.batch_bytes:
-            return records[:count]
-        size += len(record.body)
-    return records[:MAX_BATCH]
+def _next_batch(records: Iterator[Record], most_bytes: int) -> Sequence[Record]:
+    """Return as many of the next records as one batch takes."""
+    batch: list[Record] = []
+    most = MAX_BATCH
+    while most > 0 and most_bytes > 0 and (record := next(records, None)):
+        batch.append(record)
+        most -= record.events
+        most_bytes -= len(record.body)
+    return batch

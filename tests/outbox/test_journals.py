@@ -421,7 +421,7 @@ def test_a_journal_cut_anywhere_has_the_records_before_the_cut_and_no_other(
         segments.append(FileSegment(str(folder / f"{len(segments)}"), size))
         return segments[-1]
 
-    journal = Journal("name", new_segment)
+    journal = Journal("name", 1_000, new_segment)
     # What stood there before and is stored shows through behind what is there now.
     for body in before:
         journal.append(body, 1)

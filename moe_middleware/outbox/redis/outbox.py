@@ -21,6 +21,7 @@ from ..contract import (
     DeadLetter,
     EventId,
     Kind,
+    Synchronous,
     WaitingEvent,
     WhenFull,
 )
@@ -53,13 +54,15 @@ class RedisOutbox(StoredOutbox):
 
     Nothing is connected before the first use. What Redis keeps is as safe as Redis
     is: without its append-only file, a Redis that is killed loses all. While it is
-    gone, events wait in this process's memory.
+    gone, events wait in this process's journal.
 
     Args:
         url: ``redis://`` or ``rediss://``, with redis-py's options as its query.
         workspace_id: Whose events they are: one Redis may hold several workspaces'.
         max_events: How many events wait at most.
         when_full: Whether the newest event is then refused or the oldest dropped.
+        synchronous: With ``full``, what waits in the journal while Redis is away
+            reaches the disk, too, within a second.
         journal: The beginning of the paths of the journals: files on this host that
             appended events wait in until they are stored. Without it they wait in
             memory, and are lost if the process is killed.
@@ -78,6 +81,7 @@ class RedisOutbox(StoredOutbox):
         workspace_id: str,
         max_events: int = MAX_EVENTS,
         when_full: WhenFull = "refuse",
+        synchronous: Synchronous = "normal",
         journal: str | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] | None = None,
@@ -95,7 +99,9 @@ class RedisOutbox(StoredOutbox):
                 save=self._save,
             ),
             files=JournalFiles(journal) if journal else None,
+            max_events=max_events,
             when_full=when_full,
+            synchronous=synchronous,
             observer=observer,
         )
 
@@ -111,13 +117,14 @@ class RedisOutbox(StoredOutbox):
         self._take([packed_event(customer_id, body) for body in bodies])
 
     def _take(self, records: Sequence[bytes]) -> None:
-        for packed in records:
-            self._writer.append(packed, 1)
+        for some in chunked(records):
+            self._writer.append(b"".join(some), len(some))
         self._observe("appended", len(records))
 
     def _save(self, chunk: Chunk) -> Call:
         bodies = [record.body for record in chunk.records]
-        first, last = chunk.records[0].sequence, chunk.records[-1].sequence
+        last = chunk.records[-1].sequence
+        first = chunk.records[0].sequence - chunk.records[0].events + 1
         return Call(
             scripts.APPEND,
             (

@@ -47,8 +47,8 @@ class Chunk:
 
     Attributes:
         journal: The journal's name.
-        records: The records; their sequence numbers have no gap.
-        after: The sequence number of the record before them.
+        records: The records; the numbers of their events have no gap.
+        after: The number of the event before them that is stored or sent.
         stored: The last one that is known to be stored.
         refused: How many of the journal's events were refused up to that one.
         dropped: How many events were dropped for them up to that one.
@@ -174,6 +174,9 @@ class RedisStore:
     def _count(self, outcome: Outcome, chunk: Chunk, answer: Sequence[int]) -> None:
         progress = self._journals[chunk.journal]
         outcome.saved += len(chunk.records)
+        outcome.added += chunk.records[-1].sequence - max(
+            chunk.records[0].sequence - chunk.records[0].events, progress.stored
+        )
         outcome.refused += answer[0] - progress.refused
         outcome.dropped += answer[1] - progress.dropped
         progress.refused, progress.dropped = answer[0], answer[1]
@@ -182,10 +185,11 @@ class RedisStore:
 
 def _fitting(records: Sequence[Record]) -> int:
     """Return how many of the first records one script handles."""
-    size = 0
-    first = records[0].sequence
-    for count, record in enumerate(records[:CHUNK]):
-        if size >= CHUNK_BYTES or record.sequence != first + count:
+    size, last = 0, records[0].sequence - records[0].events
+    most = last + CHUNK
+    for count, record in enumerate(records):
+        last += record.events
+        if size >= CHUNK_BYTES or last > most or record.sequence != last:
             return count
         size += len(record.body)
-    return min(len(records), CHUNK)
+    return len(records)

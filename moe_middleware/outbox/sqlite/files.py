@@ -8,13 +8,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 from ...models.errors import OutboxError
+from ..contract import Synchronous
 
 logger = logging.getLogger(__name__)
-
-Synchronous = Literal["normal", "full"]
 
 APPLICATION_ID = 0x4D6F4562
 """Marks a file as our outbox, in the header of the SQLite file."""

@@ -23,18 +23,17 @@ from ..contract import (
     DeadLetter,
     EventId,
     Kind,
+    Synchronous,
     WaitingEvent,
     WhenFull,
 )
-from ..journal import Record
 from ..journal_files import JournalFiles
 from ..reserve import Reserve
 from ..stored import StoredOutbox
-from ..stores import Batch, Operation
+from ..stores import Batch, Operation, Outcome
 from . import statements as sql
-from .files import Synchronous
 from .leases import Leases
-from .rows import dead_letter, ids_json, number_of, to_json, waiting_event
+from .rows import append, dead_letter, ids_json, number_of, to_json, waiting_event
 from .store import SQLiteStore
 
 T = TypeVar("T")
@@ -93,7 +92,9 @@ class SQLiteOutbox(StoredOutbox):
                 reserve=self._reserve,
             ),
             files=self._journals,
+            max_events=max_events,
             when_full=when_full,
+            synchronous=synchronous,
             observer=observer,
         )
 
@@ -103,45 +104,53 @@ class SQLiteOutbox(StoredOutbox):
         if not events:
             return
         # An event that cannot be encoded is refused here, before the batch.
-        self._writer.append(orjson.dumps(events)[1:-1], len(events))
+        bodies = b"\0".join(map(orjson.dumps, events))
+        self._writer.append(bodies, len(events))
         self._observe("appended", len(events))
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         if bodies:
-            self._writer.append(b",".join(bodies), len(bodies))
+            self._writer.append(b"\0".join(bodies), len(bodies))
             self._observe("appended", len(bodies))
 
-    def _save(self, db: sqlite3.Connection, batch: Batch) -> tuple[int, int]:
-        records = self._unstored(db, batch)
-        waiting, _dead = db.execute(sql.COUNT).fetchone()
-        count = sum(record.events for record in records)
-        room, dropped = max(0, self._max_events - waiting), 0
+    def _save(self, db: sqlite3.Connection, batch: Batch) -> Outcome:
+        values = {"name": batch.journal, "stored": batch.records[-1].sequence}
+        waiting, stored = db.execute(sql.BEFORE, values).fetchone()
+        if stored is None:
+            self._begin_journal(db, values)
+        else:
+            db.execute(sql.STORE, values)
+        events: list[str] = []
+        for record in batch.records:
+            if stored is None or record.sequence > stored:
+                # What JSON cannot hold stands between two events.
+                events += record.body.decode().split("\0")
+        count, dropped = len(events), 0
+        taken = max(0, min(self._max_events - waiting, count))
         if self._when_full == "drop_oldest":
-            room = count
-        taken = min(room, count)
-        events = b"[%b]" % b",".join(record.body for record in records)
-        db.execute(sql.APPEND, {"events": events.decode(), "room": taken})
+            taken = count
+        append(db, events[:taken])
         excess = waiting + taken - self._max_events
         if excess > 0 and self._when_full == "drop_oldest":
-            values = {"now": self._clock(), "count": excess}
-            (ids,) = db.execute(sql.DROP, values).fetchone()
+            oldest = {"now": self._clock(), "count": excess}
+            (ids,) = db.execute(sql.DROP, oldest).fetchone()
             dropped = db.execute(sql.FORGET, {"ids": ids}).rowcount
             db.execute(sql.UNLEASE, {"ids": ids})
         db.execute(sql.TALLY, {"waiting": taken - dropped, "dead": 0})
-        return count - taken, dropped
+        return Outcome(
+            saved=len(batch.records),
+            added=count,
+            refused=count - taken,
+            dropped=dropped,
+        )
 
-    def _unstored(self, db: sqlite3.Connection, batch: Batch) -> Sequence[Record]:
-        """Return the batch's records that are not stored; mark all as stored."""
-        values = {"name": batch.journal, "stored": batch.records[-1].sequence}
-        found = db.execute(sql.STORED, values).fetchone()
-        db.execute(sql.STORE, values)
-        if found is not None:
-            return [one for one in batch.records if one.sequence > found[0]]
+    def _begin_journal(self, db: sqlite3.Connection, values: dict[str, object]) -> None:
+        """Note how far a new journal is stored; forget those that have ended."""
+        db.execute(sql.BEGIN_JOURNAL, values)
         names = self._journals.names()
-        if batch.journal in names:
+        if values["name"] in names:
             # Journals without a file were stored and have ended.
             db.execute(sql.FORGET_JOURNALS, {"names": to_json(names)})
-        return batch.records
 
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""

@@ -5,9 +5,16 @@ from __future__ import annotations
 # Lists are passed as one JSON text: Python releases the interpreter's lock at every row
 # that it binds or reads, and a busy event loop is slow to give it back.
 IDS = "(select value from json_each(:ids))"
-APPEND = """
-insert into event (body) select value from json_each(:events) where key < :room
-"""
+# New events are the exception: their JSON would be read and written anew.
+ROWS_AT_ONCE = (4, 16, 64, 256)
+APPEND = {
+    count: f"""
+    insert into event (body)
+    select column1 from (values {", ".join(["(?)"] * count)}) where column1 is not null
+    """
+    for count in ROWS_AT_ONCE
+}
+"""By how many rows they take; those that are null are none."""
 DROP = """
 select json_group_array(id) from (
     select id from event
@@ -64,8 +71,10 @@ TALLY = "update state set waiting = waiting + :waiting, dead = dead + :dead"
 SEEN = "select seen_at from state"
 SEE = "update state set seen_at = :now"
 SHIFT = "update lease set claimable_at = claimable_at - :back where claimable_at > 0"
-STORED = "select stored from journal where name = :name"
-STORE = "insert or replace into journal (name, stored) values (:name, :stored)"
+# Before a batch: how many events wait, and how far its journal is stored.
+BEFORE = "select waiting, (select stored from journal where name = :name) from state"
+STORE = "update journal set stored = :stored where name = :name"
+BEGIN_JOURNAL = "insert into journal (name, stored) values (:name, :stored)"
 FORGET_JOURNALS = """
 delete from journal where name not in (select value from json_each(:names))
 """

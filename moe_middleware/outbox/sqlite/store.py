@@ -13,11 +13,11 @@ from weakref import WeakSet
 
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.errors import OutboxError
+from ..contract import Synchronous
 from ..reserve import Reserve
 from ..stores import Batch, Operation, Outcome
 from .files import (
     FileIdentity,
-    Synchronous,
     check_version,
     forget_side_files,
     identity_of,
@@ -48,9 +48,8 @@ MAX_PAGES = 2**30 - 1
 FORK_PATIENCE = 10.0
 """Seconds that a fork waits at most for the running transaction."""
 
-Save = Callable[[sqlite3.Connection, Batch], tuple[int, int]]
-"""Stores a batch within a transaction; returns how many events were refused, and how
-many dropped."""
+Save = Callable[[sqlite3.Connection, Batch], Outcome]
+"""Stores a batch within a transaction."""
 
 
 class SQLiteStore:
@@ -186,14 +185,13 @@ class SQLiteStore:
         db.execute("begin" if reads else "begin immediate")
         try:
             check_version(db, self._path)
-            refused, dropped = self._save(db, batch) if batch is not None else (0, 0)
-            results = [one.work and one.work(db) for one in operations]
+            outcome = self._save(db, batch) if batch is not None else Outcome()
+            outcome.results = [one.work and one.work(db) for one in operations]
             db.commit()
         except BaseException:
             db.rollback()
             raise
-        saved = len(batch.records) if batch is not None else 0
-        return Outcome(saved, refused, dropped, results)
+        return outcome
 
     # --- file --------------------------------------------------------------
 
