@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -34,14 +36,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[Callable[[], object]]:
     """Let no process write an outbox's file: what is appended stays in the journal."""
     maker = SQLiteOutbox(str(path))
     asyncio.run(maker.note("made", b"1"))
     maker.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("begin immediate")
-        yield
+        yield db.rollback
         db.rollback()
 
 
@@ -70,11 +72,12 @@ async def customers(outbox: Outbox) -> list[str]:
 
 
 APPEND_AND_DIE = """
-import ctypes, os, signal, sys
+import ctypes, json, os, signal, sys
 from moe_middleware import SQLiteOutbox
 from tests.makers import event
 
-outbox = SQLiteOutbox(sys.argv[1])
+options = json.loads(sys.argv[3]) if sys.argv[3:] else {{}}
+outbox = SQLiteOutbox(sys.argv[1], **options)
 for number in range(int(sys.argv[2])):
     name = "%d-%d" % (os.getpid(), number)
     outbox.append([event(name)])
@@ -121,9 +124,81 @@ def test_a_burst_larger_than_a_segment_survives(path: Path) -> None:
         appended = run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 9_000)
         sizes = [file.stat().st_size for file in journals(path)]
 
-    assert sum(sizes) > 2 * SEGMENT_SIZE
+    # Each is larger than the one before it: every file takes a descriptor.
+    assert [size // SEGMENT_SIZE for size in sizes] == [1, 2, 4]
     assert stored(path, count=9_000) == appended
     assert journals(path) == []
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "drop_oldest"])
+def test_what_gave_way_in_the_journal_does_not_come_back(
+    path: Path, when_full: str
+) -> None:
+    options = json.dumps({"max_events": 50, "when_full": when_full})
+    path.mkdir()  # nothing can be stored meanwhile
+    appended = run_to_its_end(
+        APPEND_AND_DIE.format(end="os._exit(0)"), path, 300, options
+    )
+    path.rmdir()
+
+    found = stored(path, count=50)
+
+    # What is just being tried does not give way.
+    assert len(found) == 50
+    assert found == [name for name in appended if name in found]
+    assert when_full == "drop_oldest" or found == appended[:50]
+
+
+FLUSH_TWICE = """
+import asyncio, os, sys
+from contextlib import suppress
+from moe_middleware import OutboxError, SQLiteOutbox
+from tests.makers import event
+
+outbox = SQLiteOutbox(sys.argv[1], synchronous=sys.argv[2], busy_timeout=0.1)
+for _ in range(2):
+    os.write(1, b".")
+    outbox.append([event()])
+    with suppress(OutboxError):
+        asyncio.run(outbox.flush())
+os._exit(0)
+"""
+
+SYNCED = re.compile(r"sync\(\d+<([^>]+)>")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize(
+    ("synchronous", "is_locked", "expected"),
+    [
+        ("normal", False, set()),
+        ("normal", True, set()),
+        ("full", False, {"outbox.db-wal"}),
+        ("full", True, {"outbox.db.journal"}),
+    ],
+)
+def test_what_was_flushed_is_on_the_disk_if_the_settings_say_so(
+    path: Path, synchronous: str, is_locked: bool, expected: set[str]
+) -> None:
+    """The files that the kernel was asked to write to the disk."""
+    trace = path.parent / "trace"
+    strace = ["strace", "-fy", "-e", "trace=fsync,fdatasync,write", "-o", str(trace)]
+    with locked(path) as unlock:
+        if not is_locked:
+            unlock()
+        program = [sys.executable, "-c", FLUSH_TWICE, str(path), synchronous]
+        ran = subprocess.run([*strace, *program], capture_output=True, check=False)
+    if b"ptrace" in ran.stderr:
+        pytest.skip("strace may not trace here")
+
+    text = trace.read_text()
+    synced = SYNCED.findall(text[text.rindex("write(1<") :])
+
+    assert {
+        re.sub("journal-.*", "journal", Path(one).name) for one in synced
+    } == expected
+    # The folder, which has the journal's name, only needs it once.
+    assert f"<{path.parent}>" in text or "outbox.db.journal" not in expected
 
 
 def test_what_a_process_left_that_died_before_it_made_the_file_is_shown(
@@ -279,7 +354,9 @@ asyncio.run(SQLiteOutbox(sys.argv[1]).count())
 """
 
 
-def test_a_take_over_that_is_killed_is_taken_over(path: Path) -> None:
+def test_a_take_over_that_is_killed_is_taken_over(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with locked(path):
         appended = run_to_its_end(
             APPEND_AND_DIE.format(end="os._exit(0)"), path, 12_000
@@ -290,8 +367,12 @@ def test_a_take_over_that_is_killed_is_taken_over(path: Path) -> None:
             pass
         taker.kill()
         taker.wait()
+    moved = waiting_in(path)
 
     assert stored(path, count=12_000) == appended
+    # What an earlier one has moved is not said to be moved again.
+    said = re.findall(r"journal_taken_over .* events=(\d+)", caplog.text)
+    assert said == [str(12_000 - moved)]
 
 
 def waiting_in(path: Path) -> int:
@@ -357,6 +438,27 @@ def test_a_journal_that_was_deleted_in_use_is_begun_anew(path: Path) -> None:
 
     assert len(begun) == 1
     assert len(stored(path, count=2)) == 2
+
+
+SMALL_FILES = """
+import asyncio, resource, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
+outbox = SQLiteOutbox(sys.argv[1])
+for _ in range(20):
+    outbox.append([event()])
+asyncio.run(outbox.flush())
+print(asyncio.run(outbox.count()).waiting)
+"""
+
+
+def test_where_no_file_of_its_size_may_be_made_events_wait_in_memory(
+    path: Path,
+) -> None:
+    assert run_to_its_end(SMALL_FILES, path) == ["20"]
+    assert journals(path) == []
 
 
 def test_without_a_journal_events_wait_in_memory_and_the_log_says_so_once(
