@@ -163,11 +163,15 @@ class EventSettings(Section):
     )
     synchronous: Literal["normal", "full"] = Field(
         default="normal",
-        description="For a SQLite outbox: normal survives the crash of a process, full "
-        "also that of the machine.",
+        description="normal: events survive the end of their process. full: once they "
+        "are stored in SQLite they survive a power cut, too, and nothing is delivered "
+        "before; what waits in a journal while the outbox fails is written to the disk "
+        "each second.",
     )
     max_events: Count = Field(
-        default=2_000_000, description="How many events may wait at most."
+        default=2_000_000,
+        description="How many events may wait at most: in the outbox, and in each "
+        "process's journal while the outbox cannot be written.",
     )
     when_full: Literal["refuse", "drop_oldest"] = Field(
         default="refuse",

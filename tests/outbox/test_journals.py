@@ -440,27 +440,6 @@ def test_a_journal_that_was_deleted_in_use_is_begun_anew(path: Path) -> None:
     assert len(stored(path, count=2)) == 2
 
 
-SMALL_FILES = """
-import asyncio, resource, sys
-from moe_middleware import SQLiteOutbox
-from tests.makers import event
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
-outbox = SQLiteOutbox(sys.argv[1])
-for _ in range(20):
-    outbox.append([event()])
-asyncio.run(outbox.flush())
-print(asyncio.run(outbox.count()).waiting)
-"""
-
-
-def test_where_no_file_of_its_size_may_be_made_events_wait_in_memory(
-    path: Path,
-) -> None:
-    assert run_to_its_end(SMALL_FILES, path) == ["20"]
-    assert journals(path) == []
-
-
 def test_without_a_journal_events_wait_in_memory_and_the_log_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
