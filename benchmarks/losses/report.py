@@ -141,7 +141,8 @@ AOF `everysec` | Redis, AOF `always` | `memory:` |
 | a process is killed or crashes | nothing is lost | nothing is lost | nothing is \
 lost | nothing is lost | its events are lost |
 | the outbox cannot be written meanwhile: disk full, Redis away | up to \
-`max_events` events of each process wait in its journal, as far as the disk has room | the same | the same | the same | - |
+`max_events` events of each process wait in its journal, as far as the disk has room \
+| the same | the same | the same | - |
 | the machine loses power | what was appended since SQLite's last checkpoint, and \
 what stood in the journal | what stood in the journal: some milliseconds | the \
 journal's milliseconds; up to a second if it is Redis's machine | the journal's \
