@@ -1,18 +1,24 @@
-"""What the script costs in a real browser: the same page with and without it."""
+"""What the script costs in a real browser: the same page with and without it.
+
+Playwright listens to every request, which costs both pages the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from playwright.async_api import Browser, CDPSession, Page, async_playwright
+
 from moe_middleware import SQLiteOutbox
 
-from .chromium import PATIENCE, Chromium, Tab, chromium, chromium_path, tab
 from .effort import FULL, Effort
 from .ratios import NO_GOAL, Comparison, Figure, Note, Row, spread
 from .scripts_site import ELEMENTS, NOTHING, elements
@@ -22,6 +28,11 @@ from .shop import USER_AGENT, WARM_VISITORS
 ROUNDS = 7
 USUAL = 25
 """Elements of the page that is looked at more closely: each of them is clicked."""
+
+PATIENCE = 60.0
+"""Seconds to wait for events that must arrive."""
+
+ARGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic")
 
 SETTLED_AFTER = 0.05
 """How long after its load event a page has done what it does at once, in seconds."""
@@ -71,6 +82,11 @@ _PLACES = """\
   .map(box => [box.x + box.width / 2, box.y + box.height / 2])"""
 
 
+def chromium_path() -> str | None:
+    """Return the path of Chromium: ``CHROMIUM``, or the one on the PATH, or None."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
 async def scripts_browser(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     """Compare a page with marked elements and the script with one without either."""
     path = chromium_path()
@@ -78,10 +94,8 @@ async def scripts_browser(directory: Path, effort: Effort = FULL) -> AsyncIterat
         yield Note(text="left out: no Chromium is on the PATH")
         return
     rounds = effort.rounds_of(ROUNDS)
-    async with (
-        server("scripts", directory) as port,
-        chromium(path, USER_AGENT) as browser,
-    ):
+    async with server("scripts", directory) as port, async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=path, args=[*ARGS])
         with closing(SQLiteOutbox(str(directory / "outbox.db"))) as outbox:
             counted = _Counted(outbox)
             site = _Site(browser, f"http://127.0.0.1:{port}", counted)
@@ -135,7 +149,7 @@ class _Site:
         visitors: Numbers of known visitors.
     """
 
-    browser: Chromium
+    browser: Browser
     url: str
     counted: _Counted
     visitors: Iterator[int] = field(
@@ -144,31 +158,44 @@ class _Site:
 
     async def visit(self, kind: str, count: int, seen: _Seen) -> None:
         """Load a page until its script is kept; note the first and the last load."""
-        cookie = {"name": "customer_id", "value": f"customer-{next(self.visitors)}"}
-        async with tab(self.browser, [{**cookie, "url": self.url}]) as page:
-            await self._load(page, kind, count, seen, COLD)
-            # Chromium compiles for later what it meets for the second time.
-            await self._load(page, kind, count, _Seen(), WARM)
-            await self._load(page, kind, count, seen, WARM)
-            if kind == PLAIN:
-                await self.counted.reaches(LOADS)
-            if count == USUAL:
-                await _look_and_click(page, seen)
-                # All that came into sight has one impression together.
-                await self.counted.reaches(1 + count if kind == MARKED else 0)
+        context = await self.browser.new_context(user_agent=USER_AGENT)
+        visitor = f"customer-{next(self.visitors)}"
+        await context.add_cookies(
+            [{"name": "customer_id", "value": visitor, "url": self.url}]
+        )
+        page = await context.new_page()
+        tools = await context.new_cdp_session(page)
+        await tools.send("Performance.enable")
+        await self._load(page, tools, kind, count, seen, COLD)
+        # Chromium compiles for later what it meets for the second time.
+        await self._load(page, tools, kind, count, _Seen(), WARM)
+        await self._load(page, tools, kind, count, seen, WARM)
+        if kind == PLAIN:
+            await self.counted.reaches(LOADS)
+        if count == USUAL:
+            await _look_and_click(page, tools, seen)
+            # All that came into sight has one impression together.
+            await self.counted.reaches(1 + count if kind == MARKED else 0)
+        await context.close()
 
     async def _load(
-        self, page: Tab, kind: str, count: int, seen: _Seen, cache: str
+        self,
+        page: Page,
+        tools: CDPSession,
+        kind: str,
+        count: int,
+        seen: _Seen,
+        cache: str,
     ) -> None:
         # The process that shows it is there already, and was busy with nothing.
-        await page.go(f"{self.url}{NOTHING}")
-        await page.go(f"{self.url}{elements(kind, count)}")
+        await page.goto(f"{self.url}{NOTHING}")
+        await page.goto(f"{self.url}{elements(kind, count)}")
         await asyncio.sleep(SETTLED_AFTER)
         # They began anew when the page did.
-        spent = await page.metrics()
+        spent = await _metrics(tools)
         first_byte, parsed, load, requests = await page.evaluate(_TIMES)
-        await page.send("HeapProfiler.collectGarbage")
-        heap = (await page.metrics())["JSHeapUsedSize"]
+        await tools.send("HeapProfiler.collectGarbage")
+        heap = (await _metrics(tools))["JSHeapUsedSize"]
         layout = spent["LayoutDuration"] + spent["RecalcStyleDuration"]
         for name, value in (
             (FIRST_BYTE, first_byte),
@@ -186,17 +213,23 @@ class _Site:
                 seen.note(name, value, cache)
 
 
-async def _look_and_click(page: Tab, seen: _Seen) -> None:
+async def _metrics(tools: CDPSession) -> dict[str, float]:
+    """Return the page's use of resources since it began, times in seconds."""
+    answer = await tools.send("Performance.getMetrics")
+    return {one["name"]: one["value"] for one in answer["metrics"]}
+
+
+async def _look_and_click(page: Page, tools: CDPSession, seen: _Seen) -> None:
     """Note what a second in sight costs, and what a click on each element does."""
-    before = await page.metrics()
+    before = await _metrics(tools)
     await asyncio.sleep(IN_SIGHT_FOR)
-    after = await page.metrics()
+    after = await _metrics(tools)
     seen.note(SIGHT, (after["ThreadTime"] - before["ThreadTime"]) * 1e3)
     places = await page.evaluate(_PLACES)
-    before = await page.metrics()
+    before = await _metrics(tools)
     for x, y in places:
-        await page.click(x, y)
-    after = await page.metrics()
+        await page.mouse.click(x, y)
+    after = await _metrics(tools)
     for name, metric in (
         (CLICK, "TaskDuration"),
         (CLICK_CPU, "ThreadTime"),

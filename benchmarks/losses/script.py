@@ -15,15 +15,16 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
-from .recorders import Recorder
+from ..peers.contract import DEFAULTS, Closing
 
 
-def main(who: str, url: str, steps: str, name: str) -> Recorder:
-    """Do the steps as one of the recorders, and return it."""
+def main(who: str, url: str, steps: str, name: str) -> Closing:
+    """Do the steps as one of the peers, and return it."""
     # Each has the packages of its own environment only.
-    home = importlib.import_module(f".{_home(who)}", __package__)
-    recorder: Recorder = getattr(home, who)(url)
+    module = importlib.import_module(f"benchmarks.peers.{who}")
+    recorder: Closing = module.peer(url, Path(), DEFAULTS)
     child, number = 0, 0
     left = steps.count("show")
     for step in steps.split(","):
@@ -58,10 +59,6 @@ def main(who: str, url: str, steps: str, name: str) -> Recorder:
         os.waitpid(child, 0)
     _say("done")
     return recorder
-
-
-def _home(who: str) -> str:
-    return "ours" if who == "ours" else "rivals"
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware
+from moe_middleware.concurrency.background_loop import background
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -46,3 +47,24 @@ def wsgi_page(
 
 asgi = MoEngageMiddleware(Starlette(routes=[Route("/", page)]))
 wsgi = MoEngageWSGIMiddleware(wsgi_page)
+
+
+class Shown:
+    """Pages through the WSGI door, without a server."""
+
+    def record(self, user: str) -> None:
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/",
+            "HTTP_COOKIE": f"customer_id={user}",
+            "HTTP_USER_AGENT": "Firefox",
+            "HTTP_HOST": "shop.test",
+        }
+        started: Any = lambda *_: None  # noqa: E731
+        body: Any = wsgi(environ, started)
+        page = b"".join(body)
+        body.close()
+        assert b"Slow mornings" in page, page
+
+    def close(self) -> None:
+        background.run(wsgi.runtime.stop())

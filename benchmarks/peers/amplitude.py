@@ -27,6 +27,7 @@ class Amplitude:
         self._analytics = amplitude.Amplitude(
             "key", amplitude.Config(server_url=f"{url}/2/httpapi")
         )
+        self.close = self._analytics.shutdown
 
     def page(self, user: str, reads: int) -> object:
         for _ in range(reads):

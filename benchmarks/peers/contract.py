@@ -1,4 +1,4 @@
-"""What is asked of everyone who stands in the benchmark. Nobody must do all of it.
+"""What a peer of the benchmarks may do: fetch, serve pages, record. None does all.
 
 Everything here runs with the Python of the rivals' own virtual environment, where
 moe_middleware is not installed; only ``ours`` runs with ours.
@@ -20,7 +20,10 @@ CONTEXT = {
     "type": "Web Personalization",
     "experience_type": "API based Experience",
 }
-"""What every recorded impression says: as much for everyone."""
+"""The context of every recorded impression, the same for all peers."""
+
+DEFAULTS = "defaults"
+"""The variant of a peer that keeps all limits of its package, for ``losses``."""
 
 USERS = [f"customer-{number}" for number in range(1_000)]
 
@@ -56,4 +59,17 @@ class Recorder(Protocol):
 
     def flush(self) -> Awaitable[object] | object:
         """Deliver what is recorded; return when it is done or on its way."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Records impressions in a process that ends, as in ``losses``."""
+
+    def record(self, user: str) -> object:
+        """Record one impression: for us, serve a page that shows it."""
+        ...
+
+    def close(self) -> object:
+        """End as the package's documents say before a process ends."""
         ...

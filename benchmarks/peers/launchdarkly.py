@@ -6,14 +6,14 @@ from pathlib import Path
 
 import ldclient  # type: ignore[import-not-found]
 
-from .contract import CONTEXT
+from .contract import CONTEXT, DEFAULTS
 
 PENDING = 200_000
 """Its own default of 10,000 drops events beyond it."""
 
 
 class LaunchDarkly:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **limits: int) -> None:
         self._client = ldclient.LDClient(
             ldclient.Config(
                 "sdk-key",
@@ -21,8 +21,8 @@ class LaunchDarkly:
                 stream_uri=url,
                 events_uri=url,
                 use_ldd=True,
-                events_max_pending=PENDING,
                 diagnostic_opt_out=True,
+                **limits,
             )
         )
 
@@ -37,6 +37,11 @@ class LaunchDarkly:
     def flush(self) -> object:
         return self._client.flush()
 
+    def close(self) -> None:
+        self._client.flush()
+        self._client.close()
+
 
 def peer(url: str, directory: Path, variant: str) -> LaunchDarkly:
-    return LaunchDarkly(url)
+    limits = {} if variant == DEFAULTS else {"events_max_pending": PENDING}
+    return LaunchDarkly(url, **limits)

@@ -6,7 +6,7 @@ It is installed in the project's own virtual environment, not in the rivals'.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,7 +25,10 @@ from moe_middleware import (
 from moe_middleware.outbox.relay import Relay
 
 from ..shop import request_scope, visit
-from .contract import CONTEXT, KEY
+from .contract import CONTEXT, DEFAULTS, KEY
+
+if TYPE_CHECKING:
+    from ..losses.site import Shown
 
 PATIENCE = 5.0
 """The page's budget, in seconds: longer than any answer of the benchmark takes."""
@@ -93,8 +96,13 @@ class Events:
         await self._relay.deliver()
 
 
-def peer(url: str, directory: Path, variant: str) -> Client | Pages | Events:
+def peer(url: str, directory: Path, variant: str) -> Client | Pages | Events | Shown:
     match variant:
+        case _ if variant == DEFAULTS:
+            # The settings that MOE_CONFIG names.
+            from ..losses.site import Shown
+
+            return Shown()
         case "client":
             return Client(url)
         case "events":

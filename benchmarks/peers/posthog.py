@@ -8,7 +8,7 @@ from typing import Any
 
 import posthog  # type: ignore[import-not-found]
 
-from .contract import CONTEXT, KEY
+from .contract import CONTEXT, DEFAULTS, KEY
 
 QUEUE = 200_000
 """Its own default of 10,000 drops the newest events beyond it."""
@@ -17,10 +17,9 @@ FLUSH_TIMEOUT = 60.0
 
 
 class Posthog:
-    def __init__(self, url: str) -> None:
-        self._client = posthog.Posthog(
-            "phc", host=url, max_queue_size=QUEUE, flush_interval=0.5
-        )
+    def __init__(self, url: str, **limits: float) -> None:
+        self._client = posthog.Posthog("phc", host=url, **limits)
+        self.close = self._client.shutdown
 
     def page(self, user: str, reads: int) -> object:
         for _ in range(reads):
@@ -55,4 +54,10 @@ class AsyncPosthog:
 
 
 def peer(url: str, directory: Path, variant: str) -> Posthog | AsyncPosthog:
-    return AsyncPosthog(url) if variant == "async" else Posthog(url)
+    match variant:
+        case "async":
+            return AsyncPosthog(url)
+        case _ if variant == DEFAULTS:
+            return Posthog(url)
+        case _:
+            return Posthog(url, max_queue_size=QUEUE, flush_interval=0.5)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from segment.analytics.client import Client  # type: ignore[import-not-found]
 
-from .contract import CONTEXT
+from .contract import CONTEXT, DEFAULTS
 
 QUEUE = 200_000
 """Its own default of 10,000 drops the newest events beyond it."""
 
 
 class Segment:
-    def __init__(self, url: str) -> None:
-        self._client = Client("wk", host=url, max_queue_size=QUEUE)
+    def __init__(self, url: str, **limits: int) -> None:
+        self._client = Client("wk", host=url, **limits)
+        self.close = self._client.shutdown
 
     def record(self, user: str) -> object:
         # It mints a messageId by itself.
@@ -29,4 +30,5 @@ class Segment:
 
 
 def peer(url: str, directory: Path, variant: str) -> Segment:
-    return Segment(url)
+    limits = {} if variant == DEFAULTS else {"max_queue_size": QUEUE}
+    return Segment(url, **limits)

@@ -14,19 +14,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.calls import calls
-from benchmarks.chromium import chromium_path
 from benchmarks.delivery import delivery
+from benchmarks.doors import doors
 from benchmarks.effort import Effort
 from benchmarks.fetches import LIMIT, fetches
 from benchmarks.growth import growth
 from benchmarks.in_process import in_process
-from benchmarks.latencies import latencies
 from benchmarks.lookups import lookups
 from benchmarks.orders import REPOSITORY
 from benchmarks.quota import quota
 from benchmarks.ratios import Comparison, Note, Row
 from benchmarks.recording import recording
-from benchmarks.scripts_browser import scripts_browser
+from benchmarks.scripts_browser import chromium_path, scripts_browser
 from benchmarks.scripts_pages import scripts_pages
 from benchmarks.scripts_site import FEATURES
 from benchmarks.stalls import stalls
@@ -36,7 +35,7 @@ PARTS: dict[str, Callable[[Path], AsyncIterator[Row]]] = {
     "in_process": lambda folder: in_process(folder, QUICK),
     "fetches": lambda folder: fetches(folder, QUICK, {LIMIT: "bare sockets"}),
     "stalls": lambda folder: stalls(folder, QUICK, ()),
-    "latencies": lambda folder: latencies(folder, QUICK),
+    "doors": lambda folder: doors(folder, QUICK),
     "quota": lambda folder: quota(folder, QUICK),
     "lookups": lambda folder: lookups(folder, QUICK),
     "recording": lambda folder: recording(folder, QUICK, ()),
