@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import HealthCheck
@@ -17,6 +18,9 @@ from moe_middleware.concurrency.background_loop import background
 from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # What a machine does beside the tests makes no example slow or large. Each run takes
 # other examples: few of them, often.
@@ -87,16 +91,26 @@ def sandbox() -> Iterator[Sandbox]:
     embedded().reset()
 
 
-@pytest.fixture
-def chromium() -> str:
-    """The path of a real Chromium."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if found is None:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, which keeps a page alive that may be gone back to."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
         missing_service("chromium")
-    return str(found)
+    # Not for the whole session: where Playwright runs, no event loop of a test can.
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic"],
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield chromium
+        chromium.close()
 
 
-def missing_service(name: str) -> None:
+def missing_service(name: str) -> NoReturn:
     """Skip for want of a service, or fail where they are all promised to be there."""
     if os.environ.get("MOE_REQUIRE_SERVICES"):
         pytest.fail(f"{name} is missing")

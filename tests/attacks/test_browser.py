@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Route
 
 from moe_middleware.browser import SCRIPT, SCRIPT_NAME, SDK_SCRIPT, SDK_SCRIPT_NAME
 from moe_middleware.models.urls import harmless, leads_to
 
-from ..chromium.conftest import ARGS, USER_AGENT
-from ..conftest import missing_service
+from ..chromium.conftest import USER_AGENT
 from ..servers import PATIENCE
 from .doors import open_shop, page_of
 from .hostile import TEXTS, HostileAPI, context_of, hostile_api
@@ -68,19 +65,8 @@ def _made(name: str, door: str, render: object, api: HostileAPI) -> dict[str, st
     return made
 
 
-@pytest.fixture(scope="module")
-def browser(pages: dict[str, str]) -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        missing_service("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGS])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def tab(browser: Browser, pages: dict[str, str]) -> Iterator[Page]:
+def tab(pages: dict[str, str], browser: Browser) -> Iterator[Page]:
     """A page whose network is ours alone, and which may show no dialog."""
     files = {f"/_moe/{SCRIPT_NAME}": SCRIPT, f"/_moe/{SDK_SCRIPT_NAME}": SDK_SCRIPT}
     dialogs: list[str] = []

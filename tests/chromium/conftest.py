@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +11,6 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     Page,
-    sync_playwright,
 )
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,12 +19,10 @@ from starlette.routing import Route
 
 from moe_middleware.sandbox import Sandbox
 
-from ..conftest import missing_service
 from ..servers import PATIENCE
 from ..sites import Site
 from .looking import serving
 
-ARGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic")
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
 POLICY = "default-src 'none'; script-src 'nonce-n0nce'; connect-src 'self'"
 KEY = "homepage-banner"
@@ -117,21 +112,6 @@ def shop(sandbox: Sandbox) -> Iterator[Shop]:
     """The site, served."""
     with serving(site().app) as url:
         yield Shop(url, sandbox)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        missing_service("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[*ARGS],
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 from starlette.testclient import TestClient
 
 from demo_app.app import CONFIG, build_app
@@ -23,17 +23,6 @@ from ..servers import PATIENCE
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0"}
 CONSENT = {"consent": "yes"}
-CHROMIUM_ARGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 expect.set_options(timeout=PATIENCE * 1000)
 
 OpenShop = Callable[..., TestClient]
@@ -115,23 +104,6 @@ def served_shop(tmp_path: Path) -> Iterator[str]:
     }
     with served("-m", "demo_app", "--port", "0", environ=environ) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    if not Path(path).exists():
-        if os.environ.get("MOE_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"There is no Chromium at {path}")
-        pytest.skip(f"no Chromium at {path}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=list(CHROMIUM_ARGS),
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
-        yield browser
-        browser.close()
 
 
 def eventually(look: Callable[[], int], wanted: int, within: float = PATIENCE) -> int:

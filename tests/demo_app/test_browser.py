@@ -25,8 +25,8 @@ def console(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def page(chromium: Browser, served_shop: str) -> Page:
-    context = chromium.new_context(
+def page(browser: Browser, served_shop: str) -> Page:
+    context = browser.new_context(
         base_url=served_shop, viewport={"width": 1280, "height": 900}
     )
     context.set_default_timeout(PATIENCE * 1000)
@@ -68,8 +68,8 @@ def test_visitors_differ_and_each_impression_counts_once(
     assert console == []
 
 
-def test_shop_works_without_a_script(chromium: Browser, served_shop: str) -> None:
-    context = chromium.new_context(base_url=served_shop, java_script_enabled=False)
+def test_shop_works_without_a_script(browser: Browser, served_shop: str) -> None:
+    context = browser.new_context(base_url=served_shop, java_script_enabled=False)
     consent(context, served_shop)
     page = context.new_page()
     page.goto("/")

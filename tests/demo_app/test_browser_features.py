@@ -78,14 +78,14 @@ def site(tmp_path: Path, sandbox: Sandbox) -> Iterator[str]:
 
 
 @pytest.fixture
-def welcome(chromium: Browser, site: str) -> Iterator[Welcome]:
+def welcome(browser: Browser, site: str) -> Iterator[Welcome]:
     """Return a function that lets someone in, who has answered the shop's question."""
     visitors: list[Visitor] = []
 
     def welcome(who: str = "", *, consent: str = "yes", **options: Any) -> Visitor:
         size = {"width": 1280, "height": 800}
         given = {"base_url": site, "user_agent": USER_AGENT, "viewport": size}
-        context = chromium.new_context(**(given | options))
+        context = browser.new_context(**(given | options))
         context.set_default_timeout(PATIENCE * 1000)
         context.add_init_script(TELL_VIOLATIONS)
         held = {"customer_id": who, "consent": consent}

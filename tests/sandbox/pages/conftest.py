@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +9,11 @@ from uuid import uuid4
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.listeners import listen
-from tests.conftest import missing_service
 from tests.servers import PATIENCE
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -97,19 +94,6 @@ def site() -> Iterator[Site]:
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive(), "the server waits for a page that is open"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        missing_service("chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
