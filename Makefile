@@ -10,31 +10,38 @@ READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
-# Many tests wait for servers of their own: more of them than cores may run at once.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
+# Many tests wait for servers and clocks of their own: two of them keep a core busy.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 
 PIP := python -m pip --disable-pip-version-check --quiet
 PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-newest test-lowest constraints lint bench clean
+.PHONY: .measured demo test test-newest test-lowest constraints lint bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
 
-# Measuring coverage takes two fifths more time. These tests start whole sites in
-# processes of their own; what runs there is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, benchmarks django/test_servers.py \
+# Measuring coverage takes two fifths more time. These tests use whole sites: what runs
+# in them is measured where its modules are tested.
+UNMEASURED := $(addprefix tests/, benchmarks chromium django/test_servers.py \
+	client/budget/test_minutes.py sandbox/test_hostile.py sandbox/test_openapi.py \
+	$(addprefix attacks/test_, browser.py caches.py headers.py) \
 	$(addprefix end_to_end/test_, no_event_lost.py session.py workers.py) \
-	$(addprefix frameworks/test_, asgi_servers.py bad_settings.py wsgi_servers.py))
+	$(addprefix frameworks/test_, asgi_matrix.py asgi_servers.py asgi_transparency.py \
+	bad_settings.py wsgi_matrix.py wsgi_servers.py))
 
-test: lint
+# The types are checked on one core while the tests begin.
+test: $(READY_DEV)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
+	$(MAKE) --no-print-directory -j2 lint .measured
 	$(BIN)/coverage combine -q
 	$(BIN)/$(PYTEST) $(UNMEASURED)
 	$(BIN)/coverage report
+
+.measured:
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
 
 # All tests with the newest versions that pyproject.toml allows.
 test-newest: $(NEWEST)/bin/python

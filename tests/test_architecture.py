@@ -86,18 +86,21 @@ def height(name: str, folders: list[set[str]]) -> int | None:
     return next((n for n, names in enumerate(folders) if name in names), None)
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_every_module_is_in_a_folder_and_imports_only_lower_ones(path: Path) -> None:
-    own = room(name_of(path))
-    own_height = height(own, FOLDERS)
+def test_every_module_is_in_a_folder_and_imports_only_lower_ones() -> None:
+    wrong = []
+    for path in modules():
+        own = room(name_of(path))
+        own_height = height(own, FOLDERS)
+        assert own_height is not None, f"{own} is in no layer: say where it belongs"
+        for imported in imports(path):
+            other_height = height(room(imported), FOLDERS)
+            # An import of the package's root has no room, and so no height.
+            if room(imported) != own and not (
+                other_height is not None and other_height < own_height
+            ):
+                wrong.append(f"{name_of(path)} imports {imported or 'the root'}")
 
-    assert own_height is not None, f"{own} is in no layer: say where it belongs"
-    for imported in imports(path):
-        assert imported, f"{own} imports the package's root"
-        if (other := room(imported)) != own:
-            other_height = height(other, FOLDERS)
-            assert other_height is not None
-            assert other_height < own_height, f"{own} imports {imported}"
+    assert wrong == []
 
 
 def test_the_folders_of_the_sandbox_import_only_lower_ones() -> None:
@@ -166,15 +169,14 @@ DOTTED = [
 ]
 
 
-@pytest.mark.parametrize("dotted", DOTTED)
-def test_public_names_keep_their_places(dotted: str) -> None:
-    module, _, name = dotted.partition(":")
+def test_public_names_keep_their_places() -> None:
+    for dotted in DOTTED:
+        module, _, name = dotted.partition(":")
+        assert hasattr(import_module(f"moe_middleware.{module}"), name), dotted
 
-    assert hasattr(import_module(f"moe_middleware.{module}"), name)
 
-
-def test_every_public_name_has_a_home() -> None:
-    assert {*moe_middleware._HOME_OF, "__version__"} == {*moe_middleware.__all__}
+def test_a_name_that_is_not_public_is_not_there() -> None:
+    assert {*moe_middleware.__all__} <= {*dir(moe_middleware)}
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = moe_middleware.nope
 
@@ -217,11 +219,13 @@ LONGEST = 350
 """Lines of a module that needs no reason for its length."""
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_long_module_gives_the_reason_for_its_length(path: Path) -> None:
-    text = path.read_text()
-    lines = text.count("\n")
-    docstring = ast.get_docstring(ast.parse(text)) or ""
-    reasoned = re.search(r"^Longer than 350 lines: \w.{20,}", docstring, re.MULTILINE)
+def test_a_long_module_gives_the_reason_for_its_length() -> None:
+    reason = re.compile(r"^Longer than 350 lines: \w.{20,}", re.MULTILINE)
+    unreasoned = []
+    for path in modules():
+        text = path.read_text()
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        if text.count("\n") > LONGEST and not reason.search(docstring):
+            unreasoned.append(name_of(path))
 
-    assert lines <= LONGEST or reasoned, f"{lines} lines: split it by job"
+    assert unreasoned == []

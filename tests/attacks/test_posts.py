@@ -43,6 +43,7 @@ FROM_ELSEWHERE: dict[str, Headers] = {
     "another port": [("origin", f"http://{HOST}:8080")],
     "the host as a user": [("origin", f"http://{HOST}@evil.example")],
     "the host as a path": [("origin", f"http://evil.example/{HOST}")],
+    "no address": [("origin", "http://[evil")],
     "the host as a scheme": [("origin", f"{HOST}:evil")],
     "a forwarded host": [("origin", EVIL), ("x-forwarded-host", "evil.example")],
     "a forwarded by": [("origin", EVIL), ("forwarded", "host=evil.example")],
