@@ -6,16 +6,17 @@ On a real site they are for QA; here each visitor gets them, to try previews.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from moe_middleware import Settings
 from moe_middleware.browser.preview_links import PREVIEWS, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.sandbox.decisions.payloads import payload_for
+from moe_middleware.sandbox.decisions.variations import (
+    attributes_of,
+    values_of,
+    variations_of,
+)
 from moe_middleware.sandbox.workspace.template_worker import Withheld
-from moe_middleware.sandbox.workspace.workspace import Variation, Workspace
 
 LASTS = 3600
 """How long a link works, in seconds."""
@@ -68,31 +69,17 @@ class PreviewDesk:
             back: The page to see it on.
         """
         workspace = self._sandbox.workspace
-        names = dict(_variations(workspace, key))
+        names = variations_of(workspace, key)
         order = [*names]
         after = order.index(shown) + 1 if shown in names else 0
         name = (order[after:] or order or [""])[0]
         if name in ("", shown):
             return None
         try:
-            content = payload_for(names[name], _attributes(workspace, who), None)
-            payload = {field: value.value for field, value in content.items()}
+            payload = values_of(names[name], attributes_of(workspace, who))
             preview = Preview(key, name, payload, back, int(time.time()) + LASTS)
             link = self._links.make(preview)
         except (Withheld, ValueError):
             # Its templates withhold it, or it does not fit into a cookie.
             return None
         return Offered(name=name, link=link)
-
-
-def _variations(workspace: Workspace, key: str) -> Iterator[tuple[str, Variation]]:
-    for experience in workspace.experiences:
-        if experience.key == key:
-            for audience in experience.audiences:
-                for one in audience.variations:
-                    yield f"{audience.name}/{one.variation_id}", one
-
-
-def _attributes(workspace: Workspace, who: str) -> Mapping[str, Any] | None:
-    known = {one.customer_id: one.attributes for one in workspace.customers}
-    return known.get(who)

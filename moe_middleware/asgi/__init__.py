@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..browser.preview_badges import wanted_headers
+from ..browser.html_endings import wanted_headers
 from ..models.cookies import asgi_cookies
 from ..models.errors import DuplicateMiddlewareError, SettingsError
 from ..models.texts import Headers, decoded
@@ -128,7 +128,7 @@ class MoEngageMiddleware:
         try:
             if page.find_routes(scope["method"], path) and not page.answer_at_once():
                 await page.prefetch()
-            if page.is_preview:
+            if page.has_ending:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))
             await self.app(scope, page.receive, page.send)
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Send
 
-from ..browser.preview_badges import BadgeWriter, without_length
+from ..browser.html_endings import EndingWriter, without_length
 from ..models.experiences import SENT
 from ..models.texts import Headers
 from ..personalizer.page import Page
@@ -40,7 +40,7 @@ class ASGIPage(Page):
     _left = False
     _unread: tuple[Message, ...] = ()
     _asking: asyncio.Task[None] | None = None
-    _badge: BadgeWriter | None = None
+    _ending: EndingWriter | None = None
 
     async def receive(self) -> Message:
         if self._asking is not None:
@@ -68,8 +68,8 @@ class ASGIPage(Page):
             given = message.get("headers", ())
             headers = given if type(given) is list else list(given)
             headers = self.response_headers(headers)
-            if self.is_preview:
-                headers = self._headers_with_badge(message["status"], headers)
+            if self.has_ending:
+                headers = self._headers_with_ending(message["status"], headers)
             if headers is not given:
                 # It is the app's, which may send the same one to the next visitor.
                 message = {**message, "headers": headers}
@@ -77,11 +77,11 @@ class ASGIPage(Page):
             if self.forgetting is not None:
                 return self._send_when_forgotten(self.forgetting)
             return self.server[1](message)
-        if self._badge is not None:
+        if self._ending is not None:
             if kind == _BODIES[0]:
-                message = self._with_badge(self._badge, message)
+                message = self._with_ending(self._ending, message)
             elif kind in _BODIES:
-                self.miss_badge("file")
+                self.miss_ending("file")
         more = message.get("more_body", False)
         if self._shown and not self._last_sent:
             whole = kind == _BODIES[0] and not more and "trailers" not in self._start
@@ -102,9 +102,9 @@ class ASGIPage(Page):
         await asyncio.wrap_future(forgetting)
         await self.server[1](self._start)
 
-    def _headers_with_badge(self, status: int, headers: Headers) -> Headers:
-        self._badge = self.badge_for(status, headers)
-        return headers if self._badge is None else without_length(headers)
+    def _headers_with_ending(self, status: int, headers: Headers) -> Headers:
+        self._ending = self.ending_for(status, headers)
+        return headers if self._ending is None else without_length(headers)
 
     async def _send_last(self, message: Message) -> None:
         """Send the last byte of a response that shows something, and record that."""
@@ -117,12 +117,12 @@ class ASGIPage(Page):
             self.record(self._start["status"])
         self.phase = SENT
 
-    def _with_badge(self, badge: BadgeWriter, message: Message) -> Message:
+    def _with_ending(self, ending: EndingWriter, message: Message) -> Message:
         body = message.get("body", b"")
-        badge.look_at(body)
+        ending.look_at(body)
         if message.get("more_body", False):
             return message
-        return {**message, "body": body + badge.end()}
+        return {**message, "body": body + ending.end()}
 
     def _ends_with(self, message: Message) -> bool:
         """Whether a message holds the response's last byte, for a visitor still there.

@@ -57,10 +57,17 @@ class Previews:
             return await _style(visit, token, body)
         who = await self._visitors.log_name(visit)
         if token == LEAVE:
-            return self._leave(visit, who)
-        return self._open(visit, token, who)
+            return self.leave(visit, who)
+        return self.open(visit, token, who)
 
-    def _open(self, visit: Visit, token: str, who: str) -> Reply:
+    def open(self, visit: Visit, token: str, who: str) -> Reply:
+        """Open the preview of a token.
+
+        Args:
+            visit: The request.
+            token: The rest of its path.
+            who: The end of its log line.
+        """
         if self._links is None:
             self._logger.log(
                 logging.WARNING, "preview_refused reason=no_secret_key", who=who
@@ -73,23 +80,29 @@ class Previews:
             )
             return _REFUSED[preview]
         if visit.method == "HEAD":
-            return _redirect(preview.target)
+            return redirect(preview.target)
         logger.info(
             "preview_opened key=%s variation=%s%s", preview.key, preview.variation, who
         )
         max_age = max(1, int(preview.expires_at - self._clock()))
-        return _redirect(preview.target, self._cookie(visit, token, max_age))
+        return redirect(preview.target, self._cookie(visit, token, max_age))
 
-    def _leave(self, visit: Visit, who: str) -> Reply:
+    def leave(self, visit: Visit, who: str, target: str | None = None) -> Reply:
+        """Close the open preview, if there is one.
+
+        Args:
+            visit: The request.
+            who: The end of its log line.
+            target: The page to show next; None takes the one that the link opened.
+        """
         token, home = visit.cookie(COOKIE), f"{mounted_at(visit.root_path)}/"
         if token is None or visit.method == "HEAD":
-            return _redirect(home)
+            return redirect(target or home)
         preview = self._links.read(token) if self._links is not None else None
-        target = home
         if isinstance(preview, Preview):
-            target = preview.target
+            target = target or preview.target
             logger.info("preview_left key=%s%s", preview.key, who)
-        return _redirect(target, self._cookie(visit, "", 0))
+        return redirect(target or home, self._cookie(visit, "", 0))
 
     def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
         secure = self._visitors.is_https(visit)
@@ -105,7 +118,8 @@ _REFUSED = {
 _style = asset_handler(STYLE, b"text/css")
 
 
-def _redirect(target: str, cookie: bytes | None = None) -> Reply:
+def redirect(target: str, cookie: bytes | None = None) -> Reply:
+    """Return a redirect to a path of this site, which may set a cookie."""
     # Characters beyond ASCII are percent-encoded; existing escapes stay.
     location = quote(target, safe=_URL_MARKS).encode()
     headers: Headers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -52,11 +53,19 @@ async def show_pages(visit: Visit, rest: str, body: bytes) -> Reply:
     arriving: list[Message] = [{"type": "http.request", "body": body}]
     sent: list[Message] = []
 
+    over = asyncio.Event()
+
     async def receive() -> Message:
-        return arriving.pop() if arriving else {"type": "http.disconnect"}
+        if arriving:
+            return arriving.pop()
+        # A file is sent in parts, and not to a browser that has left.
+        await over.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            over.set()
 
     # Imported here, so that sites without the pages do not load the sandbox.
     await load_target(SANDBOX)()(scope, receive, send)

@@ -9,6 +9,7 @@ from .check import check
 from .explain import explain
 from .fetch import fetch
 from .outbox import outbox
+from .overlay import overlay
 from .preview import preview
 from .relay import relay
 from .sandbox import sandbox
@@ -40,6 +41,7 @@ def main() -> None:
 
 
 for _command in (
-    *(check, explain, fetch, outbox, preview, relay, sandbox, schema, status, types),
+    *(check, explain, fetch, outbox, overlay, preview, relay, sandbox, schema, status),
+    types,
 ):
     main.add_command(_command)

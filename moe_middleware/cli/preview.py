@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from .command_settings import load_settings
+from .signed_links import duration, echo_link, split_url
 from .terminal import stop
 
 if TYPE_CHECKING:
     from ..sandbox.workspace.workspace import Audience, Experience, Variation, Workspace
-
-LONGEST = 30 * 86_400
-"""The longest life of a link, in seconds."""
-
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(rf"([1-9][0-9]{{0,8}})([{''.join(_UNITS)}])")
-
-
-def _duration(_context: click.Context, _option: click.Parameter, given: str) -> int:
-    """Read a duration as 30m, 1h or 7d, in seconds."""
-    found = _DURATION.fullmatch(given)
-    if found is None:
-        raise click.BadParameter(f"{given!r} is no duration: write 30m, 1h or 7d")
-    seconds = int(found[1]) * _UNITS[found[2]]
-    if seconds > LONGEST:
-        raise click.BadParameter("a link works for 30 days at most: write 30d")
-    return seconds
 
 
 @click.command(
@@ -88,7 +69,7 @@ the last one opened. A new secret_key invalidates all links."""
     metavar="TIME",
     default="1h",
     show_default=True,
-    callback=_duration,
+    callback=duration,
     help="How long the link works, as 30m, 1h or 7d.",
 )
 @click.option(
@@ -119,7 +100,7 @@ def preview(
         variation = variation or payload.stem
     else:
         content, variation = _look_up(_workspace(workspace), key, variation, customer)
-    site, target = _split(url)
+    site, target = split_url(url)
     links = PreviewLinks(
         [secret.get_secret_value() for secret in settings.secret_key],
         path=f"{settings.clicks.path}/{PREVIEWS}/",
@@ -130,10 +111,7 @@ def preview(
         link = links.make(Preview(key, variation, content, target, expires_at))
     except (ValueError, TypeError) as error:
         stop([error])
-    click.echo(f"{site}{link}")
-    until = datetime.fromtimestamp(expires_at, UTC)
-    about = f"shows {key}, variation {variation}, until {until:%Y-%m-%d %H:%M} UTC"
-    click.echo(about, err=True)
+    echo_link(f"{site}{link}", f"shows {key}, variation {variation}", expires_at)
 
 
 def _read_payload(path: Path) -> Mapping[str, Any]:
@@ -148,20 +126,6 @@ def _read_payload(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         stop([f'{path}: write one JSON object, as in {{"Title": "Sale"}}'])
     return content
-
-
-def _split(url: str) -> tuple[str, str]:
-    """Return a URL's site, which may be empty, and the rest of it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        stop([f"--url: {url!r} is no URL"])
-    is_path = not parts.scheme and not parts.netloc and url.startswith("/")
-    if not is_path and (parts.scheme not in ("http", "https") or not parts.hostname):
-        stop([f"--url: {url!r}: write https://shop.example/path, or a path alone"])
-    site = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    rest = urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment))
-    return site, rest
 
 
 # --- the sandbox's workspace -------------------------------------------------
@@ -184,7 +148,7 @@ def _look_up(
     workspace: Workspace, key: str, variation: str | None, customer: str | None
 ) -> tuple[Mapping[str, Any], str]:
     """Return a variation's payload, its templates rendered, and its name."""
-    from ..sandbox.decisions.payloads import payload_for
+    from ..sandbox.decisions.variations import values_of
     from ..sandbox.workspace.template_worker import Withheld
 
     found = next((one for one in workspace.experiences if one.key == key), None)
@@ -193,10 +157,9 @@ def _look_up(
         stop([f"{key}: not in the workspace, which has {known or 'none'}"])
     wanted = _one_variation(found, variation)
     try:
-        content = payload_for(wanted, _attributes(workspace, customer), None)
+        payload = values_of(wanted, _attributes(workspace, customer))
     except Withheld as error:
         stop([f"{key}: {error}: give --customer, or --payload"])
-    payload = {name: value.value for name, value in content.items()}
     return payload, variation or wanted.name or wanted.variation_id
 
 

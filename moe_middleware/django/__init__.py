@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi import MoEngageMiddleware as ASGIMiddleware
 from ..browser.endpoints import Reply
-from ..browser.preview_badges import UNWANTED_META
+from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
 from ..models.cookies import django_cookies, starlette_cookies
 from ..models.errors import DuplicateMiddlewareError
@@ -103,7 +103,7 @@ class MoEngageMiddleware:
                 )
                 if mapped and not page.answer_at_once(page.wait_for):
                     background.run(page.prefetch())
-                _prepare_preview(page, request)
+                _prepare_ending(page, request)
                 response = cast(HttpResponseBase, self.get_response(request))
                 send_off(page, request, response)
             if page.forgetting is not None:
@@ -128,7 +128,7 @@ class MoEngageMiddleware:
                 )
                 if mapped and not page.answer_at_once():
                     await page.prefetch()
-                _prepare_preview(page, request)
+                _prepare_ending(page, request)
                 response = await cast(
                     Awaitable[HttpResponseBase], self.get_response(request)
                 )
@@ -239,9 +239,11 @@ class _Lifespan(ASGIMiddleware):
             await self.app(scope, receive, send)
 
 
-def _prepare_preview(page: DjangoPage, request: HttpRequest) -> None:
-    """Make the app return a whole page, to which a preview's badge can be added."""
-    if page.is_preview:
+def _prepare_ending(page: DjangoPage, request: HttpRequest) -> None:
+    """Make the app return a whole page, to which something can be added."""
+    if page.has_ending:
+        # ``cache_page`` and the cache middleware must not keep it.
+        request._cache_update_cache = False  # type: ignore[attr-defined]
         for name in UNWANTED_META:
             request.META.pop(name, None)
 

@@ -15,7 +15,7 @@ from weakref import ref
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..browser.preview_badges import BadgeWriter
+from ..browser.html_endings import EndingWriter
 from ..logs.log_lines import one_line
 from ..models.texts import Headers
 from ..personalizer.current import current
@@ -33,7 +33,7 @@ def send_off(
     """Add our headers to a response, and a hook for its end."""
     change_headers(response, partial(page.response_headers, final=False))
     page.keeps_private()
-    badge = _badge_of(page, response)
+    writer = _writer_of(page, response)
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
     if _streams(response):
@@ -43,17 +43,17 @@ def send_off(
         content = response.streaming_content
         if isinstance(content, AsyncIterator):
             later = _watched_async(content, page, found, ending)
-            joined = later if badge is None else _badged_async(later, badge)
+            joined = later if writer is None else _written_async(later, writer)
             response.streaming_content = joined
         else:
             parts = _watched(content, page, found, ending)
             response.streaming_content = (
-                parts if badge is None else _badged(parts, badge)
+                parts if writer is None else _written(parts, writer)
             )
-    elif badge is not None:
+    elif writer is not None:
         whole = cast(HttpResponse, response)
-        badge.look_at(whole.content)
-        whole.content += badge.end()
+        writer.look_at(whole.content)
+        whole.content += writer.end()
     response._resource_closers.append(ending)  # type: ignore[attr-defined]
     ends = _RequestEnding(request, ending)
     request.close = ends  # type: ignore[method-assign]
@@ -63,36 +63,39 @@ def _streams(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
     return response.streaming and getattr(response, "file_to_stream", None) is None
 
 
-def _badge_of(page: DjangoPage, response: HttpResponseBase) -> BadgeWriter | None:
-    """Return the writer of a preview's badge, and drop the response's length."""
-    if not page.is_preview:
+def _writer_of(page: DjangoPage, response: HttpResponseBase) -> EndingWriter | None:
+    """Return what adds to the end of a page, and drop the response's length."""
+    if not page.has_ending:
         return None
-    names = ("Content-Type", "Content-Encoding")
-    given = [(name, response[name]) for name in names if name in response]
+    given = [(name, response[name]) for name in _READ if name in response]
     headers = [(name.encode(), value.encode("latin-1")) for name, value in given]
-    badge = page.badge_for(response.status_code, headers)
-    if badge is not None and hasattr(response, "file_to_stream"):
-        page.miss_badge("file")
+    writer = page.ending_for(response.status_code, headers)
+    if writer is not None and hasattr(response, "file_to_stream"):
+        page.miss_ending("file")
         return None
-    if badge is not None:
+    if writer is not None:
         del response["Content-Length"]
-    return badge
+    return writer
 
 
-def _badged(parts: Iterator[bytes], badge: BadgeWriter) -> Iterator[bytes]:
+_READ = ("Content-Type", "Content-Encoding", "Content-Security-Policy")
+"""The headers that decide what is added to a page."""
+
+
+def _written(parts: Iterator[bytes], writer: EndingWriter) -> Iterator[bytes]:
     for part in parts:
-        badge.look_at(part)
+        writer.look_at(part)
         yield part
-    yield badge.end()
+    yield writer.end()
 
 
-async def _badged_async(
-    parts: AsyncIterator[bytes], badge: BadgeWriter
+async def _written_async(
+    parts: AsyncIterator[bytes], writer: EndingWriter
 ) -> AsyncIterator[bytes]:
     async for part in parts:
-        badge.look_at(part)
+        writer.look_at(part)
         yield part
-    yield badge.end()
+    yield writer.end()
 
 
 def change_headers(response: HttpResponseBase, change: Change) -> bool:

@@ -10,6 +10,11 @@ from ..browser.device_ids import DEVICES, Devices
 from ..browser.device_ids import MAX_BODY as DEVICE_BODY
 from ..browser.endpoints import OwnPath, OwnPaths, asset_handler
 from ..browser.marks import BEACONS, MAX_BODY
+from ..browser.overlay_access import OVERLAY
+from ..browser.overlay_element import overlay_script
+from ..browser.overlays import MAX_BODY as OVERLAY_BODY
+from ..browser.overlays import METHODS as OVERLAY_METHODS
+from ..browser.overlays import Overlays
 from ..browser.preview_links import PREVIEWS
 from ..browser.previews import Previews
 from ..browser.sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
@@ -38,6 +43,17 @@ def _endpoints(
     }
     if settings.workspace.embedded and settings.workspace.pages == "on":
         paths[PAGES] = OwnPath(PAGES_METHODS, show_pages, PAGES_BODY)
+    if engine.overlay is not None:
+        overlays = Overlays(
+            engine.overlay,
+            engine.previews,
+            previews,
+            engine.visitors,
+            has_variations=settings.workspace.embedded,
+            clock=engine.clock,
+        )
+        paths[OVERLAY] = OwnPath(OVERLAY_METHODS, overlays.answer, OVERLAY_BODY)
+        paths[overlay_script()[0]] = OwnPath(METHODS, overlays.script)
     if engine.click_links is None or engine.beacons is None:
         return paths
     clicks = Clicks(

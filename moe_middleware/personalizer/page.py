@@ -21,7 +21,7 @@ from ..visitors.page_views import is_asset, is_preflight
 from ..visitors.visitor import NO_VISIT, Visitor, without_id
 from ..visitors.waiting import MustWaitError, Wait, waiting, waiting_here
 from .current import current, on_event_loop
-from .impressions import Impressions
+from .page_ending import PageEnding
 from .page_response import PageResponse
 from .page_threads import PageThreads
 from .shared_fetches import PendingAnswers
@@ -31,7 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Page(Impressions, PageResponse, PageThreads):
+class Page(PageEnding, PageResponse, PageThreads):
     """One request's personalization, which the app sees as its experiences.
 
     Args, attributes: see ``PageState``.
@@ -204,6 +204,7 @@ class Page(Impressions, PageResponse, PageThreads):
             self._failed("fetch_failed", error)
             return Experience(key=key, reason=Reason.ERROR)
         [found] = self._with_preview(pending.found or pending.late)
+        self._note_waits((found,))
         return found
 
     def ready_sync(self) -> Self:
@@ -249,6 +250,7 @@ class Page(Impressions, PageResponse, PageThreads):
 
     def _take(self, found: Sequence[Experience]) -> None:
         found = self._with_preview(found)
+        self._note_waits(found)
         self._engine.note(found, self._known)
         self.add(found)
 
@@ -271,10 +273,13 @@ class Page(Impressions, PageResponse, PageThreads):
             return
         self._preview = previews.read(token)
         self.is_preview = isinstance(self._preview, Preview)
+        self.has_ending = self.has_ending or self.is_preview
         if isinstance(self._preview, Refusal):
             logger.warning("preview_refused reason=%s", self._preview)
 
     async def _ask(self, keys: Sequence[str]) -> PendingAnswers:
+        if self._overlay_notes is not None:
+            self._overlay_notes.begin(keys, self._waited_so_far)
         visitor = await waiting(self._meet)
         if isinstance(visitor, Reason):
             return PendingAnswers(_fallbacks(keys, visitor))

@@ -66,6 +66,19 @@ def personal_headers(headers: Iterable[tuple[bytes, bytes]], vary: str) -> Heade
     return kept
 
 
+def never_stored(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return headers that forbid all caches, also the browser's, to keep a page."""
+    kept: Headers = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower.endswith(b"cdn-cache-control"):
+            kept.append((name, b"no-store"))
+        elif lower != b"cache-control":
+            kept.append((name, _OVERRULING.get(lower, value)))
+    kept.append((b"cache-control", b"no-store"))
+    return kept
+
+
 def private_lines(vary: str) -> Headers:
     """Return the headers that ``personal_headers`` adds to ordinary ones."""
     return personal_headers((), vary)

@@ -6,14 +6,12 @@ import logging
 from typing import Self, cast, get_args
 
 from ..browser import script_element
-from ..browser.preview_badges import BadgeWriter, is_encoded, is_html, is_page_load
 from ..browser.preview_links import Preview
 from ..browser.web_sdk import LeftToSDK
 from ..logs.log_lines import one_line
 from ..models.experience import Experience
 from ..models.experiences import WebSDKApi
 from ..models.plain_values import text_of
-from ..models.texts import Headers
 from ..models.urls import mounted_at
 from ..visitors.visitor import Visitor
 from .page_state import PageState
@@ -39,7 +37,8 @@ class PageMarkup(PageState):
         if self._engine.click_links is None:
             self._engine.miss_secret_key("script")
             return ""
-        return script_element(self._own_path, text_of(nonce))
+        self._nonce = text_of(nonce)
+        return script_element(self._own_path, self._nonce)
 
     def web_sdk(
         self,
@@ -57,7 +56,8 @@ class PageMarkup(PageState):
                 (self._shown or {}).pop(key, None)
                 if key not in self._left_to_sdk:
                     self._leave_to_sdk(experience)
-        return self._sdk_elements(text_of(nonce), api)
+        self._nonce = text_of(nonce)
+        return self._sdk_elements(self._nonce, api)
 
     def _leave_to_sdk(self, experience: Experience) -> None:
         """Let the Web SDK report an experience from now on."""
@@ -124,29 +124,6 @@ class PageMarkup(PageState):
             return ""
         self._badge_shown = True
         return previews.badge(preview, self._prefix)
-
-    def badge_for(self, status: int, headers: Headers) -> BadgeWriter | None:
-        """Return the writer of the badge for an HTML response; None for others.
-
-        The response must have no length: see ``without_length``.
-        """
-        if self.visit.method == "HEAD":
-            return None
-        if not is_html(status, headers) or not (badge := self.badge()):
-            return None
-        if is_encoded(headers):
-            self.miss_badge("compressed")
-            return None
-        return BadgeWriter(badge.encode(), is_wanted=is_page_load(self.visit))
-
-    def miss_badge(self, body: str) -> None:
-        """Log, once, that a preview's badge cannot be added to a page.
-
-        Args:
-            body: Why, in a word: ``compressed`` or ``file``.
-        """
-        if is_page_load(self.visit):
-            self._engine.miss_badge(body)
 
 
 _LATE = (

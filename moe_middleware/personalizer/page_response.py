@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from ..browser.html_endings import has_html
 from ..browser.preview_links import COOKIE, Refusal
 from ..cache import visitor_key
 from ..models.experiences import OPEN, SHARED
@@ -13,7 +14,7 @@ from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
 from ..visitors.waiting import CannotWaitError, waiting, waiting_here
-from .page_headers import ORDINARY, is_private, personal_headers
+from .page_headers import ORDINARY, is_private, never_stored, personal_headers
 from .page_state import PageState
 
 _CHEAPEST_LAST = {
@@ -74,6 +75,9 @@ class PageResponse(PageState):
             personal = self._personal
             self._headers = [] if personal else given
             self.phase = OPEN if personal else SHARED
+        # The overlay changes none of the above: a page behaves as it does without.
+        if self._overlay_notes is not None and has_html(headers):
+            headers = never_stored(headers)
         return headers
 
     def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
@@ -140,8 +144,7 @@ class PageResponse(PageState):
 
         The cookie of an invalid or expired preview is removed.
         """
-        kept = [one for one in headers if one[0].lower() != b"cache-control"]
-        kept.append((b"cache-control", b"no-store"))
+        kept = never_stored(headers)
         if isinstance(self._preview, Refusal):
             secure = self._engine.visitors.is_https(self.visit)
             gone = visitor_cookie(COOKIE, "", max_age=0, secure=secure)

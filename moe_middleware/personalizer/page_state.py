@@ -22,6 +22,7 @@ from ..routes.routes import Match
 from ..visitors.visitor import Visitor
 from ..visitors.waiting import CannotWaitError
 from .current import on_event_loop
+from .overlay_notes import OverlayNotes
 from .page_elements import PageElements
 from .personalizer import Personalizer
 from .shared_fetches import PendingAnswers
@@ -49,6 +50,7 @@ class PageState(Experiences):
     Attributes:
         ended: Whether the request is over.
         is_preview: Whether it shows a preview for QA.
+        has_ending: Whether its HTML ends with a preview's badge, or with the overlay.
         forgetting: The pending invalidation in the shared cache; the response waits for
             it, or the visitor's next page might be quicker. It takes milliseconds.
     """
@@ -56,6 +58,7 @@ class PageState(Experiences):
     # Defaults that only some requests change.
     ended = False
     is_preview = False
+    has_ending = False
     forgetting: Future[bool] | None = None
     _visit: Visit | None = None
     _match: Match | None = None
@@ -74,6 +77,9 @@ class PageState(Experiences):
     _customer_before: str | None = None
     _consents: bool | None = None
     _badge_shown = False
+    # The nonce that the page gave one of our scripts.
+    _nonce: str | None = None
+    _overlay_notes: OverlayNotes | None = None
     _personal = False
     # The response's, where they have left without being personal.
     _headers: Headers | None = None
@@ -96,6 +102,10 @@ class PageState(Experiences):
         self._loop = loop
         self._found = {}
         self._time_left = engine.timeout
+        overlay = engine.overlay
+        if overlay is not None and overlay.shows_on(self.visit):
+            self._overlay_notes = OverlayNotes()
+            self.has_ending = True
 
     @property
     def visit(self) -> Visit:

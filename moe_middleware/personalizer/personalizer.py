@@ -8,6 +8,7 @@ from typing import Any
 
 from ..browser.click_links import LINKS, ClickLinks
 from ..browser.marks import MarkTokens
+from ..browser.overlay_access import OVERLAY, OverlayAccess, OverlayLinks
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
 from ..cache.encoding import NO_MATCH, variation_in
@@ -46,6 +47,12 @@ _NO_BADGE = (
     "the app compressed this page itself or sent it as a file, so nothing on it says "
     "that it is a preview: put {{ request.state.experiences.badge() }} into the "
     "template, or leave compressing to a middleware outside of ours"
+)
+
+
+_NO_OVERLAY = (
+    "the app compressed this page itself or sent it as a file, so it has no overlay: "
+    "leave compressing to a middleware outside of ours"
 )
 
 
@@ -99,6 +106,7 @@ class Personalizer:
         self.beacons: MarkTokens | None
         self.previews: PreviewLinks | None
         self.click_links, self.beacons, self.previews = _signed(settings, clock)
+        self.overlay = _overlay(settings, clock)
         self.logins = LoginWatch(settings.identity.customer_id)
         self.reads_session = self.logins.reads_session
         self.vary = vary_of(settings)
@@ -118,7 +126,7 @@ class Personalizer:
         self.runs_code = any(source.is_lazy for _, source in settings.sources())
         # An iterator, so that only one of several threads gets the value.
         self._unlogged = iter((True,))
-        self._badge_unlogged = iter((True,))
+        self._ending_unlogged = iter((True,))
         self.unasked_keys = UnaskedKeys(settings.routes)
         self._logger = RepeatLogger(logger)
 
@@ -235,10 +243,18 @@ class Personalizer:
                 *(what, WITHOUT),
             )
 
-    def miss_badge(self, body: str) -> None:
-        """Log, once, that a preview's page has no badge."""
-        if next(self._badge_unlogged, False):
-            logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
+    def miss_ending(self, what: str, body: str) -> None:
+        """Log, once, that a page ends without what should be added to it.
+
+        Args:
+            what: ``preview_badge`` or ``overlay``.
+            body: Why, in a word: ``compressed`` or ``file``.
+        """
+        if next(self._ending_unlogged, False):
+            if what == "overlay":
+                logger.warning("overlay_missing body=%s: %s", body, _NO_OVERLAY)
+            else:
+                logger.warning("preview_badge_missing body=%s: %s", body, _NO_BADGE)
 
     def forget(self, visitor: bytes) -> None:
         """Drop a visitor's answers in this process, also those being fetched."""
@@ -271,3 +287,14 @@ def _signed(
     links = ClickLinks(secrets, path=path, hosts=clicks.hosts, **counted)
     previews = PreviewLinks(secrets, path=f"{clicks.path}/{PREVIEWS}/", clock=clock)
     return links, MarkTokens(secrets, **counted), previews
+
+
+def _overlay(settings: Settings, clock: Callable[[], float]) -> OverlayAccess | None:
+    wanted, secrets = settings.development.overlay, settings.secret_key
+    for_all = wanted == "on" and settings.workspace.data_center == "sandbox"
+    if wanted == "off" or not (for_all or secrets):
+        return None
+    keys = [secret.get_secret_value() for secret in secrets or ()]
+    path = f"{settings.clicks.path}/{OVERLAY}/"
+    links = OverlayLinks(keys, path=path, clock=clock) if keys else None
+    return OverlayAccess(links, for_all=for_all)

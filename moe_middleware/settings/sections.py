@@ -14,6 +14,7 @@ from .value_types import (
     Flag,
     Host,
     Name,
+    Overlay,
     PositiveSeconds,
     Redis,
     Seconds,
@@ -235,4 +236,15 @@ class ClickSettings(Section):
     max_age: PositiveSeconds = Field(
         default=30 * 86_400.0,
         description="How long a link counts, in seconds; then it only redirects.",
+    )
+
+
+class DevelopmentSettings(Section):
+    """What helps developers of the site."""
+
+    overlay: Overlay = Field(
+        default="off",
+        description="Which browsers get the overlay on HTML pages: none (off), those "
+        "that opened a link of 'moe-middleware overlay' (link), or all (on). Unless "
+        "data_center is sandbox, on is the same as link.",
     )

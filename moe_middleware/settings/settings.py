@@ -11,9 +11,9 @@ from typing import Any, Self
 from pydantic import Field, PrivateAttr, ValidationError
 
 from ..models.errors import Problem, SettingsError
-from .credentials import doubt_about
 from .disagreements import disagreements, unknown_names
 from .documents import Document
+from .doubts import doubts_about
 from .fingerprints import fingerprint_of
 from .import_strings import check_picklable, name_of
 from .json_schema import build_settings_schema
@@ -25,6 +25,7 @@ from .sections import (
     BudgetSettings,
     CacheSettings,
     ClickSettings,
+    DevelopmentSettings,
     EventSettings,
     FetchSettings,
     MetadataSettings,
@@ -113,6 +114,10 @@ class Settings(Section):
         default=None,
         description="Who consents to be recognised and counted; left out, everyone.",
     )
+    development: DevelopmentSettings = Field(
+        default_factory=DevelopmentSettings,
+        description="What helps developers of the site.",
+    )
     log_ids: LogIds = Field(
         default="off",
         description="Whether log lines about one visitor end with the first 16 digits "
@@ -199,9 +204,9 @@ class Settings(Section):
 
     def doubts(self) -> list[Problem]:
         """Return valid settings that are probably wrong, each with what to do."""
-        url = self.workspace.base_url
-        doubt = doubt_about(url) if url is not None else None
-        return [self.problem("workspace.base_url", doubt)] if doubt else []
+        signs = self.secret_key is not None
+        found = doubts_about(self.workspace, self.development, signs=signs)
+        return [self.problem(where, text) for where, text in found]
 
     @classmethod
     def load(

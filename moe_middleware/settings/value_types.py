@@ -252,6 +252,11 @@ LogIds = Annotated[
 Switch = Annotated[
     Literal["on", "off"], BeforeValidator(_as_switch), _one_of("on", "off", True, False)
 ]
+Overlay = Annotated[
+    Literal["off", "link", "on"],
+    BeforeValidator(_as_switch),
+    _one_of("off", "link", "on", True, False),
+]
 DataCenter = Annotated[
     DataCenterName,
     BeforeValidator(check_data_center),

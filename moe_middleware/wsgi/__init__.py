@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from ..browser.preview_badges import UNWANTED_META
+from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
 from ..models.cookies import wsgi_cookies
 from ..models.errors import DuplicateMiddlewareError
@@ -110,7 +110,7 @@ class MoEngageWSGIMiddleware:
             wrapper = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = FileWrapper(wrapper)
-            if page.is_preview:
+            if page.has_ending:
                 for name in UNWANTED_META:
                     environ.pop(name, None)
             # Set and reset around each call of the app, in the thread's own context: in
@@ -129,11 +129,11 @@ class MoEngageWSGIMiddleware:
         if is_file(body, wrapper):
             # The server sends the file by itself if it gets its own object back, and
             # does not report the end.
-            if response.badge is not None:
-                page.miss_badge("file")
+            if response.ending is not None:
+                page.miss_ending("file")
             response.end(complete=True)
             return body
-        sized = hasattr(body, "__len__") and response.badge is None
+        sized = hasattr(body, "__len__") and response.ending is None
         kind = SizedBody if sized else Body
         return kind(body, page, response)
 

@@ -67,8 +67,8 @@ class _Parts:
         except StopIteration:
             if body.response.is_begun:
                 body.response.leave()
-            badge = body.response.badge
-            if badge is not None and (last := badge.end()):
+            ending = body.response.ending
+            if ending is not None and (last := ending.end()):
                 return last
             body.complete = True
             raise
@@ -76,8 +76,8 @@ class _Parts:
             current.reset(token)
             if body.response.is_begun:
                 body.response.leave()
-        if body.response.badge is not None:
-            body.response.badge.look_at(part)
+        if body.response.ending is not None:
+            body.response.ending.look_at(part)
         return part
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..browser.preview_badges import BadgeWriter, without_length
+from ..browser.html_endings import EndingWriter, without_length
 from ..models.texts import Headers
 from ..personalizer.page import Page
 
@@ -69,7 +69,7 @@ class Response:
 
     Attributes:
         is_begun: Whether there is a start that the server has not got yet.
-        badge: Adds a preview's badge; None if the page shows none.
+        ending: Adds to the end of an HTML page; None if there is nothing to add.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Response:
         "_start_response",
         "_status",
         "_write",
-        "badge",
+        "ending",
         "is_begun",
     )
 
@@ -93,7 +93,7 @@ class Response:
         self._start_response = start_response
         self._given: _Start | None = None
         self.is_begun = False
-        self.badge: BadgeWriter | None = None
+        self.ending: EndingWriter | None = None
         self._write: Callable[[bytes], object] | None = None
         self._left = False
         self._status = 0
@@ -121,8 +121,8 @@ class Response:
     def write(self, data: bytes) -> object:
         self.leave()
         assert self._write is not None
-        if self.badge is not None:
-            self.badge.look_at(data)
+        if self.ending is not None:
+            self.ending.look_at(data)
         return self._write(data)
 
     def leave(self) -> None:
@@ -137,9 +137,9 @@ class Response:
         page.headers_left(start.headers.plain)
         if page.forgetting is not None:
             wait((page.forgetting,), INVALIDATION_TIMEOUT)
-        if page.is_preview:
-            self.badge = page.badge_for(self._status, made)
-        if self.badge is not None:
+        if page.has_ending:
+            self.ending = page.ending_for(self._status, made)
+        if self.ending is not None:
             made = without_length(made)
         headers = start.headers.changed_to(made)
         if start.exc_info is None:

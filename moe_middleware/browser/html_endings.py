@@ -1,9 +1,9 @@
-"""Adds a preview's badge to the end of an HTML page. Pure."""
+"""Adds a preview's badge, or the overlay, to the end of an HTML page. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..models.texts import Headers
 from ..models.visits import Visit
@@ -14,8 +14,8 @@ LOOKED_AT = 4096
 UNWANTED = frozenset(
     {b"accept-encoding", b"if-none-match", b"if-modified-since", b"range"}
 )
-"""Request headers that are removed for previews: the badge cannot be added to a
-compressed, partial or unmodified page."""
+"""Request headers that are removed: nothing can be added to a compressed, partial or
+unmodified page."""
 
 UNWANTED_META = tuple(
     f"HTTP_{one.decode().upper().replace('-', '_')}" for one in UNWANTED
@@ -24,6 +24,8 @@ UNWANTED_META = tuple(
 
 _WHOLE = re.compile(rb"<(?:!doctype|html|head|body|title)\b", re.IGNORECASE)
 
+_WIDE = re.compile(rb"charset\s*=\s*[\"']?(?:utf-?(?:16|32)|ucs-?[24])")
+
 _PAGES = ("document", "iframe", "frame", "object", "embed")
 
 _ASKED_BY_SCRIPTS = frozenset(
@@ -31,18 +33,18 @@ _ASKED_BY_SCRIPTS = frozenset(
 )
 
 
-class BadgeWriter:
-    """Watches the parts of one body, and returns the badge to follow them.
+class EndingWriter:
+    """Watches the parts of one body, and returns what follows them.
 
     Args:
-        badge: The element.
+        make: Makes it, once the body has ended.
         is_wanted: Whether to add it always, not only to a whole page.
     """
 
-    __slots__ = ("_badge", "_begin", "_is_wanted")
+    __slots__ = ("_begin", "_is_wanted", "_make")
 
-    def __init__(self, badge: bytes, *, is_wanted: bool) -> None:
-        self._badge = badge
+    def __init__(self, make: Callable[[], bytes], *, is_wanted: bool) -> None:
+        self._make: Callable[[], bytes] | None = make
         self._begin = b""
         self._is_wanted = is_wanted
 
@@ -53,17 +55,23 @@ class BadgeWriter:
 
     def end(self) -> bytes:
         """Return the bytes to add after the body; once."""
+        make, self._make = self._make, None
         wanted = self._is_wanted or _WHOLE.search(self._begin)
-        badge, self._badge = self._badge if wanted else b"", b""
-        return badge
+        return make() if make is not None and wanted else b""
 
 
 def is_html(status: int, headers: Headers) -> bool:
     """Whether a response is a whole HTML page."""
     if status < 200 or status in (204, 205, 206) or 300 <= status < 400:
         return False
+    return has_html(headers)
+
+
+def has_html(headers: Headers) -> bool:
+    """Whether a body is HTML to which ASCII can be added."""
     kinds = [value for name, value in headers if name.lower() == b"content-type"]
-    return bool(kinds) and kinds[-1].lower().lstrip().startswith(b"text/html")
+    kind = kinds[-1].lower().lstrip() if kinds else b""
+    return kind.startswith(b"text/html") and not _WIDE.search(kind)
 
 
 def is_encoded(headers: Headers) -> bool:
@@ -86,5 +94,5 @@ def without_length(headers: Headers) -> Headers:
 
 
 def wanted_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return a request's headers as the app receives them for a preview."""
+    """Return a request's headers as the app receives them for such a page."""
     return [one for one in headers if one[0].lower() not in UNWANTED]

@@ -1,0 +1,738 @@
+"""The overlay: which pages and browsers get it, what it says, and what it leaves be."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+
+from moe_middleware import SettingsError
+from moe_middleware.browser.overlay_access import COOKIE, OverlayLinks
+from moe_middleware.browser.preview_links import COOKIE as PREVIEW
+from moe_middleware.sandbox import Sandbox
+from moe_middleware.settings.settings import Settings
+
+from ..cli_runner import cli_runner
+from ..sites import Site, rendered, settings
+
+KEY = "homepage-banner"
+SECRET = "a secret of the overlay's tests alone"
+PAGE = """<!doctype html><title>x</title>
+{% experience "homepage-banner" as one %}<h1>{{ one.Title }}</h1>{% endexperience %}"""
+ON: dict[str, Any] = {"development": {"overlay": "on"}, "secret_key": SECRET}
+BY_LINK: dict[str, Any] = {"development": {"overlay": "link"}, "secret_key": SECRET}
+OWN_SITE = {"sec-fetch-site": "same-origin"}
+
+
+def shown(page: httpx.Response | str) -> Any:
+    """Return what a page's overlay shows; None without one."""
+    text = page if isinstance(page, str) else page.text
+    found = re.search(r'<moe-overlay data-page="([^"]*)">', text)
+    return json.loads(unescape(found[1])) if found else None
+
+
+def key_of(page: httpx.Response, key: str = KEY) -> Any:
+    return next(one for one in shown(page)["experiences"] if one["key"] == key)
+
+
+def link(target: str = "/", lasts: int = 60, secret: str = SECRET) -> str:
+    links = OverlayLinks([secret], path="/_moe/o/", clock=time.time)
+    return links.make(target, int(time.time()) + lasts)
+
+
+def opened(**fields: Any) -> dict[str, str]:
+    """Return the header of a browser that has opened a link."""
+    return {"cookie": f"{COOKIE}={link(**fields).rpartition('/')[2]}"}
+
+
+def site(template: str = PAGE, **sections: Any) -> Site:
+    return Site(rendered(template), **(ON | sections))
+
+
+# --- which browsers ------------------------------------------------------------------
+
+LIVE = {"workspace_id": "W1", "api_key": "k", "base_url": "http://127.0.0.1:1/v1"}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "data_center", "by_link", "gets_it"),
+    [
+        ("off", "sandbox", False, False),
+        ("off", "sandbox", True, False),
+        ("link", "sandbox", False, False),
+        ("link", "sandbox", True, True),
+        ("on", "sandbox", False, True),
+        (True, "sandbox", False, True),
+        # Visitors of a live workspace never get it.
+        ("on", "01", False, False),
+        ("on", "01", True, True),
+        ("link", "01", False, False),
+        ("link", "01", True, True),
+    ],
+)
+async def test_it_is_for_developers_alone(
+    sandbox: Sandbox, overlay: object, data_center: str, by_link: bool, gets_it: bool
+) -> None:
+    where = {"data_center": data_center} | (LIVE if data_center == "01" else {})
+    # No fetch: an unmapped page of a live workspace.
+    shop = site(development={"overlay": overlay}, routes=[], **where)
+
+    plain = await site(development={"overlay": "off"}, routes=[]).get()
+    page = await shop.get(headers=opened() if by_link else {})
+
+    assert (shown(page) is not None) == gets_it
+    assert (page.content == plain.content) == (not gets_it)
+    assert (page.headers.get("cache-control") == "no-store") == gets_it
+    if not gets_it:
+        # Not a byte: neither its script nor its endpoints.
+        script = (await site(routes=[]).get()).text.partition('src="')[2]
+        answers = [await shop.get(script.partition('"')[0])]
+        answers += [await shop.request("POST", "/_moe/o/switch", headers=OWN_SITE)]
+        assert [answer.status_code for answer in answers] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"development": {"overlay": "on"}, **LIVE}, "without a secret_key"),
+        (
+            {"development": {"overlay": "on"}, **LIVE, "secret_key": SECRET},
+            "Write link",
+        ),
+        ({"development": {"overlay": "link"}}, "without a secret_key"),
+        ({"development": {"overlay": "link"}, "secret_key": SECRET}, None),
+        ({"development": {"overlay": "on"}}, None),
+    ],
+)
+def test_what_keeps_it_from_every_page_is_said(
+    sections: dict[str, Any], said: str | None
+) -> None:
+    data_center = "01" if "base_url" in sections else "sandbox"
+    doubts = settings(data_center=data_center, **sections).doubts()
+
+    assert [one.where for one in doubts] == (["development.overlay"] if said else [])
+    assert not said or said in str(doubts[0])
+
+
+def test_another_value_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match=r"development\.overlay"):
+        settings(development={"overlay": "always"})
+
+
+@pytest.mark.parametrize("secret", [SECRET, "another secret of sixteen letters"])
+@pytest.mark.parametrize("lasts", [60, -1])
+async def test_a_link_opens_it_while_it_lasts(
+    sandbox: Sandbox, secret: str, lasts: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    shop = site(**BY_LINK)
+    good = secret == SECRET and lasts > 0
+
+    answer = await shop.get(link("/cart?a=1", lasts, secret))
+    again = await shop.get(headers=opened(lasts=lasts, secret=secret))
+
+    status = 302 if good else 410 if secret == SECRET else 404
+    assert answer.status_code == status
+    assert (shown(again) is not None) == good
+    assert answer.headers["cache-control"] == "no-store"
+    if good:
+        assert answer.headers["location"] == "/cart?a=1"
+        cookie = answer.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {*cookie.split("; ")}
+        assert 0 < int(cookie.partition("Max-Age=")[2].split(";")[0]) <= 60
+    said = "overlay_opened" if good else "overlay_refused reason="
+    assert [one for one in caplog.messages if one.startswith(said)]
+
+
+async def test_a_look_at_a_link_opens_nothing(sandbox: Sandbox) -> None:
+    answer = await site(**BY_LINK).request("HEAD", link())
+
+    assert answer.status_code == 302
+    assert "set-cookie" not in answer.headers
+
+
+async def test_tokens_of_other_purposes_open_nothing(sandbox: Sandbox) -> None:
+    shop = site(**BY_LINK)
+    switched = await shop.request("POST", "/_moe/o/switch", headers=OWN_SITE | opened())
+    preview = (await switch(site(), "All Users/2")).headers["set-cookie"]
+    token = preview.partition("=")[2].partition(";")[0]
+
+    assert switched.status_code != 404
+    assert (await shop.get(f"/_moe/o/{token}")).status_code == 404
+    assert shown(await shop.get(headers={"cookie": f"{COOKIE}={token}"})) is None
+    overlays = link().rpartition("/")[2]
+    assert (await shop.get(f"/_moe/p/{overlays}")).status_code == 404
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "a", ""])
+def test_a_link_leads_to_the_site_itself(target: str) -> None:
+    with pytest.raises(ValueError, match="no path of a site"):
+        link(target)
+
+
+async def test_it_is_turned_off_again(sandbox: Sandbox) -> None:
+    shop = site(**BY_LINK)
+
+    answer = await form(shop, "/_moe/o/leave", {"back": "/cart"}, **opened())
+
+    assert (answer.status_code, answer.headers["location"]) == (302, "/cart")
+    assert f"{COOKIE}=; Max-Age=0" in answer.headers["set-cookie"]
+
+
+# --- which pages ---------------------------------------------------------------------
+
+DOCUMENT = {"sec-fetch-dest": "document"}
+SCRIPT = {"sec-fetch-dest": "empty"}
+WHOLE = "<!doctype html><title>x</title>"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "has_it"),
+    [
+        (WHOLE, {}, True),
+        (WHOLE, DOCUMENT, True),
+        ("<li>no document</li>", DOCUMENT, True),
+        # Turbo and htmx replace the whole page.
+        (WHOLE, {**SCRIPT, "accept": "text/html, application/xhtml+xml"}, True),
+        (WHOLE, {**SCRIPT, "hx-request": "true", "hx-boosted": "true"}, True),
+        # Parts of pages.
+        ("<li>part</li>", {**SCRIPT, "hx-request": "true"}, False),
+        (WHOLE, {**SCRIPT, "accept": "text/html", "turbo-frame": "cart"}, False),
+        (WHOLE, {**SCRIPT, "accept": "*/*"}, False),
+        ("<li>part</li>", {"hx-request": "true"}, False),
+        # What a page is within, and what is within a page.
+        (WHOLE, {"sec-fetch-dest": "iframe"}, False),
+        (WHOLE, {"sec-fetch-dest": "image"}, False),
+        (WHOLE, {"range": "bytes=0-9"}, False),
+    ],
+)
+async def test_it_is_on_whole_pages_alone(
+    sandbox: Sandbox, body: str, headers: dict[str, str], has_it: bool
+) -> None:
+    asked: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        asked.extend(request.headers)
+        return HTMLResponse(body)
+
+    page = await Site(handler, **ON).get(headers={**headers, "if-none-match": '"a"'})
+
+    assert (shown(page) is not None) == has_it
+    assert page.text.startswith(body) and (has_it or page.text == body)
+    assert ("if-none-match" in asked) == (not has_it)
+    length = page.headers.get("content-length")
+    assert length == (None if has_it else str(len(body)))
+
+
+async def test_it_is_on_no_part_that_a_script_asks_for_as_a_page(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return HTMLResponse("<li>part</li>")
+
+    page = await Site(handler, **ON).get(headers={**SCRIPT, "accept": "text/html"})
+
+    assert page.text == "<li>part</li>"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        JSONResponse({"html": WHOLE}),
+        HTMLResponse(WHOLE, status_code=204),
+        HTMLResponse(WHOLE.encode("utf-16"), media_type="text/html; charset=utf-16"),
+        Response(WHOLE, media_type="application/xhtml+xml"),
+    ],
+)
+async def test_what_is_no_html_stays_as_it_is(
+    sandbox: Sandbox, response: Response
+) -> None:
+    async def handler(request: Request) -> Response:
+        return response
+
+    page = await Site(handler, **ON).get(headers=DOCUMENT)
+
+    assert page.content == response.body
+    assert page.headers["content-type"] == response.headers["content-type"]
+
+
+async def test_a_look_at_a_page_has_no_body(sandbox: Sandbox) -> None:
+    answer = await site().request("HEAD", "/")
+
+    assert answer.content == b""
+
+
+PIECES = [
+    "<!doctype html><title>x</title>",
+    "<script>'</body>'</script>",
+    "<!-- </html>",
+]
+
+
+async def test_a_stream_has_it_at_its_end_with_what_came_late(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        experiences = request.state.experiences
+
+        async def parts() -> AsyncIterator[str]:
+            yield from_the_start
+            experiences.show(KEY)
+            await experiences.fetch("promo-strip")
+            yield "</html>"
+
+        from_the_start = PIECES[0] + PIECES[1]
+        return StreamingResponse(parts(), media_type="text/html")
+
+    page = await Site(handler, **ON).get()
+
+    assert page.text.startswith("".join(PIECES[:2]) + "</html><moe-overlay")
+    assert [one["key"] for one in shown(page)["experiences"]] == [KEY, "promo-strip"]
+    assert key_of(page)["counts"] == "yes"
+
+
+async def test_an_outer_layer_may_compress_it_and_an_inner_one_does_not(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: Request) -> Response:
+        return HTMLResponse(WHOLE + "x" * 2_000)
+
+    inner = Starlette(
+        routes=[Route("/", handler)], middleware=[Middleware(GZipMiddleware)]
+    )
+    assert shown(await Site(app=inner, **ON).get()) is not None
+
+    async def packed(request: Request) -> Response:
+        return Response(
+            b"...", media_type="text/html", headers={"content-encoding": "x"}
+        )
+
+    shop = Site(packed, **ON)
+    for _ in range(2):
+        assert (await shop.get()).content == b"..."
+    said = [one for one in caplog.messages if one.startswith("overlay_missing")]
+    assert len(said) == 1 and "body=compressed" in said[0]
+
+
+async def test_a_file_has_it_too(sandbox: Sandbox, tmp_path: Any) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(WHOLE)
+
+    async def handler(request: Request) -> Response:
+        return FileResponse(file)
+
+    assert shown(await Site(handler, **ON).get()) is not None
+
+
+async def test_a_mounted_app_has_it_below_its_own_prefix(sandbox: Sandbox) -> None:
+    inner = site().app
+    outer = Starlette(routes=[Mount("/shop", inner)])
+    transport = httpx.ASGITransport(outer)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
+        page = await browser.get("/shop/")
+        script = page.text.partition('<script src="')[2].partition('"')[0]
+        answer = await browser.get(script)
+
+    assert shown(page)["own"] == "/shop/_moe/o/"
+    assert script.startswith("/shop/_moe/")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "private" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "nonce"),
+    [
+        ("default-src 'self'", None),
+        ("script-src 'nonce-Ab+/=='; style-src 'none'", "Ab+/=="),
+        ("default-src 'nonce-one'; SCRIPT-SRC 'nonce-two'", "two"),
+        ("default-src 'none', script-src-elem 'nonce-three'", "three"),
+        ("script-src 'nonce-\"><script>'", None),
+    ],
+)
+async def test_its_script_has_the_pages_nonce(
+    sandbox: Sandbox, policy: str, nonce: str | None
+) -> None:
+    async def handler(request: Request) -> Response:
+        return HTMLResponse(WHOLE, headers={"content-security-policy": policy})
+
+    page = await Site(handler, **ON).get()
+
+    found = re.search(r' defer(?: nonce="([^"]*)")?></script>$', page.text)
+    assert found is not None and found[1] == nonce
+
+
+async def test_a_policy_elsewhere_lends_the_nonce_of_our_other_scripts(
+    sandbox: Sandbox,
+) -> None:
+    page = await site(PAGE + "{{ moe_script('by-the-page') }}").get()
+
+    assert page.text.endswith('defer nonce="by-the-page"></script>')
+
+
+# --- what it says --------------------------------------------------------------------
+
+
+async def test_it_tells_each_key_of_the_page(sandbox: Sandbox) -> None:
+    routes = [
+        {"path": "/", "experiences": [KEY, "cart-upsell"]},
+        {"path": "/{rest:path}", "experiences": ["promo-strip"]},
+    ]
+    template = PAGE + "{% experience 'nope' %}{% endexperience %}"
+    shop = site(template, routes=routes, attributes={"sku": {"value": "matcha"}})
+
+    page = await shop.get(customer="alice")
+    told = shown(page)
+
+    assert told["routes"] == ["/", "/{rest:path}"]
+    assert (told["path"], told["status"], told["preview"]) == ("/", 200, None)
+    assert 0 < told["waited"] <= told["budget"] == 5000
+    assert told["visitor"]["ids"] == [
+        {"name": "customer_id", "value": "alice", "source": "cookie customer_id"}
+    ]
+    assert told["visitor"]["sent"]["sku"] == "matcha"
+    banner = key_of(page)
+    assert (banner["variation"], banner["audience"]) == ("1", "Gold members")
+    assert (banner["source"], banner["reason"]) == ("api", None)
+    assert 0 < banner["ms"] <= told["waited"]
+    assert banner["payload"]["Title"] == "The first flush is yours"
+    assert "Gold members/2" in banner["variations"]
+    nope = key_of(page, "nope")
+    assert (nope["matches"], nope["reason"]) == (False, "not_requested")
+    again = key_of(await shop.get(customer="alice"))
+    assert (again["source"], again["ms"]) == ("cache", 0)
+
+
+async def test_a_key_that_the_page_fetches_has_its_own_time(sandbox: Sandbox) -> None:
+    async def handler(request: Request) -> Response:
+        await request.state.experiences.fetch("promo-strip")
+        return HTMLResponse(WHOLE)
+
+    page = await Site(handler, **ON).get()
+
+    first, later = key_of(page)["ms"], key_of(page, "promo-strip")["ms"]
+    assert first > 0 and later > 0
+    assert first + later == pytest.approx(shown(page)["waited"], abs=0.5)
+
+
+async def test_a_key_that_nothing_waits_for_is_told_as_pending(
+    sandbox: Sandbox,
+) -> None:
+    async def handler(request: Request) -> Response:
+        return HTMLResponse(WHOLE)
+
+    sandbox.fault(latency=2)
+    page = await Site(handler, fetch={"prefetch": "concurrent"}, **ON).get()
+
+    assert key_of(page)["reason"] == "not_ready"
+
+
+@pytest.mark.parametrize(
+    ("cookie", "who"),
+    [
+        ("customer_id=alice", ["customer_id"]),
+        ("moe_uuid=0a1b2c3d-0000-4000-8000-000000000000", ["visitor_id"]),
+        ("", ["visitor_id"]),
+    ],
+)
+async def test_the_visitor_is_the_requests_own(
+    sandbox: Sandbox, cookie: str, who: list[str]
+) -> None:
+    page = await site().get(headers={"cookie": cookie} if cookie else {})
+
+    ids = shown(page)["visitor"]["ids"]
+    assert [one["name"] for one in ids] == who
+    value = ids[0]["value"]
+    if cookie:
+        assert value == cookie.partition("=")[2]
+        assert ids[0]["source"] == f"cookie {cookie.partition('=')[0]}"
+    else:
+        assert value in page.headers["set-cookie"]
+        assert ids[0]["source"] == "cookie moe_visitor, new"
+
+
+async def test_nobody_is_looked_up_only_to_be_shown(sandbox: Sandbox) -> None:
+    page = await site(routes=[]).get(customer="alice")
+
+    assert shown(page)["visitor"] == {"is": "unknown"}
+    assert "set-cookie" not in page.headers
+    assert "alice" not in page.text
+
+
+# --- whether it counts: its word is what happens -------------------------------------
+
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
+SHOWN = '{% experience "homepage-banner" as one %}{{ one.Title }}{% endexperience %}'
+TRACKED = "{{ request.state.experiences.track_impression('homepage-banner') }}"
+SITUATIONS: dict[str, dict[str, Any]] = {
+    "shown": {},
+    "anonymous": {"customer": None},
+    "only read": {"template": "{{ request.state.experiences['homepage-banner'] }}"},
+    "impression=false": {
+        "template": SHOWN.replace(" as one", " as one impression=false")
+    },
+    "not found": {"status": 404},
+    "prefetched": {"headers": {"sec-purpose": "prefetch"}},
+    "a bot": {"headers": {"user-agent": "Googlebot/2.1"}},
+    "a bot that gets it": {
+        "headers": {"user-agent": "Googlebot/2.1"},
+        "bots": {"personalize": "on"},
+    },
+    "count(False)": {
+        "template": "{{ request.state.experiences.count(False) }}" + SHOWN
+    },
+    "no id": {"customer": None, "identity": {"anonymous": "off"}},
+    "no consent": {"consent": {"given_by": {"cookie": "yes"}}},
+    "no consent, but served": {
+        "consent": {"given_by": {"cookie": "yes"}, "without": "anonymous"}
+    },
+    "tracked": {"template": TRACKED},
+    "tracked and shown": {"template": TRACKED + SHOWN},
+    "visible": {
+        "template": SHOWN.replace(
+            "{{ one.Title }}", "<p {{ one.attrs() }}></p>"
+        ).replace(" as one", " as one impression='visible'")
+    },
+    "by the Web SDK": {
+        "template": SHOWN.replace(" as one", " as one impression='web_sdk'")
+        + "{{ moe_web_sdk() }}"
+    },
+    "a preview": {"preview": True},
+    "no match": {"key": "cart-upsell", "customer": None},
+    "failed": {"fault": 500},
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("overlay", ["on", "off"])
+async def test_what_it_says_of_counting_is_what_happens(
+    sandbox: Sandbox, situation: str, overlay: str
+) -> None:
+    given = {**SITUATIONS[situation]}
+    key, status = given.pop("key", KEY), given.pop("status", 200)
+    template = WHOLE + given.pop("template", SHOWN).replace(KEY, key)
+    headers = {"user-agent": CHROME, **given.pop("headers", {})}
+    customer, fault = given.pop("customer", "alice"), given.pop("fault", None)
+    cookies = [f"customer_id={customer}"] if customer else []
+    if given.pop("preview", False):
+        preview = (await switch(site(), "All Users/2")).headers["set-cookie"]
+        cookies.append(preview.partition(";")[0])
+    if cookies:
+        headers["cookie"] = "; ".join(cookies)
+    if fault is not None:
+        sandbox.fault("fetch", status=fault, times=None)
+    render = rendered(template)
+
+    async def handler(request: Request) -> Response:
+        response = await render(request)
+        response.status_code = status
+        return response
+
+    identity = {"customer_id": {"cookie": "customer_id"}, **given.pop("identity", {})}
+    shop = Site(
+        handler,
+        routes=[{"path": "/", "experiences": [key]}],
+        identity=identity,
+        **(ON | {"development": {"overlay": overlay}} | given),
+    )
+    page = await shop.get(headers=headers)
+    await shop.delivered()
+
+    counted = sandbox.impressions(key)
+    assert counted == (situation in COUNTED)
+    if overlay == "on":
+        told = key_of(page, key)
+        later = {"visible", "by the Web SDK"}
+        word = "yes" if counted else "later" if situation in later else "no"
+        assert (told["counts"], bool(told["why"])) == (word, True)
+
+
+COUNTED = {"shown", "anonymous", "tracked", "tracked and shown"}
+
+
+# --- the sandbox -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workspace", "pages"),
+    [
+        ({"data_center": "sandbox"}, None),
+        ({"data_center": "sandbox", "pages": "on"}, "/_moe/sandbox/"),
+        (
+            {"data_center": "sandbox", "base_url": "http://127.0.0.1:8787/v1"},
+            "http://127.0.0.1:8787/",
+        ),
+    ],
+)
+async def test_it_links_to_the_sandboxs_explanation(
+    sandbox: Sandbox, workspace: dict[str, str], pages: str | None
+) -> None:
+    routes = [] if "base_url" in workspace else [{"path": "/", "experiences": [KEY]}]
+    config = Settings(
+        workspace=workspace,
+        identity={
+            "customer_id": {"cookie": "customer_id"},
+            "user_identifiers": {"u_em": {"value": "a@b.example"}},
+        },
+        attributes={"utm_medium": {"query": "utm_medium"}},
+        routes=routes,
+        events={"outbox": "memory:"},
+        fetch={"timeout": 5},
+        **ON,
+    )
+    shop = site()
+    shop.app = type(shop.app)(Starlette(routes=[Route("/", rendered(PAGE))]), config)
+
+    page = await shop.get("/?utm_medium=email", customer="alice")
+    told = shown(page)
+
+    assert told["sandbox"] == pages
+    if pages is not None and routes:
+        explain = urlsplit(key_of(page)["explain"])
+        assert explain.path == f"{pages}explain"
+        fields = parse_qs(explain.query)
+        assert fields["customer_id"] == ["alice"]
+        assert fields["identifiers"] == ["u_em=a@b.example"]
+        assert fields["session"] == ["utm_medium=email"]
+        assert fields["experience"] == [KEY]
+        address = f"{explain.path}?{explain.query}"
+        answer = await shop.get(address, base_url="http://127.0.0.1")
+        assert answer.status_code == 200 and "Gold members" in answer.text
+
+
+async def switch(shop: Site, variation: str, **given: Any) -> httpx.Response:
+    fields = {
+        "key": KEY,
+        "variation": variation,
+        "back": "/",
+        **given.pop("fields", {}),
+    }
+    return await form(shop, "/_moe/o/switch", fields, **given)
+
+
+async def form(
+    shop: Site, path: str, fields: dict[str, str], **headers: str
+) -> httpx.Response:
+    transport = httpx.ASGITransport(shop.app)
+    sent = {"sec-fetch-site": "same-origin", **headers}
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
+        return await browser.post(path, data=fields, headers=sent)
+
+
+async def test_it_switches_to_another_variation_and_back(sandbox: Sandbox) -> None:
+    shop = site()
+
+    answer = await switch(shop, "All Users/2", fields={"back": "/?a=1"})
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    page = await shop.get(headers={"cookie": cookie})
+
+    assert (answer.status_code, answer.headers["location"]) == (302, "/?a=1")
+    assert cookie.startswith(f"{PREVIEW}=")
+    assert shown(page)["preview"] == {"key": KEY, "variation": "All Users/2"}
+    banner = key_of(page)
+    assert (banner["source"], banner["variation"]) == ("preview", "All Users/2")
+    # The badge is within: for a browser that runs no script.
+    assert re.search(r'<moe-overlay [^>]*><link .*class="moe-preview"', page.text)
+    back = await form(
+        shop, "/_moe/o/switch", {"variation": "", "back": "/b"}, cookie=cookie
+    )
+    assert (back.status_code, back.headers["location"]) == (302, "/b")
+    assert f"{PREVIEW}=; Max-Age=0" in back.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "status"),
+    [
+        ({"variation": "No such/1"}, {}, 404),
+        ({"key": "no-such-key"}, {}, 404),
+        ({"back": "//evil.example"}, {}, 400),
+        ({"back": "https://evil.example/"}, {}, 400),
+        ({"back": "/\\evil.example"}, {}, 400),
+        ({"back": "javascript:alert(1)"}, {}, 400),
+        ({"more": "1"}, {}, 400),
+        ({"back": "/" + "a" * 20_000}, {}, 413),
+        ({}, {"sec-fetch-site": "cross-site"}, 403),
+        ({}, {"sec-fetch-site": "same-site"}, 403),
+        ({}, {"sec-fetch-site": "none"}, 403),
+    ],
+)
+async def test_a_switch_that_is_not_its_own_is_refused(
+    sandbox: Sandbox, fields: dict[str, str], headers: dict[str, str], status: int
+) -> None:
+    answer = await switch(site(), "All Users/2", fields=fields, **headers)
+
+    assert answer.status_code == status
+    assert "set-cookie" not in answer.headers
+    assert "location" not in answer.headers
+
+
+async def test_what_cannot_be_shown_says_why(sandbox: Sandbox) -> None:
+    large = "".join(map(chr, range(0x4E00, 0x6000)))
+    sandbox.define("large", {"Title": large})
+    sandbox.define("named", {"Title": "{{ UserAttribute['first_name'] }}"})
+
+    answers = [
+        await switch(site(), "All Users/1", fields={"key": "large"}),
+        await switch(site(), "All Users/1", fields={"key": "named"}),
+    ]
+
+    assert [one.status_code for one in answers] == [409, 409]
+    assert "too large for a cookie" in answers[0].text
+    assert "withhold" in answers[1].text
+    served = await switch(
+        site(), "All Users/1", fields={"key": "named"}, cookie="customer_id=alice"
+    )
+    assert served.status_code == 302
+
+
+async def test_without_a_secret_it_shows_and_switches_nothing(sandbox: Sandbox) -> None:
+    shop = site(secret_key=None)
+    page = await shop.get()
+
+    assert key_of(page)["variations"] == []
+    assert shown(page)["previews"] is False
+    assert (await switch(shop, "All Users/2")).status_code == 404
+    assert (await shop.get(link())).status_code == 404
+
+
+# --- the command ---------------------------------------------------------------------
+
+
+def test_the_command_prints_a_link_that_opens_it(tmp_path: Any) -> None:
+    file = tmp_path / "moe.yml"
+    head = "workspace: {data_center: sandbox}\nroutes: []\n"
+    file.write_text(f"{head}development: {{overlay: link}}\nsecret_key: {SECRET}\n")
+
+    from moe_middleware.cli import main
+
+    def run(*words: str) -> Any:
+        return cli_runner().invoke(main, ["overlay", "--config", str(file), *words])
+
+    made = run("--url", "https://shop.example/cart", "--expires", "30m")
+    links = OverlayLinks([SECRET], path="/_moe/o/", clock=time.time)
+    found = links.read(made.stdout.strip().rpartition("/")[2])
+
+    assert made.stdout.startswith("https://shop.example/_moe/o/")
+    assert not isinstance(found, str)
+    assert found[0] == "/cart" and 1_790 < found[1] - time.time() < 1_801
+    assert "turns the overlay on, until" in made.stderr
+    file.write_text(f"{head}development: {{overlay: link}}\n")
+    assert "secret_key: missing" in run().stderr
+    file.write_text(f"{head}secret_key: {SECRET}\n")
+    assert "development.overlay: off" in run().stderr
