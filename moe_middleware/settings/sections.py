@@ -130,6 +130,10 @@ class BudgetSettings(Section):
     )
 
 
+METADATA_INTERVAL = 300.0
+"""Seconds between two updates of a real workspace's list of experiences."""
+
+
 class MetadataSettings(Section):
     """How the workspace's list of experiences is kept up to date."""
 
@@ -139,6 +143,13 @@ class MetadataSettings(Section):
         "and every key is then fetched. Left out it is 300, and 0 with data_center "
         "sandbox.",
     )
+
+    def seconds(self, *, sandbox: bool) -> float:
+        """Return the pause; 0 turns updates off."""
+        if self.interval is not None:
+            return self.interval
+        # Edits of a sandbox's workspace should take effect at once.
+        return 0.0 if sandbox else METADATA_INTERVAL
 
 
 class EventSettings(Section):

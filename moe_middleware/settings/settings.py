@@ -44,9 +44,6 @@ __all__ = ["RESERVED_ATTRIBUTES", "Route", "Settings", "Workspace"]
 FILE = "moe.yml"
 """The default file of ``Settings.load``."""
 
-METADATA_INTERVAL = 300.0
-"""Seconds between two updates of a real workspace's list of experiences."""
-
 
 class Settings(Section):
     """The whole configuration, checked and frozen.
@@ -158,10 +155,8 @@ class Settings(Section):
     @property
     def metadata_interval(self) -> float:
         """Seconds between two updates of the metadata; 0 turns them off."""
-        if self.metadata.interval is not None:
-            return self.metadata.interval
-        # Edits of a sandbox's workspace should take effect at once.
-        return 0.0 if self.workspace.data_center == "sandbox" else METADATA_INTERVAL
+        sandbox = self.workspace.data_center == "sandbox"
+        return self.metadata.seconds(sandbox=sandbox)
 
     def sources(self) -> Iterator[tuple[str, ValueSource]]:
         """Yield every value source with its place, as in ``identity.customer_id``."""
