@@ -111,17 +111,6 @@ def close(body: object) -> None:
         ending()
 
 
-def test_two_customers_see_two_variations(sandbox: Sandbox) -> None:
-    server = Server(rendered)
-
-    alice, bob = (server.request(customer=who) for who in ("alice", "bob"))
-
-    assert alice != bob
-    assert b"Welcome" not in alice + bob
-    assert server.headers["cache-control"] == "private, max-age=0"
-    assert "Cookie" in server.headers["vary"]
-
-
 def test_what_is_cached_needs_no_other_thread(sandbox: Sandbox) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", TEXT)

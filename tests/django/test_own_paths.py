@@ -17,7 +17,6 @@ from .sites import Site
 from .urls import KEY
 
 SECRET = "a secret key of these tests"
-DEVICE = "3d2f6a10-58d4-4d0e-9b57-0d1f6b2a7c11"
 BANNER = """{% load moengage %}
 {% experience "homepage-banner" as hero %}
 <b {% attrs hero "Shop Now" %}>{{ hero.Title }}</b>
@@ -104,31 +103,6 @@ def test_what_is_left_to_the_web_sdk_is_told_to_it_alone(
     assert 'data-moe-widget="Shop Now"' in page
     assert b"MOE_LIFECYCLE" in shop.get(src).content
     assert shop.events == []
-
-
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_device_id_is_kept_for_the_next_page(
-    site: Callable[..., Site], mode: str
-) -> None:
-    def view(request: Any) -> Any:
-        return HttpResponse(request.experiences.identity.visitor_id)
-
-    shop = site(view)
-    sent: Any = {
-        "headers": {"sec-fetch-site": "same-origin"},
-        "content_type": "text/plain",
-    }
-
-    if mode == "async":
-        client = shop.async_client
-        taken: Any = async_to_sync(client.post)("/_moe/d", DEVICE, **sent)
-        page: Any = async_to_sync(client.get)("/")
-    else:
-        taken = shop.client.post("/_moe/d", DEVICE, **sent)
-        page = shop.client.get("/")
-
-    assert taken.status_code == 204
-    assert page.content.decode() == DEVICE
 
 
 def test_below_a_script_name_all_of_ours_is_too(site: Callable[..., Site]) -> None:

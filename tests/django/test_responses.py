@@ -165,14 +165,15 @@ def test_every_kind_of_cache_keeps_it(
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-def test_a_template_response_that_shows_something_is_kept_by_none(
-    site: MakeSite, get: Get, order: list[str]
+@pytest.mark.parametrize(
+    "view",
+    [page, cache_page(60)(page), lambda one: TemplateResponse(one, "page.html")],
+    ids=["page", "cache_page", "template response"],
+)
+def test_a_page_that_shows_something_is_kept_by_none(
+    site: MakeSite, get: Get, order: list[str], view: Any
 ) -> None:
-    shop = site(
-        lambda request: TemplateResponse(request, "page.html"),
-        middleware=order,
-        identity=BY_COOKIE,
-    )
+    shop = site(view, middleware=order, identity=BY_COOKIE)
 
     pages = []
     for name in ("alice", "bob", "alice"):

@@ -97,44 +97,35 @@ def test_the_first_user_of_a_database_is_a_customer(
     assert customers(shop) == ["1"]
 
 
-@pytest.mark.parametrize(
-    ("identity", "expected"),
-    [
-        ({"customer_id": {"user": "email"}}, "customer_id='alice@shop.example'"),
-        ({"customer_id": {"session": "customer"}}, "customer_id='from-session'"),
-        ({"customer_id": {"session": "shop.id"}}, "customer_id='inner'"),
-        ({"customer_id": {"cookie": "customer_id"}}, "customer_id=None"),
-        (
-            {"customer_id": {"call": "tests.django.test_users:mail_of"}},
-            "customer_id='alice@shop.example'",
-        ),
-        (
-            {"customer_id": {"call": "tests.django.test_users:slow_mail_of"}},
-            "customer_id='alice@shop.example'",
-        ),
-        (
-            {"customer_id": {"call": "tests.django.test_users:session_keys"}},
-            "customer_id='5:_auth_user_backend'",
-        ),
-        (
-            {
-                "customer_id": {"call": "tests.django.test_users:slow_mail_of"},
-                "user_identifiers": {"u_em": {"user": "email"}},
-            },
-            "'u_em': 'alice@shop.example'",
-        ),
-    ],
-    ids=[
-        "user",
-        "session",
-        "dots",
-        "cookie",
-        "call",
-        "async call",
-        "keys",
-        "identifiers",
-    ],
-)
+def called(name: str) -> dict[str, str]:
+    return {"call": f"{__name__}:{name}"}
+
+
+SOURCES = {
+    "user": ({"user": "email"}, "alice@shop.example"),
+    "session": ({"session": "customer"}, "from-session"),
+    "dots": ({"session": "shop.id"}, "inner"),
+    "call": (called("mail_of"), "alice@shop.example"),
+    "async call": (called("slow_mail_of"), "alice@shop.example"),
+    "keys": (called("session_keys"), "5:_auth_user_backend"),
+}
+IDENTITIES = {
+    **{
+        name: ({"customer_id": source}, f"customer_id='{value}'")
+        for name, (source, value) in SOURCES.items()
+    },
+    "cookie": ({"customer_id": {"cookie": "customer_id"}}, "customer_id=None"),
+    "identifiers": (
+        {
+            "customer_id": called("slow_mail_of"),
+            "user_identifiers": {"u_em": {"user": "email"}},
+        },
+        "'u_em': 'alice@shop.example'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("identity", "expected"), IDENTITIES.values(), ids=IDENTITIES)
 @pytest.mark.parametrize("mapped", [True, False], ids=["prefetch", "fetch"])
 def test_every_source_reads_from_the_database(
     site: MakeSite, mode: str, mapped: bool, identity: Any, expected: str
@@ -379,36 +370,18 @@ def telling(pages: list[Any]) -> Callable[[Any], Any]:
 
 
 def test_a_response_waits_until_other_processes_forget_too(
-    site: MakeSite, tmp_path: Path
+    site: MakeSite, get: Get, tmp_path: Path
 ) -> None:
     pages: list[Any] = []
     with redis_server(tmp_path) as redis:
         cache = {"redis": redis.url, "redis_timeout": 0.2}
         shop = site(source, urls={"in": telling(pages)}, cache=cache)
-        shop.get()
+        get(shop)
         redis.hang()
-        answered = shop.get("/in")
+        answered = get(shop, "/in")
         waited = pages[0].forgetting.done()
         redis.resume()
         background.run(shop.runtime.stop())
-
-    assert answered.content == b"in"
-    assert waited
-
-
-async def test_an_async_response_waits_until_other_processes_forget_too(
-    site: MakeSite, tmp_path: Path
-) -> None:
-    pages: list[Any] = []
-    with redis_server(tmp_path) as redis:
-        cache = {"redis": redis.url, "redis_timeout": 0.2}
-        shop = site(source, urls={"in": telling(pages)}, cache=cache)
-        await shop.aget()
-        redis.hang()
-        answered = await shop.aget("/in")
-        waited = pages[0].forgetting.done()
-        redis.resume()
-        await shop.runtime.stop()
 
     assert answered.content == b"in"
     assert waited

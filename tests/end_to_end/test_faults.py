@@ -155,28 +155,6 @@ async def test_without_a_fault_every_page_is_answered() -> None:
     assert told["breaker"] == "closed"
 
 
-async def test_an_open_breaker_asks_nothing_until_one_page_probes() -> None:
-    fault = Fault.FAILING
-    failing: list[Visited] = []
-    async with (
-        misbehaving(fault) as api,
-        serving(api.url, fetch=budget(fault)) as browser,
-    ):
-        while (page := await browser.visit(f"visitor-{len(failing)}")).reason == (
-            REASONS[fault]
-        ):
-            failing.append(page)
-        heard = api.heard
-        await api.behave(Fault.NONE)
-        after = await healed(browser)
-        told = await browser.told()
-
-    assert page.answer == "fallback breaker_open"
-    assert 0 < heard == len(failing) <= 20
-    assert after.title == "Sale"
-    assert told["breaker"] == "closed"
-
-
 CONFIG = """
 workspace: {id: W, api_key: K}
 identity: {customer_id: {cookie: customer_id}}

@@ -570,25 +570,6 @@ async def test_a_dead_relays_claims_go_to_another_after_its_lease(
     assert alices == [events[0], events[2]]
 
 
-async def test_relays_on_one_stream_never_claim_the_same_event(
-    open_redis: Open,
-) -> None:
-    outboxes = [open_redis(), open_redis()]
-    outboxes[0].append([event(f"user-{number}") for number in range(1000)])
-    await outboxes[0].flush()
-    claims: list[Claim] = []
-
-    async def drain(outbox: Outbox, relay: str) -> None:
-        while found := await claimed(outbox, 17, relay):
-            claims.extend(found)
-
-    await asyncio.gather(
-        *(drain(outbox, f"relay-{at}") for at, outbox in enumerate(outboxes * 2))
-    )
-
-    assert len({claim.id for claim in claims}) == len(claims) == 1000
-
-
 async def test_a_customer_who_is_held_up_holds_up_nobody_else(
     open_redis: Open,
 ) -> None:

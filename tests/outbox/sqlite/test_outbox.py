@@ -827,51 +827,6 @@ async def test_a_change_of_directory_changes_no_outbox(
 
 # --- several processes -----------------------------------------------------
 
-CLAIM_ALL = """
-import asyncio, sys
-from moe_middleware import SQLiteOutbox
-from tests.makers import event
-
-async def main():
-    outbox = SQLiteOutbox(sys.argv[1])
-    sys.stdin.readline()
-    for number in range(200):
-        outbox.append([event(f"{sys.argv[2]}-{number}")])
-    await outbox.flush()
-    idle = 0
-    while idle < 3:
-        claims = await outbox.claim(limit=7, lease_for=600, relay=sys.argv[2])
-        await outbox.ack([claim.id for claim in claims])
-        for claim in claims:
-            print(claim.event.customer_id)
-        idle = 0 if claims else idle + 1
-    outbox.close()
-
-asyncio.run(main())
-"""
-
-
-async def test_relays_of_several_processes_deliver_each_event_once(
-    outbox: SQLiteOutbox, path: Path
-) -> None:
-    command = [sys.executable, "-c", CLAIM_ALL, str(path)]
-    started = [
-        subprocess.Popen(
-            [*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for name in ("a", "b")
-    ]
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=PATIENCE)[0] for process in started]
-
-    delivered = sorted("".join(said).split())
-    assert delivered == sorted(f"{one}-{n}" for one in "ab" for n in range(200))
-    assert (await outbox.count()).waiting == 0
-
-
 # --- forks -----------------------------------------------------------------
 
 
