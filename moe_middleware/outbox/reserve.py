@@ -51,7 +51,10 @@ class Reserve:
             OSError: The folder is not writable.
         """
         with suppress(FileNotFoundError):
-            return os.stat(self._path).st_size
+            reserved = os.stat(self._path).st_size
+            # A process that was killed before it had allocated it leaves less.
+            if reserved >= SMALLEST:
+                return reserved
         size = min(SIZE, self.disk_left() // 2)
         if size < SMALLEST:
             return 0

@@ -357,6 +357,18 @@ async def test_what_cannot_be_saved_by_the_close_is_counted_as_lost(
     assert "events_lost count=2" in caplog.text
 
 
+async def test_a_reserve_that_was_created_and_never_allocated_is_allocated(
+    path: Path, outbox: SQLiteOutbox
+) -> None:
+    reserve = Path(f"{path}-reserve")
+    reserve.touch()
+
+    outbox.append([event()])
+    await outbox.flush()
+
+    assert reserve.stat().st_size > 0
+
+
 @pytest.mark.parametrize("when_full", ["refuse", "drop_oldest"])
 async def test_what_waits_for_the_file_is_bounded_as_what_is_in_it(
     tmp_path: Path, when_full: str
