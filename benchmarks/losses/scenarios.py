@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,15 @@ PAGES = 30
 
 FEW = 20
 """Impressions of a script."""
+
+JOURNALED = 2_000
+"""Impressions that stand in a journal."""
+
+LOCKS = Path("/proc/locks")
+"""Linux's list of the files that are locked."""
+
+TAKE_OVER_PAUSE = 0.05
+"""Up to how long a relay moves a journal before its bad moment, in seconds."""
 
 RANDOM_PAUSE = 0.3
 """Up to how long a site works on before its bad moment, in seconds."""
@@ -399,6 +408,62 @@ def relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
     return replace(_result_of(place, shown), repeats=repeats)
 
 
+def take_over_killed(folder: Path, faulty: bool, repeats: int) -> Result:
+    """SIGKILL for a process, then for the relay that takes over its journal."""
+    place = Place(folder, events="relay: off")
+    shown: list[str] = []
+    with place.sandbox():
+        for number in range(repeats):
+            # The file's lock keeps everything in the journal.
+            shown += script_shows(place, f"w{number}", 1)
+            with closing(sqlite3.connect(place.outbox, isolation_level=None)) as db:
+                db.execute("begin immediate")
+                one = begin_script(
+                    "ours",
+                    "",
+                    f"show {JOURNALED}, drop",
+                    name=f"c{number}",
+                    log=folder / "script.log",
+                    environ=place.environ,
+                )
+                assert one.end(ENDED_WITHIN), "it hangs"
+                shown += one.shown
+            [journal] = folder.glob("outbox.db.journal-*.1")
+            inode = f":{journal.stat().st_ino} "
+            if faulty:
+                relay = place.begin_relay()
+                wait_for(
+                    lambda inode=inode: inode in LOCKS.read_text(), what="a take-over"
+                )
+                time.sleep(random.uniform(0, TAKE_OVER_PAUSE))
+                relay.kill()
+                relay.wait()
+            place.deliver()
+    return replace(_result_of(place, shown), repeats=repeats)
+
+
+def site_and_relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
+    """SIGKILL for a site under load and for the relay that delivers beside it."""
+    place, crowds, moments = Place(folder, events="relay: off"), [], []
+    with place.sandbox():
+        for number in range(repeats):
+            relay = place.begin_relay()
+            try:
+                with place.site() as site, _crowd(site, number) as crowd:
+                    if faulty:
+                        moments.append(_kill(site, signal.SIGKILL))
+                        relay.kill()
+                    else:
+                        crowd.leave()
+                        place.wait_until_stored(crowd.received)
+                crowds.append(crowd)
+            finally:
+                relay.kill()
+                relay.wait()
+        place.deliver()
+    return _result(place, crowds, moments=moments)
+
+
 def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
     """Two relays empty one outbox, and one of them is told to stop in the middle."""
     place = Place(folder, events="relay: off")
@@ -621,6 +686,17 @@ SCENARIOS = (
         repeats=20,
     ),
     Scenario(name="a relay is killed mid-batch", play=relay_killed, repeats=20),
+    Scenario(
+        name="a process is killed, and the relay that moves its journal",
+        play=take_over_killed,
+        repeats=20,
+    ),
+    Scenario(
+        name="SIGKILL for a site under load and for its relay",
+        play=site_and_relay_killed,
+        repeats=20,
+        window=True,
+    ),
     Scenario(name="two relays on one outbox", play=two_relays, repeats=20),
     Scenario(name="Redis is killed, with AOF", play=redis_killed, repeats=20),
     Scenario(
