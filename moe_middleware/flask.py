@@ -16,8 +16,7 @@ except ImportError as error:
     raise ImportError("moe_middleware.flask needs Flask: pip install flask") from error
 
 from .concurrency.background_loop import background
-from .jinja import extend_app
-from .models.errors import DuplicateMiddlewareError
+from .jinja.app_extensions import AppExtension
 from .models.experience import EMPTY
 from .models.visits import Visit
 from .personalizer.current import current
@@ -34,14 +33,11 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-NAME = "moe_middleware"
-"""The extension's name in ``app.extensions``."""
-
 PROXY_FIX = "werkzeug.proxy_fix.orig"
 """The key of the environ in which ProxyFix keeps the original values."""
 
 
-class MoEngage:
+class MoEngage(AppExtension[flask.Flask]):
     """Personalizes a Flask app.
 
     Sources of the kind ``session`` read the app's session, and those of the kind
@@ -57,29 +53,10 @@ class MoEngage:
             ``moe.yml``.
     """
 
-    def __init__(
-        self,
-        app: flask.Flask | None = None,
-        config: Config = None,
-    ) -> None:
-        self._config = config
-        if app is not None:
-            self.init_app(app)
-
-    def init_app(self, app: flask.Flask) -> None:
-        """Wrap an app, and add the tag to its templates.
-
-        Raises:
-            SettingsError: The configuration is invalid; it lists every mistake.
-            DuplicateMiddlewareError: The app is wrapped already.
-        """
-        if NAME in app.extensions:
-            raise DuplicateMiddlewareError(
-                f"MoEngage has been given the app {app.name!r} before: once is enough"
-            )
-        app.extensions[NAME] = door = _Door(app, self._config)
+    def _wrap(self, app: flask.Flask, config: Config) -> object:
+        door = _Door(app, config)
         app.wsgi_app = door  # type: ignore[method-assign]
-        extend_app(app)
+        return door
 
 
 class _Door(MoEngageWSGIMiddleware):

@@ -18,9 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from .asgi import KEY, MoEngageMiddleware
 from .asgi.page import ASGIPage
-from .jinja import extend_app
+from .jinja.app_extensions import AppExtension
 from .models.cookies import werkzeug_cookies
-from .models.errors import DuplicateMiddlewareError
 from .models.experience import EMPTY
 from .models.visits import Visit
 from .personalizer.postponed_pages import PostponedPage, lacking
@@ -31,13 +30,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-NAME = "moe_middleware"
-"""The extension's name in ``app.extensions``."""
-
 SESSION = "moe_middleware.session"
 
 
-class MoEngage:
+class MoEngage(AppExtension[quart.Quart]):
     """Personalizes a Quart app.
 
     Sources of the kind ``session`` read the app's session, without writing it. It is
@@ -53,29 +49,10 @@ class MoEngage:
             ``moe.yml``.
     """
 
-    def __init__(
-        self,
-        app: quart.Quart | None = None,
-        config: Config = None,
-    ) -> None:
-        self._config = config
-        if app is not None:
-            self.init_app(app)
-
-    def init_app(self, app: quart.Quart) -> None:
-        """Wrap an app, and add the tag to its templates.
-
-        Raises:
-            SettingsError: The configuration is invalid; it lists every mistake.
-            DuplicateMiddlewareError: The app is wrapped already.
-        """
-        if NAME in app.extensions:
-            raise DuplicateMiddlewareError(
-                f"MoEngage has been given the app {app.name!r} before: once is enough"
-            )
-        app.extensions[NAME] = _Door(app, self._config)
-        app.asgi_app = app.extensions[NAME]  # type: ignore[method-assign]
-        extend_app(app)
+    def _wrap(self, app: quart.Quart, config: Config) -> object:
+        door = _Door(app, config)
+        app.asgi_app = door  # type: ignore[method-assign, assignment]
+        return door
 
 
 class _Door(MoEngageMiddleware):
@@ -159,7 +136,7 @@ class _Page(PostponedPage, ASGIPage):
     """A page that is prefetched where a task first waits for its experiences."""
 
     async def prefetch_now(self) -> None:
-        """Get what the routes name, unless that is done."""
+        """Fetch the experiences of the routes, if not done yet."""
         self.begin()
         if self.waits:
             self.waits = False
@@ -172,7 +149,7 @@ class _Page(PostponedPage, ASGIPage):
 
 
 class _Session(Mapping[str, Any]):
-    """The request's session: the app's own one, or what was noted of it."""
+    """The request's session: the app's own, or its last noted copy."""
 
     def __init__(self, scope: Scope) -> None:
         self.noted: Mapping[str, Any] = scope.get(SESSION, EMPTY)
@@ -195,7 +172,7 @@ class _Session(Mapping[str, Any]):
 
 
 def _copied() -> dict[str, Any]:
-    """Copy the app's session without Quart taking that for the handler's reading."""
+    """Copy the app's session without Quart taking that for a use by the handler."""
     session = quart.session
     accessed = getattr(session, "accessed", True)
     try:
@@ -205,7 +182,7 @@ def _copied() -> dict[str, Any]:
 
 
 async def _note_session(response: quart.Response) -> quart.Response:
-    """Let a login or a logout in the handler show: it is over when headers are made."""
+    """Note the session after the handler, for logins and logouts."""
     page = _page_here()
     session = page.visit.session if page is not None else None
     if isinstance(session, _Session):
@@ -227,7 +204,7 @@ async def _begin(_: quart.Quart, **__: object) -> None:
 def _after_prefetch(
     dispatch: Callable[P, Awaitable[T]],
 ) -> Callable[P, Awaitable[T]]:
-    """Return what dispatches a request to its view once its experiences are there."""
+    """Return a dispatcher that prefetches before it calls the view."""
 
     async def dispatch_request(*given: P.args, **named: P.kwargs) -> T:
         page = _page_here()

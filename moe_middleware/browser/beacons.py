@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from cachetools import LRUCache
 
 from ..logs.repeated_lines import RepeatLogger
-from ..models.errors import OutboxError
 from ..models.events import Action, Event
 from ..models.identity import Identity
 from ..models.visits import Visit
@@ -20,6 +18,7 @@ from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
 from .marks import Mark, MarkTokens, Signal, read_signals
+from .reported_events import ReportedEvents
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +27,6 @@ RATE = Rate(interval=0.5, burst=100)
 
 MAX_VISITORS = 20_000
 """The number of visitors, the latest ones, whose rate is known."""
-
-STORE_WITHIN = 0.25
-"""Seconds that a response waits for its events to be stored. Slower events are stored
-afterwards."""
 
 
 class BeaconReceiver:
@@ -61,8 +56,7 @@ class BeaconReceiver:
     ) -> None:
         self._beacons = beacons
         self._visitors = visitors
-        self._outbox = outbox
-        self._events = events
+        self._events = ReportedEvents(outbox, events)
         self._clock = clock
         self._stopwatch = stopwatch
         self._logger = RepeatLogger(logger)
@@ -116,31 +110,26 @@ class BeaconReceiver:
             owners = [one for one in known_as if self._beacons.is_of(mark, one)]
             if not owners:
                 continue
-            events[uuid] = Event(
+            events[uuid] = self._events.make(
+                signal.action,
                 uuid=uuid,
-                customer_id=str(owners[0].reporting_id),
-                action=signal.action,
-                occurred_at=int(now),
-                experience_context=mark.experience_context,
-                platform=self._events.platform,
+                visitor=owners[0],
+                now=now,
+                context=mark.experience_context,
                 b_id=mark.b_id if signal.action is Action.CLICK else None,
-                user_timezone_offset=self._events.user_timezone_offset,
             )
         return [*events.values()]
 
     async def _store(self, events: list[Event], identity: Identity) -> Reply:
-        try:
-            self._outbox.append(events)
-            async with asyncio.timeout(STORE_WITHIN):
-                await self._outbox.flush()
-        except TimeoutError:
-            who = self._visitors.log_names.of(identity.reporting_id)
+        error = await self._events.store(events)
+        if error is None:
+            return _NOTHING
+        who = self._visitors.log_names.of(identity.reporting_id)
+        if isinstance(error, TimeoutError):
             logger.warning("beacon_not_stored_yet events=%d%s", len(events), who)
-        except OutboxError as error:
-            who = self._visitors.log_names.of(identity.reporting_id)
-            logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)
-            return refused(503, "not stored")
-        return _NOTHING
+            return _NOTHING
+        logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)
+        return refused(503, "not stored")
 
 
 _NOTHING = Reply(204, [*NEVER_KEPT])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from urllib.parse import quote
 
 from ..logs.repeated_lines import RepeatLogger
-from ..models.errors import OutboxError
-from ..models.events import Action, Event
-from ..models.identity import Identity
+from ..models.events import Action
 from ..models.visits import Visit
 from ..outbox import Outbox
 from ..settings.sections import EventSettings
@@ -18,14 +15,11 @@ from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .click_links import Click, ClickLinks
 from .endpoints import NEVER_KEPT, PLAIN_TEXT, Reply, refused
+from .reported_events import ReportedEvents
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD")
-
-STORE_WITHIN = 0.25
-"""Seconds that a redirect waits for its event to be stored. Slower events are stored
-afterwards."""
 
 _URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
@@ -56,8 +50,7 @@ class Clicks:
     ) -> None:
         self._links = links
         self._visitors = visitors
-        self._outbox = outbox
-        self._events = events
+        self._events = ReportedEvents(outbox, events)
         self._clock = clock
         self._logger = RepeatLogger(logger)
 
@@ -92,23 +85,14 @@ class Clicks:
         owners = [one for one in known_as if self._links.is_of(click, one)]
         if not owners:
             return
-        self._outbox.append([self._event(click, owners[0], now)])
-        try:
-            async with asyncio.timeout(STORE_WITHIN):
-                await self._outbox.flush()
-        except (TimeoutError, OutboxError) as error:
-            who = self._visitors.log_names.of(owners[0].reporting_id)
-            logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)
-
-    def _event(self, click: Click, identity: Identity, now: float) -> Event:
-        assert identity.reporting_id is not None
-        return Event(
+        event = self._events.make(
+            Action.CLICK,
             uuid=click.uuid,
-            customer_id=identity.reporting_id,
-            action=Action.CLICK,
-            occurred_at=int(now),
-            experience_context=click.experience_context,
-            platform=self._events.platform,
+            visitor=owners[0],
+            now=now,
+            context=click.experience_context,
             b_id=click.b_id,
-            user_timezone_offset=self._events.user_timezone_offset,
         )
+        if (error := await self._events.store([event])) is not None:
+            who = self._visitors.log_names.of(event.customer_id)
+            logger.warning("click_not_stored_yet error=%s%s", type(error).__name__, who)

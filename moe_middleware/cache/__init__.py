@@ -32,7 +32,7 @@ def open_shared_cache(settings: Settings, observer: Observer) -> SharedCache | N
         return None
     from .redis import RedisCache
 
-    # What makes other bodies out of the same answers must not meet in one Redis.
+    # Configurations that encode the same answer differently must not share keys.
     shape = f"{settings.workspace.url} {settings.fetch.payload_values}".encode()
     digest = blake2b(shape, digest_size=4).hexdigest()
     return RedisCache(

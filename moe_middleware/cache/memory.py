@@ -331,7 +331,7 @@ def _decoded(
 ) -> list[Experience]:
     experiences = []
     for key, body in found.items():
-        # What another cache holds wrongly is as good as not there.
+        # An unreadable answer of a shared cache counts as missing.
         with suppress(ValueError):
             experiences.append(decode(key, body, source, reason))
     return experiences

@@ -30,7 +30,7 @@ Examples:
   MOE_DATA_CENTER=sandbox moe-middleware check  without any credentials
 
 Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1.
-What is only probably wrong begins with "warning:" and changes no exit code."""
+A line about a probable mistake begins with "warning:" and changes no exit code."""
 )
 @click.argument("file", required=False, type=click.Path())
 @click.option("--config", metavar="FILE", help="The same as FILE.")
@@ -225,7 +225,7 @@ _UNSEEN = "no payload of it is known, so its type was not compared"
 
 
 class _Templates(NamedTuple):
-    """What templates say.
+    """The tags and values that templates use.
 
     Attributes:
         tags: Each tag's file, line and key.

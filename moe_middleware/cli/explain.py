@@ -31,7 +31,7 @@ Examples:
   moe-middleware explain hero --workspace shop.yml --profile tier=gold --json
 
 It explains the sandbox's workspace, by the same code as its API and its page Explain.
-A real workspace does not tell its rules. The exit code is 1 for an unknown KEY."""
+A real workspace does not publish its rules. The exit code is 1 for an unknown KEY."""
 )
 @click.argument("key", required=False, default="")
 @click.option(

@@ -5,19 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jinja2 import Environment, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from .lookups import find, match, meet, script, show, web_sdk
 from .personal_templates import personal
-
-if TYPE_CHECKING:
-    import flask
-    import quart
-
 
 DEFAULT_NAME = "experience"
 
@@ -125,26 +118,6 @@ class MoEngageExtension(Extension):
         if is_text and environment.finalize is None:
             return nodes.Output([call])
         return nodes.ExprStmt(call)
-
-
-def extend_app(app: flask.Flask | quart.Quart) -> None:
-    """Add the tag to the templates of a Flask or Quart app.
-
-    The app makes its environment when it first needs it, from settings that may still
-    change, so it is not made here.
-    """
-    name = f"{MoEngageExtension.__module__}.{MoEngageExtension.__qualname__}"
-    if "jinja_env" in vars(app):
-        app.jinja_env.add_extension(name)
-        return
-    create = app.create_jinja_environment
-
-    def create_with_tag() -> Environment:
-        environment: Environment = create()
-        environment.add_extension(name)
-        return environment
-
-    app.create_jinja_environment = create_with_tag  # type: ignore[assignment, method-assign]
 
 
 def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:

@@ -200,7 +200,7 @@ def context_json(experience: Experience) -> bytes:
     """Return an experience's context as JSON: as it came, or the app's own.
 
     Raises:
-        TypeError: It is the app's own, and holds what JSON cannot.
+        TypeError: The app made it, and it is no JSON.
     """
     try:
         return kept_context(experience)

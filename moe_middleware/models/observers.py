@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Observer:
-    """Receives what happens to fetches and events; this base class ignores all of it.
+    """Receives the outcomes of fetches and events; this base class ignores them.
 
     Override the methods you need. They run in the request and in several threads: they
     must be fast and must not raise.

@@ -32,7 +32,7 @@ class Noted:
         return covered
 
     def add(self, inner: Noted) -> None:
-        """Note what is in a part within this one."""
+        """Add the note of a nested part."""
         self.personal |= inner.personal
         self.reads(frozenset(inner._used))
 

@@ -69,7 +69,7 @@ class Sandbox(State):
         self._api = Api(self)
         self._beside = self._guarded(self._build_beside())
 
-    # --- what is configured --------------------------------------------------
+    # --- configuration -------------------------------------------------------
 
     def define(
         self,
@@ -109,7 +109,7 @@ class Sandbox(State):
         self._use(replace(workspace, customers=(*others, one)))
         return one
 
-    # --- what happened -------------------------------------------------------
+    # --- events and calls ----------------------------------------------------
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Document:
         readable: Whether there is a tree; if not, ``problems`` has the reason.
         overrides: The values that replace the file's.
         lines: The line of each place, counted from 1.
-        broken: What the YAML itself has wrong, with the line.
+        broken: The mistake in the YAML itself, with the line.
         missing: The places whose variables are not set.
         filled: The text of each place with variables, filled in and as written.
     """

@@ -208,7 +208,7 @@ def _check_pattern(value: str) -> str:
 
 
 def _may_observe(value: object) -> bool:
-    """Whether it is an observer, or makes one; what is neither is a mistake."""
+    """Whether a value is an observer, or a callable that makes one."""
     if isinstance(value, Observer) or callable(value):
         return True
     if isinstance(value, str | int | float | list | Mapping):

@@ -95,7 +95,7 @@ def _check_events(text: str) -> None:
 
 
 def _syntax_error(error: yaml.YAMLError, text: str) -> TextError:
-    """Return the mistake in our words; of the parser's own only what we cannot name."""
+    """Return the mistake in our words, or in the parser's if we have none."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     lines = text.splitlines()
     # A text that ends too early is wrong on its last line, not on the one behind.

@@ -86,7 +86,7 @@ class _Layer(dict[str, Any]):
         if noted is None:
             return value
         if not isinstance(value, Experience):
-            # Of a tag that assigns: what it is made of is not known.
+            # A tag has assigned it: its content is unknown.
             noted.personal = True
             return value
         if not noted.reads(frozenset({value.key})):

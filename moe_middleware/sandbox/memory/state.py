@@ -77,7 +77,7 @@ class State:
         self._calls: Counter[str] = Counter()
         self._calls_lock = threading.Lock()
 
-    # --- what is configured --------------------------------------------------
+    # --- configuration -------------------------------------------------------
 
     @property
     def workspace(self) -> Workspace:
@@ -126,7 +126,7 @@ class State:
             at = at.timestamp()
         self._frozen_at = self.clock() if at is None else at
 
-    # --- what happened -------------------------------------------------------
+    # --- events and calls ----------------------------------------------------
 
     @property
     def calls(self) -> Counter[str]:

@@ -154,7 +154,7 @@ class Store:
         customer_id = self._known.find(fetch.user_identifiers)
         return None if customer_id is None else self.profile(customer_id)
 
-    # --- what happened -------------------------------------------------------
+    # --- events --------------------------------------------------------------
 
     def events(
         self,

@@ -79,7 +79,7 @@ mistake."""
 
 
 class Reading:
-    """The reading of one call: what it may do, and what it did.
+    """The reading of one call: its allowed deviations, and those it had.
 
     Args:
         refused: The deviations that are not allowed.

@@ -87,7 +87,7 @@ class ComparisonSection(_Equality):  # type: ignore[misc]
 
 
 class ParameterSection(ComparisonSection):
-    """What an in-session attribute must be like; all that is given must hold."""
+    """A comparison of an in-session attribute; all its operators must hold."""
 
     include: Operand | None = Field(
         default=None, description="The same as is: one of these."
@@ -103,7 +103,7 @@ class ParameterSection(ComparisonSection):
 
 
 class ConditionSection(ComparisonSection):
-    """What one attribute of the customer, or a segment, must be like."""
+    """A comparison of one attribute of the customer, or a segment."""
 
     attribute: Name | None = Field(
         default=None, description="The customer's attribute, as in 'tier'."

@@ -71,7 +71,7 @@ class HoursSection(_SidesSection):
 
 
 class InSessionSection(Section):
-    """In-session attributes: what the fetch says about this visit."""
+    """In-session attributes: the fetch's facts about this visit."""
 
     query: dict[Name, Annotated[ParameterSection, OrListed("is")]] = Field(
         default_factory=dict,
@@ -113,7 +113,7 @@ class VariationSection(Section):
     payload: Payload = Field(description="its content by name; {} for none.")
     locales: dict[Name, Payload] = Field(
         default_factory=dict,
-        description="What replaces parts of the payload in a language.",
+        description="Values that replace those of the payload in a language.",
     )
 
 
@@ -171,7 +171,7 @@ class ScheduleSection(Section):
 
 
 class ControlGroupSection(Section):
-    """Users who get nothing, for comparison."""
+    """Users who get no experience, for comparison."""
 
     percent: Percent = Field(default=0.0, description="The share of all users.")
     users: NamesOrNone | None = Field(
@@ -180,7 +180,7 @@ class ControlGroupSection(Section):
 
 
 class ExperienceSection(Section):
-    """What marketing configures. The first audience that fits wins."""
+    """One experience. The first audience that matches wins."""
 
     key: str = Field(min_length=5, max_length=50, description="The experience key.")
     name: str = Field(min_length=5, max_length=256, description="Its name.")
@@ -203,7 +203,7 @@ class ExperienceSection(Section):
     )
     cid_token: CidToken | None = Field(
         default=None,
-        description="What every cid of it begins with; left out, made of the key. "
+        description="The beginning of all its cids; left out, made of the key. "
         "Who gets which variation hangs on it.",
     )
     audiences: Annotated[tuple[AudienceSection, ...], Filled] = Field(

@@ -175,11 +175,10 @@ class WorkspaceSection(Section):
     )
     faults: tuple[FaultOrder, ...] = Field(
         default=(),
-        description="What goes wrong from the start, as POST /_sandbox/faults takes "
-        "it.",
+        description="The faults at the start, as POST /_sandbox/faults takes it.",
     )
     experiences: tuple[ExperienceSection, ...] = Field(
-        default=(), description="What marketing configures."
+        default=(), description="The experiences."
     )
 
     @classmethod

@@ -182,11 +182,11 @@ class Workspace:
         control_group: The global one.
         geography: Where IP addresses are.
         experiences: In the order in which a fetch without keys returns them.
-        faults: What goes wrong from the start.
+        faults: The faults at the start.
         identity_resolution: Whether user_identifiers find a customer.
         fetch_limit: Fetches allowed within one minute.
         active_limit: Active experiences allowed in a workspace file.
-        strict: Whether only what the newest documents allow is taken.
+        strict: Whether to accept only calls that the newest documents allow.
         test_app_key: Whether the app key with ``_DEBUG`` at its end is known.
         flat_ids: Whether customer_id, user_id and visitor_id count at the top level
             of a fetch, as in the older documents.
