@@ -14,9 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 OLDER_TOOLS = {
+    "celery": "5.5.3",  # later ones want click 8.3
     "check-jsonschema": "0.33.0",  # later ones want click 8.5
     "fastapi": "0.115.0",  # its starlette
     "flask": "3.0.3",  # later ones want itsdangerous 2.2
+    "kombu": "5.5.4",  # the celery above
     "pydantic-core": "2.27.0",  # pydantic wants this one exactly
     "ruamel-yaml": "0.18.10",  # the check-jsonschema above
 }

@@ -206,6 +206,8 @@ class Newcomer:
                 case ["pip", "install", *packages]:
                     assert all(_is_known_package(package) for package in packages)
                     return False
+                case ["celery", *_]:
+                    return False  # tests/end_to_end/test_celery.py runs it
                 case ["uvicorn", target]:
                     self.restart()
                     self._load_app(target)

@@ -109,10 +109,10 @@ def wait_for(condition: object, *, what: str) -> None:
 
 
 @contextmanager
-def sandbox_server(port: int, folder: Path) -> Iterator[Process]:
+def sandbox_server(port: int, folder: Path, *options: str) -> Iterator[Process]:
     """The sandbox as ``moe-middleware sandbox`` runs it."""
     with running(
-        *("-m", "moe_middleware", "sandbox", "--port", str(port)),
+        *("-m", "moe_middleware", "sandbox", "--port", str(port), *options),
         port=port,
         log=folder / "sandbox.log",
     ) as process:

@@ -8,7 +8,7 @@ from .documents import Document, Newcomer, newcomer
 
 __all__ = ["newcomer"]
 
-PAGES = ["caches.md", "observability.md", "sync.md", "typed.md"]
+PAGES = ["caches.md", "celery.md", "observability.md", "sync.md", "typed.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -21,7 +21,7 @@ from typing import (
 )
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from typing_extensions import TypedDict, is_typeddict
+from typing_extensions import TypedDict, is_typeddict  # pydantic brings it
 
 from ..logs.log_lines import one_line
 from ..logs.repeated_lines import RepeatLogger
