@@ -41,8 +41,8 @@ class MoEngageMiddleware:
         config: A settings file's path, a mapping like a file's content, or a
             ``Settings``; by default the file that ``MOE_CONFIG`` names, else
             ``moe.yml``.
-        workspace_id, api_key, data_center, base_url: Win over the environment and
-            the file.
+        workspace_id, api_key, data_center, base_url: Override the environment and the
+            file.
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from .rules import Operator
 
@@ -135,7 +135,7 @@ def parse_days(value: object, zone: tzinfo) -> tuple[datetime, datetime] | None:
     A date lasts for its whole day, a time has no length. Numbers are unix seconds.
     """
     if _is_number(value):
-        return _parse_seconds(float(value))  # type: ignore[arg-type]
+        return _parse_seconds(float(value))
     return _parse_iso(value, zone) if isinstance(value, str) else None
 
 
@@ -264,7 +264,7 @@ def _parse_iso(text: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
     return at, at
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

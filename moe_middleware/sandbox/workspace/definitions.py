@@ -30,15 +30,7 @@ def define_experience(
     name: str | None = None,
     status: Status | str = Status.ACTIVE,
 ) -> Experience:
-    """Return an experience with one audience.
-
-    Args:
-        key: The experience key.
-        payloads: Payload values by name; several mappings for variations of equal
-            shares.
-        to: The attributes that a customer must have; left out, All Users match.
-        name: The name; left out, the key.
-        status: The API's word for it, as in ``Paused``.
+    """Return an experience with one audience; see ``Sandbox.define``.
 
     Raises:
         ValueError: A payload's value is no JSON, or there is no payload.
