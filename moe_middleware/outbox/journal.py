@@ -1,4 +1,4 @@
-"""Events that are appended and not yet stored: records in order, in segments."""
+"""A queue of appended events that are not stored yet: records in segments."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HEAD_SIZE = HEAD.size
 pack_head, unpack_head = HEAD.pack, HEAD.unpack_from
 
 NO_RECORD = bytes(HEAD_SIZE)
-"""Stands where a journal ends: no body is empty."""
+"""Marks the end of a segment's records: no record has an empty body."""
 
 DROPPED = 1 << 31
-"""Added to the count of a record that gave way to newer ones."""
+"""Added to the event count of a dropped record."""
 
 pack_count, COUNT_AT = Struct("<I").pack_into, 4
 
 SEGMENT_SIZE = 1 << 20
-"""Bytes of a segment; one of its own is made for a record that is larger."""
+"""Bytes of a segment; a larger record gets a segment of its own."""
 
 MAX_DOUBLED = 4
 """How often they double at most while more and more events wait: each takes a file
@@ -39,16 +39,16 @@ MAX_SPARES = 3
 first."""
 
 MAX_BYTES_IN_MEMORY = 64_000_000
-"""Of segments that end with the process."""
+"""The most bytes of segments that end with the process."""
 
 
 class Record(NamedTuple):
-    """What one append brought, or a part of it.
+    """The events of one append, or a part of them.
 
     Attributes:
-        sequence: The number that its last event has in its journal.
-        events: How many events it has; their numbers have no gap.
-        body: The events, as the store takes them.
+        sequence: The number of its last event in its journal.
+        events: The number of events, which are numbered without gaps.
+        body: The events, in the store's form.
     """
 
     sequence: int
@@ -57,25 +57,25 @@ class Record(NamedTuple):
 
 
 new_record = Record._make
-"""Quicker than the class itself: it runs for every event."""
+"""Faster than the class itself, as it runs for every event."""
 
 
 def checksum(body: bytes, sequence: int, events: int) -> int:
-    """Return the checksum of a record, which a torn one does not have."""
+    """Return the checksum of a record; an incomplete record has a wrong one."""
     return crc32(body, sequence + (events << 16))
 
 
 class Segment:
-    """Memory for records, one behind the other; this kind ends with the process.
+    """Memory for consecutive records; this kind ends with the process.
 
     Attributes:
         buffer: The memory.
         size: Its size, in bytes.
         start: Where its first record begins.
-        next: Where the first record begins that was not taken yet.
-        end: Where the next record will begin.
+        next: The start of the first record that was not taken yet.
+        end: The end of the last record.
         live: How many of its events are neither stored nor dropped.
-        in_memory: Whether it is in this process's memory alone.
+        in_memory: Whether it is in this process's memory only.
     """
 
     start = 0
@@ -90,7 +90,7 @@ class Segment:
         self._until = until
 
     def outlives(self) -> bool:
-        """Whether its records outlive this process now."""
+        """Whether its records outlive this process."""
         return False
 
     def is_replaceable(self) -> bool:
@@ -98,13 +98,13 @@ class Segment:
         return time.monotonic() >= self._until
 
     def sync(self) -> None:
-        """Have its records outlive the machine, where they outlive the process."""
+        """Write its records to the disk, if they outlive the process."""
 
     def delete(self) -> None:
-        """Give the memory back; its records are stored."""
+        """Free the memory; its records are stored."""
 
     def leave(self) -> None:
-        """Leave the records to another process, where they outlive this one."""
+        """Release the records to other processes, if they outlive this one."""
 
 
 Taken = tuple[Segment, list[Record], list[int]]
@@ -115,9 +115,9 @@ class Journal:
     """A queue of records. Its caller holds a lock around each call but ``sync``.
 
     Args:
-        name: Under which a store notes how far it has stored this journal.
-        most: How many events wait in it at most, and one append more.
-        new_segment: Makes a segment of at least so many bytes.
+        name: The name under which a store notes its last stored record.
+        most: The most waiting events; the last append may exceed it.
+        new_segment: Returns a segment of at least so many bytes.
     """
 
     def __init__(
@@ -138,18 +138,18 @@ class Journal:
         self._taken_events = 0
 
     def __bool__(self) -> bool:
-        """Whether records wait that are not taken."""
+        """Whether there are records that are not taken."""
         return self.unsaved > self._taken_events
 
     @property
     def is_full(self) -> bool:
-        """Whether as many events wait as may."""
+        """Whether the limit of waiting events is reached."""
         return self.unsaved >= self._most
 
     def append(self, body: bytes, count: int) -> bool:
-        """Write a record, unless too much waits; return whether it is written.
+        """Write a record, unless the journal is full; return whether it is written.
 
-        If it outlives the process at all, it does so from here on.
+        In a file, it outlives the process from now on.
         """
         if self.unsaved >= self._most:
             return False
@@ -172,7 +172,7 @@ class Journal:
         return True
 
     def take(self, most: int, most_bytes: int) -> list[Record]:
-        """Take the oldest records: so many events and bytes, and the last is whole."""
+        """Take the oldest records; the last one may exceed the limits."""
         found: list[Record] = []
         taken = 0
         for segment in self._segments:
@@ -197,7 +197,7 @@ class Journal:
         return found
 
     def settle(self, stored: int) -> None:
-        """Forget so many of the taken records, which are stored; put the rest back."""
+        """Remove ``stored`` of the taken records; put the others back."""
         taken, self._taken, self._taken_events = self._taken, [], 0
         for segment, records, ends in taken:
             done = records[:stored]
@@ -208,9 +208,9 @@ class Journal:
                 self._forget(segment, sum(record.events for record in done))
 
     def drop_oldest(self) -> int:
-        """Forget the oldest record that is not taken; return how many events it had.
+        """Drop the oldest record that is not taken; return how many events it had.
 
-        It is marked, so that no other process stores it.
+        It is marked as dropped, so that no other process stores it.
         """
         for segment in self._segments:
             while segment.next < segment.end:
@@ -224,12 +224,12 @@ class Journal:
         return 0
 
     def sync(self) -> None:
-        """Have what waits outlive the machine, where it outlives the process."""
+        """Write the waiting records to the disk, if they outlive the process."""
         for segment in list(self._segments):
             segment.sync()
 
     def give_up(self) -> int:
-        """Forget the records that end with this process; return how many events."""
+        """Remove the records that end with this process; return how many events."""
         lost = 0
         for segment in [one for one in self._segments if not one.outlives()]:
             lost += segment.live
@@ -241,7 +241,7 @@ class Journal:
         return lost
 
     def close(self) -> int:
-        """Leave what is not stored to other processes; return how many events."""
+        """Release the records to other processes; return how many events."""
         for segment in [*self._segments, *self._spares]:
             if segment.live:
                 segment.leave()
@@ -252,12 +252,12 @@ class Journal:
         return self.unsaved
 
     def leave_to_parent(self) -> None:
-        """Let go, in a forked child, of what is its parent's."""
+        """Close the parent's segments in a forked child."""
         for segment in [*self._segments, *self._spares]:
             segment.leave()
 
     def _begin_segment(self, size: int) -> bool:
-        """Go on in another segment, unless the process's memory holds too much."""
+        """Continue in another segment; False if there is too much in memory."""
         if self._spares and size <= SEGMENT_SIZE:
             segment = self._spares.pop()
         else:
@@ -279,7 +279,7 @@ class Journal:
             self._empty(segment)
 
     def _empty(self, segment: Segment) -> None:
-        """Use a segment from its start again, or keep one for the next burst."""
+        """Reuse an empty segment, keep it as a spare, or delete it."""
         start = segment.start
         segment.buffer[start : start + HEAD_SIZE] = NO_RECORD
         segment.end = segment.next = start
@@ -296,7 +296,7 @@ class Journal:
 
 
 def whole_records(data: bytes, at: int) -> Iterable[Record]:
-    """Yield the records of a segment's bytes, up to the first that is not whole.
+    """Yield the records of a segment's bytes, up to the first incomplete one.
 
     What was dropped is passed over. Events are numbered without a gap in a segment:
     lower numbers are what is left over from its last use.

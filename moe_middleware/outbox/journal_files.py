@@ -1,8 +1,8 @@
-"""Journals in files that the kernel keeps: a process that dies leaves its events there.
+"""Journals in files, which outlive their process.
 
-A segment is a file that is mapped into memory: what is written there belongs to the
-kernel at once, without a system call, and stays however the process ends. Its owner
-holds a lock on it that the kernel releases then, so that another process takes it over.
+A segment is a file that is mapped into memory: the kernel has every write at once,
+without a system call, and keeps it however the process ends. The process holds a lock
+on the file, which ends with it; then another process takes the journal over.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ else:
 logger = logging.getLogger(__name__)
 
 MAGIC = b"moe-journal 1\0\0\n"
-"""A segment begins with it; a later version would have another."""
+"""The first bytes of a segment; another version has others."""
 
 LEAST_LEFT = 8_000_000
 """Bytes that a journal leaves on the disk when it grows: what makes room there, as
 the delivery of events, needs some itself."""
 
 TRY_FILES_AGAIN_AFTER = 10.0
-"""How long events wait in memory alone after a file could not be made, in seconds."""
+"""Seconds until another file is tried after one could not be created."""
 
 
 class FileSegment(Segment):
@@ -47,11 +47,11 @@ class FileSegment(Segment):
 
     Args:
         path: The new file.
-        size: Its size, in bytes. All of it is allocated: a full disk is found here, and
-            not by a write into the memory, which would end the process.
+        size: Its size, in bytes. All of it is allocated here, because a write into the
+            memory would end the process on a full disk.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
 
     start = len(MAGIC)
@@ -70,7 +70,7 @@ class FileSegment(Segment):
             self._identity = os.fstat(file)
             keep_in_place(file)
             allocate(file, self.size)
-            # It keeps the file open, and so the lock.
+            # The mapping keeps the file open, and so the lock.
             self._map = mmap.mmap(file, self.size)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -82,7 +82,7 @@ class FileSegment(Segment):
         self.buffer = self._map
 
     def outlives(self) -> bool:
-        """Whether the file still has its name."""
+        """Whether the file still has its path."""
         return has_name(self._identity, self.path)
 
     def is_replaceable(self) -> bool:
@@ -90,7 +90,7 @@ class FileSegment(Segment):
         return not self.outlives()
 
     def sync(self) -> None:
-        """Have its records outlive the machine."""
+        """Write its records to the disk."""
         with suppress(OSError):  # it was deleted, or its disk fails
             sync_file(self.path)
             if not self._is_folder_synced:
@@ -98,22 +98,22 @@ class FileSegment(Segment):
                 self._is_folder_synced = True
 
     def delete(self) -> None:
-        """Give the memory and the disk back."""
+        """Free the memory, and delete the file."""
         if self.outlives():
             with suppress(OSError):
                 os.unlink(self.path)
         self.leave()
 
     def leave(self) -> None:
-        """Let go of the file, so that another process can take it over."""
+        """Close the file, so that another process can take it over."""
         self._map.close()
 
 
 class JournalFiles:
-    """The journals of one outbox on this host, each of one process.
+    """The journals of one outbox on this host, one for each process.
 
     Args:
-        outbox: What the paths of all of them begin with.
+        outbox: The prefix of their paths.
     """
 
     def __init__(self, outbox: str) -> None:
@@ -123,10 +123,10 @@ class JournalFiles:
         self._unreadable: set[str] = set()
 
     def new(self, most: int) -> Journal:
-        """Return a journal of this process's own. Its first record makes its file.
+        """Return a new journal. Its file is created at the first record.
 
         Args:
-            most: How many events wait in it at most.
+            most: The most events that wait in it.
         """
         name = secrets.token_hex(8)
         number = 0
@@ -162,7 +162,7 @@ class JournalFiles:
         return Segment(size, until=self._failed_at + TRY_FILES_AGAIN_AFTER)
 
     def _check_room(self, size: int) -> None:
-        """See that a journal that grows leaves room on its disk.
+        """Check that a growing journal leaves space on its disk.
 
         Raises:
             OSError: It would not.
@@ -173,15 +173,15 @@ class JournalFiles:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def exist(self) -> bool:
-        """Whether there are any."""
+        """Whether there are journals."""
         return bool(self._paths())
 
     def names(self) -> list[str]:
-        """Return the names of all journals, of processes that run and that are gone."""
+        """Return the names of all journals, of running and of ended processes."""
         return [*self._paths()]
 
     def abandoned(self) -> Generator[AbandonedJournal]:
-        """Yield the journals of processes that are gone; each is locked meanwhile."""
+        """Yield the journals of ended processes; each is locked meanwhile."""
         if not HAS_LOCKS:  # pragma: no cover - Windows
             return
         for name, paths in self._paths().items():
@@ -190,7 +190,7 @@ class JournalFiles:
             except BlockingIOError:
                 continue  # its process runs, or another takes it over
             except OSError as error:
-                self.say_unreadable(name, error)
+                self.log_unreadable(name, error)
                 continue
             _held.add(journal)
             try:
@@ -198,8 +198,8 @@ class JournalFiles:
             finally:
                 journal.release()
 
-    def say_unreadable(self, name: str, error: OSError) -> None:
-        """Log once why a journal cannot be taken over, and what to do."""
+    def log_unreadable(self, name: str, error: OSError) -> None:
+        """Log once that a journal cannot be taken over, with advice."""
         if name not in self._unreadable:
             self._unreadable.add(name)
             logger.warning(
@@ -226,14 +226,14 @@ class JournalFiles:
 
 
 class AbandonedJournal:
-    """A journal whose process is gone; this one holds its lock.
+    """A journal of an ended process, locked by this one.
 
     Args:
         name: The journal's name.
         paths: Its files.
 
     Raises:
-        BlockingIOError: Its process runs, or another has taken it over.
+        BlockingIOError: Its process is running, or another one has taken it over.
         OSError: A file cannot be read.
     """
 
@@ -246,7 +246,7 @@ class AbandonedJournal:
             firsts = [
                 (next(self._records_in(file), None), file) for _, file in self._files
             ]
-            # Of a segment that was used again, the name's number tells nothing.
+            # Reused segments are not in the order of the numbers in their names.
             self._in_order = [
                 file for first, file in sorted(one for one in firsts if one[0])
             ]
@@ -255,9 +255,10 @@ class AbandonedJournal:
             raise
 
     def records(self) -> Iterator[Record]:
-        """Yield its whole records, in order, with one file at a time in memory.
+        """Yield its records, in order, with one file at a time in memory.
 
-        A process that died within an append has left a torn one, which is no record.
+        A process that was killed during an append leaves an incomplete record, which is
+        skipped.
         """
         for file in self._in_order:
             yield from self._records_in(file)
@@ -275,7 +276,7 @@ class AbandonedJournal:
                 os.unlink(path)
 
     def release(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for _, file in self._files:
             os.close(file)
         self._files = []
@@ -300,7 +301,7 @@ _held: WeakSet[AbandonedJournal] = WeakSet()
 
 
 def _release_all() -> None:
-    """Let go, in a forked child, of what its parent takes over: locks are shared."""
+    """Close the parent's locked files in a forked child, as the locks are shared."""
     for journal in list(_held):
         journal.release()
 
@@ -309,13 +310,13 @@ register_fork_hooks(after_in_child=_release_all)
 
 
 def records_in(data: bytes) -> Iterator[Record]:
-    """Yield the records of a file's bytes, up to the first that is not whole."""
+    """Yield the records of a file's bytes, up to the first incomplete one."""
     if data.startswith(MAGIC):
         yield from whole_records(data, len(MAGIC))
 
 
 def lock(file: int, path: str) -> bool:
-    """Lock an open file until it is closed; return whether it still has its name.
+    """Lock an open file until it is closed; return whether it still has its path.
 
     Raises:
         BlockingIOError: Another process holds the lock.
@@ -325,7 +326,7 @@ def lock(file: int, path: str) -> bool:
 
 
 def has_name(file: os.stat_result, path: str) -> bool:
-    """Return whether a path is that of an open file."""
+    """Whether an open file has this path."""
     try:
         return os.path.samestat(os.stat(path), file)
     except FileNotFoundError:
@@ -333,7 +334,7 @@ def has_name(file: os.stat_result, path: str) -> bool:
 
 
 def sync_file(path: str) -> None:
-    """Write what the kernel has of a file or folder to the disk."""
+    """Write the kernel's copy of a file or folder to the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

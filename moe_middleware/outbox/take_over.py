@@ -1,4 +1,4 @@
-"""What processes have left in their journals that are gone: stored by this one."""
+"""Stores the events in journals of ended processes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 def store_abandoned(
     files: JournalFiles, store: Store, *, note: Callable[[Outcome], None], outbox: str
 ) -> None:
-    """Store the journals of processes that are gone, as long as that goes well.
+    """Store the journals of ended processes, until a batch fails.
 
     Args:
         files: The journals of the outbox.
-        store: Where their events go.
-        note: Called with what each batch came to.
-        outbox: The outbox, as logs may show it.
+        store: The outbox's store.
+        note: Called with the outcome of each batch.
+        outbox: The outbox's name in logs.
     """
     with closing(files.abandoned()) as abandoned:
         for journal in abandoned:
             try:
                 added = _store_all(journal, store, note)
             except OSError as error:
-                files.say_unreadable(journal.name, error)
+                files.log_unreadable(journal.name, error)
                 continue
             if added is None:
                 return
