@@ -22,6 +22,8 @@ from moe_middleware.sandbox.uvicorn import running
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from .redis_topologies import Cluster, Sentinels
+
 # What a machine does beside the tests makes no example slow or large. Each run takes
 # other examples: few of them, often.
 hypothesis_settings.register_profile(
@@ -76,6 +78,24 @@ def _background_relays() -> Iterator[None]:
     for task in asyncio.all_tasks(loop):
         if task.get_name() == "moe-relay":
             loop.call_soon_threadsafe(task.cancel)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three Redis that share the slots, and a replica of one of them."""
+    from .redis_topologies import redis_cluster
+
+    with redis_cluster(tmp_path_factory.mktemp("cluster"), replica=True) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    """A Redis, its replica, and a sentinel that watches them."""
+    from .redis_topologies import redis_sentinels
+
+    with redis_sentinels(tmp_path_factory.mktemp("sentinels")) as made:
+        yield made
 
 
 @pytest.fixture

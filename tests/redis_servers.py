@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
@@ -18,6 +19,35 @@ from .conftest import missing_service
 from .servers import PATIENCE, wait_for
 
 VALKEY = "valkey-server"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """An authority, and what it has signed for 127.0.0.1: a server's and a client's."""
+
+    authority: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+    @classmethod
+    def issued(cls, folder: Path) -> Certificates:
+        made = cls(
+            *(folder / f"{name}.pem" for name in ("ca", "server", "server-key")),
+            *(folder / f"{name}.pem" for name in ("client", "client-key")),
+        )
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(made.authority)
+        for chain, key in (
+            (made.server, made.server_key),
+            (made.client, made.client_key),
+        ):
+            issued = authority.issue_cert("127.0.0.1", "localhost")
+            issued.private_key_pem.write_to_path(key)
+            for part in issued.cert_chain_pems:
+                part.write_to_path(chain, append=True)
+        return made
 
 
 class RedisServer:
@@ -34,8 +64,10 @@ class RedisServer:
         *,
         binary: str,
         aof: bool,
-        tls: bool,
+        tls: Certificates | bool,
+        client_certificates: bool,
         password: str | None,
+        sentinel_config: Path | None,
         options: tuple[str, ...],
     ) -> None:
         self.port = _quiet_port()
@@ -45,14 +77,23 @@ class RedisServer:
         self.url = f"redis://{secret}127.0.0.1:{self.port}/0"
         port = ["--port", str(self.port)]
         if tls:
-            self.url = f"rediss{self.url[5:]}?ssl_ca_certs={self._certify()}"
+            files = Certificates.issued(self._folder) if tls is True else tls
+            self.url = f"rediss{self.url[5:]}?ssl_ca_certs={files.authority}"
             port = ["--port", "0", "--tls-port", str(self.port)]
-            port += ["--tls-cert-file", str(self._folder / "server.pem")]
-            port += ["--tls-key-file", str(self._folder / "server.key")]
-            port += ["--tls-ca-cert-file", str(self._folder / "ca.pem")]
-            port += ["--tls-auth-clients", "no"]
-        self._command = [
-            *(binary, *port, "--bind", "127.0.0.1", "--dir", str(self._folder)),
+            port += ["--tls-cert-file", str(files.server)]
+            port += ["--tls-key-file", str(files.server_key)]
+            port += ["--tls-ca-cert-file", str(files.authority)]
+            port += ["--tls-auth-clients", "yes" if client_certificates else "no"]
+            if client_certificates:
+                self.url += f"&ssl_certfile={files.client}"
+                self.url += f"&ssl_keyfile={files.client_key}"
+        self._command = [binary]
+        self._ready = "Ready to accept connections"
+        if sentinel_config is not None:
+            self._command += [str(sentinel_config), "--sentinel"]
+            self._ready = "Sentinel ID is"
+        self._command += [
+            *(*port, "--bind", "127.0.0.1", "--dir", str(self._folder)),
             *("--save", "", "--appendonly", "yes" if aof else "no"),
             *(("--appendfsync", "always") if aof else ()),
             *(("--requirepass", password) if password else ()),
@@ -62,10 +103,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=subprocess.STDOUT
-            )
+        self._run()
         wait_for(self._is_ready, what="Redis to be ready")
 
     def kill(self) -> None:
@@ -80,6 +118,12 @@ class RedisServer:
         self.kill()
         self.start()
 
+    def restart_slowly(self) -> None:
+        """Start it anew, and wait until it reads its data, for some milliseconds."""
+        self.kill()
+        self._run("--key-load-delay", "300")
+        wait_for(self._is_loading, what="Redis to begin")
+
     def hang(self) -> None:
         """Let it take connections and say nothing (SIGSTOP)."""
         self._signal(signal.SIGSTOP)
@@ -91,6 +135,22 @@ class RedisServer:
     def log(self) -> str:
         return (self._folder / "log").read_text()
 
+    def _run(self, *more: str) -> None:
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*self._command, *more], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def _is_loading(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as client:
+                client.sendall(b"GET key\r\n")
+                answer = client.recv(100)
+        except OSError:
+            return False
+        assert answer.startswith(b"-LOADING"), answer
+        return True
+
     def _signal(self, number: int) -> None:
         assert self._process is not None, "it does not run"
         os.kill(self._process.pid, number)
@@ -99,16 +159,7 @@ class RedisServer:
         process = self._process
         if process is None or process.poll() is not None:
             raise AssertionError(f"the server ended: {self.log()}")
-        return "Ready to accept connections" in self.log()
-
-    def _certify(self) -> Path:
-        authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
-        issued.private_key_pem.write_to_path(self._folder / "server.key")
-        for part in issued.cert_chain_pems:
-            part.write_to_path(self._folder / "server.pem", append=True)
-        authority.cert_pem.write_to_path(self._folder / "ca.pem")
-        return self._folder / "ca.pem"
+        return self._ready in self.log()
 
 
 @contextmanager
@@ -116,8 +167,10 @@ def redis_server(
     folder: Path,
     *options: str,
     aof: bool = False,
-    tls: bool = False,
+    tls: Certificates | bool = False,
+    client_certificates: bool = False,
     password: str | None = None,
+    sentinel_config: Path | None = None,
     binary: str = "redis-server",
 ) -> Iterator[RedisServer]:
     """Run a server until the block ends.
@@ -126,8 +179,11 @@ def redis_server(
         folder: Where its files go; several servers may share it.
         options: More of its command line, as in ``"--maxmemory", "2mb"``.
         aof: Whether it keeps everything on disk before it answers.
-        tls: Whether it speaks TLS only, with a certificate of its own authority.
+        tls: Whether it speaks TLS only, with these certificates, or with some of an
+            authority of its own.
+        client_certificates: Whether clients need one of them, too.
         password: What clients must say.
+        sentinel_config: Makes it a sentinel; its own file, which it writes.
         binary: ``redis-server`` or ``VALKEY``.
     """
     server = RedisServer(
@@ -135,7 +191,9 @@ def redis_server(
         binary=_found(binary),
         aof=aof,
         tls=tls,
+        client_certificates=client_certificates,
         password=password,
+        sentinel_config=sentinel_config,
         options=options,
     )
     server.start()

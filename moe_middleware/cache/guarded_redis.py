@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from ..concurrency.event_loops import PerLoop
 from ..models.observers import Observer
 from ..models.reasons import Reason
 from ..network.breaker import Breaker, State
-from ..network.redis import RedisClients
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from ..network.redis import Command, RedisClients
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Command = Callable[["Redis"], Awaitable[T]]
-
-CONNECTIONS = 4
-"""Connections per event loop at most: a TLS handshake costs the loop milliseconds."""
 
 PATIENCE = 10.0
 """A command that timed out still runs for this many timeouts. That keeps its
 connection usable, and lets a slow new connection get ready."""
+
+REPEATING = 0.8
+"""How long a command is sent again that its server did not carry out, as a share of the
+timeout: the last answer says why."""
 
 FAILURES_IN_A_ROW = 5
 """Failed commands in a row after which no command is sent for a while."""
@@ -74,7 +71,7 @@ class GuardedRedis:
             url,
             where="cache.redis",
             timeout=PATIENCE * timeout,
-            max_connections=CONNECTIONS,
+            patience=REPEATING * timeout,
         )
         self._probe_key = probe_key
         self._timeout = timeout
@@ -94,8 +91,13 @@ class GuardedRedis:
         self._is_down = False
         self._logged_at = -LOG_EVERY
 
-    async def ask(self, command: Command[T]) -> T | None:
-        """Return Redis's answer; None if it fails, is too late, or is not asked."""
+    async def ask(self, key: str, *commands: Command) -> list[Any] | None:
+        """Return Redis's answers; None if it fails, is too late, or is not asked.
+
+        Args:
+            key: A key of the commands; in a cluster, all have its slot.
+            commands: The words of each.
+        """
         breaker = self._breaker
         if self._probing is not None and self._probing.get_loop().is_closed():
             self._probe_ended(self._probing)
@@ -106,12 +108,12 @@ class GuardedRedis:
             self._probing.add_done_callback(self._probe_ended)
             return None
         try:
-            answer = await self._try(command, self._timeout)
+            answers = await self._try(key, commands, self._timeout)
         except _NoAnswer as failure:
             self._note(failure)
             return None
         self._note(None)
-        return answer
+        return answers
 
     def in_background(self, work: Awaitable[T]) -> asyncio.Future[T]:
         """Run on, even if the caller stops waiting."""
@@ -129,11 +131,13 @@ class GuardedRedis:
         return task
 
     async def warm(self) -> None:
-        """Open all connections; if all of them fail, the pause begins at once."""
-        client = self._clients.current()
-        pings = [self.in_background(client.ping()) for _ in range(CONNECTIONS)]
-        await asyncio.wait(pings)
-        failed = [one.exception() for one in pings if not one.cancelled()]
+        """Connect to every primary; if all fail, the pause begins at once."""
+        reaching = self.in_background(self._clients.reach())
+        await asyncio.wait([reaching])
+        if reaching.cancelled():
+            return
+        error = reaching.exception()
+        failed = reaching.result() if error is None else [error]
         if self._breaker.state is State.CLOSED and failed and all(failed):
             self._failure = str(_no_answer(next(filter(None, failed))))
             self._breaker.pause(self._stopwatch(), SILENT_FOR, Reason.UNREACHABLE)
@@ -157,18 +161,23 @@ class GuardedRedis:
     def _running(self) -> list[asyncio.Future[Any]]:
         return list(self._background.get() or ())
 
-    async def _try(self, command: Command[T], timeout: float) -> T:
-        """Return Redis's answer, or raise ``_NoAnswer`` when the time is up."""
-        task = self.in_background(command(self._clients.current()))
+    async def _try(
+        self, key: str, commands: Sequence[Command], timeout: float
+    ) -> list[Any]:
+        """Return Redis's answers, or raise ``_NoAnswer`` when the time is up."""
+        task = self.in_background(self._clients.ask(key, commands))
         await asyncio.wait((task,), timeout=timeout)
         for _ in range(LATE_TURNS):
             if not task.done():
                 await asyncio.sleep(0)
         if not task.done() or task.cancelled():
             raise _NoAnswer(f"no answer within {timeout:g} seconds")
-        if (error := task.exception()) is not None:
-            raise _no_answer(error) from None
-        return task.result()
+        error = task.exception()
+        answers = [] if error else task.result()
+        for one in (error, *answers):
+            if isinstance(one, BaseException):
+                raise _no_answer(one) from None
+        return answers
 
     def _note(self, failure: _NoAnswer | None) -> None:
         breaker, now = self._breaker, self._stopwatch()
@@ -192,8 +201,8 @@ class GuardedRedis:
         """Find out whether Redis answers again, in time, and accepts writes."""
         breaker, name = self._breaker, self._probe_key
         try:
-            await self._try(lambda redis: redis.ping(), PATIENCE * self._timeout)
-            await self._try(lambda redis: redis.set(name, b"", px=1000), self._timeout)
+            await self._try(name, [("PING",)], PATIENCE * self._timeout)
+            await self._try(name, [("SET", name, b"", "PX", 1000)], self._timeout)
         except _NoAnswer as failure:
             self._failure = str(failure)
             breaker.failed(self._stopwatch())
@@ -239,10 +248,16 @@ class _NoAnswer(Exception):
 
 
 def _no_answer(error: BaseException) -> _NoAnswer:
-    from redis.exceptions import ConnectionError, ResponseError
+    from redis.exceptions import (
+        AskError,
+        ClusterDownError,
+        ResponseError,
+        TryAgainError,
+    )
 
-    name = type(error).__name__
-    if type(error) is ConnectionError:
-        # Other errors quote the command, and with it a visitor's payloads.
-        return _NoAnswer(f"{name}: {error}")
-    return _NoAnswer(name, is_refusal=isinstance(error, ResponseError))
+    from ..network.redis.advice import described
+
+    # Of these, other keys know nothing.
+    is_of_a_slot = isinstance(error, (AskError, ClusterDownError, TryAgainError))
+    is_refusal = isinstance(error, ResponseError) and not is_of_a_slot
+    return _NoAnswer(described(error), is_refusal=is_refusal)

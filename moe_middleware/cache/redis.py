@@ -8,16 +8,14 @@ import struct
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.observers import Observer
-from .guarded_redis import Command, GuardedRedis
+from ..network.redis import Command
+from .guarded_redis import GuardedRedis
 from .shared import Entry, Found, Lease
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 FORMAT = 1
 """The first byte of every value; a value of another version counts as a miss."""
@@ -51,10 +49,11 @@ class RedisCache:
     Every answer is a string with its own expiry: nothing grows without bound, and no
     sweep is needed. A ``forget`` gives the visitor a new generation; answers of an
     older one no longer count, also those that are being fetched. Every call is one
-    round trip.
+    round trip, as all of a visitor's keys have one slot of a cluster.
 
     Args:
-        url: ``redis://`` or ``rediss://``.
+        url: ``redis://`` or ``rediss://``, also ``redis+sentinel://`` and
+            ``redis+cluster://``.
         workspace_id: Part of every key, so that workspaces can share a Redis.
         ttl: How long an answer is fresh, in seconds; above zero.
         stale: How much longer it is kept, in seconds.
@@ -103,8 +102,8 @@ class RedisCache:
             return Found(generation=await self._forget(visitor))
         wanted = list(keys)
         names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
-        values = await self._redis.ask(lambda redis: redis.mget(names))
-        return Found() if values is None else self._found(wanted, values)
+        answers = await self._redis.ask(names[0], ("MGET", *names))
+        return Found() if answers is None else self._found(wanted, answers[0])
 
     async def lead(
         self,
@@ -123,15 +122,9 @@ class RedisCache:
         # The last holder stored its answer before it gave the lease up: it is found.
         names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
 
-        async def take(redis: Redis) -> list[Any]:
-            pipeline = redis.pipeline(transaction=False)
-            for name in leases:
-                pipeline.set(name, token, nx=True, px=_milliseconds(for_seconds))
-            pipeline.mget(names)
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        answers = await self._redis.ask(take)
+        px = _milliseconds(for_seconds)
+        take = [("SET", lease, token, "NX", "PX", px) for lease in leases]
+        answers = await self._redis.ask(names[0], *take, ("MGET", *names))
         if answers is None:
             # Redis may still grant it, too late; ``finish`` gives it back in any case.
             return Lease(
@@ -160,30 +153,30 @@ class RedisCache:
     ) -> None:
         if lease.token is not None and (lease.taken or bodies):
             self._redis.in_background(
-                self._redis.ask(self._end(visitor, variant, lease, bodies))
+                self._redis.ask(
+                    self._generation(visitor),
+                    *self._end(visitor, variant, lease, bodies),
+                )
             )
 
     def _end(
         self, visitor: bytes, variant: bytes, lease: Lease, bodies: Mapping[str, bytes]
-    ) -> Command[list[Any]]:
+    ) -> list[Command]:
         kept_for = self._ttl + self._stale
         head = _HEAD.pack(FORMAT, lease.generation, self._clock() + self._ttl)
         names = self._entries(visitor, variant, bodies)
         leases = self._leases(visitor, variant, lease.taken, lease.called)
 
-        async def end(redis: Redis) -> list[Any]:
-            pipeline = redis.pipeline(transaction=False)
-            for name, body in zip(names, bodies.values(), strict=True):
-                pipeline.set(name, head + body, px=_milliseconds(kept_for))
-            # The generation must outlive its answers.
-            pipeline.pexpire(
-                self._generation(visitor), _milliseconds(kept_for + FORGOTTEN_FOR)
-            )
-            if leases:
-                pipeline.eval(_RELEASE, len(leases), *leases, lease.token or b"")
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
+        px = _milliseconds(kept_for)
+        bodies_of_names = zip(names, bodies.values(), strict=True)
+        end: list[Command] = [
+            ("SET", name, head + body, "PX", px) for name, body in bodies_of_names
+        ]
+        # The generation must outlive its answers.
+        outlive = _milliseconds(kept_for + FORGOTTEN_FOR)
+        end.append(("PEXPIRE", self._generation(visitor), outlive))
+        if leases:
+            end.append(("EVAL", _RELEASE, len(leases), *leases, lease.token or b""))
         return end
 
     async def follow(
@@ -202,9 +195,10 @@ class RedisCache:
         names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
         names += self._leases(visitor, variant, wanted, generation)
         while True:
-            values = await self._redis.ask(lambda redis: redis.mget(names))
-            if values is None:
+            answers = await self._redis.ask(names[0], ("MGET", *names))
+            if answers is None:
                 return Found()
+            [values] = answers
             found = self._found(wanted, values[: 1 + len(wanted)])
             entries = _fresh(found)
             held = zip(wanted, values[1 + len(wanted) :], strict=True)
@@ -222,9 +216,7 @@ class RedisCache:
         """Return the visitor's new generation; None if Redis does not have it yet."""
         kept_for = _milliseconds(self._ttl + self._stale + FORGOTTEN_FOR)
         name, generation = self._generation(visitor), os.urandom(8)
-        stored = await self._redis.ask(
-            lambda redis: redis.set(name, generation, px=kept_for)
-        )
+        stored = await self._redis.ask(name, ("SET", name, generation, "PX", kept_for))
         if stored is not None:
             self._pending.pop(visitor, None)
             return generation
@@ -247,19 +239,19 @@ class RedisCache:
         await self._redis.aclose()
 
     def _generation(self, visitor: bytes) -> str:
-        return f"{self._prefix}g:{_text(visitor)}"
+        return f"{self._prefix}g:{{{_text(visitor)}}}"
 
     def _entries(
         self, visitor: bytes, variant: bytes, keys: Iterable[str]
     ) -> list[str]:
-        prefix = f"{self._prefix}e:{_text(visitor)}:{_text(variant)}"
+        prefix = f"{self._prefix}e:{{{_text(visitor)}}}:{_text(variant)}"
         return [f"{prefix}:{key}" for key in keys]
 
     def _leases(
         self, visitor: bytes, variant: bytes, keys: Iterable[str], generation: bytes
     ) -> list[str]:
         prefix = (
-            f"{self._prefix}l:{_text(visitor)}:{_text(generation)}:{_text(variant)}"
+            f"{self._prefix}l:{{{_text(visitor)}}}:{_text(generation)}:{_text(variant)}"
         )
         return [f"{prefix}:{key}" for key in keys]
 

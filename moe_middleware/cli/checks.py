@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import tempfile
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from ..client.client import MoEngageClient
 from ..client.failures import advice
@@ -98,7 +100,7 @@ def _stores(settings: Settings) -> Iterator[Problem]:
             if address.file is not None:
                 fault = _file_fault(address.file, ours=where == "events.outbox")
             elif address.is_redis:
-                fault = _redis_fault(address, where)
+                fault = _redis_fault(settings, address, where)
             else:
                 fault = None
         except SettingsError as error:
@@ -138,30 +140,50 @@ def _file_fault(path: str, *, ours: bool) -> str | None:
     return None
 
 
-def _redis_fault(address: StoreAddress, where: str) -> str | None:
-    clients = RedisClients(address.get_secret_value(), where=where, timeout=PATIENCE)
-    from redis.exceptions import RedisError
+def _redis_fault(settings: Settings, address: StoreAddress, where: str) -> str | None:
+    clients = RedisClients(
+        address.get_secret_value(), where=where, timeout=PATIENCE, patience=PATIENCE
+    )
+    # Not before the package is known to be there.
+    from redis.exceptions import NoPermissionError, RedisError
 
-    async def version() -> str:
-        client = clients.current()
+    from ..network.redis.advice import described
+    from .redis_rights import TO_FIND, failure_of, missing_rights, needs_of
+
+    about = clients.options.address
+    is_cluster = about.kind == "cluster"
+    key, needs = needs_of(where, settings.workspace.id, cluster=is_cluster)
+
+    async def ask() -> tuple[list[Any], list[Any]]:
         try:
-            async with asyncio.timeout(2 * PATIENCE):
-                await client.ping()
-                found = await client.info("server")
-                return str(found.get("redis_version", ""))
+            async with asyncio.timeout(3 * PATIENCE):
+                reached = await clients.reach()
+                return reached, await clients.ask(key, [("INFO", "server"), *needs])
         finally:
             await clients.aclose()
 
+    def lacks(rules: str) -> str:
+        user = about.username or "default"
+        return f"{address}: a right is missing: ACL SETUSER {user} {rules}"
+
     try:
-        version_text = asyncio.run(version())
+        reached, (info, *tried) = asyncio.run(ask())
     except TimeoutError:
-        return f"{address} does not answer within {2 * PATIENCE:g} seconds"
+        return f"{address} does not answer within {3 * PATIENCE:g} seconds"
+    except NoPermissionError:
+        return lacks(TO_FIND[about.kind])
     except (RedisError, OSError) as error:
-        return f"{address} cannot be used: {one_line(error)}"
-    major = version_text.partition(".")[0]
+        return f"{address} cannot be used: {one_line(described(error))}"
+    if missing := missing_rights(key, needs, tried):
+        return lacks(missing)
+    if (failure := failure_of([*reached, *tried])) is not None:
+        return f"{address} cannot be used: {one_line(described(failure))}"
+    found = info if isinstance(info, bytes) else b""
+    version = re.search(rb"redis_version:((\d+)\S*)", found)
     oldest = _OLDEST_REDIS[where]
-    if major.isdecimal() and int(major) < oldest:
-        return f"{address} is Redis {version_text}: take {oldest} or newer"
+    if version is not None and int(version[2]) < oldest:
+        shown = version[1].decode()
+        return f"{address} is Redis {shown}: take {oldest} or newer"
     return None
 
 

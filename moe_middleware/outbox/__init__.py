@@ -66,6 +66,7 @@ def open_outbox(
             when_full=events.when_full,
             synchronous=events.synchronous,
             journal=journal_prefix(events, workspace_id),
+            replicas=events.replicas,
             observer=observer or Observer(),
         )
     if address.file is not None:

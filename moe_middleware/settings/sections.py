@@ -180,6 +180,12 @@ class EventSettings(Section):
         "before; what waits in a journal while the outbox fails is written to the disk "
         "each second.",
     )
+    replicas: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="For a Redis outbox: how many replicas must have an event before "
+        "this host lets go of it. Left out: one, while there is one that sentinels or "
+        "a cluster can make the primary.",
+    )
     max_events: Count = Field(
         default=2_000_000,
         description="How many events may wait at most: in the outbox, and in each "

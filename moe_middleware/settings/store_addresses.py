@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from .redis_addresses import REDIS_SCHEMES, redis_address
 from .trimming import is_unfilled, trimmed
 from .validation import shown
 
 MEMORY = "memory:"
 SQLITE_SCHEME = "sqlite:///"
-REDIS_SCHEMES = ("redis://", "rediss://")
 
 
 class StoreAddress:
@@ -127,7 +126,12 @@ def check_redis(value: object) -> StoreAddress:
         if not value.is_redis:  # type: ignore[attr-defined]
             raise ValueError(f"{value} is no Redis: write redis://host:6379/0")
         return StoreAddress(value)  # type: ignore[arg-type]
-    if _redis_parts(address) is None:
+    try:
+        redis_address(address)
+    except ValueError as error:
+        # A "?" that belongs to a password makes its beginning look like a host.
+        if str(error) and "@" not in address.partition("?")[2]:
+            raise
         meant = _meant(address)
         right = meant if meant and "redis" in meant else "redis://host:6379/0"
         secrets = ""
@@ -136,7 +140,7 @@ def check_redis(value: object) -> StoreAddress:
         raise ValueError(
             f"{_refused(address)} is no Redis: write {right}, or rediss:// for "
             f"TLS{secrets}"
-        )
+        ) from None
     return StoreAddress(address)
 
 
@@ -154,33 +158,13 @@ def _address(value: object) -> str | None:
     return address
 
 
-def _redis_parts(address: str) -> tuple[str, str] | None:
-    """Return a Redis's scheme, host and port, and its database; None if malformed."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    database = parts.path.strip("/")
-    if (
-        not address.startswith(REDIS_SCHEMES)
-        or not address.isprintable()
-        or " " in address
-        or not host
-        or port == 0
-        or parts.fragment
-        or (database and not (database.isascii() and database.isdecimal()))
-    ):
-        return None
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}", parts.path
-
-
 def _shown(address: str) -> str:
     if not address.startswith(REDIS_SCHEMES):
         return address if _is_harmless(address) else _hidden(address)
-    parts = _redis_parts(address)
-    return "".join(parts) if parts is not None else _hidden(address)
+    try:
+        return redis_address(address).shown
+    except ValueError:
+        return _hidden(address)
 
 
 def _refused(address: str) -> str:
@@ -200,8 +184,8 @@ def _is_harmless(address: str) -> bool:
     scheme, found, rest = address.partition("://")
     if address.lower().startswith(("sqlite", "file:")) or not found:
         return "?" not in address or "sqlite" in scheme.lower()
-    port = rest.split("/")[0].partition(":")[2]
-    return "?" not in rest and (not port or port.isdecimal())
+    ports = [one.partition(":")[2] for one in rest.split("/")[0].split(",")]
+    return "?" not in rest and all(not port or port.isdecimal() for port in ports)
 
 
 def _file_fault(file: str) -> str | None:
@@ -231,8 +215,16 @@ def _meant(address: str) -> str | None:
     if meant is None or meant == MEMORY:
         return meant
     if meant.startswith(REDIS_SCHEMES):
-        return meant if _redis_parts(meant) is not None else None
+        return meant if _is_redis(meant) else None
     return meant if _file_fault(meant.removeprefix(SQLITE_SCHEME)) is None else None
+
+
+def _is_redis(address: str) -> bool:
+    try:
+        redis_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _guess(address: str) -> str | None:
@@ -248,6 +240,15 @@ def _guess(address: str) -> str | None:
         # sqlite:/abs and file:///abs are absolute; sqlite://moe.db is relative.
         is_absolute = slashes in (1, 4) or (name == "file" and slashes == 3)
         return f"{SQLITE_SCHEME}{'/' if is_absolute else ''}{path.lstrip('/')}"
+    if "sentinel" in name or "cluster" in name:
+        kind = "sentinel" if "sentinel" in name else "cluster"
+        tls = "s" if re.search(r"rediss|valkeys|tls|ssl", name) else ""
+        hosts = rest.removeprefix("//").replace(f";{scheme}://", ",")
+        if not re.fullmatch(r"[\w.-]+(:\d+)?(,[\w.-]+(:\d+)?)*(/[\w./-]*)?", hosts):
+            hosts = "host:26379/mymaster" if kind == "sentinel" else "host:6379"
+        elif kind == "sentinel" and "/" not in hosts:
+            hosts += "/mymaster"
+        return f"redis{tls}+{kind}://{hosts}"
     if "redis" in name or "valkey" in name or name == "tcp":
         is_tls = name in ("rediss", "valkeys", "redis+tls", "redis+ssl")
         host = rest.removeprefix("//")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
 from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
-from ...concurrency.event_loops import PerLoop
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.ids import new_id
 from ...network.rate_limit import BURST_SHARE, ROUNDING, WINDOW, rate_for
 from ...network.redis import RedisClients
+from ...network.redis.advice import described
 from .shared import LedgerError
 from .window import News, Order, Spent
 
@@ -136,34 +134,8 @@ return {{granted, string.format('%.9f', wait), get('total'), left, users}}
 SHA = sha1(SPEND.encode(), usedforsecurity=False).hexdigest()
 
 
-_Answer = tuple[int, bytes, int, int, int]
-_Arguments = tuple[Any, ...]
-
-MAX_GROUP = 500
-"""Orders in one round trip at most."""
-
-
-@dataclass(slots=True)
-class _Queue:
-    """One event loop's orders that have not been sent."""
-
-    waiting: list[tuple[_Arguments, asyncio.Future[_Answer]]] = field(
-        default_factory=list
-    )
-    sending: asyncio.Task[None] | None = None
-
-
-async def _stop(orders: _Queue) -> None:
-    if orders.sending is not None:
-        orders.sending.cancel()
-        await asyncio.wait([orders.sending])
-
-
 class RedisLedger:
     """The ledger contract in a script.
-
-    Orders that arrive during a round trip go together in the next one. No order waits
-    for a connection, and a page that gives up does not affect the orders of others.
 
     Args:
         clients: The connections to the server.
@@ -184,7 +156,6 @@ class RedisLedger:
         prefix = f"moe:{{budget:{name}}}"
         self._keys = (f"{prefix}:window", f"{prefix}:users")
         self._clock = clock
-        self._queues: PerLoop[_Queue] = PerLoop(_Queue, end=_stop)
         self._forget()
         _ledgers.add(self)
 
@@ -196,8 +167,6 @@ class RedisLedger:
         """Take a new name after a fork: there is one more process."""
         self._user = new_id()
         self._seen_at = -math.inf
-        # The parent's tasks must be neither cancelled nor destroyed here.
-        self._parents = self._queues.let_go()
 
     async def spend(self, order: Order) -> Spent:
         rate = rate_for(order.limit) if order.smooth else None
@@ -212,56 +181,24 @@ class RedisLedger:
             self._seen(again=order.more > 0),
             *_told(order.news),
         )
-        orders, loop = self._queues.current(), asyncio.get_running_loop()
-        answered: asyncio.Future[_Answer] = loop.create_future()
-        orders.waiting.append((arguments, answered))
-        if orders.sending is None:
-            orders.sending = loop.create_task(self._send(orders), name="moe-budget")
         try:
-            granted, wait, number, left, users = await answered
-            return Spent(bool(granted), float(wait), number, left, users)
-        except LedgerError:
-            raise
+            granted, wait, number, left, users = await self._run(arguments)
         except Exception as error:
-            raise LedgerError(type(error).__name__) from error
+            raise LedgerError(described(error)) from error
+        return Spent(bool(granted), float(wait), number, left, users)
 
     async def aclose(self) -> None:
-        if (orders := self._queues.pop()) is not None:
-            await _stop(orders)
         await self._clients.aclose()
 
-    async def _send(self, orders: _Queue) -> None:
-        group: list[tuple[_Arguments, asyncio.Future[_Answer]]] = []
-        try:
-            while group := orders.waiting[:MAX_GROUP]:
-                del orders.waiting[:MAX_GROUP]
-                try:
-                    answers = await self._run([arguments for arguments, _ in group])
-                except Exception as error:
-                    answers = [error] * len(group)
-                for (_, answered), answer in zip(group, answers, strict=True):
-                    _settle(answered, answer)
-        finally:
-            orders.sending = None
-            for _, answered in (*group, *orders.waiting):
-                _settle(answered, LedgerError("it was closed"))
-
-    async def _run(self, orders: Sequence[_Arguments]) -> list[_Answer | Exception]:
-        pipeline = self._clients.current().pipeline(transaction=False)
-        for arguments in orders:
-            pipeline.evalsha(SHA, 2, *self._keys, *arguments)
-        answers = await pipeline.execute(raise_on_error=False)
-        if not any(isinstance(answer, NoScriptError) for answer in answers):
-            return answers
-        # A restarted server has lost the script, and ran none or only some of these.
-        for at, arguments in enumerate(orders):
-            if isinstance(answers[at], NoScriptError):
-                pipeline.eval(SPEND, 2, *self._keys, *arguments)
-        again = iter(await pipeline.execute(raise_on_error=False))
-        return [
-            next(again) if isinstance(answer, NoScriptError) else answer
-            for answer in answers
-        ]
+    async def _run(self, arguments: Sequence[Any]) -> Any:
+        rest = (2, *self._keys, *arguments)
+        [answer] = await self._clients.ask(self._keys[0], [("EVALSHA", SHA, *rest)])
+        if isinstance(answer, NoScriptError):
+            # A server that was restarted, or has just become the primary.
+            [answer] = await self._clients.ask(self._keys[0], [("EVAL", SPEND, *rest)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _seen(self, *, again: bool) -> str:
         """Return this process's name if it is time to register as present, else ""."""
@@ -270,16 +207,6 @@ class RedisLedger:
             return ""
         self._seen_at = now
         return self._user
-
-
-def _settle(answered: asyncio.Future[_Answer], answer: _Answer | Exception) -> None:
-    # The caller may have given up.
-    if answered.done():
-        return
-    if isinstance(answer, Exception):
-        answered.set_exception(answer)
-    else:
-        answered.set_result(answer)
 
 
 def _told(news: News | None) -> tuple[Any, ...]:

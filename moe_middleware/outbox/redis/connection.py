@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ...models.errors import OutboxError, Problem, SettingsError
-from ...network.redis import INSTALL
+from ...models.errors import OutboxError
+from ...network.redis import Command
+from ...network.redis.options import RedisOptions, redis_options
 from .scripts import FORGET_RELAYS_AFTER, TIDY
-from .store import Call
+from .store import Call, Replicated
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from ...network.redis.blocking import BlockingRedis
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
 """How long to wait for a connection, and for each piece of an answer, in seconds."""
+
+PATIENCE = 1.0
+"""How long a command is sent again that its server did not carry out, in seconds."""
+
+REPLICAS_WITHIN = 1.0
+"""How long replicas that must have a batch may take, in seconds."""
+
+REPLICAS_TRIED_FOR = 0.2
+LOOK_FOR_REPLICAS_EVERY = 10.0
+"""Without a setting, how long a replica may take, and how long none is waited for after
+none had a batch in that time, in seconds."""
+
+LOG_EVERY = 60.0
 
 KEYS = (
     *("events", "lines", "times", "due", "owners", "behind", "dead", "graves"),
@@ -32,19 +47,23 @@ class Connector:
     """Connects to one workspace's outbox. Making it opens nothing.
 
     Args:
-        url: ``redis://`` or ``rediss://``, with redis-py's options as its query.
-        name: The address, as logs and errors may show it.
-        workspace_id: Part of every key. The braces keep all keys together where Redis
-            spreads them.
+        url: The Redis's address, with redis-py's options as its query.
+        workspace_id: Part of every key. The braces keep all keys in one slot of a
+            cluster.
+        replicas: How many replicas must have a batch before it counts as stored. None
+            asks for one where sentinels or a cluster can make it the primary, and goes
+            on without one while there is none.
 
     Raises:
         SettingsError: The redis package is missing, or the address is none.
     """
 
-    def __init__(self, url: str, name: str, workspace_id: str) -> None:
-        self._name = name
+    def __init__(
+        self, url: str, workspace_id: str, *, replicas: int | None = None
+    ) -> None:
         self._prefix = f"moe-outbox:{SCHEMA_VERSION}:{{{workspace_id}}}:"
-        self._options = _options(url, name)
+        self._options = redis_options(url, where="events.outbox", timeout=TIMEOUT)
+        self._replicas = _Replicas(self._options, replicas)
         self._is_checked = False
 
     def __call__(self) -> Connection:
@@ -53,53 +72,93 @@ class Connector:
         Raises:
             OutboxError: It cannot be reached.
         """
-        from redis import ConnectionPool, Redis, RedisError
+        from ...network.redis.blocking import BlockingRedis
 
-        client = Redis.from_pool(ConnectionPool(**self._options))
-        connection = Connection(client, self._name, self._prefix)
+        redis = BlockingRedis(self._options, patience=PATIENCE)
+        connection = Connection(
+            redis, self._options.shown, self._prefix, self._replicas
+        )
         try:
-            client.ping()
+            connection.run_commands([("PING",)])
             if not self._is_checked:
                 self._is_checked = True
-                _warn_if_not_durable(client, self._name)
+                connection.warn_if_not_durable()
                 connection.run([Call(TIDY, (FORGET_RELAYS_AFTER,))])
-        except (RedisError, OSError) as error:
-            client.close()
-            raise OutboxError(f"{self._name}: {_described(error)}") from error
+        except OutboxError:
+            connection.close()
+            raise
         return connection
 
 
 class Connection:
     """A connected client that runs scripts."""
 
-    def __init__(self, client: Redis, name: str, prefix: str) -> None:
-        self._client = client
+    def __init__(
+        self, redis: BlockingRedis, name: str, prefix: str, replicas: _Replicas
+    ) -> None:
+        self._redis = redis
         self._name = name
         self._prefix = prefix
         self._keys = [prefix + key for key in KEYS]
+        self._replicas = replicas
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
         """Return the calls' answers in order; errors that came for one are answers.
 
         Raises:
             OutboxError: The server cannot be reached; some may have been done.
         """
-        from redis import RedisError
+        answers = self.run_commands([self._command(call) for call in calls])
+        return [
+            self._replicas.verdict(answer) if isinstance(call, Replicated) else answer
+            for call, answer in zip(calls, answers, strict=True)
+        ]
 
-        pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            # The whole text each time: it always runs, whatever became of the
-            # server's memory of scripts, and to read it takes a few microseconds.
-            keys = [*self._keys, f"{self._prefix}writer:{call.writer}"]
-            pipeline.eval(call.script, len(keys), *keys, *call.arguments)
+    def run_commands(self, commands: Sequence[Command]) -> list[Any]:
+        """Do the same with bare commands."""
+        from redis.exceptions import RedisError
+
         try:
-            answers = pipeline.execute(raise_on_error=False)
+            answers = self._redis.ask(self._prefix, commands)
         except (RedisError, OSError) as error:
             raise OutboxError(f"{self._name}: {_described(error)}") from error
         return [self._translated(answer) for answer in answers]
 
     def close(self) -> None:
-        self._client.close()
+        self._redis.close()
+
+    def warn_if_not_durable(self) -> None:
+        """Say loudly, once, what a Redis set up like this does to events."""
+        wanted = ("appendonly", "maxmemory-policy", "maxmemory")
+        answers = self.run_commands([("CONFIG", "GET", one) for one in wanted])
+        if any(isinstance(answer, Exception) for answer in answers):
+            # Services often forbid it, and look after their disks themselves.
+            logger.info("outbox_durability_unknown outbox=%s", self._name)
+            return
+        found = [answer[1].decode() if answer else "" for answer in answers]
+        appendonly, policy, most = found
+        if appendonly not in ("yes", ""):
+            logger.error(
+                "outbox_not_durable outbox=%s appendonly=no: when this Redis is killed "
+                "or restarted, all waiting events are lost; set 'appendonly yes'",
+                self._name,
+            )
+        if policy.startswith("allkeys") and most not in ("0", ""):
+            logger.error(
+                "outbox_may_be_evicted outbox=%s maxmemory_policy=%s: when this Redis "
+                "is full, it drops all waiting events; set 'maxmemory-policy "
+                "noeviction'",
+                self._name,
+                policy,
+            )
+
+    def _command(self, call: Call | Replicated) -> Command:
+        if isinstance(call, Replicated):
+            return self._replicas.command()
+        # The whole text each time: it always runs, whatever became of the
+        # server's memory of scripts, and to read it takes a few microseconds.
+        keys = [*self._keys, f"{self._prefix}writer:{call.writer}"]
+        return ("EVAL", call.script, len(keys), *keys, *call.arguments)
 
     def _translated(self, answer: Any) -> Any:
         if not isinstance(answer, Exception):
@@ -110,79 +169,54 @@ class Connection:
         return translated
 
 
+class _Replicas:
+    """How many replicas must have what was written.
+
+    Args:
+        options: Where the outbox is.
+        wanted: How many; None is one where there is one.
+    """
+
+    def __init__(self, options: RedisOptions, wanted: int | None) -> None:
+        self._name = options.shown
+        self._must = wanted is not None
+        could_fail_over = options.address.kind != "single"
+        self._count = int(could_fail_over) if wanted is None else wanted
+        self._look_at = 0.0
+        self._logged_at = float("-inf")
+
+    def command(self) -> Command:
+        """Return the command that waits for them."""
+        if not self._count or time.monotonic() < self._look_at:
+            return ("PING",)
+        within = REPLICAS_WITHIN if self._must else REPLICAS_TRIED_FOR
+        return ("WAIT", self._count, round(1000 * within))
+
+    def verdict(self, answer: Any) -> Any:
+        """Return an error if too few have it; log if there is none to have it."""
+        if not isinstance(answer, int) or answer >= self._count:
+            return answer
+        if self._must:
+            return OutboxError(
+                f"{self._name}: {answer} of {self._count} replicas have the events: do "
+                "they run? events.replicas says how many must"
+            )
+        now = time.monotonic()
+        self._look_at = now + LOOK_FOR_REPLICAS_EVERY
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
+            logger.warning(
+                "outbox_not_replicated outbox=%s: no replica has the newest events; if "
+                "the primary is lost now, so are they: does a replica run? "
+                "events.replicas=1 keeps events on this host until one has them",
+                self._name,
+            )
+        return answer
+
+
 def _described(error: Exception) -> str:
     """Return what Redis says, and what to do about it where we know."""
-    # redis-py has a class for most codes that Redis begins its answers with.
-    code, _, _ = str(error).partition(" ")
-    advice = _ADVICE.get(type(error).__name__) or _ADVICE.get(code)
-    return f"{error}: {advice}" if advice else str(error)
+    from ...network.redis.advice import advice
 
-
-_FULL = "its memory is full: raise its maxmemory, or free some"
-_REPLICA = "it only reads: name the primary in events.outbox"
-
-_ADVICE = {
-    "OutOfMemoryError": _FULL,
-    "OOM": _FULL,
-    "ReadOnlyError": _REPLICA,
-    "READONLY": _REPLICA,
-    "MISCONF": "it cannot write to its disk: see its log",
-    "AuthenticationError": "check the user and the password in events.outbox",
-    "NoPermissionError": "its user may not run scripts on our keys: see its ACL",
-}
-
-
-def _options(url: str, name: str) -> dict[str, Any]:
-    try:
-        from redis import ConnectionPool, RedisError
-        from redis.backoff import NoBackoff
-        from redis.connection import parse_url
-        from redis.retry import Retry
-    except ImportError as error:
-        message = f"{name} needs the redis package: {INSTALL}"
-        problem = Problem(where="events.outbox", message=message)
-        raise SettingsError([problem]) from error
-    try:
-        options: dict[str, Any] = {
-            **parse_url(url),  # type: ignore[no-untyped-call]
-            "socket_timeout": TIMEOUT,
-            "socket_connect_timeout": TIMEOUT,
-            "retry": Retry(NoBackoff(), 0),
-            "decode_responses": False,
-            "protocol": 2,
-        }
-        ConnectionPool(**options).make_connection()
-    except (TypeError, ValueError, OSError, RedisError) as error:
-        message = f"{name} has an option that redis-py cannot use: {error}"
-        problem = Problem(where="events.outbox", message=message)
-        raise SettingsError([problem]) from error
-    return options
-
-
-def _warn_if_not_durable(client: Redis, name: str) -> None:
-    """Say loudly, once, what a Redis set up like this does to events."""
-    from redis import ResponseError
-
-    try:
-        # redis-py makes text of these, also without decode_responses.
-        found: dict[str, str] = {}
-        for option in ("appendonly", "maxmemory-policy", "maxmemory"):
-            found |= cast(Any, client).config_get(option)
-    except ResponseError:
-        # Services often forbid it, and look after their disks themselves.
-        logger.info("outbox_durability_unknown outbox=%s", name)
-        return
-    if found.get("appendonly", "yes") != "yes":
-        logger.error(
-            "outbox_not_durable outbox=%s appendonly=no: when this Redis is killed or "
-            "restarted, all waiting events are lost; set 'appendonly yes'",
-            name,
-        )
-    policy = found.get("maxmemory-policy", "noeviction")
-    if policy.startswith("allkeys") and found.get("maxmemory", "0") != "0":
-        logger.error(
-            "outbox_may_be_evicted outbox=%s maxmemory_policy=%s: when this Redis is "
-            "full, it drops all waiting events; set 'maxmemory-policy noeviction'",
-            name,
-            policy,
-        )
+    found = advice(error)
+    return f"{error}: {found}" if found else str(error)

@@ -50,14 +50,15 @@ from .store import Call, Chunk, RedisStore
 
 
 class RedisOutbox(StoredOutbox):
-    """The outbox contract over one Redis or Valkey, 7.0 or later; not over a cluster.
+    """The outbox contract over a Redis or Valkey, 7.0 or later, also in a cluster.
 
     Nothing is connected before the first use. What Redis keeps is as safe as Redis
     is: without its append-only file, a Redis that is killed loses all. While it is
     gone, events wait in this process's journal.
 
     Args:
-        url: ``redis://`` or ``rediss://``, with redis-py's options as its query.
+        url: ``redis://`` or ``rediss://``, also ``redis+sentinel://`` and
+            ``redis+cluster://``, with redis-py's options as its query.
         workspace_id: Whose events they are: one Redis may hold several workspaces'.
         max_events: How many events wait at most.
         when_full: Whether the newest event is then refused or the oldest dropped.
@@ -66,6 +67,8 @@ class RedisOutbox(StoredOutbox):
         journal: The beginning of the paths of the journals: files on this host that
             appended events wait in until they are stored. Without it they wait in
             memory, and are lost if the process is killed.
+        replicas: How many replicas must have an event before it counts as stored. None
+            waits for one where there is one that could become the primary.
         observer: Receives what happens to events.
         clock: The time, in unix seconds; by default Redis tells it, so that hosts
             whose clocks differ agree.
@@ -83,6 +86,7 @@ class RedisOutbox(StoredOutbox):
         when_full: WhenFull = "refuse",
         synchronous: Synchronous = "normal",
         journal: str | None = None,
+        replicas: int | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -95,7 +99,7 @@ class RedisOutbox(StoredOutbox):
             new_store=partial(
                 RedisStore,
                 name,
-                connect=Connector(url, name, workspace_id),
+                connect=Connector(url, workspace_id, replicas=replicas),
                 save=self._save,
             ),
             files=JournalFiles(journal) if journal else None,

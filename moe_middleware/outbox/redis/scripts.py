@@ -219,9 +219,11 @@ if last > stored then
   if when_full == 'drop_oldest' and excess > 0 then
     dropped = dropped + forget(oldest_unheld(excess))
   end
-  local record = string.format('%.0f %.0f %.0f', last, refused, dropped)
-  call('SET', WRITER, record, 'EX', ARGV[11])
+  stored = last
 end
+-- Also if nothing is new: a WAIT waits only for what its own connection has written.
+local record = string.format('%.0f %.0f %.0f', stored, refused, dropped)
+call('SET', WRITER, record, 'EX', ARGV[11])
 return {refused, dropped}
 """
 )

@@ -27,10 +27,15 @@ class Call:
     writer: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """Waits until replicas have what was written before it."""
+
+
 class Connection(Protocol):
     """A connected client: sends many scripts at once."""
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
         """Return the calls' answers in order; an error that came for one is its answer.
 
         Raises:
@@ -102,7 +107,9 @@ class RedisStore:
         """Send all in one pipeline; a failure in it is one chunk's or operation's."""
         try:
             chunks = [*self._chunks(batch)] if batch is not None else []
-            calls = [self._save(chunk) for chunk in chunks]
+            calls: list[Call | Replicated] = [self._save(chunk) for chunk in chunks]
+            if chunks:
+                calls.append(Replicated())
             calls += [one.work for one in operations if one.work]
             answers = self._run(calls)
         except Exception as error:
@@ -111,12 +118,14 @@ class RedisStore:
                 error = OutboxError(f"{self._name}: {type(error).__name__}")
             return Outcome(results=[error] * len(operations), error=error)
         outcome = Outcome()
-        for chunk, answer in zip(chunks, answers, strict=False):
-            if isinstance(answer, Exception):
-                outcome.error = answer
+        rest = iter(answers)
+        saved = [next(rest) for _ in chunks]
+        replicated = next(rest) if chunks else None
+        for chunk, answer in zip(chunks, saved, strict=True):
+            if isinstance(answer, Exception) or isinstance(replicated, Exception):
+                outcome.error = answer if isinstance(answer, Exception) else replicated
                 break
             self._count(outcome, chunk, answer)
-        rest = iter(answers[len(chunks) :])
         outcome.results = [next(rest) if one.work else None for one in operations]
         return outcome
 
@@ -137,7 +146,7 @@ class RedisStore:
             connection.close()
         return 0
 
-    def _run(self, calls: Sequence[Call]) -> list[Any]:
+    def _run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
         if not calls:
             return []
         if self._connection is None:

@@ -510,7 +510,7 @@ async def test_a_batch_never_overtakes_one_that_was_not_stored(
     redis: RedisServer, tmp_path: Path, open_redis: Open
 ) -> None:
     """Else the earlier one would count as stored when it is sent again."""
-    connection = Connector(redis.url, "redis", tmp_path.name)()
+    connection = Connector(redis.url, tmp_path.name)()
 
     def append(first: int, last: int, after: int, known: int) -> Call:
         told = (first, last, after, known, 0, 0, 10, "refuse", "")
@@ -595,7 +595,7 @@ async def test_redis_own_tools_show_what_is_claimed(
     outbox.append([event("alice"), event("bob")])
     claims = await claimed(outbox, relay="one")
     await outbox.ack([claims[0].id])
-    connection = Connector(redis.url, "redis", tmp_path.name)()
+    connection = Connector(redis.url, tmp_path.name)()
     await outbox.ack([one.id for one in await claimed(outbox, relay="idle")])
     await claimed(outbox, 1, relay="idle")
     time.sleep(0.01)

@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def clients(url: str) -> RedisClients:
-    return RedisClients(url, where="cache.redis", timeout=20.0, max_connections=3)
+    return RedisClients(url, where="cache.redis", timeout=20.0)
 
 
 def test_the_password_is_never_shown() -> None:
@@ -40,7 +40,6 @@ def test_the_password_is_never_shown() -> None:
     [
         ("bogus=1", "unexpected keyword argument 'bogus'"),
         ("db=x", "Invalid value for 'db'"),
-        ("ssl_ca_certs=/no/such/file.pem", "has an option that redis-py cannot use"),
         ("ssl_cert_reqs=maybe", "has an option that redis-py cannot use"),
     ],
 )
@@ -75,30 +74,55 @@ async def test_ours_win_over_the_options_of_the_address(server: RedisServer) -> 
     url = f"{server.url}?decode_responses=True&max_connections=99&socket_timeout=1e-9"
     made = clients(url)
 
-    await made.current().set("name", b"\xff")
+    answers = await made.ask("name", [("SET", "name", b"\xff"), ("GET", "name")])
 
-    assert await made.current().get("name") == b"\xff"
-    pool: Any = made.current().connection_pool
-    assert (pool.max_connections, pool.timeout) == (3, 20.0)
+    assert answers == [b"OK", b"\xff"]
     await made.aclose()
 
 
-def test_every_event_loop_has_a_client_and_keeps_it(server: RedisServer) -> None:
+def test_every_event_loop_has_a_connection_and_keeps_it(server: RedisServer) -> None:
     made = clients(server.url)
-    seen = []
 
-    async def use() -> None:
-        client = made.current()
-        seen.append(client)
-        assert await client.ping()
-        assert made.current() is client
+    async def use() -> list[Any]:
+        ids = [(await made.ask("", [("CLIENT", "ID")]))[0] for _ in range(2)]
         await made.aclose()
         await made.aclose()
+        return ids
 
-    for _ in range(2):
-        asyncio.run(use())
+    (one, same), (other, again) = asyncio.run(use()), asyncio.run(use())
 
-    assert seen[0] is not seen[1]
+    assert one == same != other == again
+
+
+async def test_commands_at_once_share_a_round_trip(server: RedisServer) -> None:
+    made = clients(server.url)
+
+    found = await asyncio.gather(
+        *(made.ask("name", [("ECHO", number)]) for number in range(1_200))
+    )
+    [ids] = await made.ask("", [("CLIENT", "LIST")])
+
+    assert found == [[b"%d" % number] for number in range(1_200)]
+    assert len(ids.splitlines()) == 1
+    await made.aclose()
+
+
+async def test_a_caller_that_gives_up_leaves_the_answers_of_others(
+    server: RedisServer,
+) -> None:
+    made = clients(server.url)
+    asking = [
+        asyncio.ensure_future(made.ask("name", [("ECHO", number)]))
+        for number in range(9)
+    ]
+    await asyncio.sleep(0)
+
+    asking[4].cancel()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert isinstance(found.pop(4), asyncio.CancelledError)
+    assert found == [[b"%d" % number] for number in range(9) if number != 4]
+    await made.aclose()
 
 
 async def test_a_command_that_fails_is_not_sent_again() -> None:
@@ -113,23 +137,11 @@ async def test_a_command_that_fails_is_not_sent_again() -> None:
     made = clients(f"redis://127.0.0.1:{port}")
 
     with pytest.raises(redis.ConnectionError):
-        await made.current().ping()
+        await made.ask("", [("PING",)])
 
     assert len(connections) == 1
     await made.aclose()
     listening.close()
-
-
-async def test_tls_reads_the_certificates_once(tmp_path: Path) -> None:
-    with redis_server(tmp_path, tls=True) as server:
-        made = clients(server.url)
-        pool: Any = made.current().connection_pool
-        connections = [await pool.get_connection() for _ in range(3)]
-
-        assert len({id(one.ssl_context.get()) for one in connections}) == 1
-        for one in connections:
-            await pool.release(one)
-        await made.aclose()
 
 
 @pytest.mark.parametrize("binary", ["redis-server", "valkey-server"])
@@ -143,8 +155,8 @@ def test_the_test_server_keeps_its_data_over_a_crash_only_where_asked(
             async def use(command: str, server: RedisServer = server) -> Any:
                 made = clients(server.url)
                 try:
-                    client: Any = made.current()
-                    return await client.execute_command(*command.split())
+                    [answer] = await made.ask("", [tuple(command.split())])
+                    return answer
                 finally:
                     await made.aclose()
 

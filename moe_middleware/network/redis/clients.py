@@ -1,0 +1,101 @@
+"""Redis for event loops: each has connections of its own, quick to give up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from ...concurrency.event_loops import PerLoop
+from ...concurrency.fork_hooks import register_fork_hooks
+from .options import Command, RedisOptions, redis_options
+
+if TYPE_CHECKING:
+    from .loop_router import LoopRouter
+
+
+class RedisClients:
+    """The connections to a Redis of every event loop that asks.
+
+    Making it opens nothing, but loads the redis package and the certificates, which
+    takes tenths of a second that no page should wait for.
+
+    Args:
+        url: ``redis://``, ``redis+sentinel://``, ``redis+cluster://``, or those with
+            ``rediss``, and redis-py's options as its query, as in
+            ``rediss://host:6379/0?ssl_ca_certs=/etc/ssl/ours.pem``.
+        where: The setting that asks for it, as in ``cache.redis``, for errors.
+        timeout: How long to wait to connect, and for every piece of an answer, in
+            seconds; all of a command may take several times as long.
+        patience: How long a command is sent again that its server did not carry out,
+            in seconds; by default as long as ``timeout``.
+
+    Raises:
+        SettingsError: The redis package is missing, the address is none, or an option
+            or a certificate cannot be used.
+    """
+
+    def __init__(
+        self, url: str, *, where: str, timeout: float, patience: float | None = None
+    ) -> None:
+        options = redis_options(url, where=where, timeout=timeout)
+        # Not before the package is known to be there.
+        from .loop_router import LoopRouter, tls_context
+
+        tls = tls_context(options)
+        self.shown = options.shown
+        self.options: RedisOptions = options
+        self._patience = timeout if patience is None else patience
+        self._routers: PerLoop[LoopRouter] = PerLoop(
+            lambda: LoopRouter(options, tls, clock=time.monotonic), end=LoopRouter.stop
+        )
+        self._parents: list[object] = []
+        _all.add(self)
+
+    def __repr__(self) -> str:
+        return f"RedisClients({self.shown!r})"
+
+    async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """Return the commands' answers in order; an error that came for one is its
+        answer.
+
+        Args:
+            key: A key of theirs; in a cluster, all of their keys have its slot.
+            commands: Each the words of one command.
+
+        Raises:
+            RedisError, OSError: The server cannot be reached; some may have been done.
+        """
+        router = self._routers.current()
+        return await router.ask(key, commands, patience=self._patience)
+
+    async def reach(self) -> list[Exception | None]:
+        """Connect to every primary; return what went wrong with each.
+
+        Raises:
+            RedisError, OSError: They cannot be found.
+        """
+        return await self._routers.current().reach()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; the next use opens anew."""
+        router = self._routers.pop()
+        if router is not None:
+            await router.stop()
+
+    def _forget_after_fork(self) -> None:
+        # The parent still talks through these sockets and its selector watches them:
+        # even closing them here would be noticed there, so they are kept, unused.
+        self._parents.append(self._routers.let_go())
+
+
+_all: WeakSet[RedisClients] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for clients in list(_all):
+        clients._forget_after_fork()
+
+
+register_fork_hooks(after_in_child=_forget_after_fork)

@@ -1,0 +1,97 @@
+"""A router on an event loop: callers share connections and discoveries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.exceptions import ConnectionError
+
+from .options import RedisOptions
+from .pipes import Pipe
+from .router import Link, Router
+from .topology import Place
+
+RELEARN_EVERY = 1.0
+"""How often slots that have moved make a cluster's others be looked up, in seconds."""
+
+
+def tls_context(options: RedisOptions) -> Any:
+    """Return what all TLS connections share; None without TLS.
+
+    To read all certificates takes 20 ms: once, and not while a page waits.
+    """
+    if not options.address.is_tls:
+        return None
+    context = SSLConnection(host="h", port=1, **options.servers).ssl_context
+    context.get()
+    return context
+
+
+class LoopRouter(Router):
+    """A router whose links are pipes.
+
+    Args:
+        options: Where the Redis is.
+        tls: What ``tls_context`` returned.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self, options: RedisOptions, tls: Any, *, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(options, self._new_pipe, sleep=asyncio.sleep, clock=clock)
+        self._tls = tls
+        self._pipes: WeakSet[Pipe] = WeakSet()
+        self._discovery: asyncio.Task[None] | None = None
+        self._relearn_at = float("-inf")
+
+    async def stop(self) -> None:
+        """Close everything at once; what waits fails."""
+        if self._discovery is not None:
+            self._discovery.cancel()
+            await asyncio.wait([self._discovery])
+        for pipe in [*self._pipes]:
+            await pipe.stop()
+
+    def _new_pipe(self, place: Place, is_sentinel: bool) -> Link:
+        options = self._options.sentinels if is_sentinel else self._options.servers
+        connection: Connection
+        if self._tls is None:
+            connection = Connection(host=place[0], port=place[1], **options)
+        else:
+            connection = SSLConnection(host=place[0], port=place[1], **options)
+            connection.ssl_context = self._tls
+        pipe = Pipe(connection)
+        self._pipes.add(pipe)
+        return pipe
+
+    async def _discover(self) -> None:
+        # A caller that gives up leaves the discovery to the others.
+        discovery = self._discovering()
+        await asyncio.wait([discovery])
+        if discovery.cancelled():
+            raise ConnectionError("the connections were closed")
+        discovery.result()
+
+    def _relearn(self) -> None:
+        if self._clock() >= self._relearn_at:
+            self._relearn_at = self._clock() + RELEARN_EVERY
+            self._discovering()
+
+    def _discovering(self) -> asyncio.Task[None]:
+        if self._discovery is None:
+            self._discovery = asyncio.get_running_loop().create_task(
+                super()._discover(), name="moe-redis-discovery"
+            )
+            self._discovery.add_done_callback(self._discovered)
+        return self._discovery
+
+    def _discovered(self, discovery: asyncio.Task[None]) -> None:
+        self._discovery = None
+        if not discovery.cancelled():
+            # Otherwise the loop reports an exception that was never retrieved.
+            discovery.exception()

@@ -1,0 +1,305 @@
+"""Asks the server that has a key; elsewhere and again where an answer says so."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from .advice import causes
+from .options import Command, RedisOptions
+from .topology import Place, Topology, place_from
+
+FIRST_PAUSE = 0.005
+LONGEST_PAUSE = 0.2
+"""Seconds between two tries of a command that its server did not take."""
+
+DETOURS = 3
+"""How often a command follows its key to another server before it pauses."""
+
+_LATER = (ClusterDownError, TryAgainError, BusyLoadingError, ReadOnlyError)
+"""Answers to commands that were not carried out, and may be soon. MASTERDOWN is a
+``ClusterDownError``."""
+
+_LATER_CODES = ("NOREPLICAS ", "BUSY ")
+"""Those that redis-py has no class for."""
+
+
+class Unsent(Exception):
+    """No connection could be made, so nothing was sent.
+
+    Args:
+        error: Why not.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Link(Protocol):
+    """A connection to one server, opened at its first use."""
+
+    def is_lost(self) -> bool:
+        """Whether the server has closed it since the last use."""
+        ...
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers in order; an error that came for one is its answer.
+
+        Raises:
+            Unsent: It cannot be opened.
+            RedisError, OSError: It broke; some commands may have been carried out.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Router:
+    """Sends commands to where their key is.
+
+    A command is sent again if its server did not carry it out: because the key is or
+    will be elsewhere, or because the server starts, or has just become a replica. What
+    may have been carried out is not sent again.
+
+    Args:
+        options: Where the Redis is.
+        connect: Makes a link to a server with these options; nothing is opened yet.
+        sleep: Waits for seconds.
+        clock: A clock that never jumps, in seconds.
+    """
+
+    def __init__(
+        self,
+        options: RedisOptions,
+        connect: Callable[[Place, bool], Link],
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._options = options
+        self._is_single = options.address.kind == "single"
+        self._is_cluster = options.address.kind == "cluster"
+        self._connect = connect
+        self._sleep = sleep
+        self._clock = clock
+        self._topology = Topology(options.address)
+        self._links: dict[Place, Link] = {}
+
+    async def ask(
+        self, key: str, commands: Sequence[Command], *, patience: float
+    ) -> list[Any]:
+        """Return the answers in order; an error that came for one is its answer.
+
+        Args:
+            key: A key of theirs; in a cluster, all of their keys have its slot.
+            commands: The commands.
+            patience: How long to send again what was not carried out, in seconds.
+
+        Raises:
+            RedisError, OSError: The server cannot be reached.
+        """
+        slot = int(key_slot(key.encode())) if self._is_cluster else 0
+        until, pause, detours = self._clock() + patience, FIRST_PAUSE, 0
+        answers: list[Any] = [None] * len(commands)
+        left = [*range(len(commands))]
+        asked: Place | None = None
+        while True:
+            place = asked or await self._place_of(slot)
+            chosen = [commands[at] for at in left]
+            try:
+                found = await self._run(place, chosen, asking=asked is not None)
+            except Unsent as unsent:
+                if not self._may_pass(unsent.error):
+                    raise unsent.error from None
+                found = [unsent.error] * len(left)
+                again = unsent.error
+            else:
+                for at, answer in zip(left, found, strict=True):
+                    answers[at] = answer
+                refused = [at for at in left if self._may_repeat(answers[at])]
+                if not refused:
+                    return answers
+                again = answers[refused[0]]
+                left = [
+                    at
+                    for at in left
+                    # A WAIT is for what was carried out before it.
+                    if at in refused or (at > refused[0] and commands[at][0] == "WAIT")
+                ]
+            if isinstance(again, ReadOnlyError) and (link := self._links.get(place)):
+                await self._leave(place, link)
+                if self._is_single and detours:
+                    return answers  # its name leads to no other server
+            asked, wait = self._follow(slot, place, again), 0.0
+            detours += 1
+            if not isinstance(again, AskError) or detours > DETOURS:
+                wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
+            if self._clock() + wait >= until:
+                if found[0] is again and not isinstance(again, ResponseError):
+                    raise again
+                return answers
+            if wait:
+                await self._sleep(wait)
+
+    async def reach(self) -> list[Exception | None]:
+        """Find and greet every primary; return what went wrong with each.
+
+        Raises:
+            RedisError, OSError: They cannot be found.
+        """
+        if not self._topology.places():
+            await self._discover()
+        return [await self._greet(place) for place in self._topology.places()]
+
+    async def close(self) -> None:
+        """Close all links; the next use opens new ones."""
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.close()
+
+    async def _run(
+        self, place: Place, commands: Sequence[Command], *, asking: bool
+    ) -> list[Any]:
+        link = self._links.get(place)
+        if link is None:
+            link = self._links[place] = self._connect(place, False)
+        try:
+            if not asking:
+                return await link.run(commands)
+            pairs = [one for command in commands for one in (("ASKING",), command)]
+            return (await link.run(pairs))[1::2]
+        except BusyLoadingError as error:
+            # redis-py takes this answer for the end of the connection.
+            await self._leave(place, link)
+            return [error] * len(commands)
+        except (Unsent, RedisError, OSError):
+            await self._leave(place, link)
+            self._doubt(place)
+            raise
+
+    async def _leave(self, place: Place, link: Link) -> None:
+        if self._links.get(place) is link:
+            del self._links[place]
+        await link.close()
+
+    async def _place_of(self, slot: int) -> Place:
+        place = self._topology.place_of(slot)
+        link = self._links.get(place) if place is not None else None
+        if place is not None and link is not None and link.is_lost():
+            # It was restarted, or a sentinel has made it a replica.
+            await self._leave(place, link)
+            self._doubt(place)
+            place = self._topology.place_of(slot)
+        if place is None:
+            await self._discover()
+            place = self._topology.place_of(slot)
+        if place is None:
+            raise ConnectionError(
+                f"no server of {self._options.shown} has slot {slot}: see CLUSTER INFO"
+            )
+        return place
+
+    def _doubt(self, place: Place) -> None:
+        if not self._is_single:
+            self._topology.doubt(place)
+
+    def _may_repeat(self, answer: Any) -> bool:
+        """Whether a command was not carried out, and may be if it is sent again."""
+        if not isinstance(answer, Exception):
+            return False
+        if isinstance(answer, AskError):
+            # Only a cluster's answers say where else a key is; MOVED is one, too.
+            return self._is_cluster
+        return isinstance(answer, _LATER) or str(answer).startswith(_LATER_CODES)
+
+    def _follow(self, slot: int, place: Place, again: Exception) -> Place | None:
+        """Note what an answer says of a slot; return where to ask this once."""
+        if isinstance(again, MovedError):
+            self._topology.is_at(slot, place_from(again.host, again.port, place))
+            self._relearn()
+        elif isinstance(again, AskError):
+            return place_from(again.host, again.port, place)
+        elif not isinstance(again, (TryAgainError, BusyLoadingError)):
+            self._doubt(place)
+        return None
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether another try to connect may succeed soon, there or elsewhere."""
+        if isinstance(error, BusyLoadingError):
+            return True
+        lasting = (AuthenticationError, ResponseError, ssl.SSLError)
+        lasts = any(isinstance(cause, lasting) for cause in causes(error))
+        return not (self._is_single or lasts)
+
+    def _relearn(self) -> None:
+        """Learn, beside other work, what else has moved."""
+
+    async def _discover(self) -> None:
+        """Ask for the primaries until a server tells them.
+
+        Raises:
+            RedisError, OSError: None does.
+        """
+        failure: Exception | None = None
+        for place in self._topology.to_ask():
+            link = self._connect(place, not self._is_cluster)
+            try:
+                [answer] = await link.run([self._question()])
+            except Unsent as unsent:
+                failure = failure or unsent.error
+                continue
+            except (RedisError, OSError) as error:
+                failure = failure or error
+                continue
+            finally:
+                await link.close()
+            if isinstance(answer, Exception):
+                failure = answer
+            elif answer is None:
+                failure = ConnectionError(
+                    f"the sentinels of {self._options.shown} know no service "
+                    f"{self._options.address.service!r}"
+                )
+            else:
+                self._learn(answer, place)
+                for other in self._links.keys() - self._topology.places():
+                    await self._links.pop(other).close()
+                return
+        assert failure is not None
+        raise failure
+
+    def _question(self) -> Command:
+        if self._is_cluster:
+            return ("CLUSTER", "SLOTS")
+        return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._options.address.service)
+
+    def _learn(self, answer: Any, told_by: Place) -> None:
+        if self._is_cluster:
+            self._topology.learn(answer, told_by)
+        else:
+            self._topology.is_primary(place_from(answer[0], answer[1], told_by))
+
+    async def _greet(self, place: Place) -> Exception | None:
+        try:
+            [answer] = await self._run(place, [("PING",)], asking=False)
+        except Unsent as unsent:
+            return unsent.error
+        except (RedisError, OSError) as error:
+            return error
+        return answer if isinstance(answer, Exception) else None

@@ -1,0 +1,74 @@
+"""Which server keeps a key now, as the servers last said it. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...settings.redis_addresses import RedisAddress
+
+SLOTS = 16_384
+
+Place = tuple[str, int]
+"""A server's host and port."""
+
+
+class Topology:
+    """The places of a Redis's primaries.
+
+    Args:
+        address: Where it is.
+    """
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._seeds = address.hosts
+        self._is_cluster = address.kind == "cluster"
+        self._turn = 0
+        known = self._seeds[0] if address.kind == "single" else None
+        self._slots = [known] * (SLOTS if self._is_cluster else 1)
+
+    def place_of(self, slot: int) -> Place | None:
+        """Return the place of the primary of a slot; None if it is not known."""
+        return self._slots[slot if self._is_cluster else 0]
+
+    def places(self) -> set[Place]:
+        """Return the places of all primaries that are known."""
+        return {place for place in set(self._slots) if place is not None}
+
+    def doubt(self, place: Place) -> None:
+        """Forget that a server is a primary."""
+        self._slots = [None if known == place else known for known in self._slots]
+
+    def to_ask(self) -> list[Place]:
+        """Return the servers to ask, another one first each time: one may be behind."""
+        self._turn += 1
+        known = sorted(self.places()) if self._is_cluster else []
+        others = [seed for seed in self._seeds if seed not in known]
+        return _turned(known, self._turn) + _turned(others, self._turn - 1)
+
+    def is_primary(self, place: Place) -> None:
+        """Note where the sentinels' primary is."""
+        self._slots[0] = place
+
+    def is_at(self, slot: int, place: Place) -> None:
+        """Note where a slot is."""
+        self._slots[slot] = place
+
+    def learn(self, ranges: Iterable[Sequence[Any]], told_by: Place) -> None:
+        """Note the answer to CLUSTER SLOTS; a server without a host is the teller."""
+        slots: list[Place | None] = [None] * SLOTS
+        for start, end, primary, *_ in ranges:
+            place = place_from(primary[0], primary[1], told_by)
+            slots[start : end + 1] = [place] * (end - start + 1)
+        self._slots = slots
+
+
+def _turned(places: list[Place], turn: int) -> list[Place]:
+    first = turn % len(places) if places else 0
+    return places[first:] + places[:first]
+
+
+def place_from(host: bytes | str | None, port: int | str, told_by: Place) -> Place:
+    """Return a place as a server gives it, which may leave its own host out."""
+    text = host.decode() if isinstance(host, bytes) else host
+    return (text if text and text != "?" else told_by[0]), int(port)

@@ -1,0 +1,257 @@
+"""A real Redis Cluster and real sentinels on 127.0.0.1, which tests may kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from moe_middleware.models.ids import new_id
+
+from .redis_servers import RedisServer, redis_server
+from .servers import free_port, wait_for
+
+NODE_TIMEOUT = 400
+"""After how many milliseconds a cluster's silent server has failed."""
+
+DOWN_AFTER = 300
+"""The same for sentinels."""
+
+SERVICE = "mymaster"
+
+SLOTS = 16_384
+
+
+def command(server: RedisServer, *words: object) -> Any:
+    """Send one command to a server, and return its answer."""
+    with Redis.from_url(server.url, socket_timeout=5) as client:
+        return client.execute_command(*words)
+
+
+def says(server: RedisServer, expected: str, *words: object) -> Callable[[], bool]:
+    """Return a condition: whether a server's answer contains a text."""
+
+    def does() -> bool:
+        try:
+            answer = command(server, *words)
+        except (RedisError, OSError):
+            return False
+        return expected in (
+            answer.decode() if isinstance(answer, bytes) else repr(answer)
+        )
+
+    return does
+
+
+class Pair:
+    """A primary and its replica, which change places when one is killed.
+
+    Attributes:
+        pair: Both.
+        url: How our users name them.
+    """
+
+    pair: list[RedisServer]
+    url: str
+
+    @property
+    def primary(self) -> RedisServer:
+        return next(one for one in self.pair if says(one, "master", "ROLE")())
+
+    @property
+    def replica(self) -> RedisServer:
+        return next(one for one in self.pair if says(one, "slave", "ROLE")())
+
+    def kill_primary(self) -> RedisServer:
+        """Kill the primary, and return it."""
+        killed = self.primary
+        killed.kill()
+        return killed
+
+    def wait_for_failover(self, killed: RedisServer) -> None:
+        """Wait until the other one is the primary."""
+        other = self.other_than(killed)
+        wait_for(says(other, "master", "ROLE"), what="the failover")
+
+    def heal(self, killed: RedisServer) -> None:
+        """Start a killed server again, and wait until it is the other's replica."""
+        self.wait_for_failover(killed)
+        killed.start()
+        self._follow(killed)
+        _wait_for_replica(killed)
+
+    def other_than(self, server: RedisServer) -> RedisServer:
+        return next(one for one in self.pair if one is not server)
+
+    def _follow(self, killed: RedisServer) -> None:
+        """A cluster's server finds its primary by itself."""
+
+    def name(self) -> str:
+        """Return a new name whose keys, with the name as their hash tag, are here."""
+        while True:
+            name = new_id()
+            if key_slot(name.encode()) < SLOTS // 3:
+                return name
+
+
+class Cluster(Pair):
+    """Primaries that share the slots; the first one and its replica are the pair.
+
+    Attributes:
+        primaries: The primaries, at first; each has the same number of slots.
+    """
+
+    def __init__(self, primaries: list[RedisServer], *replicas: RedisServer) -> None:
+        self.primaries = primaries
+        self.pair = [primaries[0], *replicas]
+        self.servers = [*primaries, *replicas]
+        scheme, _, rest = primaries[0].url.partition("://")
+        _, question, options = rest.partition("?")
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in primaries[::2])
+        self.url = f"{scheme}+cluster://{hosts}{question}{options}"
+
+    def wait(self) -> None:
+        """Wait until every server sees every slot served."""
+        for server in self.servers:
+            wait_for(
+                says(server, "cluster_state:ok", "CLUSTER", "INFO"), what="a cluster"
+            )
+
+    def id_of(self, server: RedisServer) -> str:
+        return str(command(server, "CLUSTER", "MYID").decode())
+
+    def move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Begin to move a slot, as resharding does."""
+        command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
+        command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
+
+    def move_keys(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Move the keys of a slot that is being moved."""
+        while keys := command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            where = ("127.0.0.1", target.port, "", 0, 5000, "KEYS")
+            command(source, "MIGRATE", *where, *keys)
+
+    def moved(self, slot: int, target: RedisServer) -> None:
+        """End the move of a slot."""
+        for server in self.primaries:
+            command(server, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
+
+
+@contextmanager
+def redis_cluster(
+    folder: Path, *, primaries: int = 3, replica: bool = False, **options: Any
+) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; further options are those of its servers."""
+    with ExitStack() as stack:
+        buses: dict[int, int] = {}
+        servers = []
+        for _ in range(primaries + replica):
+            bus = free_port()
+            server = stack.enter_context(
+                redis_server(
+                    folder,
+                    *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
+                    *("--cluster-node-timeout", str(NODE_TIMEOUT)),
+                    *("--cluster-replica-validity-factor", "0"),
+                    *(
+                        "--repl-diskless-sync-delay",
+                        "0",
+                        "--repl-ping-replica-period",
+                        "1",
+                    ),
+                    **{"aof": True, **options},
+                )
+            )
+            buses[server.port] = bus
+            servers.append(server)
+        made = Cluster(servers[:primaries], *servers[primaries:])
+        first = servers[0]
+        size = SLOTS // primaries
+        for number, server in enumerate(made.primaries):
+            end = SLOTS - 1 if number == primaries - 1 else (number + 1) * size - 1
+            command(server, "CLUSTER", "ADDSLOTSRANGE", number * size, end)
+            command(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for server in servers[1:]:
+            command(
+                server, "CLUSTER", "MEET", "127.0.0.1", first.port, buses[first.port]
+            )
+        made.wait()
+        for one in servers[primaries:]:
+            first_id = made.id_of(first)
+            wait_for(says(one, first_id, "CLUSTER", "NODES"), what="the first server")
+            command(one, "CLUSTER", "REPLICATE", first_id)
+            _wait_for_replica(one)
+        yield made
+
+
+class Sentinels(Pair):
+    """A sentinel that watches a pair.
+
+    Attributes:
+        sentinel: The sentinel.
+        url: The address: a sentinel that is not there, the one that is, the service.
+    """
+
+    def __init__(self, pair: list[RedisServer], sentinel: RedisServer) -> None:
+        self.pair = pair
+        self.sentinel = sentinel
+        scheme, _, rest = pair[0].url.partition("://")
+        _, question, options = rest.partition("?")
+        hosts = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
+        self.url = f"{scheme}+sentinel://{hosts}/{SERVICE}{question}{options}"
+
+    def wait_for_failover(self, killed: RedisServer) -> None:
+        super().wait_for_failover(killed)
+        other = self.other_than(killed)
+        words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        wait_for(says(self.sentinel, str(other.port), *words), what="the sentinel")
+
+    def fail_over(self) -> None:
+        """Let primary and replica change places, as before maintenance."""
+        before = self.primary
+        # Refused for some seconds after another failover.
+        words = ("SENTINEL", "FAILOVER", SERVICE)
+        wait_for(says(self.sentinel, "OK", *words), what="a failover to begin")
+        self.wait_for_failover(before)
+
+    def _follow(self, killed: RedisServer) -> None:
+        # The sentinel does so too, after some seconds.
+        command(killed, "REPLICAOF", "127.0.0.1", self.other_than(killed).port)
+
+
+@contextmanager
+def redis_sentinels(
+    folder: Path, *sentinel_options: str, **options: Any
+) -> Iterator[Sentinels]:
+    """Run a primary, a replica and a sentinel until the block ends."""
+    with ExitStack() as stack:
+        common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+        primary, replica = (
+            stack.enter_context(redis_server(folder, *common, aof=True, **options))
+            for _ in range(2)
+        )
+        command(replica, "REPLICAOF", "127.0.0.1", primary.port)
+        _wait_for_replica(replica)
+        config = folder / f"sentinel-{primary.port}.conf"
+        config.write_text(
+            f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 1\n"
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}\n"
+            f"sentinel failover-timeout {SERVICE} 2000\n"
+            + "".join(f"{line}\n" for line in sentinel_options)
+        )
+        sentinel = stack.enter_context(redis_server(folder, sentinel_config=config))
+        made = Sentinels([primary, replica], sentinel)
+        words = ("SENTINEL", "REPLICAS", SERVICE)
+        wait_for(says(sentinel, str(replica.port), *words), what="the sentinel")
+        yield made
+
+
+def _wait_for_replica(replica: RedisServer) -> None:
+    # redis-py makes a dictionary of it.
+    status = "'master_link_status': 'up'"
+    wait_for(says(replica, status, "INFO", "replication"), what="a replica")
