@@ -14,13 +14,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 OLDER_TOOLS = {
+    "anyio": "4.14.0",  # starlette's TestClient uses a name that later ones deprecate
     "celery": "5.5.3",  # later ones want click 8.3
     "check-jsonschema": "0.33.0",  # later ones want click 8.5
-    "fastapi": "0.115.0",  # its starlette
+    "fastapi": "0.115.8",  # its starlette
     "flask": "3.0.3",  # later ones want itsdangerous 2.2
     "kombu": "5.5.4",  # the celery above
     "pydantic-core": "2.27.0",  # pydantic wants this one exactly
+    "pytest": "8.4.2",  # later ones deprecate a name that this anyio uses
     "ruamel-yaml": "0.18.10",  # the check-jsonschema above
+    "websockets": "13.1",  # uvicorn imports what later ones deprecate
 }
 LEFT_OUT = {"httpx2", "httpcore2"}
 """Only the TestClient of a new Starlette needs them."""

@@ -14,7 +14,7 @@ from ..cli_runner import cli_runner
 
 def run(*words: str) -> tuple[int, str]:
     found = cli_runner().invoke(main, ["explain", *words])
-    return found.exit_code, found.output
+    return found.exit_code, found.stdout + found.stderr
 
 
 def test_explanation_names_audience_rule_and_payload() -> None:

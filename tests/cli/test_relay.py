@@ -258,7 +258,7 @@ def test_mistakes_are_said(
     result = run(*arguments, MOE_DATA_CENTER="sandbox")
 
     assert result.exit_code == code
-    assert said in result.output
+    assert said in result.stderr
 
 
 def test_no_password_is_shown() -> None:

@@ -56,6 +56,10 @@ def of_starlette(lines: list[bytes]) -> dict[str, str]:
     return StarletteRequest({"type": "http", "headers": headers}).cookies
 
 
+ONE_HEADER_ONLY = of_starlette([b"a=1", b"b=2"]) == {"a": "1"}
+"""Starlette before 0.49 reads the first Cookie header and none of the others."""
+
+
 def of_django(lines: list[bytes]) -> dict[str, str]:
     text = (
         b"; ".join(lines).decode("latin-1").encode("latin-1").decode(errors="replace")
@@ -85,6 +89,8 @@ READERS = {
 
 
 def check_same(framework: str, lines: list[bytes]) -> None:
+    if framework == "starlette" and ONE_HEADER_ONLY:
+        lines = lines[:1]
     ours, theirs = (read(lines) for read in READERS[framework])
     for name in {*ours, *theirs} - {""}:
         if not name.isascii() or REPLACEMENT in theirs.get(name, ""):
