@@ -12,7 +12,7 @@ from ..models.observers import Observer
 from .batch_writer import BatchWriter
 from .contract import Counts, Health, Synchronous, WhenFull
 from .journal_files import JournalFiles
-from .losses import Losses, observe
+from .losses import Losses
 from .stores import Operation, Store
 
 
@@ -107,9 +107,6 @@ class StoredOutbox(ABC):
         Raises:
             OutboxError: It cannot be written.
         """
-
-    def _observe(self, outcome: str, count: int) -> None:
-        observe(self._observer, outcome, count)
 
     async def _do(
         self,

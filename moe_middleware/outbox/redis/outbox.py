@@ -27,6 +27,7 @@ from ..contract import (
 )
 from ..encoding import encode
 from ..journal_files import JournalFiles
+from ..losses import observe
 from ..stored import StoredOutbox
 from ..stores import Operation
 from . import scripts
@@ -123,7 +124,7 @@ class RedisOutbox(StoredOutbox):
     def _take(self, records: Sequence[bytes]) -> None:
         for some in chunked(records):
             self._writer.append(b"".join(some), len(some))
-        self._observe("appended", len(records))
+        observe(self._observer, "appended", len(records))
 
     def _save(self, chunk: Chunk) -> Call:
         bodies = [record.body for record in chunk.records]
@@ -158,7 +159,7 @@ class RedisOutbox(StoredOutbox):
             claims, unreadable = read_claims(*found)
             if unreadable:
                 await self.bury(unreadable, reason=UNREADABLE)
-                self._observe("buried", len(unreadable))
+                observe(self._observer, "buried", len(unreadable))
             if claims or not may_be_more:
                 return sorted(claims, key=age_of)
 

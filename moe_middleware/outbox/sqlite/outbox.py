@@ -28,6 +28,7 @@ from ..contract import (
     WhenFull,
 )
 from ..journal_files import JournalFiles
+from ..losses import observe
 from ..reserve import Reserve
 from ..stored import StoredOutbox
 from ..stores import Batch, Operation, Outcome
@@ -106,12 +107,12 @@ class SQLiteOutbox(StoredOutbox):
         # An event that cannot be encoded is refused here, before the batch.
         bodies = b"\0".join(map(orjson.dumps, events))
         self._writer.append(bodies, len(events))
-        self._observe("appended", len(events))
+        observe(self._observer, "appended", len(events))
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         if bodies:
             self._writer.append(b"\0".join(bodies), len(bodies))
-            self._observe("appended", len(bodies))
+            observe(self._observer, "appended", len(bodies))
 
     def _save(self, db: sqlite3.Connection, batch: Batch) -> Outcome:
         values = {"name": batch.journal, "stored": batch.records[-1].sequence}
@@ -166,7 +167,7 @@ class SQLiteOutbox(StoredOutbox):
         claims: list[Claim]
         claims, unreadable = await self._do(run, abandoned=abandoned)
         if unreadable:
-            self._observe("buried", unreadable)
+            observe(self._observer, "buried", unreadable)
         return claims
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
