@@ -216,8 +216,7 @@ class MoEngageClient:
         Raises:
             TransportError, APIError: As for ``fetch``; report all of them again.
         """
-        for batch in event_reports.batches(events):
-            body = event_reports.events_body(batch)
+        for body in event_reports.reports(events):
             await self._call("POST", "events", body, REPORT_TIMEOUT)
 
     async def _fetch(

@@ -5,7 +5,7 @@ The rules come from MoEngage's document Track Experience Events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -68,8 +68,27 @@ def batches(
     return cut
 
 
+def reports(events: Iterable[Event]) -> Iterator[bytes]:
+    """Yield the bodies of the reports that events take, in order."""
+    events = list(events)
+    if len(events) * EVENT_OVERHEAD <= MAX_REPORT_BYTES:
+        # A relay's fit into one: they were counted before.
+        elements = _elements(events)
+        body = orjson.dumps({"elements": elements})
+        if len(elements) <= MAX_EVENT_ELEMENTS and len(body) <= MAX_REPORT_BYTES:
+            if elements:
+                yield body
+            return
+    for batch in batches(events):
+        yield events_body(batch)
+
+
 def events_body(events: Iterable[Event]) -> bytes:
     """Return the body of a report: one element per user, with the actions in order."""
+    return orjson.dumps({"elements": _elements(events)})
+
+
+def _elements(events: Iterable[Event]) -> list[dict[str, Any]]:
     elements: dict[_ElementKey, dict[str, Any]] = {}
     for event in events:
         key = _element_key(event)
@@ -77,7 +96,7 @@ def events_body(events: Iterable[Event]) -> bytes:
         if element is None:
             element = elements[key] = _element(event)
         element["actions"].append(_action(event))
-    return orjson.dumps({"elements": list(elements.values())})
+    return list(elements.values())
 
 
 def _element_key(event: Event) -> _ElementKey:
@@ -110,15 +129,16 @@ def _element(event: Event) -> dict[str, Any]:
 
 
 def _action(event: Event) -> dict[str, Any]:
-    attributes = dict(event.experience_context)
-    action = {
+    context = event.experience_context
+    action: dict[str, Any] = {
         "action": ACTION_NAMES[event.action],
         "moe_event_uuid": event.uuid,
         "event_time": event.occurred_at,
         "platform": event.platform,
-        "attributes": attributes,
+        "attributes": context if type(context) is dict else dict(context),
     }
     if event.b_id is not None:
         # The documents' tables have it on the action, all samples in the attributes.
-        action["b_id"] = attributes["b_id"] = event.b_id
+        action["b_id"] = event.b_id
+        action["attributes"] = {**context, "b_id": event.b_id}
     return action

@@ -40,14 +40,18 @@ class Backlog:
         The batch is being reported until ``finished``.
         """
         batch: list[Claim] = []
+        done: list[str] = []
         room = Room()
-        for user in [user for user in self._waiting if user not in self._under_way]:
-            waiting = self._waiting[user]
+        for user, waiting in self._waiting.items():
+            if user in self._under_way:
+                continue
             fitting = list(takewhile(lambda claim: room.takes(claim.event), waiting))
             batch += fitting
             if len(fitting) < len(waiting):
                 del waiting[: len(fitting)]
                 break
+            done.append(user)
+        for user in done:
             del self._waiting[user]
         self._count -= len(batch)
         self._under_way.update(_users(batch))

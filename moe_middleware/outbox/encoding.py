@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -90,17 +90,39 @@ def decode(body: bytes | str) -> Event | None:
 
 def from_fields(fields: Any) -> Event | None:
     """Return the event of a stored body's fields; None if they are invalid."""
+    event = Event.__new__(Event)
     try:
-        fields["action"] = Action(fields["action"])
-        event = Event(**fields)
-    except (ValueError, TypeError, KeyError):
+        # A relay reads tens of thousands of events a second: the setters bypass the
+        # frozen class, whose own way takes three times as long.
+        for name, kinds, default, set_field in _FIELDS:
+            value = fields.pop(name, default)
+            if type(value) not in kinds:
+                return None
+            set_field(event, value)
+        _set_attributes(event, fields.pop("user_attributes", None) or {})
+        _set_action(event, _ACTIONS[fields.pop("action")])
+    except (AttributeError, TypeError, KeyError):
         return None
-    readable = (
-        isinstance(event.uuid, str)
-        and isinstance(event.customer_id, str)
-        and isinstance(event.occurred_at, int)
-        and isinstance(event.experience_context, dict)
-        and isinstance(event.user_attributes, dict)
-        and isinstance(event.trace, str | None)
+    return None if fields or type(event.user_attributes) is not dict else event
+
+
+_slots: Mapping[str, Any] = vars(Event)
+
+_FIELDS = [
+    (name, frozenset(kinds), default, _slots[name].__set__)
+    for name, kinds, default in (
+        ("uuid", [str], None),
+        ("customer_id", [str], None),
+        ("occurred_at", [int], None),
+        ("experience_context", [dict], None),
+        ("platform", [str], "web"),
+        ("b_id", [str, type(None)], None),
+        ("user_timezone_offset", [int, type(None)], None),
+        ("trace", [str, type(None)], None),
     )
-    return event if readable else None
+]
+"""An event's fields: their types in JSON, their defaults, and how they are set."""
+
+_set_attributes = _slots["user_attributes"].__set__
+_set_action = _slots["action"].__set__
+_ACTIONS = {action.value: action for action in Action}

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import orjson
-
 from ...models.events import Event
 from ...models.observers import Observer
 from ..contract import (
@@ -27,6 +25,7 @@ from ..contract import (
     WaitingEvent,
     WhenFull,
 )
+from ..encoding import encode
 from ..journal_files import JournalFiles
 from ..losses import observe
 from ..reserve import Reserve
@@ -105,7 +104,7 @@ class SQLiteOutbox(StoredOutbox):
         if not events:
             return
         # An event that cannot be encoded is refused here, before the batch.
-        bodies = b"\0".join(map(orjson.dumps, events))
+        bodies = b"\0".join(map(encode, events))
         self._writer.append(bodies, len(events))
         observe(self._observer, "appended", len(events))
 
