@@ -8,7 +8,14 @@ from .documents import Document, Newcomer, newcomer
 
 __all__ = ["newcomer"]
 
-PAGES = ["caches.md", "celery.md", "observability.md", "sync.md", "typed.md"]
+PAGES = [
+    "caches.md",
+    "celery.md",
+    "observability.md",
+    "openfeature.md",
+    "sync.md",
+    "typed.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -48,6 +48,10 @@ class Fetcher:
         advise: Returns advice on a failed fetch, without ids, for the log.
         joined: Receives each running fetch that a further page waits for.
         stopwatch: A clock that never jumps, in seconds.
+
+    Attributes:
+        breaker: Lets calls pass, or not.
+        watchers: Receive the breaker's new states, after the observer.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Fetcher:
         self._logger = RepeatLogger(logger)
         self._under_way = SharedFetches(joined)
         self.breaker = Breaker(changed=self._breaker_changed)
+        self.watchers: list[Callable[[State], None]] = []
 
     def start(
         self,
@@ -273,6 +278,8 @@ class Fetcher:
 
     def _breaker_changed(self, state: State) -> None:
         self._observer.breaker_changed("fetch", state)
+        for changed in [*self.watchers]:
+            changed(state)
         logger.warning("breaker_changed endpoint=fetch state=%s", state)
 
 

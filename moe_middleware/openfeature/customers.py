@@ -1,0 +1,134 @@
+"""Experiences of a customer without a request, from the cache, else by a fetch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import InvalidContextError, TargetingKeyMissingError
+
+from ..cache.keys import key_of_ids, variant_key
+from ..models.errors import MoEngageError
+from ..models.experience import Experience
+from ..models.usable_ids import usable_id
+from ..personalizer.runtime import Runtime
+from ..visitors.session_attributes import day_and_hour
+from ..visitors.visitor import NO_VISIT, Visitor
+
+logger = logging.getLogger(__name__)
+
+LIST_AFTER = 10.0
+"""Seconds between two looks at the workspace's list, for keys that it does not have."""
+
+
+class Customers:
+    """Answers for customers, as the pages of the same configuration do.
+
+    Args:
+        runtime: The configuration's runtime.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._statuses: Mapping[str, str] | None = None
+        self._listed_at = 0.0
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The workspace's experience keys, as last listed."""
+        return frozenset(self._statuses or ())
+
+    def knows(self, key: str) -> bool:
+        """Whether the workspace has a key; True as long as it was never listed."""
+        return self._statuses is None or key in self._statuses
+
+    async def list_keys(self) -> None:
+        """List the workspace's experiences.
+
+        Raises:
+            MoEngageError: It cannot be listed.
+        """
+        self._listed_at = time.monotonic()
+        listed = await self._runtime.client.metadata()
+        self._statuses = {one.key: one.status for one in listed}
+
+    async def look_for(self, key: str) -> None:
+        """List again if a key is unknown and the list is some seconds old."""
+        if self.knows(key) and self._statuses is not None:
+            return
+        if time.monotonic() - self._listed_at >= LIST_AFTER:
+            try:
+                await self.list_keys()
+            except MoEngageError as error:
+                logger.info("keys_not_listed error=%s", type(error).__name__)
+
+    async def ask(self, key: str, context: EvaluationContext | None) -> Experience:
+        """Return a customer's experience.
+
+        Raises:
+            TargetingKeyMissingError: The context names no customer.
+            InvalidContextError: Its customer id is none.
+        """
+        runtime, engine = self._runtime, self._runtime.personalizer
+        visitor = self._visitor(context)
+        timeout = runtime.settings.fetch.timeout
+        pending = engine.ask((key,), visitor, NO_VISIT, timeout=timeout)
+        await pending.wait(timeout)
+        [found] = pending.found or pending.late
+        engine.note((found,), visitor.reporting_id)
+        return found
+
+    def _visitor(self, context: EvaluationContext | None) -> Visitor:
+        customer_id = customer_of(context)
+        if customer_id is None:
+            raise TargetingKeyMissingError(
+                "outside of a request the targeting key names the customer: give "
+                "EvaluationContext(targeting_key=...)"
+            )
+        settings = self._runtime.settings
+        given = context.attributes if context is not None else {}
+        wanted = settings.attribute_names
+        texts = {name: _text(given[name]) for name in given if name in wanted}
+        named = {name: text for name, text in texts.items() if text is not None}
+        vary, now = settings.cache.vary, self._runtime.personalizer.clock()
+        of_key = [name for name in named if vary is None or name in vary]
+        return Visitor(
+            customer_id=customer_id,
+            visitor_id=None,
+            user_identifiers={},
+            is_new=False,
+            attributes=named,
+            key=key_of_ids(customer_id, None, {}),
+            variant=variant_key(
+                {**day_and_hour(now), **{name: named[name] for name in of_key}}
+            ),
+            reporting_id=customer_id,
+        )
+
+
+def customer_of(context: EvaluationContext | None) -> str | None:
+    """Return the customer that a context names; None without one.
+
+    Raises:
+        InvalidContextError: The targeting key is no customer id.
+    """
+    given = context.targeting_key if context is not None else None
+    if given is None or given == "":
+        return None
+    customer_id = usable_id(str(given), by_anyone=False)
+    if customer_id is None:
+        raise InvalidContextError(
+            "the targeting key is no customer id: give a printable text of 256 "
+            "characters at most"
+        )
+    return customer_id
+
+
+def _text(value: Any) -> str | None:
+    """Return an attribute as the API takes it; None for what is no plain value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) and value != "" else None

@@ -1,0 +1,262 @@
+"""The provider that OpenFeature's SDK asks for flags."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import ProviderEventDetails
+from openfeature.exception import (
+    ErrorCode,
+    GeneralError,
+    InvalidContextError,
+    OpenFeatureError,
+)
+from openfeature.flag_evaluation import FlagResolutionDetails, FlagType
+from openfeature.provider import Metadata
+from openfeature.track import TrackingEventDetails
+
+from ..client.failures import advice
+from ..concurrency.background_loop import background
+from ..models.errors import MoEngageError
+from ..models.experiences import Experiences
+from ..models.reasons import Reason
+from ..network.breaker import State
+from ..personalizer.current import current, current_experiences, on_event_loop
+from ..personalizer.runtimes import runtime_for
+from ..settings.settings import Config
+from ..telemetry.conventions import PROVIDER
+from .customers import Customers, customer_of
+from .flags import Flag, details, failed, is_failure, refused
+from .resolving import Resolving
+from .tracking import Tracking
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+GRACE = 1.0
+"""Seconds that a thread waits for our event loop beyond the time for a fetch."""
+
+LIST_WITHIN = 5.0
+"""Seconds for the workspace's list at the start."""
+
+
+class MoEngageProvider(Resolving):
+    """Experiences as flags: ``homepage-banner.Title`` is one value of a payload, and
+    ``homepage-banner`` all of it, as an object.
+
+    Within a request it answers from the page's experiences, without I/O. Elsewhere the
+    targeting key is the customer id, and it answers from the cache, or fetches within
+    ``fetch.timeout``; attributes of the context that the settings name are sent.
+    Nothing counts as an impression; ``track`` reports one, or a click.
+
+    Args:
+        config: A settings file's path, a mapping of its content, or ``Settings``; by
+            default the file of ``MOE_CONFIG``, else ``moe.yml``. It shares the cache
+            and the outbox with a middleware of the same configuration.
+        workspace_id, api_key, data_center, base_url: Override the environment and the
+            file.
+
+    Raises:
+        SettingsError: The configuration is wrong; it lists every mistake.
+    """
+
+    def __init__(
+        self,
+        config: Config = None,
+        *,
+        workspace_id: str | None = None,
+        api_key: str | None = None,
+        data_center: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.runtime = runtime_for(
+            config,
+            workspace_id=workspace_id,
+            api_key=api_key,
+            data_center=data_center,
+            base_url=base_url,
+        )
+        self._customers = Customers(self.runtime)
+        self._tracking = Tracking(self.runtime, self._customers)
+        self._is_ready = False
+
+    def get_metadata(self) -> Metadata:
+        return Metadata(PROVIDER)
+
+    # --- its life --------------------------------------------------------------
+
+    def initialize(self, evaluation_context: EvaluationContext) -> None:
+        """List the workspace's experiences, so that a wrong key or address shows now.
+
+        Raises:
+            GeneralError: They cannot be listed. Evaluations go on, and the provider is
+                ready with the first answer.
+        """
+        watchers = self.runtime.fetcher.watchers
+        if self._breaker_changed not in watchers:
+            watchers.append(self._breaker_changed)
+        try:
+            background.run(self._customers.list_keys(), LIST_WITHIN)
+        except (MoEngageError, TimeoutError) as error:
+            workspace = self.runtime.settings.workspace
+            about = advice(workspace, error) if isinstance(error, MoEngageError) else ""
+            raise GeneralError(f"{type(error).__name__}: {about}") from error
+        self._is_ready = True
+
+    def shutdown(self) -> None:
+        """Deliver waiting events, within ``events.shutdown_timeout``, and let go."""
+        watchers = self.runtime.fetcher.watchers
+        if self._breaker_changed in watchers:
+            watchers.remove(self._breaker_changed)
+        timeout = self.runtime.settings.events.shutdown_timeout
+        try:
+            background.run(self._stop(), timeout + 2 * GRACE)
+        except Exception as error:
+            logger.warning("exit_delivery_failed error=%s", type(error).__name__)
+
+    async def _stop(self) -> None:
+        await self._tracking.end()
+        await self.runtime.stop()
+
+    def _breaker_changed(self, state: State) -> None:
+        """Emit the provider's event for a breaker that opens or closes."""
+        reason = self.runtime.fetcher.breaker.reason
+        if state is State.CLOSED:
+            self._become_ready()
+        elif state is State.OPEN and self._is_ready:
+            self._is_ready = False
+            about = ProviderEventDetails(message=f"no calls are made: {reason}")
+            if reason is Reason.UNAUTHORIZED:
+                self.emit_provider_error(about)
+            else:
+                # What the cache has stands in.
+                self.emit_provider_stale(about)
+
+    def _become_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self.emit_provider_ready(ProviderEventDetails())
+
+    # --- evaluations -----------------------------------------------------------
+
+    def resolve(
+        self, kind: FlagType, key: str, default: T, context: EvaluationContext | None
+    ) -> FlagResolutionDetails[T]:
+        try:
+            page = page_of(context)
+            if page is None:
+                timeout = self.runtime.settings.fetch.timeout + LIST_WITHIN + GRACE
+                answer = self._of_customer(kind, key, default, context)
+                return background.run(answer, timeout)
+            if page.pending and not on_event_loop():
+                page.ready_sync()
+            return self._on_page(kind, key, default, page)
+        except OpenFeatureError as error:
+            return refused(default, error)
+        except Exception as error:
+            return _unforeseen(default, error)
+
+    async def resolve_async(
+        self, kind: FlagType, key: str, default: T, context: EvaluationContext | None
+    ) -> FlagResolutionDetails[T]:
+        try:
+            page = page_of(context)
+            if page is None:
+                answer = self._of_customer(kind, key, default, context)
+                return await _over_there(answer)
+            if page.pending:
+                await page.ready()
+            return self._on_page(kind, key, default, page)
+        except OpenFeatureError as error:
+            return refused(default, error)
+        except Exception as error:
+            return _unforeseen(default, error)
+
+    def _on_page(
+        self, kind: FlagType, key: str, default: T, page: Experiences
+    ) -> FlagResolutionDetails[T]:
+        flag = Flag.of(key, {*page, *self._customers.keys})
+        found, knows = page[flag.key], self._customers.knows(flag.key)
+        return details(flag, found, kind, default, knows)
+
+    async def _of_customer(
+        self, kind: FlagType, key: str, default: T, context: EvaluationContext | None
+    ) -> FlagResolutionDetails[T]:
+        flag = Flag.of(key, self._customers.keys)
+        found = await self._customers.ask(flag.key, context)
+        if not found and found.reason is Reason.NO_MATCH:
+            await self._customers.look_for(flag.key)
+        if not is_failure(found):
+            self._become_ready_again()
+        return details(flag, found, kind, default, self._customers.knows(flag.key))
+
+    def _become_ready_again(self) -> None:
+        if self.runtime.fetcher.breaker.state is State.CLOSED:
+            self._become_ready()
+
+    # --- events ----------------------------------------------------------------
+
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        """Report an impression or a click of an experience, through the outbox.
+
+        Args:
+            tracking_event_name: ``impression`` or ``click``, or MoEngage's own names
+                of these events. MoEngage's API takes no others.
+            evaluation_context: Its targeting key is the customer; within a request it
+                may be left out.
+            tracking_event_details: The attribute ``key`` is the flag's; ``b_id`` the
+                clicked element, as in ``"Shop Now"``.
+        """
+        given = tracking_event_details
+        attributes = given.attributes if given is not None else {}
+        try:
+            page = page_of(evaluation_context)
+            self._tracking.track(
+                tracking_event_name, attributes, evaluation_context, page
+            )
+        except OpenFeatureError as error:
+            logger.warning("track_refused: %s", error.error_message)
+
+
+def page_of(context: EvaluationContext | None) -> Experiences | None:
+    """Return the current request's experiences; None outside of a request.
+
+    Raises:
+        InvalidContextError: The targeting key is another customer than the page's.
+    """
+    if current.get() is None:
+        return None
+    page, wanted = current_experiences(), customer_of(context)
+    customer_id = page.identity.customer_id
+    if wanted is not None and customer_id is not None and wanted != customer_id:
+        raise InvalidContextError(
+            "the targeting key is another customer than this request's, whose "
+            "experiences are all that a page has: leave it out, or ask outside of the "
+            "request"
+        )
+    return page
+
+
+async def _over_there(answer: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine on our own event loop, whichever one the caller's is."""
+    return await asyncio.wrap_future(
+        asyncio.run_coroutine_threadsafe(answer, background.loop)
+    )
+
+
+def _unforeseen(default: T, error: Exception) -> FlagResolutionDetails[T]:
+    # The error's text may contain an id.
+    logger.error("evaluation_failed error=%s", type(error).__name__)
+    logger.debug("evaluation_failed", exc_info=error)
+    return failed(default, ErrorCode.GENERAL, type(error).__name__)

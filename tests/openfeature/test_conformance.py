@@ -1,0 +1,167 @@
+"""The rules of OpenFeature's conformance suite for providers, in a table.
+
+Each row is evaluated by the SDK's own in-memory provider as well, so that the table
+says what the SDK does. Two things differ, by what MoEngage is: a value's reason is
+``TARGETING_MATCH`` or ``CACHED``, as every answer is for one customer; and outside of a
+request the targeting key is needed (Fetch Experience has no other way to name one).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
+from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moe_middleware.sandbox import Sandbox
+
+from ..sites import Site
+from .conftest import NewClient
+
+VALUES: dict[str, Any] = {
+    "boolean": True,
+    "string": "hi",
+    "integer": 10,
+    "float": 0.5,
+    "large": 2_147_483_647,
+    "huge": 9_007_199_254_740_991,
+    "false": False,
+    "zero": 0,
+    "empty": "",
+    "object": {"showImages": True, "title": "Pictures", "imagesPerPage": 100},
+    "list": [1, 2],
+}
+KEY = "canonical"
+MISMATCH, NOT_FOUND = ErrorCode.TYPE_MISMATCH, ErrorCode.FLAG_NOT_FOUND
+
+GOOD = [
+    ("boolean", "boolean", False),
+    ("string", "string", "bye"),
+    ("integer", "integer", 1),
+    ("float", "float", 0.1),
+    # A falsy value is a value.
+    ("boolean", "false", True),
+    ("integer", "zero", 1),
+    ("string", "empty", "fallback"),
+    # Nothing is lost.
+    ("integer", "large", 1),
+    ("integer", "huge", 1),
+    ("object", "object", {}),
+    ("object", "list", []),
+]
+WRONG = [
+    ("boolean", "string", False, MISMATCH),
+    ("integer", "string", 1, MISMATCH),
+    ("float", "string", 0.1, MISMATCH),
+    ("string", "boolean", "fallback", MISMATCH),
+    ("float", "boolean", 0.1, MISMATCH),
+    ("boolean", "integer", False, MISMATCH),
+    ("string", "integer", "fallback", MISMATCH),
+    ("boolean", "float", False, MISMATCH),
+    ("string", "float", "fallback", MISMATCH),
+    ("boolean", "object", False, MISMATCH),
+    ("string", "object", "fallback", MISMATCH),
+    ("integer", "object", 1, MISMATCH),
+    ("float", "object", 0.1, MISMATCH),
+    # It is not narrowed silently.
+    ("integer", "float", 1, MISMATCH),
+    ("object", "string", {}, MISMATCH),
+    ("string", "missing", "fallback", NOT_FOUND),
+]
+OURS = [
+    # The SDK takes a boolean for an integer; the conformance suite does not.
+    ("integer", "boolean", 1, MISMATCH),
+]
+ALICE = EvaluationContext("alice")
+
+
+@pytest.fixture
+def canonical(sandbox: Sandbox) -> None:
+    sandbox.define(KEY, VALUES)
+
+
+def in_memory() -> InMemoryProvider:
+    flags = {
+        f"{KEY}.{name}": InMemoryFlag("on", {"on": value})
+        for name, value in VALUES.items()
+    }
+    return InMemoryProvider(flags)
+
+
+def evaluated(
+    client: OpenFeatureClient, how: str, kind: str, flag: str, default: Any
+) -> FlagEvaluationDetails[Any]:
+    arguments = f"{KEY}.{flag}", default, ALICE
+    if how == "async":
+        method = getattr(client, f"get_{kind}_details_async")
+        found: FlagEvaluationDetails[Any] = asyncio.run(method(*arguments))
+        return found
+    details: FlagEvaluationDetails[Any]
+    details = getattr(client, f"get_{kind}_details")(*arguments)
+    return details
+
+
+@pytest.mark.usefixtures("canonical")
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_values_and_errors_are_those_of_the_conformance_suite(
+    new_client: NewClient, how: str
+) -> None:
+    theirs, ours = api.get_client(), new_client()
+
+    for kind, flag, default in GOOD:
+        found = evaluated(ours, how, kind, flag, default)
+        value = VALUES[flag]
+        assert found.value == value and type(found.value) is type(value), flag
+        assert (found.error_code, found.error_message) == (None, None)
+        assert found.reason in (Reason.TARGETING_MATCH, Reason.CACHED)
+        assert found.variant
+    for kind, flag, default, code in [*WRONG, *OURS]:
+        found = evaluated(ours, how, kind, flag, default)
+        assert (found.value, found.error_code) == (default, code), (kind, flag)
+        assert found.reason == Reason.ERROR
+        assert found.error_message
+    new_client(in_memory())
+    for kind, flag, default in GOOD:
+        assert evaluated(theirs, how, kind, flag, default).value == VALUES[flag]
+    for kind, flag, default, code in WRONG:
+        assert evaluated(theirs, how, kind, flag, default).error_code == code
+
+
+@pytest.mark.usefixtures("canonical")
+@pytest.mark.parametrize("how", ["sync", "async"])
+async def test_the_same_holds_within_a_request_without_a_call(
+    sandbox: Sandbox, new_client: NewClient, how: str
+) -> None:
+    client, seen = new_client(), []
+
+    async def handler(request: Request) -> Response:
+        for kind, flag, default in GOOD:
+            get = getattr(client, f"get_{kind}_value{'_async' * (how == 'async')}")
+            value = get(f"{KEY}.{flag}", default)
+            seen.append((await value if how == "async" else value) == VALUES[flag])
+        return Response()
+
+    site = Site(handler, routes=[{"path": "/", "experiences": [KEY]}])
+    await site.get(customer="alice")
+
+    assert seen == [True] * len(GOOD)
+
+
+@pytest.mark.usefixtures("canonical")
+def test_the_whole_of_an_experience_is_an_object(new_client: NewClient) -> None:
+    client = new_client()
+
+    assert client.get_object_value(KEY, {}, ALICE) == VALUES
+    found = client.get_boolean_details(KEY, False, ALICE)
+    assert (found.value, found.error_code) == (False, MISMATCH)
+    whole: Any = {**VALUES, "integral": 10.0}
+    assert client.get_float_value(f"{KEY}.integer", 0.1, ALICE) == 10.0
+    assert client.get_object_value(f"{KEY}.nothing", whole, ALICE) == whole
