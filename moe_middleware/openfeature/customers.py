@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,15 +50,14 @@ class Customers:
         Raises:
             MoEngageError: It cannot be listed.
         """
-        self._listed_at = time.monotonic()
+        self._listed_at = self._runtime.personalizer.stopwatch()
         listed = await self._runtime.client.metadata()
         self._statuses = {one.key: one.status for one in listed}
 
     async def look_for(self, key: str) -> None:
         """List again if a key is unknown and the list is some seconds old."""
-        if self.knows(key) and self._statuses is not None:
-            return
-        if time.monotonic() - self._listed_at >= LIST_AFTER:
+        since = self._runtime.personalizer.stopwatch() - self._listed_at
+        if key not in self.keys and since >= LIST_AFTER:
             try:
                 await self.list_keys()
             except MoEngageError as error:

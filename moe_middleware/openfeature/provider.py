@@ -115,10 +115,7 @@ class MoEngageProvider(Resolving):
         if self._breaker_changed in watchers:
             watchers.remove(self._breaker_changed)
         timeout = self.runtime.settings.events.shutdown_timeout
-        try:
-            background.run(self._stop(), timeout + 2 * GRACE)
-        except Exception as error:
-            logger.warning("exit_delivery_failed error=%s", type(error).__name__)
+        background.run(self._stop(), timeout + 2 * GRACE)
 
     async def _stop(self) -> None:
         await self._tracking.end()

@@ -27,6 +27,7 @@ from starlette.responses import Response
 
 from moe_middleware import MoEngageWSGIMiddleware, SettingsError
 from moe_middleware.openfeature import MoEngageProvider
+from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..servers import wait_for
@@ -245,20 +246,51 @@ def test_an_attribute_that_the_settings_name_is_sent_and_no_other(
     assert "alice@example.com" not in str(bodies)
 
 
-@pytest.mark.parametrize("status", ["Paused", "Scheduled"])
-def test_what_is_not_active_or_unknown_is_told_apart_from_no_match(
-    sandbox: Sandbox, new_client: NewClient, status: str
+def test_a_key_that_does_not_exist_is_told_apart_from_one_without_a_match(
+    sandbox: Sandbox, new_client: NewClient
 ) -> None:
-    client = new_client()
+    made, now = settings(), [100.0]
+    # The provider has the same runtime.
+    runtime = runtime_for(made, stopwatch=lambda: now[0])
+    client = new_client(MoEngageProvider(made))
     sandbox.define("only-gold", {"Title": "Gold"}, to={"tier": "gold"})
-    sandbox.define("asleep", {"Title": "Z"}, status=status)
 
     def found(key: str) -> FlagEvaluationDetails[str]:
+        runtime.cache.clear()
         return client.get_string_details(f"{key}.Title", "x", BOB)
 
+    before = found("only-gold")
+    now[0] += 20
+    sandbox.fault(path="metadata", status=503, times=None)
+    unlisted = found("only-gold")
+    sandbox.reset()
+    sandbox.define("only-gold", {"Title": "Gold"}, to={"tier": "gold"})
+    now[0] += 20
+    after = found("only-gold")
+
+    assert before.error_code == unlisted.error_code == ErrorCode.FLAG_NOT_FOUND
+    assert (after.value, after.reason, after.error_code) == ("x", Reason.DEFAULT, None)
+    assert after.flag_metadata == {"source": "api", "moe.reason": "no_match"}
     assert found("no-such-key").error_code == ErrorCode.FLAG_NOT_FOUND
-    missed = found("only-gold")
-    assert missed.flag_metadata == {"source": "api", "moe.reason": "no_match"}
+
+
+async def test_what_is_not_foreseen_is_the_default_too(
+    sandbox: Sandbox, new_client: NewClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unreadable:
+        def __str__(self) -> str:
+            raise RuntimeError("of alice")
+
+    client, key = new_client(), Unreadable()
+    context = EvaluationContext(key)  # type: ignore[arg-type]
+
+    for found in [
+        client.get_string_details(TITLE, "x", context),
+        await client.get_string_details_async(TITLE, "x", context),
+    ]:
+        assert (found.value, found.error_code) == ("x", ErrorCode.GENERAL)
+    assert caplog.text.count("evaluation_failed error=RuntimeError") == 2
+    assert "alice" not in caplog.text
 
 
 def test_keys_and_values_may_have_dots(sandbox: Sandbox, new_client: NewClient) -> None:

@@ -234,6 +234,7 @@ async def test_breakers_budgets_and_samples_are_measured(
     observer = OpenTelemetryObserver(["hero"], "memory:")
     before = collector.value("moe.breaker.changes")
     observer.budget_spent(1.0)
+    await asyncio.to_thread(observer.called, "metadata", 0.1, "ok")
     observer.events("lost", 3)
     for state in ("open", "probing"):
         observer.breaker_changed("fetch", state)
@@ -246,6 +247,7 @@ async def test_breakers_budgets_and_samples_are_measured(
     assert collector.value("moe.breaker.changes") - before == 3
     assert (opened, collector.value("moe.breaker.open")) == (1, 0)
     assert collector.value("moe.budget.refusals") >= 1
+    assert collector.value("moe.call.duration", moe__endpoint="metadata") >= 1
     assert collector.value("moe.events", moe__event__change="lost") == 3
     assert collector.value("moe.outbox.waiting", moe__outbox="memory:") == 1
     assert collector.value("moe.outbox.writable", moe__outbox="memory:") == 1

@@ -20,16 +20,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageWSGIMiddleware, SQLiteOutbox
+from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.telemetry.contract import Sample
+from moe_middleware.telemetry.contract import Sample, Telemetry
 from moe_middleware.telemetry.prometheus import (
     PrometheusObserver,
     metrics_app,
     metrics_wsgi_app,
 )
+from moe_middleware.telemetry.sampling import Sampler
 
 from ..makers import event
-from ..servers import Process, browser, free_port, running, sandbox_server, wait_for
+from ..servers import Process, browser, free_port, running, wait_for
 from ..sites import Site, settings
 from .scrapes import Scrape
 
@@ -181,10 +183,23 @@ async def test_a_failing_outbox_hinders_no_scrape(
     assert found.sum("moe_outbox_waiting", outbox=outbox) == 0
 
 
+async def test_a_sample_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Telemetry):
+        def sampled(self, sample: Sample) -> None:
+            raise RuntimeError("of alice")
+
+    runtime = runtime_for(settings())
+
+    await Sampler(runtime.cache, runtime.outbox, [Broken()]).sample()
+
+    assert "sample_failed error=RuntimeError" in caplog.text
+    assert "alice" not in caplog.text
+
+
 # --- several processes ------------------------------------------------------------
 
 CONFIG = """
-workspace: {{id: sandbox, api_key: sandbox-key, base_url: "{url}/v1"}}
+workspace: {{data_center: sandbox}}
 identity: {{customer_id: {{cookie: customer_id}}}}
 routes: [{{path: /, experiences: [homepage-banner]}}]
 fetch: {{timeout: 5}}
@@ -200,20 +215,16 @@ def workers(tmp_path: Path) -> Iterator[Process]:
     folder = tmp_path / "metrics"
     folder.mkdir()
     config = tmp_path / "moe.yml"
-    with sandbox_server(free_port(), tmp_path) as sandbox:
-        config.write_text(CONFIG.format(url=sandbox.url, folder=tmp_path))
-        environ = {
-            "MOE_CONFIG": str(config),
-            "PROMETHEUS_MULTIPROC_DIR": str(folder),
-        }
-        with running(
-            *("-m", "uvicorn", "--factory", "tests.telemetry.measured_site:site"),
-            *("--workers", "2", "--port", str(port := free_port())),
-            port=port,
-            log=tmp_path / "site.log",
-            environ=environ,
-        ) as process:
-            yield process
+    config.write_text(CONFIG.format(folder=tmp_path))
+    environ = {"MOE_CONFIG": str(config), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    with running(
+        *("-m", "uvicorn", "--factory", "tests.telemetry.measured_site:site"),
+        *("--workers", "2", "--port", str(port := free_port())),
+        port=port,
+        log=tmp_path / "site.log",
+        environ=environ,
+    ) as process:
+        yield process
 
 
 def test_a_scrape_of_two_workers_has_the_counts_of_both(
@@ -241,14 +252,14 @@ def test_a_scrape_of_two_workers_has_the_counts_of_both(
     found = scraped()
     assert found.sum("moe_evaluations_total", key=KEY) == len(pages)
     assert found.sum("moe_call_duration_seconds_count", endpoint="fetch") == len(pages)
-    # Another worker may have sampled it last, up to ten seconds ago.
-    wait_for(
-        lambda: (
-            scraped().sum("moe_outbox_waiting")
-            == found.sum("moe_events_total", what="appended")
-        ),
-        what="a sample after the last event",
-    )
+
+    def is_settled() -> bool:
+        # Another worker may have sampled the outbox last, up to ten seconds ago.
+        one = scraped()
+        appended = one.sum("moe_events_total", what="appended")
+        return one.sum("moe_outbox_waiting") == appended == len(pages)
+
+    wait_for(is_settled, what="a sample after the last event")
     assert scraped().sum("moe_breaker_open", endpoint="fetch") == 0
     assert not dead.exists()
 
@@ -263,25 +274,23 @@ def test_a_relay_answers_for_its_own_metrics(tmp_path: Path) -> None:
         outbox.close()
 
     asyncio.run(append())
-    with sandbox_server(free_port(), tmp_path) as sandbox:
-        config.write_text(CONFIG.format(url=sandbox.url, folder=tmp_path))
-        with running(
-            *("-m", "moe_middleware", "relay", "--config", str(config)),
-            *("--probe-port", str(port)),
-            port=port,
-            log=tmp_path / "relay.log",
-        ) as relay:
-            wait_for(
-                lambda: (
-                    Scrape(browser.get(f"{relay.url}/metrics").text).sum(
-                        "moe_events_total", what="delivered"
-                    )
-                    == 2
-                ),
-                what="the relay to deliver and to count it",
-            )
-            found = Scrape(browser.get(f"{relay.url}/metrics").text)
-            health = browser.get(relay.url).json()
+    config.write_text(CONFIG.format(folder=tmp_path))
+    with running(
+        *("-m", "moe_middleware", "relay", "--config", str(config)),
+        *("--probe-port", str(port)),
+        port=port,
+        log=tmp_path / "relay.log",
+    ) as relay:
+
+        def scraped() -> Scrape:
+            return Scrape(browser.get(f"{relay.url}/metrics").text)
+
+        wait_for(
+            lambda: scraped().sum("moe_events_total", what="delivered") == 2,
+            what="the relay to deliver and to count it",
+        )
+        found = scraped()
+        health = browser.get(relay.url).json()
 
     assert found.sum("moe_outbox_waiting") == 0
     assert found.sum("moe_call_duration_seconds_count", endpoint="events") == 1
