@@ -16,26 +16,25 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 """Reads the values of all Cookie headers of a request."""
 
 
-def plain_value(line: bytes, name: bytes) -> str | None:
-    """Return a cookie's value where every framework reads the same; None elsewhere.
+def plain_value(line: str, named: str) -> str | None:
+    """Return a cookie's value where all frameworks read the same; None elsewhere.
 
-    So it is with most cookies: the name stands once in the header, the value is of
-    usual characters, and nothing is quoted.
+    So it is with most: the name comes once, the value has usual characters, and nothing
+    is quoted.
 
     Args:
         line: The request's only Cookie header.
-        name: The cookie's, which is in the header.
+        named: The cookie's name with ``=``.
     """
-    named = name + b"="
-    at = line.find(named)
-    if at < 0 or (at and line[at - 2 : at] != b"; "):
+    before, found, after = line.partition(named)
+    starts = not before or before[-2:] == "; "
+    if not (found and starts) or named in after or '"' in line:
         return None
-    value = line[at + len(named) :].partition(b";")[0]
+    value = after.partition(";")[0]
     # Litestar decodes percents, and werkzeug ends a value at a blank.
-    if b'"' in line or b"%" in value or b" " in value or line.count(named) > 1:
+    if "%" in value or " " in value or not (value.isascii() and value.isprintable()):
         return None
-    text = value.decode("latin-1")
-    return text if text.isascii() and text.isprintable() else None
+    return value
 
 
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:

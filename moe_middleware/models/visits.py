@@ -108,29 +108,21 @@ class Visit:
 
     def cookie(self, name: str) -> str | None:
         """Return a cookie's value, or None."""
-        cookies = self._cookies
-        if cookies is None:
-            line = self.first_headers.get(_COOKIE)
-            if line is None:
+        if self._cookies is None:
+            header = self.first_headers.get(_COOKIE)
+            if header is None:
                 return None
-            encoded = _encoded(name)
-            if len(self.first_headers) == len(self._headers):
-                # Most requested cookies are absent, or as plain as browsers' usual
-                # ones.
-                if encoded is not None:
-                    if encoded not in line:
-                        return None
-                    value = plain_value(line, encoded)
-                    if value is not None:
-                        return value
-                lines = [line]
-            else:
-                # Some header came twice, perhaps this one.
-                lines = [value for key, value in self._headers if key == _COOKIE]
-                if encoded is not None and encoded not in b";".join(lines):
+            # With as many names as headers, no header came twice.
+            if len(self.first_headers) == len(self._headers) and _is_token(name):
+                line = header.decode("latin-1")
+                # Most requested cookies are absent, or as browsers usually send them.
+                if name not in line:
                     return None
-            cookies = self._cookies = self.read_cookies(lines)
-        return cookies.get(name)
+                if (value := plain_value(line, f"{name}=")) is not None:
+                    return value
+            lines = [value for key, value in self._headers if key == _COOKIE]
+            self._cookies = self.read_cookies(lines)
+        return self._cookies.get(name)
 
     def query(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
@@ -155,12 +147,12 @@ def _lower(name: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _encoded(name: str) -> bytes | None:
-    return name.encode() if _TOKEN.fullmatch(name) else None
+def _is_token(name: str) -> bool:
+    """Whether the standard allows a cookie of this name."""
+    return _TOKEN.fullmatch(name) is not None
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A cookie's name, where it is one by the standard."""
 
 
 def _unquoted(raw: bytes) -> str:

@@ -180,7 +180,15 @@ def test_a_visit_reads_one_cookie_as_the_framework_reads_all(
 
 
 def test_headers_of_the_table_are_read_alike() -> None:
-    for line in [*HEADERS, b"b=x; a=1", b"b=x;a=1", b"ba=1; a=2", b"a =1", b"b; a"]:
+    for line in [
+        *HEADERS,
+        b"b=x; a=1",
+        b"b=x;a=1",
+        b"ba=1; a=2",
+        b"a =1",
+        b"b; a",
+        b"a ; ",
+    ]:
         for read in (starlette_cookies, werkzeug_cookies, litestar_cookies):
             visit = Visit(headers=[(b"cookie", line)], read_cookies=read)
             assert visit.cookie("a") == read([line]).get("a")
