@@ -29,11 +29,15 @@ from .take_over import store_abandoned
 
 logger = logging.getLogger(__name__)
 
-GATHER_FOR = 0.005
-"""Seconds that appended events wait for further ones.
+GATHER_FOR = 0.05
+"""Seconds that appended events wait for further ones, in a journal that outlives the
+process.
 
 A commit costs as much for one event as for fifty, and a thread that wakes for each of
 them takes the interpreter's lock from the event loop."""
+
+GATHER_IN_MEMORY_FOR = 0.005
+"""The same for events that are lost if the process is killed."""
 
 TRY_AGAIN_AFTER = 1.0
 """Seconds before a store that failed is tried again."""
@@ -63,10 +67,22 @@ class _Life:
         self.thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Wake the thread; the caller holds the lock."""
+        """Wake the thread for more records; the caller holds the lock."""
         if not self.is_woken:
             self.is_woken = True
             self.wakeups.put(None)
+
+    def hurry(self) -> None:
+        """Wake the thread at once, also while it gathers records."""
+        self.is_woken = True
+        self.wakeups.put(None)
+
+    def gather(self) -> None:
+        """Let further records arrive, unless something is to be done at once."""
+        if self.journal and not (self.operations or self.closing):
+            most = GATHER_FOR if self.journal.outlives else GATHER_IN_MEMORY_FOR
+            with suppress(queue.Empty):
+                self.wakeups.get(timeout=most)
 
 
 class BatchWriter:
@@ -166,7 +182,7 @@ class BatchWriter:
         with self._lock:
             life = self._life or self._begin()
             life.operations.append(operation)
-            life.wake()
+            life.hurry()
         if life.thread is None:
             self._do_here(life)
 
@@ -182,7 +198,7 @@ class BatchWriter:
             # The rest of the time is for the log lines.
             life.store.deadline = time.monotonic() + timeout * 0.9
             life.closing = True
-            life.wake()
+            life.hurry()
         if life.thread is None:
             with self._without_thread:
                 self._work(life)
@@ -230,8 +246,7 @@ class BatchWriter:
         while True:
             with suppress(queue.Empty):
                 life.wakeups.get(timeout=_pause(life))
-            if life.journal and not (life.operations or life.closing):
-                time.sleep(GATHER_FOR)
+            life.gather()
             self._turn(life)
             with self._lock:
                 if life.closing and _is_done(life):

@@ -146,6 +146,11 @@ class Journal:
         """Whether the limit of waiting events is reached."""
         return self.unsaved >= self._most
 
+    @property
+    def outlives(self) -> bool:
+        """Whether records that are written now outlive this process."""
+        return self._active.outlives()
+
     def append(self, body: bytes, count: int) -> bool:
         """Write a record, unless the journal is full; return whether it is written.
 
