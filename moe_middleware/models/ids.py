@@ -27,13 +27,11 @@ class IdMint:
 
     def take(self, count: int) -> list[str]:
         """Return so many new uuids."""
-        ids, pool = [], self._pool
+        pool = self._pool
         try:
-            for _ in range(count):
-                ids.append(pool.pop())
+            return [pool.pop() for _ in range(count)]
         except IndexError:
-            ids += [self() for _ in range(count - len(ids))]
-        return ids
+            return [self() for _ in range(count)]
 
     def __call__(self) -> str:
         """Return a new uuid as text."""

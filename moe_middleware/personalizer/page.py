@@ -116,13 +116,13 @@ class Page(PageEnding, PageResponse, PageThreads):
             self._start_waiting()
         try:
             visitor = waiting_here(self._meet, wait) if wait else self._meet()
-            if isinstance(visitor, Reason):
+            if type(visitor) is Reason:
                 self._take(_fallbacks(keys, visitor))
                 return True
             bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)
             if len(bodies) < len(keys):
                 return False
-            self._found.update(bodies)
+            self._found |= bodies
             self._all_cached = True
             if self.is_preview:
                 self._take(self._all())

@@ -13,7 +13,7 @@ from ..browser.web_sdk import LeftToSDK
 from ..cache.encoding import read_kept
 from ..logs.log_lines import one_line
 from ..models.experience import Experience, bind
-from ..models.experiences import Experiences
+from ..models.experiences import OPEN, Experiences
 from ..models.identity import Identity
 from ..models.reasons import Reason, Source
 from ..models.texts import Headers
@@ -102,6 +102,11 @@ class PageState(Experiences):
         self._loop = loop
         self._found = {}
         self._time_left = engine.timeout
+        # Read by every page, and faster than the class's.
+        self._visit = self._match = self._visitor = self._preview = None
+        self._shown = None
+        self.used = self.handed_out = self.is_preview = self.has_ending = False
+        self.phase = OPEN
         overlay = engine.overlay
         if overlay is not None and overlay.shows_on(self.visit):
             self._overlay_notes = OverlayNotes()
