@@ -116,7 +116,7 @@ class Page(PageEnding, PageResponse, PageThreads):
             self._start_waiting()
         try:
             visitor = waiting_here(self._meet, wait) if wait else self._meet()
-            if type(visitor) is Reason:
+            if isinstance(visitor, Reason):
                 self._take(_fallbacks(keys, visitor))
                 return True
             bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)

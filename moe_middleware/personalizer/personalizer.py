@@ -189,10 +189,12 @@ class Personalizer:
         self, bodies: Mapping[str, bytes], reporting_id: str | None
     ) -> None:
         """The same for a page with encoded answers of the cache only."""
-        unmatched = [*bodies.values()].count(NO_MATCH)
-        if unmatched:
+        matched = len(bodies)
+        if NO_MATCH in bodies.values():
+            unmatched = [*bodies.values()].count(NO_MATCH)
+            matched -= unmatched
             self._note(Source.CACHE, Reason.NO_MATCH, unmatched, reporting_id)
-        if matched := len(bodies) - unmatched:
+        if matched:
             self.observer.answered(Source.CACHE, None, matched)
             if logger.isEnabledFor(logging.DEBUG):
                 self._log(logging.DEBUG, Source.CACHE, None, matched, reporting_id)
