@@ -151,21 +151,6 @@ def test_a_login_or_logout_in_the_session_forgets(sandbox: Sandbox, step: str) -
     assert fetches("/") == 1
 
 
-def test_a_database_session_is_opened_within_the_app(sandbox: Sandbox) -> None:
-    class Kept(flask.sessions.SessionInterface):
-        def open_session(self, app: Any, request: Any) -> Any:
-            assert flask.current_app.name == app.name
-            return flask.sessions.SecureCookieSession({"customer": "alice"})
-
-        def save_session(self, *_: Any) -> None: ...
-
-    app = bare_shop()
-    app.session_interface = Kept()
-    MoEngage(app, settings(identity=BY_SESSION, routes=routes("/who")))
-
-    assert app.test_client().get("/who").text == "alice"
-
-
 def test_without_a_secret_key_nobody_is_signed_in(sandbox: Sandbox) -> None:
     app = shop(identity=BY_SESSION, routes=routes("/who"))
     app.secret_key = None
@@ -448,24 +433,78 @@ def test_a_request_that_ends_before_its_handler_costs_no_fetch(
     assert "private" not in answered.headers.get("Cache-Control", "")
 
 
-def test_a_session_in_a_database_is_opened_once(sandbox: Sandbox) -> None:
-    opened: list[str] = []
+class Kept(flask.sessions.SessionInterface):
+    """Sessions in a database that is away while a link is followed."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.is_away = False
+
+    def open_session(self, app: Any, request: Any) -> Any:
+        assert flask.current_app.name == app.name
+        self.opened.append(request.path)
+        if self.is_away:
+            raise ConnectionError("no sessions today")
+        return flask.sessions.SecureCookieSession({"customer": "alice"})
+
+    def save_session(self, *_: Any) -> None: ...
+
+
+def test_a_session_in_a_database_is_opened_once_within_the_app(
+    sandbox: Sandbox,
+) -> None:
     ended: list[bool] = []
-
-    class Kept(flask.sessions.SessionInterface):
-        def open_session(self, app: Any, request: Any) -> Any:
-            opened.append(request.path)
-            return flask.sessions.SecureCookieSession({"customer": "alice"})
-
-        def save_session(self, *_: Any) -> None: ...
-
-    app = bare_shop()
-    app.session_interface = Kept()
+    app, kept = bare_shop(), Kept()
+    app.session_interface = kept
     app.teardown_appcontext(lambda _: ended.append(True))
     MoEngage(app, settings(identity=BY_SESSION, routes=routes("/who")))
 
     assert app.test_client().get("/who").text == "alice"
-    assert (opened, ended) == (["/who"], [True])
+    assert (kept.opened, ended) == (["/who"], [True])
+
+
+@pytest.mark.parametrize("sessions", ["in a cookie", "in a database", "away"])
+def test_a_click_link_knows_the_customer_of_the_session(
+    sandbox: Sandbox, sessions: str
+) -> None:
+    app, kept = bare_shop(), Kept()
+    if sessions != "in a cookie":
+        app.session_interface = kept
+    app.add_url_rule(
+        "/link",
+        view_func=lambda: current_experiences()[KEY].click_url("/shop", "Shop"),
+    )
+    events = {"outbox": "memory:", "relay": "off"}
+    secret = "of-this-test-and-of-no-other-one"
+    named = {"identity": BY_SESSION, "routes": routes("/link"), "secret_key": secret}
+    MoEngage(app, settings(events=events, **named))
+    browser = app.test_client()
+    browser.get("/login/alice")
+
+    link = browser.get("/link").text
+    kept.is_away = sessions == "away"
+    followed = browser.get(link)
+
+    assert followed.location == "/shop"
+    outbox = door(app).runtime.outbox
+    clicks = [one.customer_id for one in outbox.events]  # type: ignore[attr-defined]
+    assert clicks == (["alice"] if sessions != "away" else [])
+
+
+def keys_of_session(visit: Visit) -> str:
+    """Stand for an app's function that reads a session as any mapping."""
+    assert visit.session is not None
+    return f"{len(visit.session)} {min(visit.session)}"
+
+
+def test_a_function_of_the_settings_reads_the_session_as_a_mapping(
+    sandbox: Sandbox,
+) -> None:
+    identity = {"customer_id": {"call": f"{__name__}:keys_of_session"}}
+    browser = shop(identity=identity, routes=routes("/who")).test_client()
+    browser.get("/login/alice")
+
+    assert browser.get("/who").text == "1 customer"
 
 
 def customer_of_request(_: Visit) -> str | None:

@@ -14,6 +14,7 @@ from moe_middleware.quart import MoEngage
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import PAGE, settings
+from . import test_flask
 from .asgi_apps import KEY, title
 
 
@@ -67,6 +68,26 @@ async def test_the_session_stays_the_apps_own(sandbox: Sandbox) -> None:
     assert await login.get_data() == b"the body"
     assert "session=" in login.headers["set-cookie"]
     assert "session=" not in page.headers.get("set-cookie", "")
+
+
+async def test_a_function_of_the_settings_reads_the_session_as_a_mapping(
+    sandbox: Sandbox,
+) -> None:
+    app = Quart("shop")
+    app.secret_key = "a secret"
+    call = f"{test_flask.__name__}:{test_flask.keys_of_session.__name__}"
+
+    @app.get("/")
+    async def who() -> str:
+        session["customer"] = "alice"
+        return str(current_experiences().identity.customer_id)
+
+    MoEngage(app, settings(identity={"customer_id": {"call": call}}))
+    client = app.test_client()
+    await client.get("/")
+
+    told = await (await client.get("/")).get_data(as_text=True)
+    assert told == "1 customer"
 
 
 async def test_a_consent_in_the_session_is_enough(sandbox: Sandbox) -> None:

@@ -276,6 +276,7 @@ def test_export_takes_one_kind_and_overwrites_nothing(url: str, folder: Path) ->
     dead = run("export", "--dead", "-", "--outbox", url)
     waiting_only = run("export", "--waiting", "some.jsonl", "--outbox", url)
     again = run("export", "some.jsonl", "--outbox", url)
+    nowhere = run("export", "no/such/folder.jsonl", "--outbox", url)
 
     lines = [json.loads(line) for line in dead.stdout.splitlines()]
     assert [line["kind"] for line in lines] == ["dead", "dead"]
@@ -284,6 +285,21 @@ def test_export_takes_one_kind_and_overwrites_nothing(url: str, folder: Path) ->
     assert len((folder / "some.jsonl").read_text().splitlines()) == 3
     assert again.exit_code == 1
     assert "some.jsonl: is there already" in again.stderr
+    assert nowhere.exit_code == 1
+    assert "no/such/folder.jsonl: cannot be written: " in nowhere.stderr
+
+
+def test_import_reads_the_input_and_names_a_file_that_is_not_there(
+    url: str, folder: Path
+) -> None:
+    exported = run("export", "-", "--outbox", url)
+    other = ["--outbox", "sqlite:///other.db"]
+    imported = run("import", "-", *other, input=exported.stdout_bytes)
+    missing = run("import", "none.jsonl", *other)
+
+    assert imported.stderr == "imported 5\n"
+    assert missing.exit_code == 1
+    assert "none.jsonl: cannot be read: " in missing.stderr
 
 
 @pytest.mark.parametrize(

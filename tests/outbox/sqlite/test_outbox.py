@@ -968,3 +968,22 @@ def test_signals_are_left_alone(path: Path) -> None:
     outbox.close()
 
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_where_no_thread_can_start_those_who_append_store_by_themselves(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the interpreter ends, and on a system that has no more threads."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    outbox = SQLiteOutbox(str(path), max_events=2)
+    outbox.append([event("alice"), event("bob")])
+    found = waiting_in(path)
+    await outbox.ack([(await outbox.claim(limit=1, lease_for=30))[0].id])
+    outbox.close()
+
+    assert found == 2
+    assert waiting_in(path) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -250,6 +251,7 @@ IMPORTS = (
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_fork_has_a_program_of_its_own() -> None:
     script = """
+import json
 import os
 text = "{% set a = UserAttribute.n %}{{ a }}"
 made = [render(text, {"n": 1})]
@@ -401,3 +403,27 @@ def test_visitor_without_a_profile_gets_the_defaults() -> None:
     one = variation(x=Value("Hi {{ UserAttribute.name|default('you') }}"))
 
     assert payload_for(one, None, None)["x"].value == "Hi you"
+
+
+def test_the_program_answers_each_line_until_its_input_ends() -> None:
+    orders: list[tuple[str, dict[str, Any], list[str | None]]] = [
+        ("Hi {{ UserAttribute.name }}", {"name": "Ada"}, ["Hi Ada", None]),
+        ("{{ UserAttribute.x|default('y') }}", {"x": None}, ["y", None]),
+        ("{{ UserAttribute|list }}", {"a": 1, "b": None}, ["['a', 'b']", None]),
+        ("{{ UserAttribute|length }}", {"a": 1}, ["1", None]),
+        ("{{ UserAttribute.x }}", {}, [None, "'x' is missing and has no default"]),
+        ("{% MOE_NOT_SEND %}", {}, [None, "the template says MOE_NOT_SEND"]),
+        ("{{ 1 / 0 }}", {}, [None, "the template fails: division by zero"]),
+    ]
+    lines = "".join(f"{json.dumps([text, given])}\n" for text, given, _ in orders)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", Withheld.__module__],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert told == [answer for _, _, answer in orders]
