@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from ..models.errors import OutboxError
@@ -43,9 +42,8 @@ class StoredOutbox(ABC):
         observer: Observer | None,
     ) -> None:
         self._name = name
-        observer = observer or Observer()
-        self._observe = partial(observe, observer)
-        self._losses = Losses(name, observer)
+        self._observer = observer or Observer()
+        self._losses = Losses(name, self._observer)
         self._writer = BatchWriter(
             name,
             new_store=new_store,
