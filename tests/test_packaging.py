@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 DEVELOPMENT = {
     ".ci/lowest.py",
     ".pre-commit-config.yaml",
+    ".pre-commit-hooks.yaml",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "LICENSE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -38,6 +39,12 @@ A line about a probable mistake begins with "warning:" and changes no exit code.
     "--live",
     is_flag=True,
     help="Ask the workspace too: each key, the routes' experiences and the clock.",
+)
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Read the file only: import nothing, connect to nothing, need no variable. "
+    "For commit hooks.",
 )
 @click.option(
     "--templates",
@@ -78,6 +85,7 @@ def check(
     file: str | None,
     config: str | None,
     live: bool,
+    static: bool,
     templates: tuple[Path, ...],
     fetched: tuple[str, ...],
     types: tuple[str, ...],
@@ -92,16 +100,25 @@ def check(
     """
     if file is not None and config is not None:
         raise click.UsageError("give FILE or --config, not both")
+    if static and (live or types or customers):
+        raise click.UsageError("--static reads files only: leave the others out")
     if types and workspace is None and not customers:
         raise click.UsageError("--types needs --customer or --workspace beside it")
     try:
-        settings = settings_of(file or config)
+        settings = settings_of(file or config, **(_placeholders() if static else {}))
     except SettingsError as error:
-        _report(error.problems, {}, as_json)
+        problems = [one for one in error.problems if not (static and one.unset)]
+        unset = [
+            f"{one}. It is taken as set; templates are not read"
+            for one in error.problems
+        ]
+        _report(problems, {} if problems else {"warnings": unset}, as_json)
         return
-    from .checks import check as problems_of
+    problems = []
+    if not static:
+        from .checks import check as problems_of
 
-    problems = problems_of(settings)
+        problems += problems_of(settings)
     about = _about(settings)
     if live:
         answers = _ask(settings)
@@ -126,6 +143,16 @@ def check(
     _report(problems, about, as_json)
 
 
+def _placeholders() -> dict[str, str]:
+    """Return credentials that stand for those of the environment."""
+    names = {"workspace_id": "MOE_WORKSPACE_ID", "api_key": "MOE_API_KEY"}
+    return {
+        name: "of-the-environment"
+        for name, variable in names.items()
+        if variable not in os.environ and f"{variable}_FILE" not in os.environ
+    }
+
+
 def _ask(settings: Settings) -> Any:
     import asyncio
 
@@ -142,6 +169,8 @@ def _report(problems: Sequence[Problem], about: dict[str, Any], as_json: bool) -
         click.echo(printable(f"warning: {doubt}"), err=True)
     if problems:
         stop(problems)
+    if "settings" not in about:
+        return
     click.echo("\n".join(table(about["settings"].items())))
     if live := about.get("live"):
         click.echo("\n" + "\n".join(table(live.items())))
@@ -221,6 +250,7 @@ def _route_row(route: Route) -> tuple[str, ...]:
 # --- templates --------------------------------------------------------------------
 
 
+_UNSET = "It is taken as set, so the templates are not compared"
 _UNSEEN = "no payload of it is known, so its type was not compared"
 
 

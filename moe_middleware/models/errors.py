@@ -31,12 +31,14 @@ class Problem:
         message: What was given, what was expected and what to do.
         file: The file's name; None for values without a file.
         line: The line, counted from 1; None if no line is at fault.
+        unset: Whether it is only a variable that is not set here.
     """
 
     where: str
     message: str
     file: str | None = None
     line: int | None = None
+    unset: bool = False
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part)

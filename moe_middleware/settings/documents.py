@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..models.errors import Problem, SettingsError
@@ -39,7 +39,8 @@ class Document:
         overrides: The values that replace the file's.
         lines: The line of each place, counted from 1.
         broken: The mistake in the YAML itself, with the line.
-        missing: The places whose variables are not set.
+        missing: The places whose variables have no value.
+        unset: Those of them whose variables are only not set here.
         filled: The text of each place with variables, filled in and as written.
     """
 
@@ -51,6 +52,7 @@ class Document:
         self.lines: dict[Place, int] = {}
         self.broken: list[tuple[int | None, Mistake]] = []
         self.missing: dict[Place, Mistake] = {}
+        self.unset: set[Place] = set()
         self.filled: dict[Place, tuple[str, str]] = {}
 
     def give_up(self, message: str, line: int | None = None) -> Document:
@@ -73,7 +75,10 @@ class Document:
         Each place is reported once: a missing value would fail further checks, too.
         """
         found = [self.problem(mistake, line) for line, mistake in self.broken]
-        found += [self.problem(mistake) for mistake in self.missing.values()]
+        found += [
+            replace(self.problem(mistake), unset=place in self.unset)
+            for place, mistake in self.missing.items()
+        ]
         reported = set(self.missing)
         for mistake in mistakes:
             ends = range(len(mistake.place) + 1)

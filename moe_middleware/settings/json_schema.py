@@ -14,7 +14,11 @@ from pydantic_core import core_schema
 
 from .value_sources import KINDS, ValueSource
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "http://json-schema.org/draft-07/schema#"
+"""What SchemaStore asks for: every editor knows it."""
+
+ADDRESS = "https://json.schemastore.org/moe-middleware.json"
+"""The schema's own name, an address by SchemaStore's rule."""
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 _NUMBER = {"type": "string", "pattern": r"^[-+]?\.?[0-9][0-9.eE+-]*$|\$\{"}
@@ -25,8 +29,13 @@ _ABOUT = ("title", "description", "default")
 
 def build_schema(model: type[BaseModel], *, title: str) -> dict[str, Any]:
     """Return the schema of files that hold this model."""
-    schema = model.model_json_schema(schema_generator=_Generator)
-    return {"$schema": DIALECT, **schema, "title": title}
+    schema = model.model_json_schema(
+        schema_generator=_Generator, ref_template="#/definitions/{model}"
+    )
+    definitions = schema.pop("$defs")
+    whole = {"$schema": DIALECT, **schema, "title": title, "definitions": definitions}
+    alone: dict[str, Any] = _with_references_alone(whole)
+    return alone
 
 
 def build_settings_schema(
@@ -34,15 +43,28 @@ def build_settings_schema(
 ) -> dict[str, Any]:
     """Return the schema of ``moe.yml``, with rules that types cannot express."""
     schema = build_schema(model, title="moe.yml, the settings of moe_middleware")
+    schema = {"$schema": DIALECT, "$id": ADDRESS, **schema}
     schema["required"] = ["workspace", "routes"]
     # The environment may hold the credentials; api_key and api_keys exclude each other.
-    workspace = schema["$defs"]["Workspace"]
+    workspace = schema["definitions"]["Workspace"]
     del workspace["required"]
     workspace["not"] = {"required": ["api_key", "api_keys"]}
     reserved = {"not": {"enum": sorted(reserved_attributes)}}
-    for section in (schema, schema["$defs"]["Route"]):
+    for section in (schema, schema["definitions"]["Route"]):
         section["properties"]["attributes"]["propertyNames"] = reserved
     return schema
+
+
+def _with_references_alone(schema: Any) -> Any:
+    """Return a schema in which nothing stands beside a ``$ref``: draft 7 ignores it."""
+    if isinstance(schema, list):
+        return [_with_references_alone(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: _with_references_alone(one) for name, one in schema.items()}
+    if "$ref" in inner and len(inner) > 1:
+        inner["allOf"] = [{"$ref": inner.pop("$ref")}]
+    return inner
 
 
 class _Generator(GenerateJsonSchema):

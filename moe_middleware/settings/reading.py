@@ -13,7 +13,7 @@ import yaml
 from .documents import Document, Overrides
 from .scalars import as_plain, as_text
 from .validation import Mistake, Place
-from .variables import VariableError, Variables
+from .variables import UnsetVariableError, VariableError, Variables
 from .yaml12 import MAX_NODES, PLAIN, TextError, compose, line_of
 
 MAX_BYTES = 1_000_000
@@ -191,6 +191,8 @@ class _Reader:
             text = self._variables.fill_in(node.value)
         except VariableError as error:
             self._document.missing[place] = Mistake(place, str(error))
+            if isinstance(error, UnsetVariableError):
+                self._document.unset.add(place)
             return ""
         if text != node.value:
             self._document.filled[place] = (text, node.value)

@@ -25,6 +25,10 @@ class VariableError(ValueError):
     """A variable has no value; the text never contains a secret."""
 
 
+class UnsetVariableError(VariableError):
+    """A variable is not set."""
+
+
 class Variables:
     """The environment's variables; ``NAME_FILE`` names a file with a value.
 
@@ -98,13 +102,13 @@ class Variables:
             return value or "", end + 1
         if kind == "?":
             about = self.fill_in(word) or f"set it or {name[0]}_FILE"
-            raise VariableError(f"the variable {name[0]} is not set: {about}")
+            raise UnsetVariableError(f"the variable {name[0]} is not set: {about}")
         return self.fill_in(word), end + 1
 
     def _needed(self, name: str) -> str:
         value = self.get(name)
         if value is None:
-            raise VariableError(
+            raise UnsetVariableError(
                 f"the variable {name} is not set: set it or {name}_FILE, or give a "
                 f"default, as in ${{{name}:-default}}"
             )

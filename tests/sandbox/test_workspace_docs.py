@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from moe_middleware.cli import main
 from moe_middleware.sandbox.workspace.file import parse_workspace, workspace_schema
@@ -66,7 +66,7 @@ def load(text: str) -> Workspace:
 def test_file_is_good_to_us_and_to_editors(text: str) -> None:
     load(text)
     tree = yaml.load(text, yaml.BaseLoader)
-    Draft202012Validator(workspace_schema()).validate(as_yaml_1_2(tree))
+    Draft7Validator(workspace_schema()).validate(as_yaml_1_2(tree))
 
 
 def as_yaml_1_2(tree: Any) -> Any:
@@ -99,7 +99,7 @@ def test_every_key_of_the_file_is_shown() -> None:
     )
     shown = {key for text in FILES for key in keys_of(yaml.load(text, yaml.BaseLoader))}
 
-    for name, section in [("", schema), *schema["$defs"].items()]:
+    for name, section in [("", schema), *schema["definitions"].items()]:
         if name not in conditions:
             assert set(section["properties"]) - shown <= {"database"}, name
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -511,18 +511,18 @@ def read_as_editors_do(path: Path) -> object:
 
 
 def schema_problems(value: object) -> list[str]:
-    validator = Draft202012Validator(Settings.json_schema())
+    validator = Draft7Validator(Settings.json_schema())
     return [error.message for error in validator.iter_errors(value)]
 
 
 def test_schema_is_a_schema_with_descriptions() -> None:
     schema = Settings.json_schema()
 
-    Draft202012Validator.check_schema(schema)
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft7Validator.check_schema(schema)
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     assert "moe.yml" in schema["title"]
     assert "api_key" not in schema["properties"]
-    sections = [schema, *schema["$defs"].values()]
+    sections = [schema, *schema["definitions"].values()]
     fields = [field for section in sections for field in section["properties"].values()]
     assert len(fields) > 40
     assert all("description" in field or "$ref" in str(field) for field in fields)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from moe_middleware.models.errors import SettingsError
 from moe_middleware.sandbox import Sandbox, sample_workspace
@@ -600,8 +600,8 @@ def test_no_value_in_any_place_raises_anything_but_a_settings_error(
 
 def test_schema_is_one_and_refuses_what_we_refuse() -> None:
     schema = workspace_schema()
-    Draft202012Validator.check_schema(schema)
-    validator = Draft202012Validator(schema)
+    Draft7Validator.check_schema(schema)
+    validator = Draft7Validator(schema)
 
     good = {"key": "homepage", "name": "Homepage"}
     audiences = [{"name": "A", "variations": [{"payload": {"a": 1}}]}]
