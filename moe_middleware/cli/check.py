@@ -143,7 +143,7 @@ def check(
     _report(problems, about, as_json)
 
 
-def _placeholders() -> dict[str, str]:
+def _placeholders() -> dict[str, Any]:
     """Return credentials that stand for those of the environment."""
     names = {"workspace_id": "MOE_WORKSPACE_ID", "api_key": "MOE_API_KEY"}
     return {
