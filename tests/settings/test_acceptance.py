@@ -665,11 +665,6 @@ def test_a_mappings_mistakes_are_all_told() -> None:
     assert {problem.where for problem in caught.value.problems} == {"fetsh", "5"}
 
 
-def test_keywords_beside_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="set data_center in the Settings"):
-        MoEngageClient(settings(), data_center="02")
-
-
 def test_two_configurations_that_differ_in_a_password_are_two() -> None:
     one, same, other = (
         settings(cache={"redis": f"redis://:{password}@host/0"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -83,24 +82,6 @@ async def test_a_page_without_an_answer(
     caplog.set_level(logging.INFO)
     sandbox.fault("fetch", status=500)
     site = Site(log_ids=how, fetch={"tries": 1})
-
-    await site.get(customer="alice")
-
-    line = "answered source=fallback reason=server_error keys=1"
-    assert lines(caplog, "answered") == [line + who]
-
-
-@BOTH
-async def test_a_key_that_a_handler_fetches(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
-) -> None:
-    async def handler(request: Request) -> Response:
-        await request.state.experiences.fetch("price-badge")
-        return Response()
-
-    caplog.set_level(logging.INFO)
-    sandbox.fault("fetch", status=500)
-    site = Site(handler, routes=[], log_ids=how, fetch={"tries": 1})
 
     await site.get(customer="alice")
 
@@ -258,10 +239,6 @@ async def test_whoever_is_new_has_no_name_on_a_path_of_ours(
     assert lines(caplog, "click_refused") == ["click_refused reason=not_ours"]
 
 
-def failing(visit: Visit) -> str:
-    raise RuntimeError("the lookup is down")
-
-
 class Unreadable(Visit):
     """A request that cannot be read."""
 
@@ -273,22 +250,3 @@ async def test_a_visitor_who_cannot_be_read_has_no_name(sandbox: Sandbox) -> Non
     visitors = Site(log_ids="sha256").runtime.personalizer.visitors
 
     assert await visitors.log_name(Unreadable()) == ""
-
-
-@pytest.mark.parametrize("how", ["off", "sha256"])
-async def test_the_id_itself_is_in_no_line(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    sandbox.fault("fetch", status=500)
-    attributes: dict[str, Any] = {"tier": {"call": f"{__name__}:failing"}}
-    site = Site(log_ids=how, secret_key=SECRET, attributes=attributes)
-
-    for cookie in ("customer_id=cust-4711", f"moe_uuid={DEVICE}"):
-        await site.get(headers={"cookie": cookie})
-        await site.get("/_moe/c/forged", headers={"cookie": cookie})
-    await site.delivered()
-
-    told = [f"{record.getMessage()} {record.args}" for record in caplog.records]
-    assert [one for one in told if "cust-4711" in one or DEVICE in one] == []
-    assert any(" visitor=sha256:" in one for one in told) is (how == "sha256")

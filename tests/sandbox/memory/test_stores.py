@@ -277,16 +277,6 @@ def test_identifiers_find_the_customer(
     assert store.visitor(fetch(**fields)).user_id == user_id
 
 
-def test_identifiers_find_nobody_without_identity_resolution() -> None:
-    store = Store(
-        workspace=Workspace(customers=WORKSPACE.customers, identity_resolution=False)
-    )
-
-    found = store.visitor(fetch(user_identifiers={"loyalty": "7"}))
-
-    assert (found.user_id, found.attributes) == ("", None)
-
-
 # --- waiting -------------------------------------------------------------------
 
 

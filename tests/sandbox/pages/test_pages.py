@@ -282,23 +282,16 @@ def test_faults_are_told_in_words(sandbox: Sandbox, look: Look) -> None:
 
 
 @pytest.mark.parametrize("path", ["/faults", "/reset"])
-@pytest.mark.parametrize(
-    ("headers", "body", "status"),
-    [
-        ({"Sec-Fetch-Site": "cross-site"}, b"preset=outage", 403),
-        ({"Sec-Fetch-Site": "same-origin"}, b"x" * 20_000, 413),
-    ],
-    ids=["from another site", "far too large"],
-)
-def test_form_that_is_not_ours_changes_nothing(
-    sandbox: Sandbox, path: str, headers: dict[str, str], body: bytes, status: int
+def test_form_that_is_far_too_large_changes_nothing(
+    sandbox: Sandbox, path: str
 ) -> None:
     impression(sandbox)
 
     with TestClient(sandbox) as client:
-        answer = client.post(path, content=body, headers=headers)
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        answer = client.post(path, content=b"x" * 20_000, headers=headers)
 
-    assert answer.status_code == status
+    assert answer.status_code == 413
     assert sandbox.faults.as_documents() == []
     assert len(sandbox.events) == 1
 
@@ -311,41 +304,6 @@ def test_start_afresh_forgets_everything(sandbox: Sandbox) -> None:
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert sandbox.events == []
-
-
-@pytest.mark.parametrize(
-    ("query", "complaint"),
-    [
-        ("attributes=gold", "not of the form name=value"),
-        ("session=%3Dx", "not of the form name=value"),
-        ("day=Funday", "Enum doesnt allow value"),
-        ("identifiers=u_em%3D", "String value empty not allowed"),
-    ],
-)
-def test_description_that_makes_no_sense_is_answered_with_the_reason(
-    look: Look, query: str, complaint: str
-) -> None:
-    page = text_of(look(f"/explain?{query}", status=400))
-
-    assert complaint.replace("'", "&#39;") in page
-
-
-def test_explanation_and_fetch_agree_for_everybody(
-    sandbox: Sandbox, look: Look
-) -> None:
-    with TestClient(sandbox) as client:
-        for customer_id in ("alice", "bob", "carol", "dave", "somebody"):
-            fetched = client.post(
-                "/v1/experiences/fetch",
-                json={"identifiers": {"customer_id": customer_id}},
-                headers={"MOE-APPKEY": "sandbox"},
-                auth=("sandbox", "sandbox-key"),
-            ).json()["experiences"]
-            page = look(f"/explain?customer_id={customer_id}")
-            served = re.findall(r'<article class="answer " id="answer-([^"]*)"', page)
-            assert served == list(fetched)
-            for answer in fetched.values():
-                assert answer["experience_context"]["cid"] in page
 
 
 def test_state_changes_with_events_faults_and_calls(sandbox: Sandbox) -> None:
@@ -473,20 +431,22 @@ def test_fault_form_takes_all_for_every_call(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("query", "complaint"),
     [
-        ("attributes=gold", "attributes"),
-        ("session=%3Dx", "session"),
-        ("day=Funday", "day"),
-        ("hour=99", "hour"),
-        ("identifiers=u_em", "identifiers"),
+        ("attributes=gold", "not of the form name=value"),
+        ("session=%3Dx", "not of the form name=value"),
+        ("day=Funday", "Enum doesnt allow value"),
+        ("hour=99", "Enum doesnt allow value"),
+        ("identifiers=u_em", "not of the form name=value"),
+        ("identifiers=u_em%3D", "String value empty not allowed"),
     ],
 )
 def test_mistake_in_a_description_stands_beside_its_field(
-    look: Look, query: str, field: str
+    look: Look, query: str, complaint: str
 ) -> None:
-    page = look(f"/explain?{query}", status=400)
+    page, field = look(f"/explain?{query}", status=400), query.partition("=")[0]
 
+    assert complaint in text_of(page)
     assert re.search(rf'id="{field}"[^>]*aria-invalid="true"', page)
     assert f'id="{field}-wrong"' in page
 
