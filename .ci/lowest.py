@@ -20,6 +20,8 @@ OLDER_TOOLS = {
     "fastapi": "0.115.8",  # its starlette
     "flask": "3.0.3",  # later ones want itsdangerous 2.2
     "kombu": "5.5.4",  # the celery above
+    "opentelemetry-sdk": "1.39.0",  # it wants the opentelemetry-api of its version
+    "opentelemetry-semantic-conventions": "0.60b0",  # likewise
     "pydantic-core": "2.27.0",  # pydantic wants this one exactly
     "pytest": "8.4.2",  # later ones deprecate a name that this anyio uses
     "ruamel-yaml": "0.18.10",  # the check-jsonschema above

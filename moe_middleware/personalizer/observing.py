@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from ..models.errors import SettingsError
@@ -9,6 +10,11 @@ from ..models.observers import Counters, Observer, Observers
 from ..settings.import_strings import load, name_of, unfit_signature
 from ..settings.settings import Settings
 from ..telemetry.contract import Telemetries, Telemetry
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable of prometheus_client that lets several processes count together."""
+
+_MAKE_IT = "make it, empty, before the server starts"
 
 INSTALL = "the package {0} is missing: pip install 'moe_middleware[{1}]'"
 
@@ -40,6 +46,11 @@ def _telemetry(settings: Settings) -> Iterator[Telemetry]:
     keys = [key for route in settings.routes for key in route.experiences]
     outbox, wanted = settings.events.outbox, settings.observability
     if wanted.prometheus:
+        folder = os.environ.get(MULTIPROCESS)
+        if folder and not os.path.isdir(folder):
+            message = f"{MULTIPROCESS} is {folder!r}, which is no folder: {_MAKE_IT}"
+            problem = settings.problem("observability.prometheus", message)
+            raise SettingsError([problem])
         try:
             from ..telemetry.prometheus import PrometheusObserver
         except ImportError as error:

@@ -48,6 +48,17 @@ def test_a_missing_package_is_named_with_its_line_and_what_to_install(
     assert checked.exit_code == 1
 
 
+def test_a_missing_folder_of_several_processes_is_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
+    file = tmp_path / "moe.yml"
+    file.write_text(CONFIG % "prometheus")
+
+    with pytest.raises(SettingsError, match=r"missing', which is no folder: make it"):
+        MoEngageMiddleware(nothing, file)
+
+
 async def nothing(*_: object) -> None: ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +62,29 @@ class Collector:
     def events(self) -> list[ReadableLogRecord]:
         return [*self._logs.get_finished_logs()]
 
-    def value(self, name: str, **wanted: str) -> float:
-        """Return the sum of a metric's points that have these attributes."""
+    def measured(self) -> Callable[..., float]:
+        """Read all metrics; return a function that sums points by their attributes."""
         read = self._reader.get_metrics_data()
-        points = [
-            point
+        metrics = [
+            metric
             for resource in (read.resource_metrics if read is not None else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
         ]
-        labels = {name.replace("__", "."): value for name, value in wanted.items()}
-        found: list[Any] = [
-            point
-            for point in points
-            if labels.items() <= dict(point.attributes or {}).items()
-        ]
-        values = [getattr(one, "value", getattr(one, "count", 0)) for one in found]
-        return float(sum(values))
+
+        def value(name: str, **wanted: str) -> float:
+            labels = {name.replace("__", "."): value for name, value in wanted.items()}
+            points: list[Any] = [
+                point
+                for metric in metrics
+                if metric.name == name
+                for point in metric.data.data_points
+                if labels.items() <= dict(point.attributes or {}).items()
+            ]
+            values = [getattr(one, "value", getattr(one, "count", 0)) for one in points]
+            return float(sum(values))
+
+        return value
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ async def test_an_evaluation_is_an_event_in_its_requests_trace(
     sandbox: Sandbox, collector: Collector
 ) -> None:
     site = traced_site()
-    before = collector.value("moe.evaluations", moe__source="cache")
+    before = collector.measured()("moe.evaluations", moe__source="cache")
     for _ in range(2):
         await visit(site)
 
@@ -130,7 +134,8 @@ async def test_an_evaluation_is_an_event_in_its_requests_trace(
         "moe.source": "api",
     }
     assert (cached.attributes or {})["feature_flag.result.reason"] == "cached"
-    assert collector.value("moe.evaluations", moe__source="cache") == before + 1
+    after = collector.measured()("moe.evaluations", moe__source="cache")
+    assert after == before + 1
 
 
 async def test_a_failed_evaluation_names_its_error_and_no_visitor(
@@ -172,7 +177,7 @@ async def test_a_fetch_is_in_the_trace_of_the_page_and_links_those_that_joined(
     assert len(requests) == 2
     assert fetch.start_time is not None and fetch.end_time is not None
     assert fetch.end_time - fetch.start_time >= 0.15e9
-    assert collector.value("moe.call.duration", moe__endpoint="fetch") >= 1
+    assert collector.measured()("moe.call.duration", moe__endpoint="fetch") >= 1
 
 
 async def test_a_relay_links_the_requests_of_its_events(
@@ -232,27 +237,28 @@ async def test_breakers_budgets_and_samples_are_measured(
     sandbox: Sandbox, collector: Collector
 ) -> None:
     observer = OpenTelemetryObserver(["hero"], "memory:")
-    before = collector.value("moe.breaker.changes")
+    before = collector.measured()("moe.breaker.changes")
     observer.budget_spent(1.0)
     await asyncio.to_thread(observer.called, "metadata", 0.1, "ok")
     observer.events("lost", 3)
     for state in ("open", "probing"):
         observer.breaker_changed("fetch", state)
-    opened = collector.value("moe.breaker.open")
+    opened = collector.measured()("moe.breaker.open")
     observer.breaker_changed("fetch", "closed")
     site = traced_site(events={"outbox": "memory:", "relay": "off"})
     await site.get(customer="alice")
     await site.runtime.sampler.sample()
+    value = collector.measured()
 
-    assert collector.value("moe.breaker.changes") - before == 3
-    assert (opened, collector.value("moe.breaker.open")) == (1, 0)
-    assert collector.value("moe.budget.refusals") >= 1
-    assert collector.value("moe.call.duration", moe__endpoint="metadata") >= 1
-    assert collector.value("moe.events", moe__event__change="lost") == 3
-    assert collector.value("moe.outbox.waiting", moe__outbox="memory:") == 1
-    assert collector.value("moe.outbox.writable", moe__outbox="memory:") == 1
-    assert collector.value("moe.cache.answers") >= 1
-    assert collector.value("moe.outbox.oldest_age") > 0
+    assert value("moe.breaker.changes") - before == 3
+    assert (opened, value("moe.breaker.open")) == (1, 0)
+    assert value("moe.budget.refusals") >= 1
+    assert value("moe.call.duration", moe__endpoint="metadata") >= 1
+    assert value("moe.events", moe__event__change="lost") == 3
+    assert value("moe.outbox.waiting", moe__outbox="memory:") == 1
+    assert value("moe.outbox.writable", moe__outbox="memory:") == 1
+    assert value("moe.cache.answers") >= 1
+    assert value("moe.outbox.oldest_age") > 0
 
 
 # --- what is kept with events, and the conventions ------------------------------------
