@@ -30,7 +30,8 @@ WELCOME = """
          another name at the top of the page: hero, prices and cart change
          the newsletter's link: {site}/?utm_medium=email
          the foot of every page: each impression and click counts once,
-         and each experience has a link to preview another variation
+         and each experience has a link to preview another variation;
+         below them, a link turns the developers' overlay on
          the cart of alice: its suggestion counts once it was on the screen
          the club: {site}/club leaves the counting to the Web SDK
   Look   {sandbox}

@@ -1,6 +1,6 @@
-"""Links to other variations, made as ``moe-middleware preview`` makes them.
+"""Links to other variations and to the overlay, as ``moe-middleware`` makes them.
 
-On a real site they are for QA; here each visitor gets them, to try previews.
+On a real site they are for QA and developers; here each visitor gets them, to try them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from moe_middleware import Settings
+from moe_middleware.browser.overlay_access import OVERLAY, OverlayLinks
 from moe_middleware.browser.preview_links import PREVIEWS, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.decisions.variations import (
@@ -45,16 +46,24 @@ class PreviewDesk:
 
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._links = PreviewLinks(
-            [secret.get_secret_value() for secret in settings.secret_key or ()],
-            path=f"{settings.clicks.path}/{PREVIEWS}/",
-            clock=time.time,
+        secrets = [secret.get_secret_value() for secret in settings.secret_key or ()]
+        own = settings.clicks.path
+        self._links = PreviewLinks(secrets, path=f"{own}/{PREVIEWS}/", clock=time.time)
+        self._overlays = OverlayLinks(
+            secrets, path=f"{own}/{OVERLAY}/", clock=time.time
         )
 
     def opened(self, cookie: str | None) -> Preview | None:
         """Return the preview that a browser has open, if it has one."""
         preview = self._links.read(cookie) if cookie else None
         return preview if isinstance(preview, Preview) else None
+
+    def overlay(self, back: str) -> str | None:
+        """Return a link that turns the overlay on; None for an address too long."""
+        try:
+            return self._overlays.make(back, int(time.time()) + LASTS)
+        except ValueError:
+            return None
 
     def offer(self, key: str, shown: str, who: str, back: str) -> Offered | None:
         """Return a link to an experience's next variation; None where it has one only.

@@ -13,6 +13,7 @@ PAGES = [
     "celery.md",
     "observability.md",
     "openfeature.md",
+    "overlay.md",
     "sync.md",
     "typed.md",
 ]

@@ -105,7 +105,10 @@
       make("div", {class: "head"},
         make("h3", null, one.key),
         make("span", {class: "source"}, one.source, " ", make("span", null, wait(one)))),
-      make("p", {class: "answer"}, ...answer(one)),
+      make("div", {class: "answer"}, make("p", null, ...answer(one)),
+        one.source === "preview"
+          ? form(page.own + "switch", {variation: ""}, make("button", null, "Exit preview"))
+          : null),
       one.reason
         ? make("p", {class: "reason"}, make("code", null, one.reason),
             REASONS[one.reason] ? `: ${REASONS[one.reason]}` : "")
@@ -145,13 +148,6 @@
     ];
   };
 
-  const preview = page => page.preview && make(
-    "div", {class: "preview", role: "status"},
-    make("p", null, "Preview of ", make("b", null, page.preview.key), ", ",
-      page.preview.variation, ". Not counted."),
-    form(page.own + "switch", {variation: ""}, make("button", null, "Exit preview"))
-  );
-
   const hint = page => {
     if (!page.experiences.length)
       return "No route of moe.yml asks for an experience here, and the page read none.";
@@ -176,7 +172,6 @@
         make("h2", null, "Experiences of this page"),
         make("span", {class: "source"}, String(page.status))),
       make("p", {class: "path"}, page.path),
-      preview(page),
       ...visitor(page),
       all.length ? make("ul", null, ...all.map(one => item(page, one))) : null,
       about ? make("p", {class: "hint"}, about) : null,
@@ -199,7 +194,8 @@
       remember(open ? "open" : "closed");
     };
     pill.addEventListener("click", () => turn(panel.hidden));
-    const root = make("aside", {class: "root", dir: "ltr", lang: "en",
+    const css = page.preview ? "root previewed" : "root";
+    const root = make("aside", {class: css, dir: "ltr", lang: "en",
       "aria-label": "MoEngage overlay, for developers"}, pill, panel);
     root.addEventListener("keydown", event => {
       if (event.key !== "Escape" || panel.hidden) return;
@@ -218,7 +214,8 @@
       const root = draw(JSON.parse(this.dataset.page));
       const shadow = this.attachShadow({mode: "open"});
       shadow.adoptedStyleSheets = [sheet];
-      shadow.append(root);
+      // The badge of a preview stays where it is: at the other side of the window.
+      shadow.append(root, make("slot"));
     }
   });
 })();

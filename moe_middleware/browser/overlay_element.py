@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from ..models.texts import Headers
 
 # A custom element in place of a data block: it draws itself also where a script, as
-# Turbo or htmx, puts it into the page. Until it does, the badge within it is shown.
+# Turbo or htmx, puts it into the page. It contains the badge of a preview.
 _ELEMENT = Markup(
     '<moe-overlay data-page="{}">{}</moe-overlay><script src="{}/{}" defer{}></script>'
 )
@@ -33,7 +33,7 @@ def overlay_element(
     Args:
         path: The prefix of our own endpoints, as in ``/_moe``.
         about: What it shows, as JSON values.
-        badge: The badge of a preview, shown by browsers that do not run the script.
+        badge: The badge of a preview; empty without one.
         nonce: The nonce of the page's Content-Security-Policy.
     """
     message = json.dumps(about, separators=(",", ":"))

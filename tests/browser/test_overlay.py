@@ -25,7 +25,7 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 
-from moe_middleware import SettingsError
+from moe_middleware import Experience, SettingsError
 from moe_middleware.browser.overlay_access import COOKIE, OverlayLinks
 from moe_middleware.browser.preview_links import COOKIE as PREVIEW
 from moe_middleware.sandbox import Sandbox
@@ -473,6 +473,27 @@ async def test_nobody_is_looked_up_only_to_be_shown(sandbox: Sandbox) -> None:
     assert shown(page)["visitor"] == {"is": "unknown"}
     assert "set-cookie" not in page.headers
     assert "alice" not in page.text
+
+
+async def test_what_the_app_adds_is_shown_and_cannot_break_it(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("of alice")
+
+    async def handler(request: Request) -> Response:
+        values = {"list": [1, {"a": None}], "odd": Odd() if request.url.query else "x"}
+        request.state.experiences.add([Experience(key="own", payload=values)])
+        return HTMLResponse(WHOLE)
+
+    shop = Site(handler, **ON)
+
+    assert key_of(await shop.get(), "own")["payload"]["list"] == '[1, {"a": null}]'
+    broken = await shop.get("/?odd")
+    assert (broken.status_code, broken.text) == (200, WHOLE)
+    assert any(m.startswith("overlay_failed error=Runtime") for m in caplog.messages)
+    assert "alice" not in caplog.text
 
 
 # --- whether it counts: its word is what happens -------------------------------------

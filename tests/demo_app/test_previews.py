@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.testclient import TestClient
 
 from demo_app.app import CONFIG
 from demo_app.previews import PreviewDesk
@@ -76,3 +78,24 @@ def test_what_is_too_large_for_a_cookie_is_not_offered() -> None:
 @pytest.mark.parametrize("cookie", [None, "", "forged", "a.b"])
 def test_a_browser_without_a_preview_has_none(cookie: str | None) -> None:
     assert desk().opened(cookie) is None
+
+
+def test_a_link_at_the_foot_turns_the_overlay_on_for_one_browser(
+    shop: TestClient,
+) -> None:
+    page = shop.get("/?utm_medium=email").text
+    link = re.search(r'href="(/_moe/o/[^"]+)">Turn the overlay on', page)
+    assert link is not None and "<moe-overlay" not in page
+
+    opened = shop.get(link[1])
+    with_it = shop.get(opened.headers["location"]).text
+
+    assert opened.headers["location"] == "/?utm_medium=email"
+    assert "<moe-overlay" in with_it and "/_moe/sandbox/explain?" in with_it
+    assert shop.get("/_moe/sandbox/").status_code == 200
+    shop.cookies.delete("moe_overlay")
+    assert "<moe-overlay" not in shop.get("/").text
+
+
+def test_an_address_too_long_for_a_link_has_none() -> None:
+    assert desk().overlay("/" + "a" * 5_000) is None
