@@ -635,6 +635,14 @@ async def test_it_links_to_the_sandboxs_explanation(
         address = f"{explain.path}?{explain.query}"
         answer = await shop.get(address, base_url="http://127.0.0.1")
         assert answer.status_code == 200 and "Gold members" in answer.text
+        anonymous = await shop.get()
+        [own] = [
+            one["value"]
+            for one in shown(anonymous)["visitor"]["ids"]
+            if one["name"] == "visitor_id"
+        ]
+        fields = parse_qs(urlsplit(key_of(anonymous)["explain"]).query)
+        assert fields["visitor_id"] == [own]
 
 
 async def switch(shop: Site, variation: str, **given: Any) -> httpx.Response:
@@ -753,6 +761,8 @@ def test_the_command_prints_a_link_that_opens_it(tmp_path: Any) -> None:
     assert not isinstance(found, str)
     assert found[0] == "/cart" and 1_790 < found[1] - time.time() < 1_801
     assert "turns the overlay on, until" in made.stderr
+    assert "write https://shop.example/path" in run("--url", "ftp://a/").stderr
+    assert "no path of a site" in run("--url", "/a\\b").stderr
     file.write_text(f"{head}development: {{overlay: link}}\n")
     assert "secret_key: missing" in run().stderr
     file.write_text(f"{head}secret_key: {SECRET}\n")
