@@ -21,8 +21,8 @@ PATIENCE = 10.0
 connection usable, and lets a slow new connection get ready."""
 
 REPEATING = 0.8
-"""How long a command is sent again that its server did not carry out, as a share of the
-timeout: the last answer says why."""
+"""The share of the timeout during which a command is repeated that its server did not
+carry out: its last answer is then the reason."""
 
 FAILURES_IN_A_ROW = 5
 """Failed commands in a row after which no command is sent for a while."""

@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[Kind, int]] = {
     "+sentinel": ("sentinel", 26379),
     "+cluster": ("cluster", 6379),
 }
-"""What follows ``redis`` or ``rediss`` in a scheme: the kind, and its default port."""
+"""The kind and the default port by the rest of a scheme after ``redis(s)``."""
 
 REDIS_SCHEMES = tuple(
     f"{name}{ending}://" for name in ("redis", "rediss") for ending in _KINDS
@@ -30,7 +30,7 @@ _HOST = re.compile(r"(\[[^\]]+\]|[^\[\]:/@,]+)(?::(\d*))?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """Where a Redis is, and how to log in.
+    """The address of a Redis, with its credentials.
 
     Attributes:
         kind: One server, a cluster, or a primary that sentinels name.
@@ -56,7 +56,7 @@ class RedisAddress:
 
 
 def redis_address(address: str) -> RedisAddress:
-    """Take an address apart.
+    """Parse an address.
 
     Raises:
         ValueError: It is none; the text, if any, says what is wrong and what is right,

@@ -1,7 +1,7 @@
 """Redis and Valkey: one server, sentinels and their primary, or a cluster.
 
-``options`` reads an address, ``topology`` knows which server has a key, ``router`` asks
-that server, and asks again where the answer is that it is another one, or not yet.
+``options`` reads an address, ``topology`` knows which server has a key, ``router``
+sends commands to that server, and follows its redirections.
 ``clients`` are the connections of event loops, ``blocking`` those of a thread.
 """
 

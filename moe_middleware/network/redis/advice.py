@@ -1,4 +1,4 @@
-"""What a failure of Redis means, and what to do about it, without any data."""
+"""Describes failures of Redis, with advice and without any data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def advice(error: BaseException) -> str | None:
 
 
 def described(error: BaseException) -> str:
-    """Return an error and what to do, without what a server may quote of a command."""
+    """Return an error and advice, without the quoted parts of a command."""
     name = type(error).__name__
     if type(error) in (ConnectionError, TimeoutError):
         name = f"{name}: {str(error).rstrip('.')}"
@@ -73,7 +73,7 @@ def described(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and those that it came from."""
+    """Yield an error and its causes."""
     seen = []
     found: BaseException | None = error
     # An error that several callers get may have become its own context.

@@ -1,4 +1,4 @@
-"""Redis for a thread that may wait: one command after the other."""
+"""Redis for a thread that may block."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class BlockingRedis:
-    """A connection to a Redis whose calls block.
+    """A connection to a Redis, with blocking calls.
 
     Args:
-        options: Where it is.
-        patience: How long a command is sent again that its server did not carry out,
-            in seconds.
+        options: The address and its options.
+        patience: Seconds during which a command is repeated that its server did not
+            carry out.
     """
 
     def __init__(self, options: RedisOptions, *, patience: float) -> None:
@@ -31,11 +31,12 @@ class BlockingRedis:
         self._router = Router(options, self._link, sleep=_sleep, clock=time.monotonic)
 
     def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """Return the commands' answers in order; an error that came for one is its
+        """Return the commands' answers in order; a command's error is its
         answer.
 
         Raises:
-            RedisError, OSError: The server cannot be reached; some may have been done.
+            RedisError, OSError: The server cannot be reached; some commands may have
+                been carried out.
         """
         return _done(self._router.ask(key, commands, patience=self._patience))
 

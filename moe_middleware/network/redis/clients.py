@@ -1,4 +1,4 @@
-"""Redis for event loops: each has connections of its own, quick to give up."""
+"""Redis for event loops, with connections and short timeouts for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RedisClients:
-    """The connections to a Redis of every event loop that asks.
+    """The connections to one Redis, for each event loop.
 
     Making it opens nothing, but loads the redis package and the certificates, which
     takes tenths of a second that no page should wait for.
@@ -26,10 +26,10 @@ class RedisClients:
             ``rediss``, and redis-py's options as its query, as in
             ``rediss://host:6379/0?ssl_ca_certs=/etc/ssl/ours.pem``.
         where: The setting that asks for it, as in ``cache.redis``, for errors.
-        timeout: How long to wait to connect, and for every piece of an answer, in
-            seconds; all of a command may take several times as long.
-        patience: How long a command is sent again that its server did not carry out,
-            in seconds; by default as long as ``timeout``.
+        timeout: Seconds to wait for a connection, and for each part of an answer; a
+            command may take several times as long.
+        patience: Seconds during which a command is repeated that its server did not
+            carry out; by default ``timeout``.
 
     Raises:
         SettingsError: The redis package is missing, the address is none, or an option
@@ -57,7 +57,7 @@ class RedisClients:
         return f"RedisClients({self.shown!r})"
 
     async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """Return the commands' answers in order; an error that came for one is its
+        """Return the commands' answers in order; a command's error is its
         answer.
 
         Args:
@@ -65,13 +65,14 @@ class RedisClients:
             commands: Each the words of one command.
 
         Raises:
-            RedisError, OSError: The server cannot be reached; some may have been done.
+            RedisError, OSError: The server cannot be reached; some commands may have
+                been carried out.
         """
         router = self._routers.current()
         return await router.ask(key, commands, patience=self._patience)
 
     async def reach(self) -> list[Exception | None]:
-        """Connect to every primary; return what went wrong with each.
+        """Connect to every primary; return the errors.
 
         Raises:
             RedisError, OSError: They cannot be found.

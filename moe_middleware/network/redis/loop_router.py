@@ -16,13 +16,13 @@ from .router import Link, Router
 from .topology import Place
 
 RELEARN_EVERY = 1.0
-"""How often slots that have moved make a cluster's others be looked up, in seconds."""
+"""Seconds between two lookups of all slots after some have moved."""
 
 
 def tls_context(options: RedisOptions) -> Any:
-    """Return what all TLS connections share; None without TLS.
+    """Return the TLS context of all connections; None without TLS.
 
-    To read all certificates takes 20 ms: once, and not while a page waits.
+    Reading all certificates takes 20 ms, so it is done once, before the first page.
     """
     if not options.address.is_tls:
         return None
@@ -50,7 +50,7 @@ class LoopRouter(Router):
         self._relearn_at = float("-inf")
 
     async def stop(self) -> None:
-        """Close everything at once; what waits fails."""
+        """Close everything at once; waiting commands fail."""
         if self._discovery is not None:
             self._discovery.cancel()
             await asyncio.wait([self._discovery])

@@ -1,4 +1,4 @@
-"""What connections are made with: an address's options, and its certificates."""
+"""The options of connections: those of an address, and its certificates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTALL = 'pip install "moe_middleware[redis]"'
 
 OF_SENTINELS = ("sentinel_username", "sentinel_password")
 OF_POOLS = ("max_connections", "timeout", "connection_class")
-"""Options of redis-py's pools, which we have none of."""
+"""Options of redis-py's pools, which have no effect here."""
 
 Options = Mapping[str, Any]
 
@@ -29,8 +29,8 @@ class RedisOptions:
     """How to reach a Redis.
 
     Attributes:
-        address: Where it is.
-        servers: The keywords of a connection to a server that keeps data.
+        address: The address.
+        servers: The keywords of a connection to a server with data.
         sentinels: The keywords of a connection to a sentinel.
     """
 
@@ -45,14 +45,14 @@ class RedisOptions:
 
 
 def redis_options(url: str, *, where: str, timeout: float) -> RedisOptions:
-    """Read an address, and the files that it names.
+    """Return the options of an address, after reading its files.
 
     Args:
         url: The address, with redis-py's options as its query, and with
             ``sentinel_username`` and ``sentinel_password``.
         where: The setting that asks for it, as in ``cache.redis``, for errors.
-        timeout: How long to wait for a connection, and for each piece of an answer, in
-            seconds; the address's own do not count.
+        timeout: Seconds to wait for a connection, and for each part of an answer; the
+            address's own timeouts are ignored.
 
     Raises:
         SettingsError: The redis package is missing, the address is none, or an option
@@ -121,7 +121,7 @@ def redis_options(url: str, *, where: str, timeout: float) -> RedisOptions:
 
 
 def _make_both(options: RedisOptions) -> None:
-    """Make a connection of each kind, unconnected, to find what is wrong with it."""
+    """Make an unconnected connection of each kind, to find mistakes."""
     from redis import connection as blocking
     from redis.asyncio import connection as waiting
 
@@ -139,7 +139,7 @@ def _unusable(where: str, shown: str, why: str) -> SettingsError:
 
 
 def _certificate_fault(options: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the certificates' files, by name."""
+    """Return the mistake in the certificates' files; None without one."""
     for name in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"):
         if file := options.get(name):
             try:

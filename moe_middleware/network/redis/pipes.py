@@ -1,4 +1,4 @@
-"""An event loop's connection to one Redis server: what gathers is sent together."""
+"""An event loop's connection to one Redis server, which pipelines commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .options import Command
 from .router import Unsent
 
 MAX_GROUP = 500
-"""Orders in one round trip at most."""
+"""The most orders in one round trip."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Pipe:
         return await order.answered
 
     async def close(self) -> None:
-        """Close it once all of its commands are answered."""
+        """Close it after the answers to all its commands."""
         self._is_closed = True
         if self._sending is None:
             await self._disconnect(nowait=True)

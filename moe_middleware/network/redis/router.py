@@ -1,4 +1,4 @@
-"""Asks the server that has a key; elsewhere and again where an answer says so."""
+"""Sends commands to the server with their key, and follows its redirections."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from .topology import Place, Topology, place_from
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.2
-"""Seconds between two tries of a command that its server did not take."""
+"""The longest pause before a refused command is repeated, in seconds."""
 
 DETOURS = 3
-"""How often a command follows its key to another server before it pauses."""
+"""The most redirections of a command before a pause."""
 
 _LATER = (ClusterDownError, TryAgainError, BusyLoadingError, ReadOnlyError)
 """Answers to commands that were not carried out, and may be soon. MASTERDOWN is a
 ``ClusterDownError``."""
 
 _LATER_CODES = ("NOREPLICAS ", "BUSY ")
-"""Those that redis-py has no class for."""
+"""The codes of those without a class in redis-py."""
 
 
 class Unsent(Exception):
     """No connection could be made, so nothing was sent.
 
     Args:
-        error: Why not.
+        error: The reason.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -55,7 +55,7 @@ class Link(Protocol):
     """A connection to one server, opened at its first use."""
 
     def is_lost(self) -> bool:
-        """Whether the server has closed it since the last use."""
+        """Whether the server has closed it."""
         ...
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
@@ -71,15 +71,15 @@ class Link(Protocol):
 
 
 class Router:
-    """Sends commands to where their key is.
+    """Sends commands to the server with their key.
 
     A command is sent again if its server did not carry it out: because the key is or
     will be elsewhere, or because the server starts, or has just become a replica. What
     may have been carried out is not sent again.
 
     Args:
-        options: Where the Redis is.
-        connect: Makes a link to a server with these options; nothing is opened yet.
+        options: The address and its options.
+        connect: Returns a link to a server, without opening it.
         sleep: Waits for seconds.
         clock: A clock that never jumps, in seconds.
     """
@@ -109,7 +109,8 @@ class Router:
         Args:
             key: A key of theirs; in a cluster, all of their keys have its slot.
             commands: The commands.
-            patience: How long to send again what was not carried out, in seconds.
+            patience: Seconds during which a command is repeated that was not carried
+                out.
 
         Raises:
             RedisError, OSError: The server cannot be reached.
@@ -158,7 +159,7 @@ class Router:
                 await self._sleep(wait)
 
     async def reach(self) -> list[Exception | None]:
-        """Find and greet every primary; return what went wrong with each.
+        """Connect to every primary; return the errors.
 
         Raises:
             RedisError, OSError: They cannot be found.
@@ -220,7 +221,7 @@ class Router:
             self._topology.doubt(place)
 
     def _may_repeat(self, answer: Any) -> bool:
-        """Whether a command was not carried out, and may be if it is sent again."""
+        """Whether a command was not carried out, and may be repeated."""
         if not isinstance(answer, Exception):
             return False
         if isinstance(answer, AskError):
@@ -229,7 +230,7 @@ class Router:
         return isinstance(answer, _LATER) or str(answer).startswith(_LATER_CODES)
 
     def _follow(self, slot: int, place: Place, again: Exception) -> Place | None:
-        """Note what an answer says of a slot; return where to ask this once."""
+        """Note a redirection; return the server for this command alone, if any."""
         if isinstance(again, MovedError):
             self._topology.is_at(slot, place_from(again.host, again.port, place))
             self._relearn()
@@ -240,7 +241,7 @@ class Router:
         return None
 
     def _may_pass(self, error: Exception) -> bool:
-        """Whether another try to connect may succeed soon, there or elsewhere."""
+        """Whether another attempt to connect may succeed soon."""
         if isinstance(error, BusyLoadingError):
             return True
         lasting = (AuthenticationError, ResponseError, ssl.SSLError)
@@ -248,10 +249,10 @@ class Router:
         return not (self._is_single or lasts)
 
     def _relearn(self) -> None:
-        """Learn, beside other work, what else has moved."""
+        """Look up all slots in the background."""
 
     async def _discover(self) -> None:
-        """Ask for the primaries until a server tells them.
+        """Look up the primaries, from one server after the other.
 
         Raises:
             RedisError, OSError: None does.

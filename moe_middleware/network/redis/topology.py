@@ -1,4 +1,4 @@
-"""Which server keeps a key now, as the servers last said it. Pure: no I/O."""
+"""The primary servers of a Redis, and their slots. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Topology:
     """The places of a Redis's primaries.
 
     Args:
-        address: Where it is.
+        address: The address.
     """
 
     def __init__(self, address: RedisAddress) -> None:
@@ -28,11 +28,11 @@ class Topology:
         self._slots = [known] * (SLOTS if self._is_cluster else 1)
 
     def place_of(self, slot: int) -> Place | None:
-        """Return the place of the primary of a slot; None if it is not known."""
+        """Return the place of a slot's primary; None if it is unknown."""
         return self._slots[slot if self._is_cluster else 0]
 
     def places(self) -> set[Place]:
-        """Return the places of all primaries that are known."""
+        """Return the places of all known primaries."""
         return {place for place in set(self._slots) if place is not None}
 
     def doubt(self, place: Place) -> None:
@@ -40,7 +40,7 @@ class Topology:
         self._slots = [None if known == place else known for known in self._slots]
 
     def to_ask(self) -> list[Place]:
-        """Return the servers to ask, another one first each time: one may be behind."""
+        """Return the servers for a lookup, each time with another one first."""
         self._turn += 1
         known = sorted(self.places()) if self._is_cluster else []
         others = [seed for seed in self._seeds if seed not in known]
@@ -55,7 +55,7 @@ class Topology:
         self._slots[slot] = place
 
     def learn(self, ranges: Iterable[Sequence[Any]], told_by: Place) -> None:
-        """Note the answer to CLUSTER SLOTS; a server without a host is the teller."""
+        """Note the answer to CLUSTER SLOTS; a server without a host is the sender."""
         slots: list[Place | None] = [None] * SLOTS
         for start, end, primary, *_ in ranges:
             place = place_from(primary[0], primary[1], told_by)
@@ -69,6 +69,6 @@ def _turned(places: list[Place], turn: int) -> list[Place]:
 
 
 def place_from(host: bytes | str | None, port: int | str, told_by: Place) -> Place:
-    """Return a place as a server gives it, which may leave its own host out."""
+    """Return a place from a server's answer, which may omit its own host."""
     text = host.decode() if isinstance(host, bytes) else host
     return (text if text and text != "?" else told_by[0]), int(port)

@@ -1,4 +1,4 @@
-"""A Redis outbox's connection: many scripts in one pipeline, and a look at its disk."""
+"""A Redis outbox's connection, and the check of its durability."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
-"""How long to wait for a connection, and for each piece of an answer, in seconds."""
+"""Seconds to wait for a connection, and for each part of an answer."""
 
 PATIENCE = 1.0
-"""How long a command is sent again that its server did not carry out, in seconds."""
+"""Seconds during which a command is repeated that its server did not carry out."""
 
 REPLICAS_WITHIN = 1.0
-"""How long replicas that must have a batch may take, in seconds."""
+"""Seconds that replicas may take to have a batch."""
 
 REPLICAS_TRIED_FOR = 0.2
 LOOK_FOR_REPLICAS_EVERY = 10.0
@@ -40,14 +40,14 @@ KEYS = (
 )
 
 SCHEMA_VERSION = 1
-"""Part of every key: a later version would keep its events elsewhere."""
+"""Part of every key: another version has other keys."""
 
 
 class Connector:
-    """Connects to one workspace's outbox. Making it opens nothing.
+    """Connects to the outbox of one workspace.
 
     Args:
-        url: The Redis's address, with redis-py's options as its query.
+        url: The address, with redis-py's options as its query.
         workspace_id: Part of every key. The braces keep all keys in one slot of a
             cluster.
         replicas: How many replicas must have a batch before it counts as stored. None
@@ -103,10 +103,10 @@ class Connection:
         self._replicas = replicas
 
     def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
-        """Return the calls' answers in order; errors that came for one are answers.
+        """Return the calls' answers in order; a call's error is its answer.
 
         Raises:
-            OutboxError: The server cannot be reached; some may have been done.
+            OutboxError: The server cannot be reached; some calls may have run.
         """
         answers = self.run_commands([self._command(call) for call in calls])
         return [
@@ -128,11 +128,11 @@ class Connection:
         self._redis.close()
 
     def warn_if_not_durable(self) -> None:
-        """Say loudly, once, what a Redis set up like this does to events."""
+        """Log once that this Redis may lose events."""
         wanted = ("appendonly", "maxmemory-policy", "maxmemory")
         answers = self.run_commands([("CONFIG", "GET", one) for one in wanted])
         if any(isinstance(answer, Exception) for answer in answers):
-            # Services often forbid it, and look after their disks themselves.
+            # Services often forbid it, and manage their disks themselves.
             logger.info("outbox_durability_unknown outbox=%s", self._name)
             return
         found = [answer[1].decode() if answer else "" for answer in answers]
@@ -155,26 +155,26 @@ class Connection:
     def _command(self, call: Call | Replicated) -> Command:
         if isinstance(call, Replicated):
             return self._replicas.command()
-        # The whole text each time: it always runs, whatever became of the
-        # server's memory of scripts, and to read it takes a few microseconds.
+        # The whole script each time, which needs no script cache on the server and
+        # takes a few microseconds to read.
         keys = [*self._keys, f"{self._prefix}writer:{call.writer}"]
         return ("EVAL", call.script, len(keys), *keys, *call.arguments)
 
     def _translated(self, answer: Any) -> Any:
         if not isinstance(answer, Exception):
             return answer
-        # What Redis says of a script names the place within, and nothing of its data.
+        # Redis's error names the place in the script, and no data.
         translated = OutboxError(f"{self._name}: {_described(answer)}")
         translated.__cause__ = answer
         return translated
 
 
 class _Replicas:
-    """How many replicas must have what was written.
+    """Waits until replicas have a batch.
 
     Args:
-        options: Where the outbox is.
-        wanted: How many; None is one where there is one.
+        options: The address of the outbox.
+        wanted: The number of replicas; None is one, if there is one.
     """
 
     def __init__(self, options: RedisOptions, wanted: int | None) -> None:
@@ -193,7 +193,7 @@ class _Replicas:
         return ("WAIT", self._count, round(1000 * within))
 
     def verdict(self, answer: Any) -> Any:
-        """Return an error if too few have it; log if there is none to have it."""
+        """Return an error if too few have it; log if there is no replica."""
         if not isinstance(answer, int) or answer >= self._count:
             return answer
         if self._must:
@@ -215,7 +215,7 @@ class _Replicas:
 
 
 def _described(error: Exception) -> str:
-    """Return what Redis says, and what to do about it where we know."""
+    """Return Redis's error, with advice if we have any."""
     from ...network.redis.advice import advice
 
     found = advice(error)

@@ -1,4 +1,4 @@
-"""Events and ids as a Redis outbox's scripts take and give them."""
+"""Converts events and ids for the scripts of a Redis outbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def customer_of(kept: WaitingEvent | DeadLetter) -> str:
 def read_claims(
     ids: bytes, attempts: bytes, sizes: bytes, bodies: bytes
 ) -> tuple[list[Claim], list[str]]:
-    """Read what a claim brought; return the claims, and what cannot be read."""
+    """Return the claims of a script's answer, and the ids of unreadable events."""
     claims: list[Claim] = []
     unreadable: list[str] = []
     at = 0
@@ -81,7 +81,7 @@ def is_id(id: EventId) -> bool:
 
 
 def number_of(id: EventId) -> int:
-    """Return an id's number, by which ids are in order; what is no id is the oldest."""
+    """Return the number by which ids are ordered; 0 for an invalid id."""
     found = _ID.fullmatch(str(id))
     return int(found[1]) if found else 0
 
@@ -95,7 +95,7 @@ def words(ids: Iterable[str | bytes]) -> bytes:
 
 
 def chunks_of(ids: Iterable[EventId]) -> Iterator[Sequence[str]]:
-    """Yield the ids that can be ids of ours, a script's worth each time."""
+    """Yield the valid ids, as many at a time as one script takes."""
     return chunked([str(id) for id in ids if is_id(id)])
 
 

@@ -1,7 +1,7 @@
 """An outbox in Redis Streams, shared by any number of hosts.
 
-Appends go through a queue into one writer thread, which sends whatever has gathered in
-one pipeline: nothing waits for Redis on the event loop.
+One writer thread sends all events appended meanwhile in one pipeline, so the event loop
+never waits for Redis.
 """
 
 from __future__ import annotations
@@ -53,26 +53,25 @@ from .store import Call, Chunk, RedisStore
 class RedisOutbox(StoredOutbox):
     """The outbox contract over a Redis or Valkey, 7.0 or later, also in a cluster.
 
-    Nothing is connected before the first use. What Redis keeps is as safe as Redis
-    is: without its append-only file, a Redis that is killed loses all. While it is
-    gone, events wait in this process's journal.
+    It connects at the first use. Without its append-only file, a Redis that is killed
+    loses all events. While it is unreachable, events wait in this process's journal.
 
     Args:
         url: ``redis://`` or ``rediss://``, also ``redis+sentinel://`` and
             ``redis+cluster://``, with redis-py's options as its query.
-        workspace_id: Whose events they are: one Redis may hold several workspaces'.
-        max_events: How many events wait at most.
-        when_full: Whether the newest event is then refused or the oldest dropped.
+        workspace_id: The events' workspace: one Redis may hold those of several.
+        max_events: The most waiting events.
+        when_full: Whether new events are then refused or the oldest dropped.
         synchronous: With ``full``, what waits in the journal while Redis is away
             reaches the disk, too, within a second.
-        journal: The beginning of the paths of the journals: files on this host that
-            appended events wait in until they are stored. Without it they wait in
-            memory, and are lost if the process is killed.
+        journal: The prefix of the paths of the journals: files on this host with
+            appended events until they are stored. Without it they wait in memory, and
+            are lost if the process is killed.
         replicas: How many replicas must have an event before it counts as stored. None
             waits for one where there is one that could become the primary.
-        observer: Receives what happens to events.
-        clock: The time, in unix seconds; by default Redis tells it, so that hosts
-            whose clocks differ agree.
+        observer: Receives the counts of events.
+        clock: The time, in unix seconds; by default the time of Redis, so that the
+            hosts' clocks may differ.
 
     Raises:
         SettingsError: The redis package is missing, or the address is none.
@@ -110,12 +109,12 @@ class RedisOutbox(StoredOutbox):
             observer=observer,
         )
 
-    # --- what happens to an event ------------------------------------------
+    # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        # Encoded before the first is appended: an event that cannot be spoils all.
+        # If one cannot be encoded, none is appended.
         self._take([packed_event(one.customer_id, encode(one)) for one in events])
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
@@ -144,7 +143,7 @@ class RedisOutbox(StoredOutbox):
         self, *, limit: int, lease_for: float, relay: str = ""
     ) -> list[Claim]:
         def abandoned(answer: list[bytes]) -> Operation:
-            # The relay was cancelled: others need not wait for the lease.
+            # The relay was cancelled: others must not wait for the lease.
             return Operation(self._hold(answer[0].split(), 0.0, is_retry=True))
 
         call = Call(
@@ -186,7 +185,7 @@ class RedisOutbox(StoredOutbox):
         for some in chunks_of(ids):
             await self._do(Call(scripts.BURY, (self._now(), reason, words(some))))
 
-    # --- what processes note of themselves ---------------------------------
+    # --- notes of processes ------------------------------------------------
 
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
@@ -201,7 +200,7 @@ class RedisOutbox(StoredOutbox):
         names = (name.decode(errors="replace") for name in found[::2])
         return dict(zip(names, found[1::2], strict=True))
 
-    # --- to see and to steer -----------------------------------------------
+    # --- status and repair -------------------------------------------------
 
     async def _entries(self) -> tuple[int, int]:
         waiting, dead = await self._do(Call(scripts.COUNT))
@@ -269,7 +268,7 @@ class RedisOutbox(StoredOutbox):
     ) -> int:
         """Run a script over chunks of these events, or of the oldest; return the sum.
 
-        Redis serves others in between.
+        Redis runs other commands in between.
         """
         done = 0
         if ids is not None:
@@ -304,5 +303,5 @@ class RedisOutbox(StoredOutbox):
 
 
 def _consumer() -> str:
-    """Return how this process is called in the consumer group."""
+    """Return the name of this process in the consumer group."""
     return f"{socket.gethostname()}-{os.getpid()}"

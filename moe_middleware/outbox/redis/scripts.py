@@ -1,4 +1,4 @@
-"""What a Redis outbox does inside Redis, in Lua: each script happens whole or not.
+"""The Lua scripts of a Redis outbox; Redis runs each as one transaction.
 
 Longer than 350 lines: one Lua script per operation, and the functions they share.
 """
@@ -6,34 +6,34 @@ Longer than 350 lines: one Lua script per operation, and the functions they shar
 from __future__ import annotations
 
 CHUNK = 500
-"""Events that one script handles at most: Redis does nothing else for these few
-milliseconds. Claims may be as large as ``MAX_CLAIM``."""
+"""The most events of one script, which blocks Redis for a few milliseconds. Claims may
+be as large as ``MAX_CLAIM``."""
 
 CHUNK_BYTES = 1_000_000
-"""Their size together, from which on no more are added."""
+"""The bytes of events from which on a script gets no more."""
 
 MAX_CLAIM = 1_000
 
 CLOCK_TOLERANCE = 1.0
-"""A clock that goes back further than this was set back, in seconds: leases follow."""
+"""If a clock jumps back by more seconds, the leases are set back, too."""
 
 FORGET_RELAYS_AFTER = 3_600.0
-"""When a relay that holds nothing and asks for nothing leaves the group, in seconds."""
+"""Seconds after which an idle relay is removed from the consumer group."""
 
 WRITER_EXPIRES_AFTER = 86_400
-"""How long Redis remembers what a silent process wrote last, in seconds."""
+"""Seconds for which Redis keeps the record of a silent process's last write."""
 
 # Keys, always in this order:
 # 1 events  the stream: waiting events in the order of their ids
 # 2 lines   sorted set: every event that was read from the stream, by its line
-# 3 times   hash: when a leased or retried one is claimable (again)
+# 3 times   hash: the time when a leased or retried event is claimable
 # 4 due     sorted set: every line in `lines`, by its first event's time
 # 5 owners  hash: the relay that holds all of a line but what is parked
 # 6 behind  sorted set: RELAY LINE where events are parked behind an owner's
 # 7 dead    hash: dead letters
 # 8 graves  sorted set: their ids, by age
-# 9 seen    the latest time that a claim saw
-# 10 writer what this process wrote last
+# 9 seen    the latest time of a claim
+# 10 writer the record of this process's last write
 #
 # An id is NUMBER-LINE. The number grows, and is the time of the append in
 # microseconds. A line is a customer's digest: events of one line are claimed in
@@ -165,8 +165,8 @@ end
 """
 
 # Records of a journal that are sent again, because an answer was lost or the process
-# died, are not written again. What was refused and dropped is returned as the journal's
-# totals, for the same reason.
+# died, are not written again. For the same reason the counts of refused and dropped
+# events are the journal's totals.
 APPEND = (
     COMMON
     + """
@@ -228,7 +228,7 @@ return {refused, dropped}
 """
 )
 
-# How far a journal is stored, and how many were refused and dropped so far.
+# The last stored event of a journal, and the totals of refused and dropped events.
 STORED = (
     COMMON
     + """
@@ -237,7 +237,7 @@ return {tonumber(found()), tonumber(found()), tonumber(found())}
 """
 )
 
-# Lines that are due first: their events are older than all that was not read yet.
+# Due lines come first: their events are older than all unread ones.
 CLAIM = (
     COMMON
     + """
@@ -517,14 +517,14 @@ end
 """
 )
 
-# A small write shows what a read does not: a full Redis, and one that is a replica.
+# A small write fails on a full Redis and on a replica; a read does not.
 TRY_TO_WRITE = COMMON + "call('SET', WRITER, ARGV[1], 'EX', 60)"
 
-# The record of the writer of this name is what processes note of themselves.
+# The writer's record of this name has the notes of processes.
 PROCESSES = "processes"
 
-# First how many arguments are what is expected, then that, then what is to be kept:
-# names and notes in turn.
+# Arguments: the number of expected pairs, then the expected and the new pairs of names
+# and notes.
 REPLACE_NOTES = (
     COMMON
     + """

@@ -1,4 +1,4 @@
-"""A Redis outbox's server as a store: a batch and operations are one pipeline."""
+"""A Redis as a store: a batch and operations are one pipeline."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .scripts import CHUNK, CHUNK_BYTES, STORED
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 5_000_000
-"""Bytes of events sent in one pipeline, so that no operation waits long for answers."""
+"""The most bytes of events in one pipeline, so that no operation waits long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A script, its arguments, and whose record of batches it keeps."""
+    """A script, its arguments, and the writer of its record."""
 
     script: str
     arguments: tuple[Any, ...] = ()
@@ -29,17 +29,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """Waits until replicas have what was written before it."""
+    """Waits until replicas have all earlier writes."""
 
 
 class Connection(Protocol):
-    """A connected client: sends many scripts at once."""
+    """A connected client, which sends many scripts at once."""
 
     def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
-        """Return the calls' answers in order; an error that came for one is its answer.
+        """Return the calls' answers in order; a call's error is its answer.
 
         Raises:
-            OutboxError: The server cannot be reached; some may have been done.
+            OutboxError: The server cannot be reached; some calls may have run.
         """
         ...
 
@@ -48,15 +48,15 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Records for one script, and what tells them from their own repetition.
+    """Records for one script, and the data by which it detects a repetition.
 
     Attributes:
         journal: The journal's name.
-        records: The records; the numbers of their events have no gap.
-        after: The number of the event before them that is stored or sent.
-        stored: The last one that is known to be stored.
-        refused: How many of the journal's events were refused up to that one.
-        dropped: How many events were dropped for them up to that one.
+        records: The records, with events numbered without gaps.
+        after: The number of the last event before them that was stored or sent.
+        stored: The number of the last event that is known to be stored.
+        refused: How many of the journal's events were refused up to ``stored``.
+        dropped: How many events were dropped for them up to ``stored``.
     """
 
     journal: str
@@ -69,7 +69,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a journal is stored, as its last answer has it."""
+    """The last stored event of a journal, and its totals."""
 
     stored: int = 0
     refused: int = 0
@@ -77,13 +77,13 @@ class _Progress:
 
 
 class RedisStore:
-    """An outbox's server. An operation's work is a call.
+    """The store of a Redis outbox. An operation's work is a call.
 
     Args:
-        name: The outbox, as logs may show it.
+        name: The outbox's name in logs.
         connect: Connects, or raises ``OutboxError``.
-        save: Makes the call that stores a chunk. Its answer is how many events were
-            refused and dropped, for all of the journal so far.
+        save: Returns the call that stores a chunk. Its answer is the journal's totals
+            of refused and dropped events.
     """
 
     batch_bytes = MAX_BATCH_BYTES
@@ -104,7 +104,7 @@ class RedisStore:
         self._journals: dict[str, _Progress] = {}
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
-        """Send all in one pipeline; a failure in it is one chunk's or operation's."""
+        """Send all in one pipeline; each chunk and operation can fail alone."""
         try:
             chunks = [*self._chunks(batch)] if batch is not None else []
             calls: list[Call | Replicated] = [self._save(chunk) for chunk in chunks]
@@ -130,7 +130,7 @@ class RedisStore:
         return outcome
 
     def log_failure(self, error: Exception, unsaved: int) -> None:
-        """Log why the server takes no events, and what to do."""
+        """Log why events cannot be stored, with advice."""
         logger.error(
             "outbox_failed outbox=%s unsaved=%d error=%s: events wait until it "
             "answers: is it running, and is the address in events.outbox right?",
@@ -140,7 +140,7 @@ class RedisStore:
         )
 
     def close(self) -> int:
-        """Disconnect; what is stored stays there."""
+        """Disconnect."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -154,7 +154,7 @@ class RedisStore:
         return self._connection.run(calls)
 
     def _chunks(self, batch: Batch) -> Iterator[Chunk]:
-        """Cut a batch into what one script handles."""
+        """Divide a batch into chunks for one script each."""
         progress = self._journals.get(batch.journal)
         if progress is None:
             progress = self._journals[batch.journal] = self._progress(batch.journal)
@@ -174,7 +174,7 @@ class RedisStore:
             records = records[count:]
 
     def _progress(self, journal: str) -> _Progress:
-        """Ask how far a journal is stored: it may be that of a process that is gone."""
+        """Return the progress of a journal, also of an ended process's."""
         [answer] = self._run([Call(STORED, writer=journal)])
         if isinstance(answer, Exception):
             raise answer
@@ -193,7 +193,7 @@ class RedisStore:
 
 
 def _fitting(records: Sequence[Record]) -> int:
-    """Return how many of the first records one script handles."""
+    """Return how many of the first records fit into one script."""
     size, last = 0, records[0].sequence - records[0].events
     most = last + CHUNK
     for count, record in enumerate(records):
