@@ -45,14 +45,16 @@ def visit(app: Any) -> str:
 def home(environ: Any, start_response: Any) -> list[bytes]:
     title = environ["moe_middleware.experiences"].show(KEY).get("Title", "Welcome")
     body = str(title).encode()
-    start_response("200 OK", [("Content-Length", str(len(body)))])
+    length = ("Content-Length", str(len(body)))
+    start_response("200 OK", [("Content-Type", "text/html"), length])
     return [body]
 
 
 def test_no_setting_leads_out_of_the_sandbox(tmp_path: Path) -> None:
     with sandboxed() as sandbox:
         sandbox.define(KEY, {"Title": "Hello"})
-        text = visit(MoEngageWSGIMiddleware(home, real(tmp_path)))
+        given = real(tmp_path, development={"overlay": "on"})
+        text = visit(MoEngageWSGIMiddleware(home, given))
         deliver()
 
         assert text == "Hello"

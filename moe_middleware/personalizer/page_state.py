@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from ..browser.overlay_access import OverlayAccess
 from ..browser.preview_links import Preview, Refusal
 from ..browser.web_sdk import LeftToSDK
 from ..cache.encoding import read_kept
@@ -107,10 +108,16 @@ class PageState(Experiences):
         self._shown = None
         self.used = self.handed_out = self.is_preview = self.has_ending = False
         self.phase = OPEN
-        overlay = engine.overlay
-        if overlay is not None and overlay.shows_on(self.visit):
-            self._overlay_notes = OverlayNotes()
-            self.has_ending = True
+        if engine.overlay is not None:
+            self._begin_overlay(engine.overlay)
+
+    def _begin_overlay(self, overlay: OverlayAccess) -> None:
+        try:
+            if overlay.shows_on(self.visit):
+                self._overlay_notes = OverlayNotes()
+                self.has_ending = True
+        except Exception as error:
+            self._failed("overlay_failed", error)
 
     @property
     def visit(self) -> Visit:

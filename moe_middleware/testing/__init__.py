@@ -100,5 +100,7 @@ def _led(settings: Settings, sandbox: Sandbox, base_url: str | None) -> Settings
             "events": settings.events.model_copy(update=events),
             "cache": settings.cache.model_copy(update={"redis": None}),
             "budget": settings.budget.model_copy(update={"store": memory}),
+            # Pages are as visitors get them.
+            "development": bare.development,
         }
     )
