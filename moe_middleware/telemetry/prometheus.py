@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..concurrency.background_loop import background
 from ..concurrency.processes import is_alive
 from ..models.reasons import Reason, Source
-from .contract import NONE, Labels, Sample, Telemetry
+from .contract import NONE, OTHER, Labels, Sample, Telemetry
 from .sampling import PATIENCE, sample_all
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Merging = Literal["livesum", "livemostrecent", "livemax", "livemin"]
 """How the values of several processes become one."""
+
+_Answer = tuple[str, str | None, Source, Reason | None]
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -157,6 +159,8 @@ class PrometheusObserver(Telemetry):
         self._labels = Labels(keys)
         self._outbox = outbox
         self._open: set[str] = set()
+        # Looking a series up by its labels takes longer than to count.
+        self._series: dict[_Answer, Counter] = {}
         # A rate begins at a zero, and an alert needs a series.
         self._metrics.breaker_open.labels("fetch").inc(0)
         self._metrics.calls.labels("fetch", "unauthorized")
@@ -166,8 +170,14 @@ class PrometheusObserver(Telemetry):
     def evaluated(
         self, key: str, variation: str | None, source: Source, reason: Reason | None
     ) -> None:
-        key, label = self._labels.of(key, variation)
-        self._metrics.evaluations.labels(key, label, source, reason or NONE).inc()
+        answer = key, variation, source, reason
+        series = self._series.get(answer)
+        if series is None:
+            labels = self._labels.of(key, variation)
+            series = self._metrics.evaluations.labels(*labels, source, reason or NONE)
+            if OTHER not in labels:  # of those there may be any number
+                self._series[answer] = series
+        series.inc()
 
     def called(self, endpoint: str, seconds: float, outcome: str) -> None:
         self._metrics.calls.labels(endpoint, outcome).observe(seconds)

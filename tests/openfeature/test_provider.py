@@ -64,9 +64,10 @@ async def test_a_page_answers_from_what_it_has_and_counts_nothing(
 
     site = Site(handler)
     await site.get(customer="alice")
-    await site.get(customer="alice")
+    page = await site.get(customer="alice")
     await site.delivered()
 
+    assert "private" in page.headers["cache-control"]
     first, last = seen[0], seen[-1]
     assert (first.reason, last.reason) == (Reason.TARGETING_MATCH, Reason.CACHED)
     assert first.flag_metadata == {"source": "api", "audience": "Gold members"}
