@@ -217,7 +217,7 @@ async def read_metrics(registry: CollectorRegistry = REGISTRY) -> bytes:
 
 
 def metrics_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
-    """Return an ASGI app that serves the metrics, as ``Mount("/metrics", ...)`` takes.
+    """Return an ASGI app that serves the metrics, as in ``Route("/metrics", ...)``.
 
     Each scrape looks at the outbox first. With ``PROMETHEUS_MULTIPROC_DIR`` it serves
     the metrics of all processes that write there.
@@ -226,16 +226,23 @@ def metrics_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
         registry: What it serves without that variable.
     """
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    return _MetricsApp(registry)
+
+
+class _MetricsApp:
+    """An object, as routers take functions for handlers of their own kind."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             for step in ("startup", "shutdown"):
                 await receive()
                 await send({"type": f"lifespan.{step}.complete"})
             return
         await sample_all()
-        await make_asgi_app(_scraped(registry))(scope, receive, send)
-
-    return app
+        await make_asgi_app(_scraped(self._registry))(scope, receive, send)
 
 
 def metrics_wsgi_app(registry: CollectorRegistry = REGISTRY) -> WSGIApplication:
