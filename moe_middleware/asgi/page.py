@@ -1,4 +1,4 @@
-"""A page at the ASGI door: it watches its own response go out."""
+"""A page at the ASGI door, which passes its own response on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_STARTED: Message = {"type": "http.response.start", "status": 0}
 
 
 class ASGIPage(Page):
-    """A page that sees its response's start, its last byte, and a visitor who left.
+    """A page that passes on its response, and detects a visitor who has left.
 
     Most responses show nothing, and cost little more than the look at it: ``send``
     returns what the server's own returns, to be awaited.
@@ -44,7 +44,7 @@ class ASGIPage(Page):
 
     async def receive(self) -> Message:
         if self._asking is not None:
-            # The server is being asked for us: what it says is the app's.
+            # We are waiting for a message, which is then the app's.
             await asyncio.wait([self._asking])
         if self._unread:
             message, *unread = self._unread
@@ -56,7 +56,7 @@ class ASGIPage(Page):
             finally:
                 self._listening = False
         if message["type"] == "http.disconnect":
-            # Left before the last byte: what follows is sent to nobody.
+            # The visitor left before the last byte.
             self._last_sent = self._left = True
         return message
 
@@ -71,7 +71,7 @@ class ASGIPage(Page):
             if self.has_ending:
                 headers = self._headers_with_ending(message["status"], headers)
             if headers is not given:
-                # It is the app's, which may send the same one to the next visitor.
+                # A copy: the app may send the same message to the next visitor.
                 message = {**message, "headers": headers}
             self._start = message
             if self.forgetting is not None:
@@ -94,7 +94,7 @@ class ASGIPage(Page):
         return self.server[1](message)
 
     async def _send_with_consent(self, message: Message) -> None:
-        """Send the response's start once it is known whether cookies must go."""
+        """Send the response's start when it is known whether to remove cookies."""
         await self.ask_consent()
         await self.send(message)
 
@@ -107,9 +107,9 @@ class ASGIPage(Page):
         return headers if self._ending is None else without_length(headers)
 
     async def _send_last(self, message: Message) -> None:
-        """Send the last byte of a response that shows something, and record that."""
-        # Before it is sent: with the last byte some servers say at once that the
-        # visitor left.
+        """Send the last byte of a response with impressions, and record these."""
+        # Set before it is sent: after the last byte some servers report at once that
+        # the visitor left.
         self._last_sent = True
         stayed = not (self._sent and await self._has_left())
         await self.server[1](message)
@@ -125,7 +125,7 @@ class ASGIPage(Page):
         return {**message, "body": body + ending.end()}
 
     def _ends_with(self, message: Message) -> bool:
-        """Whether a message holds the response's last byte, for a visitor still there.
+        """Whether a message has the response's last byte, and the visitor is there.
 
         The last of as many bytes as the headers promise is the last: Granian and
         hypercorn then end the response, and some apps with it, before they could send
@@ -143,14 +143,14 @@ class ASGIPage(Page):
         return not self._start.get("trailers", False)
 
     async def _has_left(self) -> bool:
-        """Ask whether the visitor left a longer body.
+        """Whether the visitor has left during a longer body.
 
         Sending to one who left goes unpunished with most servers. An app that listens
         itself hears of it, if it ever lets the event loop run: so we do.
         """
-        # What listens for the app may not have begun yet: it comes first.
+        # The app's own listener may not have started yet; it has priority.
         await asyncio.sleep(0)
-        # The request's own body comes first, where nothing has read it.
+        # An unread request body comes before a disconnect.
         for _ in range(2):
             if self._left:
                 break
@@ -161,7 +161,7 @@ class ASGIPage(Page):
         return self._left
 
     async def _ask_server(self) -> None:
-        """Learn what the server has for us without waiting; the app gets it too."""
+        """Receive a message without waiting; the app gets it, too."""
         if self._unread and self._unread[-1].get("more_body"):
             return
         asking = self._asking = asyncio.create_task(self._keep_unread())
@@ -178,7 +178,7 @@ class ASGIPage(Page):
             self._left = message["type"] == "http.disconnect"
 
     async def _some_turns(self, is_told: Callable[[], bool]) -> None:
-        """Let the event loop run until the server has told what it knows."""
+        """Run the event loop until a message has arrived, for a few turns."""
         pauses = [0.0] * TURNS
         if isinstance(self.server[0], BuiltinMethodType):
             pauses += NATIVE_PAUSES
@@ -189,13 +189,13 @@ class ASGIPage(Page):
 
 
 TURNS = 4
-"""Of the event loop, in which a server hears from its socket and tells the app."""
+"""Turns of the event loop in which a server reads its socket and sends a message."""
 
 NATIVE_PAUSES = [0.001] * 3
-"""In seconds, for a server in another language, whose own threads tell the app."""
+"""Further seconds for a server in another language, with threads of its own."""
 
 
-# A server that sends files by itself gets them in messages of their own.
+# The last two are for servers that send files by themselves.
 _BODIES = (
     "http.response.body",
     "http.response.pathsend",
@@ -205,7 +205,7 @@ _TRAILERS = "http.response.trailers"
 
 
 def _content_length(start: Message) -> float:
-    """Return how many bytes a response promises; infinity where it does not."""
+    """Return a response's Content-Length; infinity without one."""
     for name, value in start.get("headers", ()):
         if name.lower() == b"content-length" and value.isdigit():
             return int(value)
@@ -213,7 +213,7 @@ def _content_length(start: Message) -> float:
 
 
 async def _after_the_end(_: Message | None = None) -> Any:
-    """Stand for the server's receive and send, once the request is over."""
+    """Replaces the server's receive and send after the request's end."""
     raise RuntimeError("the request is over: its app has returned")
 
 

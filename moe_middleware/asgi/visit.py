@@ -1,4 +1,4 @@
-"""What an ASGI request tells, read from its scope when it is needed."""
+"""The visit of an ASGI request, read from its scope when it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ASGIVisit(Visit):
     """The visit of an ASGI request. Most pages read its headers only.
 
     Args:
-        scope: The request's; it must not change any more.
+        scope: The request's scope; it must not change any more.
         path: The path within the wrapped app.
         read_cookies: Reads Cookie headers as the framework does.
     """

@@ -1,4 +1,4 @@
-"""The element of the overlay with what it shows, and the script that draws it."""
+"""The overlay's element with its content, and the script that draws it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def overlay_element(
 
     Args:
         path: The prefix of our own endpoints, as in ``/_moe``.
-        about: What it shows, as JSON values.
+        about: Its content, as JSON values.
         badge: The badge of a preview; empty without one.
         nonce: The nonce of the page's Content-Security-Policy.
     """

@@ -1,4 +1,4 @@
-"""Compares what templates and classes read with the payloads of a workspace."""
+"""Compares templates and classes with the payloads of a workspace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def unknown_names(
     """Yield a problem for each name that none of an experience's payloads has.
 
     Args:
-        reads: What templates read: the file, the line, the key and the name.
+        reads: The values that templates read: file, line, key and name.
         known: The payloads. Keys that are not in it are passed over.
     """
     for file, line, key, name in reads:
@@ -48,12 +48,12 @@ def unfit_types(target: str, known: Payloads) -> Iterator[Problem]:
         return
     for key, reader in readers.items():
         name = classes[key].__name__
-        said: set[str] = set()
+        reported: set[str] = set()
         for payload in known.get(key, ()):
             for misfit in reader.read(payload.values)[1]:
                 message = _unfit(misfit, payload, name)
-                if misfit.field not in payload.templated and message not in said:
-                    said.add(message)
+                if misfit.field not in payload.templated and message not in reported:
+                    reported.add(message)
                     yield Problem(where=f"{target}: {key}", message=message)
 
 

@@ -1,4 +1,4 @@
-"""What code does with the payloads of a page: reads them by type, digests them."""
+"""Reads the payloads of a page as classes, and makes a digest of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .reasons import Reason
 T = TypeVar("T")
 
 DIGEST = 16
-"""Bytes of a fingerprint: what has the same one is shown to other visitors."""
+"""Bytes of a fingerprint: two different pages must not have the same one."""
 
 _lines = RepeatLogger(logging.getLogger(__name__))
 
@@ -27,7 +27,7 @@ _UNSETTLED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED, Reason.TOO_LATE}
 
 
 class Fingerprint(str):
-    """A digest of what a visitor gets.
+    """A digest of a visitor's payloads.
 
     Attributes:
         keys: The keys that it covers.
@@ -87,7 +87,7 @@ class Payloads:
             self._shown.pop(fallback.key, None)
 
     def fingerprint(self, *keys: str) -> Fingerprint:
-        """Return a short digest of what this visitor gets, for caches of your own.
+        """Return a short digest of this visitor's payloads, for caches of your own.
 
         The same for all visitors with the same payloads and variations, in every
         process; all reasons of a fallback are one. It depends neither on the order of

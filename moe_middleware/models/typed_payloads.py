@@ -98,7 +98,7 @@ class Reader(NamedTuple):
     expected: Mapping[str, str]
 
     def read(self, payload: Mapping[str, Any]) -> tuple[Any, list[Misfit]]:
-        """Return a payload as the class, and all that does not fit; never both."""
+        """Return a payload as the class, or all its misfits."""
         given = self._named(payload)
         try:
             return self.adapter.validate_python(given), []
@@ -235,7 +235,7 @@ def _without_old_dicts(kind: Any) -> Any:
 
 
 def _needed(annotation: Any, by_class: bool) -> Any:
-    """Return a field of a TypedDict, with the word that says whether it is needed."""
+    """Return a field of a TypedDict, marked as required or not."""
     origin = get_origin(annotation)
     explicit = origin in (Required, NotRequired)
     inner = _without_old_dicts(get_args(annotation)[0] if explicit else annotation)

@@ -166,7 +166,7 @@ class MoEngageProvider(Resolving):
             page = page_of(context)
             if page is None:
                 answer = self._of_customer(kind, key, default, context)
-                return await _over_there(answer)
+                return await _on_own_loop(answer)
             if page.pending:
                 await page.ready()
             return self._on_page(kind, key, default, page)
@@ -245,7 +245,7 @@ def page_of(context: EvaluationContext | None) -> Experiences | None:
     return page
 
 
-async def _over_there(answer: Coroutine[Any, Any, T]) -> T:
+async def _on_own_loop(answer: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine on our own event loop, whichever one the caller's is."""
     return await asyncio.wrap_future(
         asyncio.run_coroutine_threadsafe(answer, background.loop)

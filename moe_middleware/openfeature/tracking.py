@@ -30,7 +30,7 @@ ACTIONS = {
     **{name: action for action, name in ACTION_NAMES.items()},
 }
 
-MAX_SAID = 100
+MAX_LOGGED = 100
 """Names of events that are logged, once each."""
 
 _OTHERS = (
@@ -50,7 +50,7 @@ class Tracking:
     def __init__(self, runtime: Runtime, customers: Customers) -> None:
         self._runtime = runtime
         self._customers = customers
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._under_way: set[Future[None]] = set()
 
     def track(
@@ -129,6 +129,6 @@ class Tracking:
             logger.error("track_failed error=%s", type(error).__name__)
 
     def _say_ignored(self, name: str) -> None:
-        if name not in self._said and len(self._said) < MAX_SAID:
-            self._said.add(name)
+        if name not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(name)
             logger.warning("track_ignored_event name=%s: %s", one_line(name), _OTHERS)

@@ -1,4 +1,4 @@
-"""What a page with the overlay notes while it is made."""
+"""Notes for the overlay: the waits and missing keys of a page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OverlayNotes:
         self.missing: dict[str, Reason | None] = {}
 
     def begin(self, keys: Iterable[str], waited: float) -> None:
-        """Note that keys are asked for.
+        """Note that keys are being fetched.
 
         Args:
             keys: The keys.

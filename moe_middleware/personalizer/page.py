@@ -45,14 +45,14 @@ class Page(PageEnding, PageResponse, PageThreads):
     def end(self) -> None:
         """Note that the request is over. Objects that the app keeps go on working."""
         if self._sdk is not None and not self.ended:
-            self._say_untold(self._sdk)
+            self._log_pending(self._sdk)
         self.ended = True
         self.phase = SENT
 
-    def _say_untold(self, sdk: LeftToSDK) -> None:
+    def _log_pending(self, sdk: LeftToSDK) -> None:
         if self._counts and sdk.pending:
             keys = ",".join(map(one_line, sdk.pending))
-            logger.warning("web_sdk_not_told keys=%s: %s", keys, _NOT_TOLD)
+            logger.warning("web_sdk_not_told keys=%s: %s", keys, _PENDING)
 
     # --- before the app --------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         if pending is None:
             return self
         if asyncio.get_running_loop() is not self._loop:
-            return await self._over_there(self.ready(), self)
+            return await self._on_own_loop(self.ready(), self)
         await self._wait(pending)
         # Another task of the same request may have waited, too.
         if self._pending_answers is pending:
@@ -193,7 +193,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         try:
             if asyncio.get_running_loop() is not self._loop:
                 silent = Experience(key=key, reason=Reason.TIMEOUT)
-                return await self._over_there(self._fetch(key), silent)
+                return await self._on_own_loop(self._fetch(key), silent)
             self._start_waiting()
             try:
                 pending = await self._ask((key,))
@@ -342,7 +342,7 @@ class Page(PageEnding, PageResponse, PageThreads):
             self._time_left -= waited
 
 
-_NOT_TOLD = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"
+_PENDING = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"
 
 
 def _fallbacks(keys: Iterable[str], reason: Reason) -> list[Experience]:

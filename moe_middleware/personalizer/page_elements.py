@@ -27,13 +27,13 @@ class MissingValues:
     """Logs missing payload values that pages read, once each."""
 
     def __init__(self) -> None:
-        self._said: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def note(self, experience: Experience, name: str) -> None:
         place = (experience.key, name)
-        if place in self._said or len(self._said) >= MAX_SAID:
+        if place in self._logged or len(self._logged) >= MAX_LOGGED:
             return
-        self._said.add(place)
+        self._logged.add(place)
         near = get_close_matches(name, experience.payload, n=1)
         if not near:
             # Testing for a value that only some variations have is no mistake.
@@ -155,7 +155,7 @@ class PageElements:
             self._kit.without(what)
 
 
-MAX_SAID = 1_000
+MAX_LOGGED = 1_000
 """Missing values that are logged at most, over all experiences."""
 
 _NO_TARGET = (

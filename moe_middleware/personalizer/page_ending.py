@@ -1,4 +1,4 @@
-"""What follows a page's HTML: a preview's badge, and the overlay for developers."""
+"""The end of a page's HTML: a preview's badge, and the overlay for developers."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class PageState(Experiences):
     _personal = False
     # The response's, where they have left without being personal.
     _headers: Headers | None = None
-    _said: tuple[str, ...] = ()
+    _advised: tuple[str, ...] = ()
     _waited = 0.0
     _waiting_since = 0.0
     _waiting = 0
@@ -185,9 +185,9 @@ class PageState(Experiences):
     def advise(self, event: str, key: object, reason: Reason | None = None) -> None:
         """Log a key that cannot be read, or counted, in this way."""
         line = f"{event} {key}"
-        if line in self._said:
+        if line in self._advised:
             return
-        self._said = (*self._said, line)
+        self._advised = (*self._advised, line)
         about = "" if key is None else f" key={one_line(key)}"
         about += "" if reason is None else f" reason={reason}"
         logger.warning("%s%s: %s", event, about, _ADVICE[event])

@@ -34,30 +34,30 @@ class PageThreads(PageState):
                 "experiences.ready() or experiences.fetch() here"
             )
         self._meet_here()
-        if (sent := self._send_over(steps)) is not None:
+        if (submitted := self._submit(steps)) is not None:
             try:
-                return sent.result(self._patience)
+                return submitted.result(self._patience)
             except TimeoutError:
-                sent.cancel()
+                submitted.cancel()
                 self._give_up(steps)
-        self._say_silent()
+        self._log_silent()
         return otherwise
 
-    async def _over_there(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
+    async def _on_own_loop(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
         """Await on the loop of this request: a view may run on another one.
 
         Fetches and their connections last as long as the request's loop.
         """
         try:
             async with asyncio.timeout(self._patience):
-                if (sent := self._send_over(steps)) is not None:
-                    return await asyncio.wrap_future(sent)
+                if (submitted := self._submit(steps)) is not None:
+                    return await asyncio.wrap_future(submitted)
         except TimeoutError:
             self._give_up(steps)
-        self._say_silent()
+        self._log_silent()
         return otherwise
 
-    def _send_over(self, steps: Coroutine[Any, Any, T]) -> Future[T] | None:
+    def _submit(self, steps: Coroutine[Any, Any, T]) -> Future[T] | None:
         """Start a coroutine on the loop of this request; None if the loop is closed."""
         try:
             return asyncio.run_coroutine_threadsafe(steps, self._loop)
@@ -70,7 +70,7 @@ class PageThreads(PageState):
         if not self._loop.is_running() and getcoroutinestate(steps) == CORO_CREATED:
             steps.close()
 
-    def _say_silent(self) -> None:
+    def _log_silent(self) -> None:
         state = "running" if self._loop.is_running() else "stopped"
         _repeat_logger.log(logging.WARNING, "loop_silent loop=%s: %s", state, _SILENT)
 

@@ -1,4 +1,4 @@
-"""What metrics and traces receive beside an observer's calls: samples, and reports."""
+"""The contract of metrics and traces: an observer that also receives samples."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Report = Callable[[Sequence[Event]], Awaitable[None]]
 """Reports events to MoEngage, or raises."""
 
 OTHER = "other"
-"""The label of keys, and of variations, beyond those that are told apart."""
+"""The label of all keys, and of all variations, without a label of their own."""
 
 NONE = "none"
 """The label of a missing variation or reason."""
 
 MAX_KEYS = 100
-"""Keys that are told apart, beside those of the routes. A workspace has 20 active ones,
-but an app may fetch what a visitor writes."""
+"""The most keys with a label of their own, beside those of the routes. A workspace has
+20 active ones, but an app may fetch keys that a visitor sends."""
 
 MAX_VARIATIONS = 50
-"""Variations of a key that are told apart: five for each of ten audiences."""
+"""The most variations of a key with a label: five for each of ten audiences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The state of a configuration at a moment; what is unknown is None.
+    """The state of a configuration at one time; unknown values are None.
 
     Attributes:
         cache_answers: The answers in this process's cache.

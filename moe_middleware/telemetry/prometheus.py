@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Merging = Literal["livesum", "livemostrecent", "livemax", "livemin"]
-"""How the values of several processes become one."""
+"""How the values of several processes are combined."""
 
 _Answer = tuple[str, str | None, Source, Reason | None]
 
@@ -46,7 +46,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
-    """All metrics, in one registry. Their help texts say what they are.
+    """All metrics, in one registry; their help texts describe them.
 
     Args:
         registry: The registry.
@@ -124,7 +124,7 @@ class Metrics:
 
 
 LOSSES = ("refused", "dropped", "lost", "buried")
-"""What happens to events that MoEngage does not get, or refuses."""
+"""The outcomes of events that MoEngage does not get, or refuses."""
 
 _METRICS: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
 
@@ -223,7 +223,7 @@ def metrics_app(registry: CollectorRegistry = REGISTRY) -> ASGIApp:
     the metrics of all processes that write there.
 
     Args:
-        registry: What it serves without that variable.
+        registry: The registry to serve without that variable.
     """
 
     return _MetricsApp(registry)

@@ -49,7 +49,7 @@ class Sampler:
             await asyncio.sleep(SAMPLE_EVERY)
 
     async def sample(self) -> None:
-        """Sample once. It raises nothing: what fails is logged."""
+        """Sample once. It never raises; failures are logged."""
         try:
             sample = await self._read()
             for one in self._telemetry:

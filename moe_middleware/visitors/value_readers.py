@@ -169,7 +169,7 @@ class SourceReader:
         """Log once for each source and reason that its ids are ignored."""
         if not self._is_new(source.kind, source.name, flaw):
             return
-        # The placeholder is one of our list, so it is nobody's id.
+        # A placeholder is in our list, so it is no visitor's id.
         word = f" value={text.lower()}" if flaw is Flaw.PLACEHOLDER else ""
         logger.warning(
             "id_ignored source=%s reason=%s%s: %s",
