@@ -24,6 +24,7 @@ from moe_middleware.flask import MoEngage
 from moe_middleware.quart import MoEngage as QuartMoEngage
 from moe_middleware.sandbox import Sandbox
 
+from .rows import each
 from .sites import Site, rendered, settings
 
 HERO = '{% experience "homepage-banner" as hero %}'
@@ -142,7 +143,7 @@ def _wsgi(environ: Any, start_response: Any) -> Any: ...
 def _get_response(request: Any) -> Any: ...
 
 
-@pytest.mark.parametrize(
+@each(
     ("middleware", "app", "instead"),
     [
         (MoEngageMiddleware, _wsgi, "MoEngageWSGIMiddleware"),

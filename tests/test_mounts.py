@@ -18,6 +18,7 @@ from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.models.urls import mounted_at
 from moe_middleware.sandbox import Sandbox
 
+from .rows import each
 from .sites import settings
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def test_a_preview_is_left_below_the_mount(sandbox: Sandbox) -> None:
     assert home.headers["location"] == "/shop/"
 
 
-@pytest.mark.parametrize(
+@each(
     ("root_path", "prefix"),
     [
         ("", ""),

@@ -94,8 +94,22 @@ def test_suite_that_does_not_use_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_app_in_process_is_personalised_and_counted(tmp_path: Path) -> None:
     suite = """
+import pytest
 from starlette.testclient import TestClient
+from moe_middleware.sandbox import sample_workspace
 from shop import build
+
+class TestWorkspaceOfItsOwn:
+    @pytest.fixture
+    def moe_workspace(self):
+        return sample_workspace()
+
+    def test_sample_is_there(self, moe_sandbox, moe_sandbox_server):
+        for one in (moe_sandbox, moe_sandbox_server):
+            assert one.workspace.name == "Tea & Thyme"
+            one.define("hero", {})
+            one.reset()
+            assert "hero" not in [one.key for one in one.workspace.experiences]
 
 def visit(**cookies):
     with TestClient(build(), cookies=cookies) as browser:
@@ -134,7 +148,7 @@ def test_sample_is_back_afterwards():
     assert embedded().workspace.name == "Tea & Thyme"
 """
 
-    assert_passed(run(tmp_path, suite), 5)
+    assert_passed(run(tmp_path, suite), 6)
 
 
 def test_app_in_another_process_finds_the_server(tmp_path: Path) -> None:
@@ -177,7 +191,7 @@ SITE = """
 workspace: {data_center: sandbox}
 identity: {customer_id: {cookie: customer_id}}
 routes: [{path: /, experiences: [hero]}]
-EVENTS
+events: {outbox: "sqlite:///own.db"}
 """
 SITE_SUITE = """
 import os, subprocess, sys
@@ -216,15 +230,8 @@ def test_other_process(moe_sandbox_server):
 """
 
 
-@pytest.mark.parametrize(
-    "events",
-    ["events: {outbox: 'sqlite:///own.db'}", "events: {outbox: 'redis://127.0.0.1:1'}"],
-    ids=["own file", "Redis"],
-)
-def test_a_site_of_its_own_file_leaves_nothing_behind(
-    tmp_path: Path, events: str
-) -> None:
-    (tmp_path / "moe.yml").write_text(SITE.replace("EVENTS", events))
+def test_a_site_of_its_own_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text(SITE)
     before = {"moe.yml", "shop.py", "test_shop.py"}
 
     ran = run(tmp_path, SITE_SUITE)
@@ -234,8 +241,7 @@ def test_a_site_of_its_own_file_leaves_nothing_behind(
     assert left == before
 
 
-@pytest.mark.parametrize("option", ["anyio", "xdist"])
-def test_it_lives_with_other_plugins(tmp_path: Path, option: str) -> None:
+def test_it_lives_with_other_plugins(tmp_path: Path) -> None:
     suite = """
 import httpx, pytest
 from moe_middleware import Identity, MoEngageClient
@@ -255,27 +261,7 @@ async def test_client_finds_it(moe_sandbox, number):
     assert found["hero"].payload == {"Number": number}
 """
 
-    assert_passed(run(tmp_path, suite, *(["-n", "2"] if option == "xdist" else [])), 2)
-
-
-def test_suite_may_bring_its_own_workspace(tmp_path: Path) -> None:
-    suite = """
-import pytest
-from moe_middleware.sandbox import Workspace, sample_workspace
-
-@pytest.fixture
-def moe_workspace():
-    return sample_workspace()
-
-def test_sample_is_there(moe_sandbox, moe_sandbox_server):
-    for one in (moe_sandbox, moe_sandbox_server):
-        assert one.workspace.name == "Tea & Thyme"
-        one.define("hero", {})
-        one.reset()
-        assert "hero" not in [one.key for one in one.workspace.experiences]
-"""
-
-    assert_passed(run(tmp_path, suite), 1)
+    assert_passed(run(tmp_path, suite, "-n", "2"), 2)
 
 
 def test_missing_uvicorn_says_what_to_install(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from moe_middleware.settings.visitor_sections import (
 from moe_middleware.settings.workspaces import Workspace
 
 from .documents import FENCE, MAKEFILE, VALUES, Block, Document, Newcomer, newcomer
+from .rows import each
 
 __all__ = ["newcomer"]
 
@@ -94,7 +95,7 @@ def test_every_hand_of_the_sandbox_is_there() -> None:
     assert {"define", "fault", "freeze", "impressions", "clicks"} <= {*names}
 
 
-@pytest.mark.parametrize(
+@each(
     "section",
     [
         *(Settings, Workspace, IdentitySettings, Route, FetchSettings),

@@ -17,6 +17,7 @@ from django.template import engines
 from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 
+from ..rows import each
 from .doors import SECRET, Headers, Render, open_shop, page_of
 from .hostile import (
     HARMLESS,
@@ -220,7 +221,7 @@ def test_names_that_are_too_long_cost_their_count_and_no_more(
     assert all(len(one.getMessage()) < 500 for one in caplog.records)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+@each("text", TEXTS)
 async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> None:
     shown = Sandbox()
     with contextlib.suppress(ValueError):

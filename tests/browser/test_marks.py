@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from moe_middleware.browser.marks import (
 from moe_middleware.browser.tokens import MAX_TOKEN
 
 from ..makers import CONTEXT
+from ..rows import each
 
 ALICE = Identity(customer_id="alice@example.com")
 NOW = 1_725_258_666.0
@@ -86,7 +86,7 @@ def test_a_beacon_says_one_thing_a_line() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",

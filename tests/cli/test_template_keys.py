@@ -6,6 +6,8 @@ from jinja2.ext import Extension
 
 from moe_middleware.cli.template_keys import tagged_keys
 
+from ..rows import each
+
 SOURCES = {
     "named": ('{% experience "a" as x %}{% endexperience %}', [("a", 1)]),
     "bare": ("{% experience 'a' %}{% endexperience %}", [("a", 1)]),
@@ -44,7 +46,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize(("source", "keys"), SOURCES.values(), ids=SOURCES.keys())
+@each(("source", "keys"), SOURCES.values())
 def test_keys_written_as_text_are_found_with_their_lines(
     source: str, keys: list[tuple[str, int]]
 ) -> None:

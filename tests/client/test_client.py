@@ -31,6 +31,7 @@ from moe_middleware.network.published_limits import Published
 from moe_middleware.sandbox import Sandbox
 
 from ..makers import CONTEXT, event
+from ..rows import each
 
 Handler = Callable[[httpx.Request], httpx.Response]
 FETCHED = {
@@ -108,7 +109,7 @@ async def test_a_base_url_takes_the_place_of_the_data_center() -> None:
     assert str(server.requests[0].url) == "http://127.0.0.1:9/v1/experiences/fetch"
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "kind", "reason"),
     [
         (
@@ -129,7 +130,6 @@ async def test_a_base_url_takes_the_place_of_the_data_center() -> None:
         (httpx.Response(500), APIError, "server_error"),
         (httpx.Response(429), RateLimitedError, "rate_limited"),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
 async def test_every_answer_becomes_its_error(
     answer: Any, kind: type[MoEngageError], reason: str

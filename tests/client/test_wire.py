@@ -19,6 +19,7 @@ from moe_middleware.models.errors import (
 )
 
 from ..makers import CONTEXT, event
+from ..rows import each
 
 ALICE = Identity(
     customer_id="alice", visitor_id="v1", user_identifiers={"u_em": "a@b.example"}
@@ -78,7 +79,7 @@ def test_keys_are_cut_into_fetches_of_25(count: int, sizes: list[int]) -> None:
     assert [key for chunk in chunks for key in chunk] == keys
 
 
-@pytest.mark.parametrize(
+@each(
     ("data_type", "value", "native", "text"),
     [
         ("string", "Sale", "Sale", "Sale"),
@@ -329,7 +330,7 @@ def error(status: int, envelope: Any = None, **headers: str) -> APIError | Answe
     return wire.parse_error(status, named, orjson.dumps(envelope), now=1000.0)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "envelope", "kind", "retryable"),
     [
         (400, {"title": "Invalid Field Value"}, InvalidRequestError, False),

@@ -4,13 +4,15 @@ import pytest
 
 from demo_app.forms import same_site
 
+from ..rows import each
+
 
 @pytest.mark.parametrize("path", ["/", "/cart", "/products/earl-grey?utm_medium=email"])
 def test_own_path_is_kept(path: str) -> None:
     assert same_site(path, "/elsewhere") == path
 
 
-@pytest.mark.parametrize(
+@each(
     "target",
     [
         "https://evil.example/",

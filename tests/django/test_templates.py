@@ -17,6 +17,7 @@ from moe_middleware.personalizer.current import current
 from moe_middleware.sandbox import Sandbox
 
 from ..makers import experience
+from ..rows import each
 from . import project
 from .sites import Site
 from .urls import KEY
@@ -229,7 +230,7 @@ def test_a_key_that_nobody_asked_for_says_what_to_do(
     assert "experience_not_requested key=x template=page" in caplog.text
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "said"),
     [
         ("{% experience %}" + END, "takes a key"),

@@ -21,6 +21,7 @@ from moe_middleware.sandbox.listeners import listen
 
 from ..misbehaving import Authority, Fault, misbehaving
 from ..redis_servers import redis_server
+from ..rows import each
 from ..servers import free_port, running
 from .telling_site import KEY, site
 from .visits import Browser, Visited, browsing
@@ -96,7 +97,7 @@ async def healed(browser: Browser) -> Visited:
     raise AssertionError("it never healed")
 
 
-@pytest.mark.parametrize("fault", REASONS, ids=str)
+@each("fault", REASONS)
 async def test_a_fault_costs_a_page_its_experience_and_no_more(fault: Fault) -> None:
     cache = {"ttl": 0.001, "stale": 600}
     async with (

@@ -26,6 +26,7 @@ from moe_middleware import Experience
 from moe_middleware.models.plain_values import attributes_of, plain_of, text_of
 from moe_middleware.sandbox import Sandbox
 
+from ..rows import each
 from ..sites import Site
 
 KEY = "homepage-banner"
@@ -104,7 +105,7 @@ ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "plain"),
     [
         (decimal.Decimal("19.90"), 19.9),
@@ -133,7 +134,6 @@ ITSELF.append(ITSELF)
         (True, True),
         (None, None),
     ],
-    ids=lambda one: type(one).__name__,
 )
 def test_values_become_what_json_has(value: Any, plain: Any) -> None:
     found = plain_of(value)
@@ -174,7 +174,7 @@ def test_any_value_is_json_in_the_end(value: Any) -> None:
     assert orjson.dumps(plain_of(value))
 
 
-@pytest.mark.parametrize(
+@each(
     "given_", [None, 5, 0.5, True, b"/shop", [], {}, ["/shop"], object(), Raising(), ""]
 )
 def test_what_is_no_text_is_no_target(given_: Any) -> None:

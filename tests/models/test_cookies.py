@@ -31,6 +31,8 @@ from moe_middleware.models.cookies import (
     wsgi_cookies,
 )
 
+from ..rows import each
+
 REPLACEMENT = "\ufffd"
 
 VALUES = [
@@ -127,7 +129,7 @@ def test_a_wrapped_apps_own_framework_tells_how() -> None:
     assert wsgi_cookies(WSGIHandler.__new__(WSGIHandler)) is django_cookies
 
 
-@pytest.mark.parametrize("value", VALUES)
+@each("value", VALUES)
 def test_what_starlette_sets_comes_back(value: str) -> None:
     response = Response()
     response.set_cookie("id", value)
@@ -136,14 +138,14 @@ def test_what_starlette_sets_comes_back(value: str) -> None:
     assert starlette_cookies([sent])["id"] == value
 
 
-@pytest.mark.parametrize("value", [*VALUES, "東京", "😀"])
+@each("value", [*VALUES, "東京", "😀"])
 def test_what_werkzeug_sets_comes_back(value: str) -> None:
     sent = dump_cookie("id", value).partition("; ")[0].encode("latin-1")
 
     assert werkzeug_cookies([sent])["id"] == value
 
 
-@pytest.mark.parametrize("value", [*VALUES, "東京", "😀"])
+@each("value", [*VALUES, "東京", "😀"])
 def test_what_django_sets_comes_back(value: str) -> None:
     cookie: SimpleCookie = SimpleCookie()
     cookie["id"] = value

@@ -31,6 +31,7 @@ from moe_middleware.models.json_texts import MAX_DEPTH
 from moe_middleware.settings.sections import FetchSettings
 
 from ..makers import CONTEXT
+from ..rows import each
 
 WHO = visitor_key(Identity(customer_id="u1"))
 SPLIT = variant_key({})
@@ -136,7 +137,7 @@ def test_the_settings_know_these_ways_alone() -> None:
     assert set(field.annotation.__args__) == {"native", "text"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("data_type", "given_value", "expected"),
     [
         ("number", "12", 12),

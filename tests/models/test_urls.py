@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from moe_middleware.models.urls import NOWHERE, harmless, leads_to
 
+from ..rows import each
+
 HOSTS = {"partner.example", "*.shops.example", "[::1]"}
 
 GOOD = ["/", "/shop", "/shop?a=b&c=//d#e", "/a:b", "/%2f%2fevil", "/tee/grün"]
@@ -51,12 +53,12 @@ EVIL = [
 ]
 
 
-@pytest.mark.parametrize("target", [*GOOD, *ALLOWED])
+@each("target", [*GOOD, *ALLOWED])
 def test_paths_and_allowed_hosts_are_led_to(target: str) -> None:
     assert leads_to(target, HOSTS)
 
 
-@pytest.mark.parametrize("target", EVIL)
+@each("target", EVIL)
 def test_nothing_else_is(target: str) -> None:
     assert not leads_to(target, HOSTS)
 
@@ -66,7 +68,7 @@ def test_without_hosts_only_paths_are(target: str) -> None:
     assert not leads_to(target)
 
 
-@pytest.mark.parametrize(
+@each(
     "target",
     [*GOOD, *ALLOWED, "shop", "../shop", "#top", "?q=1", "https://evil.example"],
 )
@@ -74,7 +76,7 @@ def test_what_a_page_may_hold_stays_as_it_is(target: str) -> None:
     assert harmless(target) == target
 
 
-@pytest.mark.parametrize(
+@each(
     "target",
     [
         "javascript:alert(1)",

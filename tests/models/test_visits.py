@@ -9,6 +9,8 @@ from moe_middleware import ValueSource, Visit
 from moe_middleware.visitors.value_readers import SourceReader
 from moe_middleware.visitors.waiting import waiting
 
+from ..rows import each
+
 
 class User:
     def __init__(self, *, is_authenticated: bool) -> None:
@@ -49,7 +51,7 @@ def fail(visit: Visit) -> str:
     raise RuntimeError("alice's secret")
 
 
-@pytest.mark.parametrize(
+@each(
     ("kind", "name", "text"),
     [
         ("cookie", "customer_id", "alice"),

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from moe_middleware.network.rate_limit import WINDOW, is_ahead, rate_for, spend
 
+from ..rows import each
+
 LIMIT = 10_000
 
 
@@ -34,7 +36,7 @@ def most_in_a_window(moments: Sequence[float]) -> int:
     )
 
 
-@pytest.mark.parametrize("limit", [1, 2, 9, 10, 11, 66, 99, 100, 101, 667, 1_000])
+@each("limit", [1, 2, 9, 10, 11, 66, 99, 100, 101, 667, 1_000])
 def test_a_stream_that_never_pauses_stays_within_the_limit(limit: int) -> None:
     arrivals = [
         1_700_000_000.0 + step * WINDOW / limit / 7 for step in range(limit * 20)
@@ -135,7 +137,7 @@ def test_of_moengages_limit_98_percent_go_for_as_long_as_wanted() -> None:
     assert 0.98 * LIMIT <= len(last_minute) <= LIMIT
 
 
-@pytest.mark.parametrize(
+@each(
     ("limit", "burst", "steady"),
     [
         (1, 1, 0.98),

@@ -22,10 +22,12 @@ from moe_middleware.outbox.verdicts import (
     too_old,
 )
 
+from ..rows import each
+
 DAY = 86_400.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "events", "verdict"),
     [
         (None, 5, Ack()),
@@ -48,7 +50,6 @@ DAY = 86_400.0
         (DeadlineError(), 5, Retry(1.0)),
         (RuntimeError("a mistake of ours"), 1, Retry(1.0)),
     ],
-    ids=repr,
 )
 def test_verdicts(error: Exception | None, events: int, verdict: Verdict) -> None:
     assert judge(error, events=events, failures=2, jitter=1.0) == verdict

@@ -10,8 +10,10 @@ from moe_middleware.personalizer.page_headers import (
     private,
 )
 
+from ..rows import each
 
-@pytest.mark.parametrize(
+
+@each(
     ("given_", "kept"),
     [
         ("", "private"),

@@ -18,6 +18,7 @@ from moe_middleware.personalizer.fetcher import Fetcher
 from moe_middleware.visitors.visitor import Visitor
 
 from ..makers import CONTEXT
+from ..rows import each
 
 FETCHED = {
     "experiences": {"hero": {"payload": {"a": 1}, "experience_context": CONTEXT}}
@@ -79,7 +80,7 @@ class Site:
         return await waiting["hero"]
 
 
-@pytest.mark.parametrize("refusal", ODD, ids=str)
+@each("refusal", ODD)
 async def test_a_minute_after_one_refusal_pages_have_their_experiences(
     refusal: Mapping[str, str],
 ) -> None:
@@ -94,7 +95,7 @@ async def test_a_minute_after_one_refusal_pages_have_their_experiences(
     assert [dict(one.payload) for one in after] == [{"a": 1}]
 
 
-@pytest.mark.parametrize("refusal", ODD, ids=str)
+@each("refusal", ODD)
 async def test_no_refusal_asks_a_caller_to_wait_for_more_than_a_minute(
     refusal: Mapping[str, str],
 ) -> None:

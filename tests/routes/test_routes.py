@@ -13,6 +13,8 @@ from moe_middleware.routes.routes import RouteTable, route_path
 from moe_middleware.settings.path_syntax import check_path, path_parameters
 from moe_middleware.settings.route_sections import Route
 
+from ..rows import each
+
 
 def route(path: str, experiences: tuple[str, ...] = ("hero",), **given: Any) -> Route:
     """Return a route that no settings file has checked."""
@@ -26,7 +28,7 @@ def keys(
     return match.experiences if match is not None else None
 
 
-@pytest.mark.parametrize(
+@each(
     ("pattern", "path", "params"),
     [
         ("/", "/", {}),
@@ -57,7 +59,7 @@ def test_a_path_matches_as_it_does_in_starlette(
     assert match.experiences == ("hero",)
 
 
-@pytest.mark.parametrize(
+@each(
     ("pattern", "path"),
     [
         ("/about", "/About"),
@@ -152,7 +154,7 @@ def test_no_route_at_all_matches_nothing() -> None:
     assert RouteTable([]).match("GET", "/", None) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("methods", "method", "matches"),
     [
         (None, "GET", True),
@@ -238,7 +240,7 @@ def test_a_converter_of_the_apps_own_may_reach_across_slashes() -> None:
     assert match.path_params == {"when": "2026/Q4"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "complaint"),
     [
         ("products", "'products' does not start with '/': write '/products'"),
@@ -279,7 +281,7 @@ def test_a_path_names_its_parameters(path: str, names: set[str]) -> None:
     assert path_parameters(path) == names
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "root_path", "within"),
     [
         ("/shop/cart", "", "/shop/cart"),

@@ -40,6 +40,7 @@ from moe_middleware.sandbox.workspace.rules import (
 )
 from moe_middleware.sandbox.workspace.workspace import ControlGroup
 
+from ..rows import each
 from .calls import CONTEXT, HEADERS, Api, action, basic, element
 
 DESKTOP = "Mozilla/5.0 (X11; Linux x86_64)"
@@ -471,7 +472,7 @@ SWITCHES = [
 ]
 
 
-@pytest.mark.parametrize(("switches", "line", "row"), SWITCHES)
+@each(("switches", "line", "row"), SWITCHES)
 async def test_switch_chooses_the_other_reading(
     switches: dict[str, Any], line: str, row: str | dict[str, Any]
 ) -> None:

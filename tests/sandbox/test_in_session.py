@@ -13,6 +13,7 @@ from moe_middleware.sandbox.workspace.comparisons import parameter_compares
 from moe_middleware.sandbox.workspace.file import parse_workspace
 from moe_middleware.sandbox.workspace.rules import Operator
 
+from ..rows import each
 from .calls import Api
 
 FILE = """
@@ -146,7 +147,7 @@ ROWS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("rules", ROWS)
+@each("rules", ROWS)
 async def test_fetch_gets_what_its_attributes_meet(rules: str) -> None:
     api = Api(Sandbox(parse_workspace(FILE.format(rules=rules), environ={})))
     meeting, others = ROWS[rules]

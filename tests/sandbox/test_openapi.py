@@ -58,7 +58,7 @@ def test_the_document_holds_these_operations_and_no_others() -> None:
 def test_every_call_is_answered_as_documented(
     name: str, mode: schemathesis.GenerationMode
 ) -> None:
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=6, deadline=None)
     @given(OPERATIONS[name].as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case[Any]) -> None:
         # A query's further parameters are left alone, as on most sites.

@@ -6,6 +6,7 @@ import pytest
 
 from moe_middleware.sandbox import Experience, sample_workspace
 
+from ..rows import each
 from .calls import Api
 
 NAMES = {
@@ -52,7 +53,7 @@ def test_every_variation_has_the_same_names(key: str) -> None:
     assert all(one == NAMES[key] for one in names)
 
 
-@pytest.mark.parametrize("one", sample_workspace().experiences, ids=lambda one: one.key)
+@each("one", sample_workspace().experiences)
 def test_links_and_skus_exist_in_the_shop(one: Experience) -> None:
     for audience in one.audiences:
         for variation in audience.variations:

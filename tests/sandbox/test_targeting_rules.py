@@ -29,6 +29,8 @@ from moe_middleware.sandbox.workspace.rules import (
 )
 from moe_middleware.sandbox.workspace.workspace import Segment
 
+from ..rows import each
+
 KOLKATA = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
@@ -66,7 +68,7 @@ def meets(value: Any, operator: str, *operands: Any, ignore_case: bool = False) 
     return holds(rule, customer(x=value), AROUND)
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "operator", "operands", "expected"),
     [
         ("gold", "is", ["gold", "none"], True),
@@ -125,7 +127,7 @@ def test_operator_compares(
     assert meets(value, operator, *operands) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "operator", "operands", "expected"),
     [
         # The workspace's day begins at 18:30 UTC of the day before.
@@ -178,7 +180,7 @@ SILVER = AttributeIs("tier", ("silver",))
 OFTEN = AttributeMeets("orders", Operator.AT_LEAST, (10,))
 
 
-@pytest.mark.parametrize(
+@each(
     ("rule", "who", "expected"),
     [
         (AllOf((GOLD, OFTEN)), customer(tier="gold", orders=10), True),
@@ -222,7 +224,7 @@ def test_group_or_segment_holds(rule: Rule, who: Visitor, expected: bool) -> Non
     assert holds(rule, who, AROUND) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "rule", "expected"),
     [
         ("203.0.113.1", RegionIsIn(Region.COUNTRY, ("portugal",)), True),
@@ -274,7 +276,7 @@ def test_device_is_read_from_the_user_agent(
     assert holds(excluded, who) is (device not in (None, Device.MOBILE))
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "attribute", "expected"),
     [
         ("pt", None, "pt"),

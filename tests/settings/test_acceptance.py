@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from moe_middleware import MoEngageClient, MoEngageMiddleware, Settings, SettingsError
 from moe_middleware.wsgi import MoEngageWSGIMiddleware
 
+from ..rows import each
+
 KEY = "QWERTY0123456789"
 WORKSPACE = {"id": "W1", "api_key": KEY}
 
@@ -34,7 +36,7 @@ def route(path: str, **options: Any) -> dict[str, Any]:
 # --- paths ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "right"),
     [
         # Flask, Django, Bottle, Sanic
@@ -104,7 +106,7 @@ def test_a_path_without_a_translation_is_refused_too(path: str) -> None:
     assert "write it as in /products/{sku}" in refusal(routes=[route(path)])
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         *("/", "/a b", "/café", "/100%", "/$metadata", "/a+b", "/~ada", "/@ada"),
@@ -135,7 +137,7 @@ def test_a_parameter_alone_in_braces_says_so_too(tmp_path: Path) -> None:
 # --- names of headers, cookies and the like ---------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "right"),
     [
         ({"header": "HTTP_X_CUSTOMER"}, "write X-Customer"),
@@ -172,7 +174,7 @@ def test_a_source_that_no_request_has(source: object, right: str) -> None:
     assert right in refusal(attributes={"tier": source})
 
 
-@pytest.mark.parametrize(
+@each(
     "source",
     [
         {"header": "X-Customer"},
@@ -192,7 +194,7 @@ def test_an_unusual_source_is_still_one(source: dict[str, str]) -> None:
 # --- hosts, methods, keys ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "right"),
     [
         ("https://shop.example/x", "shop.example"),
@@ -264,7 +266,7 @@ def test_hours_and_minutes_are_no_offset(offset: int) -> None:
 # --- where things are kept ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "right"),
     [
         ("sqlite:///:memory:", "write memory:"),
@@ -421,7 +423,7 @@ def test_a_block_scalar_brings_no_line_break(tmp_path: Path) -> None:
     assert Settings.load(file, environ={}).workspace.embedded
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "about"),
     [
         ("abc\ndef", "a line break"),
@@ -464,7 +466,7 @@ def test_a_secret_of_digits_is_a_secret(tmp_path: Path) -> None:
     assert settings(secret_key=12345678901234567890).secret_key == made.secret_key
 
 
-@pytest.mark.parametrize(
+@each(
     ("data_center", "right"),
     [
         *(("3", "03"), ("DC_03", "03"), ("dc-3", "03"), ("DC03", "03"), ("003", "03")),
@@ -484,7 +486,7 @@ def test_a_number_is_a_data_center() -> None:
     assert made.workspace.url == "https://sdk-03.moengage.com/v1"
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "right"),
     [
         ("https://api-03.moengage.com/v1", "data_center: '03'"),
@@ -543,7 +545,7 @@ def test_the_same_route_twice() -> None:
     assert settings(routes=[route("/"), route("/", methods=["GET"])])
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "excluded", "is_idle"),
     [
         ("/", "/cart", True),

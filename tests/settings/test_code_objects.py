@@ -27,6 +27,7 @@ from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..attacks.doors import DOORS, Headers, open_shop
+from ..rows import each
 from ..sites import settings
 
 SECRET = "a token of the test"
@@ -168,7 +169,7 @@ class Fails(Observer):
         raise RuntimeError(SECRET)
 
 
-@pytest.mark.parametrize(
+@each(
     ("observer", "about"),
     [
         (Fails, "Fails' raised RuntimeError"),

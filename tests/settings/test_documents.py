@@ -17,6 +17,8 @@ from moe_middleware.settings.settings import Settings
 from moe_middleware.settings.validation import Mistake
 from moe_middleware.settings.variables import VariableError, Variables
 
+from ..rows import each
+
 
 def parse(text: str, **environ: str) -> Document:
     return parse_document(text, file="moe.yml", variables=Variables(environ))
@@ -32,7 +34,7 @@ def scalar(text: str, **environ: str) -> Any:
     return document.tree["key"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         ("true", True),
@@ -95,7 +97,7 @@ def test_keys_are_always_text() -> None:
     assert tree == {"on": 1, "true": 2, "03": 3, "1.0": 4, "~": 5, "q": 6}
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         ("${T}", 0.5),
@@ -187,7 +189,7 @@ TOO_DEEP = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "problem"),
     [
         ("", "moe.yml:1: is empty: it needs a mapping, lines of 'key: value'"),

@@ -15,6 +15,7 @@ from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.secret_keys import ENOUGH, PUBLISHED, WITHOUT, weakness
 
 from ..cli_runner import cli_runner
+from ..rows import each
 from ..sites import settings
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ IS_SHORT = "shorter than 32 characters: take a longer one"
 IS_PUBLISHED = "published with this package: take one of your own"
 
 
-@pytest.mark.parametrize(
+@each(
     ("secrets", "what"),
     [
         ([GOOD], None),

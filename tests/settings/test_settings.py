@@ -19,6 +19,8 @@ from moe_middleware.settings.settings import Route, Settings
 from moe_middleware.settings.value_sources import ValueSource
 from moe_middleware.settings.workspaces import Workspace
 
+from ..rows import each
+
 FILES = Path(__file__).parent / "files"
 GOOD = sorted((FILES / "good").glob("*.yml"))
 BAD = sorted((FILES / "bad").glob("*.yml"))
@@ -66,7 +68,7 @@ def test_good_file_loads(path: Path) -> None:
     assert loaded.workspace.keys
 
 
-@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+@each("path", BAD)
 def test_every_mistake_is_reported_at_its_line(path: Path) -> None:
     problems = problems_of(path)
 
@@ -74,7 +76,7 @@ def test_every_mistake_is_reported_at_its_line(path: Path) -> None:
     assert problems
 
 
-@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+@each("path", BAD)
 def test_no_message_holds_the_key(path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load(path, environ={"MOE_WORKSPACE_ID": "ENV"})
@@ -340,7 +342,7 @@ def test_wrong_keywords_are_all_told_at_once() -> None:
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize(
+@each(
     ("keywords", "message"),
     [
         ({"base_url": "http://["}, "base_url: this is no base URL"),
@@ -472,10 +474,9 @@ def test_schema_accepts_what_the_model_accepts(path: Path) -> None:
     assert schema_problems(read_as_editors_do(path)) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [path for path in BAD if path.name not in UNSEEN_BY_THE_SCHEMA],
-    ids=lambda path: path.stem,
 )
 def test_schema_refuses_what_the_model_refuses(path: Path) -> None:
     try:
@@ -525,9 +526,7 @@ def one_mistake_apart() -> list[tuple[str, object]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("place", "value"), one_mistake_apart(), ids=lambda part: str(part)
-)
+@each(("place", "value"), one_mistake_apart())
 def test_schema_and_model_both_see_a_single_mistake(place: str, value: object) -> None:
     tree: dict[str, Any] = {"workspace": {"id": "W", "api_key": "k"}, "routes": []}
     assert schema_problems(tree) == []

@@ -6,6 +6,8 @@ import pytest
 
 from moe_middleware.settings.variables import VariableError, Variables
 
+from ..rows import each
+
 ENVIRON = {"SET": "one", "OTHER": "two", "EMPTY": ""}
 DEEP = 30
 
@@ -51,7 +53,7 @@ def test_every_form_gives_its_value() -> None:
     assert {text: variables.fill_in(text) for text in FORMS} == FORMS
 
 
-@pytest.mark.parametrize("text", WRONG, ids=lambda text: text[:20])
+@each("text", WRONG)
 def test_what_is_no_form_says_why(text: str) -> None:
     with pytest.raises(VariableError) as caught:
         Variables(ENVIRON).fill_in(text)

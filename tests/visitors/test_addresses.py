@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from moe_middleware.visitors.addresses import MAX_HOPS, TrustedProxies, client_address
 
+from ..rows import each
+
 NOBODY = TrustedProxies()
 OURS = TrustedProxies(["10.0.0.0/8", "fd00::/8"])
 PROXY = "10.0.0.1"
@@ -44,7 +46,7 @@ def test_a_peer_that_is_no_trusted_proxy_cannot_tell_another_address() -> None:
     assert behind_proxy(FORGED, peer=VISITOR) == VISITOR
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "address"),
     [
         ([VISITOR], VISITOR),
@@ -70,7 +72,7 @@ def test_the_rightmost_untrusted_address_of_x_forwarded_for_is_the_visitor(
     assert behind_proxy(*lines) == address
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "address"),
     [
         (["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
@@ -97,7 +99,7 @@ def test_what_is_no_address_ends_the_reading_at_the_last_good_one(
     assert behind_proxy(*lines) == address
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "address"),
     [
         ([f"for={VISITOR}"], VISITOR),
@@ -184,7 +186,7 @@ def test_a_proxy_on_a_unix_socket_is_trusted_when_it_is_named() -> None:
     assert behind_proxy(FORGED, peer=None) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "trusted"),
     [
         ("10.1.2.3", True),

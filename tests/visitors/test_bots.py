@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from moe_middleware.visitors.bots import MAX_USER_AGENT, BotFilter
 
+from ..rows import each
+
 COMPATIBLE = "Mozilla/5.0 (compatible; "
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0"
 PIXEL = "Mozilla/5.0 (Linux; Android 14; Pixel 8)"
@@ -174,18 +176,18 @@ TOOLS = [
 ]
 
 
-@pytest.mark.parametrize("user_agent", BOTS)
+@each("user_agent", BOTS)
 def test_a_bot_is_known_by_its_user_agent(user_agent: str) -> None:
     assert BotFilter().is_bot(user_agent)
     assert BotFilter().is_bot(user_agent.upper())
 
 
-@pytest.mark.parametrize("user_agent", PEOPLE)
+@each("user_agent", PEOPLE)
 def test_a_person_is_not_taken_for_a_bot(user_agent: str) -> None:
     assert not BotFilter().is_bot(user_agent)
 
 
-@pytest.mark.parametrize("user_agent", TOOLS)
+@each("user_agent", TOOLS)
 def test_a_developers_own_tools_are_not_bots(user_agent: str | None) -> None:
     assert not BotFilter().is_bot(user_agent)
 

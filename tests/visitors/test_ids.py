@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from moe_middleware.models.usable_ids import usable_id
 from moe_middleware.visitors.ids import minted_id, visitor_cookie
 
+from ..rows import each
+
 NOBODY = [
     *("", "  ", "null", "NULL", "None", "guest", "Unknown", "0", "1", "-1", "2"),
     *("true", "FALSE", "na", "N/A", "undefined", "user_id", "customer_id", "uid"),
 ]
 
 
-@pytest.mark.parametrize("text", NOBODY)
+@each("text", NOBODY)
 def test_a_placeholder_is_nobody(text: str) -> None:
     assert usable_id(text) is None
 

@@ -5,8 +5,10 @@ import pytest
 from moe_middleware.models.visits import Visit
 from moe_middleware.visitors.page_views import is_asset, is_prefetch, is_preflight
 
+from ..rows import each
 
-@pytest.mark.parametrize(
+
+@each(
     ("name", "value", "ahead"),
     [
         *(("Sec-Purpose", "prefetch", True), ("Purpose", "prefetch", True)),
@@ -44,7 +46,7 @@ def test_a_preflight_is_known(method: str, name: bytes, expected: bool) -> None:
     assert is_preflight(Visit(method=method, headers=[(name, b"PUT")])) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "wanted", "expected"),
     [
         *(("/a.png", None, True), ("/a.CSS", None, True), ("/a", None, False)),

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import string
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.network.published_limits import LONGEST_WAIT, Published, limits_of
+
+from ...rows import each
 
 NOW = 1_700_000_030.0
 DATE = "Tue, 14 Nov 2023 22:14:20 GMT"
@@ -28,7 +29,7 @@ def published(
     return Published(limit=limit, remaining=remaining, resets_in=resets_in)
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "expected"),
     [
         (headers("10000", "9000", "1700000080"), published(10_000, 9_000, 50)),
@@ -63,7 +64,7 @@ def test_plain_numbers_are_read_and_the_rest_is_as_if_unsaid(
     assert limits_of(said, NOW) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "resets_in"),
     [
         ({"retry-after": "7"}, 7),

@@ -42,6 +42,8 @@ from moe_middleware.sandbox.workspace.workspace import (
     Workspace,
 )
 
+from ...rows import each
+
 NOW = 1_790_000_000.0
 
 
@@ -229,7 +231,7 @@ def meets(operator: Operator, *operands: Any, ignore_case: bool = False) -> Rule
     return AttributeMeets("x", operator, operands, ignore_case)
 
 
-@pytest.mark.parametrize(
+@each(
     ("rule", "text"),
     [
         (AllOf(()), "all of these hold"),

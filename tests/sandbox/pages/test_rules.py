@@ -15,8 +15,10 @@ from moe_middleware.sandbox.reports.activity import Activity
 from moe_middleware.sandbox.reports.reports import AudienceReport, VariationReport
 from moe_middleware.sandbox.reports.timelines import Bucket, Grain
 
+from ...rows import each
 
-@pytest.mark.parametrize(
+
+@each(
     ("highest", "edge"),
     [(0, 2), (1, 2), (2, 2), (3, 3), (9, 10), (11, 12), (100, 100), (101, 120)],
 )
@@ -93,7 +95,7 @@ def test_nothing_is_no_chart() -> None:
     assert draw(Activity(grain=Grain.MINUTE, buckets=())) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "given", "said"),
     [
         ("count", 1234567, "1,234,567"),

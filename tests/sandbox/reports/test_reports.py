@@ -35,6 +35,7 @@ from moe_middleware.sandbox.reports.reports import (
 from moe_middleware.sandbox.reports.statistics import chances_to_win, credible_interval
 from moe_middleware.sandbox.reports.timelines import LABELS, Bucket, Grain
 
+from ...rows import each
 from ..arrivals import HERO, NOON, STRIP, action, clicked, element, shown
 from ..calls import Api
 
@@ -584,7 +585,7 @@ async def test_csv_has_a_line_for_everything() -> None:
     assert (lines[3]["b_id"], lines[3]["clicks"]) == ("Buy", "1")
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", "\n=1", " =1", "＝1"],  # noqa: RUF001
 )

@@ -16,6 +16,8 @@ from moe_middleware.sandbox.reports.statistics import (
     split_p_value,
 )
 
+from ...rows import each
+
 Counts = tuple[int, int]
 
 
@@ -193,7 +195,7 @@ def test_equal_rivals_have_equal_chances() -> None:
 # --- the split ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("seen", "shares", "p_value"),
     [
         # From tables of the chi-square distribution.

@@ -49,6 +49,7 @@ from moe_middleware.sandbox.workspace.workspace import (
     Workspace,
 )
 
+from ...rows import each
 from ..calls import Api
 
 ALL_USERS = "{name: All Users, variations: [{payload: {}}]}"
@@ -155,7 +156,7 @@ faults: [{path: fetch, status: 503, times: 2}]
     assert workspace.faults == (Fault(path="fetch", status=503, times=2),)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "rules"),
     [
         ("where: {attribute: tier, is: gold}", (AttributeIs("tier", ("gold",)),)),
@@ -411,7 +412,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("text", MISTAKES)
+@each("text", MISTAKES)
 def test_mistake_is_told_with_its_line(text: str) -> None:
     told = problems(text)[0]
 
@@ -438,7 +439,7 @@ def arms(*fields: str) -> str:
     return f"variations: [{made}]"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "told"),
     [
         ("where: {attribute: a}", "missing: how to compare the attribute, one of is, "),

@@ -19,6 +19,7 @@ from moe_middleware.sandbox.workspace.template_worker import MAX_TEXT, Withheld
 from moe_middleware.sandbox.workspace.templating import Stopped, check_template, render
 from moe_middleware.sandbox.workspace.workspace import DataType, Value, Variation
 
+from ...rows import each
 from ..calls import Api
 
 ADA = {
@@ -33,7 +34,7 @@ ADA = {
 }
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("Hi {{UserAttribute['First Name']|default('Guest')}}", "Hi Ada"),
@@ -58,7 +59,7 @@ def test_template_says_what_it_means(text: str, expected: str) -> None:
     assert render(text, ADA) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "reason"),
     [
         ("{{UserAttribute['Nope']}}", "'Nope' is missing and has no default"),
@@ -143,7 +144,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40])
+@each("text", HOSTILE)
 def test_hostile_template_withholds_and_harms_no_other(text: str) -> None:
     started = time.thread_time()
 
