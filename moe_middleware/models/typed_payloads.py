@@ -7,7 +7,7 @@ import re
 import sys
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import (
     Annotated,
@@ -21,6 +21,7 @@ from typing import (
 )
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict, is_typeddict  # pydantic brings it
 
 from ..logs.log_lines import one_line
@@ -176,21 +177,37 @@ def _reader(kind: Any) -> Reader:
         adapter: TypeAdapter[Any] = TypeAdapter(_without_old_dicts(kind))
         if is_model:
             found = {
-                field.alias or name: field.annotation
-                for name, field in base.model_fields.items()
+                name: (one.annotation, one.validation_alias)
+                for name, one in base.model_fields.items()
             }
         else:
-            found = typing.get_type_hints(base)
+            hints = typing.get_type_hints(base, include_extras=True)
+            found = {name: _parted(hint) for name, hint in hints.items()}
     except (Exception, RecursionError) as error:
         raise TypeError(
             f"{base.__name__} cannot be read as a payload's type: {error}"
         ) from error
-    attributes = {one.name for one in fields(base)} if is_record else found
+    # With an alias, the class says itself what the name in the payload is.
+    unaliased = {name for name, (_, alias) in found.items() if alias is None}
     return Reader(
         adapter,
-        frozenset() if is_typeddict(base) else frozenset(attributes),
-        {name: _text(annotation) for name, annotation in found.items()},
+        frozenset() if is_typeddict(base) else frozenset(unaliased),
+        {
+            alias if isinstance(alias, str) else name: _text(annotation)
+            for name, (annotation, alias) in found.items()
+        },
     )
+
+
+def _parted(hint: Any) -> tuple[Any, Any]:
+    """Return a field's annotation, and its alias if it has one."""
+    while get_origin(hint) in (Required, NotRequired):
+        hint = get_args(hint)[0]
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    inner, *rest = get_args(hint)
+    aliases = [one.validation_alias for one in rest if isinstance(one, FieldInfo)]
+    return inner, next((one for one in aliases if one is not None), None)
 
 
 def _text(annotation: Any) -> str:

@@ -38,6 +38,9 @@ experiences:
   - key: other-banner
     name: Other banner
     audiences: [{name: All Users, variations: [{payload: {Text: x}}]}]
+  - key: empty-banner
+    name: Empty banner
+    audiences: [{name: All Users, variations: [{payload: {}}]}]
 """
 SETTINGS = """
 workspace: {data_center: sandbox}
@@ -67,6 +70,11 @@ from __future__ import annotations
 from typing import Final, NotRequired, TypedDict
 
 
+class EmptyBanner(TypedDict):
+    # "empty-banner"
+    pass
+
+
 # "hello-banner"
 HelloBanner = TypedDict(
     "HelloBanner",
@@ -84,6 +92,7 @@ class OtherBanner(TypedDict):
 
 
 PAYLOADS: Final[dict[str, type]] = {{
+    "empty-banner": EmptyBanner,
     "hello-banner": HelloBanner,
     "other-banner": OtherBanner,
 }}
@@ -100,8 +109,8 @@ def test_a_workspace_file_has_all_variations(folder: Path) -> None:
     one = run(*command, "other-banner").stdout
 
     assert shown.stdout == (folder / "shop_types.py").read_text() == OF_FILE
-    assert written.stdout == "shop_types.py: 2 types, written\n"
-    assert again.stdout == "shop_types.py: 2 types, as before\n"
+    assert written.stdout == "shop_types.py: 3 types, written\n"
+    assert again.stdout == "shop_types.py: 3 types, as before\n"
     assert "class OtherBanner" in one
     assert "HelloBanner" not in one
 
@@ -155,6 +164,7 @@ STRANGE: dict[str, list[dict[str, Any]]] = {
     "none": [{"empty": []}],
     "any": [],
     "---": [{}],
+    "\U00010107\U00010107": [{"x": 1}],
     "größe": [{"Größe": [[1], [None]]}],
 }
 
@@ -197,16 +207,23 @@ def test_strange_names_become_python_that_type_checkers_and_ruff_take(
 
 HEROES = """
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 class Hello(TypedDict):
     Titel: str
+    # One of the titles is made for each visitor, which no type knows before.
+    Title: Literal["Gold"]
 
 @dataclass
 class Other:
     text: int
 
-PAYLOADS = {"hello-banner": Hello, "other-banner": Other, "newer-banner": Other}
+PAYLOADS = {
+    "hello-banner": Hello,
+    "other-banner": Other,
+    "newer-banner": Other,
+    "empty-banner": Other,
+}
 WRONG = {"hello-banner": int}
 LIST = [Hello]
 """
@@ -243,6 +260,8 @@ def test_templates_and_types_are_compared_with_a_workspace(folder: Path) -> None
         ),
         "heroes: other-banner: variation 1 of 'All Users': 'Text' is str, and in Other "
         "int (int_parsing)",
+        "heroes: empty-banner: variation 1 of 'All Users' lacks 'text', which Other "
+        "needs: it is empty",
     ]
 
 

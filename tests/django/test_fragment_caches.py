@@ -206,6 +206,7 @@ KEYED = (
     ("body", "times", "kept"),
     [
         ("", 2, True),
+        ("{{ hero.Nowhere }}", 2, True),
         ("{% if hero.Title %}{{ hero|value:'CTA Label' }}{% endif %}", 2, True),
         # Made for one visitor, or counted: each time anew.
         ("{% click_url hero '/shop' 'Shop' %}", 4, False),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import pytest
 import typing_extensions
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from moe_middleware import Experience, Experiences, Reason
 
@@ -53,6 +53,20 @@ class Model(BaseModel):
     percent: int = 0
 
 
+class Named(BaseModel, extra="forbid"):
+    """Names of its own for what the payload calls Title, Label and Percent."""
+
+    title: str
+    label: str = Field(validation_alias="Label")
+    share: int = Field(validation_alias=AliasChoices("Share", "Percent"))
+
+
+@dataclass
+class Renamed:
+    label: Annotated[str, Field(alias="Label")]
+    title: str = ""
+
+
 def of(**payload: Any) -> Experiences:
     found = Experience(key="hero", payload=payload, experience_context=CONTEXT)
     return Experiences([found])
@@ -73,6 +87,16 @@ def test_each_kind_of_class_has_the_values() -> None:
     assert record == Record("Sale", "Shop", 15, date(2026, 12, 24), ["A"])
     assert model is not None
     assert (model.title, model.label, model.percent) == ("Sale", "Shop", 15)
+
+
+def test_aliases_are_kept() -> None:
+    given = of(Title="Sale", Label="Shop", Percent=15)
+
+    named = given.typed("hero", Named)
+
+    assert named is not None
+    assert (named.title, named.label, named.share) == ("Sale", "Shop", 15)
+    assert given.typed("hero", Renamed) == Renamed("Shop", "Sale")
 
 
 def test_without_a_match_it_is_none_and_nothing_is_logged(
@@ -142,6 +166,12 @@ class Other:
         (Checked, {"Title": "S3CRET"}, "Title expected=str given=str problem=value_er"),
         (Raising, {"Title": "s3cret"}, "- expected=- given=nothing problem=KeyError"),
         (Other, {"Number": "s3cret"}, "Number expected="),
+        (
+            Named,
+            {"Title": "x", "Label": "x", "Percent": 1, "New": "s3cret"},
+            "New expected=- given=str problem=extra_forbidden",
+        ),
+        (Renamed, {"Title": "x"}, "Label expected=str given=nothing problem=missing"),
     ],
 )
 def test_what_does_not_fit_is_a_fallback_and_one_line(
