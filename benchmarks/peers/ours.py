@@ -6,6 +6,7 @@ It is installed in the project's own virtual environment, not in the rivals'.
 from __future__ import annotations
 
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -14,7 +15,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import (
-    Event,
     Experience,
     Identity,
     MoEngageClient,
@@ -22,7 +22,11 @@ from moe_middleware import (
     Settings,
     SQLiteOutbox,
 )
+from moe_middleware.cache.encoding import encode, read_kept
+from moe_middleware.models.ids import new_ids
+from moe_middleware.outbox.encoding import ImpressionEncoder
 from moe_middleware.outbox.relay import Relay
+from moe_middleware.personalizer.page_elements import PageElements
 
 from ..shop import request_scope, visit
 from .contract import CONTEXT, DEFAULTS, KEY
@@ -86,10 +90,14 @@ class Events:
         self._outbox = SQLiteOutbox(str(directory / "ours.db"))
         self._client = MoEngageClient(settings(url))
         self._relay = Relay(self._outbox, self._client.report)
-        self._shown = Experience(key=KEY, experience_context=CONTEXT)
+        answer = Experience(key=KEY, experience_context=CONTEXT)
+        self._shown = read_kept(KEY, encode(answer), PageElements())
+        self._encoder = ImpressionEncoder("web", None)
 
     def record(self, user: str) -> None:
-        self._outbox.append([Event.impression(self._shown, user)])
+        # As a page does after its last byte.
+        bodies = self._encoder.encode((self._shown,), user, int(time()), new_ids(1))
+        self._outbox.append_encoded(user, bodies)
 
     async def flush(self) -> None:
         await self._outbox.flush()

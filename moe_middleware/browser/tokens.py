@@ -13,6 +13,7 @@ import struct
 import zlib
 from base64 import urlsafe_b64decode
 from binascii import Error as NotBase64
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import orjson
 from itsdangerous import Signer
-from itsdangerous.encoding import base64_encode, want_bytes
+from itsdangerous.encoding import want_bytes
 
 MAX_TOKEN: Final = 4_096
 """The longest token, in characters: browsers' address bars and proxies accept it."""
@@ -75,13 +76,13 @@ class Tokens:
 
     def sign(self, text: bytes, head: bytes = b"") -> str:
         """Return a token of a message that is JSON already, as ``make`` does."""
-        body = _VERSION + head + _pack(text)
-        token = self._signers[0].sign(base64_encode(body)).decode()
+        body = _encoded(_VERSION + head + _pack(text))
+        token = b"%b.%b" % (body, self._signers[0].get_signature(body))
         if len(token) > self._max_length:
             raise TokenTooLongError(
                 f"it takes {len(token):,} characters of {self._max_length:,}"
             )
-        return token
+        return token.decode()
 
     def read(self, token: str) -> tuple[bytes, list[Any]] | None:
         """Return a token's head and message; None if it is not ours."""
@@ -217,7 +218,15 @@ class _Signer(Signer):
     def get_signature(self, value: str | bytes) -> bytes:
         signature = self._keyed.copy()
         signature.update(want_bytes(value))
-        return base64_encode(signature.digest())
+        return _encoded(signature.digest())
+
+
+def _encoded(raw: bytes) -> bytes:
+    """Return bytes in base64url without padding."""
+    return b2a_base64(raw, newline=False).rstrip(b"=").translate(_URL_SAFE)
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 # --- the first version's message -------------------------------------------------

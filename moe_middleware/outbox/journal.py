@@ -17,7 +17,7 @@ number that its last event has in the journal, and its checksum."""
 
 HEAD_SIZE = HEAD.size
 
-pack_head, unpack_head = HEAD.pack, HEAD.unpack_from
+write_head, unpack_head = HEAD.pack_into, HEAD.unpack_from
 
 NO_RECORD = bytes(HEAD_SIZE)
 """Marks the end of a segment's records: no record has an empty body."""
@@ -171,7 +171,9 @@ class Journal:
         self.unsaved += count
         self._sequence = sequence = self._sequence + count
         check = crc32(body, sequence + (count << 16))
-        segment.buffer[start:end] = pack_head(size, count, sequence, check) + body
+        # The head last: until then the record is not there.
+        segment.buffer[start + HEAD_SIZE : end] = body
+        write_head(segment.buffer, start, size, count, sequence, check)
         segment.end = end
         segment.live += count
         return True

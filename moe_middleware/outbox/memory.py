@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
@@ -29,14 +30,18 @@ from .encoding import decode, encode
 from .losses import Losses, observe
 
 
-@dataclass(slots=True)
+@dataclass
 class _Row:
     id: int
-    event: Event | None
     body: bytes
     claimable_at: float = 0.0
     attempts: int = 0
     relay: str = ""
+
+    @cached_property
+    def event(self) -> Event | None:
+        """The event, read when a relay wants it: not while a page waits."""
+        return decode(self.body)
 
 
 class MemoryOutbox:
@@ -85,32 +90,30 @@ class MemoryOutbox:
 
     def append(self, events: Sequence[Event]) -> None:
         if events:
-            self._take(events, [encode(event) for event in events])
+            self._take([encode(event) for event in events])
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
-        self._take([decode(body) for body in bodies], bodies)
+        self._take(bodies)
 
-    def _take(self, events: Sequence[Event | None], bodies: Sequence[bytes]) -> None:
+    def _take(self, bodies: Sequence[bytes]) -> None:
         refused = dropped = 0
         with self._lock:
-            excess = max(0, len(self._rows) + len(events) - self._max_events)
+            excess = max(0, len(self._rows) + len(bodies) - self._max_events)
             if self._when_full == "refuse":
-                refused = min(excess, len(events))
-            for event, body in zip(
-                events[: len(events) - refused], bodies, strict=False
-            ):
-                self._keep(event, body)
+                refused = min(excess, len(bodies))
+            for body in bodies[: len(bodies) - refused]:
+                self._keep(body)
             if self._when_full == "drop_oldest":
                 dropped = self._drop(excess)
-        observe(self._observer, "appended", len(events))
+        observe(self._observer, "appended", len(bodies))
         if refused:
             self._losses.add("refused", refused, "outbox_full")
         if dropped:
             self._losses.add("dropped", dropped, "outbox_full")
 
-    def _keep(self, event: Event | None, body: bytes) -> None:
+    def _keep(self, body: bytes) -> None:
         id = next(self._ids)
-        self._rows[id] = _Row(id, event, body)
+        self._rows[id] = _Row(id, body)
 
     def _drop(self, count: int) -> int:
         """Drop the oldest events without a lease; return how many."""
@@ -261,7 +264,7 @@ class MemoryOutbox:
             chosen = _chosen(self._dead, ids, limit)
             for id in chosen:
                 letter = self._dead.pop(id)
-                self._keep(letter.event, letter.body)
+                self._keep(letter.body)
             return len(chosen)
 
     async def purge(
@@ -283,7 +286,7 @@ class MemoryOutbox:
         with self._lock:
             for one in kept:
                 if isinstance(one, WaitingEvent):
-                    self._keep(decode(one.body), one.body)
+                    self._keep(one.body)
                 else:
                     id = next(self._ids)
                     self._dead[id] = DeadLetter(

@@ -11,15 +11,16 @@ from ..visitors.consents import Consents
 
 _SHARED = ("public", "s-maxage", "private")
 
-ORDINARY = frozenset(
-    {
-        *(b"content-length", b"content-type", b"content-encoding", b"content-language"),
-        *(b"date", b"etag", b"last-modified", b"link", b"location", b"server"),
-        *(b"server-timing", b"content-security-policy"),
-        *(b"x-content-type-options", b"x-frame-options", b"referrer-policy"),
-    }
+_ORDINARY = (
+    *(b"content-length", b"content-type", b"content-encoding", b"content-language"),
+    *(b"date", b"etag", b"last-modified", b"link", b"location", b"server"),
+    *(b"server-timing", b"content-security-policy"),
+    *(b"x-content-type-options", b"x-frame-options", b"referrer-policy"),
 )
-"""Headers without any effect on caching, as most apps send them."""
+ORDINARY = frozenset({*_ORDINARY, *map(bytes.title, _ORDINARY), b"ETag"})
+"""Headers without any effect on caching, as apps usually write them."""
+
+LENGTHS = frozenset({b"content-length", b"Content-Length"})
 
 _OVERRULING = {
     b"surrogate-control": b"no-store",

@@ -14,7 +14,7 @@ from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
 from ..visitors.waiting import CannotWaitError, waiting, waiting_here
-from .page_headers import ORDINARY, is_private, never_stored, personal_headers
+from .page_headers import LENGTHS, ORDINARY, is_private, never_stored, personal_headers
 from .page_state import PageState
 
 _CHEAPEST_LAST = {
@@ -39,7 +39,7 @@ class PageResponse(PageState):
         engine, given, visitor = self._engine, headers, self._visitor
         ordinary, streams, may_log_in = True, True, engine.reads_session
         for name, _ in headers:
-            if name == b"content-length":
+            if name in LENGTHS:
                 streams = False
             elif name not in ORDINARY:
                 ordinary, lower = False, name.lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
 from ..models.cookies import wsgi_cookies
 from ..models.errors import DuplicateMiddlewareError
-from ..models.experience import EMPTY
 from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..models.visits import Visit
@@ -20,9 +19,10 @@ from ..personalizer.page import Page
 from ..personalizer.runtimes import runtime_for
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
-from .body import Body, FileWrapper, SizedBody, is_file
-from .environ import headers_of, latin, method_of, path_of, read_body, text_of
+from .body import Body, FileWrapper, ListBody, SizedBody, is_file
+from .environ import method_of, path_of, read_body
 from .response import KEY, Response
+from .visit import SESSION, WSGIVisit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -78,6 +78,7 @@ class MoEngageWSGIMiddleware:
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
         self._read_cookies = wsgi_cookies(app)
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]
+        self._own_prefix = self.runtime.own_paths.prefix
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -92,7 +93,7 @@ class MoEngageWSGIMiddleware:
             environ[EXPERIENCES] = Experiences(missing=Reason.ERROR)
             return self.app(environ, start_response)
         path = path_of(environ)
-        if self.runtime.own_paths.answers(path):
+        if path.startswith(self._own_prefix) and self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
         if earlier is not None and not earlier.ended:
             # A second attempt while the first is running gets an environ of its own.
@@ -133,8 +134,12 @@ class MoEngageWSGIMiddleware:
                 page.miss_ending("file")
             response.end(complete=True)
             return body
-        sized = hasattr(body, "__len__") and response.ending is None
-        kind = SizedBody if sized else Body
+        kind: type[Body] = Body
+        if response.ending is None:
+            if type(body) is list:
+                kind = ListBody
+            elif hasattr(body, "__len__"):
+                kind = SizedBody
         return kind(body, page, response)
 
     def _answer(
@@ -152,25 +157,15 @@ class MoEngageWSGIMiddleware:
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return a request as a visit."""
-        absent: Mapping[str, str] = EMPTY
+        path = environ.get(_PATH) or path_of(environ)
+        visit = WSGIVisit(environ, path, self._read_cookies)
         if self._needed:
             missing = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
-            absent = {kind: _OUTSIDE[kind] for kind in missing}
-        return Visit(
-            method=method_of(environ),
-            path=environ.get(_PATH) or path_of(environ),
-            root_path=text_of(environ.get("SCRIPT_NAME", "")),
-            headers=headers_of(environ),
-            query_string=latin(environ.get("QUERY_STRING", "")),
-            scheme=environ.get("wsgi.url_scheme", "http"),
-            peer=environ.get("REMOTE_ADDR") or None,
-            session=environ.get(_KEYS["session"]),
-            absent=absent,
-            read_cookies=self._read_cookies,
-        )
+            visit.absent = {kind: _OUTSIDE[kind] for kind in missing}
+        return visit
 
 
-_KEYS = {"session": "beaker.session"}
+_KEYS = {"session": SESSION}
 """The keys of the environ with the values that kinds of sources read."""
 
 _OUTSIDE = {

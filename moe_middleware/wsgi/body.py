@@ -91,6 +91,20 @@ class SizedBody(Body):
         return len(self._body)
 
 
+class ListBody(SizedBody):
+    """A list of parts: none of the app's code runs while the server reads it."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.complete = False
+        yield from self._body
+        self.complete = True
+
+    def close(self) -> None:
+        self.response.end(complete=self.complete)
+
+
 class FileWrapper:
     """A ``wsgi.file_wrapper`` that is a function; its last result is an instance.
 

@@ -17,7 +17,7 @@ def method_of(environ: WSGIEnvironment) -> str:
 
 
 def path_of(environ: WSGIEnvironment) -> str:
-    """Return the decoded path."""
+    """Return the path as people write it: WSGI hands over bytes disguised as text."""
     return text_of(environ.get("PATH_INFO", "")) or "/"
 
 
@@ -43,7 +43,9 @@ def _header_name(name: str) -> bytes:
 
 
 def text_of(value: object) -> str:
-    """Return a value's bytes, decoded as UTF-8."""
+    """Return the text that a value's bytes are in UTF-8."""
+    if type(value) is str and value.isascii():
+        return value
     return decoded(latin(value))
 
 

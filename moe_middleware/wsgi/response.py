@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import wait
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..browser.html_endings import EndingWriter, without_length
@@ -45,10 +46,19 @@ class _Headers:
 
     def changed_to(self, made: Headers) -> list[tuple[str, str]]:
         """Return the headers for the server; the app's own list if nothing changed."""
-        if made is self.plain:
+        plain = self.plain
+        if made is plain:
             return self._given
-        ours = [(name.decode("latin-1"), text.decode("latin-1")) for name, text in made]
-        return ours + self._odd
+        if not self._odd and made[: len(plain)] == plain:
+            # Ours follow the app's, as they usually do.
+            return [*self._given, *map(_as_text, made[len(plain) :])]
+        return [*map(_as_text, made), *self._odd]
+
+
+@lru_cache(maxsize=256)
+def _as_text(header: tuple[bytes, bytes]) -> tuple[str, str]:
+    name, value = header
+    return name.decode("latin-1"), value.decode("latin-1")
 
 
 class _Start(NamedTuple):
