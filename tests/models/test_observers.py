@@ -130,12 +130,14 @@ def test_an_observer_that_fails_leaves_the_other_its_own(
     def fail(*_: object) -> None:
         raise RuntimeError("of alice@example.com")
 
-    methods = "answered", "called", "breaker_changed", "budget_spent", "events"
+    methods = ["answered", "evaluated", "called", "breaker_changed", "budget_spent"]
+    methods += ["events"]
     failing = type("Failing", (Observer,), dict.fromkeys(methods, fail))
     counters = Counters()
     both = Observers(counters, failing())
 
     both.answered(Source.CACHE, None, 2)
+    both.evaluated("hero", "1", Source.CACHE, None)
     both.called("fetch", 0.5, "ok")
     both.breaker_changed("fetch", "open")
     both.budget_spent(1.0)

@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "string": "hi",
     "integer": 10,
     "float": 0.5,
+    "integral": 10.0,
     "large": 2_147_483_647,
     "huge": 9_007_199_254_740_991,
     "false": False,
@@ -162,6 +163,7 @@ def test_the_whole_of_an_experience_is_an_object(new_client: NewClient) -> None:
     assert client.get_object_value(KEY, {}, ALICE) == VALUES
     found = client.get_boolean_details(KEY, False, ALICE)
     assert (found.value, found.error_code) == (False, MISMATCH)
-    whole: Any = {**VALUES, "integral": 10.0}
+    whole = {"of": "the app"}
     assert client.get_float_value(f"{KEY}.integer", 0.1, ALICE) == 10.0
+    assert client.get_integer_value(f"{KEY}.integral", 1, ALICE) == 10
     assert client.get_object_value(f"{KEY}.nothing", whole, ALICE) == whole

@@ -183,6 +183,19 @@ async def test_a_failing_outbox_hinders_no_scrape(
     assert found.sum("moe_outbox_waiting", outbox=outbox) == 0
 
 
+async def test_no_label_has_a_password() -> None:
+    outbox = f"redis://shop:secret@127.0.0.1:{free_port()}/0"
+    runtime = runtime_for(
+        settings(observability=ON, events={"outbox": outbox, "relay": "off"})
+    )
+
+    await runtime.sampler.sample()
+
+    labels = [labels for _, labels, _ in (await scrape()).samples]
+    assert any("redis://" in one.get("outbox", "") for one in labels)
+    assert "secret" not in str(labels)
+
+
 async def test_a_sample_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Telemetry):
         def sampled(self, sample: Sample) -> None:
