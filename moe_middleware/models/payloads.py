@@ -41,6 +41,9 @@ class Fingerprint(str):
         made.keys = frozenset(keys)
         return made
 
+    def __getnewargs__(self) -> tuple[str, frozenset[str]]:
+        return str(self), self.keys
+
 
 class Payloads:
     """The part of ``Experiences`` that is about whole payloads."""

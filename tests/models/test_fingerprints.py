@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 from decimal import Decimal
@@ -51,6 +52,8 @@ def test_the_same_content_has_the_same_one_whoever_it_is_for() -> None:
     assert found == other.fingerprint("strip", "hero", "strip")
     assert found == one.fingerprint() == copy.copy(other).fingerprint()
     assert found.keys == {"hero", "strip"}
+    again = pickle.loads(pickle.dumps(copy.deepcopy(found)))
+    assert (again, again.keys) == (found, found.keys)
     assert one.used
 
 
