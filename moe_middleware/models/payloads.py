@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -41,8 +41,8 @@ class Fingerprint(str):
         made.keys = frozenset(keys)
         return made
 
-    def __getnewargs__(self) -> tuple[str, frozenset[str]]:
-        return str(self), self.keys
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Fingerprint, (str(self), self.keys)
 
 
 class Payloads:
