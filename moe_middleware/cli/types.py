@@ -33,7 +33,7 @@ audiences. A value that one payload lacks is NotRequired. It counts no impressio
     "--workspace",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Take all variations of a sandbox's workspace file, and ask nobody.",
+    help="Take all variations of a sandbox's workspace file, without a call.",
 )
 @click.option(
     "--customer",
