@@ -20,6 +20,7 @@
     timeout: "no answer within the page's time budget",
     unreachable: "MoEngage could not be reached",
     bad_answer: "the response could not be read",
+    bad_payload: "its payload does not have the type that the page asks for",
     server_error: "MoEngage answered with a server error",
     rate_limited: "MoEngage refused: too many calls",
     unauthorized: "the workspace id or the API key was refused",

@@ -16,6 +16,7 @@ from ..browser.sandbox_variations import variation_names
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
 from ..models.texts import Headers
+from ..settings.value_sources import ValueSource
 from ..visitors.page_views import is_prefetch
 from ..visitors.visitor import NO_VISIT, Visitor
 from .impressions import Impressions
@@ -214,17 +215,17 @@ class PageEnding(Impressions):
             return {"is": "without consent", "sent": self._attributes_sent(visitor)}
         ids: list[Mapping[str, str]] = []
         if visitor.customer_id is not None:
-            source = f"{wanted.customer_id}"
-            ids.append(_id("customer_id", visitor.customer_id, source))
+            ids.append(_id("customer_id", visitor.customer_id, wanted.customer_id))
         if visitor.visitor_id is not None:
-            held = self.visit.cookie(wanted.anonymous_cookie) == visitor.visitor_id
-            ours = f"cookie {wanted.anonymous_cookie}"
-            source = f"{ours}, new" if visitor.is_new else ours
-            if not (held or visitor.is_new):
-                source = str(wanted.visitor_id)
+            ours = wanted.anonymous_cookie
+            source: ValueSource | str = wanted.visitor_id
+            if visitor.is_new:
+                source = f"cookie {ours}, new"
+            elif self.visit.cookie(ours) == visitor.visitor_id:
+                source = f"cookie {ours}"
             ids.append(_id("visitor_id", visitor.visitor_id, source))
         for name, value in visitor.user_identifiers.items():
-            ids.append(_id(name, value, f"{wanted.user_identifiers[name]}"))
+            ids.append(_id(name, value, wanted.user_identifiers[name]))
         known = visitor.customer_id is not None
         return {
             "is": "a customer" if known else "anonymous",
@@ -295,8 +296,10 @@ def _fields(
             yield "session", f"{name}={value}"
 
 
-def _id(name: str, value: str, source: str) -> Mapping[str, str]:
-    return {"name": name, "value": _short(value), "source": source}
+def _id(name: str, value: str, source: ValueSource | str | None) -> Mapping[str, str]:
+    if isinstance(source, ValueSource) and source.kind == "value":
+        source = "value"  # its name would be the id once more
+    return {"name": name, "value": _short(value), "source": str(source)}
 
 
 def _milliseconds(seconds: float) -> float:

@@ -25,8 +25,9 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 
-from moe_middleware import Experience, SettingsError
+from moe_middleware import Experience, Reason, SettingsError
 from moe_middleware.browser.overlay_access import COOKIE, OverlayLinks
+from moe_middleware.browser.overlay_element import overlay_script
 from moe_middleware.browser.preview_links import COOKIE as PREVIEW
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.settings import Settings
@@ -496,6 +497,13 @@ async def test_what_the_app_adds_is_shown_and_cannot_break_it(
     assert "alice" not in caplog.text
 
 
+def test_it_has_a_sentence_for_every_reason() -> None:
+    _, script = overlay_script()
+    named = re.findall(r"^    (\w+): \"", script.decode(), re.M)
+
+    assert sorted(named) == sorted(Reason)
+
+
 # --- whether it counts: its word is what happens -------------------------------------
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
@@ -628,6 +636,11 @@ async def test_it_links_to_the_sandboxs_explanation(
         explain = urlsplit(key_of(page)["explain"])
         assert explain.path == f"{pages}explain"
         fields = parse_qs(explain.query)
+        assert told["visitor"]["ids"][1] == {
+            "name": "u_em",
+            "value": "a@b.example",
+            "source": "value",
+        }
         assert fields["customer_id"] == ["alice"]
         assert fields["identifiers"] == ["u_em=a@b.example"]
         assert fields["session"] == ["utm_medium=email"]
