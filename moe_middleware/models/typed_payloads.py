@@ -144,10 +144,12 @@ class Reader(NamedTuple):
         """Return the name in the payload of a name in the class."""
         if name in payload or name not in self.attributes:
             return name
-        same = (one for one in payload if attribute_name(one) == name)
+        wanted = attribute_name(name)
+        same = (one for one in payload if attribute_name(one) == wanted)
         return next(same, name)
 
 
+@lru_cache(maxsize=1024)
 def attribute_name(name: str) -> str:
     """Return a payload value's name as an attribute: ``cta_label`` of "CTA Label"."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name)

@@ -62,6 +62,11 @@ class Named(BaseModel, extra="forbid"):
 
 
 @dataclass
+class Camel:
+    ctaLabel: str
+
+
+@dataclass
 class Renamed:
     label: Annotated[str, Field(alias="Label")]
     title: str = ""
@@ -82,6 +87,7 @@ def test_each_kind_of_class_has_the_values() -> None:
     model = given.typed("hero", Model)
 
     assert given.typed("hero", Hero) == {"Title": "Sale", "Percent": 15}
+    assert given.typed("hero", Camel) == Camel("Shop")
     assert given.typed("hero", Loose) == {"Title": "Sale", "Percent": 15}
     assert given.typed("hero", Odd) == {"CTA Label": "Shop"}
     assert record == Record("Sale", "Shop", 15, date(2026, 12, 24), ["A"])
