@@ -12,8 +12,6 @@ from ..models.events import Action, Event
 from ..models.identity import Identity
 from ..models.visits import Visit
 from ..network.rate_limit import Rate, spend
-from ..outbox import Outbox
-from ..settings.sections import EventSettings
 from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
@@ -38,8 +36,7 @@ class BeaconReceiver:
     Args:
         beacons: Reads the tokens.
         visitors: Identifies the sender.
-        outbox: Stores the events.
-        events: The settings ``events``.
+        events: Makes and stores the events.
         clock: The time, in unix seconds.
         stopwatch: A clock that never jumps, in seconds.
     """
@@ -48,15 +45,14 @@ class BeaconReceiver:
         self,
         beacons: MarkTokens,
         visitors: Visitors,
-        outbox: Outbox,
-        events: EventSettings,
+        events: ReportedEvents,
         *,
         clock: Callable[[], float],
         stopwatch: Callable[[], float],
     ) -> None:
         self._beacons = beacons
         self._visitors = visitors
-        self._events = ReportedEvents(outbox, events)
+        self._events = events
         self._clock = clock
         self._stopwatch = stopwatch
         self._logger = RepeatLogger(logger)

@@ -9,8 +9,6 @@ from urllib.parse import quote
 from ..logs.repeated_lines import RepeatLogger
 from ..models.events import Action
 from ..models.visits import Visit
-from ..outbox import Outbox
-from ..settings.sections import EventSettings
 from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .click_links import Click, ClickLinks
@@ -34,8 +32,7 @@ class Clicks:
     Args:
         links: Reads the links.
         visitors: Identifies the visitor.
-        outbox: Stores the events.
-        events: The settings ``events``.
+        events: Makes and stores the events.
         clock: The time, in unix seconds.
     """
 
@@ -43,14 +40,13 @@ class Clicks:
         self,
         links: ClickLinks,
         visitors: Visitors,
-        outbox: Outbox,
-        events: EventSettings,
+        events: ReportedEvents,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._links = links
         self._visitors = visitors
-        self._events = ReportedEvents(outbox, events)
+        self._events = events
         self._clock = clock
         self._logger = RepeatLogger(logger)
 

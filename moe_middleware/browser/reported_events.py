@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..models.errors import OutboxError
@@ -23,11 +23,18 @@ class ReportedEvents:
     Args:
         outbox: The outbox.
         settings: The settings ``events``.
+        trace: Returns the trace of the current request; None if events keep none.
     """
 
-    def __init__(self, outbox: Outbox, settings: EventSettings) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: EventSettings,
+        trace: Callable[[], str | None] | None = None,
+    ) -> None:
         self._outbox = outbox
         self._settings = settings
+        self._trace = trace
 
     def make(
         self,
@@ -49,6 +56,7 @@ class ReportedEvents:
             platform=self._settings.platform,
             b_id=b_id,
             user_timezone_offset=self._settings.user_timezone_offset,
+            trace=None if self._trace is None else self._trace(),
         )
 
     async def store(self, events: Sequence[Event]) -> OutboxError | TimeoutError | None:

@@ -17,6 +17,7 @@ from ..browser.overlays import METHODS as OVERLAY_METHODS
 from ..browser.overlays import Overlays
 from ..browser.preview_links import PREVIEWS
 from ..browser.previews import Previews
+from ..browser.reported_events import ReportedEvents
 from ..browser.sandbox_pages import PAGES, PAGES_BODY, PAGES_METHODS, show_pages
 from ..outbox import Outbox
 from ..settings.settings import Settings
@@ -56,18 +57,12 @@ def _endpoints(
         paths[overlay_script()[0]] = OwnPath(METHODS, overlays.script)
     if engine.click_links is None or engine.beacons is None:
         return paths
-    clicks = Clicks(
-        engine.click_links,
-        engine.visitors,
-        outbox,
-        settings.events,
-        clock=engine.clock,
-    )
+    events = ReportedEvents(outbox, settings.events, engine.trace)
+    clicks = Clicks(engine.click_links, engine.visitors, events, clock=engine.clock)
     collector = BeaconReceiver(
         engine.beacons,
         engine.visitors,
-        outbox,
-        settings.events,
+        events,
         clock=engine.clock,
         stopwatch=engine.stopwatch,
     )

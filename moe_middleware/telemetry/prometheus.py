@@ -12,17 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    make_asgi_app,
-    make_wsgi_app,
-)
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..concurrency.background_loop import background
@@ -30,6 +19,22 @@ from ..concurrency.processes import is_alive
 from ..models.reasons import Reason, Source
 from .contract import NONE, OTHER, Labels, Sample, Telemetry
 from .sampling import PATIENCE, sample_all
+
+try:
+    from prometheus_client import (
+        REGISTRY,
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        generate_latest,
+        make_asgi_app,
+        make_wsgi_app,
+    )
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+except ImportError as error:
+    message = "prometheus-client is missing: pip install 'moe_middleware[prometheus]'"
+    raise ImportError(message) from error
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -48,6 +48,25 @@ def test_a_missing_package_is_named_with_its_line_and_what_to_install(
     assert checked.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("moe_middleware.telemetry.prometheus", "prometheus_client", "prometheus"),
+        ("moe_middleware.openfeature", "openfeature", "openfeature"),
+    ],
+)
+def test_an_import_without_the_package_says_what_to_install(
+    module: str, package: str, extra: str
+) -> None:
+    program = f"import sys\nsys.modules[{package!r}] = None\nimport {module}"
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True)
+
+    last = ran.stderr.decode().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert last.endswith(f"pip install 'moe_middleware[{extra}]'")
+
+
 def test_a_missing_folder_of_several_processes_is_a_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import feature_flag_attributes
+from starlette.requests import Request
+from starlette.responses import Response
 
 from moe_middleware import Experience
 from moe_middleware.models.events import Event
@@ -103,10 +105,10 @@ def traced_site(**sections: Any) -> Site:
     return Site(observability=ON, **sections)
 
 
-async def visit(site: Site, customer: str = "alice") -> None:
+async def visit(site: Site, customer: str = "alice", path: str = "/") -> None:
     """Visit a page as below OpenTelemetry's instrumentations: within a span."""
     with trace.get_tracer("tests").start_as_current_span("request"):
-        await site.get(customer=customer)
+        await site.get(path, customer=customer)
 
 
 async def test_an_evaluation_is_an_event_in_its_requests_trace(
@@ -184,9 +186,16 @@ async def test_a_relay_links_the_requests_of_its_events(
     sandbox: Sandbox, collector: Collector, tmp_path: Path
 ) -> None:
     outbox = {"outbox": f"sqlite:///{tmp_path}/outbox.db", "relay": "off"}
-    site = traced_site(events=outbox)
+    links: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        links.append(request.state.experiences.show(KEY).click_url("/shop", "Shop"))
+        return Response()
+
+    site = traced_site(handler=handler, events=outbox, secret_key="s" * 32)
     for customer in ("alice", "bob"):
         await visit(site, customer)
+    await visit(site, "alice", links[0])
     await site.runtime.outbox.flush()
     requests = collector.spans("request")
     # Another process delivers: the traces are in the outbox.
@@ -202,7 +211,7 @@ async def test_a_relay_links_the_requests_of_its_events(
     assert call.parent is not None
     assert relay.context is not None
     assert call.parent.span_id == relay.context.span_id
-    assert sandbox.impressions(KEY) == 2
+    assert (sandbox.impressions(KEY), sandbox.clicks(KEY)) == (2, 1)
 
 
 async def test_a_relay_that_fails_says_so_without_the_errors_text(
