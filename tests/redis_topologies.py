@@ -91,11 +91,11 @@ class Pair:
     def _follow(self, killed: RedisServer) -> None:
         """A cluster's server finds its primary by itself."""
 
-    def name(self) -> str:
-        """Return a new name whose keys, with the name as their hash tag, are here."""
+    def name(self, tag: str = "{}") -> str:
+        """Return a new name, whose hash tag is that of a slot of the pair."""
         while True:
             name = new_id()
-            if key_slot(name.encode()) < SLOTS // 3:
+            if key_slot(tag.format(name).encode()) < SLOTS // 3:
                 return name
 
 
@@ -110,10 +110,8 @@ class Cluster(Pair):
         self.primaries = primaries
         self.pair = [primaries[0], *replicas]
         self.servers = [*primaries, *replicas]
-        scheme, _, rest = primaries[0].url.partition("://")
-        _, question, options = rest.partition("?")
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in primaries[::2])
-        self.url = f"{scheme}+cluster://{hosts}{question}{options}"
+        self.url = _url(primaries[0], "cluster", hosts)
 
     def wait(self) -> None:
         """Wait until every server sees every slot served."""
@@ -147,6 +145,7 @@ def redis_cluster(
     folder: Path, *, primaries: int = 3, replica: bool = False, **options: Any
 ) -> Iterator[Cluster]:
     """Run a cluster until the block ends; further options are those of its servers."""
+    encrypted = ("--tls-cluster", "yes") if "tls" in options else ()
     with ExitStack() as stack:
         buses: dict[int, int] = {}
         servers = []
@@ -155,6 +154,7 @@ def redis_cluster(
             server = stack.enter_context(
                 redis_server(
                     folder,
+                    *encrypted,
                     *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
                     *("--cluster-node-timeout", str(NODE_TIMEOUT)),
                     *("--cluster-replica-validity-factor", "0"),
@@ -200,10 +200,8 @@ class Sentinels(Pair):
     def __init__(self, pair: list[RedisServer], sentinel: RedisServer) -> None:
         self.pair = pair
         self.sentinel = sentinel
-        scheme, _, rest = pair[0].url.partition("://")
-        _, question, options = rest.partition("?")
         hosts = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
-        self.url = f"{scheme}+sentinel://{hosts}/{SERVICE}{question}{options}"
+        self.url = _url(pair[0], "sentinel", f"{hosts}/{SERVICE}")
 
     def wait_for_failover(self, killed: RedisServer) -> None:
         super().wait_for_failover(killed)
@@ -226,13 +224,29 @@ class Sentinels(Pair):
 
 @contextmanager
 def redis_sentinels(
-    folder: Path, *sentinel_options: str, **options: Any
+    folder: Path, *sentinel_options: str, password: str | None = None, **tls: Any
 ) -> Iterator[Sentinels]:
-    """Run a primary, a replica and a sentinel until the block ends."""
+    """Run a primary, a replica and a sentinel until the block ends.
+
+    Args:
+        folder: Where their files go.
+        sentinel_options: More lines of the sentinel's file.
+        password: What clients must say to primary and replica.
+        tls: How they are encrypted, as for ``redis_server``.
+    """
+    common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+    encrypted = ("--tls-replication", "yes") if tls else ()
+    known = ("--masterauth", password) if password else ()
     with ExitStack() as stack:
-        common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
         primary, replica = (
-            stack.enter_context(redis_server(folder, *common, aof=True, **options))
+            stack.enter_context(
+                redis_server(
+                    *(folder, *common, *encrypted, *known),
+                    aof=True,
+                    password=password,
+                    **tls,
+                )
+            )
             for _ in range(2)
         )
         command(replica, "REPLICAOF", "127.0.0.1", primary.port)
@@ -244,11 +258,20 @@ def redis_sentinels(
             f"sentinel failover-timeout {SERVICE} 2000\n"
             + "".join(f"{line}\n" for line in sentinel_options)
         )
-        sentinel = stack.enter_context(redis_server(folder, sentinel_config=config))
-        made = Sentinels([primary, replica], sentinel)
+        sentinel = stack.enter_context(
+            redis_server(folder, *encrypted, sentinel_config=config, **tls)
+        )
         words = ("SENTINEL", "REPLICAS", SERVICE)
         wait_for(says(sentinel, str(replica.port), *words), what="the sentinel")
-        yield made
+        yield Sentinels([primary, replica], sentinel)
+
+
+def _url(server: RedisServer, kind: str, places: str) -> str:
+    """Return a server's address for another kind and for other places."""
+    scheme, _, rest = server.url.partition("://")
+    login, at, _ = rest.rpartition("@")
+    _, question, options = rest.partition("?")
+    return f"{scheme}+{kind}://{login}{at}{places}{question}{options}"
 
 
 def _wait_for_replica(replica: RedisServer) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..client.client import MoEngageClient
 from ..client.failures import advice
-from ..logs.log_lines import one_line
 from ..models.errors import (
     AuthenticationError,
     MoEngageError,
@@ -173,11 +172,11 @@ def _redis_fault(settings: Settings, address: StoreAddress, where: str) -> str |
     except NoPermissionError:
         return lacks(TO_FIND[about.kind])
     except (RedisError, OSError) as error:
-        return f"{address} cannot be used: {one_line(described(error))}"
+        return f"{address} cannot be used: {described(error)}"
     if missing := missing_rights(key, needs, tried):
         return lacks(missing)
     if (failure := failure_of([*reached, *tried])) is not None:
-        return f"{address} cannot be used: {one_line(described(failure))}"
+        return f"{address} cannot be used: {described(failure)}"
     found = info if isinstance(info, bytes) else b""
     version = re.search(rb"redis_version:((\d+)\S*)", found)
     oldest = _OLDEST_REDIS[where]
