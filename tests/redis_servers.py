@@ -102,6 +102,10 @@ class RedisServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._run()

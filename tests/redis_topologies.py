@@ -19,7 +19,7 @@ from .servers import free_port, wait_for
 NODE_TIMEOUT = 400
 """After how many milliseconds a cluster's silent server has failed."""
 
-DOWN_AFTER = 300
+DOWN_AFTER = 1000
 """The same for sentinels."""
 
 SERVICE = "mymaster"
@@ -78,17 +78,34 @@ class Pair:
         other = self.other_than(killed)
         wait_for(says(other, "master", "ROLE"), what="the failover")
 
-    def heal(self, killed: RedisServer) -> None:
-        """Start a killed server again, and wait until it is the other's replica."""
-        self.wait_for_failover(killed)
-        killed.start()
-        self._follow(killed)
-        _wait_for_replica(killed)
+    def fail_over(self) -> RedisServer:
+        """Let both change places, as for maintenance; return the former primary."""
+        raise NotImplementedError
+
+    def heal(self, former: RedisServer) -> None:
+        """Make a former primary the other's replica; start it, if it was killed."""
+        self.wait_for_failover(former)
+        if not former.is_running:
+            former.start()
+        self._follow(former)
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Wait until one is the primary, and the other has all of its data."""
+
+        def is_whole() -> bool:
+            roles = sorted(command(one, "ROLE")[0] for one in self.pair)
+            return roles == [b"master", b"slave"] and bool(
+                self.primary.port == command(self.replica, "ROLE")[2]
+                and command(self.replica, "ROLE")[3] == b"connected"
+            )
+
+        wait_for(is_whole, what="the pair to be whole")
 
     def other_than(self, server: RedisServer) -> RedisServer:
         return next(one for one in self.pair if one is not server)
 
-    def _follow(self, killed: RedisServer) -> None:
+    def _follow(self, former: RedisServer) -> None:
         """A cluster's server finds its primary by itself."""
 
     def name(self, tag: str = "{}") -> str:
@@ -112,6 +129,12 @@ class Cluster(Pair):
         self.servers = [*primaries, *replicas]
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in primaries[::2])
         self.url = _url(primaries[0], "cluster", hosts)
+
+    def fail_over(self) -> RedisServer:
+        before = self.primary
+        command(self.replica, "CLUSTER", "FAILOVER")
+        self.wait_for_failover(before)
+        return before
 
     def wait(self) -> None:
         """Wait until every server sees every slot served."""
@@ -209,17 +232,17 @@ class Sentinels(Pair):
         words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         wait_for(says(self.sentinel, str(other.port), *words), what="the sentinel")
 
-    def fail_over(self) -> None:
-        """Let primary and replica change places, as before maintenance."""
+    def fail_over(self) -> RedisServer:
         before = self.primary
         # Refused for some seconds after another failover.
         words = ("SENTINEL", "FAILOVER", SERVICE)
         wait_for(says(self.sentinel, "OK", *words), what="a failover to begin")
         self.wait_for_failover(before)
+        return before
 
-    def _follow(self, killed: RedisServer) -> None:
-        # The sentinel does so too, after some seconds.
-        command(killed, "REPLICAOF", "127.0.0.1", self.other_than(killed).port)
+    def _follow(self, former: RedisServer) -> None:
+        # The sentinel does so too, after ten seconds.
+        command(former, "REPLICAOF", "127.0.0.1", self.other_than(former).port)
 
 
 @contextmanager

@@ -46,8 +46,6 @@ _BY_TEXT = {
     "ssl_keyfile",
     "UNKNOWN_CA": "it does not trust the certificate in ssl_certfile",
     "Timeout connecting": "is it there? with rediss, does it speak TLS?",
-    "Connection closed by server": "does it want TLS, as in rediss://?",
-    "Connection reset by peer": "does it want TLS, as in rediss://?",
 }
 
 _OTHER_NAME = (62, 64)
