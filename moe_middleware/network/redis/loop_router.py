@@ -20,8 +20,8 @@ RELEARN_EVERY = 1.0
 
 
 VERIFY_EVERY = 3.0
-"""How often the sentinels are asked again, in seconds: a primary that was replaced takes
-commands for another ten."""
+"""How often the sentinels are asked again, in seconds: a primary that was replaced
+takes commands for another ten."""
 
 
 def tls_context(options: RedisOptions) -> Any:
