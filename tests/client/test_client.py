@@ -529,9 +529,6 @@ class Turns:
     def learn(self, taken: Taken, said: Published) -> None:
         self.learnt.append((taken, said))
 
-    async def warm(self) -> None:
-        pass
-
     async def aclose(self) -> None:
         pass
 
