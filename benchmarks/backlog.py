@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
+from moe_middleware import MoEngageClient, SQLiteOutbox
 from moe_middleware.outbox.relay import Relay
 
 from .effort import FULL, Effort
-from .peers.contract import CONTEXT, KEY
-from .peers.ours import settings
+from .machine import resident
+from .peers.ours import impressions, settings
 from .ratios import NO_GOAL, Figure, Row
 from .upstream import upstream
 
 EVENTS = 1_000_000
 CUSTOMERS = 200_000
+MIB = 2**20
 APPENDED_AT_ONCE = 5_000
 LOOKS = 0.5
 """Between two looks at the memory, in seconds."""
-
-SHOWN = Experience(key=KEY, experience_context=CONTEXT)
 
 
 async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
@@ -35,7 +33,7 @@ async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     began = time.perf_counter()
     for _ in range(0, count, APPENDED_AT_ONCE):
         some = itertools.islice(customers, min(APPENDED_AT_ONCE, count))
-        outbox.append([Event.impression(SHOWN, customer) for customer in some])
+        outbox.append(impressions(some))
         await outbox.flush()
     rate = count / (time.perf_counter() - began)
     yield Figure(what=f"{count:,} events appended", text=f"{rate:,.0f}/s", goal=NO_GOAL)
@@ -43,12 +41,12 @@ async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         upstream(directory) as server,
         MoEngageClient(settings(server.url)) as client,
     ):
-        before, most = _memory(), 0.0
+        before, most = resident() / MIB, 0.0
         began = time.perf_counter()
         run = asyncio.create_task(Relay(outbox, client.report).run(until_empty=True))
         while not run.done():
             await asyncio.wait([run], timeout=LOOKS)
-            most = max(most, _memory())
+            most = max(most, resident() / MIB)
         rate = count / (time.perf_counter() - began)
         arrived, _ = await server.events()
     waiting = (await outbox.count()).waiting
@@ -62,8 +60,3 @@ async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         goal="<= 64 MiB more",
         value=most - before,
     )
-
-
-def _memory() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

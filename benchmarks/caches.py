@@ -28,6 +28,7 @@ from moe_middleware.models.identity import Identity
 from moe_middleware.models.reasons import Source
 
 from .effort import FULL, Effort
+from .machine import resident
 from .ratios import (
     NO_GOAL,
     Comparison,
@@ -253,10 +254,10 @@ def _memory_of(name: str, count: int) -> dict[str, Any]:
     gc.freeze()
     without = _collection()
     steps = [array("d", bytes(8 * count)) for _ in range(2)]
-    before = _memory()
+    before = resident()
     kept = _made(name, clock)
     _fill(kept, name, count, steps[0])
-    memory = _memory() - before
+    memory = resident() - before
     with_them = _collection()
     size, visitors = None, count
     if isinstance(kept, Ours):
@@ -362,12 +363,6 @@ def _collection() -> float:
     began = time.perf_counter()
     gc.collect()
     return time.perf_counter() - began
-
-
-def _memory() -> int:
-    """Return what the process has in memory, in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":

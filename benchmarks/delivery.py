@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from statistics import median
 
-from moe_middleware import Event, Experience, MoEngageClient, SQLiteOutbox
+from moe_middleware import Event, MoEngageClient, SQLiteOutbox
 from moe_middleware.outbox.relay import Relay
 
 from .effort import FULL, Effort
 from .orders import Worker
-from .peers.contract import CONTEXT, KEY, USERS
+from .peers.contract import USERS
 from .peers.crews import crew
-from .peers.ours import settings
+from .peers.ours import impressions, settings
 from .ratios import (
     NO_GOAL,
     Comparison,
@@ -37,8 +37,6 @@ OURS = "ours/events"
 RIVALS = ("segment", "posthog", "amplitude", "launchdarkly")
 ARRIVAL_TIMEOUT = 60.0
 """How long the last event may take to arrive, in seconds."""
-
-SHOWN = Experience(key=KEY, experience_context=CONTEXT)
 
 
 async def delivery(
@@ -72,7 +70,7 @@ async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
 
 def _events(count: int) -> list[Event]:
     users = itertools.islice(itertools.cycle(USERS), count)
-    return [Event.impression(SHOWN, user) for user in users]
+    return impressions(users)
 
 
 async def _opened(outbox: SQLiteOutbox) -> None:

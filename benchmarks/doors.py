@@ -13,12 +13,12 @@ from jinja2 import DictLoader, Environment
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware, Settings
 from moe_middleware.concurrency.background_loop import background
 
 from .effort import FULL, Effort
+from .in_process import page_cost
 from .ratios import NO_GOAL, Measure, Row, compare
 from .shop import (
     BANNER,
@@ -33,7 +33,6 @@ from .shop import (
     our_shop,
     request_scope,
     shop_settings,
-    visit,
 )
 
 if TYPE_CHECKING:
@@ -69,25 +68,13 @@ async def _asgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:
         requests = effort.amount(UNMAPPED_REQUESTS)
         yield await compare(
             f"{what}, in process, beside an empty BaseHTTPMiddleware",
-            ours=_asgi_cost(ours, path, requests),
-            rival=_asgi_cost(base, path, requests),
+            ours=page_cost(ours, [request_scope(path, 1)], requests),
+            rival=page_cost(base, [request_scope(path, 1)], requests),
             unit="us CPU",
             goal=goal,
             rounds=effort.rounds_of(ROUNDS),
         )
     await ours.runtime.stop()
-
-
-def _asgi_cost(app: ASGIApp, path: str, requests: int) -> Measure:
-    scope = request_scope(path, 1)
-
-    async def measure() -> float:
-        started = time.process_time()
-        for _ in range(requests):
-            await visit(app, scope)
-        return (time.process_time() - started) / requests * 1e6
-
-    return measure
 
 
 async def _wsgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:

@@ -16,11 +16,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from moe_middleware import Event, Experience, MoEngageMiddleware, SQLiteOutbox
+from moe_middleware import Event, MoEngageMiddleware, SQLiteOutbox
 
 from .effort import FULL, Effort
-from .peers.contract import CONTEXT, KEY, USERS
-from .peers.ours import settings
+from .peers.contract import USERS
+from .peers.ours import impressions, settings
 from .ratios import (
     NO_GOAL,
     Comparison,
@@ -47,8 +47,6 @@ AT_ONCE = 1_000
 
 UNSAVED = 50_000
 """How many of them may wait for the disk."""
-
-SHOWN = Experience(key=KEY, experience_context=CONTEXT)
 
 
 async def growth(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
@@ -219,7 +217,7 @@ async def _fill(outbox: SQLiteOutbox, count: int) -> None:
 
 def _events(count: int) -> list[Event]:
     users = itertools.islice(itertools.cycle(USERS), count)
-    return [Event.impression(SHOWN, user) for user in users]
+    return impressions(users)
 
 
 async def _append(

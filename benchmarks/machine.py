@@ -30,6 +30,12 @@ def machine(load: float, peers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "rivals", _listed(peers) or "none"
 
 
+def resident() -> int:
+    """Return the memory of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +19,7 @@ from moe_middleware.sandbox.reports.reports import build_report
 from .effort import FULL, Effort
 from .ratios import NO_GOAL, Figure, Measure, Note, Row, compare
 from .servers import SANDBOX_FILE, process, server
-from .throughput import figures, wrk_is_here
+from .throughput import wrk, wrk_is_here
 
 SECONDS = 3
 ROUNDS = 5
@@ -75,26 +75,25 @@ end
 )
 
 
-async def sandbox(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def sandbox(
+    directory: Path,
+    effort: Effort = FULL,
+    *,
+    calls: int = FEW_CALLS,
+    stored: int = FEW_STORED,
+) -> AsyncIterator[Row]:
     """Measure fetches and events a second, which needs wrk, then a full store."""
     if wrk_is_here():
-        async for row in _under_load(directory, effort, FEW_CALLS):
+        async for row in _under_load(directory, effort, calls):
             yield row
     else:
         yield Note(text="fetches and events a second are left out: no wrk on the PATH")
-    async for row in _many_events(directory, effort, FEW_STORED):
+    async for row in _many_events(directory, effort, stored):
         yield row
 
 
-async def sandbox_soak(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
-    """Measure the same over so many calls that a leak would show."""
-    if wrk_is_here():
-        async for row in _under_load(directory, effort, CALLS):
-            yield row
-    else:
-        yield Note(text="fetches and events a second are left out: no wrk on the PATH")
-    async for row in _many_events(directory, effort, STORED):
-        yield row
+sandbox_soak = partial(sandbox, calls=CALLS, stored=STORED)
+"""The same over so many calls that a leak would show."""
 
 
 # --- with wrk --------------------------------------------------------------------
@@ -169,13 +168,8 @@ async def _taking_events(
 
 async def _wrk(port: int, endpoint: str, script: Path) -> tuple[int, float]:
     """Return how many calls were answered, and how many a second."""
-    running = await asyncio.create_subprocess_exec(
-        *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script)),
-        f"http://127.0.0.1:{port}/v1/experiences/{endpoint}",
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await running.communicate()
-    return figures(output.decode())
+    url = f"http://127.0.0.1:{port}/v1/experiences/{endpoint}"
+    return await wrk(url, script, connections=CONNECTIONS, seconds=SECONDS)
 
 
 async def _counted(port: int) -> int:

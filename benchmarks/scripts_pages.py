@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Scope
 from moe_middleware import MoEngageMiddleware
 
 from .effort import FULL, Effort
+from .in_process import page_cost
 from .ratios import NO_GOAL, Comparison, Figure, Measure, Note, Row, measure_in_turns
 from .scripts_site import (
     ATTRS,
@@ -30,7 +31,7 @@ from .scripts_site import (
     elements,
     scripts_site,
 )
-from .shop import WARM_VISITORS, fill_cache, request_scope, visit
+from .shop import WARM_VISITORS, fill_cache, request_scope
 
 LIMIT = "<= 2,047 bytes"
 """Of the script that counts, as it is served: under 2 KB."""
@@ -145,18 +146,7 @@ async def _costs(site: MoEngageMiddleware, effort: Effort) -> AsyncIterator[Row]
 
 def _pages(app: ASGIApp, path: str, pages: int) -> Measure:
     scopes = [request_scope(path, customer) for customer in range(WARM_VISITORS)]
-
-    async def measure() -> float:
-        # Of all threads: the one that commits the impressions counts as well.
-        started = time.process_time()
-        for scope in itertools.islice(itertools.cycle(scopes), pages):
-            if await visit(app, scope) != 200:
-                raise RuntimeError(f"{path} is no page")
-        if isinstance(app, MoEngageMiddleware):
-            await app.runtime.outbox.flush()
-        return (time.process_time() - started) / pages * 1e6
-
-    return measure
+    return page_cost(app, scopes, pages)
 
 
 @dataclass(frozen=True, slots=True)

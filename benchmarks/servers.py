@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.listeners import listen
@@ -98,7 +98,7 @@ async def _serve(name: str, directory: Path) -> None:
         case "json":
             app = _json_route()
         case _:
-            app = _api
+            raise ValueError(f"{name!r} is no server of the benchmarks")
     listener = listen()
     config = uvicorn.Config(app, log_level="error", access_log=False)
     print(listener.getsockname()[1], flush=True)
@@ -123,19 +123,6 @@ def _serve_sandbox(db: str) -> None:
     listener = listen()
     print(listener.getsockname()[1], flush=True)
     run(Sandbox(workspace, db=db), listener, "error")
-
-
-async def _api(scope: Scope, receive: Receive, send: Send) -> None:
-    """Give the same answer to every fetch."""
-    assert scope["type"] == "http"
-    while (await receive()).get("more_body"):
-        pass
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(ANSWER)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": ANSWER})
 
 
 if __name__ == "__main__":

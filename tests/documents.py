@@ -218,6 +218,9 @@ class Newcomer:
                     with redirect_stdout(StringIO()) as out:
                         runpy.run_path(script, run_name="__main__")
                     self.output = out.getvalue()
+                case ["redis-cli", *_]:
+                    ran = subprocess.run(words, capture_output=True, text=True)
+                    self.output = ran.stdout + ran.stderr
                 case ["pytest", *arguments]:
                     self._pytest(arguments)
                 case ["moe-middleware", *arguments]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import trustme
 
@@ -73,7 +74,7 @@ class RedisServer:
         self.port = _quiet_port()
         self._folder = folder / f"redis-{self.port}"
         self._folder.mkdir()
-        secret = f":{password}@" if password else ""
+        secret = f":{quote(password, safe='')}@" if password else ""
         self.url = f"redis://{secret}127.0.0.1:{self.port}/0"
         port = ["--port", str(self.port)]
         if tls:
@@ -100,6 +101,10 @@ class RedisServer:
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -19,7 +19,7 @@ from .servers import free_port, wait_for
 NODE_TIMEOUT = 400
 """After how many milliseconds a cluster's silent server has failed."""
 
-DOWN_AFTER = 300
+DOWN_AFTER = 1000
 """The same for sentinels."""
 
 SERVICE = "mymaster"
@@ -78,24 +78,41 @@ class Pair:
         other = self.other_than(killed)
         wait_for(says(other, "master", "ROLE"), what="the failover")
 
-    def heal(self, killed: RedisServer) -> None:
-        """Start a killed server again, and wait until it is the other's replica."""
-        self.wait_for_failover(killed)
-        killed.start()
-        self._follow(killed)
-        _wait_for_replica(killed)
+    def fail_over(self) -> RedisServer:
+        """Let both change places, as for maintenance; return the former primary."""
+        raise NotImplementedError
+
+    def heal(self, former: RedisServer) -> None:
+        """Make a former primary the other's replica; start it, if it was killed."""
+        self.wait_for_failover(former)
+        if not former.is_running:
+            former.start()
+        self._follow(former)
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Wait until one is the primary, and the other has all of its data."""
+
+        def is_whole() -> bool:
+            roles = sorted(command(one, "ROLE")[0] for one in self.pair)
+            return roles == [b"master", b"slave"] and bool(
+                self.primary.port == command(self.replica, "ROLE")[2]
+                and command(self.replica, "ROLE")[3] == b"connected"
+            )
+
+        wait_for(is_whole, what="the pair to be whole")
 
     def other_than(self, server: RedisServer) -> RedisServer:
         return next(one for one in self.pair if one is not server)
 
-    def _follow(self, killed: RedisServer) -> None:
+    def _follow(self, former: RedisServer) -> None:
         """A cluster's server finds its primary by itself."""
 
-    def name(self) -> str:
-        """Return a new name whose keys, with the name as their hash tag, are here."""
+    def name(self, tag: str = "{}") -> str:
+        """Return a new name, whose hash tag is that of a slot of the pair."""
         while True:
             name = new_id()
-            if key_slot(name.encode()) < SLOTS // 3:
+            if key_slot(tag.format(name).encode()) < SLOTS // 3:
                 return name
 
 
@@ -110,10 +127,14 @@ class Cluster(Pair):
         self.primaries = primaries
         self.pair = [primaries[0], *replicas]
         self.servers = [*primaries, *replicas]
-        scheme, _, rest = primaries[0].url.partition("://")
-        _, question, options = rest.partition("?")
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in primaries[::2])
-        self.url = f"{scheme}+cluster://{hosts}{question}{options}"
+        self.url = _url(primaries[0], "cluster", hosts)
+
+    def fail_over(self) -> RedisServer:
+        before = self.primary
+        command(self.replica, "CLUSTER", "FAILOVER")
+        self.wait_for_failover(before)
+        return before
 
     def wait(self) -> None:
         """Wait until every server sees every slot served."""
@@ -147,6 +168,7 @@ def redis_cluster(
     folder: Path, *, primaries: int = 3, replica: bool = False, **options: Any
 ) -> Iterator[Cluster]:
     """Run a cluster until the block ends; further options are those of its servers."""
+    encrypted = ("--tls-cluster", "yes") if "tls" in options else ()
     with ExitStack() as stack:
         buses: dict[int, int] = {}
         servers = []
@@ -155,6 +177,7 @@ def redis_cluster(
             server = stack.enter_context(
                 redis_server(
                     folder,
+                    *encrypted,
                     *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
                     *("--cluster-node-timeout", str(NODE_TIMEOUT)),
                     *("--cluster-replica-validity-factor", "0"),
@@ -200,10 +223,8 @@ class Sentinels(Pair):
     def __init__(self, pair: list[RedisServer], sentinel: RedisServer) -> None:
         self.pair = pair
         self.sentinel = sentinel
-        scheme, _, rest = pair[0].url.partition("://")
-        _, question, options = rest.partition("?")
         hosts = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
-        self.url = f"{scheme}+sentinel://{hosts}/{SERVICE}{question}{options}"
+        self.url = _url(pair[0], "sentinel", f"{hosts}/{SERVICE}")
 
     def wait_for_failover(self, killed: RedisServer) -> None:
         super().wait_for_failover(killed)
@@ -211,28 +232,44 @@ class Sentinels(Pair):
         words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         wait_for(says(self.sentinel, str(other.port), *words), what="the sentinel")
 
-    def fail_over(self) -> None:
-        """Let primary and replica change places, as before maintenance."""
+    def fail_over(self) -> RedisServer:
         before = self.primary
         # Refused for some seconds after another failover.
         words = ("SENTINEL", "FAILOVER", SERVICE)
         wait_for(says(self.sentinel, "OK", *words), what="a failover to begin")
         self.wait_for_failover(before)
+        return before
 
-    def _follow(self, killed: RedisServer) -> None:
-        # The sentinel does so too, after some seconds.
-        command(killed, "REPLICAOF", "127.0.0.1", self.other_than(killed).port)
+    def _follow(self, former: RedisServer) -> None:
+        # The sentinel does so too, after ten seconds.
+        command(former, "REPLICAOF", "127.0.0.1", self.other_than(former).port)
 
 
 @contextmanager
 def redis_sentinels(
-    folder: Path, *sentinel_options: str, **options: Any
+    folder: Path, *sentinel_options: str, password: str | None = None, **tls: Any
 ) -> Iterator[Sentinels]:
-    """Run a primary, a replica and a sentinel until the block ends."""
+    """Run a primary, a replica and a sentinel until the block ends.
+
+    Args:
+        folder: Where their files go.
+        sentinel_options: More lines of the sentinel's file.
+        password: What clients must say to primary and replica.
+        tls: How they are encrypted, as for ``redis_server``.
+    """
+    common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+    encrypted = ("--tls-replication", "yes") if tls else ()
+    known = ("--masterauth", password) if password else ()
     with ExitStack() as stack:
-        common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
         primary, replica = (
-            stack.enter_context(redis_server(folder, *common, aof=True, **options))
+            stack.enter_context(
+                redis_server(
+                    *(folder, *common, *encrypted, *known),
+                    aof=True,
+                    password=password,
+                    **tls,
+                )
+            )
             for _ in range(2)
         )
         command(replica, "REPLICAOF", "127.0.0.1", primary.port)
@@ -244,11 +281,20 @@ def redis_sentinels(
             f"sentinel failover-timeout {SERVICE} 2000\n"
             + "".join(f"{line}\n" for line in sentinel_options)
         )
-        sentinel = stack.enter_context(redis_server(folder, sentinel_config=config))
-        made = Sentinels([primary, replica], sentinel)
+        sentinel = stack.enter_context(
+            redis_server(folder, *encrypted, sentinel_config=config, **tls)
+        )
         words = ("SENTINEL", "REPLICAS", SERVICE)
         wait_for(says(sentinel, str(replica.port), *words), what="the sentinel")
-        yield made
+        yield Sentinels([primary, replica], sentinel)
+
+
+def _url(server: RedisServer, kind: str, places: str) -> str:
+    """Return a server's address for another kind and for other places."""
+    scheme, _, rest = server.url.partition("://")
+    login, at, _ = rest.rpartition("@")
+    _, question, options = rest.partition("?")
+    return f"{scheme}+{kind}://{login}{at}{places}{question}{options}"
 
 
 def _wait_for_replica(replica: RedisServer) -> None:

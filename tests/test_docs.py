@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from .documents import Document, Newcomer, newcomer
+from .redis_servers import redis_server
 
 __all__ = ["newcomer"]
 
@@ -17,6 +20,15 @@ PAGES = [
     "sync.md",
     "typed.md",
 ]
+
+
+def test_the_page_about_redis_does_what_it_shows(
+    newcomer: Newcomer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        for block in Document("docs/redis.md").blocks:
+            text = block.text.replace("127.0.0.1:6379", f"127.0.0.1:{server.port}")
+            newcomer.follow(replace(block, text=text))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,6 +5,7 @@ It is installed in the project's own virtual environment, not in the rivals'.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import (
+    Event,
     Experience,
     Identity,
     MoEngageClient,
@@ -44,6 +46,12 @@ def settings(url: str, **sections: Any) -> Settings:
     """Return settings for the benchmark's upstream."""
     workspace = {"id": "W", "api_key": "K", "base_url": f"{url}/v1"}
     return Settings(workspace=workspace, **sections)
+
+
+def impressions(users: Iterable[str]) -> list[Event]:
+    """Return an impression of each user."""
+    shown = Experience(key=KEY, experience_context=CONTEXT)
+    return [Event.impression(shown, user) for user in users]
 
 
 class Client:

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..client.client import MoEngageClient
 from ..client.failures import advice
-from ..logs.log_lines import one_line
 from ..models.errors import (
     AuthenticationError,
     MoEngageError,
@@ -38,6 +37,9 @@ PATIENCE = 3.0
 
 CLOCK = 30.0
 """The largest difference of clocks, in seconds."""
+
+_CUT_OFF = ("Connection closed by server", "Connection reset by peer")
+"""How a port with TLS ends a plain connection, in redis-py's words."""
 
 _OLDEST_REDIS = {"events.outbox": 7, "cache.redis": 6, "budget.store": 6}
 
@@ -162,6 +164,12 @@ def _redis_fault(settings: Settings, address: StoreAddress, where: str) -> str |
         finally:
             await clients.aclose()
 
+    def unusable(error: Exception) -> str:
+        text = described(error)
+        if not about.is_tls and any(cut in text for cut in _CUT_OFF):
+            text += ": does it want TLS, as in rediss://?"
+        return f"{address} cannot be used: {text}"
+
     def lacks(rules: str) -> str:
         user = about.username or "default"
         return f"{address}: a right is missing: ACL SETUSER {user} {rules}"
@@ -173,11 +181,11 @@ def _redis_fault(settings: Settings, address: StoreAddress, where: str) -> str |
     except NoPermissionError:
         return lacks(TO_FIND[about.kind])
     except (RedisError, OSError) as error:
-        return f"{address} cannot be used: {one_line(described(error))}"
+        return unusable(error)
     if missing := missing_rights(key, needs, tried):
         return lacks(missing)
     if (failure := failure_of([*reached, *tried])) is not None:
-        return f"{address} cannot be used: {one_line(described(failure))}"
+        return unusable(failure)
     found = info if isinstance(info, bytes) else b""
     version = re.search(rb"redis_version:((\d+)\S*)", found)
     oldest = _OLDEST_REDIS[where]

@@ -242,6 +242,7 @@ class Runtime:
         """Connect before the first page; pages report failures."""
         if self.shared_cache is not None:
             await self.shared_cache.warm()
+        await self.budget.warm()
         await self.client.warm()
 
     def new_relay(self) -> Relay:

@@ -529,6 +529,9 @@ class Turns:
     def learn(self, taken: Taken, said: Published) -> None:
         self.learnt.append((taken, said))
 
+    async def warm(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 

@@ -39,7 +39,7 @@ def test_the_password_is_never_shown() -> None:
     ("query", "why"),
     [
         ("bogus=1", "unexpected keyword argument 'bogus'"),
-        ("db=x", "Invalid value for 'db'"),
+        ("db=x", "Invalid value for"),
         ("ssl_cert_reqs=maybe", "has an option that redis-py cannot use"),
     ],
 )

@@ -45,6 +45,10 @@ class CallBudget(Protocol):
         """Apply the workspace's limit as a response published it, for a minute."""
         ...
 
+    async def warm(self) -> None:
+        """Connect the running event loop ahead of the first ``take``; never raise."""
+        ...
+
     async def aclose(self) -> None:
         """Close the running event loop's connections; the next ``take`` reopens."""
         ...

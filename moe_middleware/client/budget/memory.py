@@ -82,6 +82,9 @@ class MemoryBudget:
         if news is not None:
             self._count.heed(now, news)
 
+    async def warm(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 

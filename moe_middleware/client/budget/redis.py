@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from typing import Any
 from weakref import WeakSet
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.ids import new_id
@@ -186,6 +187,10 @@ class RedisLedger:
         except Exception as error:
             raise LedgerError(described(error)) from error
         return Spent(bool(granted), float(wait), number, left, users)
+
+    async def warm(self) -> None:
+        with suppress(RedisError, OSError):
+            await self._clients.reach()
 
     async def aclose(self) -> None:
         await self._clients.aclose()

@@ -45,6 +45,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def warm(self) -> None:
+        """Connect the running event loop; the first order reports a failure."""
+        ...
+
     async def aclose(self) -> None:
         """Close the running event loop's connections."""
         ...
@@ -128,6 +132,9 @@ class SharedBudget:
         waiting = self._news[1] if self._news is not None else None
         if taken.number and (waiting is None or news.refused or not waiting.refused):
             self._news = now, replace(news, number=taken.number)
+
+    async def warm(self) -> None:
+        await self._ledger.warm()
 
     async def aclose(self) -> None:
         await self._ledger.aclose()

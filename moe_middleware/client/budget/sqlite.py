@@ -124,6 +124,9 @@ class SQLiteLedger:
         self._put(_Pending(order, loop, done))
         return await done
 
+    async def warm(self) -> None:
+        """A file needs no connection."""
+
     async def aclose(self) -> None:
         loop = asyncio.get_running_loop()
         with self._lock:

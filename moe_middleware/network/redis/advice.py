@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
+from ...logs.log_lines import one_line
+
 _FULL = "its memory is full: raise its maxmemory, or free some"
 _REPLICA = "it only reads: name the primary, or its sentinels by redis+sentinel://"
 _LOGIN = "check the user and the password in the address"
@@ -43,7 +45,7 @@ _BY_TEXT = {
     "CERTIFICATE_REQUIRED": "it wants a client's certificate: add ssl_certfile and "
     "ssl_keyfile",
     "UNKNOWN_CA": "it does not trust the certificate in ssl_certfile",
-    "Connection closed by server": "does it want TLS, as in rediss://?",
+    "Timeout connecting": "is it there? with rediss, does it speak TLS?",
 }
 
 _OTHER_NAME = (62, 64)
@@ -65,7 +67,7 @@ def described(error: BaseException) -> str:
     """Return an error and advice, without the quoted parts of a command."""
     name = type(error).__name__
     if type(error) in (ConnectionError, TimeoutError):
-        name = f"{name}: {str(error).rstrip('.')}"
+        name = f"{name}: {one_line(str(error).rstrip('.'))}"
     elif type(error) is ResponseError:
         name = f"{name} {str(error).partition(' ')[0]}"
     found = advice(error)

@@ -10,7 +10,7 @@ from redis.connection import Connection, SSLConnection
 from redis.exceptions import RedisError, ResponseError
 
 from .options import Command, RedisOptions
-from .router import Link, Router, Unsent
+from .router import Link, Router, Unsent, refusal
 from .topology import Place
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class _Link:
         try:
             return self._connection.read_response()
         except ResponseError as error:
-            return error
+            return refusal(error)
 
 
 async def _sleep(seconds: float) -> None:

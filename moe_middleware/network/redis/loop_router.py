@@ -19,6 +19,11 @@ RELEARN_EVERY = 1.0
 """Seconds between two lookups of all slots after some have moved."""
 
 
+VERIFY_EVERY = 3.0
+"""How often the sentinels are asked again, in seconds: a primary that was replaced
+takes commands for another ten."""
+
+
 def tls_context(options: RedisOptions) -> Any:
     """Return the TLS context of all connections; None without TLS.
 
@@ -48,6 +53,16 @@ class LoopRouter(Router):
         self._pipes: WeakSet[Pipe] = WeakSet()
         self._discovery: asyncio.Task[None] | None = None
         self._relearn_at = float("-inf")
+        self._is_verified = options.address.kind == "sentinel"
+        self._verify_at = clock() + VERIFY_EVERY
+
+    async def _place_of(self, slot: int) -> Place:
+        place = await super()._place_of(slot)
+        now = self._clock()
+        if self._is_verified and now >= self._verify_at:
+            self._verify_at = now + VERIFY_EVERY
+            self._discovering()
+        return place
 
     async def stop(self) -> None:
         """Close everything at once; waiting commands fail."""

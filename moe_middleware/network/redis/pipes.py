@@ -12,7 +12,7 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from .options import Command
-from .router import Unsent
+from .router import Unsent, refusal
 
 MAX_GROUP = 500
 """The most orders in one round trip."""
@@ -107,7 +107,7 @@ class Pipe:
         try:
             return await self._connection.read_response()
         except ResponseError as error:
-            return error
+            return refusal(error)
 
     async def _disconnect(self, *, nowait: bool) -> None:
         # A server that hangs does not take part in closing a TLS connection.

@@ -13,6 +13,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,
+    MasterDownError,
     MovedError,
     ReadOnlyError,
     RedisError,
@@ -37,6 +38,22 @@ _LATER = (ClusterDownError, TryAgainError, BusyLoadingError, ReadOnlyError)
 
 _LATER_CODES = ("NOREPLICAS ", "BUSY ")
 """The codes of those without a class in redis-py."""
+
+
+_CLASSES: dict[str, type[ResponseError]] = {
+    "ASK": AskError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": MasterDownError,
+    "MOVED": MovedError,
+    "TRYAGAIN": TryAgainError,
+}
+
+
+def refusal(error: ResponseError) -> ResponseError:
+    """Return an error of a cluster's own class; older redis-py leaves that to us."""
+    code, _, rest = str(error).partition(" ")
+    known = _CLASSES.get(code) if type(error) is ResponseError else None
+    return known(rest) if known is not None else error
 
 
 class Unsent(Exception):
@@ -123,13 +140,16 @@ class Router:
         while True:
             place = asked or await self._place_of(slot)
             chosen = [commands[at] for at in left]
+            unsent, found = None, []
             try:
                 found = await self._run(place, chosen, asking=asked is not None)
-            except Unsent as unsent:
-                if not self._may_pass(unsent.error):
-                    raise unsent.error from None
-                found = [unsent.error] * len(left)
-                again = unsent.error
+            except Unsent as caught:
+                unsent = caught.error
+            if unsent is not None:
+                # Not within the block above: an error keeps the cause that it has.
+                if not self._may_pass(unsent):
+                    raise unsent
+                again = unsent
             else:
                 for at, answer in zip(left, found, strict=True):
                     answers[at] = answer
@@ -152,7 +172,7 @@ class Router:
             if not isinstance(again, AskError) or detours > DETOURS:
                 wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
             if self._clock() + wait >= until:
-                if found[0] is again and not isinstance(again, ResponseError):
+                if not isinstance(again, ResponseError):
                     raise again
                 return answers
             if wait:
@@ -257,33 +277,33 @@ class Router:
         Raises:
             RedisError, OSError: None does.
         """
-        failure: Exception | None = None
+        failures: list[Exception] = []
         for place in self._topology.to_ask():
             link = self._connect(place, not self._is_cluster)
             try:
                 [answer] = await link.run([self._question()])
             except Unsent as unsent:
-                failure = failure or unsent.error
-                continue
+                answer = unsent.error
             except (RedisError, OSError) as error:
-                failure = failure or error
-                continue
+                answer = error
             finally:
                 await link.close()
-            if isinstance(answer, Exception):
-                failure = answer
-            elif answer is None:
-                failure = ConnectionError(
+            if answer is None:
+                answer = ConnectionError(
                     f"the sentinels of {self._options.shown} know no service "
                     f"{self._options.address.service!r}"
                 )
+                failures.insert(0, answer)
+            elif isinstance(answer, Exception):
+                # What a person must mend says more than a server that is away.
+                at = len(failures) if self._may_pass(answer) else 0
+                failures.insert(at, answer)
             else:
                 self._learn(answer, place)
                 for other in self._links.keys() - self._topology.places():
                     await self._links.pop(other).close()
                 return
-        assert failure is not None
-        raise failure
+        raise failures[0]
 
     def _question(self) -> Command:
         if self._is_cluster:

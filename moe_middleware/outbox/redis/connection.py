@@ -25,12 +25,15 @@ PATIENCE = 1.0
 """Seconds during which a command is repeated that its server did not carry out."""
 
 REPLICAS_WITHIN = 1.0
-"""Seconds that replicas may take to have a batch."""
+"""How long replicas that must have a batch may take, in seconds."""
 
-REPLICAS_TRIED_FOR = 0.2
-LOOK_FOR_REPLICAS_EVERY = 10.0
-"""Without a setting, how long a replica may take, and how long none is waited for after
-none had a batch in that time, in seconds."""
+WITHOUT_AFTER = 10.0
+"""Without a setting, how long events wait for a replica, in seconds. A primary that has
+been replaced and does not know it has none, until the sentinels name its successor."""
+
+TRIED_FOR = 0.2
+TRIED_EVERY = 1.0
+"""How long a replica may take after that, and how often one is looked for."""
 
 LOG_EVERY = 60.0
 
@@ -182,6 +185,7 @@ class _Replicas:
         self._must = wanted is not None
         could_fail_over = options.address.kind != "single"
         self._count = int(could_fail_over) if wanted is None else wanted
+        self._missing_since: float | None = None
         self._look_at = 0.0
         self._logged_at = float("-inf")
 
@@ -189,20 +193,25 @@ class _Replicas:
         """Return the command that waits for them."""
         if not self._count or time.monotonic() < self._look_at:
             return ("PING",)
-        within = REPLICAS_WITHIN if self._must else REPLICAS_TRIED_FOR
+        within = TRIED_FOR if self._goes_without() else REPLICAS_WITHIN
         return ("WAIT", self._count, round(1000 * within))
 
     def verdict(self, answer: Any) -> Any:
-        """Return an error if too few have it; log if there is no replica."""
-        if not isinstance(answer, int) or answer >= self._count:
+        """Return an error if too few have it; log if there is none to have it."""
+        if not isinstance(answer, int):
             return answer
-        if self._must:
+        if answer >= self._count:
+            self._missing_since = None
+            return answer
+        now = time.monotonic()
+        if self._missing_since is None:
+            self._missing_since = now
+        if not self._goes_without():
             return OutboxError(
                 f"{self._name}: {answer} of {self._count} replicas have the events: do "
                 "they run? events.replicas says how many must"
             )
-        now = time.monotonic()
-        self._look_at = now + LOOK_FOR_REPLICAS_EVERY
+        self._look_at = now + TRIED_EVERY
         if now - self._logged_at >= LOG_EVERY:
             self._logged_at = now
             logger.warning(
@@ -212,6 +221,12 @@ class _Replicas:
                 self._name,
             )
         return answer
+
+    def _goes_without(self) -> bool:
+        since = self._missing_since
+        if self._must or since is None:
+            return False
+        return time.monotonic() - since >= WITHOUT_AFTER
 
 
 def _described(error: Exception) -> str:

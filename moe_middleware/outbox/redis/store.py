@@ -121,6 +121,9 @@ class RedisStore:
         rest = iter(answers)
         saved = [next(rest) for _ in chunks]
         replicated = next(rest) if chunks else None
+        if isinstance(replicated, Exception):
+            # Another server may be the primary by now.
+            self.close()
         for chunk, answer in zip(chunks, saved, strict=True):
             if isinstance(answer, Exception) or isinstance(replicated, Exception):
                 outcome.error = answer if isinstance(answer, Exception) else replicated

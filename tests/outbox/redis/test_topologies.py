@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from moe_middleware.outbox.redis import connection
 from moe_middleware.outbox.redis.outbox import RedisOutbox
 
 from ...makers import event
@@ -71,8 +72,9 @@ async def test_an_event_goes_its_way(pair: Pair, open_on: Open) -> None:
     assert await outbox.notes() == {"one": b"1"}
 
 
+@pytest.mark.parametrize("how", ["killed", "planned"])
 async def test_a_failover_under_load_loses_nothing(
-    pair: Pair, open_on: Open, caplog: pytest.LogCaptureFixture
+    pair: Pair, open_on: Open, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     outbox = open_on(pair)
     events = [event(f"user-{number}") for number in range(3_000)]
@@ -89,14 +91,20 @@ async def test_a_failover_under_load_loses_nothing(
     thread = threading.Thread(target=append)
     thread.start()
     half.wait(PATIENCE)
-    killed = await asyncio.to_thread(pair.kill_primary)
-    await asyncio.to_thread(pair.wait_for_failover, killed)
+    if how == "killed":
+        former = await asyncio.to_thread(pair.kill_primary)
+        await asyncio.to_thread(pair.wait_for_failover, former)
+    else:
+        former = await asyncio.to_thread(pair.fail_over)
+    # Behind sentinels, the former one takes events until it is told.
+    outbox.append(later := [event("afterwards") for _ in range(10)])
     thread.join()
     await stored(outbox)
+    await asyncio.to_thread(pair.heal, former)
+    await asyncio.sleep(0)
     found = await uuids(outbox)
-    await asyncio.to_thread(pair.heal, killed)
 
-    assert sorted(found) == sorted(one.uuid for one in events)
+    assert sorted(found) == sorted(one.uuid for one in (*events, *later))
     failures = [one for one in caplog.messages if one.startswith("outbox_failed")]
     assert len(failures) <= 1
 
@@ -110,6 +118,7 @@ def without_replica(pair: Pair) -> Iterator[None]:
         yield
     finally:
         replica.resume()
+        pair.wait_until_whole()
 
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
@@ -140,9 +149,13 @@ async def test_events_wait_here_until_as_many_replicas_have_them_as_must(
     assert len(await uuids(outbox)) == 2
 
 
-async def test_without_any_replica_events_are_stored_and_a_line_says_so(
-    sentinels: Pair, open_on: Open, caplog: pytest.LogCaptureFixture
+async def test_without_any_replica_events_are_stored_after_a_while_and_a_line_says_so(
+    sentinels: Pair,
+    open_on: Open,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connection, "WITHOUT_AFTER", 1.0)
     caplog.set_level(logging.WARNING)
     outbox = open_on(sentinels)
     with without_replica(sentinels):
@@ -150,6 +163,10 @@ async def test_without_any_replica_events_are_stored_and_a_line_says_so(
             outbox.append([event("alice")])
             await stored(outbox)
 
-    lines = [one for one in caplog.messages if one.startswith("outbox_not_replicated")]
-    assert len(lines) == 1
+    events = [line.split()[0] for line in caplog.messages]
+    assert sorted(events) == [
+        "outbox_failed",
+        "outbox_not_replicated",
+        "outbox_recovered",
+    ]
     assert len(await uuids(outbox)) == 3

@@ -1,0 +1,92 @@
+"""The shared cache in a cluster and behind sentinels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from moe_middleware.cache.redis import RedisCache
+
+from ..redis_topologies import Pair
+from ..servers import PATIENCE
+
+VARIANT = b"s" * 8
+BODIES = {"hero": b"{}", "strip": b"[]"}
+
+
+@pytest.fixture(params=["cluster", "sentinels"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    found: Pair = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def cache(pair: Pair) -> AsyncIterator[RedisCache]:
+    made = RedisCache(
+        pair.url, workspace_id=pair.name(), ttl=60, stale=600, timeout=1.0
+    )
+    await made.warm()
+    yield made
+    await made.aclose()
+
+
+def visitors(count: int) -> list[bytes]:
+    return [number.to_bytes(16, "big") for number in range(count)]
+
+
+async def keep(cache: RedisCache, visitor: bytes) -> None:
+    """Store answers as a fetch does."""
+    known = await cache.get(visitor, VARIANT, BODIES)
+    lease = await cache.lead(
+        visitor, VARIANT, BODIES.keys(), known.generation, for_seconds=30
+    )
+    assert lease.keys == tuple(BODIES)
+    cache.finish(visitor, VARIANT, lease, BODIES)
+    await cache.settle()
+
+
+async def kept(cache: RedisCache, visitor: bytes) -> dict[str, bytes]:
+    found = await cache.get(visitor, VARIANT, BODIES)
+    return {key: body for key, (_, body) in found.entries.items()}
+
+
+async def test_every_visitor_is_kept_shared_and_forgotten(cache: RedisCache) -> None:
+    some = visitors(20)
+    await asyncio.gather(*(keep(cache, visitor) for visitor in some))
+    known = await cache.get(some[0], VARIANT, ["new"])
+    first, second = [
+        await cache.lead(some[0], VARIANT, ["new"], known.generation, for_seconds=30)
+        for _ in range(2)
+    ]
+
+    assert [await kept(cache, visitor) for visitor in some] == [BODIES] * 20
+    assert (first.keys, second.others) == (("new",), ("new",))
+    assert await cache.forget(some[0])
+    assert await kept(cache, some[0]) == {}
+
+
+async def test_a_failover_costs_pages_their_cache_and_nothing_else(
+    pair: Pair, cache: RedisCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = visitors(9)
+    killed = await asyncio.to_thread(pair.kill_primary)
+
+    # Pages go on meanwhile: without an answer, and none raises.
+    failover = asyncio.ensure_future(asyncio.to_thread(pair.wait_for_failover, killed))
+    while not failover.done():
+        for visitor in some:
+            await kept(cache, visitor)
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE):
+        while not all([await cache.forget(visitor) for visitor in some]):
+            await asyncio.sleep(0.02)
+    for visitor in some:
+        await keep(cache, visitor)
+    found = [await kept(cache, visitor) for visitor in some]
+    await asyncio.to_thread(pair.heal, killed)
+
+    assert found == [BODIES] * 9
+    events = [line.split()[0] for line in caplog.messages]
+    assert events in ([], ["shared_cache_down", "shared_cache_back"])
