@@ -37,7 +37,7 @@ async def throughput(directory: Path, effort: Effort = FULL) -> AsyncIterator[Ro
         return
     pages: list[int] = []
     async with server("bare", directory) as bare, server("ours", directory) as ours:
-        for visitors, goal in ((WARM_VISITORS, ">= 0.92"), (MANY_VISITORS, ">= 0.88")):
+        for visitors, goal in ((WARM_VISITORS, ">= 0.85"), (MANY_VISITORS, ">= 0.80")):
             script = directory / f"visitors-{visitors}.lua"
             script.write_text(SCRIPT % {"visitors": visitors})
             yield await compare(
