@@ -136,51 +136,6 @@ def test_an_impression_is_recorded_when_the_server_closes_the_response(
     assert (before, server.shown) == (0, 1)
 
 
-def test_a_body_that_is_closed_before_its_end_counts_nothing(
-    sandbox: Sandbox,
-) -> None:
-    server = Server(replying([b"one", b"two"]))
-
-    body = iter(server.begin())
-    next(body)
-    close(body)
-
-    assert server.shown == 0
-
-
-@pytest.mark.parametrize(
-    ("method", "status", "count"),
-    [("GET", "200 OK", 1), ("GET", "404 Not Found", 0), ("HEAD", "200 OK", 0)],
-)
-def test_only_a_good_response_counts(
-    sandbox: Sandbox, method: str, status: str, count: int
-) -> None:
-    server = Server(replying([] if method == "HEAD" else [b"body"], status))
-
-    server.request(REQUEST_METHOD=method)
-
-    assert server.shown == count
-
-
-def test_the_apps_own_close_is_called_once_and_in_its_context(
-    sandbox: Sandbox,
-) -> None:
-    closed: list[str] = []
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            yield current_experiences()[KEY].source.encode()
-
-        def close(self) -> None:
-            closed.append(current_experiences()[KEY].source)
-
-    server = Server(replying(Body()))
-
-    assert server.request() == b"api"
-    assert closed == ["api"]
-    assert current_experiences()[KEY].reason == "no_request"
-
-
 def test_a_generator_stays_lazy_and_may_start_its_response_late(
     sandbox: Sandbox,
 ) -> None:
@@ -223,51 +178,6 @@ def test_a_file_goes_back_to_the_server_as_it_is(sandbox: Sandbox) -> None:
     body = server.app(environ, lambda *_: lambda _: None)
 
     assert body is files[0]
-
-
-def test_write_reaches_the_server(sandbox: Sandbox) -> None:
-    written: list[bytes] = []
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        write = start_response("200 OK", TEXT)
-        write(b"early")
-        return [b"late"]
-
-    server = Server(app)
-    environ: dict[str, Any] = {}
-    setup_testing_defaults(environ)
-
-    body = server.app(environ, lambda *_: written.append)
-
-    assert [*body] == [b"late"]
-    assert written == [b"early"]
-
-
-def test_an_error_after_the_start_replaces_it(sandbox: Sandbox) -> None:
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        environ["moe_middleware.experiences"].show(KEY)
-        start_response("200 OK", TEXT)
-        try:
-            raise RuntimeError("half way")
-        except RuntimeError:
-            import sys
-
-            start_response("500 Internal Server Error", TEXT, sys.exc_info())
-        return [b"sorry"]
-
-    server = Server(app)
-
-    assert server.request() == b"sorry"
-    assert server.status.startswith("500")
-    assert server.shown == 0
-
-
-def test_an_app_that_raises_is_heard(sandbox: Sandbox) -> None:
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        raise LookupError("mine")
-
-    with pytest.raises(LookupError, match="mine"):
-        Server(app).request()
 
 
 def test_nothing_of_ours_leaks_and_the_apps_variables_are_as_without_us(
@@ -340,18 +250,6 @@ def test_a_second_close_counts_nothing_more(sandbox: Sandbox) -> None:
     close(body)
 
     assert server.shown == 1
-
-
-def test_a_body_that_breaks_half_way_counts_nothing(sandbox: Sandbox) -> None:
-    def half() -> Iterator[bytes]:
-        yield b"one"
-        raise LookupError("mine")
-
-    server = Server(replying(half()))
-
-    with pytest.raises(LookupError, match="mine"):
-        server.request()
-    assert server.shown == 0
 
 
 def test_of_a_304_a_server_may_take_no_body(sandbox: Sandbox) -> None:

@@ -125,43 +125,6 @@ def test_a_no_match_is_an_answer_too() -> None:
     assert [one.reason for one in stale] == [Reason.TIMEOUT]
 
 
-def test_found_are_the_keys_that_are_there_in_the_order_asked_for() -> None:
-    cache = memory_cache()
-    cache.put(ALICE, NINE, [experience("hero"), experience("strip")])
-    cache.put(ALICE, NINE, [experience("footer")])
-
-    found = cache.get(ALICE, NINE, ["footer", "nope", "hero"])
-
-    assert [one.key for one in found] == ["footer", "hero"]
-    assert len(cache) == 3
-
-
-def test_another_visitor_and_another_split_have_answers_of_their_own() -> None:
-    cache = memory_cache()
-    cache.put(ALICE, NINE, [experience(Title="Alice at nine")])
-    cache.put(ALICE, TEN, [experience(Title="Alice at ten")])
-    cache.put(BOB, NINE, [experience(Title="Bob at nine")])
-
-    assert titles(cache, ALICE, NINE) == ["Alice at nine"]
-    assert titles(cache, ALICE, TEN) == ["Alice at ten"]
-    assert titles(cache, BOB, NINE) == ["Bob at nine"]
-    assert titles(cache, BOB, TEN) == []
-
-
-def test_a_visitor_is_forgotten_whatever_the_split() -> None:
-    cache = memory_cache()
-    for who in (ALICE, BOB):
-        for variant in (NINE, TEN):
-            cache.put(who, variant, [experience(Title="Sale")])
-
-    cache.forget(ALICE)
-    cache.forget(visitor(404))
-
-    assert titles(cache, ALICE, NINE) == titles(cache, ALICE, TEN) == []
-    assert titles(cache, BOB, NINE) == titles(cache, BOB, TEN) == ["Sale"]
-    assert len(cache) == 2
-
-
 def test_a_cleared_cache_is_empty_and_works_on() -> None:
     cache = memory_cache()
     for number in range(2 * GROUP_SIZE):
@@ -175,53 +138,12 @@ def test_a_cleared_cache_is_empty_and_works_on() -> None:
     assert titles(cache, ALICE) == ["Sale"]
 
 
-def test_a_later_answer_takes_the_place_of_the_one_before() -> None:
-    cache = memory_cache()
-    cache.put(ALICE, NINE, [experience(Title="old")])
-    cache.put(ALICE, NINE, [experience(Title="new")])
-
-    assert titles(cache, ALICE) == ["new"]
-    assert len(cache) == 1
-
-
-def test_an_answer_may_come_less_fresh_or_stale_already() -> None:
-    cache = memory_cache(clock := Clock())
-    cache.put(ALICE, NINE, [experience()], fresh_for=10)
-    cache.put(BOB, NINE, [experience()], fresh_for=-10)
-
-    at_once = [cache.get(who, NINE, ["hero"]) != [] for who in (ALICE, BOB)]
-    stale = cache.get_stale(BOB, NINE, ["hero"], Reason.REVALIDATING)
-    clock.now += 10
-    later = cache.get(ALICE, NINE, ["hero"])
-
-    assert at_once == [True, False]
-    assert [one.source for one in stale] == [Source.STALE]
-    assert later == []
-
-
 def test_an_answer_expired_for_good_is_not_kept() -> None:
     cache = memory_cache()
 
     cache.put(ALICE, NINE, [experience()], fresh_for=-STALE)
 
     assert (len(cache), cache.size) == (0, 0)
-
-
-def test_none_is_fresh_for_longer_than_the_ttl() -> None:
-    cache = memory_cache(clock := Clock())
-    cache.put(ALICE, NINE, [experience()], fresh_for=10 * TTL)
-
-    clock.now += TTL
-
-    assert titles(cache, ALICE) == []
-
-
-def test_a_fresher_answer_is_not_given_up_for_an_older_one() -> None:
-    cache = memory_cache()
-    cache.put(ALICE, NINE, [experience(Title="of the API")])
-    cache.put(ALICE, NINE, [experience(Title="of Redis")], fresh_for=TTL - 1)
-
-    assert titles(cache, ALICE) == ["of the API"]
 
 
 def test_another_caches_answers_are_kept_with_the_time_that_they_have_left() -> None:
@@ -277,18 +199,6 @@ def test_a_changed_experience_changes_no_later_one() -> None:
 
 
 # What is kept
-
-
-def test_the_least_recently_used_visitors_go_first() -> None:
-    cache = memory_cache(max_entries=3)
-    for number in range(3):
-        cache.put(visitor(number), NINE, [experience()])
-
-    cache.get(visitor(0), NINE, ["hero"])
-    cache.put(visitor(3), NINE, [experience()])
-
-    kept = [number for number in range(4) if titles(cache, visitor(number))]
-    assert kept == [0, 2, 3]
 
 
 def test_a_visitor_of_many_answers_takes_the_place_of_many() -> None:
