@@ -186,8 +186,9 @@ def _reader(kind: Any) -> Reader:
             hints = typing.get_type_hints(base, include_extras=True)
             found = {name: _parted(hint) for name, hint in hints.items()}
     except (Exception, RecursionError) as error:
+        about = ": define it at a module's top" if isinstance(error, NameError) else ""
         raise TypeError(
-            f"{base.__name__} cannot be read as a payload's type: {error}"
+            f"{base.__name__} cannot be read as a payload's type: {error}{about}"
         ) from error
     # With an alias, the class says itself what the name in the payload is.
     unaliased = {name for name, (_, alias) in found.items() if alias is None}
