@@ -242,7 +242,7 @@ class _Lifespan(ASGIMiddleware):
 def _prepare_ending(page: DjangoPage, request: HttpRequest) -> None:
     """Make the app return a whole page, to which something can be added."""
     if page.has_ending:
-        # ``cache_page`` and the cache middleware must not keep it.
+        # Older releases of Django keep a page in spite of its ``no-store``.
         request._cache_update_cache = False  # type: ignore[attr-defined]
         for name in UNWANTED_META:
             request.META.pop(name, None)

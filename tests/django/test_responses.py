@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
 
+from moe_middleware.browser.overlay_access import OverlayLinks
 from moe_middleware.models.reasons import Reason
 
 from ..redis_servers import redis_server
@@ -104,6 +106,27 @@ ORDERS = {
     "both below": [*MIDDLEWARE, UPDATE, FETCH],
     "one for both": ["django.middleware.cache.CacheMiddleware", *MIDDLEWARE],
 }
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_the_cache_keeps_no_page_with_the_overlay(
+    site: MakeSite, get: Get, order: list[str]
+) -> None:
+    secret = "a secret key of the overlay's tests"
+    development = {"overlay": "link"}
+    shop = site(plain, middleware=order, development=development, secret_key=secret)
+    links = OverlayLinks([secret], path="", clock=time.time)
+    for client in (shop.client, shop.async_client):
+        client.cookies["moe_overlay"] = links.make("/", int(time.time()) + 60)
+
+    with_it = get(shop)
+    for client in (shop.client, shop.async_client):
+        client.cookies.clear()
+    others = [get(shop), get(shop)]
+
+    assert b"<moe-overlay" in with_it.content
+    assert with_it["Cache-Control"] == "no-store"
+    assert [answer.content for answer in others] == [b"for all"] * 2
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
