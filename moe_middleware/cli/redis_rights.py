@@ -1,4 +1,4 @@
-"""What our user of a Redis must be allowed to do, and how ``check`` finds out."""
+"""The rights that our user of a Redis needs, and how ``check`` finds missing ones."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ TO_FIND = {
 def needs_of(
     where: str, workspace_id: str, *, cluster: bool
 ) -> tuple[str, list[Command]]:
-    """Return a key, and what must be allowed on it, as commands that change nothing.
+    """Return a key, and commands that need each right on it and change nothing.
 
     Args:
         where: The setting of the Redis, as in ``cache.redis``.
@@ -105,7 +105,7 @@ def needs_of(
 def missing_rights(
     key: str, needs: Iterable[Command], answers: Iterable[Any]
 ) -> str | None:
-    """Return the rules that give the rights which the answers say are missing."""
+    """Return the ACL rules for the rights that are missing by these answers."""
     rules: dict[str, None] = {}
     for need, answer in zip(needs, answers, strict=True):
         if isinstance(answer, NoPermissionError):
@@ -116,7 +116,7 @@ def missing_rights(
 
 
 def failure_of(answers: Iterable[Any]) -> Exception | None:
-    """Return the first answer that says that the server cannot be used."""
+    """Return the first error after which the server cannot be used."""
     for answer in answers:
         # Our odd arguments are refused, too.
         is_odd = isinstance(answer, ResponseError) and advice(answer) is None

@@ -20,7 +20,7 @@ from ..visitors.visitor import NO_VISIT, Visitor
 logger = logging.getLogger(__name__)
 
 LIST_AFTER = 10.0
-"""Seconds between two looks at the workspace's list, for keys that it does not have."""
+"""Seconds between two listings of the workspace, for keys that it does not have."""
 
 
 class Customers:

@@ -1,4 +1,4 @@
-"""Flag keys, and what the SDK gets for an experience. Pure: no I/O."""
+"""Flag keys, and the SDK's details of an experience. Pure: no I/O."""
 
 from __future__ import annotations
 

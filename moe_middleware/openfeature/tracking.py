@@ -1,4 +1,4 @@
-"""What ``track`` reports: impressions and clicks, through the outbox."""
+"""The events of ``track``: impressions and clicks, through the outbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every name of ours in OpenTelemetry and OpenFeature, and where it comes from.
+"""The names that we use in OpenTelemetry and OpenFeature, with their sources.
 
 The semantic conventions of feature flags are not final (the event is a release
 candidate); when they move, only this module moves:
@@ -11,7 +11,7 @@ from ..models.reasons import Reason, Source
 
 SCOPE = "moe_middleware"
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
-"""The version of the conventions that is followed."""
+"""The version of the conventions."""
 PROVIDER = "MoEngage"
 
 # --- the conventions' own names -------------------------------------------------
