@@ -67,29 +67,32 @@ def shop_app(policy: str) -> MoEngageMiddleware:
     )
 
 
-@pytest.fixture(params=POLICIES)
-def address(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[str]:
-    """The address of a shop."""
-    with serving(shop_app(request.param)) as url:
-        yield url
+WINDOWS = [
+    (390, "light", "self"),
+    (390, "dark", "nonce"),
+    (1280, "light", "nonce"),
+    (1280, "dark", "self"),
+]
 
 
-@pytest.fixture(params=[(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")])
+@pytest.fixture(params=WINDOWS, ids=lambda window: "-".join(map(str, window)))
 def window(
-    request: pytest.FixtureRequest, browser: Browser, address: str
+    request: pytest.FixtureRequest, browser: Browser, sandbox: Sandbox
 ) -> Iterator[BrowserContext]:
-    """Alice's browser, narrow and wide, light and dark."""
-    width, scheme = request.param
-    context = browser.new_context(
-        base_url=address,
-        user_agent=USER_AGENT,
-        viewport={"width": width, "height": 800},
-        color_scheme=scheme,
-    )
-    context.set_default_timeout(PATIENCE * 1000)
-    context.add_cookies([{"name": "customer_id", "value": "alice", "url": address}])
-    yield context
-    context.close()
+    """Alice's browser, narrow and wide, light and dark, at a shop of either policy."""
+    width, scheme, policy = request.param
+    with serving(shop_app(policy)) as address:
+        context = browser.new_context(
+            base_url=address,
+            user_agent=USER_AGENT,
+            viewport={"width": width, "height": 800},
+            color_scheme=scheme,
+        )
+        context.set_default_timeout(PATIENCE * 1000)
+        alice = {"name": "customer_id", "value": "alice", "url": address}
+        context.add_cookies([alice])  # type: ignore[list-item]
+        yield context
+        context.close()
 
 
 def open_tab(context: BrowserContext) -> Tab:
