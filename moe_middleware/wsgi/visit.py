@@ -1,4 +1,4 @@
-"""What a WSGI request tells, read from its environ when it is needed."""
+"""The visit of a WSGI request, read from its environ when it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class WSGIVisit(Visit):
     """The visit of a WSGI request. Most pages read its headers only.
 
     Args:
-        environ: The request's; it must not change any more.
+        environ: The request's environ; it must not change any more.
         path: The path within the wrapped app.
         read_cookies: Reads Cookie headers as the framework does.
     """
