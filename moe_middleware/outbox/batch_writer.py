@@ -21,8 +21,9 @@ from weakref import WeakSet
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.errors import OutboxError
 from .contract import WhenFull
-from .journal import Journal, Record
+from .journal import Journal
 from .journal_files import JournalFiles
+from .journal_records import Record
 from .losses import LOG_EVERY, Losses
 from .stores import MAX_BATCH, Batch, Operation, Outcome, Store
 from .take_over import store_abandoned
@@ -165,7 +166,9 @@ class BatchWriter:
         with self._lock:
             reason = "outbox_full" if journal.is_full else "memory_full"
             while journal and not taken and self._when_full == "drop_oldest":
-                dropped += journal.drop_oldest()
+                dropped += (gone := journal.drop_oldest())
+                if not gone:
+                    break
                 taken = journal.append(body, count)
         if dropped:
             self._losses.add("dropped", dropped, reason)
@@ -267,6 +270,9 @@ class BatchWriter:
         self._take_over(life)
         records, operations = self._take(life)
         journal = life.journal
+        if journal.missed:
+            missed, journal.missed = journal.missed, 0
+            self._losses.add("lost", missed, "journal_cut")
         if life.failing:
             # Reads do not wait for a write that may fail again.
             for one in [one for one in operations if one.reads]:

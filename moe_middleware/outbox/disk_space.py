@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from pathlib import Path
 from struct import pack
+
+REMOTE_OR_COPIED = (
+    *("btrfs", "zfs", "bcachefs", "nfs", "cifs", "smb", "9p", "ceph", "glusterfs"),
+    *("lustre", "fuse", "virtiofs", "fakeowner", "afs"),
+)
+"""What the names of such file systems begin with."""
 
 SET_FLAGS, NO_COPY_ON_WRITE = 0x40086602, 0x00800000
 """Linux's FS_IOC_SETFLAGS and FS_NOCOW_FL."""
@@ -38,12 +44,38 @@ def _fill(file: int, size: int) -> None:
         size -= os.write(file, bytes(min(size, 1 << 20)))
 
 
-def keep_in_place(file: int) -> None:
-    """Have an empty file written in place on btrfs, which else moves what is written.
+def keep_in_place(file: int) -> bool:
+    """Have an empty file written in place on btrfs; return whether that was needed.
 
-    What is allocated would then not be where the next write goes.
+    Else each write goes to a new place, and what is allocated would not be used.
+
+    Args:
+        file: The file descriptor.
     """
-    with suppress(ImportError, OSError):
+    try:
         from fcntl import ioctl
 
         ioctl(file, SET_FLAGS, pack("l", NO_COPY_ON_WRITE))
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def is_remote_or_copied(path: str) -> bool:
+    """Return whether a file's allocated space may be lacking when it is written.
+
+    Its file system is another machine's, or writes each block to a new place.
+    """
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    folder = Path(path).resolve().parent
+    kind, longest = "", -1
+    for mount in mounts:
+        about, _, system = mount.partition(" - ")
+        # Blanks within a path are written in octal.
+        point = Path(about.split()[4].replace("\\040", " "))
+        if folder.is_relative_to(point) and len(point.parts) >= longest:
+            kind, longest = system.split()[0], len(point.parts)
+    return kind.startswith(REMOTE_OR_COPIED)

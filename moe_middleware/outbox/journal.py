@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from math import inf
-from mmap import mmap
-from struct import Struct
-from typing import NamedTuple
+from contextlib import suppress
 from zlib import crc32
 
-HEAD = Struct("<IIQI")
-"""A record begins with the size of its body in bytes, the count of its events, the
-number that its last event has in the journal, and its checksum."""
-
-HEAD_SIZE = HEAD.size
-
-write_head, unpack_head = HEAD.pack_into, HEAD.unpack_from
-
-NO_RECORD = bytes(HEAD_SIZE)
-"""Marks the end of a segment's records: no record has an empty body."""
-
-DROPPED = 1 << 31
-"""Added to the event count of a dropped record."""
-
-pack_count, COUNT_AT = Struct("<I").pack_into, 4
-
-SEGMENT_SIZE = 1 << 20
-"""Bytes of a segment; a larger record gets a segment of its own."""
+from .journal_records import (
+    COUNT_AT,
+    COUNT_END,
+    DROPPED,
+    HEAD_SIZE,
+    NO_RECORD,
+    Record,
+    new_record,
+    pack_count,
+    unpack_head,
+)
+from .journal_segments import SEGMENT_SIZE, Segment
 
 MAX_DOUBLED = 4
 """How often they double at most while more and more events wait: each takes a file
@@ -42,71 +32,6 @@ MAX_BYTES_IN_MEMORY = 64_000_000
 """The most bytes of segments that end with the process."""
 
 
-class Record(NamedTuple):
-    """The events of one append, or a part of them.
-
-    Attributes:
-        sequence: The number of its last event in its journal.
-        events: The number of events, which are numbered without gaps.
-        body: The events, in the store's form.
-    """
-
-    sequence: int
-    events: int
-    body: bytes
-
-
-new_record = Record._make
-"""Faster than the class itself, as it runs for every event."""
-
-
-def checksum(body: bytes, sequence: int, events: int) -> int:
-    """Return the checksum of a record; an incomplete record has a wrong one."""
-    return crc32(body, sequence + (events << 16))
-
-
-class Segment:
-    """Memory for consecutive records; this kind ends with the process.
-
-    Attributes:
-        buffer: The memory.
-        size: Its size, in bytes.
-        start: Where its first record begins.
-        next: The start of the first record that was not taken yet.
-        end: The end of the last record.
-        live: How many of its events are neither stored nor dropped.
-        in_memory: Whether it is in this process's memory only.
-    """
-
-    start = 0
-    in_memory = True
-
-    def __init__(self, size: int, *, until: float = inf) -> None:
-        """Make one of so many bytes, which is as good as it gets until some time."""
-        self.buffer: bytearray | mmap = bytearray(size)
-        self.size = size
-        self.next = self.end = self.start
-        self.live = 0
-        self._until = until
-
-    def outlives(self) -> bool:
-        """Whether its records outlive this process."""
-        return False
-
-    def is_replaceable(self) -> bool:
-        """Whether a new segment may be better than this one."""
-        return time.monotonic() >= self._until
-
-    def sync(self) -> None:
-        """Write its records to the disk, if they outlive the process."""
-
-    def delete(self) -> None:
-        """Free the memory; its records are stored."""
-
-    def leave(self) -> None:
-        """Release the records to other processes, if they outlive this one."""
-
-
 Taken = tuple[Segment, list[Record], list[int]]
 """Records of a segment, and where each of them ends; first, where they begin."""
 
@@ -117,17 +42,19 @@ class Journal:
     Args:
         name: The name under which a store notes its last stored record.
         most: The most waiting events; the last append may exceed it.
-        new_segment: Returns a segment of at least so many bytes.
+        new_segment: Returns a segment of at least so many bytes; also takes the error
+            with which a segment could not be written.
     """
 
     def __init__(
         self,
         name: str,
         most: int,
-        new_segment: Callable[[int], Segment] = Segment,
+        new_segment: Callable[..., Segment] = lambda size, _=None: Segment(size),
     ) -> None:
         self.name = name
         self.unsaved = 0
+        self.missed = 0
         self._most = most
         self._new_segment = new_segment
         self._segments: deque[Segment] = deque()
@@ -168,12 +95,18 @@ class Journal:
             segment = self._active
             start = segment.end
             end = start + HEAD_SIZE + size
-        self.unsaved += count
-        self._sequence = sequence = self._sequence + count
+        sequence = self._sequence + count
         check = crc32(body, sequence + (count << 16))
-        # The head last: until then the record is not there.
-        segment.buffer[start + HEAD_SIZE : end] = body
-        write_head(segment.buffer, start, size, count, sequence, check)
+        try:
+            # The head last: until then the record is not there.
+            segment.buffer[start + HEAD_SIZE : end] = body
+            segment.write_head(start, size, count, sequence, check)
+        except OSError as error:
+            if self._begin_segment(HEAD_SIZE + size, error):
+                return self.append(body, count)
+            return False
+        self.unsaved += count
+        self._sequence = sequence
         segment.end = end
         segment.live += count
         return True
@@ -185,19 +118,25 @@ class Journal:
         for segment in self._segments:
             if most <= 0 or most_bytes <= 0:
                 break
-            at, end, buffer = segment.next, segment.end, segment.buffer
-            records, ends = [], [at]
+            buffer, begin = segment.untaken()
+            at, end = segment.next - begin, segment.end - begin
+            records: list[Record] = []
+            ends = [segment.next]
             while at < end and most > 0 and most_bytes > 0:
                 size, events, sequence, _ = unpack_head(buffer, at)
+                if not size:
+                    self._miss(segment, records)
+                    at = end
+                    break
                 start = at + HEAD_SIZE
                 at = start + size
                 if events < DROPPED:
                     records.append(new_record((sequence, events, buffer[start:at])))
-                    ends.append(at)
+                    ends.append(at + begin)
                     taken += events
                     most -= events
                     most_bytes -= size
-            segment.next = at
+            segment.next = at + begin
             self._taken.append((segment, records, ends))
             found += records
         self._taken_events = taken
@@ -222,10 +161,16 @@ class Journal:
         for segment in self._segments:
             while segment.next < segment.end:
                 at = segment.next
-                size, events, _, _ = unpack_head(segment.buffer, at)
+                head = segment.buffer[at : at + HEAD_SIZE]
+                size, events, _, _ = unpack_head(head)
+                if not size:
+                    self._miss(segment, ())
+                    break
                 segment.next = at + HEAD_SIZE + size
                 if events < DROPPED:
-                    pack_count(segment.buffer, at + COUNT_AT, events | DROPPED)
+                    mark = pack_count(events | DROPPED)
+                    with suppress(OSError):
+                        segment.buffer[at + COUNT_AT : at + COUNT_END] = mark
                     self._forget(segment, events)
                     return int(events)
         return 0
@@ -263,18 +208,38 @@ class Journal:
         for segment in [*self._segments, *self._spares]:
             segment.leave()
 
-    def _begin_segment(self, size: int) -> bool:
+    def _begin_segment(self, size: int, error: OSError | None = None) -> bool:
         """Continue in another segment; False if there is too much in memory."""
-        if self._spares and size <= SEGMENT_SIZE:
+        if error is not None:
+            self._leave_off(self._active)
+            segment = self._new_segment(max(size, SEGMENT_SIZE), error)
+        elif self._spares and size <= SEGMENT_SIZE:
             segment = self._spares.pop()
         else:
             doubled = SEGMENT_SIZE << min(len(self._segments), MAX_DOUBLED)
             segment = self._new_segment(max(size, doubled))
-            if segment.in_memory and self._memory() + size > MAX_BYTES_IN_MEMORY:
-                return False
+        if segment.in_memory and self._memory() + size > MAX_BYTES_IN_MEMORY:
+            return False
         self._segments.append(segment)
         self._active = segment
         return True
+
+    def _leave_off(self, segment: Segment) -> None:
+        """Write no more into a segment, as a write has failed."""
+        segment.size = segment.end
+        self._active = Segment(0)
+        if segment in self._segments and not segment.live:
+            self._segments.remove(segment)
+            segment.delete()
+
+    def _miss(self, segment: Segment, taken: Iterable[Record]) -> None:
+        """Forget the records behind those taken: the file was cut or is unreadable."""
+        left = sum(record.events for record in taken)
+        missed = segment.live - left
+        self.missed += missed
+        self.unsaved -= missed
+        segment.live = left
+        segment.next = segment.end
 
     def _memory(self) -> int:
         return sum(one.size for one in self._segments if one.in_memory)
@@ -288,8 +253,13 @@ class Journal:
     def _empty(self, segment: Segment) -> None:
         """Reuse an empty segment, keep it as a spare, or delete it."""
         start = segment.start
-        segment.buffer[start : start + HEAD_SIZE] = NO_RECORD
         segment.end = segment.next = start
+        try:
+            segment.buffer[start : start + HEAD_SIZE] = NO_RECORD
+        except OSError:
+            # What stands there is stored, and known to be.
+            self._leave_off(segment)
+            return
         if segment is self._active:
             if not segment.is_replaceable():
                 return
@@ -300,23 +270,3 @@ class Journal:
             self._spares.append(segment)
         else:
             segment.delete()
-
-
-def whole_records(data: bytes, at: int) -> Iterable[Record]:
-    """Yield the records of a segment's bytes, up to the first incomplete one.
-
-    What was dropped is passed over. Events are numbered without a gap in a segment:
-    lower numbers are what is left over from its last use.
-    """
-    last = None
-    while at + HEAD_SIZE <= len(data):
-        size, count, sequence, found = unpack_head(data, at)
-        events = count & ~DROPPED
-        start, at = at + HEAD_SIZE, at + HEAD_SIZE + size
-        body = data[start:at]
-        is_whole = 0 < size == len(body) and found == checksum(body, sequence, events)
-        if not is_whole or (last is not None and sequence != last + events):
-            return
-        last = sequence
-        if count < DROPPED:
-            yield Record(sequence, events, body)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 import secrets
 import shutil
@@ -19,20 +18,20 @@ from contextlib import suppress
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
-from .disk_space import allocate, keep_in_place
-from .journal import SEGMENT_SIZE, Journal, Record, Segment, whole_records
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows
-    HAS_LOCKS = False
-else:
-    HAS_LOCKS = True
+from .disk_space import is_remote_or_copied
+from .journal import Journal
+from .journal_records import Record
+from .journal_segments import (
+    HAS_LOCKS,
+    MAGIC,
+    SEGMENT_SIZE,
+    FileSegment,
+    Segment,
+    lock,
+    records_in,
+)
 
 logger = logging.getLogger(__name__)
-
-MAGIC = b"moe-journal 1\0\0\n"
-"""The first bytes of a segment; another version has others."""
 
 LEAST_LEFT = 8_000_000
 """Bytes that a journal leaves on the disk when it grows: what makes room there, as
@@ -40,73 +39,6 @@ the delivery of events, needs some itself."""
 
 TRY_FILES_AGAIN_AFTER = 10.0
 """Seconds until another file is tried after one could not be created."""
-
-
-class FileSegment(Segment):
-    """A segment in a file.
-
-    Args:
-        path: The new file.
-        size: Its size, in bytes. All of it is allocated here, because a write into the
-            memory would end the process on a full disk.
-
-    Raises:
-        OSError: It cannot be created.
-    """
-
-    start = len(MAGIC)
-    in_memory = False
-
-    def __init__(self, path: str, size: int) -> None:
-        self.path = path
-        self.size = self.start + size
-        self.next = self.end = self.start
-        self.live = 0
-        self._is_folder_synced = False
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            if not lock(file, path):
-                raise FileExistsError(path)
-            self._identity = os.fstat(file)
-            keep_in_place(file)
-            allocate(file, self.size)
-            # The mapping keeps the file open, and so the lock.
-            self._map = mmap.mmap(file, self.size)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            raise
-        finally:
-            os.close(file)
-        self._map[: self.start] = MAGIC
-        self.buffer = self._map
-
-    def outlives(self) -> bool:
-        """Whether the file still has its path."""
-        return has_name(self._identity, self.path)
-
-    def is_replaceable(self) -> bool:
-        """Whether the file was deleted."""
-        return not self.outlives()
-
-    def sync(self) -> None:
-        """Write its records to the disk."""
-        with suppress(OSError):  # it was deleted, or its disk fails
-            sync_file(self.path)
-            if not self._is_folder_synced:
-                sync_file(os.path.dirname(self.path))
-                self._is_folder_synced = True
-
-    def delete(self) -> None:
-        """Free the memory, and delete the file."""
-        if self.outlives():
-            with suppress(OSError):
-                os.unlink(self.path)
-        self.leave()
-
-    def leave(self) -> None:
-        """Close the file, so that another process can take it over."""
-        self._map.close()
 
 
 class JournalFiles:
@@ -131,35 +63,42 @@ class JournalFiles:
         name = secrets.token_hex(8)
         number = 0
 
-        def new_segment(size: int) -> Segment:
+        def new_segment(size: int, error: OSError | None = None) -> Segment:
             nonlocal number
             number += 1
-            return self._new_segment(f"{self._prefix}{name}.{number}", size)
+            return self._new_segment(f"{self._prefix}{name}.{number}", size, error)
 
         return Journal(name, most, new_segment)
 
-    def _new_segment(self, path: str, size: int) -> Segment:
+    def _new_segment(self, path: str, size: int, error: OSError | None) -> Segment:
         if not HAS_LOCKS:  # pragma: no cover - Windows
             return Segment(size)
+        if error is not None:
+            self._fail(path, error)
         if time.monotonic() - self._failed_at >= TRY_FILES_AGAIN_AFTER:
             try:
                 self._check_room(size)
-                segment = FileSegment(path, size)
-            except OSError as error:
-                self._failed_at = time.monotonic()
-                if not self._is_logged:
-                    self._is_logged = True
-                    logger.warning(
-                        "journal_unavailable journal=%s error=%s: events that are not "
-                        "stored yet are lost if this process is killed; its folder "
-                        "must be writable and have room",
-                        path,
-                        error.strerror or error,
-                    )
+                is_mapped = not is_remote_or_copied(path)
+                segment = FileSegment(path, size, is_mapped=is_mapped)
+            except OSError as failed:
+                self._fail(path, failed)
             else:
                 self._is_logged = False
                 return segment
         return Segment(size, until=self._failed_at + TRY_FILES_AGAIN_AFTER)
+
+    def _fail(self, path: str, error: OSError) -> None:
+        """Create no files for a while, as one could not be created or written."""
+        self._failed_at = time.monotonic()
+        if not self._is_logged:
+            self._is_logged = True
+            logger.warning(
+                "journal_unavailable journal=%s error=%s: events that are not stored "
+                "yet are lost if this process is killed; its folder must be writable "
+                "and have room",
+                path,
+                error.strerror or error,
+            )
 
     def _check_room(self, size: int) -> None:
         """Check that a growing journal leaves space on its disk.
@@ -307,36 +246,3 @@ def _release_all() -> None:
 
 
 register_fork_hooks(after_in_child=_release_all)
-
-
-def records_in(data: bytes) -> Iterator[Record]:
-    """Yield the records of a file's bytes, up to the first incomplete one."""
-    if data.startswith(MAGIC):
-        yield from whole_records(data, len(MAGIC))
-
-
-def lock(file: int, path: str) -> bool:
-    """Lock an open file until it is closed; return whether it still has its path.
-
-    Raises:
-        BlockingIOError: Another process holds the lock.
-    """
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return has_name(os.fstat(file), path)
-
-
-def has_name(file: os.stat_result, path: str) -> bool:
-    """Whether an open file has this path."""
-    try:
-        return os.path.samestat(os.stat(path), file)
-    except FileNotFoundError:
-        return False
-
-
-def sync_file(path: str) -> None:
-    """Write the kernel's copy of a file or folder to the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .journal import Record
+from .journal_records import Record
 
 MAX_BATCH = 10_000
 """The most events of one batch, so that no operation waits long."""

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
-from .journal import Record
 from .journal_files import AbandonedJournal, JournalFiles
+from .journal_records import Record
 from .stores import MAX_BATCH, Batch, Outcome, Store
 
 logger = logging.getLogger(__name__)

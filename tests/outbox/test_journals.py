@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -21,8 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.outbox import Outbox, SQLiteOutbox
-from moe_middleware.outbox.journal import SEGMENT_SIZE, Journal
-from moe_middleware.outbox.journal_files import FileSegment, records_in
+from moe_middleware.outbox.journal import Journal
+from moe_middleware.outbox.journal_segments import (
+    SEGMENT_SIZE,
+    FileSegment,
+    Segment,
+    records_in,
+)
 from moe_middleware.outbox.redis.outbox import RedisOutbox
 
 from ..makers import event
@@ -491,15 +497,20 @@ def test_with_redis_away_an_event_survives_its_process(tmp_path: Path) -> None:
 @given(
     bodies=st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=8),
     before=st.lists(st.binary(min_size=1, max_size=60), max_size=8),
+    is_mapped=st.booleans(),
 )
 def test_a_journal_cut_anywhere_has_the_records_before_the_cut_and_no_other(
-    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], before: list[bytes]
+    tmp_path_factory: pytest.TempPathFactory,
+    bodies: list[bytes],
+    before: list[bytes],
+    is_mapped: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     segments: list[FileSegment] = []
 
     def new_segment(size: int) -> FileSegment:
-        segments.append(FileSegment(str(folder / f"{len(segments)}"), size))
+        path = str(folder / f"{len(segments)}")
+        segments.append(FileSegment(path, size, is_mapped=is_mapped))
         return segments[-1]
 
     journal = Journal("name", 1_000, new_segment)
@@ -512,11 +523,113 @@ def test_a_journal_cut_anywhere_has_the_records_before_the_cut_and_no_other(
         journal.append(body, 1)
         ends.append(segments[0].end)
     data = (folder / "0").read_bytes()[: segments[0].end + 200]
+    taken = [record.body for record in journal.take(100, 100_000)]
     journal.close()
     shutil.rmtree(folder)
 
+    assert taken == bodies
     for cut in range(len(data) + 1):
         found = [record.body for record in records_in(data[:cut])]
         assert found == [
             body for body, end in zip(bodies, ends, strict=True) if end <= cut
         ]
+
+
+def unmapped(path: Path) -> Journal:
+    """Return a journal as it is on btrfs, or on another machine's disk."""
+
+    def new_segment(size: int, error: OSError | None = None) -> Segment:
+        if error is not None:
+            return Segment(size)
+        return FileSegment(str(path), size, is_mapped=False)
+
+    return Journal("name", 1_000, new_segment)
+
+
+def test_a_write_that_fails_goes_to_memory(path: Path) -> None:
+    """As on a disk that is full though the space was allocated."""
+    journal = unmapped(path)
+    journal.append(b"before", 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        journal.append(b"meanwhile", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    journal.append(b"after", 1)
+
+    records = journal.take(10, 1_000)
+    journal.settle(len(records))
+
+    bodies = [b"before", b"meanwhile", b"after"]
+    assert [record.body for record in records] == bodies
+    assert [record.sequence for record in records] == [1, 2, 3]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "drop_oldest"])
+def test_what_is_cut_off_such_a_file_is_counted(path: Path, when_full: str) -> None:
+    journal = unmapped(path)
+    for _ in range(3):
+        journal.append(b"lost", 2)
+    os.truncate(path, 0)
+    if when_full == "drop_oldest":
+        journal.drop_oldest()
+
+    records = journal.take(10, 1_000)
+    journal.settle(len(records))
+    journal.append(b"next", 1)
+
+    assert (journal.missed, journal.unsaved) == (6, 1)
+    assert [one.body for one in journal.take(10, 1_000)] == [b"next"]
+
+
+@pytest.mark.skipif(not shutil.which("mkfs.btrfs"), reason="needs btrfs-progs")
+def test_on_a_full_btrfs_no_write_ends_the_process(tmp_path: Path) -> None:
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(120_000_000)
+    if any(
+        subprocess.run(command, capture_output=True, check=False).returncode
+        for command in (
+            ["mkfs.btrfs", "--mixed", str(image)],
+            ["mount", "-o", "loop", str(image), str(disk)],
+        )
+    ):
+        pytest.skip("btrfs cannot be mounted here")
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", REWRITE, str(disk)], capture_output=True, check=False
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+    assert (ended.returncode, ended.stdout) == (0, b"1000 of 1000\n")
+
+
+REWRITE = """
+import os, sys
+from moe_middleware.outbox.journal_files import JournalFiles
+
+journal = JournalFiles(sys.argv[1] + "/outbox.db").new(10_000)
+journal.append(b"." * 900_000, 1)
+journal.sync()
+with open(sys.argv[1] + "/ballast", "wb", buffering=0) as ballast:
+    for size in (1_000_000, 4_096):
+        try:
+            while ballast.write(b"." * size):
+                pass
+        except OSError:
+            pass
+journal.settle(len(journal.take(1, 1)))
+found = 0
+for _ in range(10):
+    for _ in range(100):
+        journal.append(b"." * 9_000, 1)
+    journal.sync()
+    records = journal.take(1_000, 2_000_000)
+    found += len(records)
+    journal.settle(len(records))
+print(found, "of 1000")
+"""

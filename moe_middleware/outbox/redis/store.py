@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...models.errors import OutboxError
-from ..journal import Record
+from ..journal_records import Record
 from ..stores import Batch, Operation, Outcome
 from .scripts import CHUNK, CHUNK_BYTES, STORED
 
