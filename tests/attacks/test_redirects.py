@@ -15,7 +15,7 @@ from moe_middleware.models.urls import NOWHERE
 from .conftest import MakeShop
 from .doors import Shop, page_of
 
-HOSTS = ["partner.example", "xn--bcher-kva.example"]
+HOSTS = ["partner.example", "xn--bcher-kva.example", "*.shops.example", "[::1]"]
 LINK = """{% experience "homepage-banner" as one -%}
 <a href="{{ one.click_url(target, "Link") }}">{% endexperience %}"""
 LINKS = """{% experience "homepage-banner" as one -%}{% for target in targets -%}
@@ -73,6 +73,7 @@ NOWHERE_AT_ALL = [
     "https:partner.example@evil.example",
     "http:user:password@evil.example",
     "https://[::1",
+    "https://*.shops.example@evil.example/",
     "https://[partner.example]/",
     "/shop\r\nset-cookie: a=b",
     "/shop\nlocation: https://evil.example",
@@ -108,6 +109,10 @@ PLAIN_ALONE = [
     "https://evil.example",
     "https://partner.example.evil.example/",
     "https://evilpartner.example/",
+    "https://shops.example/",
+    "https://evilshops.example/",
+    "https://one.shops.example.evil.example/",
+    "https://[::2]/",
     "https://partner.example./",
     "https://partner。example/",
     "https://partner%2eexample/",
@@ -236,15 +241,19 @@ def test_a_path_of_the_site_stays_one(make_shop: MakeShop) -> None:
 
 
 def test_an_allowed_host_is_the_one_that_is_led_to(make_shop: MakeShop) -> None:
-    targets = [
-        "https://partner.example",
-        "https://PARTNER.example:8443/?q=//evil.example#https://evil.example",
-        "http://partner.example/%2f%2fevil.example",
-        "https://xn--bcher-kva.example/@evil.example",
-        "https://partner.example/\u0441",
-    ]
-    for target, location in led_to(make_shop, targets).items():
-        assert urlsplit(location).hostname in HOSTS, target
+    targets = {
+        "https://partner.example": HOSTS[0],
+        "https://PARTNER.example:8443/?q=//evil.example#https://evil.example": HOSTS[0],
+        "http://partner.example/%2f%2fevil.example": HOSTS[0],
+        "https://xn--bcher-kva.example/@evil.example": HOSTS[1],
+        "https://partner.example/\u0441": HOSTS[0],
+        "https://one.shops.example/": "one.shops.example",
+        "https://a.b.shops.example:8443": "a.b.shops.example",
+        "http://[::1]:8000/x": "::1",
+    }
+
+    for target, location in led_to(make_shop, [*targets]).items():
+        assert urlsplit(location).hostname == targets[target], target
         assert location.isascii() and "@" not in urlsplit(location).netloc, target
 
 

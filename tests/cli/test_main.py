@@ -195,16 +195,6 @@ def test_fetch_names_a_pair_that_is_none(folder: Path) -> None:
     assert "'utm_medium' is not of the form NAME=VALUE" in result.stderr
 
 
-def test_control_characters_of_a_payload_stay_off_the_terminal() -> None:
-    payload = {"Title": "\x1b[2Jgone", "Count": 3, "Flag": True}
-
-    text = answer_text([Experience(key="hero", payload=payload)])
-
-    assert "\x1b" not in text
-    assert '    Title  "\\u001b[2Jgone"\n    Count  3\n    Flag   true' in text
-    assert "  variation  -\n" in text
-
-
 def test_match_without_a_payload_is_shown() -> None:
     matched = Experience(key="hero", experience_context={"moe_variation_id": "2"})
 

@@ -170,20 +170,6 @@ def test_show_tells_all_of_one_event(url: str) -> None:
     assert "99: no event has this id" in missing.stderr
 
 
-def test_an_escape_sequence_does_not_reach_the_terminal(
-    url: str, kept: SQLiteOutbox
-) -> None:
-    kept.append([event("\x1b[2J\u202eevil")])
-    asyncio.run(kept.flush())
-
-    shown = run("list", "--reveal", "--outbox", url).stdout
-    shown += run("show", "6", "--reveal", "--outbox", url).stdout
-
-    assert "evil" in shown
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-
-
 def test_replay_lets_chosen_dead_letters_wait_again(
     url: str, kept: SQLiteOutbox
 ) -> None:
