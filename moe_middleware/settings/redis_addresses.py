@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from typing import Literal
 from urllib.parse import unquote
 
@@ -25,7 +25,7 @@ REDIS_SCHEMES = tuple(
     f"{name}{ending}://" for name in ("redis", "rediss") for ending in _KINDS
 )
 
-_HOST = re.compile(r"(\[[^\]]+\]|[^\[\]:/@,]+)(?::(\d*))?")
+_HOST = re.compile(r"(\[[^\]]+\]|[^\[\]:/@,]+)(?::([0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,9 @@ def _place(text: str, default: int) -> tuple[str, int]:
         raise ValueError
     host, port = match[1].lower(), int(match[2] or default)
     if host.startswith("["):
-        host = str(ip_address(host[1:-1]))
+        host = host[1:-1]
+        if not _is_ipv6(host):
+            raise ValueError
     if not 0 < port < 65_536:
         raise ValueError
     return host, port
@@ -127,6 +129,14 @@ def _path(kind: Kind, path: str, shown: str) -> tuple[str, int]:
     if kind == "cluster" and database:
         raise ValueError(f"{shown} is a cluster, which has no databases: leave it out")
     return service, database
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(text: str) -> bool:

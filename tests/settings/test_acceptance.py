@@ -293,6 +293,15 @@ def test_hours_and_minutes_are_no_offset(offset: int) -> None:
         ("redis://host/zero", "write redis://host:6379/0"),
         ("redis:///0", "write redis://host:6379/0"),
         ("redis://host:0", "write redis://host:6379/0"),
+        ("redis://a:1,b:2", "write redis+cluster:// for a cluster"),
+        ("redis+sentinel://a:1,b", "write redis+sentinel://a:1,b/mymaster"),
+        ("redis+sentinel://a:1/0/my", "write redis+sentinel://a:1/my/0"),
+        ("redis+cluster://a:1/2", "has no databases: leave it out"),
+        ("sentinel://a:1;sentinel://b:2", "write redis+sentinel://a:1,b:2/mymaster"),
+        ("redis-sentinel://a:1/my", "write redis+sentinel://a:1/my"),
+        ("rediss-cluster://a:1,b:2", "write rediss+cluster://a:1,b:2"),
+        ("redis+cluster://a:x", "write redis+cluster://host:6379"),
+        ("redis+sentinel://[a]:1/my", "write redis+sentinel://host:26379/mymaster"),
         ("", "write sqlite:///moe.db"),
     ],
 )
@@ -311,6 +320,10 @@ def test_an_address_of_another_dialect(address: str, right: str) -> None:
         "redis://user:s3cret",
         "postgres://u:s3cret@host/db",
         "redis+sentinel://u:s3cret@host",
+        "redis+sentinel://u:12/3cret@host",
+        "redis+sentinel://u:12?3cret@host",
+        "redis+cluster://u:12/3cret@host",
+        "redis+cluster://u:s3cret@host/2",
         "redis://host/zero?password=s3cret",
     ],
 )
@@ -322,6 +335,26 @@ def test_a_refused_address_shows_no_password(address: str, place: str) -> None:
 
     assert message.startswith(f"{place}: ")
     assert "cret" not in message
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis+sentinel://u:s3%2Fcret@A:1,[::1],c/my/2?db=1", "A:1,[::1],c/my/2"),
+        ("rediss+sentinel://:s3,cret@a/my?sentinel_password=cret", "a/my"),
+        ("redis+cluster://u:s3cret@a,b:7000", "a,b:7000"),
+        ("rediss+cluster://a?ssl_keyfile=/cret", "a"),
+    ],
+)
+def test_addresses_of_sentinels_and_clusters(address: str, shown: str) -> None:
+    made = settings(
+        cache={"redis": address}, budget={"store": address}, events={"outbox": address}
+    )
+
+    for one in (made.cache.redis, made.budget.store, made.events.outbox):
+        assert one is not None
+        assert one.is_redis
+        assert str(one) == f"{address.partition('//')[0]}//{shown.lower()}"
 
 
 def test_the_outbox_and_the_budget_have_a_file_each() -> None:

@@ -221,7 +221,7 @@ if last > stored then
   end
   stored = last
 end
--- Also if nothing is new: a WAIT waits only for what its own connection has written.
+-- Also if nothing is new: a WAIT is promised only for its own connection's writes.
 local record = string.format('%.0f %.0f %.0f', stored, refused, dropped)
 call('SET', WRITER, record, 'EX', ARGV[11])
 return {refused, dropped}
