@@ -113,12 +113,13 @@ def scripts_site(directory: Path) -> MoEngageMiddleware:
         return PlainTextResponse("")
 
     paths = [TAG, IMPRESSION, *FEATURES]
+    # One route for all pages: the router tries one after the other.
     site = Starlette(
         routes=[
-            *(Route(path, page) for path in paths),
             Route("/favicon.ico", nothing),
             Route(NOTHING, nothing),
             Route("/{kind}/{count:int}", page),
+            Route("/{feature:path}", page),
         ]
     )
     routes = [

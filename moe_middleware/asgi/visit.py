@@ -29,13 +29,9 @@ class ASGIVisit(Visit):
         self.first_headers = dict(headers[::-1])
         self.method = scope["method"]
         self.path = path
+        self.root_path = scope.get("root_path", "")
         self.read_cookies = read_cookies
         self.values_read = {}
-
-    @cached_property
-    def root_path(self) -> str:  # type: ignore[override]
-        root_path: str = self._scope.get("root_path", "")
-        return root_path
 
     @cached_property
     def query_string(self) -> bytes:  # type: ignore[override]

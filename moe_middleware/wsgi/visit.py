@@ -31,12 +31,9 @@ class WSGIVisit(Visit):
         self.first_headers = dict(headers[::-1])
         self.method = method_of(environ)
         self.path = path
+        self.root_path = text_of(environ.get("SCRIPT_NAME", ""))
         self.read_cookies = read_cookies
         self.values_read = {}
-
-    @cached_property
-    def root_path(self) -> str:  # type: ignore[override]
-        return text_of(self._environ.get("SCRIPT_NAME", ""))
 
     @cached_property
     def query_string(self) -> bytes:  # type: ignore[override]
