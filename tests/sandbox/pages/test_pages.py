@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
+from moe_middleware.sandbox.memory.request_log import MAX_SHOWN
 from tests.servers import wait_for
 
 from ..calls import Api
@@ -275,6 +277,10 @@ def test_faults_are_told_in_words(sandbox: Sandbox, look: Look) -> None:
 
     page = text_of(look("/faults"))
 
+    sandbox.fault("events", lose_response=True, garbage=True)
+    assert "is processed, then drops the response, returns garbage" in text_of(
+        look("/faults")
+    )
     assert (
         "fetch waits 1.5 s, plus up to 0.5 s at random, drops the connection, "
         "for 25% of the calls all" in page
@@ -554,3 +560,22 @@ def test_broken_workspace_file_is_told_on_every_page(tmp_path: Path, path: str) 
     assert "unknown status &#39;Actve&#39;" in broken[0]
     assert before[1] != broken[1]
     assert "1 mistake" not in client.get(path).text
+
+
+def test_request_rows_tell_of_odd_calls(sandbox: Sandbox, look: Look) -> None:
+    with TestClient(sandbox, raise_server_exceptions=False) as client:
+
+        def fetch(body: bytes) -> None:
+            with suppress(Exception):
+                client.post("/v1/experiences/fetch", content=body)
+
+        sandbox.fault("fetch", status=599)
+        fetch(b"no JSON")
+        fetch(b'"' + b"x" * MAX_SHOWN + b'"')
+        fetch(b" " * 6_000_000)
+        sandbox.fault("fetch", drop=True)
+        fetch(b"{}")
+
+    page = text_of(look("/requests"))
+    told = ("599", "no JSON", "(the first ", "(a request larger than", "no response")
+    assert [one for one in told if one not in page] == []

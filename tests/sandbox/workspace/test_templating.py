@@ -428,3 +428,19 @@ def test_the_program_answers_each_line_until_its_input_ends() -> None:
 
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     assert told == [answer for _, _, answer in orders]
+
+
+def test_where_the_program_cannot_start_templates_are_withheld() -> None:
+    program = (
+        "import sys; sys.executable = '/no/such/python'\n"
+        "from moe_middleware.sandbox.workspace import templating\n"
+        "templating.check_template('{% if 1 %}x{% endif %}')\n"
+        f"try: templating.render({SLOW!r}, {{}})\n"
+        "except templating.Withheld as error: print(error)\n"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout == "its program cannot start: No such file or directory\n"
