@@ -99,9 +99,8 @@ async def test_a_failover_under_load_loses_nothing(
     # Behind sentinels, the former one takes events until it is told.
     outbox.append(later := [event("afterwards") for _ in range(10)])
     thread.join()
-    await stored(outbox)
     await asyncio.to_thread(pair.heal, former)
-    await asyncio.sleep(0)
+    await stored(outbox)
     found = await uuids(outbox)
 
     assert sorted(found) == sorted(one.uuid for one in (*events, *later))
