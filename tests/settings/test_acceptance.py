@@ -293,6 +293,8 @@ def test_hours_and_minutes_are_no_offset(offset: int) -> None:
         ("redis://host/zero", "write redis://host:6379/0"),
         ("redis:///0", "write redis://host:6379/0"),
         ("redis://host:0", "write redis://host:6379/0"),
+        ("valkey-cluster://u:p@host", "write redis+cluster://host:6379"),
+        ("${REDIS}", "nothing filled in"),
         ("redis://a:1,b:2", "write redis+cluster:// for a cluster"),
         ("redis+sentinel://a:1,b", "write redis+sentinel://a:1,b/mymaster"),
         ("redis+sentinel://a:1/0/my", "write redis+sentinel://a:1/my/0"),
@@ -355,6 +357,15 @@ def test_addresses_of_sentinels_and_clusters(address: str, shown: str) -> None:
         assert one is not None
         assert one.is_redis
         assert str(one) == f"{address.partition('//')[0]}//{shown.lower()}"
+
+
+def test_an_address_that_is_no_text_or_of_another_store_says_so() -> None:
+    file = settings(events={"outbox": "sqlite:///moe.db"}).events.outbox
+
+    assert "7 is not text: write it as in redis://" in refusal(cache={"redis": 7})
+    assert "moe.db is no Redis: write redis://" in refusal(cache={"redis": file})
+    with pytest.raises(AttributeError, match="does not change"):
+        file.whole = ""  # type: ignore[attr-defined]
 
 
 def test_the_outbox_and_the_budget_have_a_file_each() -> None:
