@@ -365,7 +365,7 @@ def test_an_address_that_is_no_text_or_of_another_store_says_so() -> None:
     assert "7 is not text: write it as in redis://" in refusal(cache={"redis": 7})
     assert "moe.db is no Redis: write redis://" in refusal(cache={"redis": file})
     with pytest.raises(AttributeError, match="does not change"):
-        file.whole = ""  # type: ignore[attr-defined]
+        file.whole = ""
 
 
 def test_the_outbox_and_the_budget_have_a_file_each() -> None:
