@@ -428,16 +428,19 @@ def take_over_killed(folder: Path, faulty: bool, repeats: int) -> Result:
                 )
                 assert one.end(ENDED_WITHIN), "it hangs"
                 shown += one.shown
-            [journal] = folder.glob("outbox.db.journal-*.1")
-            inode = f":{journal.stat().st_ino} "
-            if faulty:
-                relay = place.begin_relay()
-                wait_for(
-                    lambda inode=inode: inode in LOCKS.read_text(), what="a take-over"
-                )
-                time.sleep(random.uniform(0, TAKE_OVER_PAUSE))
-                relay.kill()
-                relay.wait()
+                if faulty:
+                    # It has the journal's lock until the file's is released.
+                    [journal] = folder.glob("outbox.db.journal-*.1")
+                    inode = f":{journal.stat().st_ino} "
+                    relay = place.begin_relay()
+                    wait_for(
+                        lambda inode=inode: inode in LOCKS.read_text(),
+                        what="a take-over",
+                    )
+                    db.rollback()
+                    time.sleep(random.uniform(0, TAKE_OVER_PAUSE))
+                    relay.kill()
+                    relay.wait()
             place.deliver()
     return replace(_result_of(place, shown), repeats=repeats)
 
