@@ -126,10 +126,11 @@ received | slowest end, s | the same without it |
 ### The window that is left
 
 An impression counts once the page's last byte was handed to the server. From then until
-it stands in the journal a killed process loses it: about 10 microseconds, more where \
-the
-machine lets the process wait just then (`python -m benchmarks recording` measures it).
-What stands in the journal survives.
+it stands in the journal a killed process loses it: 10 microseconds (the median;
+`python -m benchmarks recording` measures it), and more where the machine runs another
+process just then. No order of the two closes it: an event that is written before the
+last byte leaves would count pages that were not received. Events in the journal
+survive.
 
 {windows}
 
@@ -143,18 +144,23 @@ lost | nothing is lost | its events are lost |
 | the outbox cannot be written meanwhile: disk full, Redis away | up to \
 `max_events` events of each process wait in its journal, as far as the disk has room \
 | the same | the same | the same | - |
-| the machine loses power | what was appended since SQLite's last checkpoint, and \
-what stood in the journal | what stood in the journal: some milliseconds | the \
-journal's milliseconds; up to a second if it is Redis's machine | the journal's \
-milliseconds | all |
+| the machine loses power | what was stored since SQLite's last checkpoint, and what \
+stood in the journal | what stood in the journal: up to 50 ms, and a second while the \
+outbox cannot be written; nothing that was delivered | the journal's 50 ms; up to a \
+second more if it is Redis's machine | the journal's 50 ms | all |
 | Redis is killed | - | - | nothing in 20 kills; up to 2 s where its disk is slow | \
 nothing is lost | - |
-| the host's disk is lost | all | all | the journals' milliseconds | the same | all |
+| the host's disk is lost | all | all | the journals' 50 ms | the same | all |
 
-A journal takes a file system of the host itself: not NFS or SMB. On btrfs and ZFS, \
-which
-write every block anew, a disk that fills up may end a process that writes into its
-journal; keep the outbox elsewhere, or some room free. On Windows there is no journal.
+What sentinels and clusters promise beside that, and what a failover takes, is in
+[redis.md](redis.md).
+
+A journal is a file that is mapped into memory. On btrfs, ZFS, NFS and the like, where a
+mapped write may find no room, or no server, and would end the process, each record is
+written by a system call instead; if that fails, events wait in memory and the log says
+so. Do not shorten a journal's file while its process runs: that ends the process, as it
+does with SQLite's own `-shm` file; to delete it is harmless. On Windows there is no
+journal.
 
 ## All SDKs
 
