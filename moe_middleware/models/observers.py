@@ -196,10 +196,13 @@ class Observers(Observer):
             try:
                 getattr(observer, method)(*arguments)
             except Exception as error:
-                logger.error(
-                    "observer_failed method=%s error=%s", method, type(error).__name__
-                )
-                logger.debug("observer_failed", exc_info=error)
+                log_failure(method, error)
+
+
+def log_failure(method: str, error: Exception) -> None:
+    """Log that an observer raised; its text, which may name a visitor, is for debug."""
+    logger.error("observer_failed method=%s error=%s", method, type(error).__name__)
+    logger.debug("observer_failed", exc_info=error)
 
 
 def wants_evaluations(observer: Observer) -> bool:

@@ -9,26 +9,29 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import Task
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
 from opentelemetry.metrics import get_meter
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Link,
+    Span,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
     get_current_span,
     get_tracer,
+    use_span,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..models.errors import MoEngageError
 from ..models.events import Event
+from ..models.observers import log_failure
 from ..models.reasons import Reason, Source
 from ..version import __version__
 from . import conventions as names
@@ -157,29 +160,39 @@ class OpenTelemetryObserver(Telemetry):
 
     def traced(self, report: Report) -> Report:
         async def traced_report(events: Sequence[Event]) -> None:
-            with self._relay_span(events):
-                await report(events)
-
-        return traced_report
-
-    @contextmanager
-    def _relay_span(self, events: Sequence[Event]) -> Iterator[None]:
-        # An error's text may name what MoEngage was sent, so it is not recorded.
-        with self._tracer.start_as_current_span(
-            names.RELAY_SPAN,
-            kind=SpanKind.PRODUCER,
-            attributes={names.BATCH_COUNT: len(events)},
-            links=_links(events),
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+            span = self._relay_span(events)
             try:
-                yield
+                # An error's text may name what MoEngage was sent: it is not recorded.
+                with use_span(
+                    span, record_exception=False, set_status_on_exception=False
+                ):
+                    await report(events)
             except Exception as error:
                 reason = error.reason if isinstance(error, MoEngageError) else "general"
                 span.set_attribute(names.ERROR_TYPE, str(reason))
                 span.set_status(Status(StatusCode.ERROR))
                 raise
+            finally:
+                try:
+                    span.end()
+                except Exception as error:
+                    # Else events that MoEngage has would be sent again.
+                    log_failure("traced", error)
+
+        return traced_report
+
+    def _relay_span(self, events: Sequence[Event]) -> Span:
+        """Return the span of a report; a processor that raises stops no report."""
+        try:
+            return self._tracer.start_span(
+                names.RELAY_SPAN,
+                kind=SpanKind.PRODUCER,
+                attributes={names.BATCH_COUNT: len(events)},
+                links=_links(events),
+            )
+        except Exception as error:
+            log_failure("traced", error)
+            return INVALID_SPAN
 
     # --- counts ----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
@@ -68,6 +69,9 @@ class Metrics:
         ) -> Gauge:
             return Gauge(name, about, labels, registry=registry, multiprocess_mode=mode)
 
+        self.lock = Lock()
+        self.samples: WeakKeyDictionary[PrometheusObserver, Sample]
+        self.samples = WeakKeyDictionary()
         shared: Merging = "livesum" if outbox_is_own else "livemostrecent"
         self.evaluations = counter(
             "moe_evaluations",
@@ -162,7 +166,8 @@ class PrometheusObserver(Telemetry):
     ) -> None:
         self._metrics = metrics_in(registry, outbox_is_own=outbox_is_own)
         self._labels = Labels(keys)
-        self._outbox = outbox
+        self.outbox = outbox
+        self._outbox_is_own = outbox_is_own
         self._open: set[str] = set()
         # Looking a series up by its labels takes longer than to count.
         self._series: dict[_Answer, Counter] = {}
@@ -201,18 +206,28 @@ class PrometheusObserver(Telemetry):
         self._metrics.events.labels(what).inc(count)
 
     def sampled(self, sample: Sample) -> None:
-        metrics, outbox = self._metrics, self._outbox
-        metrics.cache_answers.set(sample.cache_answers)
-        metrics.cache_bytes.set(sample.cache_bytes)
-        metrics.outbox_unsaved.labels(outbox).set(sample.unsaved)
-        metrics.outbox_writable.labels(outbox).set(sample.writable)
-        for gauge, value in [
-            (metrics.outbox_waiting, sample.waiting),
-            (metrics.outbox_dead, sample.dead),
-            (metrics.outbox_oldest, sample.oldest_age),
-        ]:
-            if value is not None:
-                gauge.labels(outbox).set(value)
+        # Several configurations of a process share its gauges: the last one to be
+        # sampled must not hide what another one cannot store.
+        metrics, outbox = self._metrics, self.outbox
+        with metrics.lock:
+            metrics.samples[self] = sample
+            known = [*metrics.samples.items()]
+        samples = [one for _, one in known]
+        same = [one for observer, one in known if observer.outbox == outbox]
+        metrics.cache_answers.set(sum(one.cache_answers for one in samples))
+        metrics.cache_bytes.set(sum(one.cache_bytes for one in samples))
+        metrics.outbox_unsaved.labels(outbox).set(sum(one.unsaved for one in same))
+        metrics.outbox_writable.labels(outbox).set(all(one.writable for one in same))
+        counted = same if self._outbox_is_own else [sample]
+        waiting = [one.waiting for one in counted if one.waiting is not None]
+        dead = [one.dead for one in counted if one.dead is not None]
+        ages = [one.oldest_age for one in counted if one.oldest_age is not None]
+        if waiting:
+            metrics.outbox_waiting.labels(outbox).set(sum(waiting))
+        if dead:
+            metrics.outbox_dead.labels(outbox).set(sum(dead))
+        if ages:
+            metrics.outbox_oldest.labels(outbox).set(max(ages))
 
 
 async def read_metrics(registry: CollectorRegistry = REGISTRY) -> bytes:

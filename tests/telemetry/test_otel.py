@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry import metrics, trace
 from opentelemetry._logs import set_logger_provider
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import (
     InMemoryLogRecordExporter,
@@ -17,7 +18,12 @@ from opentelemetry.sdk._logs.export import (
 )
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    Span,
+    SpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import feature_flag_attributes
@@ -49,6 +55,8 @@ class Collector:
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         tracing, logging = TracerProvider(), LoggerProvider()
         tracing.add_span_processor(SimpleSpanProcessor(self._spans))
+        self.faulty = Faulty()
+        tracing.add_span_processor(self.faulty)
         logging.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
         trace.set_tracer_provider(tracing)
         metrics.set_meter_provider(MeterProvider([self._reader]))
@@ -227,6 +235,44 @@ async def test_a_relay_that_fails_says_so_without_the_errors_text(
     assert not relay.status.is_ok
     assert (relay.attributes or {})["error.type"] == "server_error"
     assert relay.events == ()
+
+
+class Faulty(SpanProcessor):
+    """A processor of the app's that raises.
+
+    Attributes:
+        at: ``start`` or ``end`` of a span, or empty.
+    """
+
+    at = ""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._raise_at("start")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._raise_at("end")
+
+    def _raise_at(self, where: str) -> None:
+        if self.at == where:
+            raise RuntimeError("of alice")
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+async def test_a_processor_that_raises_stops_no_delivery_and_repeats_none(
+    sandbox: Sandbox, collector: Collector, caplog: pytest.LogCaptureFixture, at: str
+) -> None:
+    site = traced_site(events={"outbox": "memory:", "relay": "off"})
+    collector.faulty.at = at
+    try:
+        site.runtime.outbox.append([event()])
+        await site.runtime.deliver(5)
+    finally:
+        collector.faulty.at = ""
+
+    assert (await site.runtime.outbox.count()).waiting == 0
+    assert len(sandbox.events) == 1
+    assert "observer_failed method=traced error=RuntimeError" in caplog.text
+    assert "alice" not in caplog.text
 
 
 async def test_the_relay_is_in_no_requests_trace(

@@ -196,6 +196,31 @@ async def test_no_label_has_a_password() -> None:
     assert "secret" not in str(labels)
 
 
+async def test_configurations_of_one_process_hide_nothing_of_each_other() -> None:
+    registry = CollectorRegistry()
+    state = {"cache_bytes": 10, "waiting": 1, "dead": 2, "oldest_age": 3.0}
+    broken, fine, other = (
+        PrometheusObserver([], outbox, outbox_is_own=is_own, registry=registry)
+        for outbox, is_own in [("redis:", False), ("redis:", False), ("memory:", True)]
+    )
+    twin = PrometheusObserver([], "memory:", outbox_is_own=True, registry=registry)
+
+    broken.sampled(Sample(cache_answers=1, cache_bytes=10, unsaved=7, writable=False))
+    for one in (fine, other, twin):
+        one.sampled(Sample(cache_answers=1, unsaved=0, writable=True, **state))  # type: ignore[arg-type]
+
+    found = await scrape(metrics_app(registry))
+    assert found.sum("moe_cache_answers") == 4
+    assert found.sum("moe_cache_bytes") == 40
+    assert found.sum("moe_outbox_writable", outbox="redis:") == 0
+    assert found.sum("moe_outbox_unsaved", outbox="redis:") == 7
+    assert found.sum("moe_outbox_waiting", outbox="redis:") == 1
+    assert found.sum("moe_outbox_writable", outbox="memory:") == 1
+    assert found.sum("moe_outbox_waiting", outbox="memory:") == 2
+    assert found.sum("moe_outbox_dead", outbox="memory:") == 4
+    assert found.sum("moe_outbox_oldest_event_age_seconds", outbox="memory:") == 3
+
+
 async def test_a_sample_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Telemetry):
         def sampled(self, sample: Sample) -> None:
