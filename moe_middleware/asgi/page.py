@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Send
 
-from ..browser.html_endings import EndingWriter, without_length
+from ..browser.html_endings import EndingWriter, for_longer_body
 from ..models.experiences import SENT
 from ..models.texts import Headers
 from ..personalizer.page import Page
@@ -104,7 +104,7 @@ class ASGIPage(Page):
 
     def _headers_with_ending(self, status: int, headers: Headers) -> Headers:
         self._ending = self.ending_for(status, headers)
-        return headers if self._ending is None else without_length(headers)
+        return headers if self._ending is None else for_longer_body(headers)
 
     async def _send_last(self, message: Message) -> None:
         """Send the last byte of a response with impressions, and record these."""

@@ -24,6 +24,17 @@ UNWANTED_META = tuple(
 
 _WHOLE = re.compile(rb"<(?:!doctype|html|head|body|title)\b", re.IGNORECASE)
 
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""The byte order marks of encodings to which no ASCII can be added."""
+
+OF_THE_BODY = frozenset(
+    {
+        *(b"content-length", b"etag", b"last-modified", b"accept-ranges"),
+        *(b"content-md5", b"digest", b"content-digest", b"repr-digest"),
+    }
+)
+"""Response headers that describe a body, and do not hold for a longer one."""
+
 _WIDE = re.compile(rb"charset\s*=\s*[\"']?(?:utf-?(?:16|32)|ucs-?[24])")
 
 _PAGES = ("document", "iframe", "frame", "object", "embed")
@@ -57,7 +68,9 @@ class EndingWriter:
         """Return the bytes to add after the body; once."""
         make, self._make = self._make, None
         wanted = self._is_wanted or _WHOLE.search(self._begin)
-        return make() if make is not None and wanted else b""
+        if make is None or not wanted or self._begin.startswith(_WIDE_MARKS):
+            return b""
+        return make()
 
 
 def is_html(status: int, headers: Headers) -> bool:
@@ -68,10 +81,11 @@ def is_html(status: int, headers: Headers) -> bool:
 
 
 def has_html(headers: Headers) -> bool:
-    """Whether a body is HTML to which ASCII can be added."""
-    kinds = [value for name, value in headers if name.lower() == b"content-type"]
-    kind = kinds[-1].lower().lstrip() if kinds else b""
-    return kind.startswith(b"text/html") and not _WIDE.search(kind)
+    """Whether a body is HTML that is shown, and to which ASCII can be added."""
+    given = {name.lower(): value.lower().lstrip() for name, value in headers}
+    kind = given.get(b"content-type", b"")
+    saved = given.get(b"content-disposition", b"").startswith(b"attachment")
+    return kind.startswith(b"text/html") and not _WIDE.search(kind) and not saved
 
 
 def is_encoded(headers: Headers) -> bool:
@@ -88,9 +102,13 @@ def is_page_load(visit: Visit) -> bool:
     return not visit.any_of(_ASKED_BY_SCRIPTS)
 
 
-def without_length(headers: Headers) -> Headers:
-    """Return headers without a length of the body."""
-    return [one for one in headers if one[0].lower() != b"content-length"]
+def for_longer_body(headers: Headers) -> Headers:
+    """Return headers without the length, validators and digests of the app's body.
+
+    A cache or a middleware outside of ours would take them for those of the body that
+    is sent, and answer 304 for the page without its end.
+    """
+    return [one for one in headers if one[0].lower() not in OF_THE_BODY]
 
 
 def wanted_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

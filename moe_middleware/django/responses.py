@@ -15,7 +15,7 @@ from weakref import ref
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..browser.html_endings import EndingWriter
+from ..browser.html_endings import OF_THE_BODY, EndingWriter
 from ..logs.log_lines import one_line
 from ..models.texts import Headers
 from ..personalizer.current import current
@@ -64,7 +64,7 @@ def _streams(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
 
 
 def _writer_of(page: DjangoPage, response: HttpResponseBase) -> EndingWriter | None:
-    """Return what adds to the end of a page, and drop the response's length."""
+    """Return what adds to the end of a page, and drop what describes a shorter one."""
     if not page.has_ending:
         return None
     given = [(name, response[name]) for name in _READ if name in response]
@@ -74,11 +74,15 @@ def _writer_of(page: DjangoPage, response: HttpResponseBase) -> EndingWriter | N
         page.miss_ending("file")
         return None
     if writer is not None:
-        del response["Content-Length"]
+        for name in OF_THE_BODY:
+            del response[name.decode()]
     return writer
 
 
-_READ = ("Content-Type", "Content-Encoding", "Content-Security-Policy")
+_READ = (
+    *("Content-Type", "Content-Encoding", "Content-Disposition"),
+    "Content-Security-Policy",
+)
 """The headers that decide what is added to a page."""
 
 

@@ -37,7 +37,7 @@ class PageEnding(Impressions):
     def ending_for(self, status: int, headers: Headers) -> EndingWriter | None:
         """Return what adds to the end of an HTML response; None for others.
 
-        The response must have no length: see ``without_length``.
+        The response must have no length: see ``for_longer_body``.
         """
         if self.visit.method == "HEAD" or not is_html(status, headers):
             return None

@@ -7,7 +7,7 @@ from concurrent.futures import wait
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..browser.html_endings import EndingWriter, without_length
+from ..browser.html_endings import EndingWriter, for_longer_body
 from ..models.texts import Headers
 from ..personalizer.page import Page
 
@@ -150,7 +150,7 @@ class Response:
         if page.has_ending:
             self.ending = page.ending_for(self._status, made)
         if self.ending is not None:
-            made = without_length(made)
+            made = for_longer_body(made)
         headers = start.headers.changed_to(made)
         if start.exc_info is None:
             self._write = self._start_response(start.status, headers)

@@ -261,7 +261,9 @@ async def test_it_is_on_no_part_that_a_script_asks_for_as_a_page(
         JSONResponse({"html": WHOLE}),
         HTMLResponse(WHOLE, status_code=204),
         HTMLResponse(WHOLE.encode("utf-16"), media_type="text/html; charset=utf-16"),
+        Response(WHOLE.encode("utf-16"), headers={"content-type": "text/html"}),
         Response(WHOLE, media_type="application/xhtml+xml"),
+        HTMLResponse(WHOLE, headers={"content-disposition": "Attachment; filename=a"}),
     ],
 )
 async def test_what_is_no_html_stays_as_it_is(
@@ -340,6 +342,21 @@ async def test_a_file_has_it_too(sandbox: Sandbox, tmp_path: Any) -> None:
         return FileResponse(file)
 
     assert shown(await Site(handler, **ON).get()) is not None
+
+
+async def test_what_describes_the_apps_own_body_is_not_sent(sandbox: Sandbox) -> None:
+    given = {"etag": '"a"', "last-modified": "Mon, 30 Nov 2026 08:00:00 GMT"}
+    digests = {"Content-Digest": "sha-256=:x:", "content-md5": "x"}
+
+    async def handler(request: Request) -> Response:
+        return HTMLResponse(WHOLE, headers=given | digests)
+
+    page = await Site(handler, **ON).get(headers=DOCUMENT)
+
+    assert shown(page) is not None
+    assert not {"etag", "last-modified", "content-digest", "content-md5"} & {
+        *page.headers
+    }
 
 
 async def test_a_mounted_app_has_it_below_its_own_prefix(sandbox: Sandbox) -> None:
