@@ -37,8 +37,12 @@ class LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has been started in this process."""
-        return self._loop is not None and self._process == os.getpid()
+        """Whether the thread runs in this process.
+
+        At the interpreter's very end, when objects are finalized, it does not any more.
+        """
+        started = self._loop is not None and self._process == os.getpid()
+        return started and not sys.is_finalizing()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -92,9 +96,12 @@ class LoopThread:
 
         Raises:
             TimeoutError: Time was up; the coroutine is cancelled.
-            RuntimeError: The caller is on the loop, which would wait for itself.
+            RuntimeError: The caller is on the loop, which would wait for itself; or
+                the interpreter is ending, which has stopped the loop's thread.
         """
         try:
+            if sys.is_finalizing():
+                raise RuntimeError(_ENDED)
             loop = self.loop
             if threading.get_ident() == self._thread:
                 raise RuntimeError(_ITSELF)
@@ -132,6 +139,11 @@ def _gevent_has_patched(lock: object) -> bool:
 _ITSELF = (
     "this code runs on moe_middleware's own event loop, which cannot wait for itself: "
     "await the async method instead, as in 'await MoEngageClient(...).fetch(...)'"
+)
+
+_ENDED = (
+    "the interpreter is ending, and moe_middleware's event loop has ended: do this "
+    "before, as in atexit, and not in a finalizer (__del__)"
 )
 
 _LATE = (

@@ -151,3 +151,27 @@ def test_a_forked_child_has_connections_of_its_own(address: str) -> None:
     )
 
     assert (ran.stdout.strip(), ran.stderr) == ("The first flush is yours", "")
+
+
+FINALIZER = """
+from moe_middleware import SyncMoEngageClient
+class Shop:
+    client = SyncMoEngageClient(data_center="sandbox")
+    def __del__(self, print=print):
+        self.client.close()
+        try:
+            self.client.metadata()
+        except RuntimeError as error:
+            print(error)
+shop = Shop()
+shop.client.metadata()
+"""
+
+
+def test_a_finalizer_at_the_interpreters_end_does_not_wait_for_ever() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FINALIZER], capture_output=True, text=True, timeout=60
+    )
+
+    assert ran.stdout.startswith("the interpreter is ending")
+    assert (ran.stderr, ran.returncode) == ("", 0)
