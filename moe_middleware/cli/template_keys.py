@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -11,8 +12,13 @@ from jinja2.lexer import Token
 from ..models.experience import Experience
 
 _AFTER_THE_KEY = {"as", "impression"}
-# In Django's template language the text between these tags is literal.
-_TEXT = {"comment", "verbatim"}
+_TEXT = re.compile(
+    r"(?P<jinja>\{#.*?#\}|\{%-?\s*raw\s*-?%\}.*?\{%-?\s*endraw\s*-?%\})"
+    r"|\{%\s*comment\b.*?%\}.*?\{%\s*endcomment\s*%\}"
+    r"|\{%\s*verbatim\b\s*(?P<name>.*?)\s*%\}.*?\{%\s*endverbatim\s*(?P=name)\s*%\}",
+    re.DOTALL,
+)
+"""Django's blocks of literal text, outside of what Jinja takes for text as well."""
 
 
 def tagged_keys(environment: Environment, source: str) -> list[tuple[str, int]]:
@@ -29,17 +35,11 @@ def tagged_keys(environment: Environment, source: str) -> list[tuple[str, int]]:
     Raises:
         jinja2.TemplateSyntaxError: It cannot be read; ``lineno`` is the line.
     """
-    tokens = list(environment.lexer.tokenize(environment.preprocess(source)))
     found = []
-    text_until = None
-    for tag in _tags(tokens):
-        name = tag[0].value
-        if text_until is not None:
-            text_until = None if name == text_until else text_until
-        elif name in _TEXT:
-            text_until = f"end{name}"
-        elif name == "experience" and (key := _constant(tag[1:])) is not None:
-            found.append((key, tag[0].lineno))
+    for is_tag, part in _parts(_tokens(environment, source)):
+        name = is_tag and part[0].value
+        if name == "experience" and (key := _constant(part[1:])) is not None:
+            found.append((key, part[0].lineno))
     return found
 
 
@@ -57,11 +57,10 @@ def read_names(environment: Environment, source: str) -> list[tuple[str, str, in
     Raises:
         jinja2.TemplateSyntaxError: As for ``tagged_keys``.
     """
-    tokens = list(environment.lexer.tokenize(environment.preprocess(source)))
     found = []
     # The names of the open tags, the innermost last, with their keys.
     open_tags: list[tuple[str, str | None]] = []
-    for is_tag, part in _parts(tokens):
+    for is_tag, part in _parts(_tokens(environment, source)):
         match is_tag and part[0].value:
             case "experience":
                 open_tags.append((_alias(part), _constant(part[1:])))
@@ -103,9 +102,18 @@ def _name_read(after: Sequence[Token]) -> str | None:
     return None
 
 
-def _tags(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
-    """Yield the contents of each tag, its name first."""
-    return (part for is_tag, part in _parts(tokens) if is_tag)
+def _tokens(environment: Environment, source: str) -> list[Token]:
+    """Return a template's tokens, without those of Django's literal text."""
+    text = environment.preprocess(source)
+    if environment.block_start_string == "{%":
+        # It may be no Jinja at all, as in {% comment %} it's {% endcomment %}.
+        text = _TEXT.sub(_blank, text)
+    return list(environment.lexer.tokenize(text))
+
+
+def _blank(found: re.Match[str]) -> str:
+    """Return what stands for a block of text: its line breaks, for lines' numbers."""
+    return found[0] if found["jinja"] else "\n" * found[0].count("\n")
 
 
 def _parts(tokens: Sequence[Token]) -> Iterator[tuple[bool, Sequence[Token]]]:

@@ -86,14 +86,14 @@ def types(
     if write is None:
         click.echo(source, nl=False)
         return
-    before = write.read_text(encoding="utf-8") if write.exists() else None
-    if before is not None and not _is_ours(before):
-        stop([f"{write}: not written by this command: name a new file"])
-    if before != source:
-        try:
+    try:
+        before = write.read_text("utf-8", "replace") if write.is_file() else None
+        if write.exists() and not _is_ours(before or ""):
+            stop([f"{write}: not written by this command: name a new file"])
+        if before != source:
             write.write_text(source, encoding="utf-8")
-        except OSError as error:
-            stop([f"{write}: cannot be written: {error.strerror}"])
+    except OSError as error:
+        stop([f"{write}: cannot be written: {error.strerror}"])
     state = "as before" if before == source else "written"
     click.echo(f"{write}: {len(wanted)} types, {state}")
 

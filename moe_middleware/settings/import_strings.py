@@ -139,7 +139,7 @@ def load_target(target: str) -> Any:
 
     Raises:
         ValueError: The text has another form, or there is no such module or object.
-        ImportError: The module itself raised it.
+        ImportError: The module itself raised it, or ended the process.
     """
     module_name, _, attribute_path = check_target(target).partition(":")
     try:
@@ -148,6 +148,11 @@ def load_target(target: str) -> Any:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ValueError(f"{target!r}: there is no module {error.name!r}") from error
+    except SystemExit as error:
+        raise ImportError(
+            f"{module_name!r} ends the process while it is imported: put what only a "
+            "script does below 'if __name__ == \"__main__\":'"
+        ) from error
     for name in attribute_path.split("."):
         try:
             found = getattr(found, name)

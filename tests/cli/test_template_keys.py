@@ -42,6 +42,20 @@ SOURCES = {
         '{% verbatim %}{% experience "a" %}{% endverbatim %}{% experience "b" %}',
         [("b", 1)],
     ),
+    "no Jinja in Django's comment": (
+        '{% comment %}\nit\'s {{ \' {% " %}{% endcomment %}{% experience "b" %}',
+        [("b", 2)],
+    ),
+    "Django's verbatim, named": (
+        "{% verbatim x %}{% endverbatim %} it's {{ ' }}{% endverbatim x %}"
+        '{% experience "b" %}',
+        [("b", 1)],
+    ),
+    "a comment in a comment": (
+        '{# {% comment %} #}{% experience "a" %}{% comment %}{# {% endcomment %}'
+        '{% raw %}{% comment %}{% endraw %}{% experience "b" %}',
+        [("a", 1), ("b", 1)],
+    ),
     "Django's filters": ('{{ a|default:"b" }}{% experience "a" as x %}', [("a", 1)]),
 }
 

@@ -137,6 +137,10 @@ def test_a_workspace_is_asked_for_sample_customers(folder: Path) -> None:
             ["--workspace", "workspace.yml", "--write", "mine.py"],
             "mine.py: not written",
         ),
+        (
+            ["--workspace", "workspace.yml", "--write", "binary.py"],
+            "binary.py: not written",
+        ),
         (["--workspace", "workspace.yml", "--write", "no/such.py"], "no/such.py: cann"),
         (["--config", "refused.yml"], "TransportError: no connection"),
     ],
@@ -145,6 +149,7 @@ def test_what_cannot_be_done_is_said(
     folder: Path, arguments: list[str], complaint: str
 ) -> None:
     (folder / "mine.py").write_text("x = 1\n")
+    (folder / "binary.py").write_bytes(b"\x80")
     (folder / "refused.yml").write_text(
         "workspace: {id: W, api_key: K, base_url: 'http://127.0.0.1:9/v1'}\n"
         "routes: []\n"
@@ -161,7 +166,8 @@ STRANGE: dict[str, list[dict[str, Any]]] = {
     "homepage-banner": [{"Title": "x", "n": 1}, {"Title": None, "n": 1.5}],
     "homepage_banner": [{"list": ["a", 1]}, {"list": []}],
     "5-off": [{"class": True, "__x": 1, 'a"b': "", "ﬁ": "", "\x00\n": {}}],
-    "none": [{"empty": []}],
+    "none": [{"empty": [], "l": 1}],
+    "": [{"CTA Label": ""}],
     "any": [],
     "---": [{}],
     "\U00010107\U00010107": [{"x": 1}],
@@ -300,12 +306,18 @@ def test_templates_are_compared_with_answers(folder: Path) -> None:
             "no TypedDict",
         ),
         (["--types", "heroes:LIST", "--workspace", "workspace.yml"], 1, "no mapping"),
+        (
+            ["--types", "script", "--workspace", "workspace.yml"],
+            1,
+            "'script' ends the process while it is imported",
+        ),
     ],
 )
 def test_types_that_cannot_be_compared(
     folder: Path, options: list[str], code: int, complaint: str
 ) -> None:
     (folder / "heroes.py").write_text(HEROES)
+    (folder / "script.py").write_text("import sys\nsys.exit(0)\n")
 
     result = run("check", *options)
 
@@ -325,6 +337,8 @@ def test_types_that_cannot_be_compared(
         ('{% experience "a" as h %}{% experience "b" as i %}{{ h.X }}{{ i.Y }}'
          '{% endexperience %}{{ i.Z }}{{ h.Z }}', ["a.X", "b.Y", "a.Z"]),
         ('{% experience "a" as h %}{% else %}{% endexperience %}{{ h.X }}', []),
+        ('{% experience "a" as h %}{% comment %}{{ h.X }}{% endcomment %}'
+         '{% verbatim %}{{ h.Y }}{% endverbatim %}{{ h.Z }}', ["a.Z"]),
     ],
 )  # fmt: skip
 def test_names_that_bodies_read_are_found(source: str, names: list[str]) -> None:
