@@ -45,6 +45,7 @@ def build_settings_schema(
     schema = build_schema(model, title="moe.yml, the settings of moe_middleware")
     schema = {"$schema": DIALECT, "$id": ADDRESS, **schema}
     schema["required"] = ["workspace", "routes"]
+    schema["properties"]["routes"]["anyOf"].remove({"type": "null"})
     # The environment may hold the credentials; api_key and api_keys exclude each other.
     workspace = schema["definitions"]["Workspace"]
     del workspace["required"]

@@ -32,18 +32,16 @@ class Route(Section):
         description="The path within the app, as in /products/{sku}, /{id:int} or "
         "/{rest:path}."
     )
-    methods: Annotated[tuple[Method, ...], Unique] | None = Field(
+    methods: Annotated[tuple[Method, ...], Field(min_length=1), Unique] | None = Field(
         default=None,
-        min_length=1,
         description="The HTTP methods; left out, all of them.",
     )
     exclude: Annotated[tuple[Path, ...], Unique] = Field(
         default=(),
         description="Paths that the route is not for, as in /static/{rest:path}.",
     )
-    hosts: Annotated[tuple[Host, ...], Unique] | None = Field(
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1), Unique] | None = Field(
         default=None,
-        min_length=1,
         description="The hosts, as shop.example.com or *.example.com; left out, all.",
     )
     experiences: Annotated[tuple[ExperienceKey, ...], Unique] = Field(

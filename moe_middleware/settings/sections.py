@@ -14,6 +14,7 @@ from .value_types import (
     Flag,
     Host,
     Name,
+    NoFlag,
     Overlay,
     PositiveSeconds,
     Redis,
@@ -42,10 +43,8 @@ class FetchSettings(Section):
         description="Whether a page waits for its experiences before its handler, or "
         "where it first asks for them.",
     )
-    tries: int = Field(
+    tries: Annotated[int, Field(ge=1, le=10), NoFlag] = Field(
         default=3,
-        ge=1,
-        le=10,
         description="How often a fetch is sent at most, within it.",
     )
     payload_values: Literal["native", "text"] = Field(
@@ -57,10 +56,10 @@ class FetchSettings(Section):
         default=False,
         description="Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are followed.",
     )
-    max_connections: Annotated[int, Field(ge=1, le=1000)] = Field(
+    max_connections: Annotated[int, Field(ge=1, le=1000), NoFlag] = Field(
         default=64, description="Calls under way at once, in one process."
     )
-    warm_connections: Annotated[int, Field(ge=0, le=64)] = Field(
+    warm_connections: Annotated[int, Field(ge=0, le=64), NoFlag] = Field(
         default=2, description="Connections opened at the start, before any page asks."
     )
     assets: Switch = Field(
@@ -180,7 +179,7 @@ class EventSettings(Section):
         "before; what waits in a journal while the outbox fails is written to the disk "
         "each second.",
     )
-    replicas: Annotated[int, Field(ge=0, le=100)] | None = Field(
+    replicas: Annotated[int, Field(ge=0, le=100), NoFlag] | None = Field(
         default=None,
         description="For a Redis outbox: how many replicas must have an event before "
         "this host lets go of it. Left out: one, while there is one that sentinels or "
@@ -201,7 +200,7 @@ class EventSettings(Section):
         description="How long an event is tried, in seconds from when it happened; "
         "then it becomes a dead letter.",
     )
-    parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+    parallel: Annotated[int, Field(ge=1, le=64), NoFlag] = Field(
         default=4, description="Reports under way at once, in one relay."
     )
     platform: Literal["web", "android", "ios", "tv"] = Field(

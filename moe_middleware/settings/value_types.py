@@ -51,6 +51,16 @@ _HOST = re.compile(
 )
 
 
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is no number: give a whole one, as in 3")
+    return value
+
+
+NoFlag = BeforeValidator(_no_flag)
+"""For whole numbers: as one, ``true`` would be 1."""
+
+
 def _as_seconds(value: Any) -> float:
     wrong = f"{shown(value)} is not a duration: give seconds as a number, as in 0.3"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -315,9 +325,9 @@ ObserverGiven = Annotated[
     _like(r"^[\w.]+:[\w.]+$"),
 ]
 TimezoneOffset = Annotated[
-    int, Field(ge=-54_000, le=54_000), AfterValidator(_check_offset)
+    int, Field(ge=-54_000, le=54_000), AfterValidator(_check_offset), NoFlag
 ]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), NoFlag]
 ExperienceKey = Annotated[
     str, Field(min_length=1, max_length=50), AfterValidator(_check_name)
 ]
