@@ -42,7 +42,8 @@ class Flag:
         if flag_key in known or "." not in flag_key:
             return cls(flag_key)
         parts = flag_key.split(".")
-        for length in range(1, len(parts)):
+        # The longest: a new experience `a` must not take the flags of `a.b`.
+        for length in range(len(parts) - 1, 0, -1):
             key = ".".join(parts[:length])
             if key in known:
                 return cls(key, ".".join(parts[length:]))

@@ -295,6 +295,7 @@ async def test_what_is_not_foreseen_is_the_default_too(
 
 
 def test_keys_and_values_may_have_dots(sandbox: Sandbox, new_client: NewClient) -> None:
+    sandbox.define("shop", {"hero.Title": "of a shorter key"})
     sandbox.define("shop.hero", {"Title": "A", "CTA.Label": "B"})
     client = new_client()
 
