@@ -202,7 +202,10 @@ class MoEngageClient:
 
         Raises:
             TransportError, APIError: As for ``fetch``.
+            TypeError: ``statuses`` is a text.
         """
+        if isinstance(statuses, str):
+            raise TypeError(f"statuses is a text: write [{statuses!r}], a list")
         query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
         body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
         return await parse_in_time(partial(wire.parse_metadata, body), body)

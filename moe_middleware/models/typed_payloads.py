@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import typing
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import lru_cache
@@ -152,7 +153,9 @@ class Reader(NamedTuple):
 @lru_cache(maxsize=1024)
 def attribute_name(name: str) -> str:
     """Return a payload value's name as an attribute: ``cta_label`` of "CTA Label"."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name)
+    # Python's identifiers are normalized so.
+    same = unicodedata.normalize("NFKC", name)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", same)
     return words.strip("_").lower()
 
 

@@ -80,6 +80,8 @@ def test_errors_are_the_async_clients(answer: Any, kind: type[MoEngageError]) ->
         client.fetch(["hero"])
     with pytest.raises(TypeError, match=r"write \['hero'\]"):
         client.fetch("hero")
+    with pytest.raises(TypeError, match=r"write \['Paused'\]"):
+        client.metadata("Paused")
     with pytest.raises(SettingsError):
         SyncMoEngageClient(data_center="nowhere")
 

@@ -67,6 +67,11 @@ class Camel:
 
 
 @dataclass
+class Accented:
+    größe: str
+
+
+@dataclass
 class Renamed:
     label: Annotated[str, Field(alias="Label")]
     title: str = ""
@@ -88,6 +93,7 @@ def test_each_kind_of_class_has_the_values() -> None:
 
     assert given.typed("hero", Hero) == {"Title": "Sale", "Percent": 15}
     assert given.typed("hero", Camel) == Camel("Shop")
+    assert of(**{"Gro\u0308ße": "L"}).typed("hero", Accented) == Accented("L")
     assert given.typed("hero", Loose) == {"Title": "Sale", "Percent": 15}
     assert given.typed("hero", Odd) == {"CTA Label": "Shop"}
     assert record == Record("Sale", "Shop", 15, date(2026, 12, 24), ["A"])

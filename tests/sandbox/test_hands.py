@@ -89,7 +89,14 @@ async def test_status_keeps_an_experience_back(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payloads", "why"), [([], "needs a payload"), ({"a": object()}, "a is a object")]
+    ("payloads", "why"),
+    [
+        ([], "needs a payload"),
+        ({"a": object()}, "a is a object"),
+        ({"a": 2**64}, "a is no JSON"),
+        ({"a": [{"b": float("nan")}]}, "a is no JSON"),
+        ({"a": {1: "b"}}, "a is no JSON"),
+    ],
 )
 def test_payload_that_cannot_be_json_is_refused(
     sandbox: Sandbox, payloads: Any, why: str

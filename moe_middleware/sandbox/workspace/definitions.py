@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from .rules import AttributeIs
 from .schedules import Status
@@ -71,4 +74,11 @@ def _value(name: str, value: object) -> Value:
             f"{name} is a {type(value).__name__}: use text, a number, true or false, "
             "a list or a dict."
         )
+    try:
+        orjson.dumps(value)  # no number of more than 64 bits
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} is no JSON that the API can answer: {error}"
+        ) from None
     return Value(value, kind)
