@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ def says(server: RedisServer, expected: str, *words: object) -> Callable[[], boo
         )
 
     return does
+
+
+def _kind(role: Sequence[Any]) -> Any:
+    return role[0]
 
 
 class Pair:
@@ -94,10 +98,12 @@ class Pair:
         """Wait until one is the primary, and the other has all of its data."""
 
         def is_whole() -> bool:
-            roles = sorted(command(one, "ROLE")[0] for one in self.pair)
-            return roles == [b"master", b"slave"] and bool(
-                self.primary.port == command(self.replica, "ROLE")[2]
-                and command(self.replica, "ROLE")[3] == b"connected"
+            roles = sorted((command(one, "ROLE") for one in self.pair), key=_kind)
+            if [_kind(role) for role in roles] != [b"master", b"slave"]:
+                return False
+            [_, written, *_], [_, _, port, state, read] = roles
+            return bool(
+                (port, state, read) == (self.primary.port, b"connected", written)
             )
 
         wait_for(is_whole, what="the pair to be whole")

@@ -74,13 +74,15 @@ class LoopRouter(Router):
 
     def _new_pipe(self, place: Place, is_sentinel: bool) -> Link:
         options = self._options.sentinels if is_sentinel else self._options.servers
+        timeout = options["socket_timeout"]
+        options = {**options, "socket_timeout": None}
         connection: Connection
         if self._tls is None:
             connection = Connection(host=place[0], port=place[1], **options)
         else:
             connection = SSLConnection(host=place[0], port=place[1], **options)
             connection.ssl_context = self._tls
-        pipe = Pipe(connection)
+        pipe = Pipe(connection, timeout)
         self._pipes.add(pipe)
         return pipe
 

@@ -31,12 +31,16 @@ class Pipe:
     a connection, and a caller that gives up does not affect the commands of others.
 
     Args:
-        connection: redis-py's connection, not opened yet.
+        connection: redis-py's connection, not opened yet, without a timeout of its own:
+            with one it would write in a task, turns of the event loop later. Between
+            two requests a loop may stand still (on AWS Lambda, in a test's client).
+        timeout: Seconds to wait for a connection, and for each part of an answer.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, timeout: float) -> None:
         # Older versions of redis-py have no types here.
         self._connection: Any = connection
+        self._timeout = timeout
         self._waiting: list[_Order] = []
         self._sending: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -74,7 +78,9 @@ class Pipe:
             while group := self._waiting[:MAX_GROUP]:
                 del self._waiting[:MAX_GROUP]
                 try:
-                    await self._connection.connect()
+                    # The connection's own limit is for TCP alone, and comes first.
+                    async with asyncio.timeout(2 * self._timeout):
+                        await self._connection.connect()
                 except (RedisError, OSError) as error:
                     group += self._waiting
                     self._waiting.clear()
@@ -96,7 +102,8 @@ class Pipe:
         packed = connection.pack_commands(
             command for order in group for command in order.commands
         )
-        await connection.send_packed_command(packed, check_health=False)
+        async with asyncio.timeout(self._timeout):
+            await connection.send_packed_command(packed, check_health=False)
         for order in group:
             answers = [await self._answer() for _ in order.commands]
             # The caller may have given up.
@@ -105,7 +112,7 @@ class Pipe:
 
     async def _answer(self) -> Any:
         try:
-            return await self._connection.read_response()
+            return await self._connection.read_response(timeout=self._timeout)
         except ResponseError as error:
             return refusal(error)
 

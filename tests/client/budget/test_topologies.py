@@ -24,7 +24,8 @@ async def test_calls_are_counted_together_also_after_a_failover(
     await one.warm()
     before = [(await budget.take()).granted for budget in (one, other, one)]
 
-    # The new primary has never seen the script.
+    # The new primary has the calls, but has never seen the script.
+    await asyncio.to_thread(pair.wait_until_whole)
     killed = await asyncio.to_thread(pair.kill_primary)
     await asyncio.to_thread(pair.wait_for_failover, killed)
     after = []
