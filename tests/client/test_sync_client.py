@@ -121,8 +121,10 @@ async def test_on_its_own_loop_it_says_what_to_do() -> None:
 
 
 SCRIPT = """
-import os, sys
+import logging, os, sys
 from moe_middleware import Identity, SyncMoEngageClient
+# With -X dev it warns of slow steps, as a busy machine's are.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 client = SyncMoEngageClient(
     workspace_id="sandbox", api_key="sandbox-key", base_url=sys.argv[1] + "/v1"
 )
