@@ -268,7 +268,7 @@ class BatchWriter:
     def _turn(self, life: _Life) -> None:
         """Store a batch, then run the operations."""
         self._take_over(life)
-        records, operations = self._take(life)
+        records, operations, later = self._take(life)
         journal = life.journal
         if journal.missed:
             missed, journal.missed = journal.missed, 0
@@ -278,13 +278,12 @@ class BatchWriter:
             for one in [one for one in operations if one.reads]:
                 self._settle(life, [one], life.store.do(None, [one]).results)
             operations = [one for one in operations if not one.reads]
-        later: list[Operation] = []
-        if journal:
-            # Some of the events appended before these were not tried yet.
-            later = [one for one in operations if one.after_saving]
-            operations = [one for one in operations if not one.after_saving]
         if not (records or operations):
-            life.failing = False
+            with self._lock:
+                life.failing = False
+                life.operations.extendleft(reversed(later))
+                if journal or life.operations:
+                    life.wake()
             return
         batch = Batch(journal.name, records) if records else None
         outcome = life.store.do(batch, operations)
@@ -320,17 +319,24 @@ class BatchWriter:
             outbox=self._name,
         )
 
-    def _take(self, life: _Life) -> tuple[list[Record], list[Operation]]:
-        """Take a batch, and the operations if no appended event is left."""
+    def _take(
+        self, life: _Life
+    ) -> tuple[list[Record], list[Operation], list[Operation]]:
+        """Take a batch, the operations, and those that other events come before."""
         with self._lock:
             life.is_woken = False
             records = life.journal.take(MAX_BATCH, life.store.batch_bytes)
             # While the store is full, acks can still run, which make room.
             if life.journal and not life.failing:
-                return records, []
+                return records, [], []
             operations = [one for one in life.operations if not one.done.cancelled()]
             life.operations.clear()
-            return records, operations
+            later: list[Operation] = []
+            if life.journal:
+                # Some of the events appended before these were not tried yet.
+                later = [one for one in operations if one.after_saving]
+                operations = [one for one in operations if not one.after_saving]
+            return records, operations, later
 
     def _settle(
         self, life: _Life, operations: Sequence[Operation], results: Sequence[Any]

@@ -148,6 +148,7 @@ async def test_after_a_planned_failover_the_former_primary_is_left(
     """Behind sentinels it is a primary for ten more seconds, and takes commands."""
     clients, key = connect(pair.url), pair.name()
     await answer(clients, "SET", key, 1)
+    await asyncio.to_thread(pair.wait_until_whole)
 
     former = await asyncio.to_thread(pair.fail_over)
     port = b"%d" % pair.other_than(former).port
