@@ -38,8 +38,9 @@ PATIENCE = 3.0
 CLOCK = 30.0
 """The largest difference of clocks, in seconds."""
 
-_CUT_OFF = ("Connection closed by server", "Connection reset by peer")
-"""How a port with TLS ends a plain connection, in redis-py's words."""
+_CUT_OFF = ("closed by server", "reset by peer", "Connection lost", "Broken pipe")
+"""How a server hangs up on a client that it does not want, in redis-py's words: it
+depends on who is quicker."""
 
 _OLDEST_REDIS = {"events.outbox": 7, "cache.redis": 6, "budget.store": 6}
 
@@ -166,8 +167,14 @@ def _redis_fault(settings: Settings, address: StoreAddress, where: str) -> str |
 
     def unusable(error: Exception) -> str:
         text = described(error)
-        if not about.is_tls and any(cut in text for cut in _CUT_OFF):
-            text += ": does it want TLS, as in rediss://?"
+        if any(cut in text for cut in _CUT_OFF):
+            if not about.is_tls:
+                text += ": does it want TLS, as in rediss://?"
+            elif not clients.options.servers.get("ssl_certfile"):
+                text += (
+                    ": does it want a client's certificate? Then add ssl_certfile and "
+                    "ssl_keyfile"
+                )
         return f"{address} cannot be used: {text}"
 
     def lacks(rules: str) -> str:
