@@ -116,6 +116,8 @@ class BatchWriter:
         self._new_store = new_store
         self._files = files
         self._max_events = max_events
+        # Half of the events at most are being stored: the others can be dropped.
+        self._max_batch = min(MAX_BATCH, max(1, max_events // 2))
         self._when_full = when_full
         self._syncs = syncs
         self._losses = losses
@@ -325,7 +327,7 @@ class BatchWriter:
         """Take a batch, the operations, and those that other events come before."""
         with self._lock:
             life.is_woken = False
-            records = life.journal.take(MAX_BATCH, life.store.batch_bytes)
+            records = life.journal.take(self._max_batch, life.store.batch_bytes)
             # While the store is full, acks can still run, which make room.
             if life.journal and not life.failing:
                 return records, [], []

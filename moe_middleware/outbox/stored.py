@@ -73,11 +73,13 @@ class StoredOutbox(ABC):
     ) -> bool: ...
 
     async def count(self) -> Counts:
+        # Before the others: an event that is stored meanwhile must not be in neither.
+        unsaved = self._writer.unsaved
         waiting, dead = await self._entries()
         return Counts(
             waiting=waiting,
             dead=dead,
-            unsaved=self._writer.unsaved,
+            unsaved=unsaved,
             refused=self._losses["refused"],
             dropped=self._losses["dropped"],
             lost=self._losses["lost"],
