@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,6 @@ def says(server: RedisServer, expected: str, *words: object) -> Callable[[], boo
     return does
 
 
-def _kind(role: Sequence[Any]) -> Any:
-    return role[0]
-
-
 class Pair:
     """A primary and its replica, which change places when one is killed.
 
@@ -65,11 +61,23 @@ class Pair:
 
     @property
     def primary(self) -> RedisServer:
-        return next(one for one in self.pair if says(one, "master", "ROLE")())
+        return self._first_that("master")
 
     @property
     def replica(self) -> RedisServer:
-        return next(one for one in self.pair if says(one, "slave", "ROLE")())
+        return self._first_that("slave")
+
+    def _first_that(self, role: str) -> RedisServer:
+        """Return the server with a role; while they change places, wait for it."""
+        found: list[RedisServer] = []
+
+        def look() -> bool:
+            found.extend(one for one in self.pair if says(one, role, "ROLE")())
+            return bool(found)
+
+        # A StopIteration out of a thread would let its event loop wait for ever.
+        wait_for(look, what=f"a {role}")
+        return found[0]
 
     def kill_primary(self) -> RedisServer:
         """Kill the primary, and return it."""
@@ -98,13 +106,12 @@ class Pair:
         """Wait until one is the primary, and the other has all of its data."""
 
         def is_whole() -> bool:
-            roles = sorted((command(one, "ROLE") for one in self.pair), key=_kind)
-            if [_kind(role) for role in roles] != [b"master", b"slave"]:
-                return False
-            [_, written, *_], [_, _, port, state, read] = roles
-            return bool(
-                (port, state, read) == (self.primary.port, b"connected", written)
-            )
+            roles = {one.port: command(one, "ROLE") for one in self.pair}
+            written = {port: role[1] for port, role in roles.items() if len(role) == 3}
+            followed = [role[2:] for role in roles.values() if len(role) == 5]
+            return [
+                [port, b"connected", at] for port, at in written.items()
+            ] == followed
 
         wait_for(is_whole, what="the pair to be whole")
 
