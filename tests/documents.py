@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.routing import Route as Page
 from starlette.testclient import TestClient
@@ -34,7 +35,6 @@ from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.server import start_text
 from moe_middleware.settings.overrides import VARIABLES
 
-from .cli_runner import cli_runner
 from .sites import rendered, settings
 
 ROOT = Path(__file__).parent.parent
@@ -248,7 +248,7 @@ class Newcomer:
             return
         file = arguments.pop() if arguments[-2:-1] == [">"] else None
         words = [word for word in arguments if word != ">"]
-        self.output = cli_runner().invoke(main, words).output
+        self.output = CliRunner().invoke(main, words).output
         if file is not None:
             (self.folder / file).write_text(self.output, encoding="utf-8")
             self.output = ""

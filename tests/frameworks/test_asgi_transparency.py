@@ -400,15 +400,14 @@ async def test_a_request_without_headers_is_handled(
 
 
 async def test_extensions_stay_what_the_server_offers(sandbox: Sandbox) -> None:
-    from starlette.applications import Starlette
-    from starlette.responses import FileResponse
-    from starlette.routing import Route
+    # Not every Starlette's FileResponse takes the extension.
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert "http.response.pathsend" in scope["extensions"]
+        scope["state"]["experiences"].show(asgi_apps.KEY)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        path = str(asgi_apps.download())
+        await send({"type": "http.response.pathsend", "path": path})
 
-    async def file(request: Any) -> FileResponse:
-        request.state.experiences.show(asgi_apps.KEY)
-        return FileResponse(asgi_apps.download())
-
-    app = Starlette(routes=[Route("/file", file)])
     ours = MoEngageMiddleware(app, everywhere())
     server = AsgiServer(ours, extensions=["http.response.pathsend"])
 

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from moe_middleware import MoEngageMiddleware, SettingsError
 from moe_middleware.cli import main
-
-from ..cli_runner import cli_runner
 
 CONFIG = """\
 workspace: {data_center: sandbox}
@@ -38,7 +37,7 @@ def test_a_missing_package_is_named_with_its_line_and_what_to_install(
     file = tmp_path / "moe.yml"
     file.write_text(CONFIG % extra)
 
-    checked = cli_runner().invoke(main, ["check", str(file)])
+    checked = CliRunner().invoke(main, ["check", str(file)])
     with pytest.raises(SettingsError) as raised:
         MoEngageMiddleware(nothing, file)
 
