@@ -257,7 +257,7 @@ class Journal:
         try:
             segment.buffer[start : start + HEAD_SIZE] = NO_RECORD
         except OSError:
-            # What stands there is stored, and known to be.
+            # Its records are stored, and the store knows them.
             self._leave_off(segment)
             return
         if segment is self._active:
