@@ -18,7 +18,7 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: .measured demo test test-newest test-lowest constraints lint bench clean
+.PHONY: .measured demo test test-newest test-lowest constraints lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -66,13 +66,19 @@ constraints:
 lint: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/zensical build --strict
 	$(BIN)/mypy
+
+docs: $(READY_DEV)
+	$(BIN)/zensical build --strict --clean
+	@echo "site/index.html, or, as it is written: $(BIN)/zensical serve"
 
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(NEWEST) $(LOWEST) .venv-bench .coverage* .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) $(LOWEST) .venv-bench .coverage* .mypy_cache .ruff_cache \
+		.cache site
 
 # The pip that comes with Python may be too old for what is asked of it below.
 %/bin/python: | constraints.txt

@@ -1,7 +1,7 @@
 """Every fault of the API, its name server and the shared cache, under a real server.
 
 ``python -m benchmarks outages`` serves a small site by uvicorn, visits it while
-something is wrong, and once more while nothing is. It writes ``docs/outages.md``.
+something is wrong, and once more while nothing is: `docs/explanation/outages.md`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TTL = 0.2
 PATIENCE = 60.0
 """How long to wait for the recovery, in seconds."""
 
-REPORT = Path(__file__).parent.parent / "docs" / "outages.md"
+REPORT = Path(__file__).parent.parent / "docs" / "explanation" / "outages.md"
 
 CONFIG = """
 workspace: {{id: W, api_key: K}}
@@ -119,7 +119,7 @@ async def outages(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         lines.append(_line(trouble.name, run, control))
     if not effort.quick:
         REPORT.write_text(_report(lines, load))
-        yield Note(text=f"written to docs/{REPORT.name}")
+        yield Note(text=f"written to docs/explanation/{REPORT.name}")
 
 
 def _troubles() -> Iterable[_Trouble]:

@@ -38,6 +38,8 @@ from moe_middleware.settings.overrides import VARIABLES
 from .sites import rendered, settings
 
 ROOT = Path(__file__).parent.parent
+TEN_LINES = "docs/tutorial/ten-lines.md"
+"""The page that others start from, by a link to it before their first heading."""
 MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
 VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
 """What a reader of the settings has set, for the files that ask for it."""
@@ -71,6 +73,7 @@ class Document:
         sections: The blocks of each section; those before the first are "the top"'s.
         blocks: All blocks.
         scripts: The Python files that one of its commands runs.
+        starts_from_the_ten_lines: Whether the reader has followed that page before.
     """
 
     def __init__(self, name: str) -> None:
@@ -79,6 +82,7 @@ class Document:
         texts = {"the top": title} | {part.partition("\n")[0]: part for part in rest}
         self.sections = {name: [*self._blocks(part)] for name, part in texts.items()}
         self.blocks = [block for blocks in self.sections.values() for block in blocks]
+        self.starts_from_the_ten_lines = "starts from the [ten lines](" in title
         self.scripts = {*re.findall(r"^\$ python (\S+\.py)", self.text, re.M)}
 
     def _blocks(self, part: str) -> Iterator[Block]:

@@ -1,43 +1,72 @@
-"""The pages of docs/ that show code, run: each from its beginning to its end."""
+"""Every page of docs/ does what it shows: its blocks run from the first to the last."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from .documents import Document, Newcomer, newcomer
+from moe_middleware.sandbox import Sandbox
+
+from .documents import FENCE, ROOT, TEN_LINES, Document, Newcomer, newcomer
 from .redis_servers import redis_server
 
 __all__ = ["newcomer"]
 
+TESTED_ELSEWHERE = {
+    "docs/how-to/checks.md": "tests/test_hooks.py",
+    "docs/how-to/redis.md": "tests/test_docs.py",
+    "docs/reference/workspace.md": "tests/sandbox/test_workspace_docs.py",
+}
+"""Pages whose blocks need more than a folder, and who runs them."""
+
+ALL = {
+    str(path.relative_to(ROOT)): Document(str(path.relative_to(ROOT)))
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+}
 PAGES = [
-    "caches.md",
-    "celery.md",
-    "observability.md",
-    "openfeature.md",
-    "overlay.md",
-    "sync.md",
-    "typed.md",
+    name for name, page in ALL.items() if page.blocks and name not in TESTED_ELSEWHERE
 ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_does_what_it_shows(
+    name: str, newcomer: Newcomer, sandbox: Sandbox
+) -> None:
+    page = ALL[name]
+    if page.starts_from_the_ten_lines:
+        for block in Document(TEN_LINES).blocks:
+            newcomer.follow(block)
+        newcomer.restart()
+        sandbox.reset()
+    newcomer.scripts = page.scripts
+
+    for block in page.blocks:
+        newcomer.follow(block)
+
+    assert not newcomer.unused, "files that no command uses"
 
 
 def test_the_page_about_redis_does_what_it_shows(
     newcomer: Newcomer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        for block in Document("docs/redis.md").blocks:
+        for block in ALL["docs/how-to/redis.md"].blocks:
             text = block.text.replace("127.0.0.1:6379", f"127.0.0.1:{server.port}")
             newcomer.follow(replace(block, text=text))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_does_what_it_shows(page: str, newcomer: Newcomer) -> None:
-    document = Document(f"docs/{page}")
-    newcomer.scripts = document.scripts
+@pytest.mark.parametrize("page", TESTED_ELSEWHERE)
+def test_page_that_is_tested_elsewhere_is_named_there(page: str) -> None:
+    assert page in (ROOT / TESTED_ELSEWHERE[page]).read_text(encoding="utf-8")
 
-    for block in document.blocks:
-        newcomer.follow(block)
 
-    assert document.blocks
-    assert not newcomer.unused, "files that no command uses"
+@pytest.mark.parametrize("name", ALL)
+def test_every_block_is_seen(name: str) -> None:
+    text = ALL[name].text
+    fences = re.findall(r"^\s*(?:```|~~~).*$", text, re.M)
+    indented = [line for line in FENCE.sub("", text).splitlines() if line[:4] == "    "]
+
+    assert len(fences) == 2 * len(ALL[name].blocks)
+    assert indented == []

@@ -1,4 +1,4 @@
-"""docs/checks.md: the commit hook runs, the schema is fit for SchemaStore."""
+"""docs/how-to/checks.md: the commit hook runs, the schema is fit for SchemaStore."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_hook_reads_the_file_alone(
 def test_the_page_shows_the_hook_that_there_is() -> None:
     first, second = (
         yaml.safe_load(block.text)
-        for block in Document("docs/checks.md").blocks
+        for block in Document("docs/how-to/checks.md").blocks
         if block.kind == "yaml"
     )
     [repo] = first["repos"]

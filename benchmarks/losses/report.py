@@ -1,4 +1,4 @@
-"""``docs/losses.md``: what a whole run of the failure suite came to."""
+"""``docs/explanation/losses.md``: what a whole run of the failure suite came to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..orders import REPOSITORY
 from .scenarios import SCENARIOS, Result, Scenario
 from .side_by_side import DUELS, RECOVERS_WITHIN, SETTLED_WITHIN, SHOWN, Cell, Duel
 
-REPORT = REPOSITORY / "docs" / "losses.md"
+REPORT = REPOSITORY / "docs" / "explanation" / "losses.md"
 
 TOLD = (
     *("processor", "cores", "load when it began", "system", "Python", "SQLite"),

@@ -45,7 +45,7 @@ async def losses(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     if not effort.quick:
         facts = [*machine(load, peers_versions())]
         path = write(suite.ours, suite.all, suite.left_out, facts)
-        yield Note(text=f"written to docs/{path.name}")
+        yield Note(text=f"written to docs/explanation/{path.name}")
     if suite.failed:
         raise AssertionError(f"{suite.failed} rows could not be played")
 

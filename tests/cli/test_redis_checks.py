@@ -25,12 +25,14 @@ SETTINGS = {
     "budget": ("budget", "store"),
     "outbox": ("events", "outbox"),
 }
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "redis.md").read_text(
+    "utf-8"
+)
 RULES = {
     name: rules.replace("'", "").split()
     for name, rules in re.findall(r"ACL SETUSER moe-(\w+) (on .*)", DOCUMENT)
 }
-"""The rights of each user, as docs/redis.md has them."""
+"""The rights of each user, as docs/how-to/redis.md has them."""
 
 
 def problems(use: str, url: str) -> list[str]:

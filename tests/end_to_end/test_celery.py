@@ -1,4 +1,4 @@
-"""The tasks of docs/celery.md in real Celery workers, which are ended and killed."""
+"""The tasks of docs/how-to/celery.md in real Celery workers that are ended and killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..documents import Document
 from ..redis_servers import RedisServer, redis_server
 from ..servers import PATIENCE, Process, counted, free_port, sandbox_server, wait_for
 
-BLOCKS = Document("docs/celery.md").blocks
+BLOCKS = Document("docs/how-to/celery.md").blocks
 
 TROUBLE = """
 import os, signal

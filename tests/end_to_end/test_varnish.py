@@ -1,4 +1,4 @@
-"""docs/caches.md behind a real Varnish: what it may share, and what mistakes leak."""
+"""docs/how-to/caches.md behind a real Varnish: what it shares, which mistakes leak."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..servers import (
     wait_for,
 )
 
-PAGE = Document("docs/caches.md").sections["A public page with a personal part"]
+PAGE = Document("docs/how-to/caches.md").sections["A public page with a personal part"]
 [VCL] = [block.text for block in PAGE if block.kind == "vcl"]
 
 Visit = Callable[..., httpx.Response]

@@ -1,4 +1,4 @@
-"""docs/logs.md lists every event that the package logs, and no other."""
+"""docs/reference/logs.md lists every event that the package logs, and no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import moe_middleware
 
 PACKAGE = Path(moe_middleware.__file__).parent
-DOCUMENT = PACKAGE.parent / "docs" / "logs.md"
+DOCUMENT = PACKAGE.parent / "docs" / "reference" / "logs.md"
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
 ROW = re.compile(r"^\| `([a-z_]+)` \| ([a-z, ]+) \| (.+) \| (.+) \|$", re.MULTILINE)
 

@@ -336,7 +336,9 @@ def test_an_exception_is_a_part_of_it() -> None:
 
 
 def test_the_documented_setup_works(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "logs.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "logs.md").read_text(
+        "utf-8"
+    )
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert len(blocks) == 2
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Sentry and Datadog see variations, by the recipes of docs/openfeature.md."""
+"""Sentry and Datadog see variations, by the recipes of docs/how-to/openfeature.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BANNER, TITLE = "homepage-banner", "homepage-banner.Title"
 
 def recipe(name: str) -> dict[str, Any]:
     """Return the names of a recipe's code."""
-    blocks = Document("docs/openfeature.md").blocks
+    blocks = Document("docs/how-to/openfeature.md").blocks
     [code] = [block.text for block in blocks if block.file == name]
     names: dict[str, Any] = {}
     exec(compile(code, name, "exec"), names)

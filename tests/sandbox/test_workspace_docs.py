@@ -1,4 +1,4 @@
-"""docs/workspace.md does not lie: every block in it is loaded, every table kept."""
+"""docs/reference/workspace.md: every block in it is loaded, every table compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from moe_middleware.sandbox.workspace.workspace import Workspace
 
 from ..cli_runner import cli_runner
 
-TEXT = (Path(__file__).parents[2] / "docs/workspace.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs/reference/workspace.md").read_text()
 
 
 def blocks(language: str) -> Iterator[str]:

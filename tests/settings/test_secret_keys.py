@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 GOOD = "Zm9yIHRoZXNlIHRlc3RzIGFsb25lLCBvZiBjb3Vyc2U"
 OTHER = "c2luY2Ugb25lIGlzIG5vdCBlbm91Z2gsIGEgc2Vjb25k"
 SHORT = "0123456789abcdef"
-README_S = "please-take-a-secret-of-your-own"
+DOCS_S = "please-take-a-secret-of-your-own"
 DEMO_S = "known-to-all-the-world"
 IS_SHORT = "shorter than 32 characters: take a longer one"
 IS_PUBLISHED = "published with this package: take one of your own"
@@ -36,9 +36,9 @@ IS_PUBLISHED = "published with this package: take one of your own"
         (["x" * ENOUGH], None),
         (["x" * (ENOUGH - 1)], IS_SHORT),
         ([GOOD, SHORT], IS_SHORT),
-        ([README_S], IS_PUBLISHED),
+        ([DOCS_S], IS_PUBLISHED),
         ([DEMO_S], IS_PUBLISHED),
-        ([SHORT, GOOD, README_S], IS_PUBLISHED),
+        ([SHORT, GOOD, DOCS_S], IS_PUBLISHED),
         ([], None),
     ],
 )
@@ -46,7 +46,7 @@ def test_the_worst_of_the_keys_counts(secrets: list[str], what: str | None) -> N
     assert weakness(secrets) == what
 
 
-@pytest.mark.parametrize("name", ["README.md", "demo_app/moe.yml"])
+@pytest.mark.parametrize("name", ["docs/how-to/clicks.md", "demo_app/moe.yml"])
 def test_what_we_publish_is_known_to_be_published(name: str) -> None:
     text = (ROOT / name).read_text()
 
@@ -136,7 +136,7 @@ def test_each_configuration_tells_it(
     [
         ([GOOD], []),
         ([GOOD, SHORT], [("WARNING", f"secret_key_weak: it is {IS_SHORT}")]),
-        ([README_S], [("WARNING", f"secret_key_weak: it is {IS_PUBLISHED}")]),
+        ([DOCS_S], [("WARNING", f"secret_key_weak: it is {IS_PUBLISHED}")]),
     ],
 )
 def test_a_weak_key_is_warned_about_where_the_workspace_is_real(
