@@ -15,6 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from moe_middleware.concurrency.background_loop import background
+from moe_middleware.logs.repeated_lines import flush_repeats
 from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running
@@ -64,20 +65,35 @@ def _root_logger() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _background_relays() -> Iterator[None]:
-    """End the relays that a module's sites leave behind in this process's loop thread.
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What this test logs: repeated lines of earlier tests are written before."""
+    # The first time writes the counts, the second forgets the lines.
+    flush_repeats()
+    flush_repeats()
+    caplog.clear()
+    return caplog
 
-    They would deliver into the sandbox of other modules' tests, and beside those that
-    measure memory or draw random numbers.
+
+@pytest.fixture(autouse=True, scope="module")
+def _background_tasks() -> Iterator[None]:
+    """End what a module's sites leave behind in this process's loop thread.
+
+    Their relays would deliver into the sandbox of other modules' tests, and beside
+    those that measure memory or draw random numbers; and each would write its failures
+    into the log of another test.
     """
     yield
-    if not background.is_running:
-        return
-    loop = background.loop
-    for task in asyncio.all_tasks(loop):
-        if task.get_name() == "moe-relay":
-            loop.call_soon_threadsafe(task.cancel)
+    if background.is_running:
+        background.run(_end_tasks(), timeout=60)
+
+
+async def _end_tasks() -> None:
+    left = {one for one in asyncio.all_tasks() if one.get_name().startswith("moe-")}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 @pytest.fixture(scope="session")
