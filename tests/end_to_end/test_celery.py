@@ -1,4 +1,4 @@
-"""The tasks of docs/how-to/celery.md in real Celery workers that are ended and killed."""
+"""The tasks of docs/how-to/celery.md in real Celery workers: ended, and killed."""
 
 from __future__ import annotations
 
