@@ -10,6 +10,8 @@ READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
+# Beside that of .venv: all tests run with each of them that is there.
+PYTHONS ?= python3.12 python3.13 python3.14
 # Many tests wait for servers and clocks of their own: two of them keep a core busy.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 
@@ -18,7 +20,8 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: .measured demo test test-newest test-lowest constraints lint docs bench clean
+.PHONY: .measured demo test test-newest test-lowest test-pythons constraints lint docs \
+	bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -54,6 +57,10 @@ test-lowest: $(LOWEST)/bin/python
 	$(LOWEST)/bin/$(PIP) install --no-deps -r $(LOWEST)/requirements.txt -e .
 	$(LOWEST)/bin/$(PYTEST)
 
+# All tests with other versions of Python.
+test-pythons:
+	WORKERS=$(WORKERS) .ci/pythons $(PYTHONS)
+
 # What is newest today becomes what is known to work: run the tests, then commit it.
 constraints:
 	rm -rf $(NEWEST)
@@ -77,8 +84,7 @@ bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(NEWEST) $(LOWEST) .venv-bench .coverage* .mypy_cache .ruff_cache \
-		.cache site
+	rm -rf $(VENV) $(VENV)-* .coverage* .mypy_cache .ruff_cache .cache site
 
 # The pip that comes with Python may be too old for what is asked of it below.
 %/bin/python: | constraints.txt
