@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from types import FrameType
+from typing import Unpack
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +17,7 @@ from ..models.errors import DuplicateMiddlewareError, SettingsError
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import current, on_event_loop
-from ..personalizer.runtimes import runtime_for
+from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
@@ -41,8 +42,8 @@ class MoEngageMiddleware:
         config: A settings file's path, a mapping like a file's content, or a
             ``Settings``; by default the file that ``MOE_CONFIG`` names, else
             ``moe.yml``.
-        workspace_id, api_key, data_center, base_url: Override the environment and the
-            file.
+        workspace: ``workspace_id``, ``api_key``, ``data_center`` and ``base_url``
+            override the environment and the file.
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.
@@ -56,23 +57,13 @@ class MoEngageMiddleware:
         self,
         app: ASGIApp,
         config: Config = None,
-        *,
-        workspace_id: str | None = None,
-        api_key: str | None = None,
-        data_center: str | None = None,
-        base_url: str | None = None,
+        **workspace: Unpack[WorkspaceKeywords],
     ) -> None:
         check_wrapped(app, "ASGI")
         self.app = app
         self._settings_error: SettingsError | None = None
         try:
-            self.runtime = runtime_for(
-                config,
-                workspace_id=workspace_id,
-                api_key=api_key,
-                data_center=data_center,
-                base_url=base_url,
-            )
+            self.runtime = runtime_for(config, **workspace)
         except SettingsError as error:
             if not _is_built_within_lifespan(sys._getframe(1)):
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
 from .terminal import printable, stop
 
 if TYPE_CHECKING:
@@ -40,36 +41,21 @@ A real workspace does not publish its rules. The exit code is 1 for an unknown K
     type=click.Path(path_type=Path),
     help="The workspace file; left out, a sample tea shop.",
 )
-@click.option("--customer", metavar="ID", help="The id of a known customer.")
-@click.option("--visitor", metavar="ID", help="The id of an anonymous browser.")
-@click.option(
-    "--identifier",
-    "identifiers",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="A further identifier, as u_em=ada@shop.example. Repeatable.",
-)
-@click.option(
-    "--attribute",
-    "session",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="An in-session attribute, as utm_medium=email. Repeatable.",
-)
+@options.visitor
 @click.option(
     "--profile",
     metavar="NAME=VALUE",
     multiple=True,
     help="A user attribute, added to the profile. Repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 def explain(
     key: str,
     workspace: Path | None,
     customer: str | None,
     visitor: str | None,
-    identifiers: tuple[str, ...],
-    session: tuple[str, ...],
+    identifiers: Mapping[str, str],
+    attributes: Mapping[str, str],
     profile: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -82,8 +68,8 @@ def explain(
         experience=key,
         customer_id=customer or "",
         visitor_id=visitor or "",
-        identifiers="\n".join(identifiers),
-        session="\n".join(session),
+        identifiers=_lines_of(identifiers),
+        session=_lines_of(attributes),
         attributes="\n".join(profile),
     )
     sandbox = _open(workspace)
@@ -109,6 +95,10 @@ def _open(workspace: Path | None) -> Sandbox:
         return Sandbox(workspace)
     except SettingsError as error:
         stop(error.problems)
+
+
+def _lines_of(pairs: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}={value}" for name, value in pairs.items())
 
 
 def _lines(one: Mapping[str, Any]) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
 from .command_settings import load_settings
 from .terminal import printable, stop, table
 
@@ -21,19 +22,6 @@ PATIENCE = 10.0
 """The time limit, in seconds: a person has more patience than a page."""
 
 
-def pairs(
-    _context: click.Context, _option: click.Parameter, given: Iterable[str]
-) -> dict[str, str]:
-    """Read NAME=VALUE options."""
-    pairs = {}
-    for text in given:
-        name, found, value = text.partition("=")
-        if not (name and found):
-            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE")
-        pairs[name] = value
-    return pairs
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -45,30 +33,9 @@ Examples:
 The exit code is 0 for an answer, even an empty one, and 1 for a failure."""
 )
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
-@click.option("--customer", metavar="ID", help="The id of a known customer.")
-@click.option("--visitor", metavar="ID", help="The id of an anonymous browser.")
-@click.option(
-    "--identifier",
-    "identifiers",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=pairs,
-    help="A further identifier, as u_em=ada@shop.example. Repeatable.",
-)
-@click.option(
-    "--attribute",
-    "attributes",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=pairs,
-    help="An in-session attribute, as utm_medium=email. Repeatable.",
-)
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="The settings; left out, moe.yml if it exists.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@options.visitor
+@options.config
+@options.as_json
 def fetch(
     keys: tuple[str, ...],
     customer: str | None,

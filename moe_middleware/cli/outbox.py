@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from . import options
 from .outbox_exports import (
     export_events,
     new_file,
@@ -48,7 +49,6 @@ def outbox() -> None:
     """List and manage waiting events and dead letters."""
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 reveal = click.option(
     "--reveal", is_flag=True, help="Show the customer and the payload, too."
 )
@@ -56,7 +56,7 @@ reveal = click.option(
 
 @outbox.command(epilog=EXIT_CODES)
 @on_an_outbox
-@as_json
+@options.as_json
 def status(config: str | None, url: str | None, as_json: bool) -> None:
     """Count waiting events and dead letters.
 
@@ -115,7 +115,7 @@ Examples:
 )
 @click.option("--after", metavar="ID", help="Go on behind this one.")
 @reveal
-@as_json
+@options.as_json
 def list_(
     config: str | None,
     url: str | None,
@@ -151,7 +151,7 @@ def list_(
 @on_an_outbox
 @click.argument("id")
 @reveal
-@as_json
+@options.as_json
 def show(
     config: str | None, url: str | None, id: str, reveal: bool, as_json: bool
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from . import options
 from .command_settings import load_settings
 from .terminal import stop
 
@@ -28,11 +29,7 @@ def on_an_outbox(command: Callable[..., None]) -> Callable[..., None]:
         metavar="URL",
         help="The outbox itself, as sqlite:///moe-outbox.db.",
     )(command)
-    return click.option(
-        "--config",
-        metavar="FILE",
-        help="The settings that name it; without them moe.yml, where there is one.",
-    )(command)
+    return options.config(command)
 
 
 def use_outbox(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .command_settings import load_settings
-from .signed_links import duration, echo_link, split_url
+from .signed_links import echo_link, on_a_link, secrets_of
 from .terminal import stop
 
 if TYPE_CHECKING:
@@ -57,26 +57,7 @@ the last one opened. A new secret_key invalidates all links."""
     metavar="ID",
     help="Whose attributes the workspace's templates are rendered with.",
 )
-@click.option(
-    "--url",
-    default="/",
-    show_default=True,
-    help="The page to open it on: https://shop.example/path, or a path alone.",
-)
-@click.option(
-    "--expires",
-    "lasts",
-    metavar="TIME",
-    default="1h",
-    show_default=True,
-    callback=duration,
-    help="How long the link works, as 30m, 1h or 7d.",
-)
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="The settings; without it moe.yml, where there is one.",
-)
+@on_a_link
 def preview(
     key: str,
     variation: str | None,
@@ -93,25 +74,20 @@ def preview(
     if payload is not None and (workspace is not None or customer is not None):
         raise click.UsageError("give --payload, or --workspace and --customer")
     settings = load_settings(config)
-    if settings.secret_key is None:
-        stop(["secret_key: missing: it signs the links (or MOE_SECRET_KEY)"])
+    secrets = secrets_of(settings)
     if payload is not None:
         content = _read_payload(payload)
         variation = variation or payload.stem
     else:
         content, variation = _look_up(_workspace(workspace), key, variation, customer)
-    site, target = split_url(url)
     links = PreviewLinks(
-        [secret.get_secret_value() for secret in settings.secret_key],
-        path=f"{settings.clicks.path}/{PREVIEWS}/",
-        clock=time.time,
+        secrets, path=f"{settings.clicks.path}/{PREVIEWS}/", clock=time.time
     )
-    expires_at = int(time.time()) + lasts
-    try:
-        link = links.make(Preview(key, variation, content, target, expires_at))
-    except (ValueError, TypeError) as error:
-        stop([error])
-    echo_link(f"{site}{link}", f"shows {key}, variation {variation}", expires_at)
+
+    def link_to(target: str, expires_at: int) -> str:
+        return links.make(Preview(key, variation, content, target, expires_at))
+
+    echo_link(link_to, url, lasts, f"shows {key}, variation {variation}")
 
 
 def _read_payload(path: Path) -> Mapping[str, Any]:

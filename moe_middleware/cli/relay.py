@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
 from .command_settings import load_settings
 from .terminal import stop
 
@@ -42,11 +43,7 @@ are waited for as long as events.shutdown_timeout says, the rest stays in the ou
 
 The exit code is 0, and 1 where the settings are wrong or --once could not deliver."""
 )
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="The settings; without it moe.yml, where there is one.",
-)
+@options.config
 @click.option(
     "--outbox",
     metavar="URL",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .outbox import as_json
+from . import options
 from .outbox_places import on_an_outbox, use_outbox
 from .outbox_tables import delivery_rows
 from .terminal import duration, printable, table
@@ -36,7 +36,7 @@ counts all together, those that have ended since included.
 The exit code is 0, and 1 where a process or the outbox has a problem."""
 )
 @on_an_outbox
-@as_json
+@options.as_json
 @click.option("--watch", is_flag=True, help="Look again every two seconds.")
 def status(config: str | None, url: str | None, as_json: bool, watch: bool) -> None:
     """Show all servers and relays, and what waits for delivery."""

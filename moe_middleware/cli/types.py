@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..models.experience import EMPTY
+from . import options
 from .command_settings import load_settings
-from .fetch import pairs
 from .terminal import stop
 
 if TYPE_CHECKING:
@@ -47,14 +47,10 @@ audiences. A value that one payload lacks is NotRequired. It counts no impressio
     "attributes",
     metavar="NAME=VALUE",
     multiple=True,
-    callback=pairs,
+    callback=options.pairs,
     help="An in-session attribute of these fetches. Repeatable.",
 )
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="The settings; left out, moe.yml if it exists.",
-)
+@options.config
 @click.option(
     "--write",
     metavar="FILE",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEventDetails
@@ -26,7 +26,7 @@ from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..network.breaker import State
 from ..personalizer.current import current, current_experiences, on_event_loop
-from ..personalizer.runtimes import runtime_for
+from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
 from ..settings.settings import Config
 from ..telemetry.conventions import PROVIDER
 from .customers import Customers, customer_of
@@ -58,8 +58,8 @@ class MoEngageProvider(Resolving):
         config: A settings file's path, a mapping of its content, or ``Settings``; by
             default the file of ``MOE_CONFIG``, else ``moe.yml``. It shares the cache
             and the outbox with a middleware of the same configuration.
-        workspace_id, api_key, data_center, base_url: Override the environment and the
-            file.
+        workspace: ``workspace_id``, ``api_key``, ``data_center`` and ``base_url``
+            override the environment and the file.
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.
@@ -68,20 +68,10 @@ class MoEngageProvider(Resolving):
     def __init__(
         self,
         config: Config = None,
-        *,
-        workspace_id: str | None = None,
-        api_key: str | None = None,
-        data_center: str | None = None,
-        base_url: str | None = None,
+        **workspace: Unpack[WorkspaceKeywords],
     ) -> None:
         super().__init__()
-        self.runtime = runtime_for(
-            config,
-            workspace_id=workspace_id,
-            api_key=api_key,
-            data_center=data_center,
-            base_url=base_url,
-        )
+        self.runtime = runtime_for(config, **workspace)
         self._customers = Customers(self.runtime)
         self._tracking = Tracking(self.runtime, self._customers)
         self._is_ready = False

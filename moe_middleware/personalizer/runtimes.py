@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from weakref import WeakValueDictionary
 
 from ..settings.settings import Config, Settings
@@ -15,12 +15,21 @@ from .runtime import Runtime
 _runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()
 
 
+class WorkspaceKeywords(TypedDict, total=False):
+    """The keywords of a door that override the environment and the file."""
+
+    workspace_id: str | None
+    api_key: str | None
+    data_center: str | None
+    base_url: str | None
+
+
 def runtime_for(
     config: Config,
     *,
     clock: Callable[[], float] = time.time,
     stopwatch: Callable[[], float] = time.monotonic,
-    **keywords: str | None,
+    **workspace: Unpack[WorkspaceKeywords],
 ) -> Runtime:
     """Return the runtime of a configuration, the same one for the same configuration.
 
@@ -33,15 +42,20 @@ def runtime_for(
         clock: As for ``Runtime``; like ``stopwatch`` it has no effect on a runtime that
             exists already.
         stopwatch: As for ``Runtime``.
-        keywords: Values that override the file and the environment; None is ignored.
+        workspace: Values that override the file and the environment; None is ignored.
 
     Raises:
         SettingsError: The configuration is invalid; it lists every mistake.
+        TypeError: A keyword is unknown.
     """
-    given: dict[str, Any] = {
-        name: value for name, value in keywords.items() if value is not None
+    names = WorkspaceKeywords.__annotations__
+    if unknown := workspace.keys() - names:
+        listed = ", ".join(sorted(unknown))
+        raise TypeError(f"unknown keyword {listed}: take config or {', '.join(names)}")
+    overrides: dict[str, Any] = {
+        name: value for name, value in workspace.items() if value is not None
     }
-    settings = in_place_of(Settings.of(config, **given))
+    settings = in_place_of(Settings.of(config, **overrides))
     name = str(id(config)) if settings is config else settings.fingerprint.hex()
     runtime = _runtimes.get(name)
     if runtime is None:

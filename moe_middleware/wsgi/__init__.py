@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
@@ -16,7 +16,7 @@ from ..models.reasons import Reason
 from ..models.visits import Visit
 from ..personalizer.current import current
 from ..personalizer.page import Page
-from ..personalizer.runtimes import runtime_for
+from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody, is_file
@@ -45,8 +45,8 @@ class MoEngageWSGIMiddleware:
         config: A settings file's path, a mapping like a file's content, or a
             ``Settings``; by default the file that ``MOE_CONFIG`` names, else
             ``moe.yml``.
-        workspace_id, api_key, data_center, base_url: Override the environment and the
-            file.
+        workspace: ``workspace_id``, ``api_key``, ``data_center`` and ``base_url``
+            override the environment and the file.
 
     Raises:
         SettingsError: The configuration is wrong; it lists every mistake.
@@ -60,21 +60,11 @@ class MoEngageWSGIMiddleware:
         self,
         app: WSGIApplication,
         config: Config = None,
-        *,
-        workspace_id: str | None = None,
-        api_key: str | None = None,
-        data_center: str | None = None,
-        base_url: str | None = None,
+        **workspace: Unpack[WorkspaceKeywords],
     ) -> None:
         check_wrapped(app, "WSGI")
         self.app = app
-        self.runtime = runtime_for(
-            config,
-            workspace_id=workspace_id,
-            api_key=api_key,
-            data_center=data_center,
-            base_url=base_url,
-        )
+        self.runtime = runtime_for(config, **workspace)
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
         self._read_cookies = wsgi_cookies(app)
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]

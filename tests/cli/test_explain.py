@@ -60,16 +60,19 @@ def test_profile_is_added_and_json_is_the_endpoints_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "exit_code", "complaint"),
     [
-        (("none-such",), "No experience has this key"),
-        (("--attribute", "email"), "“email” is not of the form name=value"),
-        (("--workspace", "no-such-file.yml"), "no-such-file.yml"),
+        (("none-such",), 1, "No experience has this key"),
+        (("--attribute", "email"), 2, "'email' is not of the form NAME=VALUE"),
+        (("--profile", "email"), 1, "“email” is not of the form name=value"),
+        (("--workspace", "no-such-file.yml"), 1, "no-such-file.yml"),
     ],
 )
-def test_mistake_is_one_plain_line(words: tuple[str, ...], complaint: str) -> None:
+def test_mistake_is_one_plain_line(
+    words: tuple[str, ...], exit_code: int, complaint: str
+) -> None:
     code, text = run(*words)
 
-    assert code == 1
+    assert code == exit_code
     assert complaint in text
     assert "Traceback" not in text

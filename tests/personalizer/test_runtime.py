@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from moe_middleware import MoEngageMiddleware, SettingsError
+from moe_middleware import (
+    MoEngageMiddleware,
+    MoEngageWSGIMiddleware,
+    SettingsError,
+)
 from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..sites import settings
@@ -63,3 +67,11 @@ def test_keywords_win_over_the_file(config: Path) -> None:
     made = MoEngageMiddleware(nothing, config, base_url="http://127.0.0.1:1/v1")
 
     assert made.runtime.settings.workspace.url == "http://127.0.0.1:1/v1"
+
+
+def test_an_unknown_keyword_is_named(config: Path) -> None:
+    misspelt: dict[str, Any] = {"api_kee": "K"}
+    for door in (MoEngageMiddleware, MoEngageWSGIMiddleware):
+        app: Any = nothing if door is MoEngageMiddleware else lambda *_: []
+        with pytest.raises(TypeError, match="api_kee: take config or workspace_id"):
+            door(app, config, **misspelt)
