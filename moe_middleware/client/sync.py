@@ -30,15 +30,8 @@ class SyncMoEngageClient:
     use the one that its parent made: it opens connections of its own. Close it with
     ``with`` or ``close()``; at the process's exit nothing needs to be closed.
 
-    Args:
-        settings: As for ``MoEngageClient``.
-        budget: As for ``MoEngageClient``.
-        observer: As for ``MoEngageClient``; it is called on the background loop.
-        transport: As for ``MoEngageClient``: it makes an async transport here, too.
-        keywords: As for ``MoEngageClient``.
-
-    Raises:
-        SettingsError, TypeError: As for ``MoEngageClient``.
+    It takes and raises what ``MoEngageClient`` does; an observer is called on the
+    background loop, and ``transport`` makes an async transport here, too.
     """
 
     def __init__(
@@ -77,12 +70,11 @@ class SyncMoEngageClient:
         attributes: Mapping[str, str] = EMPTY,
         timeout: float | None = None,
     ) -> Experiences:
-        """Fetch a visitor's experiences; see ``MoEngageClient.fetch``.
+        """Fetch a visitor's experiences: as ``MoEngageClient.fetch``.
 
         Raises:
-            MoEngageError, TypeError: As for ``MoEngageClient.fetch``.
             RuntimeError: The caller runs on the background loop itself, as an observer
-                does.
+                does; so do ``metadata`` and ``report``.
         """
         steps = self._client.fetch(
             keys, identity=identity, attributes=attributes, timeout=timeout
@@ -90,17 +82,9 @@ class SyncMoEngageClient:
         return background.run(steps)
 
     def metadata(self, statuses: Sequence[str] = ()) -> list[ExperienceMetadata]:
-        """List the workspace's experiences; see ``MoEngageClient.metadata``.
-
-        Raises:
-            MoEngageError, RuntimeError: As for ``fetch``.
-        """
+        """List the workspace's experiences: as ``MoEngageClient.metadata``."""
         return background.run(self._client.metadata(statuses))
 
     def report(self, events: Iterable[Event]) -> None:
-        """Report impressions and clicks; see ``MoEngageClient.report``.
-
-        Raises:
-            MoEngageError, RuntimeError: As for ``fetch``.
-        """
+        """Report impressions and clicks: as ``MoEngageClient.report``."""
         background.run(self._client.report(events))
