@@ -21,7 +21,7 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
 .PHONY: .measured demo test test-newest test-lowest test-pythons constraints lint docs \
-	bench clean
+	reference bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -79,6 +79,10 @@ lint: $(READY_DEV)
 docs: $(READY_DEV)
 	$(BIN)/zensical build --strict --clean
 	@echo "site/index.html, or, as it is written: $(BIN)/zensical serve"
+
+# The parts of docs/reference/ that the settings and the commands say.
+reference: $(READY_DEV)
+	$(BIN)/python -m tests.reference_parts
 
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks

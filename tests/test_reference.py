@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 
 from moe_middleware import Reason, Settings
-from moe_middleware.cli import main
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.overrides import VARIABLES
 from moe_middleware.settings.route_sections import Route
@@ -30,6 +29,7 @@ from moe_middleware.settings.visitor_sections import (
 from moe_middleware.settings.workspaces import Workspace
 
 from .documents import TEN_LINES, VALUES, Block, Document, Newcomer, newcomer
+from .reference_parts import PARTS, REFERENCE, with_part
 from .rows import each
 
 __all__ = ["newcomer"]
@@ -90,11 +90,27 @@ def test_every_reason_has_a_row() -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.M)) == sorted(Reason)
 
 
-def test_every_command_has_a_row() -> None:
-    text = Document("docs/reference/cli.md").text
-    rows = re.findall(r"^\| `moe-middleware (\w+)", text, re.M)
+@pytest.mark.parametrize("name", PARTS)
+def test_pages_have_what_the_code_says(name: str) -> None:
+    file, make = PARTS[name]
+    page = (REFERENCE / file).read_text(encoding="utf-8")
 
-    assert sorted(rows) == sorted(main.commands)
+    assert with_part(page, name, make()) == page, "run 'make reference'"
+
+
+def test_every_setting_has_a_heading() -> None:
+    headings = {*re.findall(r"^###+ `([\w.\[\]]+)`", SETTINGS.text, re.M)}
+    routes = [{"path": "/", "experiences": ["hero"]}]
+    given = Settings(data_center="sandbox", routes=routes, consent={}).model_dump()
+    wanted = {*given}
+    for name, section in given.items():
+        one = section[0] if name == "routes" else section
+        if isinstance(one, dict) and name != "attributes":
+            prefix = "routes[]" if name == "routes" else name
+            wanted |= {f"{prefix}.{key}" for key in one}
+
+    assert sorted(wanted - headings) == []
+    assert len(wanted) > 60
 
 
 def test_nothing_is_counted_where_no_id_is_wanted(

@@ -52,10 +52,10 @@ class Route(Section):
         description="In-session attributes of this route, beside those of every fetch.",
     )
     timeout: Budget | None = Field(
-        default=None, description="The budget of these pages' fetch, in seconds."
+        default=None, description="As fetch.timeout, for these pages, in seconds."
     )
     prefetch: Prefetch | None = Field(
-        default=None, description="Whether these pages wait before their handler."
+        default=None, description="As fetch.prefetch, for these pages."
     )
     vary: Vary | None = Field(
         default=None, description="As cache.vary, for these pages."

@@ -45,7 +45,7 @@ class FetchSettings(Section):
     )
     tries: Annotated[int, Field(ge=1, le=10), NoFlag] = Field(
         default=3,
-        description="How often a fetch is sent at most, within it.",
+        description="How often a fetch is sent at most, within its budget.",
     )
     payload_values: Literal["native", "text"] = Field(
         default="native",
@@ -82,15 +82,15 @@ class CacheSettings(Section):
     )
     stale: Seconds = Field(
         default=600.0,
-        description="How long after that it is still served, while a fetch in the "
-        "background refreshes it, in seconds.",
+        description="How long an answer is still served after its ttl, while a fetch "
+        "in the background refreshes it, in seconds.",
     )
     max_entries: Count = Field(
         default=1_000_000, description="How many answers one process keeps at most."
     )
     max_bytes: Count = Field(
         default=64 * 1024 * 1024,
-        description="How much memory they may take in one process, in bytes.",
+        description="How much memory the answers may take in one process, in bytes.",
     )
     vary: Vary | None = Field(
         default=None,
@@ -104,7 +104,8 @@ class CacheSettings(Section):
         "hosts, as in redis://host:6379/0; rediss:// for TLS.",
     )
     redis_timeout: PositiveSeconds = Field(
-        default=0.05, description="How long to wait for one of its answers, in seconds."
+        default=0.05,
+        description="How long to wait for one answer of the Redis, in seconds.",
     )
 
 
@@ -124,8 +125,9 @@ class BudgetSettings(Section):
     )
     pace: Literal["burst", "smooth"] = Field(
         default="burst",
-        description="burst: all calls that the API has left may be made at once. "
-        "smooth: calls are spread evenly, of 10,000 a minute about 163 a second.",
+        description="How calls are spread over a minute: all that the API has left may "
+        "be made at once (burst), or evenly, of 10,000 a minute about 163 a second "
+        "(smooth).",
     )
 
 
@@ -174,9 +176,9 @@ class EventSettings(Section):
     )
     synchronous: Literal["normal", "full"] = Field(
         default="normal",
-        description="normal: events survive the end of their process. full: once they "
-        "are stored in SQLite they survive a power cut, too, and nothing is delivered "
-        "before; what waits in a journal while the outbox fails is written to the disk "
+        description="What events survive: the end of their process (normal), or also a "
+        "power cut (full). With full, an event is delivered once SQLite has it on the "
+        "disk; a journal that stands in for a failing outbox is written to the disk "
         "each second.",
     )
     replicas: Annotated[int, Field(ge=0, le=100), NoFlag] | None = Field(

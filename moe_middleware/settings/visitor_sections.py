@@ -82,10 +82,12 @@ class BotSettings(Section):
     """Who counts as a bot, by parts of the User-Agent, beside the built-in list."""
 
     also: tuple[UserAgentPart, ...] = Field(
-        default=(), description="Parts that make it a bot."
+        default=(), description="Parts of the User-Agent that make a visitor a bot."
     )
     never: tuple[UserAgentPart, ...] = Field(
-        default=(), description="Parts that make it no bot."
+        default=(),
+        description="Parts of the User-Agent that make a visitor no bot, whatever else "
+        "it contains.",
     )
     library: Switch = Field(
         default="off",
@@ -109,23 +111,24 @@ class ConsentSettings(Section):
     values: Annotated[tuple[Name, ...], Unique] = Field(
         default=("yes", "true", "granted", "1"),
         min_length=1,
-        description="Which of its values are a consent, in any case.",
+        description="Which values of given_by are a consent, in upper or lower case.",
     )
     without: Literal["fallback", "anonymous"] = Field(
         default="fallback",
-        description="What others get: the fallback, or the answer to a fetch without "
-        "any data about them.",
+        description="Which pages visitors without consent get: those with the fallback,"
+        " or with the answer to a fetch without any data about them (anonymous).",
     )
     honour_gpc: Flag = Field(
         default=True,
         description="Whether Global Privacy Control (Sec-GPC: 1) is an objection.",
     )
     honour_dnt: Flag = Field(
-        default=False, description="Whether Do Not Track (DNT: 1) is one."
+        default=False, description="Whether Do Not Track (DNT: 1) is an objection."
     )
     honour_sdk_opt_out: Flag = Field(
         default=True,
-        description="Whether the Web SDK's opt-out cookies, moe_dis and moe_dt_d, are.",
+        description="Whether the Web SDK's opt-out cookies, moe_dis and moe_dt_d, are "
+        "an objection.",
     )
 
     @classmethod
