@@ -9,10 +9,19 @@ import pytest
 
 from moe_middleware.sandbox import Sandbox
 
-from .documents import FENCE, ROOT, TEN_LINES, Document, Newcomer, newcomer
+from .documents import (
+    FENCE,
+    ROOT,
+    TEN_LINES,
+    Document,
+    Newcomer,
+    ServedNewcomer,
+    newcomer,
+    served_newcomer,
+)
 from .redis_servers import redis_server
 
-__all__ = ["newcomer"]
+__all__ = ["newcomer", "served_newcomer"]
 
 TESTED_ELSEWHERE = {
     "docs/how-to/checks.md": "tests/test_hooks.py",
@@ -21,16 +30,19 @@ TESTED_ELSEWHERE = {
 }
 """Pages whose blocks need more than a folder, and who runs them."""
 
+SERVED = "docs/how-to/frameworks/"
+"""Pages whose servers are started, and asked over the network."""
+
 ALL = {
     str(path.relative_to(ROOT)): Document(str(path.relative_to(ROOT)))
     for path in sorted((ROOT / "docs").rglob("*.md"))
 }
-PAGES = [
+RUN = [
     name for name, page in ALL.items() if page.blocks and name not in TESTED_ELSEWHERE
 ]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [one for one in RUN if not one.startswith(SERVED)])
 def test_page_does_what_it_shows(
     name: str, newcomer: Newcomer, sandbox: Sandbox
 ) -> None:
@@ -46,6 +58,22 @@ def test_page_does_what_it_shows(
         newcomer.follow(block)
 
     assert not newcomer.unused, "files that no command uses"
+
+
+@pytest.mark.parametrize("name", [one for one in RUN if one.startswith(SERVED)])
+def test_page_does_what_it_shows_with_real_servers(
+    name: str, served_newcomer: ServedNewcomer
+) -> None:
+    page = ALL[name]
+    if page.starts_from_the_ten_lines:
+        for block in Document(TEN_LINES).blocks:
+            served_newcomer.follow(block)
+
+    for block in page.blocks:
+        served_newcomer.follow(block)
+
+    served_newcomer.close()
+    assert not served_newcomer.unused, "files that no command uses"
 
 
 def test_the_page_about_redis_does_what_it_shows(

@@ -1,7 +1,4 @@
-"""Runs what a document shows: a reader follows it to the letter, in an empty folder.
-
-Blocks that begin with a file's name are written as this file, as a reader would.
-"""
+"""Does what a document shows, in an empty folder and inside this process."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -35,60 +32,13 @@ from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.server import start_text
 from moe_middleware.settings.overrides import VARIABLES
 
-from .sites import rendered, settings
+from ..sites import rendered, settings
+from .reading import MAKEFILE, ROOT, Block, commands, same
 
-ROOT = Path(__file__).parent.parent
-TEN_LINES = "docs/tutorial/ten-lines.md"
-"""The page that others start from, by a link to it before their first heading."""
-MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
 VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
 """What a reader of the settings has set, for the files that ask for it."""
 PATIENT = "\nfetch: {timeout: 5}\n"
 """The one thing that is added: this machine may have other tests to run."""
-
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-_NAME = re.compile(r"(?:# |\{# )(\S+\.\w+)(?: #\})?\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One fenced block: its kind, its text, and the document's line of its fence."""
-
-    kind: str
-    text: str
-    line: int
-
-    @property
-    def file(self) -> str | None:
-        """The file that its first line names."""
-        named = _NAME.match(self.text)
-        return named[1] if named and self.kind != "console" else None
-
-
-class Document:
-    """A document in Markdown.
-
-    Attributes:
-        text: All of it.
-        sections: The blocks of each section; those before the first are "the top"'s.
-        blocks: All blocks.
-        scripts: The Python files that one of its commands runs.
-        starts_from_the_ten_lines: Whether the reader has followed that page before.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.text = (ROOT / name).read_text(encoding="utf-8")
-        title, *rest = re.split(r"^## ", self.text, flags=re.M)
-        texts = {"the top": title} | {part.partition("\n")[0]: part for part in rest}
-        self.sections = {name: [*self._blocks(part)] for name, part in texts.items()}
-        self.blocks = [block for blocks in self.sections.values() for block in blocks]
-        self.starts_from_the_ten_lines = "starts from the [ten lines](" in title
-        self.scripts = {*re.findall(r"^\$ python (\S+\.py)", self.text, re.M)}
-
-    def _blocks(self, part: str) -> Iterator[Block]:
-        for fence in FENCE.finditer(part):
-            line = self.text[: self.text.index(fence[0])].count("\n") + 1
-            yield Block(fence[1], fence[2], line)
 
 
 @dataclass
@@ -102,6 +52,7 @@ class Newcomer:
     app: Any = None
     output: str = ""
     unused: set[str] = field(default_factory=set)
+    jars: dict[str, str] = field(default_factory=dict)
     sandbox: Sandbox = field(default_factory=Sandbox)
 
     def follow(self, block: Block) -> None:
@@ -113,17 +64,25 @@ class Newcomer:
             case "jinja":
                 self._jinja(block)
             case "html":
-                _same("".join(block.text.split()), "".join(self.output.split()))
+                same("".join(block.text.split()), "".join(self.output.split()))
             case "console":
-                for command, shown in _commands(block.text):
-                    self.output = ""
-                    compared = self._run(shlex.split(command))
-                    if compared or shown:
-                        _same(shown, self.output)
+                for command, shown in commands(block.text):
+                    self.give(command, shown)
             case "text" | "vcl" | "django":
                 pass  # a drawing; or what a test of its own runs
             case _:
                 pytest.fail(f"line {block.line}: what to do with {block.kind!r}?")
+
+    def give(self, command: str, shown: str) -> None:
+        """Run one command; what it puts out has to be what the document shows."""
+        self.output = ""
+        words = shlex.split(command)
+        file = words.pop() if words[-2:-1] == [">"] else None
+        compared = self.run([word for word in words if file is None or word != ">"])
+        if file is not None:
+            (self.folder / file).write_text(self.output, encoding="utf-8")
+        elif compared or shown:
+            same(shown, self.output)
 
     def restart(self) -> None:
         """Forget what was imported from the folder, as a new process has."""
@@ -136,10 +95,10 @@ class Newcomer:
         importlib.invalidate_caches()
         gc.collect()  # with the app goes its cache
 
-    def _write(self, block: Block) -> None:
+    def write(self, block: Block) -> None:
         assert block.file is not None
         path = self.folder / block.file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = block.text
         if block.file == "moe.yml" and "\nfetch:" not in text:
             text += PATIENT
@@ -150,7 +109,7 @@ class Newcomer:
         if block.file is None:
             self._go_on(block)
             return
-        self._write(block)
+        self.write(block)
         if block.file in self.scripts or block.file.startswith("test_"):
             self.unused.add(block.file)  # a command must run it
             return
@@ -173,7 +132,7 @@ class Newcomer:
             file.write_text(yaml.safe_dump(whole), encoding="utf-8")
             self.restart()
         else:
-            self._write(block)
+            self.write(block)
         if file.name == "moe.yml":
             Settings.load(file, environ=VALUES | os.environ)
         else:
@@ -181,7 +140,7 @@ class Newcomer:
 
     def _jinja(self, block: Block) -> None:
         if block.file is not None:
-            self._write(block)
+            self.write(block)
             return
         keys = [one.key for one in sample_workspace().experiences]
         routes = [{"path": "/", "experiences": [*keys, "no-such-key"]}]
@@ -193,7 +152,7 @@ class Newcomer:
 
     # --- commands ----------------------------------------------------------
 
-    def _run(self, words: list[str]) -> bool:
+    def run(self, words: list[str]) -> bool:
         """Run one command; return whether what it puts out has to be shown."""
         with pytest.MonkeyPatch.context() as patch:
             while words and re.match(r"\w+=", words[0]):
@@ -250,24 +209,30 @@ class Newcomer:
             workspace = Sandbox(context.params["workspace"]).workspace
             self.output = start_text(workspace, url)
             return
-        file = arguments.pop() if arguments[-2:-1] == [">"] else None
-        words = [word for word in arguments if word != ">"]
-        self.output = CliRunner().invoke(main, words).output
-        if file is not None:
-            (self.folder / file).write_text(self.output, encoding="utf-8")
-            self.output = ""
+        self.output = CliRunner().invoke(main, arguments).output
 
     def _curl(self, arguments: list[str]) -> None:
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument("-i", action="store_true")
+        parser.add_argument("-s", action="store_true")
         parser.add_argument("-X", default=None)
         parser.add_argument("-d", default=None)
-        parser.add_argument("--cookie", default=None)
+        parser.add_argument("-H", action="append", default=[])
+        parser.add_argument("-b", "--cookie", default="")
+        parser.add_argument("-c", "--cookie-jar", default=None)
         parser.add_argument("url")
         given = parser.parse_args(arguments)
-        headers = {"Cookie": given.cookie} if given.cookie else {}
+        headers = dict(re.split(r":\s*", one, maxsplit=1) for one in given.H)
+        if cookies := self.jars.get(given.cookie, given.cookie):
+            headers["Cookie"] = cookies
+        if given.d:
+            form = "application/x-www-form-urlencoded"
+            headers.setdefault("Content-Type", form)
         method = given.X or ("POST" if given.d else "GET")
         answer = self.visit(method, given.url, headers, given.d)
+        if given.cookie_jar:
+            kept = answer.cookies.items()
+            self.jars[given.cookie_jar] = "; ".join(f"{n}={v}" for n, v in kept)
         head = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
         head += [f"{name}: {value}" for name, value in answer.headers.multi_items()]
         self.output = "\n".join([*(head if given.i else []), answer.text])
@@ -276,7 +241,7 @@ class Newcomer:
         self,
         method: str,
         url: str,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         body: str | None = None,
     ) -> Any:
         """Make one request to what would listen there, from its start to its end."""
@@ -289,25 +254,6 @@ class Newcomer:
         module, _, name = target.partition(":")
         self.app = getattr(importlib.import_module(module), name)
         return self.app
-
-
-def _commands(text: str) -> Iterator[tuple[str, str]]:
-    before, *parts = re.split(r"^\$ ", text, flags=re.M)
-    assert not before.strip(), "a console block begins with a command"
-    for part in parts:
-        command, _, shown = part.partition("\n")
-        yield command, shown
-
-
-def _same(shown: str, actual: str) -> None:
-    """Compare without empty lines; ``...`` stands for anything."""
-    wanted, got = (
-        "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
-        for text in (shown, actual)
-    )
-    assert not re.fullmatch(r"[.\s]+", wanted), "this shows nothing"
-    pattern = re.escape(wanted).replace(r"\.\.\.", ".*?")
-    assert re.fullmatch(pattern, got, re.S), f"shown:\n{wanted}\n\nactual:\n{got}"
 
 
 def _set(patch: pytest.MonkeyPatch, pair: str) -> None:
