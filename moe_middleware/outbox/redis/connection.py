@@ -38,7 +38,7 @@ TRIED_EVERY = 1.0
 LOG_EVERY = 60.0
 
 KEYS = (
-    *("events", "lines", "times", "due", "owners", "behind", "dead", "graves"),
+    *("events", "queues", "times", "due", "owners", "behind", "dead", "graves"),
     "seen",
 )
 

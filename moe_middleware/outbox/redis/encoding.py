@@ -19,12 +19,12 @@ _LETTER_HEAD = struct.Struct(">dII")
 _ID = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
-def line_of(customer_id: str) -> int:
+def queue_of(customer_id: str) -> int:
     return zlib.crc32(customer_id.encode(errors="surrogatepass"))
 
 
 def packed_event(customer_id: str, body: bytes) -> bytes:
-    return _HEAD.pack(line_of(customer_id), len(body)) + body
+    return _HEAD.pack(queue_of(customer_id), len(body)) + body
 
 
 def customer_of(kept: WaitingEvent | DeadLetter) -> str:

@@ -39,7 +39,7 @@ from .encoding import (
     customer_of,
     dead_letter,
     is_id,
-    line_of,
+    queue_of,
     number_of,
     packed_event,
     packed_letter,
@@ -293,10 +293,10 @@ class RedisOutbox(StoredOutbox):
             blob = b"".join(packed_event(customer_of(one), one.body) for one in some)
             await self._do(Call(scripts.RESTORE_WAITING, (len(some), blob)))
         for letters in chunked(dead):
-            letters_of_lines: list[int | bytes] = []
+            letters_of_queues: list[int | bytes] = []
             for one in letters:
-                letters_of_lines += [line_of(customer_of(one)), packed_letter(one)]
-            await self._do(Call(scripts.RESTORE_DEAD, tuple(letters_of_lines)))
+                letters_of_queues += [queue_of(customer_of(one)), packed_letter(one)]
+            await self._do(Call(scripts.RESTORE_DEAD, tuple(letters_of_queues)))
 
     def _now(self) -> float | str:
         return self._clock() if self._clock is not None else ""

@@ -25,25 +25,26 @@ WRITER_EXPIRES_AFTER = 86_400
 
 # Keys, always in this order:
 # 1 events  the stream: waiting events in the order of their ids
-# 2 lines   sorted set: every event that was read from the stream, by its line
+# 2 queues  sorted set: every event that was read from the stream, by its queue
 # 3 times   hash: the time when a leased or retried event is claimable
-# 4 due     sorted set: every line in `lines`, by its first event's time
-# 5 owners  hash: the relay that holds all of a line but what is parked
-# 6 behind  sorted set: RELAY LINE where events are parked behind an owner's
+# 4 due     sorted set: every queue in `queues`, by its first event's time
+# 5 owners  hash: the relay that holds all of a queue except its parked events
+# 6 behind  sorted set: RELAY QUEUE where events are parked behind an owner's
 # 7 dead    hash: dead letters
 # 8 graves  sorted set: their ids, by age
 # 9 seen    the latest time of a claim
 # 10 writer the record of this process's last write
 #
-# An id is NUMBER-LINE. The number grows, and is the time of the append in
-# microseconds. A line is a customer's digest: events of one line are claimed in
-# order. Customers that share one by chance only wait for each other.
+# An id is NUMBER-QUEUE. The number grows, and is the time of the append in
+# microseconds. The queue is a digest of the customer: events of one queue are claimed
+# in order. Customers that share one by chance only wait for each other.
 #
-# An event that was read while an earlier one of its line is held is parked: in
-# `lines`, and not in `times`. What is parked comes last in its line. Whatever takes
-# the first of a line away, `settle` makes the line due at its new first event's time.
+# An event that is read while an earlier one of its queue is held is parked: it is in
+# `queues`, and not in `times`. Parked events are the last ones of their queue. After
+# the first event of a queue has gone, `settle` makes the queue due at the time of its
+# new first event.
 COMMON = """
-local EVENTS, LINES, TIMES, DUE, OWNERS, BEHIND, DEAD, GRAVES, SEEN, WRITER =
+local EVENTS, QUEUES, TIMES, DUE, OWNERS, BEHIND, DEAD, GRAVES, SEEN, WRITER =
   unpack(KEYS)
 local GROUP = 'relay'
 local call = redis.call
@@ -67,7 +68,7 @@ end
 
 local function number_of(id) return string.match(id, '^%d+') end
 
-local function line_of(id) return string.match(id, '%d+$') end
+local function queue_of(id) return string.match(id, '%d+$') end
 
 local function now_of(given)
   if given ~= '' then return tonumber(given) end
@@ -75,31 +76,31 @@ local function now_of(given)
   return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end
 
-local function disown(line)
-  local owner = call('HGET', OWNERS, line)
+local function disown(queue)
+  local owner = call('HGET', OWNERS, queue)
   if owner then
-    call('HDEL', OWNERS, line)
-    call('ZREM', BEHIND, owner .. ' ' .. line)
+    call('HDEL', OWNERS, queue)
+    call('ZREM', BEHIND, owner .. ' ' .. queue)
   end
 end
 
-local function first_of(line)
-  return call('ZRANGEBYSCORE', LINES, line, line, 'LIMIT', 0, 1)[1]
+local function first_of(queue)
+  return call('ZRANGEBYSCORE', QUEUES, queue, queue, 'LIMIT', 0, 1)[1]
 end
 
 local function settle(ids)
   local settled, gone = {}, {}
   local is_any_behind = call('EXISTS', BEHIND) == 1
   for _, id in ipairs(ids) do
-    local line = line_of(id)
-    if not settled[line] then
-      settled[line] = true
-      local first = first_of(line)
+    local queue = queue_of(id)
+    if not settled[queue] then
+      settled[queue] = true
+      local first = first_of(queue)
       if first then
-        call('ZADD', DUE, call('HGET', TIMES, first) or 0, line)
+        call('ZADD', DUE, call('HGET', TIMES, first) or 0, queue)
       else
-        gone[#gone + 1] = line
-        if is_any_behind then disown(line) end
+        gone[#gone + 1] = queue
+        if is_any_behind then disown(queue) end
       end
     end
   end
@@ -112,7 +113,7 @@ local function forget(ids)
   local before = call('XLEN', EVENTS)
   many('XDEL', EVENTS, ids)
   many('XACK', EVENTS, ids, GROUP)
-  many('ZREM', LINES, ids)
+  many('ZREM', QUEUES, ids)
   many('HDEL', TIMES, ids)
   settle(ids)
   return before - call('XLEN', EVENTS)
@@ -135,8 +136,8 @@ local function next_number()
   return number
 end
 
-local function add(number, line, body)
-  local id = string.format('%.0f-%.0f', number, line)
+local function add(number, queue, body)
+  local id = string.format('%.0f-%.0f', number, queue)
   call('XADD', EVENTS, id, 'body', body)
   return id
 end
@@ -144,9 +145,9 @@ end
 local function add_all(blob, count)
   local number, at = next_number(), 1
   for added = 0, count - 1 do
-    local line, size, from = struct.unpack('>I4I4', blob, at)
+    local queue, size, from = struct.unpack('>I4I4', blob, at)
     at = from + size
-    add(number + added, line, string.sub(blob, from, at - 1))
+    add(number + added, queue, string.sub(blob, from, at - 1))
   end
 end
 
@@ -237,7 +238,7 @@ return {tonumber(found()), tonumber(found()), tonumber(found())}
 """
 )
 
-# Due lines come first: their events are older than all unread ones.
+# Due queues come first: their events are older than all unread ones.
 CLAIM = (
     COMMON
     + """
@@ -270,19 +271,19 @@ local function lease(id, at)
     take(id, entry[2], count)
     call('HSET', TIMES, id, till)
   else
-    call('ZREM', LINES, id)
+    call('ZREM', QUEUES, id)
     call('HDEL', TIMES, id)
   end
 end
 
-local function in_line(line, from, count)
-  return call('ZRANGEBYSCORE', LINES, line, line, 'LIMIT', from, count)
+local function in_queue(queue, from, count)
+  return call('ZRANGEBYSCORE', QUEUES, queue, queue, 'LIMIT', from, count)
 end
 
-local function take_line(line)
+local function take_queue(queue)
   local wanted = limit - #ids
   local rest = nil
-  for place, id in ipairs(in_line(line, 0, wanted + 1)) do
+  for place, id in ipairs(in_queue(queue, 0, wanted + 1)) do
     local at = call('HGET', TIMES, id)
     if place > wanted or is_held(at) then
       rest = at and 'held' or 'parked'
@@ -290,25 +291,25 @@ local function take_line(line)
     end
     lease(id, at)
   end
-  disown(line)
+  disown(queue)
   if relay ~= '' and rest ~= 'held' then
-    call('HSET', OWNERS, line, relay)
-    if rest then call('ZADD', BEHIND, 0, relay .. ' ' .. line) end
+    call('HSET', OWNERS, queue, relay)
+    if rest then call('ZADD', BEHIND, 0, relay .. ' ' .. queue) end
   end
-  whole[line] = not rest
-  settle({line})
+  whole[queue] = not rest
+  settle({queue})
 end
 
-local function take_parked(line)
+local function take_parked(queue)
   local from = 0
   while #ids < limit do
-    local page = in_line(line, from, 200)
+    local page = in_queue(queue, from, 200)
     for _, id in ipairs(page) do
       if #ids < limit and not call('HGET', TIMES, id) then lease(id) end
     end
     from = from + #page
     if #page < 200 then
-      if #ids < limit then call('ZREM', BEHIND, relay .. ' ' .. line) end
+      if #ids < limit then call('ZREM', BEHIND, relay .. ' ' .. queue) end
       break
     end
   end
@@ -325,59 +326,59 @@ local function read(count)
   return found and found[1] and found[1][2] or {}
 end
 
-local function may_take(line)
-  if whole[line] ~= nil then return whole[line], false end
-  if not call('ZSCORE', DUE, line) then return true, true end
-  return relay ~= '' and call('HGET', OWNERS, line) == relay
-    and not call('ZSCORE', BEHIND, relay .. ' ' .. line), false
+local function may_take(queue)
+  if whole[queue] ~= nil then return whole[queue], false end
+  if not call('ZSCORE', DUE, queue) then return true, true end
+  return relay ~= '' and call('HGET', OWNERS, queue) == relay
+    and not call('ZSCORE', BEHIND, relay .. ' ' .. queue), false
 end
 
-local function park(line)
-  local owner = call('HGET', OWNERS, line)
-  if owner then call('ZADD', BEHIND, 0, owner .. ' ' .. line) end
-  whole[line] = false
+local function park(queue)
+  local owner = call('HGET', OWNERS, queue)
+  if owner then call('ZADD', BEHIND, 0, owner .. ' ' .. queue) end
+  whole[queue] = false
   passed_over = passed_over + 1
 end
 
-local lines = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, limit)
-for _, line in ipairs(lines) do
-  if #ids < limit then take_line(line) end
+local queues = call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, limit)
+for _, queue in ipairs(queues) do
+  if #ids < limit then take_queue(queue) end
 end
 
 if relay ~= '' then
   local mine = call('ZRANGEBYLEX', BEHIND, '[' .. relay .. ' ', '(' .. relay .. '!')
   for _, member in ipairs(mine) do
-    local line = line_of(member)
-    if #ids < limit and call('HGET', OWNERS, line) == relay then take_parked(line) end
+    local queue = queue_of(member)
+    if #ids < limit and call('HGET', OWNERS, queue) == relay then take_parked(queue) end
   end
 end
 
 while #ids < limit and passed_over < 1000 do
   local entries = read(limit - #ids)
   if #entries == 0 then break end
-  local in_lines, in_times, in_due, in_owners = {}, {}, {}, {}
+  local in_queues, in_times, in_due, in_owners = {}, {}, {}, {}
   local function put(where, one, other)
     where[#where + 1] = one
     where[#where + 1] = other
   end
   for _, entry in ipairs(entries) do
     local id = entry[1]
-    local line = line_of(id)
-    put(in_lines, line, id)
-    local is_free, is_new = may_take(line)
+    local queue = queue_of(id)
+    put(in_queues, queue, id)
+    local is_free, is_new = may_take(queue)
     if is_free then
       take(id, entry[2], 1)
       put(in_times, id, till)
       if is_new then
-        put(in_due, till, line)
-        if relay ~= '' then put(in_owners, line, relay) end
+        put(in_due, till, queue)
+        if relay ~= '' then put(in_owners, queue, relay) end
       end
-      whole[line] = true
+      whole[queue] = true
     else
-      park(line)
+      park(queue)
     end
   end
-  many('ZADD', LINES, in_lines)
+  many('ZADD', QUEUES, in_queues)
   many('HSET', TIMES, in_times)
   many('ZADD', DUE, in_due)
   many('HSET', OWNERS, in_owners)
@@ -391,7 +392,7 @@ return {table.concat(ids, ' '), table.concat(attempts, ' '),
 
 ACK = COMMON + "return forget(words(ARGV[1]))"
 
-# Both a retry and a longer lease; after a retry the line has no owner.
+# Both a retry and a longer lease; after a retry the queue has no owner.
 HOLD = (
     COMMON
     + """
@@ -401,7 +402,7 @@ for _, id in ipairs(ids) do
   if call('HEXISTS', TIMES, id) == 1 then
     held[#held + 1] = id
     call('HSET', TIMES, id, till)
-    if is_retry then disown(line_of(id)) end
+    if is_retry then disown(queue_of(id)) end
   end
 end
 settle(held)
@@ -439,7 +440,7 @@ for _, id in ipairs(ids) do
   local letter = call('HGET', DEAD, id)
   if letter then
     local _, _, size, from = struct.unpack('>dI4I4', letter)
-    add(number + #replayed, line_of(id), string.sub(letter, from + size))
+    add(number + #replayed, queue_of(id), string.sub(letter, from + size))
     replayed[#replayed + 1] = id
   end
 end
