@@ -1,5 +1,5 @@
-// Draws the overlay: what this page got from MoEngage, and why. All texts of the page
-// stay texts: no markup is ever made of them.
+// Draws the overlay: the experiences of this page, with their reasons. Values are
+// inserted as text, never as markup.
 (() => {
   if (customElements.get("moe-overlay")) return;
   const sheet = new CSSStyleSheet();

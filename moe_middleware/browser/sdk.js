@@ -26,13 +26,13 @@
   };
 
   const tell = (...what) => {
-    untold.push(what);
+    undata.push(what);
     flush();
   };
 
   // A page that is rendered ahead of its visitor has shown nothing.
   const flush = () => {
-    if (sdk && !page.prerendering) untold.splice(0).forEach(call);
+    if (sdk && !page.prerendering) undata.splice(0).forEach(call);
   };
 
   const handOver = async () => {
@@ -50,12 +50,12 @@
     page.querySelectorAll("script[data-moe-web-sdk]").forEach(block => {
       if (read.has(block)) return;
       read.add(block);
-      const told = JSON.parse(block.textContent);
-      Object.entries(told.contexts).forEach(([key, context]) => {
-        contexts.set(key, [told.api, context]);
-        tell(told.api, "trackImpression", context);
+      const data = JSON.parse(block.textContent);
+      Object.entries(data.contexts).forEach(([key, context]) => {
+        contexts.set(key, [data.api, context]);
+        tell(data.api, "trackImpression", context);
       });
-      device = told.device ?? device;
+      device = data.device ?? device;
       handOver();
     });
   };

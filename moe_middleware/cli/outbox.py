@@ -252,8 +252,8 @@ Examples:
   moe-middleware outbox export events.jsonl
   moe-middleware outbox export --dead - | gzip > dead.jsonl.gz
 
-The file holds all there is to know, ids of customers included; only its owner
-may read it. The outbox keeps what it holds.
+The file has all data of the events, ids of customers included; only its owner may
+read it. The events stay in the outbox.
 
 {EXIT_CODES}"""
 )

@@ -14,8 +14,8 @@ from ..outbox.redis.connection import SCHEMA_VERSION
 K = "the key"
 """Stands for a key of ours that does not exist."""
 
-# Each command as it changes nothing: it reads, removes what is not there, or has an
-# argument that Redis refuses after it has looked at the rights.
+# None of these commands changes anything: it reads, removes a missing key, or has an
+# argument that Redis refuses after it has checked the rights.
 _NEEDS: dict[str, Sequence[Command]] = {
     "cache.redis": (
         ("PING",),

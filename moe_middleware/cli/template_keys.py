@@ -112,7 +112,7 @@ def _tokens(environment: Environment, source: str) -> list[Token]:
 
 
 def _blank(found: re.Match[str]) -> str:
-    """Return what stands for a block of text: its line breaks, for lines' numbers."""
+    """Return the line breaks of a block of text, so that line numbers stay right."""
     return found[0] if found["jinja"] else "\n" * found[0].count("\n")
 
 

@@ -46,7 +46,7 @@ def _loaded(given: object, keywords: Mapping[str, Any]) -> Settings:
     if not (given is None or isinstance(given, Settings | Mapping | str | os.PathLike)):
         raise ImproperlyConfigured(
             f"MOENGAGE is {type(given).__name__}: set it to the path of a settings "
-            "file, a mapping of what stands in one, or a moe_middleware.Settings"
+            "file, a mapping like its content, or a moe_middleware.Settings"
         )
     try:
         return Settings.of(given, **keywords)

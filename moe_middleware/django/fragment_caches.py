@@ -38,7 +38,7 @@ def keep_experiences_out() -> None:
     def render_unless_personal(node: CacheNode, context: Context) -> str:
         outer = fragment.get()
         if outer is not None:
-            # What comes from the cache below reads nothing.
+            # A fragment from the cache reads nothing.
             outer.reads(_covered(node, context))
         # A copy, as all threads share a template's nodes.
         twin = copy(node)

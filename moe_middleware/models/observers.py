@@ -43,10 +43,10 @@ class Observer:
     ) -> None:
         """A page has its answer for a key: once for each page and key.
 
-        That is before the handler runs, or where a page takes what it has fetched
-        later; whether the page then shows it is not known yet. If the page's ``typed``
-        refuses it, it is called once more, with the reason ``bad_payload``. What
-        OpenFeature's provider answers outside of requests counts as a page of its own.
+        That is before the handler runs, or when a page fetches later; whether the page
+        then shows it is not known yet. If the page's ``typed`` refuses it, it is called
+        once more, with the reason ``bad_payload``. An answer of OpenFeature's provider
+        outside of requests counts as a page of its own.
         Without this method no variation is read, so it costs nothing.
 
         Args:

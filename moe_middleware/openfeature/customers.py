@@ -68,7 +68,7 @@ class Customers:
 
         Raises:
             TargetingKeyMissingError: The context names no customer.
-            InvalidContextError: Its customer id is none.
+            InvalidContextError: Its customer id is invalid.
         """
         runtime, engine = self._runtime, self._runtime.personalizer
         visitor = self._visitor(context)
@@ -126,7 +126,7 @@ def customer_of(context: EvaluationContext | None) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return an attribute as the API takes it; None for what is no plain value."""
+    """Return an attribute as the API takes it; None if it is no plain value."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) and value != "" else None

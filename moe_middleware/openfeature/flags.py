@@ -84,11 +84,11 @@ def details(
 
 
 _MESSAGES = {
-    "flag_not_found": "no route of this page names the experience, and a page is "
-    "answered from what it has: name it in a route of moe.yml",
+    "flag_not_found": "no route of this page names the experience, and a page "
+    "gets no others: name it in a route of moe.yml",
     "provider_not_ready": "the experience is not there yet: await the _async method, "
     "or experiences.ready()",
-    "general": "something unforeseen; the log names the error's class",
+    "general": "an unexpected error; the log names the error's class",
 }
 
 

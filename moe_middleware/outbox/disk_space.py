@@ -47,7 +47,7 @@ def _fill(file: int, size: int) -> None:
 def keep_in_place(file: int) -> bool:
     """Have an empty file written in place on btrfs; return whether that was needed.
 
-    Else each write goes to a new place, and what is allocated would not be used.
+    Else each write would go to a new place, and the allocated space would stay unused.
 
     Args:
         file: The file descriptor.

@@ -21,8 +21,8 @@ from .journal_records import (
 from .journal_segments import SEGMENT_SIZE, Segment
 
 MAX_DOUBLED = 4
-"""How often they double at most while more and more events wait: each takes a file
-descriptor of the process."""
+"""How often the size of a new segment doubles at most while more and more events wait:
+each segment takes a file descriptor of the process."""
 
 MAX_SPARES = 3
 """Empty segments that are kept for the next burst: a new one's memory is slow at
@@ -37,7 +37,7 @@ Taken = tuple[Segment, list[Record], list[int]]
 
 
 class Journal:
-    """A queue of records. Its caller holds a lock around each call but ``sync``.
+    """A queue of records. Its caller holds a lock around each call except ``sync``.
 
     Args:
         name: The name under which a store notes its last stored record.
@@ -98,7 +98,7 @@ class Journal:
         sequence = self._sequence + count
         check = crc32(body, sequence + (count << 16))
         try:
-            # The head last: until then the record is not there.
+            # The head last: without it there is no record.
             segment.buffer[start + HEAD_SIZE : end] = body
             segment.write_head(start, size, count, sequence, check)
         except OSError as error:

@@ -34,8 +34,8 @@ from .journal_segments import (
 logger = logging.getLogger(__name__)
 
 LEAST_LEFT = 8_000_000
-"""Bytes that a journal leaves on the disk when it grows: what makes room there, as
-the delivery of events, needs some itself."""
+"""Bytes that a journal leaves free on the disk when it grows: deliveries, which make
+room there, need some themselves."""
 
 TRY_FILES_AGAIN_AFTER = 10.0
 """Seconds until another file is tried after one could not be created."""

@@ -50,8 +50,8 @@ def checksum(body: bytes, sequence: int, events: int) -> int:
 def whole_records(data: bytes, at: int) -> Iterable[Record]:
     """Yield the records of a segment's bytes, up to the first incomplete one.
 
-    What was dropped is passed over. Events are numbered without a gap in a segment:
-    lower numbers are what is left over from its last use.
+    Dropped records are skipped. Events are numbered without a gap in a segment: lower
+    numbers are left over from its last use.
     """
     last = None
     while at + HEAD_SIZE <= len(data):

@@ -183,7 +183,7 @@ class Relay:
             self._logger.log(
                 logging.ERROR,
                 "relay_failed error=%s: the outbox cannot be read or written, see its "
-                "own line; what is in it stays for the next start",
+                "own line; its events stay for the next start",
                 type(error).__name__,
             )
 

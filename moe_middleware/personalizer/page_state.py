@@ -69,8 +69,8 @@ class PageState(Experiences):
     _preview: Preview | Refusal | None = None
     _pending_answers: PendingAnswers | None = None
     _elements: PageElements | None = None
-    # What was shown and the server does not report: the Web SDK does, or
-    # track_impression has.
+    # Impressions that the server does not report: the Web SDK does, or track_impression
+    # has.
     _left_to_sdk: frozenset[str] = frozenset()
     _tracked: frozenset[str] = frozenset()
     _may_be_watched = False

@@ -24,7 +24,7 @@
     "HeadlessChrome",
   ];
 
-  // Later on nobody knows any more which element this script came from.
+  // document.currentScript is null once the script has run.
   const script = document.currentScript;
   const options = script.dataset;
   const endpoint = script.src.replace(/\.js([?#].*)?$/, "/events");
@@ -197,8 +197,8 @@
       soon(() => send(action, attributes));
     };
 
-    const identify = told => {
-      const named = typeof told === "object" ? Object.entries(told ?? {}) : [["uid", told]];
+    const identify = ids => {
+      const named = typeof ids === "object" ? Object.entries(ids ?? {}) : [["uid", ids]];
       const given = Object.fromEntries(named
         .filter(([, value]) => ["string", "number"].includes(typeof value) && value !== "")
         .map(([name, value]) => [name, String(value)]));

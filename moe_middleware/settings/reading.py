@@ -134,7 +134,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
         if id(node) in self._within:
-            raise TextError("holds an alias of what it stands in", line_of(node))
+            raise TextError("holds an alias of itself", line_of(node))
         self._within.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):

@@ -59,8 +59,8 @@ def redis_address(address: str) -> RedisAddress:
     """Parse an address.
 
     Raises:
-        ValueError: It is none; the text, if any, says what is wrong and what is right,
-            without what may be a password.
+        ValueError: It is invalid; the text, if any, has the mistake and the correct
+            form, without a possible password.
     """
     scheme, found, rest = address.partition("://")
     name, plus, ending = scheme.partition("+")

@@ -170,9 +170,9 @@ class EventSettings(Section):
     )
     journal: Name | None = Field(
         default=None,
-        description="The folder of the journals, on a disk of this host: what is not "
-        "stored yet waits there, and survives its process. Left out: beside a SQLite "
-        "file, else the current directory.",
+        description="The folder of the journals, on a disk of this host: events wait "
+        "there until they are stored, and survive their process. Left out: beside a "
+        "SQLite file, else the current directory.",
     )
     synchronous: Literal["normal", "full"] = Field(
         default="normal",

@@ -299,7 +299,7 @@ class Settings(Section):
             return cls.load(given, environ=environ, **keywords)
         message = (
             f"{type(given).__name__} is no configuration: give the path of a settings "
-            "file, a mapping of what stands in one, or a moe_middleware.Settings"
+            "file, a mapping like its content, or a moe_middleware.Settings"
         )
         raise SettingsError([Problem(where="config", message=message)])
 

@@ -168,7 +168,7 @@ def _shown(address: str) -> str:
 
 
 def _refused(address: str) -> str:
-    """Return an invalid address for a message, without what may be a password."""
+    """Return an invalid address for a message, without a possible password."""
     return repr(address if _is_harmless(address) else _hidden(address))
 
 

@@ -153,7 +153,7 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return "a list"
     if callable(value) and not isinstance(value, type):
-        return "a function"  # its text may hold what it was made with
+        return "a function"  # its text may contain its arguments
     text = f"{value:.12g}" if type(value) is float else repr(value)
     if len(text) > _SHOWN_CHARACTERS:
         return f"{text[:_SHOWN_CHARACTERS]}…"

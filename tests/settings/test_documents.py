@@ -218,7 +218,7 @@ TOO_DEEP = [
         ("a: &x {b: 1}\nc:\n  <<: *x", "moe.yml:3: c.<<: merge keys (<<) are not in"),
         ("? [a]\n: b", "moe.yml:1: a key is a list or a mapping: keys are text"),
         ("a: !!python/name:os.system x", "moe.yml:1: a: the tag 'tag:yaml.org,2002:py"),
-        ("a: &a [*a]", "moe.yml:1: holds an alias of what it stands in"),
+        ("a: &a [*a]", "moe.yml:1: holds an alias of itself"),
         *((text, "moe.yml:1: nests more than 50 levels deep") for text in TOO_DEEP),
         (nested("a:", 60), "moe.yml:51: nests more than 50 levels deep"),
         (nested("a:", 5000), "moe.yml:51: nests more than 50 levels deep"),

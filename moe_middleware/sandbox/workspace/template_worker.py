@@ -126,7 +126,7 @@ def _printable(value: Any) -> Any:
         raise Withheld("the template prints an attribute that is null")
     if isinstance(value, str | int | float | list | tuple | dict | Undefined):
         return value
-    raise Withheld("the template prints what is no value")
+    raise Withheld("the template prints an object that is no value")
 
 
 # --- the program -----------------------------------------------------------------
