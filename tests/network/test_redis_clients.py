@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from moe_middleware.models.errors import SettingsError
 from moe_middleware.network.redis import RedisClients
 
 from ..redis_servers import RedisServer, redis_server
+from ..servers import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,32 @@ async def test_a_caller_that_gives_up_leaves_the_answers_of_others(
     assert isinstance(found.pop(4), asyncio.CancelledError)
     assert found == [[b"%d" % number] for number in range(9) if number != 4]
     await made.aclose()
+
+
+async def test_an_answer_that_comes_too_late_is_never_the_next_commands(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path) as server:
+        made = RedisClients(server.url, where="cache.redis", timeout=0.2)
+        await made.ask("a", [("SET", "a", "of a"), ("SET", "b", "of b")])
+
+        server.hang()
+        with pytest.raises((redis.RedisError, OSError)):
+            await made.ask("a", [("GET", "a")])
+        server.resume()
+        later = await _asked(made, "b")
+        await made.aclose()
+
+    assert later == b"of b"
+
+
+async def _asked(made: RedisClients, key: str) -> Any:
+    """Return a key's value, as soon as the server answers again."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(redis.RedisError, OSError):
+                [answer] = await made.ask(key, [("GET", key)])
+                return answer
 
 
 async def test_a_command_that_fails_is_not_sent_again() -> None:

@@ -34,7 +34,7 @@ class Pipe:
         connection: redis-py's connection, not opened yet, without a timeout of its own:
             with one it would write in a task, turns of the event loop later. Between
             two requests a loop may stand still (on AWS Lambda, in a test's client).
-        timeout: Seconds to wait for a connection, and for each part of an answer.
+        timeout: Seconds to wait for a connection, and for each order's answers.
     """
 
     def __init__(self, connection: Connection, timeout: float) -> None:
@@ -102,17 +102,21 @@ class Pipe:
         packed = connection.pack_commands(
             command for order in group for command in order.commands
         )
-        async with asyncio.timeout(self._timeout):
+        clock = asyncio.get_running_loop().time
+        # Not redis-py's own limit of a read: after that it keeps the connection, and
+        # the late answer would be taken for the next command's.
+        async with asyncio.timeout(self._timeout) as patience:
             await connection.send_packed_command(packed, check_health=False)
-        for order in group:
-            answers = [await self._answer() for _ in order.commands]
-            # The caller may have given up.
-            if not order.answered.done():
-                order.answered.set_result(answers)
+            for order in group:
+                patience.reschedule(clock() + self._timeout)
+                answers = [await self._answer() for _ in order.commands]
+                # The caller may have given up.
+                if not order.answered.done():
+                    order.answered.set_result(answers)
 
     async def _answer(self) -> Any:
         try:
-            return await self._connection.read_response(timeout=self._timeout)
+            return await self._connection.read_response()
         except ResponseError as error:
             return refusal(error)
 
