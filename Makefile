@@ -31,7 +31,7 @@ demo: $(READY)
 UNMEASURED := $(addprefix tests/, benchmarks chromium django/test_servers.py \
 	client/budget/test_minutes.py sandbox/test_hostile.py sandbox/test_openapi.py \
 	$(addprefix attacks/test_, browser.py caches.py headers.py) \
-	$(addprefix end_to_end/test_, no_event_lost.py session.py workers.py) \
+	$(addprefix end_to_end/test_, deploy.py no_event_lost.py session.py workers.py) \
 	$(addprefix frameworks/test_, asgi_matrix.py asgi_servers.py wsgi_matrix.py \
 	wsgi_servers.py))
 

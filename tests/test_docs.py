@@ -25,6 +25,10 @@ __all__ = ["newcomer", "served_newcomer"]
 
 TESTED_ELSEWHERE = {
     "docs/how-to/checks.md": "tests/test_hooks.py",
+    "docs/how-to/deploy/docker.md": "tests/end_to_end/test_deploy.py",
+    "docs/how-to/deploy/index.md": "tests/end_to_end/test_deploy.py",
+    "docs/how-to/deploy/kubernetes.md": "tests/end_to_end/test_deploy.py",
+    "docs/how-to/deploy/systemd.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/redis.md": "tests/test_docs.py",
     "docs/reference/workspace.md": "tests/sandbox/test_workspace_docs.py",
 }

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from moe_middleware import Reason, Settings
+from moe_middleware.outbox.process_status import NO_RELAY, OUTBOX_PROBLEM, PROBLEMS
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.overrides import VARIABLES
 from moe_middleware.settings.route_sections import Route
@@ -88,6 +89,20 @@ def test_every_reason_has_a_row() -> None:
     text = Document("docs/reference/reasons.md").text
 
     assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.M)) == sorted(Reason)
+
+
+def test_every_reason_has_a_remedy() -> None:
+    text = Document("docs/how-to/troubleshooting.md").text.partition("## By reason")[2]
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.M)
+
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(Reason)
+
+
+def test_every_problem_has_a_remedy() -> None:
+    text = Document("docs/how-to/watching.md").text
+    problems = {*PROBLEMS.values(), OUTBOX_PROBLEM, NO_RELAY}
+
+    assert [one for one in problems if f"| `{one}` |" not in text] == []
 
 
 @pytest.mark.parametrize("name", PARTS)
