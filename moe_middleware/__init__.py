@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .asgi import MoEngageMiddleware
     from .client.client import MoEngageClient
     from .client.sync import SyncMoEngageClient
+    from .logs.json_logs import JSONFormatter
     from .models.errors import (
         AnswerError,
         APIError,

@@ -37,6 +37,9 @@ TESTED_ELSEWHERE = {
 SERVED = "docs/how-to/frameworks/"
 """Pages whose servers are started, and asked over the network."""
 
+OPTIONS = re.compile(r"^(::: .*)\n(?:    .*\n)+", re.M)
+"""The options of an entry that is written from a docstring."""
+
 ALL = {
     str(path.relative_to(ROOT)): Document(str(path.relative_to(ROOT)))
     for path in sorted((ROOT / "docs").rglob("*.md"))
@@ -98,7 +101,8 @@ def test_page_that_is_tested_elsewhere_is_named_there(page: str) -> None:
 def test_every_block_is_seen(name: str) -> None:
     text = ALL[name].text
     fences = re.findall(r"^\s*(?:```|~~~).*$", text, re.M)
-    indented = [line for line in FENCE.sub("", text).splitlines() if line[:4] == "    "]
+    prose = OPTIONS.sub("", FENCE.sub("", text))
+    indented = [line for line in prose.splitlines() if line[:4] == "    "]
 
     assert len(fences) == 2 * len(ALL[name].blocks)
     assert indented == []

@@ -62,11 +62,16 @@ class OwnPaths:
     Args:
         prefix: The value of ``clicks.path``, as in ``/_moe``.
         paths: The endpoints by the segment after the prefix, as in ``{"c": ...}``.
+
+    Attributes:
+        prefix: The prefix, with a slash at its end.
+        names: The segments after it.
     """
 
     def __init__(self, prefix: str, paths: Mapping[str, OwnPath]) -> None:
         self.prefix = f"{prefix}/"
         self._paths = dict(paths)
+        self.names = frozenset(paths)
 
     def answers(self, path: str) -> bool:
         """Whether a path within the wrapped app belongs to an endpoint."""
