@@ -21,7 +21,7 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
 .PHONY: .measured demo test test-newest test-lowest test-pythons constraints lint docs \
-	reference bench clean
+	reference screenshots bench clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -83,6 +83,10 @@ docs: $(READY_DEV)
 # The parts of docs/reference/ that the settings and the commands say.
 reference: $(READY_DEV)
 	$(BIN)/python -m tests.reference_parts
+
+# docs/images/, from the running demo.
+screenshots: $(READY_DEV)
+	$(BIN)/python -m tests.screenshots
 
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks

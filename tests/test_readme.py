@@ -12,11 +12,13 @@ import pytest
 from moe_middleware.sandbox import Sandbox
 
 from .documents import FENCE, Document, Newcomer, newcomer
+from .screenshots import HEIGHT, IMAGES, WIDTH, size_of
 
 __all__ = ["newcomer"]
 
 DOCUMENT = Document("README.md")
 README, SECTIONS, BLOCKS = DOCUMENT.text, DOCUMENT.sections, DOCUMENT.blocks
+SITE = "https://moe-middleware.readthedocs.io/"
 START = "Ten lines to a personalised page"
 
 
@@ -57,6 +59,28 @@ def test_links_work_on_a_package_index() -> None:
 
     assert [target for target in targets if not target.startswith("https://")] == []
     assert targets
+
+
+def test_images_are_there_and_small() -> None:
+    linked = re.findall(rf'"{SITE}images/([^"]+)"', README)
+    images = {path.name: path.read_bytes() for path in IMAGES.glob("*.png")}
+
+    assert sorted(linked) == sorted(images)
+    for name, image in images.items():
+        assert (name, *size_of(image)) == (name, WIDTH, HEIGHT)
+        assert len(image) < 150_000, name
+
+
+def test_figures_are_those_of_the_pages_that_measure_them() -> None:
+    part = README[README.index("## Why trust it") : README.index("## With your own")]
+    measured = "".join(
+        Document(f"docs/explanation/{name}.md").text for name in ("outages", "losses")
+    )
+    figures = re.findall(r"\d[\d,]*\.?\d*(?= of| ms| seconds|,\d)", part)
+    figures += re.findall(r"of (\d[\d,]+) ", part)
+
+    assert [one for one in figures if one not in measured] == []
+    assert len(figures) > 6
 
 
 def test_ten_lines_are_ten() -> None:
