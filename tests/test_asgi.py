@@ -106,6 +106,30 @@ async def test_a_second_page_of_the_same_visitor_comes_from_the_cache(
     assert sandbox.calls["fetch"] == 1
 
 
+async def test_a_page_that_changes_an_answer_changes_no_other_page(
+    sandbox: Sandbox,
+) -> None:
+    found: list[Experience] = []
+    texts: list[tuple[str, str]] = []
+
+    async def handler(request: Request) -> Response:
+        strip = request.state.experiences.show("promo-strip")
+        texts.append((strip["Text"], strip.experience_context["cid"]))
+        strip.payload.update(Text="changed", More="of it")
+        strip.experience_context.update(cid="changed")
+        found.append(strip)
+        return PlainTextResponse("ok")
+
+    # All of them have the same answer, which is kept once.
+    site = Site(handler, routes=[{"path": "/", "experiences": ["promo-strip"]}])
+    for customer in ("alice", "bob", "carol", "carol", "bob", "alice", "alice"):
+        await site.get(customer=customer)
+
+    assert [one.source for one in found] == ["api"] * 3 + ["cache"] * 4
+    assert len(set(texts)) == 1
+    assert all(type(one.payload) is dict for one in found)
+
+
 async def test_in_session_attributes_reach_the_targeting(sandbox: Sandbox) -> None:
     async def handler(request: Request) -> Response:
         context = request.state.experiences["promo-strip"].experience_context

@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from sys import getsizeof
+from typing import Any
+
 import orjson
 
 from ..models.experience import SET, Elements, Experience, id_of
 from ..models.reasons import Reason, Source
 
 NO_MATCH = b""
+
+MAX_PARSED = 4096
+"""The most bytes of a body that is kept parsed as well."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""The types of values that no page can change."""
+
+
+class ParsedBody(bytes):
+    """The bytes of an answer that many visitors get: parsed once, not for every page.
+
+    Attributes:
+        payload: The payload, for pages to copy; None where it has lists or objects,
+            which a copy would share with it.
+        context: The context's JSON.
+        size: The estimated memory of all, in bytes.
+    """
+
+    payload: dict[str, Any] | None = None
+    context = b""
+
+    def __init__(self, body: bytes) -> None:
+        self.size = getsizeof(self)
+        if len(body) > MAX_PARSED:
+            return
+        payload, _, context = body.partition(b"\n")
+        try:
+            parsed = orjson.loads(payload)
+        except ValueError:
+            return
+        if type(parsed) is dict and _PLAIN.issuperset(map(type, parsed.values())):
+            self.payload, self.context = parsed, context
+            self.size += getsizeof(parsed) + getsizeof(context)
+            self.size += sum(map(getsizeof, [*parsed, *parsed.values()]))
 
 
 def encode(experience: Experience) -> bytes:
@@ -52,6 +91,18 @@ def decode(
     raise ValueError("these bytes are no encoded experience")
 
 
+def decode_all(
+    found: Mapping[str, bytes], source: Source, reason: Reason | None
+) -> list[Experience]:
+    """Return the experiences that were encoded, by key; others are missing."""
+    experiences = []
+    for key, body in found.items():
+        # An unreadable answer of a shared cache counts as missing.
+        with suppress(ValueError):
+            experiences.append(decode(key, body, source, reason))
+    return experiences
+
+
 def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
     """Return a fresh answer of a cache, bound to the elements of its page.
 
@@ -60,14 +111,18 @@ def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
         body: The result of ``encode``; other bytes are a bad answer.
         elements: The elements of its page.
     """
-    payload, _, context = body.partition(b"\n")
+    if type(body) is ParsedBody and body.payload is not None:
+        payload, context = body.payload.copy(), body.context
+    else:
+        encoded, _, context = body.partition(b"\n")
+        try:
+            payload = orjson.loads(encoded) if encoded else {}
+        except ValueError:
+            return Experience(key=key, reason=Reason.BAD_ANSWER)
     made = Experience.__new__(Experience)
     SET.elements(made, elements)
     SET.key(made, key)
-    try:
-        SET.payload(made, orjson.loads(payload) if payload else {})
-    except ValueError:
-        return Experience(key=key, reason=Reason.BAD_ANSWER)
+    SET.payload(made, payload)
     if context == b"{}" or not context:
         SET.experience_context(made, {})
     else:

@@ -5,28 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from operator import itemgetter
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
-from .encoding import decode, encode
+from .encoding import decode, decode_all, encode
 from .keys import experience_digest, variant_key, visitor_key, with_digests
 from .memory_bodies import RecurringBodies
 from .memory_records import (
-    HEADER,
-    MAX_ANSWERS,
-    RECURRING,
     Answer,
-    answers_in,
     count_in,
     expiry_of,
+    fresh_in,
+    merged,
     pack,
     recurring_in,
     size_of,
-    unpack,
 )
 
 __all__ = ["MemoryCache", "decode", "encode", "variant_key", "visitor_key"]
@@ -45,6 +40,16 @@ MAX_EXPIRED = 8
 
 VISITOR_OVERHEAD = 64 + 90
 """Memory of a visitor's digest and its entry in a dict, in bytes (measured)."""
+
+LOOKS = 4096
+"""The most look-ups that are remembered: a visitor's pages mostly want the same."""
+
+MAX_LOOKED_AT = 512
+"""The most bytes of such a visitor's record: all look-ups then take a few MB."""
+
+_Look = tuple[bytes, float, bytes, tuple[str, ...], dict[str, bytes]]
+"""A record, until when all of its answers are fresh, the variant, the keys, and their
+bodies."""
 
 Group = dict[bytes, bytes]
 """Records by visitor, the least recently used first."""
@@ -103,50 +108,47 @@ class MemoryCache:
         self, visitor: bytes, variant: bytes, keys: Sequence[str]
     ) -> list[Experience]:
         """Return the experiences of the keys that have a fresh answer."""
-        return _decoded(self.bodies(visitor, variant, keys), Source.CACHE, None)
+        return decode_all(self.bodies(visitor, variant, keys), Source.CACHE, None)
 
     def get_stale(
         self, visitor: bytes, variant: bytes, keys: Sequence[str], reason: Reason
     ) -> list[Experience]:
         """Return the experiences whose answers may still be served, with a reason."""
         found = self.bodies(visitor, variant, keys, self._stale)
-        return _decoded(found, Source.STALE, reason)
+        return decode_all(found, Source.STALE, reason)
 
     def bodies(
         self, visitor: bytes, variant: bytes, keys: Sequence[str], since: float = 0.0
-    ) -> dict[str, bytes]:
+    ) -> Mapping[str, bytes]:
         """Return the encoded answers of keys that are fresh, by key.
+
+        Other pages get the same mapping: it must not change.
 
         Args:
             since: Answers that expired at most so many seconds ago count as fresh.
         """
-        found: dict[str, bytes] = {}
-        after, wanted = self._clock() - since, with_digests(tuple(keys))
+        after, wanted = self._clock() - since, tuple(keys)
         with self._lock:
             # The same as _group without its calls: every page runs this.
             groups, index = self._groups, (hash(visitor) >> 16) % (2 * self._round)
             group = groups[index if index < len(groups) else index - self._round]
             record = group.pop(visitor, None)
             if record is None:
-                return found
+                return {}
             # It is now the most recently used.
             group[visitor] = record
-            end, recurring = 1 + record[0] * HEADER.size, self._recurring.bodies
-            for key, digest in wanted:
-                name = variant + digest
-                at = record.find(name, 1, end)
-                while at > 0 and (at - 1) % HEADER.size:
-                    at = record.find(name, at + 1, end)
-                if at < 0:
-                    continue
-                _, until, start, length = unpack(record, at)
-                if until > after:
-                    found[key] = (
-                        recurring[start]
-                        if length == RECURRING
-                        else record[start : start + length]
-                    )
-        return found
+            place = hash(visitor) % LOOKS
+            look = self._looks.get(place)
+            # A record that changes is another object.
+            if look is not None and look[0] is record and look[1] > after:
+                _, _, of_variant, of_keys, found = look
+                if of_variant == variant and of_keys == wanted:
+                    return found
+            names = [(key, variant + digest) for key, digest in with_digests(wanted)]
+            found, until = fresh_in(record, names, after, self._recurring.bodies)
+            if len(found) == len(wanted) and len(record) <= MAX_LOOKED_AT:
+                self._looks[place] = (record, until, variant, wanted, found)
+            return found
 
     def put(
         self,
@@ -186,7 +188,7 @@ class MemoryCache:
         ]
         with self._lock:
             known = self._group(visitor).get(visitor)
-            answers = _merged(new, known, now - self._stale)
+            answers = merged(new, known, now - self._stale)
             if answers and self._may_fit(answers):
                 self._keep(visitor, answers)
             else:
@@ -211,6 +213,7 @@ class MemoryCache:
         self._answers = 0
         self._bytes = 0
         self._recurring = RecurringBodies()
+        self._looks: dict[int, _Look] = {}
         self._turn = 0
 
     def _group(self, visitor: bytes) -> Group:
@@ -236,21 +239,23 @@ class MemoryCache:
     def _forget(self, visitor: bytes) -> None:
         record = self._group(visitor).pop(visitor, None)
         if record is not None:
-            self._give_up(record)
+            self._give_up(visitor, record)
 
     def _account(self, record: bytes, sign: int) -> None:
         self._visitors += sign
         self._answers += sign * count_in(record)
         self._bytes += sign * (size_of(record) + VISITOR_OVERHEAD)
 
-    def _give_up(self, record: bytes) -> None:
+    def _give_up(self, visitor: bytes, record: bytes) -> None:
         """Subtract a record that was taken out of its group."""
+        self._looks.pop(hash(visitor) % LOOKS, None)
         self._account(record, -1)
         for number in recurring_in(record):
             self._recurring.give_up(number)
 
     def _drop_oldest(self, group: Group) -> None:
-        self._give_up(group.pop(next(iter(group))))
+        visitor = next(iter(group))
+        self._give_up(visitor, group.pop(visitor))
 
     def _drop_expired(self, now: float) -> None:
         """Drop a few visitors of the next group whose answers can no longer be served.
@@ -311,30 +316,6 @@ class MemoryCache:
             self._group(visitor)[visitor] = record
         if len(groups) == 2 * self._round:
             self._round = len(groups)
-
-
-def _merged(
-    new: Iterable[Answer], record: bytes | None, expired: float
-) -> list[Answer]:
-    """Return new and known answers, the fresher of each, in the order of expiry."""
-    answers = {answer[0]: answer for answer in new}
-    for answer in answers_in(record) if record else ():
-        name, fresh_until, _ = answer
-        if name not in answers or answers[name][1] < fresh_until:
-            answers[name] = answer
-    kept = [answer for answer in answers.values() if answer[1] > expired]
-    return sorted(kept, key=itemgetter(1))[-MAX_ANSWERS:]
-
-
-def _decoded(
-    found: Mapping[str, bytes], source: Source, reason: Reason | None
-) -> list[Experience]:
-    experiences = []
-    for key, body in found.items():
-        # An unreadable answer of a shared cache counts as missing.
-        with suppress(ValueError):
-            experiences.append(decode(key, body, source, reason))
-    return experiences
 
 
 def _start_afresh_after_fork() -> None:

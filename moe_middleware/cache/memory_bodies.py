@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cachetools import LRUCache
 
+from .encoding import ParsedBody
 from .memory_records import Body
 
 MAX_RECURRING = 4096
@@ -30,7 +31,7 @@ class RecurringBodies:
     """
 
     def __init__(self) -> None:
-        self.bodies: dict[int, bytes] = {}
+        self.bodies: dict[int, ParsedBody] = {}
         self._holders: dict[int, int] = {}
         self._numbers: dict[bytes, int] = {}
         self._free: list[int] = []
@@ -63,7 +64,7 @@ class RecurringBodies:
             body = self.bodies.pop(number)
             del self._numbers[body], self._holders[number]
             self._free.append(number)
-            self._size -= len(body) + OVERHEAD
+            self._size -= body.size + OVERHEAD
 
     def _number(self, body: bytes) -> int | None:
         number = self._numbers.get(body)
@@ -75,7 +76,8 @@ class RecurringBodies:
             return None
         del self._seen[seen]
         number = self._free.pop() if self._free else len(self)
-        self.bodies[number], self._holders[number] = body, 0
-        self._numbers[body] = number
-        self._size += len(body) + OVERHEAD
+        parsed = ParsedBody(body)
+        self.bodies[number], self._holders[number] = parsed, 0
+        self._numbers[parsed] = number
+        self._size += parsed.size + OVERHEAD
         return number

@@ -6,7 +6,9 @@ fresh and the place of its body; then the bodies that no other visitor shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
+from operator import itemgetter
 from struct import Struct
 
 Body = bytes | int
@@ -43,6 +45,50 @@ def answers_in(record: bytes) -> Iterator[Answer]:
             yield name, fresh_until, start
         else:
             yield name, fresh_until, record[start : start + length]
+
+
+def merged(new: Iterable[Answer], record: bytes | None, expired: float) -> list[Answer]:
+    """Return new and known answers, the fresher of each, in the order of expiry."""
+    answers = {answer[0]: answer for answer in new}
+    for answer in answers_in(record) if record else ():
+        name, fresh_until, _ = answer
+        if name not in answers or answers[name][1] < fresh_until:
+            answers[name] = answer
+    kept = [answer for answer in answers.values() if answer[1] > expired]
+    return sorted(kept, key=itemgetter(1))[-MAX_ANSWERS:]
+
+
+def fresh_in(
+    record: bytes,
+    names: Iterable[tuple[str, bytes]],
+    after: float,
+    recurring: Mapping[int, bytes],
+) -> tuple[dict[str, bytes], float]:
+    """Return the bodies of answers by key, and until when all of these are fresh.
+
+    Args:
+        record: The record.
+        names: The keys, with the names of their answers.
+        after: Answers that expire later are fresh.
+        recurring: The recurring bodies by number.
+    """
+    found: dict[str, bytes] = {}
+    end, first = 1 + record[0] * HEADER.size, inf
+    for key, name in names:
+        at = record.find(name, 1, end)
+        while at > 0 and (at - 1) % HEADER.size:
+            at = record.find(name, at + 1, end)
+        if at < 0:
+            continue
+        _, until, start, length = unpack(record, at)
+        if until > after:
+            first = min(first, until)
+            found[key] = (
+                recurring[start]
+                if length == RECURRING
+                else record[start : start + length]
+            )
+    return found, first
 
 
 def recurring_in(record: bytes) -> Iterator[int]:

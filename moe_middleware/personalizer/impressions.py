@@ -32,7 +32,7 @@ class Impressions(PageMarkup):
 
     def show(self, key: str, counting: Counting | None = None) -> Experience:
         found = self._found.get(key) if type(key) is str else None
-        if type(found) is bytes and self.phase is not SHARED:
+        if isinstance(found, bytes) and self.phase is not SHARED:
             # The same as self[key] without its calls: every tag runs this.
             self.used = True
             elements = self._elements or self.elements
