@@ -41,7 +41,7 @@ def photograph(browser: Browser, demo: str, folder: Path = IMAGES) -> Iterator[P
     for scheme in ("light", "dark"):
         context = browser.new_context(
             viewport={"width": WIDTH, "height": HEIGHT},
-            color_scheme=scheme,  # type: ignore[arg-type]
+            color_scheme=scheme,
             user_agent=_AGENT,
         )
         for name, value in {"customer_id": "alice", "consent": "yes"}.items():
