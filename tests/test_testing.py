@@ -62,6 +62,20 @@ def test_no_setting_leads_out_of_the_sandbox(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_app_that_was_wrapped_before_is_led_there_too(tmp_path: Path) -> None:
+    given = real(tmp_path)
+    app = MoEngageWSGIMiddleware(home, given)
+    made = app.runtime
+    with sandboxed() as sandbox:
+        sandbox.define(KEY, {"Title": "Hello"})
+        assert visit(app) == "Hello"
+        deliver()
+        assert sandbox.impressions(KEY) == 1
+
+    assert app.runtime is made
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_client_is_led_there_too(tmp_path: Path) -> None:
     with sandboxed() as sandbox:
         sandbox.define(KEY, {"Title": "Hello"})

@@ -17,7 +17,8 @@ from ..models.errors import DuplicateMiddlewareError, SettingsError
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import current, on_event_loop
-from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
+from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import WorkspaceKeywords, open_door
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
@@ -53,6 +54,8 @@ class MoEngageMiddleware:
     page_class = ASGIPage
     """The class of a request's page."""
 
+    runtime: Runtime
+
     def __init__(
         self,
         app: ASGIApp,
@@ -63,7 +66,7 @@ class MoEngageMiddleware:
         self.app = app
         self._settings_error: SettingsError | None = None
         try:
-            self.runtime = runtime_for(config, **workspace)
+            open_door(self, config, **workspace)
         except SettingsError as error:
             if not _is_built_within_lifespan(sys._getframe(1)):
                 raise
@@ -202,7 +205,7 @@ _PATH = f"{KEY}.path"
 """The key of the path within the wrapped app, in our copy of a scope."""
 
 _TWICE = (
-    "MoEngageMiddleware earlier a request that it has already personalized: it is "
+    "MoEngageMiddleware met a request that it has already personalized: it is "
     "installed twice around this handler.\n"
     "Most likely it wraps the app and is also in the app's middleware list, or it "
     "wraps both an app and a sub-app mounted in it.\n"

@@ -18,7 +18,8 @@ from ..models.errors import DuplicateMiddlewareError
 from ..models.experience import EMPTY
 from ..models.visits import Visit
 from ..personalizer.current import current
-from ..personalizer.runtimes import runtime_for
+from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import open_door
 
 try:
     from asgiref.sync import (
@@ -74,9 +75,11 @@ class MoEngageMiddleware:
     sync_capable = True
     async_capable = True
 
+    runtime: Runtime
+
     def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
         self.get_response = get_response
-        self.runtime = runtime_for(project_settings())
+        open_door(self, project_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
         _check_order(type(self), {source.kind for source in sources})
         # Without a user, the default source gives None, which is fine.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypedDict, Unpack
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypedDict, Unpack
+from weakref import WeakSet, WeakValueDictionary
 
 from ..settings.settings import Config, Settings
 from ..settings.stand_ins import in_place_of
@@ -13,6 +14,15 @@ from .health import HealthState
 from .runtime import Runtime
 
 _runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()
+
+
+class Door(Protocol):
+    """What personalizes requests by a runtime."""
+
+    runtime: Runtime
+
+
+_doors: WeakSet[Door] = WeakSet()
 
 
 class WorkspaceKeywords(TypedDict, total=False):
@@ -62,6 +72,27 @@ def runtime_for(
         made = Runtime(settings, clock=clock, stopwatch=stopwatch)
         runtime = _runtimes[name] = made
     return runtime
+
+
+def open_door(
+    door: Door, config: Config, **workspace: Unpack[WorkspaceKeywords]
+) -> None:
+    """Give a door its runtime, which tests can exchange; see ``runtime_for``."""
+    door.runtime = runtime_for(config, **workspace)
+    _doors.add(door)
+
+
+@contextmanager
+def exchanged() -> Iterator[None]:
+    """Give all doors runtimes of the settings that stand in for theirs now."""
+    before = [(door, door.runtime) for door in [*_doors]]
+    for door, runtime in before:
+        door.runtime = runtime_for(runtime.settings)
+    try:
+        yield
+    finally:
+        for door, runtime in before:
+            door.runtime = runtime
 
 
 def runtimes() -> list[Runtime]:

@@ -24,7 +24,7 @@ def tests_stand_in() -> bool:
 def standing_in(change: Callable[[Settings], Settings]) -> Iterator[None]:
     """Apply a change to all settings that this process uses from now on.
 
-    Objects that exist already keep their settings.
+    Objects that exist already keep their settings; see ``runtimes.exchanged``.
     """
     global _change
     before, _change = _change, change

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..concurrency.background_loop import background
-from ..personalizer.runtimes import clear_caches, runtimes
+from ..personalizer.runtimes import clear_caches, exchanged, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
 from ..sandbox.memory.state import Configured
 from ..settings.settings import Settings
-from ..settings.stand_ins import standing_in
+from ..settings.stand_ins import in_place_of, standing_in
 
 INTERVAL = 0.05
 """Seconds between the relay's polls, so that tests wait little."""
@@ -27,8 +27,9 @@ def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
     """Let every configuration of this process use an embedded sandbox.
 
     The workspace's server, the outbox, the shared cache and the budget's store of any
-    settings are replaced: by a file, by code, by Django's setting. Objects made earlier
-    keep their settings, so call this first.
+    settings are replaced: by a file, by code, by Django's setting. Apps that were
+    wrapped before are led there too; clients and OpenFeature providers that were made
+    before keep their settings.
 
     Args:
         workspace: The sandbox's workspace; None is an empty one.
@@ -68,7 +69,7 @@ def led_to(sandbox: Sandbox, base_url: str | None = None) -> Iterator[None]:
 
     clear_caches()
     try:
-        with standing_in(changed):
+        with standing_in(changed), exchanged():
             yield
     finally:
         clear_caches()
@@ -81,7 +82,10 @@ def deliver(timeout: float = 5.0) -> None:
         timeout: Seconds that this may take.
     """
     for runtime in runtimes():
-        background.run(runtime.deliver(timeout))
+        # Not those of apps that were wrapped before: they are led elsewhere meanwhile.
+        settings = runtime.settings
+        if in_place_of(settings).fingerprint == settings.fingerprint:
+            background.run(runtime.deliver(timeout))
 
 
 def _led(settings: Settings, sandbox: Sandbox, base_url: str | None) -> Settings:

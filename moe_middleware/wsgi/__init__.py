@@ -16,7 +16,8 @@ from ..models.reasons import Reason
 from ..models.visits import Visit
 from ..personalizer.current import current
 from ..personalizer.page import Page
-from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
+from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import WorkspaceKeywords, open_door
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody, is_file
@@ -56,6 +57,8 @@ class MoEngageWSGIMiddleware:
     page_class = Page
     """The class of a request's page."""
 
+    runtime: Runtime
+
     def __init__(
         self,
         app: WSGIApplication,
@@ -64,7 +67,7 @@ class MoEngageWSGIMiddleware:
     ) -> None:
         check_wrapped(app, "WSGI")
         self.app = app
-        self.runtime = runtime_for(config, **workspace)
+        open_door(self, config, **workspace)
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
         self._read_cookies = wsgi_cookies(app)
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]

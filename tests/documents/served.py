@@ -100,7 +100,8 @@ class ServedNewcomer(Newcomer):
         while self.servers:
             self.servers.popitem()[1].close()
         if served and (self.folder / "moe-outbox.db").exists():
-            self.give("moe-middleware outbox status", "...\nwaiting   0\n...")
+            self.run(["moe-middleware", "outbox", "status"])
+            assert re.search(r"^waiting +0$", self.output, re.M), self.output
 
     def _python(self, block: Block) -> None:
         assert block.file, f"line {block.line}: name the file, in the first line"
