@@ -16,14 +16,14 @@ from ..logs.log_lines import one_line
 from ..models.experience import Experience, context_json
 from ..models.identity import Identity
 from ..models.urls import clean, harmless, leads_to, mounted_at
-from .tokens import TokenTooLongError, VisitorToken, VisitorTokens
+from .tokens import TokenTooLongError, VisitorToken, VisitorTokens, pack
 
 logger = logging.getLogger(__name__)
 
 PURPOSE = "click"
 
-_REMEMBERED = 256
-"""Characters of a target that is looked at once."""
+MAX_REMEMBERED = 1_024
+"""The largest message that is packed once: other visitors' links have the same one."""
 
 LINKS = "c"
 """The path of click links below ``clicks.path``."""
@@ -81,8 +81,7 @@ class ClickLinks:
         )
         self._path = path
         self._hosts = frozenset(host.lower() for host in hosts)
-        # Of a page's links, the targets are the same for every visitor.
-        self._known_link = lru_cache(maxsize=1_024)(self._link)
+        self._message_once = lru_cache(maxsize=1_024)(self._message)
 
     def make(
         self,
@@ -107,31 +106,39 @@ class ClickLinks:
             visitor_id: The id that the visitor's events carry.
             prefix: The prefix at which the app is mounted, as in ``/shop``.
         """
-        short = type(target) is str and len(target) <= _REMEMBERED
-        link = self._known_link(target) if short else self._link(target)
-        if link is None:
+        size = len(context) + len(b_id or "")
+        short = type(target) is str and len(target) + size <= MAX_REMEMBERED
+        message_of = self._message_once if short else self._message
+        try:
+            message = message_of(target, b_id, context)
+            if message is not None:
+                token = self._tokens.sign(message, visitor_id)
+                return f"{prefix}{self._path}{token}"
             logger.warning(
                 "click_not_counted key=%s: the target is no path of this site: write "
                 "one that begins with '/', or name its host in clicks.hosts",
                 one_line(key),
             )
-            return harmless(target)
-        text = b"[%b,%b,%b]" % (orjson.dumps(link), orjson.dumps(b_id), context)
-        try:
-            token = self._tokens.make(text, visitor_id)
         except TokenTooLongError:
             logger.warning(
                 "click_not_counted key=%s: target, b_id and experience_context are too "
                 "long for a link",
                 one_line(key),
             )
-            return harmless(target)
-        return f"{prefix}{self._path}{token}"
+        return harmless(target)
 
-    def _link(self, target: object) -> str | None:
-        """Return a target that a link may count for, else None."""
+    def _message(
+        self, target: object, b_id: str | None, context: bytes
+    ) -> bytes | None:
+        """Return the packed message of a link; None if its target cannot count.
+
+        Raises:
+            TokenTooLongError: It is too long.
+        """
         link = clean(target)
-        return link if link is not None and self.may_lead_to(link) else None
+        if link is None or not self.may_lead_to(link):
+            return None
+        return pack(b"[%b,%b,%b]" % (orjson.dumps(link), orjson.dumps(b_id), context))
 
     def may_lead_to(self, target: str) -> bool:
         """Whether a target is on this site, or on one of the hosts."""
@@ -168,12 +175,12 @@ class PageLinks:
         counted: The keys of the experiences with links or marks that count.
     """
 
-    __slots__ = ("_links", "_root_path", "_visitor_id", "counted")
+    __slots__ = ("_links", "_prefix", "_visitor_id", "counted")
 
     def __init__(self, links: ClickLinks, visitor_id: str, root_path: str) -> None:
         self._links = links
         self._visitor_id = visitor_id
-        self._root_path = root_path
+        self._prefix = mounted_at(root_path)
         self.counted: set[str] = set()
 
     def click_url(
@@ -186,5 +193,5 @@ class PageLinks:
             b_id=b_id,
             context=context_json(experience),
             visitor_id=self._visitor_id,
-            prefix=mounted_at(self._root_path),
+            prefix=self._prefix,
         )

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -18,8 +19,14 @@ from ..models.events import Action
 from ..models.experience import Experience, context_json
 from ..models.identity import Identity
 from ..models.ids import new_id
-from .click_links import ClickLinks, PageLinks
-from .tokens import MAX_TOKEN, TokenTooLongError, VisitorToken, VisitorTokens
+from .click_links import MAX_REMEMBERED, ClickLinks, PageLinks
+from .tokens import (
+    MAX_TOKEN,
+    TokenTooLongError,
+    VisitorToken,
+    VisitorTokens,
+    pack,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +139,7 @@ class MarkTokens:
             max_age=max_age,
             clock=clock,
         )
+        self._message_once = lru_cache(maxsize=1_024)(_message)
 
     def make(
         self,
@@ -152,8 +160,10 @@ class MarkTokens:
         Raises:
             TokenTooLongError: Its ``b_id`` and context are too long.
         """
-        text = b"[%b,%b,%b]" % (orjson.dumps(b_id), orjson.dumps(sight), context)
-        return self._tokens.make(text, visitor_id)
+        # A sight's uuid is another one on every page.
+        short = sight is None and len(b_id or "") + len(context) <= MAX_REMEMBERED
+        message_of = self._message_once if short else _message
+        return self._tokens.sign(message_of(b_id, sight, context), visitor_id)
 
     def read(self, token: str) -> Mark | None:
         """Return the content of a token; None if it is not ours."""
@@ -166,6 +176,11 @@ class MarkTokens:
     def is_of(self, mark: Mark, identity: Identity) -> bool:
         """Whether a token was made for this visitor."""
         return self._tokens.is_of(mark.token, identity.reporting_id)
+
+
+def _message(b_id: str | None, sight: str | None, context: bytes) -> bytes:
+    """Return the packed message of a token."""
+    return pack(b"[%b,%b,%b]" % (orjson.dumps(b_id), orjson.dumps(sight), context))
 
 
 class PageMarks(PageLinks):
