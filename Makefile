@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
+RELEASE := .venv-release
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
 # Beside that of .venv: all tests run with each of them that is there.
@@ -21,7 +22,7 @@ PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
 .PHONY: .measured demo test test-newest test-lowest test-pythons constraints lint docs \
-	reference screenshots bench clean
+	reference screenshots bench release rehearsal clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -65,7 +66,8 @@ test-pythons:
 constraints:
 	rm -rf $(NEWEST)
 	$(MAKE) $(NEWEST)/bin/python
-	$(NEWEST)/bin/$(PIP) install -U pip -e '.[all]' --group dev editables
+	$(NEWEST)/bin/$(PIP) install -U pip -e '.[all]' --group dev --group release \
+		editables
 	{ sed '/^#/!d' constraints.txt && $(NEWEST)/bin/$(PIP) freeze --all --exclude-editable; \
 	  } > $(NEWEST)/constraints.txt
 	mv $(NEWEST)/constraints.txt constraints.txt
@@ -91,8 +93,16 @@ screenshots: $(READY_DEV)
 bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
+# Everything of a release, in dist/; nothing is uploaded. A rehearsal goes on where a
+# release would be refused.
+release: $(RELEASE)/.ready
+	$(RELEASE)/bin/python -m release
+
+rehearsal: $(RELEASE)/.ready
+	$(RELEASE)/bin/python -m release --rehearsal
+
 clean:
-	rm -rf $(VENV) $(VENV)-* .coverage* .mypy_cache .ruff_cache .cache site
+	rm -rf $(VENV) $(VENV)-* .coverage* .mypy_cache .ruff_cache .cache dist site
 
 # The pip that comes with Python may be too old for what is asked of it below.
 %/bin/python: | constraints.txt
@@ -107,4 +117,8 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 $(READY_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/$(PIP) install -U -c constraints.txt pip
 	$(BIN)/$(PIP) install $(KNOWN) -e '.[all]' --group dev
+	@touch $@
+
+$(RELEASE)/.ready: pyproject.toml constraints.txt | $(RELEASE)/bin/python
+	$(RELEASE)/bin/$(PIP) install $(KNOWN) --group release
 	@touch $@
