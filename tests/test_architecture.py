@@ -26,7 +26,7 @@ FOLDERS = [
     {"sandbox", "cache", "client"},
     {"outbox", "visitors"},
     {"browser"},
-    {"telemetry"},
+    {"telemetry", "planning"},
     {"personalizer"},
     {"asgi", "wsgi", "jinja", "openfeature"},
     {"flask", "quart", "django"},

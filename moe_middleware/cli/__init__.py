@@ -10,6 +10,7 @@ from .explain import explain
 from .fetch import fetch
 from .outbox import outbox
 from .overlay import overlay
+from .plan import plan
 from .preview import preview
 from .relay import relay
 from .sandbox import sandbox
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 for _command in (
-    *(check, explain, fetch, outbox, overlay, preview, relay, sandbox, schema, status),
-    types,
+    *(check, explain, fetch, outbox, overlay, plan, preview, relay, sandbox, schema),
+    *(status, types),
 ):
     main.add_command(_command)

@@ -105,7 +105,7 @@ def check(
     if types and workspace is None and not customers:
         raise click.UsageError("--types needs --customer or --workspace beside it")
     try:
-        settings = settings_of(file or config, **(_placeholders() if static else {}))
+        settings = settings_of(file or config, **(placeholders() if static else {}))
     except SettingsError as error:
         problems = [one for one in error.problems if not (static and one.unset)]
         unset = [
@@ -143,7 +143,7 @@ def check(
     _report(problems, about, as_json)
 
 
-def _placeholders() -> dict[str, Any]:
+def placeholders() -> dict[str, Any]:
     """Return credentials that stand for those of the environment."""
     names = {"workspace_id": "MOE_WORKSPACE_ID", "api_key": "MOE_API_KEY"}
     return {

@@ -100,6 +100,7 @@ class Runtime:
             stale=cache.stale,
             max_entries=cache.max_entries,
             max_bytes=cache.max_bytes,
+            clock=stopwatch,
         )
         self.shared_cache = open_shared_cache(settings, self.observer)
         self.fetcher = Fetcher(

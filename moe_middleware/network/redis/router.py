@@ -160,7 +160,7 @@ class Router:
                 left = [
                     at
                     for at in left
-                    # A WAIT is for what was carried out before it.
+                    # A WAIT waits for the commands before it.
                     if at in refused or (at > refused[0] and commands[at][0] == "WAIT")
                 ]
             if isinstance(again, ReadOnlyError) and (link := self._links.get(place)):

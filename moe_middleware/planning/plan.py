@@ -1,0 +1,235 @@
+"""A plan: what a site's busiest hour takes of each part, and which gives way first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from . import costs
+from .formula import fetches_a_minute, fetches_after_the_hour
+from .simulation import Simulated, simulate
+from .site import SECONDS_A_DAY, Setup, Traffic
+
+LONGEST_TTL = 3600.0
+"""Seconds. The hour is part of the cache key, so a longer ttl saves nothing."""
+
+COMFORTABLE = 0.8
+"""The share of the quota that leaves room for a campaign."""
+
+MUCH = 1.3
+"""How many times as many fetches the first minute of an hour has, to be named."""
+
+TTLS = (120.0, 300.0, 900.0, LONGEST_TTL)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the site.
+
+    Attributes:
+        name: Its name.
+        used: What the busiest minute takes of it.
+        limit: What it bears.
+        unit: The unit of both.
+        remedy: What to do before it gives way.
+    """
+
+    name: str
+    used: float
+    limit: float
+    unit: str
+    remedy: str
+
+    @property
+    def share(self) -> float:
+        """The share of its limit that is used."""
+        return self.used / self.limit
+
+    @property
+    def gives_way_at(self) -> float | None:
+        """The multiple of this traffic that it bears; None for an unused part."""
+        return self.limit / self.used if self.used else None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the site, and the fetches of its busiest minute by the formula."""
+
+    what: str
+    fetches: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a site's busiest hour takes.
+
+    Attributes:
+        traffic: Who comes.
+        setup: What the site runs on.
+        simulated: Its busiest minutes.
+        unbounded: The same without a quota and with all the memory it wants.
+        parts: What each part must bear, the one that gives way first at the top.
+        changes: What lowers the fetches.
+    """
+
+    traffic: Traffic
+    setup: Setup
+    simulated: Simulated
+    unbounded: Simulated
+    parts: list[Part]
+    changes: list[Change]
+
+    @property
+    def events_a_second(self) -> float:
+        """Events in the busiest minute."""
+        return events_a_second(self.traffic)
+
+    @property
+    def relay_bears(self) -> float:
+        """Events a second that one relay delivers."""
+        return min(self.setup.events_a_second_of_a_relay, costs.RELAY_CPU_EVENTS)
+
+    @property
+    def relays_needed(self) -> int:
+        """Relays that the busiest minute needs."""
+        return max(1, ceil(self.events_a_second / self.relay_bears))
+
+    @property
+    def redis_commands(self) -> float:
+        """Commands a second that the Redis gets in the busiest minute."""
+        return _redis_load(self.traffic, self.setup, self.unbounded)[0]
+
+    @property
+    def outbox_lasts(self) -> float:
+        """Seconds until an outbox is full, if nothing is delivered at the busiest."""
+        places = self.setup.hosts if self.setup.outbox == "sqlite" else 1
+        if self.setup.outbox == "memory":
+            places = self.setup.all_processes
+        return self.setup.max_events * places / max(self.events_a_second, 1e-9)
+
+
+def events_a_second(traffic: Traffic) -> float:
+    """Return the events of the busiest minute, a second."""
+    return traffic.events_a_day / SECONDS_A_DAY * traffic.peak
+
+
+def plan(traffic: Traffic, setup: Setup, *, seed: int = 1) -> Plan:
+    """Simulate a site and return what its parts must bear."""
+    simulated = simulate(traffic, setup, seed=seed)
+    is_free = not (
+        simulated.is_full or simulated.total("kept_back") or simulated.total("refused")
+    )
+    unbounded = (
+        simulated if is_free else simulate(traffic, setup, seed=seed, bounded=False)
+    )
+    parts = [
+        *_quota(traffic, setup, unbounded),
+        *_memory(setup, unbounded),
+        *_redis(traffic, setup, unbounded),
+        *_outbox(traffic, setup),
+    ]
+    parts.sort(key=lambda part: part.share, reverse=True)
+    changes = [*_changes(traffic, setup)]
+    return Plan(traffic, setup, simulated, unbounded, parts, changes)
+
+
+def _quota(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
+    visits = traffic.busiest_visits * (1 - traffic.nameless)
+    least = visits * traffic.fetches_of_a_page
+    if least > setup.limit:
+        remedy = (
+            f"The first pages of visits alone want {least:,.0f} fetches a minute: ask "
+            "MoEngage for a higher limit, or personalise fewer pages or visitors"
+        )
+    elif fetches_after_the_hour(traffic, setup) > MUCH * fetches_a_minute(
+        traffic, setup
+    ):
+        remedy = (
+            "The hour is part of the cache key: after each full hour, the visitors who "
+            "are there are fetched for again. Ask MoEngage for a higher limit"
+        )
+    else:
+        remedy = "Keep answers for longer, or share them: see the table below"
+    yield Part("fetches", wanted.p99("wanted"), setup.limit, "a minute", remedy)
+
+
+def _memory(setup: Setup, wanted: Simulated) -> Iterator[Part]:
+    used = max(minute.cached_bytes for minute in wanted.minutes)
+    yield Part(
+        "cache memory",
+        used / 2**20,
+        setup.max_bytes / 2**20,
+        "MiB a process",
+        "Raise cache.max_bytes, lower cache.stale, or keep a visitor at one process",
+    )
+
+
+def _redis_load(
+    traffic: Traffic, setup: Setup, wanted: Simulated
+) -> tuple[float, float]:
+    """Return the commands and the CPU seconds a second of all that is in Redis."""
+    loads = []
+    fetches = wanted.p99("fetches") / 60
+    if setup.shared:
+        pairs = zip(traffic.popularity, traffic.kinds, strict=True)
+        keys = sum(share * len(names) for share, names in pairs)
+        loads.append((wanted.p99("lookups") / 60, costs.redis_lookup(keys)))
+        stores = fetches / traffic.fetches_of_a_page
+        loads.append((stores, costs.redis_store(keys)))
+    if setup.budget == "all":
+        loads.append((fetches, (1, costs.REDIS_BUDGET)))
+    if setup.outbox == "redis":
+        loads.append((events_a_second(traffic), (0, costs.REDIS_EVENT)))
+        loads.append((setup.all_relays, (1, costs.REDIS_POLL)))
+    commands = sum(times * each[0] for times, each in loads)
+    return commands, sum(times * each[1] for times, each in loads)
+
+
+def _redis(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
+    seconds = _redis_load(traffic, setup, wanted)[1]
+    if seconds:
+        yield Part(
+            "Redis",
+            100 * seconds,
+            100,
+            "% of a core",
+            "Give cache, budget and outbox a Redis each; a cluster spreads the cache",
+        )
+
+
+def _outbox(traffic: Traffic, setup: Setup) -> Iterator[Part]:
+    events = events_a_second(traffic)
+    if setup.outbox == "sqlite":
+        yield Part(
+            "outbox",
+            events / setup.hosts,
+            costs.SQLITE_APPENDS,
+            "events/s a host",
+            "Add hosts, each with a file of its own",
+        )
+    bears = min(setup.events_a_second_of_a_relay, costs.RELAY_CPU_EVENTS)
+    yield Part(
+        "relay",
+        events / setup.all_relays,
+        bears,
+        "events/s a relay",
+        "Raise events.parallel, or start another `moe-middleware relay`",
+    )
+
+
+def _changes(traffic: Traffic, setup: Setup) -> Iterator[Change]:
+    """Yield what lowers the fetches, by the formula; the current state first."""
+    if traffic.changes:
+        return  # the formula does not know them
+    yield Change("as planned", fetches_after_the_hour(traffic, setup))
+    best, also = setup, ""
+    if setup.places > 1 and not setup.shared:
+        best, also = replace(setup, shared=True), "cache.redis, "
+        yield Change("cache.redis", fetches_after_the_hour(traffic, best))
+    for ttl in TTLS:
+        fetches = fetches_after_the_hour(traffic, replace(best, ttl=ttl))
+        if ttl > setup.ttl:
+            yield Change(f"{also}cache.ttl: {ttl:g}", fetches)
+            if fetches < setup.limit * COMFORTABLE:
+                break
