@@ -46,6 +46,15 @@ def rows(text: str, first: str) -> Iterator[list[str]]:
             yield cells
 
 
+def entries(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the names of each entry's heading, its facts, and its text."""
+    parts = re.split(r"^##+ (.*)$", text, flags=re.M)
+    for heading, body in zip(parts[1::2], parts[2::2], strict=True):
+        facts, found, rest = body.strip().partition("\n{ .facts }")
+        if found:
+            yield heading.rpartition(" {")[0], facts, rest.strip()
+
+
 def in_ticks(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
@@ -83,11 +92,9 @@ def test_every_metric_of_prometheus_is_there_with_its_labels() -> None:
             measured[name] = (family.type, *one._labelnames)
 
     told = {}
-    for name, kind, _, remedy in (
-        row for row in rows(page("metrics"), "moe_") if len(row) == 4
-    ):
-        assert remedy
-        told[name.strip("`")] = (kind.partition(":")[0], *in_ticks(kind))
+    for name, facts, text in entries(page("metrics")):
+        assert "**What to do.** " in text
+        told[name.strip("`")] = (facts.partition(" ·")[0], *in_ticks(facts))
 
     assert told == measured
 
@@ -107,16 +114,16 @@ def test_every_name_of_opentelemetry_is_there() -> None:
 
 def test_every_cookie_is_there() -> None:
     ours = [IdentitySettings().anonymous_cookie, DEVICE_COOKIE, preview.COOKIE]
-    told = [in_ticks(row[0]) for row in rows(page("cookies"), "moe_")]
+    text = page("cookies")
+    set_by_us = [in_ticks(name)[0] for name, *_ in entries(text) if name[0] == "`"]
+    read = [name for row in rows(text, "moe_") for name in in_ticks(row[0])]
 
-    assert sorted(one[0] for one in told) == sorted(
-        [*ours, overlay.COOKIE, WEB_SDK_COOKIE, OPT_OUT_COOKIES[0]]
-    )
-    assert [*OPT_OUT_COOKIES] in told
+    assert set_by_us == [*ours, overlay.COOKIE]
+    assert read == [WEB_SDK_COOKIE, *OPT_OUT_COOKIES]
 
 
 def test_every_token_is_there() -> None:
-    told = re.findall(r"^\| (\w+) \| in ", page("cookies"), re.M)
+    told = [name.lower() for name, *_ in entries(page("cookies")) if name[0] != "`"]
     purposes = [click_links.PURPOSE, marks.PURPOSE, preview.PURPOSE, overlay.PURPOSE]
 
     assert told == purposes
@@ -143,35 +150,35 @@ ON: dict[str, Any] = {
 
 
 @pytest.mark.anyio
-async def test_paths_take_the_methods_that_the_table_says() -> None:
+async def test_paths_take_the_methods_that_the_page_says() -> None:
     site = Site(data_center=None, **ON)
     names = site.runtime.own_paths.names
     assets = sorted(name for name in names if name.endswith(".js"))
     style = preview.STYLE_NAME
     named = set()
 
-    for cells in rows(page("paths"), "/_moe/"):
-        for path in in_ticks(cells[0]):
+    for paths, methods, _ in entries(page("paths")):
+        for path in in_ticks(paths):
             named.add(path.split("/")[2])
             real = path.replace("HASH.js", assets[0]).replace("HASH.css", style)
             for method in METHODS:
                 response = await site.request(method, real)
-                if method in cells[1].split(", "):
-                    # An unsigned token is a 404, as the table says.
+                if method in methods.split(", "):
+                    # An unsigned token is a 404, as the page says.
                     assert response.status_code != 405, (method, path)
                 elif "/o/" not in path:  # its paths are told apart by the method
                     assert response.status_code == 405, (method, path)
                     allowed = response.headers.get("allow", "").split(", ")
-                    assert cells[1].split(", ") == allowed, path
+                    assert methods.split(", ") == allowed, path
 
     assert named == {"HASH.js", *(name for name in names if not name.endswith(".js"))}
     assert len(assets) == 3
 
 
-def test_limits_of_beacons_are_those_of_the_table() -> None:
-    (row,) = rows(page("paths"), "/_moe/e")
+def test_limits_of_beacons_are_those_of_the_page() -> None:
+    (text,) = (text for name, _, text in entries(page("paths")) if "/e`" in name)
 
-    assert f"413 above {marks.MAX_BODY // 1024} KB" in row[3]
+    assert f"413 above {marks.MAX_BODY // 1024} KB" in text
     assert beacons.RATE.burst == 100
     assert beacons.RATE.interval == 0.5
 
