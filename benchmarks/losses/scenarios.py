@@ -18,6 +18,7 @@ from tests.redis_servers import redis_server
 from tests.servers import Process, wait_for
 
 from .crowds import Crowd
+from .disks import Ext4Disk, NotHere, fill, small_disk
 from .places import SITES, Place, Tally, begin_script
 
 SIGTERM = signal.SIGTERM
@@ -60,10 +61,6 @@ OUTAGE_PAUSE = 1.0
 
 SETTLED = 1.0
 """How long all is quiet before a kill that nothing may be lost in, in seconds."""
-
-
-class NotHere(Exception):
-    """This machine lacks what a scenario needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,14 +244,14 @@ def disk_full(*, room_is_made: bool) -> Callable[[Path, bool, int], Result]:
     """
 
     def play(folder: Path, faulty: bool, _repeats: int) -> Result:
-        with _small_disk(folder) as disk:
+        with small_disk(folder, TMPFS) as disk:
             place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
             with place.sandbox():
                 with place.site() as site, _crowd(site, 0) as crowd:
                     # So that deliveries make no room meanwhile.
                     place.fault(path="events", status=503, times=None)
                     if faulty:
-                        _fill(disk / "ballast")
+                        fill(disk / "ballast")
                         crowd.wait_for_pages(PAGES)
                         if room_is_made:
                             wait_for(lambda: DISK_FULL in site.log(), what="full")
@@ -277,7 +274,7 @@ DISK_FULL = "outbox_disk_full"
 
 def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
     """The outbox fills its own disk in an outage, and is drained when that ends."""
-    with _small_disk(folder, TINY) as disk:
+    with small_disk(folder, TINY) as disk:
         place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
         with place.sandbox():
             place.fault(path="events", status=503, times=None)
@@ -301,6 +298,60 @@ def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
             assert one.end(ENDED_WITHIN), "it hangs"
             place.deliver()
         return _result_of(place, one.shown)
+
+
+def disk_fails(folder: Path, faulty: bool, _repeats: int) -> Result:
+    """The outbox's disk becomes read-only under load; a copy is mounted in its place.
+
+    MoEngage refuses reports meanwhile.
+    """
+    disk = Ext4Disk(folder)
+    try:
+        outbox = f"sqlite:///{disk.path}/outbox.db"
+        place = Place(folder, outbox=outbox, events="synchronous: full")
+        with place.sandbox():
+            with place.site() as site, _crowd(site, 0) as crowd:
+                place.fault(path="events", status=503, times=None)
+                if faulty:
+                    disk.fail()
+                    wait_for(lambda: "outbox_failed" in site.log(), what="a failure")
+                    crowd.wait_for_pages(PAGES)
+                    disk.go()
+                    disk.come_back()
+                    wait_for(lambda: "outbox_recovered" in site.log(), what="a disk")
+                    crowd.wait_for_pages(PAGES)
+                crowd.leave()
+                place.no_more_faults()
+                place.wait_until_stored(crowd.received)
+            place.deliver()
+        return _result(place, [crowd])
+    finally:
+        disk.go()
+
+
+def disk_gone(folder: Path, faulty: bool, repeats: int) -> Result:
+    """The outbox's disk is unmounted under load, and mounted again at the end."""
+    disk = Ext4Disk(folder)
+    try:
+        place = Place(folder, outbox=f"sqlite:///{disk.path}/outbox.db")
+        with place.sandbox():
+            with place.site() as site, _crowd(site, 0) as crowd:
+                place.fault(path="events", status=503, times=None)
+                if faulty:
+                    disk.go()
+                    wait_for(lambda: "moved=" in site.log(), what="the move")
+                    crowd.wait_for_pages(PAGES)
+                    # The file in the bare folder is hidden from now on.
+                    disk.come_back()
+                    wait_for(lambda: site.log().count("moved=") == 2, what="a move")
+                    crowd.wait_for_pages(PAGES)
+                crowd.leave()
+                place.no_more_faults()
+                place.wait_until_stored(crowd.received)
+            place.deliver()
+        return _result(place, [crowd])
+    finally:
+        disk.go()
 
 
 def file_taken_away(*, renamed: bool) -> Callable[[Path, bool, int], Result]:
@@ -559,37 +610,6 @@ def _waiting(place: Place) -> int:
     return int(count)
 
 
-@contextmanager
-def _small_disk(folder: Path, size: str = TMPFS) -> Iterator[Path]:
-    """Mount a small disk of its own until the block ends.
-
-    Raises:
-        NotHere: This machine does not let us.
-    """
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise NotHere("a small disk cannot be mounted here") from None
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def _fill(ballast: Path) -> None:
-    """Write a file until nothing more fits on its disk."""
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65_536, 4_096, 512):
-            try:
-                while file.write(b"." * size):
-                    pass
-            except OSError:
-                continue
-
-
 def _result(
     place: Place,
     crowds: list[Crowd],
@@ -711,6 +731,14 @@ SCENARIOS = (
         play=disk_full(room_is_made=False),
     ),
     Scenario(name="the outbox fills its own disk", play=disk_filled_by_itself),
+    Scenario(
+        name="the outbox's disk fails, until a copy is mounted; `synchronous: full`",
+        play=disk_fails,
+    ),
+    Scenario(
+        name="the outbox's disk is unmounted, and mounted again",
+        play=disk_gone,
+    ),
     Scenario(
         name="the outbox's file is deleted under load",
         play=file_taken_away(renamed=False),

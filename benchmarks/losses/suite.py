@@ -15,8 +15,9 @@ from ..effort import FULL, Effort
 from ..machine import machine
 from ..peers.environment import peers_python, peers_versions
 from ..ratios import Figure, Note, Row
+from .disks import NotHere
 from .report import write
-from .scenarios import SCENARIOS, NotHere, Result, Scenario
+from .scenarios import SCENARIOS, Result, Scenario
 from .side_by_side import DUELS, OURS, RIVALS, Cell, Duel, played
 
 QUICK_REPEATS = 2

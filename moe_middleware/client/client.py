@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from ..concurrency.event_loops import PerLoop
 from ..logs.log_lines import one_line
+from ..models import arguments
 from ..models.errors import (
     AnswerError,
     AuthenticationError,
@@ -25,7 +26,7 @@ from ..models.experience import EMPTY, Experience, ExperienceMetadata
 from ..models.experiences import Experiences
 from ..models.identity import Identity
 from ..models.json_texts import MAX_DEPTH
-from ..models.observers import Observer
+from ..models.observers import Observer, observer_of
 from ..models.reasons import Reason
 from ..network.addresses import URL
 from ..network.http import Headers, KeptConnections
@@ -90,7 +91,8 @@ class MoEngageClient:
 
     Raises:
         SettingsError: The configuration is invalid.
-        TypeError: ``transport`` is no function; or, at the first call, its result is no
+        TypeError: ``observer`` is no ``Observer``, ``budget`` no budget, ``transport``
+            no function; or, at the first call, its result is no
             ``httpx.AsyncBaseTransport``.
     """
 
@@ -119,8 +121,10 @@ class MoEngageClient:
             end=close,
             drop=abandon,
         )
+        if budget is not None and not callable(getattr(budget, "take", None)):
+            raise TypeError(f"budget is of type {type(budget).__name__}: leave it out")
         self._budget = budget
-        self._observer = observer or Observer()
+        self._observer = observer_of(observer)
         self._clock = clock
         self.server_date: str | None = None
 
@@ -131,7 +135,13 @@ class MoEngageClient:
         await self.aclose()
 
     def use_keys(self, keys: Sequence[SecretStr]) -> None:
-        """Use these API keys from now on, the newest first. Thread-safe."""
+        """Use these API keys from now on, the newest first. Thread-safe.
+
+        Raises:
+            TypeError: ``keys`` is no list of secrets, or is empty.
+        """
+        if not keys or not all(isinstance(key, SecretStr) for key in keys):
+            raise TypeError("keys: write pydantic's secrets, as in [SecretStr(key)]")
         workspace = self._settings.workspace
         self._headers = tuple(
             fixed_headers(self._url, workspace.id, key.get_secret_value())
@@ -176,14 +186,14 @@ class MoEngageClient:
             APIError: The API refused the call (AuthenticationError,
                 InvalidRequestError, RateLimitedError).
             BudgetError: The budget has no call left.
-            TypeError: ``keys`` is a text.
+            TypeError, ValueError: An argument is none, as a text for ``keys``.
         """
-        if isinstance(keys, str):
-            raise TypeError(f"keys is a text: write [{keys!r}], a list of keys")
-        identity = identity or Identity()
-        chunks = wire.split_keys(tuple(keys))
+        identity = arguments.identity_of(identity)
+        attributes = arguments.mapping_of(attributes)
+        chunks = wire.split_keys(arguments.texts_of(keys, "keys", "homepage-banner"))
         if timeout is None:
             timeout = self._settings.fetch.timeout
+        timeout = arguments.seconds_of(timeout)
         if len(chunks) == 1:
             found = await self._fetch(chunks[0], identity, attributes, timeout)
             return Experiences(found, identity=identity)
@@ -202,10 +212,9 @@ class MoEngageClient:
 
         Raises:
             TransportError, APIError: As for ``fetch``.
-            TypeError: ``statuses`` is a text.
+            TypeError: ``statuses`` is no list of texts, as one text.
         """
-        if isinstance(statuses, str):
-            raise TypeError(f"statuses is a text: write [{statuses!r}], a list")
+        statuses = arguments.texts_of(statuses or (), "statuses", "Active")
         query = f"?{urlencode({'status': ','.join(statuses)})}" if statuses else ""
         body = await self._call("GET", f"metadata{query}", b"", REPORT_TIMEOUT)
         return await parse_in_time(partial(wire.parse_metadata, body), body)
@@ -218,8 +227,9 @@ class MoEngageClient:
 
         Raises:
             TransportError, APIError: As for ``fetch``; report all of them again.
+            TypeError: ``events`` is no list of events.
         """
-        for body in event_reports.reports(events):
+        for body in event_reports.reports(arguments.events_of(events)):
             await self._call("POST", "events", body, REPORT_TIMEOUT)
 
     async def _fetch(

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from .experience import Experience
 from .ids import new_id
+from .plain_values import text_of
 
 
 class Action(StrEnum):
@@ -60,6 +61,10 @@ class Event:
             experience: An experience that matched.
             customer_id: The id that the experience was fetched with.
             fields: Values for other fields of the event.
+
+        Raises:
+            TypeError: ``experience`` is no experience, or ``customer_id`` no text.
+            ValueError: The experience did not match.
         """
         return cls._of(Action.IMPRESSION, experience, customer_id, fields)
 
@@ -72,7 +77,11 @@ class Event:
         b_id: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Return a click on an element of this experience, now, with a new uuid."""
+        """Return a click on an element of this experience, now, with a new uuid.
+
+        Raises:
+            TypeError, ValueError: As for ``impression``.
+        """
         fields["b_id"] = b_id
         return cls._of(Action.CLICK, experience, customer_id, fields)
 
@@ -84,16 +93,29 @@ class Event:
         customer_id: str,
         fields: dict[str, Any],
     ) -> Self:
+        if not isinstance(experience, Experience):
+            raise TypeError(
+                f"experience is of type {type(experience).__name__}: give one that was "
+                "fetched, as in experiences['homepage-banner']"
+            )
         if not experience.experience_context:
             raise ValueError(
                 f"experience {experience.key!r} has no experience_context: only one "
                 "that matched can be reported"
             )
+        reporting_id = text_of(customer_id)
+        if not reporting_id:
+            kind = f"of type {type(customer_id).__name__}"
+            given = "empty" if customer_id == "" else kind
+            raise TypeError(
+                f"customer_id is {given}: give the id of the fetch as text, as in "
+                "experiences.identity.reporting_id"
+            )
         return cls(
             uuid=fields.pop("uuid", None) or new_id(),
             occurred_at=fields.pop("occurred_at", None) or int(time.time()),
             action=action,
-            customer_id=customer_id,
+            customer_id=reporting_id,
             experience_context=experience.experience_context,
             **fields,
         )

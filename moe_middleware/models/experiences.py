@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Self
 
+from .arguments import identity_of
 from .experience import Experience
 from .identity import Identity
 from .payloads import Payloads
@@ -61,10 +62,16 @@ class Experiences(Payloads):
         identity: Identity | None = None,
         missing: Reason = Reason.NOT_REQUESTED,
     ) -> None:
-        self._identity = identity
+        self._identity = None if identity is None else identity_of(identity)
         self.missing = missing
         # A page keeps cached answers as bytes until they are read.
-        self._found: dict[str, Experience | bytes] = {one.key: one for one in found}
+        try:
+            self._found: dict[str, Experience | bytes] = {one.key: one for one in found}
+        except (AttributeError, TypeError) as error:
+            raise TypeError(
+                "Experiences takes experiences, as in "
+                "Experiences([Experience(key='hero', payload={'Title': 'Sale'})])"
+            ) from error
 
     def __getitem__(self, key: str) -> Experience:
         if self.phase is SHARED and not self._may_still_read(key):

@@ -199,6 +199,23 @@ class Observers(Observer):
                 log_failure(method, error)
 
 
+def observer_of(given: object) -> Observer:
+    """Return a caller's observer, whose errors are logged; one that ignores all for
+    None.
+
+    Raises:
+        TypeError: It is no ``Observer``.
+    """
+    if given is None:
+        return Observer()
+    if not isinstance(given, Observer):
+        raise TypeError(
+            f"observer is of type {type(given).__name__}: give an object of a class "
+            "that inherits from moe_middleware.Observer"
+        )
+    return given if isinstance(given, Observers) else Observers(Observer(), given)
+
+
 def log_failure(method: str, error: Exception) -> None:
     """Log that an observer raised; its text, which may name a visitor, is for debug."""
     logger.error("observer_failed method=%s error=%s", method, type(error).__name__)

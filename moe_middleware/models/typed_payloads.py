@@ -7,9 +7,10 @@ import re
 import sys
 import typing
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import (
     Annotated,
     Any,
@@ -93,17 +94,22 @@ class Reader(NamedTuple):
         adapter: Pydantic's reader of this class.
         attributes: Names that stand for a payload value's name in other spelling.
         expected: The types of the fields, as text, by name and alias.
+        has_floats: Whether it may contain floats.
     """
 
     adapter: TypeAdapter[Any]
     attributes: frozenset[str]
     expected: Mapping[str, str]
+    has_floats: bool
 
     def read(self, payload: Mapping[str, Any]) -> tuple[Any, list[Misfit]]:
         """Return a payload as the class, or all its misfits."""
         given = self._named(payload)
         try:
-            return self.adapter.validate_python(given), []
+            value = self.adapter.validate_python(given)
+            odd = _without_number(given, value) if self.has_floats else ()
+            faults: list[tuple[tuple[int | str, ...], str]]
+            faults = [((name,), "finite_number") for name in odd]
         except ValidationError as error:
             found = error.errors(
                 include_url=False, include_context=False, include_input=False
@@ -112,6 +118,8 @@ class Reader(NamedTuple):
         except Exception as error:
             # Code of the app, as a dataclass's __post_init__, may raise anything.
             faults = [((), type(error).__name__)]
+        if not faults:
+            return value, []
         return None, [
             self._misfit(str(where[0]) if where else "", problem, given, payload)
             for where, problem in faults
@@ -202,7 +210,58 @@ def _reader(kind: Any) -> Reader:
             alias if isinstance(alias, str) else name: _text(annotation)
             for name, (annotation, alias) in found.items()
         },
+        "float" in repr(adapter.core_schema),
     )
+
+
+def _without_number(given: Mapping[str, Any], value: Any) -> list[str]:
+    """Return the names of the payload values that were read as infinity or NaN.
+
+    JSON has no such number, but pydantic reads the texts ``nan`` and ``1e400`` as one.
+
+    Args:
+        given: The payload, by the names of the class.
+        value: What it was read as.
+    """
+    return [
+        name
+        for name, one in given.items()
+        if _any_in(one, _is_odd_text)
+        # A field with an alias is not found by it: any field counts then.
+        and _any_in(
+            value.get(name)
+            if isinstance(value, Mapping)
+            else getattr(value, name, value),
+            _is_odd_float,
+        )
+    ]
+
+
+def _is_odd_text(value: object) -> bool:
+    return isinstance(value, str) and _ODD_TEXT.fullmatch(value) is not None
+
+
+def _is_odd_float(value: object) -> bool:
+    return isinstance(value, float) and not isfinite(value)
+
+
+_ODD_TEXT = re.compile(
+    r"\s*[+-]?(nan|inf|infinity|[\d._]+e\+?[\d_]{3,}|[\d._]{309,})\s*", re.IGNORECASE
+)
+
+
+def _any_in(value: Any, is_odd: Callable[[object], bool]) -> bool:
+    """Whether a value or a part of it is odd."""
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    elif isinstance(value, BaseModel):
+        parts = [part for _, part in value]
+    elif is_dataclass(value):
+        parts = [getattr(value, one.name, None) for one in fields(value)]
+    return is_odd(value) or any(_any_in(part, is_odd) for part in parts)
 
 
 def _parted(hint: Any) -> tuple[Any, Any]:

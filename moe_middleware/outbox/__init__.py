@@ -52,9 +52,18 @@ def open_outbox(
             ``redis://host:6379/0`` or ``memory:``.
         workspace_id: The events' workspace: one Redis may hold those of several.
         observer: Receives the counts of events.
+
+    Raises:
+        ValueError: It is no address of an outbox.
+        TypeError: ``events`` is neither settings nor text.
     """
     if isinstance(events, str):
         events = EventSettings.model_validate({"outbox": events})
+    if not isinstance(events, EventSettings):
+        raise TypeError(
+            f"events is of type {type(events).__name__}: write an address, as in "
+            "open_outbox('sqlite:///moe.db')"
+        )
     address = events.outbox
     if address.is_redis:
         from .redis.outbox import RedisOutbox

@@ -12,6 +12,7 @@ from functools import cached_property
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
+from ..models.arguments import events_of
 from ..models.events import Event
 from ..models.observers import Observer
 from .contract import (
@@ -89,8 +90,8 @@ class MemoryOutbox:
     # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
-        if events:
-            self._take([encode(event) for event in events])
+        if bodies := [encode(event) for event in events_of(events)]:
+            self._take(bodies)
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         self._take(bodies)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..models.arguments import seconds_of
 from ..models.errors import OutboxError
 from ..models.observers import Observer
 from .batch_writer import BatchWriter
@@ -62,7 +63,7 @@ class StoredOutbox(ABC):
             await self._do(None, after_saving=True)
 
     def close(self, *, timeout: float = 5.0) -> None:
-        self._writer.close(timeout)
+        self._writer.close(seconds_of(timeout))
 
     async def note(self, name: str, note: bytes) -> None:
         await self.replace_notes({}, {name: note})
@@ -88,7 +89,7 @@ class StoredOutbox(ABC):
     async def health(self, *, timeout: float = 1.0) -> Health:
         problem = None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds_of(timeout)):
                 await self._try_to_write()
         except TimeoutError:
             problem = f"{self._name}: it could not be written within {timeout:g} s"

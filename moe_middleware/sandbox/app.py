@@ -26,7 +26,7 @@ from .protocol.refusals import Refusal, plain_refusal
 from .reports.report_routes import report_routes
 from .tool_routes import json_response, tool_routes
 from .web_sdk import web_sdk_routes
-from .workspace.definitions import Payload, define_experience
+from .workspace.definitions import Payload, define_customer, define_experience
 from .workspace.faults import NOT_GIVEN, Fault, Path
 from .workspace.schedules import Status
 from .workspace.workspace import Customer, Experience
@@ -92,6 +92,7 @@ class Sandbox(State):
 
         Raises:
             ValueError: A value is invalid.
+            TypeError: An argument has another type.
         """
         one = define_experience(key, payloads, to=to, name=name, status=status)
         workspace = self.workspace
@@ -100,8 +101,12 @@ class Sandbox(State):
         return one
 
     def customer(self, customer_id: str, **attributes: Any) -> Customer:
-        """Add a customer until the next reset; it replaces one of the same id."""
-        one = Customer(customer_id=customer_id, attributes=attributes)
+        """Add a customer until the next reset; it replaces one of the same id.
+
+        Raises:
+            TypeError: ``customer_id`` is no text.
+        """
+        one = define_customer(customer_id, attributes)
         workspace = self.workspace
         others = [
             other for other in workspace.customers if other.customer_id != customer_id

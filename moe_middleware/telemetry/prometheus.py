@@ -56,11 +56,9 @@ class Metrics:
 
     Args:
         registry: The registry.
-        outbox_is_own: Whether each process has an outbox of its own, as in memory: the
-            counts of several processes are then added up.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, outbox_is_own: bool) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, about: str, *labels: str) -> Counter:
             return Counter(name, about, labels, registry=registry)
 
@@ -72,7 +70,6 @@ class Metrics:
         self.lock = Lock()
         self.samples: WeakKeyDictionary[PrometheusObserver, Sample]
         self.samples = WeakKeyDictionary()
-        shared: Merging = "livesum" if outbox_is_own else "livemostrecent"
         self.evaluations = counter(
             "moe_evaluations",
             "Answers that pages had: once for each page and key.",
@@ -108,10 +105,10 @@ class Metrics:
             "moe_outbox_waiting",
             "Stored events that are to be delivered.",
             *("outbox",),
-            mode=shared,
+            mode="livemostrecent",
         )
         self.outbox_dead = gauge(
-            "moe_outbox_dead", "Dead letters.", "outbox", mode=shared
+            "moe_outbox_dead", "Dead letters.", "outbox", mode="livemostrecent"
         )
         self.outbox_unsaved = gauge(
             "moe_outbox_unsaved",
@@ -122,7 +119,7 @@ class Metrics:
             "moe_outbox_oldest_event_age_seconds",
             "The age of the oldest event that is to be delivered; 0 without any.",
             *("outbox",),
-            mode="livemax" if outbox_is_own else "livemostrecent",
+            mode="livemostrecent",
         )
         self.outbox_writable = gauge(
             "moe_outbox_writable",
@@ -138,11 +135,11 @@ LOSSES = ("refused", "dropped", "lost", "buried")
 _METRICS: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
 
 
-def metrics_in(registry: CollectorRegistry, *, outbox_is_own: bool) -> Metrics:
+def metrics_in(registry: CollectorRegistry) -> Metrics:
     """Return the metrics of a registry, made at the first call."""
     found = _METRICS.get(registry)
     if found is None:
-        found = _METRICS[registry] = Metrics(registry, outbox_is_own=outbox_is_own)
+        found = _METRICS[registry] = Metrics(registry)
     return found
 
 
@@ -152,7 +149,9 @@ class PrometheusObserver(Telemetry):
     Args:
         keys: The keys of the routes.
         outbox: The outbox's name, without a password.
-        outbox_is_own: Whether each process has an outbox of its own.
+        outbox_is_own: Whether each process has an outbox of its own, as in memory. If
+            the metrics of several processes are merged, its label has the process's
+            number: one metric cannot merge shared outboxes and own ones.
         registry: The registry; by default the one of ``prometheus_client``.
     """
 
@@ -164,7 +163,7 @@ class PrometheusObserver(Telemetry):
         outbox_is_own: bool = False,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._metrics = metrics_in(registry, outbox_is_own=outbox_is_own)
+        self._metrics = metrics_in(registry)
         self._labels = Labels(keys)
         self.outbox = outbox
         self._outbox_is_own = outbox_is_own
@@ -209,11 +208,13 @@ class PrometheusObserver(Telemetry):
         # Several configurations of a process share its gauges: the last one to be
         # sampled must not hide what another one cannot store.
         metrics, outbox = self._metrics, self.outbox
+        if self._outbox_is_own and os.environ.get(MULTIPROCESS):
+            outbox += str(os.getpid())
         with metrics.lock:
             metrics.samples[self] = sample
             known = [*metrics.samples.items()]
         samples = [one for _, one in known]
-        same = [one for observer, one in known if observer.outbox == outbox]
+        same = [one for observer, one in known if observer.outbox == self.outbox]
         metrics.cache_answers.set(sum(one.cache_answers for one in samples))
         metrics.cache_bytes.set(sum(one.cache_bytes for one in samples))
         metrics.outbox_unsaved.labels(outbox).set(sum(one.unsaved for one in same))

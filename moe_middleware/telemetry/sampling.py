@@ -52,10 +52,14 @@ class Sampler:
         """Sample once. It never raises; failures are logged."""
         try:
             sample = await self._read()
-            for one in self._telemetry:
-                one.sampled(sample)
         except Exception as error:
             logger.warning("sample_failed error=%s", type(error).__name__)
+            return
+        for one in self._telemetry:
+            try:
+                one.sampled(sample)
+            except Exception as error:
+                logger.warning("sample_failed error=%s", type(error).__name__)
 
     async def _read(self) -> Sample:
         health = await self._outbox.health()

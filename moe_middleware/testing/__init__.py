@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..concurrency.background_loop import background
+from ..models.arguments import seconds_of
 from ..personalizer.runtimes import clear_caches, exchanged, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
 from ..sandbox.memory.state import Configured
@@ -80,7 +81,11 @@ def deliver(timeout: float = 5.0) -> None:
 
     Args:
         timeout: Seconds that this may take.
+
+    Raises:
+        TypeError, ValueError: ``timeout`` is no number of seconds.
     """
+    timeout = seconds_of(timeout)
     for runtime in runtimes():
         # Not those of apps that were wrapped before: they are led elsewhere meanwhile.
         settings = runtime.settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
@@ -45,6 +46,16 @@ class Record:
     percent: int = 0
     until: date | None = None
     codes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Priced:
+    title: str = ""
+    price: float = math.inf
+
+
+class Offer(BaseModel):
+    priced: Priced = Field(alias="Its price")
 
 
 class Model(BaseModel):
@@ -111,6 +122,11 @@ def test_aliases_are_kept() -> None:
     assert given.typed("hero", Renamed) == Renamed("Shop", "Sale")
 
 
+def test_infinity_is_a_title_or_a_default_but_no_price_of_a_payload() -> None:
+    assert of(Title="Infinity").typed("hero", Priced) == Priced("Infinity")
+    assert of(Title="1e400", Price="1e3").typed("hero", Priced) == Priced("1e400", 1e3)
+
+
 def test_without_a_match_it_is_none_and_nothing_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -166,6 +182,16 @@ class Other:
             {"Title": "x", "Style": "s3cret"},
             "Style expected=Literal['light",
         ),
+        *(
+            (Priced, {"Title": "nan", "Price": odd}, "Price expected=float given=str")
+            for odd in ("nan", " -Inf ", "Infinity", "1e400", "-1E+999", "9" * 400)
+        ),
+        (
+            Hero,
+            {"Title": "x", "Products": [{"name": "inf", "price": "inf"}]},
+            "Products expected=list[Product] given=list problem=finite_number",
+        ),
+        (Offer, {"Its price": {"Price": "nan"}}, "Its price expected=Priced given=d"),
         (Loose, {"Percent": 1}, "Title expected=str given=nothing"),
         (Odd, {"CTA Label": None}, "CTA Label expected=str given=NoneType"),
         (

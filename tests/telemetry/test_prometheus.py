@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,15 +227,73 @@ async def test_a_sample_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -
         def sampled(self, sample: Sample) -> None:
             raise RuntimeError("of alice")
 
+    class Working(Telemetry):
+        samples = 0
+
+        def sampled(self, sample: Sample) -> None:
+            self.samples += 1
+
     runtime = runtime_for(settings())
+    working = Working()
 
-    await Sampler(runtime.cache, runtime.outbox, [Broken()]).sample()
+    await Sampler(runtime.cache, runtime.outbox, [Broken(), working]).sample()
 
+    assert working.samples == 1
     assert "sample_failed error=RuntimeError" in caplog.text
     assert "alice" not in caplog.text
 
 
 # --- several processes ------------------------------------------------------------
+
+OUTBOXES = """
+import os, sys
+from prometheus_client import CollectorRegistry
+from moe_middleware.telemetry.contract import Sample
+from moe_middleware.telemetry.prometheus import PrometheusObserver
+
+registry = CollectorRegistry()
+for is_own in map(int, sys.argv[1:]):
+    name = "memory:" if is_own else "redis:"
+    one = PrometheusObserver([], name, outbox_is_own=bool(is_own), registry=registry)
+    one.sampled(
+        Sample(
+            cache_answers=1, cache_bytes=1, unsaved=1, writable=True,
+            waiting=5, dead=2, oldest_age=3.0,
+        )
+    )
+print("sampled", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("order", ["01", "10"])
+async def test_outboxes_of_a_process_and_of_all_are_merged_each_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OUTBOXES, *order],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for one in workers:
+        assert one.stdout is not None and one.stdout.readline() == b"sampled\n"
+
+    found = await scrape(metrics_app(CollectorRegistry()))
+    for one in workers:
+        one.communicate(b"\n")
+
+    own = [f"memory:{one.pid}" for one in workers]
+    for outbox in ("redis:", *own):
+        assert found.sum("moe_outbox_waiting", outbox=outbox) == 5
+        assert found.sum("moe_outbox_dead", outbox=outbox) == 2
+        assert found.sum("moe_outbox_oldest_event_age_seconds", outbox=outbox) == 3
+    assert found.sum("moe_outbox_waiting") == 15
+    assert found.sum("moe_outbox_unsaved") == 4
+
 
 CONFIG = """
 workspace: {{data_center: sandbox}}

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from ...models.arguments import events_of
 from ...models.events import Event
 from ...models.observers import Observer
 from ...settings.store_addresses import StoreAddress
@@ -112,10 +113,12 @@ class RedisOutbox(StoredOutbox):
     # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
         # If one cannot be encoded, none is appended.
-        self._take([packed_event(one.customer_id, encode(one)) for one in events])
+        records = [
+            packed_event(one.customer_id, encode(one)) for one in events_of(events)
+        ]
+        if records:
+            self._take(records)
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         self._take([packed_event(customer_id, body) for body in bodies])

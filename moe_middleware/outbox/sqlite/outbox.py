@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from ...models.arguments import events_of
 from ...models.events import Event
 from ...models.observers import Observer
 from ..contract import (
@@ -101,12 +102,8 @@ class SQLiteOutbox(StoredOutbox):
     # --- an event's life ---------------------------------------------------
 
     def append(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
         # An event that cannot be encoded is refused here, before the batch.
-        bodies = b"\0".join(map(encode, events))
-        self._writer.append(bodies, len(events))
-        observe(self._observer, "appended", len(events))
+        self.append_encoded("", [encode(one) for one in events_of(events)])
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         if bodies:

@@ -164,10 +164,19 @@ class State:
 def _reader(
     workspace: Configured,
 ) -> tuple[Callable[[], Workspace], Callable[[], tuple[Problem, ...]]]:
-    """Return a function for the current workspace and its file's mistakes."""
+    """Return a function for the current workspace and its file's mistakes.
+
+    Raises:
+        TypeError: ``workspace`` is neither a workspace nor a path.
+    """
     if isinstance(workspace, str | os.PathLike):
         from ..workspace.file import WorkspaceFile
 
         file = WorkspaceFile(workspace)
         return file.current, lambda: file.problems
+    if not isinstance(workspace, Workspace):
+        raise TypeError(
+            f"workspace is of type {type(workspace).__name__}: give a Workspace or the "
+            "path of a workspace file"
+        )
     return lambda: workspace, tuple

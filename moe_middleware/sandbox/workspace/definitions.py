@@ -11,7 +11,7 @@ import orjson
 
 from .rules import AttributeIs
 from .schedules import Status
-from .workspace import Audience, DataType, Experience, Value, Variation
+from .workspace import Audience, Customer, DataType, Experience, Value, Variation
 
 Payload = Mapping[str, Any]
 
@@ -37,8 +37,23 @@ def define_experience(
 
     Raises:
         ValueError: A payload's value is no JSON, or there is no payload.
+        TypeError: An argument has another type.
     """
-    arms = [payloads] if isinstance(payloads, Mapping) else list(payloads)
+    if not isinstance(key, str):
+        raise TypeError(f"key is of type {type(key).__name__}: write it as text")
+    if to is not None and not isinstance(to, Mapping):
+        raise TypeError(
+            f"to is of type {type(to).__name__}: write a customer's attributes, as in "
+            "{'city': 'Pune'}"
+        )
+    is_several = isinstance(payloads, list | tuple)
+    arms: list[Any] = list(payloads) if is_several else [payloads]
+    for arm in arms:
+        if not isinstance(arm, Mapping):
+            raise TypeError(
+                f"a payload of {key!r} is of type {type(arm).__name__}: write a "
+                "mapping, as in {'Title': 'Sale'}"
+            )
     if not arms:
         raise ValueError(
             f"Experience {key!r} needs a payload, which may be empty: {{}}"
@@ -63,6 +78,18 @@ def define_experience(
         audiences=(audience,),
         status=Status(status),
     )
+
+
+def define_customer(customer_id: object, attributes: Mapping[str, Any]) -> Customer:
+    """Return a customer; see ``Sandbox.customer``.
+
+    Raises:
+        TypeError: ``customer_id`` is no text.
+    """
+    if not isinstance(customer_id, str):
+        kind = type(customer_id).__name__
+        raise TypeError(f"customer_id is of type {kind}: write it as text")
+    return Customer(customer_id=customer_id, attributes=attributes)
 
 
 def _value(name: str, value: object) -> Value:

@@ -1,0 +1,106 @@
+"""Disks of a scenario's own, which fill up, fail, and go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+EXT4_SIZE = 64 << 20
+"""Bytes of a disk with a file system of its own."""
+
+
+class NotHere(Exception):
+    """This machine lacks what a scenario needs."""
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a small disk until the block ends.
+
+    Raises:
+        NotHere: This machine does not allow it.
+    """
+    disk = folder / "disk"
+    disk.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk))
+    try:
+        yield disk
+    finally:
+        _unmount(disk)
+
+
+def fill(ballast: Path) -> None:
+    """Write a file until nothing more fits on its disk."""
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512):
+            try:
+                while file.write(b"." * size):
+                    pass
+            except OSError:
+                continue
+
+
+class Ext4Disk:
+    """A disk with ext4, in a file of the folder.
+
+    Args:
+        folder: Where it is mounted, as ``disk``.
+
+    Raises:
+        NotHere: This machine does not allow it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "disk"
+        self._image = folder / "disk.img"
+        self._copies = 0
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(EXT4_SIZE)
+        try:
+            subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise NotHere("mkfs.ext4 is missing") from None
+        self._mount()
+
+    def fail(self) -> None:
+        """Become read-only, as after an error of the disk.
+
+        What was not synced before never reaches the disk.
+        """
+        device = os.stat(self.path).st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+        Path(f"/sys/fs/ext4/{name.name}/trigger_fs_error").write_text("x")
+
+    def go(self) -> None:
+        """Unmount it; processes keep the files that they have open."""
+        _unmount(self.path)
+
+    def come_back(self) -> None:
+        """Mount a repaired copy at its place."""
+        copy = self._image.with_suffix(f".{self._copies}")
+        self._copies += 1
+        self._image = Path(shutil.copyfile(self._image, copy))
+        # 1: errors were corrected.
+        ran = subprocess.run(["e2fsck", "-fy", str(copy)], capture_output=True)
+        assert ran.returncode in (0, 1), ran.stderr
+        self._mount()
+
+    def _mount(self) -> None:
+        options = "loop,errors=remount-ro"
+        _mount("-o", options, str(self._image), str(self.path))
+
+
+def _mount(*arguments: str) -> None:
+    try:
+        subprocess.run(["mount", *arguments], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise NotHere("a disk cannot be mounted here") from None
+
+
+def _unmount(disk: Path) -> None:
+    subprocess.run(["umount", "-l", str(disk)], check=True)
