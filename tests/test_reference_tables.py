@@ -84,7 +84,7 @@ def test_every_public_name_has_its_entry() -> None:
 
 
 def test_every_metric_of_prometheus_is_there_with_its_labels() -> None:
-    metrics = Metrics(CollectorRegistry(), outbox_is_own=False)
+    metrics = Metrics(CollectorRegistry())
     measured = {}
     for one in vars(metrics).values():
         for family in one.describe() if hasattr(one, "describe") else ():
