@@ -430,7 +430,7 @@ async def test_every_metric_of_the_dashboard_and_the_alerts_is_there() -> None:
     assert len(named) > 15
     for name in named:
         assert name in there, name
-    document = (FILES.parent / "observability.md").read_text()
+    document = (FILES.parent / "how-to" / "observability.md").read_text()
     bare = {
         name.removesuffix("_count").removesuffix("_sum").removesuffix("_bucket")
         for name in there
