@@ -242,8 +242,9 @@ def _use_wal(db: sqlite3.Connection) -> None:
         try:
             db.execute("pragma journal_mode = wal")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() >= until:
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= until:
                 raise
         time.sleep(0.005)
 

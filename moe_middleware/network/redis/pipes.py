@@ -17,6 +17,8 @@ from .router import Unsent, refusal
 MAX_GROUP = 500
 """The most orders in one round trip."""
 
+CLOSED = "the connection was closed"
+
 
 @dataclass(slots=True)
 class _Order:
@@ -70,6 +72,9 @@ class Pipe:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
+            # A task that has not begun does not run its ``finally``.
+            self._sending = None
+            _fail(self._waiting, RedisError(CLOSED))
         await self._disconnect(nowait=False)
 
     async def _send(self) -> None:
@@ -93,7 +98,7 @@ class Pipe:
                     await self._disconnect(nowait=True)
         finally:
             self._sending = None
-            _fail([*group, *self._waiting], RedisError("the connection was closed"))
+            _fail([*group, *self._waiting], RedisError(CLOSED))
             if self._is_closed:
                 await self._disconnect(nowait=True)
 

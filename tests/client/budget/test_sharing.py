@@ -19,7 +19,7 @@ from moe_middleware.network.rate_limit import WINDOW
 
 from ...redis_servers import RedisServer, redis_server
 from .makers import LIMIT, command, in_memory, in_redis, in_sqlite, said
-from .spender import Clock, for_real, taken_at_once
+from .spender import PATIENCE, Clock, for_real, taken_at_once
 
 Spender = subprocess.Popen[str]
 
@@ -237,7 +237,8 @@ async def test_a_budget_that_is_closed_amid_takes_counts_them_alone(
     await asyncio.sleep(0)
     await budget.aclose()
 
-    assert all(one.granted for one in await asyncio.gather(*taking))
+    async with asyncio.timeout(PATIENCE):
+        assert all(one.granted for one in await asyncio.gather(*taking))
 
 
 def connections(redis: RedisServer) -> int:
