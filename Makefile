@@ -14,15 +14,17 @@ LOWEST := .venv-lowest
 # Beside that of .venv: all tests run with each of them that is there.
 PYTHONS ?= python3.12 python3.13 python3.14
 # Many tests wait for servers and clocks of their own: two of them keep a core busy.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell echo $$(( $(CORES) * 2 )))
 
 PIP := python -m pip --disable-pip-version-check --quiet
-PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
+TESTS := pytest -n $(WORKERS) --dist worksteal
+PYTEST := python -m $(TESTS)
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: .measured demo test test-newest test-lowest test-pythons constraints lint docs \
-	reference screenshots bench release rehearsal clean
+.PHONY: .measured .unmeasured demo test test-newest test-lowest test-pythons \
+	constraints lint docs reference screenshots bench release rehearsal clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
@@ -36,16 +38,21 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium django/test_servers.py \
 	$(addprefix frameworks/test_, asgi_matrix.py asgi_servers.py wsgi_matrix.py \
 	wsgi_servers.py))
 
-# The types are checked on one core while the tests begin.
+# All at once: where tests of one kind wait, those of the other go on.
 test: $(READY_DEV)
 	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory -j2 lint .measured
+	$(MAKE) --no-print-directory -j3 lint .measured .unmeasured
 	$(BIN)/coverage combine -q
-	$(BIN)/$(PYTEST) $(UNMEASURED)
 	$(BIN)/coverage report
 
 .measured:
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
+	$(BIN)/coverage run -m $(TESTS) $(UNMEASURED:%=--ignore=%)
+
+# Its output is shown at its end, so that the lines of both do not mix.
+.unmeasured:
+	@$(BIN)/$(PYTEST) -n $(CORES) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
+		{ cat $(VENV)/unmeasured.log; exit 1; }
+	@tail -n 1 $(VENV)/unmeasured.log
 
 # All tests with the newest versions that pyproject.toml allows.
 test-newest: $(NEWEST)/bin/python

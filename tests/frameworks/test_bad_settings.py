@@ -39,8 +39,6 @@ async def home(request):
 BUILDS = {
     "list": "app = Starlette(routes=[Route('/', home)], "
     "middleware=[Middleware(MoEngageMiddleware)])",
-    "added": "app = Starlette(routes=[Route('/', home)])\n"
-    "app.add_middleware(MoEngageMiddleware)",
     "fastapi": "from fastapi import FastAPI\napp = FastAPI()\n"
     "app.add_middleware(MoEngageMiddleware)",
     "wrapped": "app = MoEngageMiddleware(Starlette(routes=[Route('/', home)]))",
@@ -83,10 +81,6 @@ def test_the_server_ends_and_our_message_is_what_is_seen(
 
 
 SYNC_SITES = {
-    "wsgi": """
-from moe_middleware import MoEngageWSGIMiddleware
-app = MoEngageWSGIMiddleware(lambda environ, start_response: [])
-""",
     "flask": """
 from flask import Flask
 from moe_middleware.flask import MoEngage
@@ -108,8 +102,8 @@ app = get_wsgi_application()
 @pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs fork")
 @pytest.mark.parametrize(
     ("site", "options"),
-    [("wsgi", ()), ("flask", ("--preload",)), ("django", ())],
-    ids=["wsgi", "flask, preload", "django"],
+    [("flask", ("--preload",)), ("django", ())],
+    ids=["flask, preload", "django"],
 )
 def test_so_it_does_where_no_lifespan_runs(
     tmp_path: Path, site: str, options: tuple[str, ...]

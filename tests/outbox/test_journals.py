@@ -78,26 +78,41 @@ async def customers(outbox: Outbox) -> list[str]:
 
 
 APPEND_AND_DIE = """
-import ctypes, json, os, signal, sys
+import json, os, sys
 from moe_middleware import SQLiteOutbox
 from tests.makers import event
 
-options = json.loads(sys.argv[3]) if sys.argv[3:] else {{}}
+options = json.loads(sys.argv[3]) if sys.argv[3:] else {}
 outbox = SQLiteOutbox(sys.argv[1], **options)
 for number in range(int(sys.argv[2])):
     name = "%d-%d" % (os.getpid(), number)
     outbox.append([event(name)])
     os.write(1, name.encode() + b"\\n")
-{end}
+os._exit(0)
 """
 
-ENDS = {
-    "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
-    "os._exit": "os._exit(0)",
-    "SIGSEGV": "ctypes.string_at(0)",
-    "abort": "os.abort()",
-    "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM)",
-}
+FORKS_DIE = """
+import ctypes, os, signal, sys
+from moe_middleware import SQLiteOutbox
+from tests.makers import event
+
+for end in (
+    lambda: os.kill(os.getpid(), signal.SIGKILL),
+    lambda: os._exit(0),
+    lambda: ctypes.string_at(0),
+    os.abort,
+    lambda: os.kill(os.getpid(), signal.SIGTERM),
+):
+    child = os.fork()
+    if child == 0:
+        outbox = SQLiteOutbox(sys.argv[1])
+        for number in range(60):
+            name = "%d-%d" % (os.getpid(), number)
+            outbox.append([event(name)])
+            os.write(1, name.encode() + b"\\n")
+        end()
+    os.waitpid(child, 0)
+"""
 
 
 def run_to_its_end(program: str, *arguments: object) -> list[str]:
@@ -113,21 +128,21 @@ def run_to_its_end(program: str, *arguments: object) -> list[str]:
     return ran.stdout.decode().split()
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_an_event_survives_its_process_however_it_dies(path: Path, end: str) -> None:
+def test_an_event_survives_its_process_however_it_dies(path: Path) -> None:
+    """Forks of one process, which need not import anything."""
     with locked(path):
-        appended = run_to_its_end(APPEND_AND_DIE.format(end=ENDS[end]), path, 300)
+        appended = run_to_its_end(FORKS_DIE, path)
 
     found = stored(path, count=300)
 
-    assert found == appended
+    assert sorted(found) == sorted(appended)
     assert len(found) == 300
     assert journals(path) == []
 
 
 def test_a_burst_larger_than_a_segment_survives(path: Path) -> None:
     with locked(path):
-        appended = run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 9_000)
+        appended = run_to_its_end(APPEND_AND_DIE, path, 9_000)
         sizes = [file.stat().st_size for file in journals(path)]
 
     # Each is larger than the one before it: every file takes a descriptor.
@@ -142,9 +157,7 @@ def test_what_gave_way_in_the_journal_does_not_come_back(
 ) -> None:
     options = json.dumps({"max_events": 50, "when_full": when_full})
     path.mkdir()  # nothing can be stored meanwhile
-    appended = run_to_its_end(
-        APPEND_AND_DIE.format(end="os._exit(0)"), path, 300, options
-    )
+    appended = run_to_its_end(APPEND_AND_DIE, path, 300, options)
     path.rmdir()
 
     found = stored(path, count=50)
@@ -211,7 +224,7 @@ def test_what_a_process_left_that_died_before_it_made_the_file_is_shown(
     path: Path,
 ) -> None:
     path.mkdir()  # nothing can be stored meanwhile
-    run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 7)
+    run_to_its_end(APPEND_AND_DIE, path, 7)
     path.rmdir()
 
     ran = subprocess.run(
@@ -266,7 +279,7 @@ def test_a_sibling_takes_over_while_it_goes_on(path: Path) -> None:
     sibling = SQLiteOutbox(str(path))
     asyncio.run(sibling.count())
     with locked(path):
-        appended = run_to_its_end(APPEND_AND_DIE.format(end="os._exit(0)"), path, 5)
+        appended = run_to_its_end(APPEND_AND_DIE, path, 5)
 
     async def taken_over() -> list[str]:
         async with asyncio.timeout(PATIENCE):
@@ -294,7 +307,7 @@ else:
     # As uWSGI's: no hook is called, and no other thread runs.
     fork = ctypes.PyDLL(None).fork
     outbox.close()
-for number in range(20):
+for number in range(8):
     child = fork()
     if child == 0:
         outbox.append([event(f"child-{number}")])
@@ -311,9 +324,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_forked_childs_events_survive_it(path: Path, how: str) -> None:
     run_to_its_end(FORK, path, how)
 
-    found = stored(path, count=41)
+    found = stored(path, count=17)
 
-    assert len(set(found)) == len(found) == 41
+    assert len(set(found)) == len(found) == 17
     assert journals(path) == []
 
 
@@ -332,7 +345,7 @@ for number in itertools.count():
 
 def test_sigkill_under_load_loses_and_doubles_nothing(path: Path) -> None:
     appended: list[str] = []
-    for number in range(8):
+    for number in range(5):
         process = subprocess.Popen(
             [sys.executable, "-c", APPEND_UNTIL_KILLED, str(path)],
             stdout=subprocess.PIPE,
@@ -350,7 +363,7 @@ def test_sigkill_under_load_loses_and_doubles_nothing(path: Path) -> None:
     assert set(appended) - set(found) == set()
     assert len(set(found)) == len(found)
     # One that was appended and not printed may be there, too.
-    assert len(found) - len(appended) <= 8
+    assert len(found) - len(appended) <= 5
 
 
 TAKE_OVER = """
@@ -364,9 +377,7 @@ def test_a_take_over_that_is_killed_is_taken_over(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with locked(path):
-        appended = run_to_its_end(
-            APPEND_AND_DIE.format(end="os._exit(0)"), path, 12_000
-        )
+        appended = run_to_its_end(APPEND_AND_DIE, path, 12_000)
     for _ in range(3):
         taker = subprocess.Popen([sys.executable, "-c", TAKE_OVER, str(path)])
         while taker.poll() is None and not 0 < waiting_in(path) < 12_000:
@@ -480,14 +491,14 @@ def test_with_redis_away_an_event_survives_its_process(tmp_path: Path) -> None:
     Path(prefix).parent.mkdir()
     with redis_server(tmp_path, aof=True) as server:
         server.kill()
-        for _ in range(3):
+        for _ in range(2):
             run_to_its_end(REDIS_APPEND_AND_DIE, server.url, prefix)
         server.start()
         outbox = RedisOutbox(server.url, workspace_id="w", journal=prefix)
         counted = asyncio.run(outbox.count())
         outbox.close()
 
-    assert counted.waiting == 2_100
+    assert counted.waiting == 1_400
     assert os.listdir(Path(prefix).parent) == []
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
@@ -91,25 +91,21 @@ pytestmark = pytest.mark.timeout(200)
 """Hundreds of calls each."""
 
 
-@settings(max_examples=80, deadline=None)
 @given(bodies)
 async def test_any_json_to_fetch_gets_a_documented_answer(body: Any) -> None:
     await check("fetch", json.dumps(body).encode())
 
 
-@settings(max_examples=80, deadline=None)
 @given(bodies)
 async def test_any_json_to_events_gets_a_documented_answer(body: Any) -> None:
     await check("events", json.dumps(body).encode())
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.binary(), st.sampled_from(["fetch", "events"]))
 async def test_any_bytes_get_a_documented_answer(body: bytes, path: str) -> None:
     await check(path, body)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(codec="utf-8")))
 async def test_any_status_to_metadata_gets_a_list(status: str) -> None:
     transport_safe = "".join(f"%{byte:02x}" for byte in status.encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.models.errors import SettingsError
@@ -382,7 +382,6 @@ fragments = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=st.text() | st.lists(fragments, max_size=30).map("".join))
 def test_no_text_raises(text: str) -> None:
     document = parse(text, A="value")
@@ -391,7 +390,6 @@ def test_no_text_raises(text: str) -> None:
     assert all(problem.line for problem in document.problems())
 
 
-@settings(max_examples=150, deadline=None)
 @given(content=st.binary() | st.lists(fragments, max_size=30).map("".join))
 def test_no_file_raises_anything_but_a_settings_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes | str

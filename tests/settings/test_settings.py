@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 from pydantic import BaseModel
@@ -563,7 +563,6 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)), trees))
 def test_nothing_but_a_settings_error_comes_of_any_tree(tree: dict[str, Any]) -> None:
     try:

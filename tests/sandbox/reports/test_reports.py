@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moe_middleware.sandbox import (
@@ -345,7 +345,6 @@ def check_experience(report: ExperienceReport, events: Sequence[Event]) -> None:
     "UTC",
     1,
 )
-@settings(deadline=None, max_examples=150)
 def test_report_equals_a_recount_of_the_raw_events(
     arrivals: list[Element], zone: str, call_size: int
 ) -> None:

@@ -148,7 +148,6 @@ def test_chance_of_two_is_exact(one: Counts, other: Counts) -> None:
 
 @given(st.lists(counts(1_000_000), min_size=2, max_size=5), st.randoms())
 @example([(0, 1_000_000), (1_000_000, 1_000_000), (0, 0)], random.Random(1))
-@settings(deadline=None, max_examples=50)
 def test_chances_add_up_and_do_not_depend_on_the_order(
     rivals: list[Counts], shuffler: random.Random
 ) -> None:
@@ -172,11 +171,11 @@ def test_chances_add_up_and_do_not_depend_on_the_order(
         ((0, 50), (0, 500), (0, 5_000)),
     ],
 )
-def test_chances_of_several_are_those_of_thirty_thousand_draws(
+def test_chances_of_several_are_those_of_many_draws(
     rivals: tuple[Counts, ...],
 ) -> None:
     draw = random.Random(7).betavariate
-    draws = 30_000
+    draws = 10_000
     wins = [0] * len(rivals)
     for _ in range(draws):
         drawn = [draw(1 + k, 1 + n - k) for k, n in rivals]
@@ -185,7 +184,7 @@ def test_chances_of_several_are_those_of_thirty_thousand_draws(
     chances = chances_to_win(rivals)
 
     # Five standard errors of the draws.
-    assert chances == pytest.approx([won / draws for won in wins], abs=0.015)
+    assert chances == pytest.approx([won / draws for won in wins], abs=0.025)
 
 
 def test_equal_rivals_have_equal_chances() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
@@ -540,7 +540,6 @@ fragments = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
 @given(text=st.text() | st.lists(fragments, max_size=40).map("".join))
 def test_no_text_raises_anything_but_a_settings_error(text: str) -> None:
     try:
@@ -558,7 +557,6 @@ PARTS: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     path=st.sampled_from(
         [
