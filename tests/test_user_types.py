@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent
+
 USER = """
 from __future__ import annotations
 from dataclasses import dataclass
@@ -43,8 +45,10 @@ def forgets(found: Experiences) -> str:
 
 def mypy(folder: Path, *files: str) -> list[str]:
     """Return mypy's lines about a user's files."""
+    # One folder for each kind of files: two runs at once may not share one.
+    cache = ROOT / ".mypy_cache" / f"of-{'-'.join(files)}"
     ran = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "cache", *files],
+        [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={cache}", *files],
         cwd=folder,
         capture_output=True,
         text=True,

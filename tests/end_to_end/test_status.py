@@ -1,4 +1,4 @@
-"""Three gunicorn workers, a relay of its own and a Redis: one command sees them all."""
+"""Two gunicorn workers, a relay of its own and a Redis: one command sees them all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ..servers import (
 )
 from ..servers import wait_for as wait
 
-WORKERS = 3
+WORKERS = 2
 
 SITE = """
 from moe_middleware import MoEngageWSGIMiddleware

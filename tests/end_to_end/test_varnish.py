@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
@@ -33,6 +34,7 @@ Visit = Callable[..., httpx.Response]
 @contextmanager
 def varnish(folder: Path, vcl: str) -> Iterator[str]:
     """Run Varnish with a configuration; yield its address."""
+    folder = Path(mkdtemp(dir=folder))
     found = shutil.which("varnishd") or shutil.which("varnishd", path="/usr/sbin")
     if found is None:
         missing_service("varnishd")
@@ -160,22 +162,24 @@ sub vcl_backend_response {
 """
 
 
-@pytest.mark.parametrize("leaks", [False, True], ids=["Vary kept", "Vary ignored"])
-def test_a_cache_that_stores_private_responses(
-    site: Callable[[str], tuple[Visit, Process]], leaks: bool
+def test_a_cache_that_stores_private_responses_leaks_only_without_vary(
+    site: Callable[[str], tuple[Visit, Process]],
 ) -> None:
-    wrong = STORES_ALL if leaks else STORES_ALL.replace(NO_VARY, "")
-    visit, sandbox = site(VCL + wrong)
+    counting: list[object] = []
+    for leaks in (False, True):
+        wrong = STORES_ALL if leaks else STORES_ALL.replace(NO_VARY, "")
+        visit, sandbox = site(VCL + wrong)
 
-    seen = [visit(HERO, cookie) for cookie in (ALICE, DAVE, ALICE, DAVE)]
+        seen = [visit(HERO, cookie) for cookie in (ALICE, DAVE, ALICE, DAVE)]
 
-    alice, dave, *_ = texts = [one.text for one in seen]
-    assert {one.headers["cache-control"] for one in seen} == {"private, max-age=0"}
-    assert "The first flush is yours" in alice
-    assert (dave == alice) is leaks
-    assert texts == [alice, dave] * 2
-    counting = ["alice"] if leaks else ["alice", "dave"]
-    assert sorted(map(str, customers(sandbox, len(counting)))) == counting
+        alice, dave, *_ = texts = [one.text for one in seen]
+        assert {one.headers["cache-control"] for one in seen} == {"private, max-age=0"}
+        assert "The first flush is yours" in alice
+        assert (dave == alice) is leaks
+        assert texts == [alice, dave] * 2
+        counting += ["alice"] if leaks else ["alice", "dave"]
+        found = customers(sandbox, len(counting))
+        assert sorted(map(str, found)) == sorted(map(str, counting))
 
 
 def test_without_cookies_every_view_is_a_new_visitor(

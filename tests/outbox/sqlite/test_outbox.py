@@ -915,7 +915,7 @@ print(sum(appended))
 async def test_forks_at_any_moment_of_a_busy_writer_neither_hang_nor_lose(
     outbox: SQLiteOutbox, path: Path
 ) -> None:
-    with run_python(FORKS, path, 40) as ran:
+    with run_python(FORKS, path, 12) as ran:
         said, _ = ran.communicate(timeout=PATIENCE)
 
     assert ran.returncode == 0
@@ -926,7 +926,7 @@ async def test_forks_at_any_moment_of_a_busy_writer_neither_hang_nor_lose(
                 "from event group by customer"
             ).fetchall()
         )
-    assert found == {"child": 40, "parent": int(said)}
+    assert found == {"child": 12, "parent": int(said)}
 
 
 def test_its_name_shows_in_its_repr(path: Path) -> None:
