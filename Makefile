@@ -87,6 +87,7 @@ lint: $(READY_DEV)
 
 docs: $(READY_DEV)
 	$(BIN)/zensical build --strict --clean
+	$(BIN)/python .ci/llms.py > site/llms.txt
 	@echo "site/index.html, or, as it is written: $(BIN)/zensical serve"
 
 # The parts of docs/reference/ that the settings and the commands say.

@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "docs/how-to/deploy/kubernetes.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/deploy/systemd.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/redis.md": "tests/test_docs.py",
+    "docs/how-to/sandbox-image.md": "tests/sandbox/test_image.py",
     "docs/reference/workspace.md": "tests/sandbox/test_workspace_docs.py",
 }
 """Pages whose blocks need more than a folder, and who runs them."""
