@@ -484,8 +484,8 @@ Notes:
   one-byte chunks) its own work is part of the pages' times.
 
 Measured on {date} by `python -m benchmarks outages`; latencies hold for this machine.
-What else ran on it is in the p99s: see the column without the fault. Its load was
-{began:.1f} when it began, and {ended:.1f} when it ended.
+Other programs that ran on it are in the p99s: see the column without the fault. Its
+load was {began:.1f} when it began, and {ended:.1f} when it ended.
 
 {facts}
 """

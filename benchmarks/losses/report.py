@@ -100,7 +100,7 @@ TEXT = """\
 
 This test kills real processes: web servers, scripts, relays, Redis; and it fills a
 disk. Afterwards the sandbox, a process of its own with a file, lists the impressions
-it stored. Every visitor is new, so that each page can be told apart.
+it stored. Every visitor is new, so that each page has its own id.
 
 ## Ours
 
@@ -119,8 +119,8 @@ received | slowest end, s | the same without it |
   that an app can know; then the connection or the process ended.
 - **slowest end**: from the signal, or from a script's last page, to the process's end;
   the server's own wait for open connections is part of it, and so is what else this
-  machine did. `events.shutdown_timeout` is 2 seconds; what is not delivered by then
-  stays.
+  machine did. `events.shutdown_timeout` is 2 seconds; events that are not delivered by
+  then stay in the outbox.
 - A script's pages go through the WSGI door, without a server.
 
 ### The window that is left
@@ -152,7 +152,7 @@ second more if it is Redis's machine | the journal's 50 ms | all |
 nothing is lost | - |
 | the host's disk is lost | all | all | the journals' 50 ms | the same | all |
 
-What sentinels and clusters promise beside that, and what a failover takes, is in
+The promises of sentinels and clusters, and the cost of a failover, are in
 [redis.md](redis.md).
 
 A journal is a file that is mapped into memory. On btrfs, ZFS, NFS and the like, where a

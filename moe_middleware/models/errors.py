@@ -28,7 +28,7 @@ class Problem:
 
     Attributes:
         where: The place within the settings, as in ``routes.0.path``.
-        message: What was given, what was expected and what to do.
+        message: The given value, the expected one, and what to do.
         file: The file's name; None for values without a file.
         line: The line, counted from 1; None if no line is at fault.
         unset: Whether it is only a variable that is not set here.

@@ -176,10 +176,10 @@ class EventSettings(Section):
     )
     synchronous: Literal["normal", "full"] = Field(
         default="normal",
-        description="What events survive: the end of their process (normal), or also a "
-        "power cut (full). With full, an event is delivered once SQLite has it on the "
-        "disk; a journal that stands in for a failing outbox is written to the disk "
-        "each second.",
+        description="Whether events survive the end of their process alone (normal), "
+        "or also a power cut (full). With full, an event is delivered once SQLite has "
+        "it on the disk; a journal that stands in for a failing outbox is written to "
+        "the disk each second.",
     )
     replicas: Annotated[int, Field(ge=0, le=100), NoFlag] | None = Field(
         default=None,
@@ -258,7 +258,7 @@ class ClickSettings(Section):
 
 
 class DevelopmentSettings(Section):
-    """What helps developers of the site."""
+    """Aids for developers of the site."""
 
     overlay: Overlay = Field(
         default="off",

@@ -113,7 +113,7 @@ class Settings(Section):
     )
     development: DevelopmentSettings = Field(
         default_factory=DevelopmentSettings,
-        description="What helps developers of the site.",
+        description="Aids for developers of the site.",
     )
     log_ids: LogIds = Field(
         default="off",

@@ -43,7 +43,7 @@ class IdentitySettings(Section):
     )
     anonymous_as: Literal["visitor_id", "customer_id"] = Field(
         default="visitor_id",
-        description="What a fetch calls an anonymous visitor's id. The newest "
+        description="The name of an anonymous visitor's id in a fetch. The newest "
         "documents know customer_id alone; with it every anonymous visitor may become "
         "a profile.",
     )

@@ -38,7 +38,7 @@ class MoEngageWSGIMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 
     The app finds them as ``environ["moe_middleware.experiences"]``, and anywhere by
-    ``current_experiences()``. What the cache has is answered on the request's own
+    ``current_experiences()``. Cached answers are taken on the request's own
     thread; fetches run in one event-loop thread of the process.
 
     Args:
