@@ -18,7 +18,7 @@ SITE: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
 DOCS = ROOT / SITE["docs_dir"]
 
 _NO_PROSE = re.compile(
-    r"^```.*?^```$|<!--.*?-->|^(?:#|:::|[|>!]|    )[^\n]*", re.M | re.S
+    r"\A---\n.*?^---$|^```.*?^```$|<!--.*?-->|^(?:#|:::|[|>!<]|    )[^\n]*", re.M | re.S
 )
 _PREFACE = "This page starts from "
 _LINK = re.compile(r"!?\[([^]]*)\]\([^)]*\)")
