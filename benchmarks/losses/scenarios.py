@@ -301,7 +301,7 @@ def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
 
 
 def disk_fails(folder: Path, faulty: bool, _repeats: int) -> Result:
-    """The outbox's disk becomes read-only under load; a copy is mounted in its place.
+    """The outbox's disk fails under load, and a copy is mounted in its place.
 
     MoEngage refuses reports meanwhile.
     """

@@ -110,7 +110,27 @@ select (select user_version from pragma_user_version),
 """
 
 
-def open_file(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
+class OutboxFile(sqlite3.Connection):
+    """An open file.
+
+    Attributes:
+        number: How many other files this process had at the same path before. The ids
+            of their events mean other events in this one, or none.
+    """
+
+    number = 0
+
+
+def create(path: str) -> None:
+    """Create a missing file, empty, so that its identity is known before it is opened.
+
+    An existing one is not opened: closing it would release SQLite's locks.
+    """
+    with contextlib.suppress(OSError):  # opening it says why
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+
+
+def open_file(path: str, *, synchronous: Synchronous) -> OutboxFile:
     """Open an outbox's file; create a missing one, and migrate an older one.
 
     Raises:
@@ -128,7 +148,11 @@ def open_file(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
         raise OutboxError(f"{path}: there is no directory {folder}: make it")
     # The writer thread opens it, and a thread that forks closes it.
     db = sqlite3.connect(
-        path, timeout=BUSY_SLICE, isolation_level=None, check_same_thread=False
+        path,
+        timeout=BUSY_SLICE,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=OutboxFile,
     )
     try:
         check_version(db, path)
@@ -164,7 +188,7 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
 
 
 def _bring_up_to_date(db: sqlite3.Connection, path: str) -> None:
-    with _transaction(db):
+    with transaction(db):
         # Another process may have been quicker.
         check_version(db, path)
         version = _version(db)
@@ -181,58 +205,9 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("pragma user_version").fetchone()[0])
 
 
-# --- files deleted or renamed while open -----------------------------------
-
-MOVED_AT_ONCE = 1_000
-"""Events per transaction, so that other processes can write in between."""
-
-NEXT_ID = """
-insert into sqlite_sequence (name, seq)
-select 'event', 0 where not exists (select 1 from sqlite_sequence where name = 'event')
-"""
-NEVER_GIVEN_AGAIN = "update sqlite_sequence set seq = max(seq, ?) where name = 'event'"
-LAST_ID = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'event'"
-
-
-def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    """Move all events and dead letters from one file to another; return how many.
-
-    The new file does not use the old file's ids again: a relay may still ack them. If
-    several processes have the old file open, each event is moved once.
-
-    Args:
-        old: The deleted or renamed file.
-        new: The file that has its path now.
-    """
-    moved = 0
-    (last,) = old.execute(LAST_ID).fetchone()
-    with _transaction(new):
-        new.execute(NEXT_ID)
-        new.execute(NEVER_GIVEN_AGAIN, (last,))
-    for table, columns, count in (
-        ("event", "body", "waiting"),
-        ("dead_letter", "id, body, reason, attempts, buried_at", "dead"),
-    ):
-        choose = f"select rowid, {columns} from {table} order by rowid limit ?"
-        places = ", ".join("?" * (columns.count(",") + 1))
-        insert = f"insert into {table} ({columns}) values ({places})"
-        tally = f"update state set {count} = {count} + ?"
-        while True:
-            with _transaction(old):
-                rows = old.execute(choose, (MOVED_AT_ONCE,)).fetchall()
-                if not rows:
-                    break
-                with _transaction(new):
-                    new.executemany(insert, [row[1:] for row in rows])
-                    new.execute(tally, (len(rows),))
-                old.execute(f"delete from {table} where rowid <= ?", (rows[-1][0],))
-                old.execute(tally, (-len(rows),))
-            moved += len(rows)
-    return moved
-
-
 @contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Run a transaction that writes; an exception takes it back."""
     db.execute("begin immediate")
     try:
         yield
@@ -240,19 +215,6 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.rollback()
         raise
     db.commit()
-
-
-def forget_side_files(path: str, opened: Mapping[str, FileIdentity]) -> None:
-    """Delete the log of a deleted or renamed file: a new file would read it.
-
-    Args:
-        path: The path.
-        opened: The old file's side files, by suffix.
-    """
-    for suffix, identity in opened.items():
-        if identity is not None and identity_of(path + suffix) == identity:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path + suffix)
 
 
 # --- failures --------------------------------------------------------------

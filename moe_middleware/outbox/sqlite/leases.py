@@ -11,7 +11,8 @@ import orjson
 from ..contract import UNREADABLE, Claim
 from ..encoding import from_fields
 from . import statements as sql
-from .rows import read_rows, to_json
+from .files import OutboxFile
+from .rows import first_id, read_rows, to_json
 
 MAX_PARKED = 10_000
 """The most events that may wait behind earlier ones of their customers: each claim
@@ -29,7 +30,7 @@ class Leases:
         self._clock = clock
 
     def claim(
-        self, db: sqlite3.Connection, limit: int, lease_for: float, relay: str
+        self, db: OutboxFile, limit: int, lease_for: float, relay: str
     ) -> tuple[list[Claim], int]:
         now = self._now(db)
         values = {"now": now, "limit": limit, "relay": relay}
@@ -44,6 +45,7 @@ class Leases:
         fresh: list[tuple[int, int]] = []
         parked: list[tuple[int, int]] = []
         unreadable: list[int] = []
+        first = first_id(db)
         for index, (id, attempts, fields) in enumerate(rows):
             event = from_fields(fields)
             if event is None:
@@ -55,7 +57,7 @@ class Leases:
                     parked.append((id, customer))
                     continue
                 fresh.append((id, customer))
-            claims.append(Claim(id=id, event=event, attempts=attempts + 1))
+            claims.append(Claim(id=first + id, event=event, attempts=attempts + 1))
         values = {"until": now + lease_for, "relay": relay, "now": now}
         if again:
             ids = to_json([id for id, _, _ in rows[:again]])

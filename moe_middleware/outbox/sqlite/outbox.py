@@ -33,8 +33,17 @@ from ..reserve import Reserve
 from ..stored import StoredOutbox
 from ..stores import Batch, Operation, Outcome
 from . import statements as sql
+from .files import OutboxFile
 from .leases import Leases
-from .rows import append, dead_letter, ids_json, number_of, to_json, waiting_event
+from .rows import (
+    append,
+    claimed_rows,
+    dead_letter,
+    ids_json,
+    number_of,
+    to_json,
+    waiting_event,
+)
 from .store import SQLiteStore
 
 T = TypeVar("T")
@@ -152,13 +161,12 @@ class SQLiteOutbox(StoredOutbox):
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""
     ) -> list[Claim]:
-        def run(db: sqlite3.Connection) -> tuple[list[Claim], int]:
+        def run(db: OutboxFile) -> tuple[list[Claim], int]:
             return self._leases.claim(db, limit, lease_for, relay)
 
         def abandoned(result: tuple[list[Claim], int]) -> Operation:
             # The relay was cancelled: others must not wait for the lease.
-            ids = to_json([claim.id for claim in result[0]])
-            return Operation(lambda db: self._leases.hold(db, sql.RETRY, ids, 0.0))
+            return Operation(self._hold(sql.RETRY, [one.id for one in result[0]], 0.0))
 
         claims: list[Claim]
         claims, unreadable = await self._do(run, abandoned=abandoned)
@@ -167,13 +175,11 @@ class SQLiteOutbox(StoredOutbox):
         return claims
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
-        values = ids_json(ids)
-        await self._do(lambda db: self._leases.hold(db, sql.EXTEND, values, lease_for))
+        await self._do(self._hold(sql.EXTEND, ids, lease_for))
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        values = {"ids": ids_json(ids)}
-
-        def run(db: sqlite3.Connection) -> None:
+        def run(db: OutboxFile) -> None:
+            values = {"ids": claimed_rows(db, ids)}
             acked = db.execute(sql.FORGET, values).rowcount
             db.execute(sql.UNLEASE, values)
             db.execute(sql.TALLY, {"waiting": -acked, "dead": 0})
@@ -181,12 +187,15 @@ class SQLiteOutbox(StoredOutbox):
         await self._do(run)
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
-        values = ids_json(ids)
-        await self._do(lambda db: self._leases.hold(db, sql.RETRY, values, delay))
+        await self._do(self._hold(sql.RETRY, ids, delay))
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
-        values = ids_json(ids)
-        await self._do(lambda db: self._leases.bury(db, values, reason))
+        await self._do(lambda db: self._leases.bury(db, claimed_rows(db, ids), reason))
+
+    def _hold(
+        self, statement: str, ids: Sequence[EventId], delay: float
+    ) -> Callable[[OutboxFile], None]:
+        return lambda db: self._leases.hold(db, statement, claimed_rows(db, ids), delay)
 
     # --- notes of processes ------------------------------------------------
 

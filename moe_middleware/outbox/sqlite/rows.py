@@ -10,6 +10,7 @@ import orjson
 
 from ..contract import DeadLetter, EventId, WaitingEvent
 from . import statements as sql
+from .files import OutboxFile
 
 
 def append(db: sqlite3.Connection, bodies: Sequence[str]) -> None:
@@ -75,9 +76,37 @@ def ids_json(ids: Iterable[EventId]) -> str:
 
 
 def number_of(id: EventId) -> int:
-    """Return an id as a number; 0, which no event has, if it is none."""
+    """Return an id as a row's number; 0, which no event has, if it is none."""
+    return _number(id) & _ROW
+
+
+def _number(id: EventId) -> int:
     try:
         number = int(id)
     except ValueError:
         return 0
     return number if 0 < number < 2**63 else 0
+
+
+# --- the ids of claims --------------------------------------------------------
+
+_ROW_BITS = 47
+_ROW = (1 << _ROW_BITS) - 1
+"""Above a row's number, the id of a claim has the number of its file: see
+``OutboxFile``. The first file's ids are those of its rows."""
+
+
+def first_id(db: OutboxFile) -> int:
+    """Return what is added to a row's number for the id of a claim."""
+    return db.number << _ROW_BITS
+
+
+def claimed_rows(db: OutboxFile, ids: Iterable[EventId]) -> str:
+    """Return the rows of claims in this file as JSON; those of earlier files are none.
+
+    Such events were moved and got new ids, or their file is gone: they are claimed
+    anew.
+    """
+    first = first_id(db)
+    rows = [_number(id) - first for id in ids]
+    return to_json([row for row in rows if 0 < row <= _ROW])

@@ -1,4 +1,7 @@
-"""A SQLite file as a store: a batch and operations are one transaction."""
+"""A SQLite file as a store: a batch and operations are one transaction.
+
+Longer than 350 lines: one file, from its opening to the forks of its process.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,22 @@ from ..reserve import Reserve
 from ..stores import Batch, Operation, Outcome
 from .files import (
     FileIdentity,
+    OutboxFile,
     check_version,
-    forget_side_files,
+    create,
     identity_of,
     is_busy,
     is_corrupt,
     is_full,
-    move,
     open_file,
     set_aside,
 )
+from .moves import forget_side_files, move, on_disk_of, side_files
 
 logger = logging.getLogger(__name__)
 
 BUSY_PAUSE = 0.005
 """Seconds between two tries of a locked file; the process may fork in between."""
-
-SIDE_FILES = ("-wal", "-shm")
 
 MAX_BATCH_BYTES = 2_000_000
 """The most bytes of events in one transaction: half of the smallest reserve."""
@@ -81,9 +83,12 @@ class SQLiteStore:
         self._busy_timeout = busy_timeout
         self._save = save
         self._reserve = reserve
-        self._db: sqlite3.Connection | None = None
+        self._db: OutboxFile | None = None
         self._max_pages = MAX_PAGES
         self._opened: FileIdentity = None
+        # The file of the last claims, and how many there were before it.
+        self._claimed_in: FileIdentity = None
+        self._number = 0
         self._side_files: dict[str, FileIdentity] = {}
         # A file that was deleted or renamed while open, until its events are moved.
         self._nameless: sqlite3.Connection | None = None
@@ -195,23 +200,38 @@ class SQLiteStore:
 
     # --- file --------------------------------------------------------------
 
-    def _opened_file(self) -> sqlite3.Connection:
+    def _opened_file(self) -> OutboxFile:
         """Return the open file; if another file has its path now, open that one."""
         if self._db is not None and identity_of(self._path) != self._opened:
             self._nameless, self._db = self._db, None
             forget_side_files(self._path, self._side_files)
         if self._db is None:
-            # Also before it is opened, which fails if it is corrupt.
-            self._opened = identity_of(self._path)
-            self._db = open_file(self._path, synchronous=self._synchronous)
-            self._max_pages = MAX_PAGES
-            self._opened = identity_of(self._path)
-            self._side_files = {
-                suffix: identity_of(self._path + suffix) for suffix in SIDE_FILES
-            }
+            self._db = self._open()
         if self._nameless is not None:
             self._move_on(self._nameless, self._db)
         return self._db
+
+    def _open(self) -> OutboxFile:
+        """Open the file, and note which one it is."""
+        while True:
+            create(self._path)
+            # Before it is opened, which fails if it is corrupt.
+            self._opened = identity_of(self._path)
+            before = side_files(self._path)
+            db = open_file(self._path, synchronous=self._synchronous)
+            self._side_files = side_files(self._path)
+            if identity_of(self._path) == self._opened:
+                break
+            # Another file got the path meanwhile. On another disk it has its own log.
+            db.close()
+            new = self._side_files.items() - before.items()
+            forget_side_files(self._path, on_disk_of(self._opened, dict(new)))
+        if self._claimed_in not in (None, self._opened):
+            self._number += 1
+        self._claimed_in = self._opened
+        db.number = self._number
+        self._max_pages = MAX_PAGES
+        return db
 
     def _move_on(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         """Move the events of a deleted or renamed file, while it is open."""

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -702,6 +703,83 @@ async def test_what_a_file_held_that_is_taken_away_is_moved_once_by_all(
     assert found == sorted([*early[1:], "late", "late"])
     assert [letter.reason for letter in letters] == ["refused"]
     assert "moved=2500" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["copy", "fails"])
+async def test_ids_of_a_file_that_is_replaced_are_none_of_the_next_ones(
+    tmp_path: Path, path: Path, how: str
+) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    other = SQLiteOutbox(str(folder / "outbox.db"))
+    other.append([event(f"other-{number}") for number in range(4)])
+    await other.flush()
+    [buried] = await other.claim(limit=1, lease_for=30)
+    await other.bury([buried.id], reason="other")
+    other.close()
+    outbox = SQLiteOutbox(str(path))
+    outbox.append([event(f"own-{number}") for number in range(4)])
+    await outbox.flush()
+    first, second, third, _ = await outbox.claim(limit=4, lease_for=30, relay="one")
+    await outbox.bury([first.id], reason="own")
+    if how == "fails":
+        # The file is let go of, as it cannot be used.
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(OutboxError):
+            await outbox.count()
+        path.rmdir()
+    (folder / "outbox.db").replace(path)
+
+    await outbox.extend([second.id], lease_for=1_000)
+    await outbox.ack([second.id])
+    await outbox.retry([third.id], delay=1_000)
+    await outbox.bury([third.id], reason="late")
+    claims = await outbox.claim(limit=10, lease_for=30)
+    letters = await outbox.dead_letters()
+    await outbox.ack([claim.id for claim in claims[:3]])
+    found = await outbox.find(letters[0].id), await outbox.find(claims[3].id)
+    left = await customers(outbox)
+    replayed = await outbox.replay()
+    outbox.close()
+
+    names = [claim.event.customer_id for claim in claims]
+    assert names == [
+        *(f"other-{number}" for number in range(1, 4)),
+        *(f"own-{number}" for number in range(1, 4)),
+    ]
+    assert sorted(letter.reason for letter in letters) == ["other", "own"]
+    assert len({letter.id for letter in letters} | {one.id for one in claims}) == 8
+    assert found[0] == letters[0]
+    assert found[1] is not None and found[1].event == claims[3].event
+    assert left == [f"own-{number}" for number in range(1, 4)]
+    assert replayed == 2
+
+
+async def test_a_file_that_is_replaced_while_it_is_opened_is_not_mistaken(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SQLiteOutbox(str(tmp_path / "other.db"))
+    other.append([event("other")])
+    await other.flush()
+    other.close()
+    connect = sqlite3.connect
+
+    def slow(*given: Any, **more: Any) -> sqlite3.Connection:
+        monkeypatch.undo()
+        db: sqlite3.Connection = connect(*given, **more)
+        db.execute("select * from sqlite_master").fetchall()
+        (tmp_path / "other.db").replace(path)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
+    outbox = SQLiteOutbox(str(path))
+    outbox.append([event("late")])
+    await outbox.flush()
+    found = await customers(outbox)
+    outbox.close()
+
+    assert found == ["other", "late"]
 
 
 @pytest.mark.parametrize("is_back", [True, False])
