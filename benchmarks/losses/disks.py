@@ -47,8 +47,8 @@ def fill(ballast: Path) -> None:
 
 
 _SHUT_DOWN = 0x8004587D
-"""Linux's FS_IOC_SHUTDOWN. After an error that makes ext4 read-only a sync that runs just
-then may say that it succeeded."""
+"""Linux's FS_IOC_SHUTDOWN. After an error that makes ext4 read-only, a sync that runs
+just then may say that it succeeded."""
 
 _WITHOUT_THE_LOG = 2
 
