@@ -24,10 +24,7 @@ def plan_lines(planned: Plan) -> Iterator[str]:
     yield from _first_to_give_way(planned)
     if planned.changes[1:]:
         yield ""
-        yield "Fetches in the busiest minute, if it follows a full hour:"
-        yield from table(
-            (f"  {one.what}", f"{one.fetches:,.0f}") for one in planned.changes
-        )
+        yield from table(_changes(planned))
     yield ""
     yield f"Fetches a minute, of {planned.setup.limit:,}; ! is a minute with fallbacks"
     yield from _bars(planned)
@@ -56,14 +53,13 @@ def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield (
         "pages",
-        f"{pages['fresh']} % from a cache, {pages['stale']} % stale, "
-        f"{pages['waited']} % wait for a fetch, {pages['fallback']} % fallbacks",
+        f"{pages['fresh']} % fresh from a cache, {pages['stale']} % stale, "
+        f"{pages['waited']} % wait, {pages['fallback']} % fallbacks",
     )
     yield (
         "fetches",
-        f"{fetches['mean']:,} a minute, p99 {fetches['p99']:,}; "
-        f"by the formula {fetches['formula']:,} in the busiest, "
-        f"{fetches['formula_after_the_hour']:,} after a full hour",
+        f"{fetches['mean']:,} a minute are wanted, "
+        f"{fetches['p99']:,} in the p99 minute",
     )
     if fetches["kept_back"] or fetches["refused"]:
         yield (
@@ -110,6 +106,12 @@ def _parts(planned: Plan) -> Iterator[tuple[str, ...]]:
             f"{100 * part.share:.1f} %",
             "-" if at is None else f"{at:,.{_digits(at)}f} x",
         )
+
+
+def _changes(planned: Plan) -> Iterator[tuple[str, str, str]]:
+    yield "FETCHES, BY THE FORMULA", "BUSIEST MINUTE", "IF AN HOUR HAS JUST BEGUN"
+    for one in planned.changes:
+        yield one.what, f"{one.fetches:,.0f}", f"{one.after_the_hour:,.0f}"
 
 
 def _digits(number: float) -> int:

@@ -8,7 +8,7 @@ from math import ceil, log10
 
 from .plan import Plan
 
-WIDTH, HEIGHT = 760, 530
+WIDTH, HEIGHT = 760, 556
 LEFT, RIGHT = 84, 736
 TOP, BOTTOM = 84, 300
 PARTS = 388

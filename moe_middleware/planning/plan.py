@@ -14,8 +14,8 @@ from .site import SECONDS_A_DAY, Setup, Traffic
 LONGEST_TTL = 3600.0
 """Seconds. The hour is part of the cache key, so a longer ttl saves nothing."""
 
-COMFORTABLE = 0.8
-"""The share of the quota that leaves room for a campaign."""
+WORTH_NAMING = 0.95
+"""The share of the fetches that a longer ttl may leave, to be named."""
 
 MUCH = 1.3
 """How many times as many fetches the first minute of an hour has, to be named."""
@@ -54,10 +54,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the site, and the fetches of its busiest minute by the formula."""
+    """A change of the site, and what the formula says of it.
+
+    Attributes:
+        what: The change.
+        fetches: The fetches of the busiest minute.
+        after_the_hour: The same, if an hour has just begun.
+    """
 
     what: str
     fetches: float
+    after_the_hour: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +110,15 @@ class Plan:
     @property
     def outbox_lasts(self) -> float:
         """Seconds until an outbox is full, if nothing is delivered at the busiest."""
-        places = self.setup.hosts if self.setup.outbox == "sqlite" else 1
-        if self.setup.outbox == "memory":
-            places = self.setup.all_processes
-        return self.setup.max_events * places / max(self.events_a_second, 1e-9)
+        most = self.setup.max_events * _outboxes(self.setup)
+        return most / max(self.events_a_second, 1e-9)
+
+
+def _outboxes(setup: Setup) -> int:
+    """Return among how many outboxes the events are spread."""
+    if setup.outbox == "memory":
+        return setup.all_processes
+    return setup.hosts if setup.outbox == "sqlite" else 1
 
 
 def events_a_second(traffic: Traffic) -> float:
@@ -147,10 +159,11 @@ def _quota(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
     ):
         remedy = (
             "The hour is part of the cache key: after each full hour, the visitors who "
-            "are there are fetched for again. Ask MoEngage for a higher limit"
+            "are there are fetched for again. If that is too much, ask MoEngage for a "
+            "higher limit"
         )
     else:
-        remedy = "Keep answers for longer, or share them: see the table below"
+        remedy = "Share answers, or keep them for longer: see below"
     yield Part("fetches", wanted.p99("wanted"), setup.limit, "a minute", remedy)
 
 
@@ -208,6 +221,13 @@ def _outbox(traffic: Traffic, setup: Setup) -> Iterator[Part]:
             "events/s a host",
             "Add hosts, each with a file of its own",
         )
+    yield Part(
+        "an hour's outage",
+        events * 3600,
+        setup.max_events * _outboxes(setup),
+        "events wait",
+        "Raise events.max_events: MoEngage may be away when most visitors come",
+    )
     bears = min(setup.events_a_second_of_a_relay, costs.RELAY_CPU_EVENTS)
     yield Part(
         "relay",
@@ -222,14 +242,24 @@ def _changes(traffic: Traffic, setup: Setup) -> Iterator[Change]:
     """Yield what lowers the fetches, by the formula; the current state first."""
     if traffic.changes:
         return  # the formula does not know them
-    yield Change("as planned", fetches_after_the_hour(traffic, setup))
+    yield _change("as planned", traffic, setup)
     best, also = setup, ""
     if setup.places > 1 and not setup.shared:
         best, also = replace(setup, shared=True), "cache.redis, "
-        yield Change("cache.redis", fetches_after_the_hour(traffic, best))
+        yield _change("cache.redis", traffic, best)
+    before = fetches_a_minute(traffic, best)
     for ttl in TTLS:
-        fetches = fetches_after_the_hour(traffic, replace(best, ttl=ttl))
-        if ttl > setup.ttl:
-            yield Change(f"{also}cache.ttl: {ttl:g}", fetches)
-            if fetches < setup.limit * COMFORTABLE:
-                break
+        longer = replace(best, ttl=ttl)
+        if fetches_a_minute(traffic, longer) > before * WORTH_NAMING:
+            continue
+        change = _change(f"{also}cache.ttl: {ttl:g}", traffic, longer)
+        before = change.fetches
+        yield change
+
+
+def _change(what: str, traffic: Traffic, setup: Setup) -> Change:
+    return Change(
+        what,
+        fetches_a_minute(traffic, setup),
+        fetches_after_the_hour(traffic, setup),
+    )

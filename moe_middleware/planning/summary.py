@@ -91,7 +91,11 @@ def summary(plan: Plan) -> dict[str, Any]:
             for part in plan.parts
         ],
         "changes": [
-            {"what": change.what, "fetches_a_minute": round(change.fetches)}
+            {
+                "what": change.what,
+                "fetches_a_minute": round(change.fetches),
+                "after_the_hour": round(change.after_the_hour),
+            }
             for change in plan.changes
         ],
         "simulated": {
