@@ -88,7 +88,7 @@ def _minutes(plan: Plan) -> Iterator[str]:
 
 
 def _parts(plan: Plan) -> Iterator[str]:
-    begin, end = 140, 600
+    begin, end = 152, 620
     for number, part in enumerate(plan.parts):
         y = PARTS + number * ROW
         kind = "lost" if part.share > 1 else "made"

@@ -13,7 +13,9 @@ from ..documents import ROOT
 
 def test_the_documentations_chart_is_what_its_command_draws(tmp_path: Path) -> None:
     page = (ROOT / "docs/explanation/scale.md").read_text(encoding="utf-8")
-    [options] = re.findall(r"^\$ moe-middleware (plan .*) --chart plan.svg$", page, re.M)
+    [options] = re.findall(
+        r"^\$ moe-middleware (plan .*) --chart plan.svg$", page, re.M
+    )
     drawn = tmp_path / "plan.svg"
 
     ran = cli_runner().invoke(main, [*options.split(), "--chart", str(drawn)])
