@@ -12,7 +12,6 @@ from moe_middleware.sandbox import Sandbox
 from .documents import (
     FENCE,
     ROOT,
-    TEN_LINES,
     Document,
     Newcomer,
     ServedNewcomer,
@@ -55,8 +54,8 @@ def test_page_does_what_it_shows(
     name: str, newcomer: Newcomer, sandbox: Sandbox
 ) -> None:
     page = ALL[name]
-    if page.starts_from_the_ten_lines:
-        for block in Document(TEN_LINES).blocks:
+    for before in page.starts_from:
+        for block in before.blocks:
             newcomer.follow(block)
         newcomer.restart()
         sandbox.reset()
@@ -73,11 +72,7 @@ def test_page_does_what_it_shows_with_real_servers(
     name: str, served_newcomer: ServedNewcomer
 ) -> None:
     page = ALL[name]
-    if page.starts_from_the_ten_lines:
-        for block in Document(TEN_LINES).blocks:
-            served_newcomer.follow(block)
-
-    for block in page.blocks:
+    for block in [block for one in (*page.starts_from, page) for block in one.blocks]:
         served_newcomer.follow(block)
 
     served_newcomer.close()

@@ -28,7 +28,7 @@ from starlette.testclient import TestClient
 
 from moe_middleware import MoEngageMiddleware, Settings
 from moe_middleware.cli import main
-from moe_middleware.sandbox import Sandbox, sample_workspace
+from moe_middleware.sandbox import Sandbox, embedded, sample_workspace
 from moe_middleware.sandbox.server import start_text
 from moe_middleware.settings.overrides import VARIABLES
 
@@ -52,7 +52,7 @@ class Newcomer:
     app: Any = None
     output: str = ""
     unused: set[str] = field(default_factory=set)
-    jars: dict[str, str] = field(default_factory=dict)
+    jars: dict[str, dict[str, str]] = field(default_factory=dict)
     sandbox: Sandbox = field(default_factory=Sandbox)
 
     def follow(self, block: Block) -> None:
@@ -173,6 +173,7 @@ class Newcomer:
                     return False  # tests/end_to_end/test_celery.py runs it
                 case ["uvicorn", target]:
                     self.restart()
+                    embedded().reset()
                     self._load_app(target)
                     return False
                 case ["curl", *arguments]:
@@ -223,16 +224,17 @@ class Newcomer:
         parser.add_argument("url")
         given = parser.parse_args(arguments)
         headers = dict(re.split(r":\s*", one, maxsplit=1) for one in given.H)
-        if cookies := self.jars.get(given.cookie, given.cookie):
-            headers["Cookie"] = cookies
+        jar = self.jars.get(given.cookie, {})
+        cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
+        if cookies or given.cookie:
+            headers["Cookie"] = cookies or given.cookie
         if given.d:
             form = "application/x-www-form-urlencoded"
             headers.setdefault("Content-Type", form)
         method = given.X or ("POST" if given.d else "GET")
         answer = self.visit(method, given.url, headers, given.d)
         if given.cookie_jar:
-            kept = answer.cookies.items()
-            self.jars[given.cookie_jar] = "; ".join(f"{n}={v}" for n, v in kept)
+            self.jars[given.cookie_jar] = {**jar, **answer.cookies}
         head = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
         head += [f"{name}: {value}" for name, value in answer.headers.multi_items()]
         self.output = "\n".join([*(head if given.i else []), answer.text])
@@ -247,7 +249,8 @@ class Newcomer:
         """Make one request to what would listen there, from its start to its end."""
         app = self.sandbox if ":8787/" in url else self.app or self._load_app()
         sent = {"User-Agent": "curl/8", **(headers or {})}
-        with TestClient(app, client=("127.0.0.1", 50_000)) as browser:
+        browser = TestClient(app, client=("127.0.0.1", 50_000), follow_redirects=False)
+        with browser:
             return browser.request(method, url, headers=sent, content=body)
 
     def _load_app(self, target: str = "app:app") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEN_LINES = "docs/tutorial/ten-lines.md"
-"""The page that others start from, by a link to it before their first heading."""
+"""The page that many others start from, by a link before their first heading."""
 MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _NAME = re.compile(r"(?:# |\{# )(\S+\.\w+)(?: #\})?\n")
@@ -38,7 +39,7 @@ class Document:
         sections: The blocks of each section; those before the first are "the top"'s.
         blocks: All blocks.
         scripts: The Python files that one of its commands runs.
-        starts_from_the_ten_lines: Whether the reader has followed that page before.
+        starts_from: The pages that the reader has followed before, the first one first.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,7 +48,10 @@ class Document:
         texts = {"the top": title} | {part.partition("\n")[0]: part for part in rest}
         self.sections = {name: [*self._blocks(part)] for name, part in texts.items()}
         self.blocks = [block for blocks in self.sections.values() for block in blocks]
-        self.starts_from_the_ten_lines = "starts from the [ten lines](" in title
+        self.starts_from: list[Document] = []
+        if link := re.search(r"starts from (?:the )?\[[^]]+\]\((\S+\.md)\)", title):
+            before = Document(os.path.normpath(Path(name).parent / link[1]))
+            self.starts_from = [*before.starts_from, before]
         self.scripts = {*re.findall(r"^\$ python (\S+\.py)", self.text, re.M)}
 
     def _blocks(self, part: str) -> Iterator[Block]:
