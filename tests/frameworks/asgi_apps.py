@@ -33,6 +33,7 @@ DOWNLOAD = Path(tempfile.gettempdir()) / "moe-middleware-test-download.bin"
 DOWNLOAD_BYTES = bytes(range(256)) * 400
 
 Wrap = Callable[[ASGIApp], ASGIApp]
+Handler = Callable[..., Any]
 
 LOADER = DictLoader(
     {
@@ -129,6 +130,17 @@ def download() -> Path:
     return DOWNLOAD
 
 
+PATHS = (
+    *("/tag", "/async-tag", "/handler", "/thread", "/elsewhere", "/stream"),
+    *("/events", "/late", "/background", "/file", "/broken"),
+)
+"""The paths of all shops that are got, in the order of their handlers."""
+
+
+def by_path(*handlers: Handler) -> Iterator[tuple[str, Handler]]:
+    return zip(PATHS, handlers, strict=True)
+
+
 # --- Starlette -------------------------------------------------------------
 
 
@@ -194,19 +206,13 @@ def starlette_app() -> ASGIApp:
         await websocket.send_text((await websocket.receive_text()).upper())
         await websocket.close()
 
+    pages = by_path(
+        *(tag, async_tag, handler, thread, other, stream),
+        *(sse, late_page, background, file, broken),
+    )
     return Starlette(
         routes=[
-            Route("/tag", tag),
-            Route("/async-tag", async_tag),
-            Route("/handler", handler),
-            Route("/thread", thread),
-            Route("/elsewhere", other),
-            Route("/stream", stream),
-            Route("/events", sse),
-            Route("/late", late_page),
-            Route("/background", background),
-            Route("/file", file),
-            Route("/broken", broken),
+            *(Route(path, endpoint) for path, endpoint in pages),
             Route("/echo", echo, methods=["POST"]),
             WebSocketRoute("/ws", ws),
         ]
@@ -296,18 +302,9 @@ def fastapi(wrap: Wrap) -> ASGIApp:
         one.__annotations__["request"] = Request
     background.__annotations__["tasks"] = BackgroundTasks
     ws.__annotations__["websocket"] = WebSocket
-    for path, endpoint in (
-        ("/tag", tag),
-        ("/async-tag", async_tag),
-        ("/handler", handler),
-        ("/thread", thread),
-        ("/elsewhere", other),
-        ("/stream", stream),
-        ("/events", sse),
-        ("/late", late_page),
-        ("/background", background),
-        ("/file", file),
-        ("/broken", broken),
+    for path, endpoint in by_path(
+        *(tag, async_tag, handler, thread, other, stream),
+        *(sse, late_page, background, file, broken),
     ):
         app.get(path)(endpoint)
     app.post("/echo")(echo)
@@ -588,18 +585,9 @@ def falcon(wrap: Wrap) -> ASGIApp:
         await ws.close()
 
     app = falcon.asgi.App()
-    for path, responder in (
-        ("/tag", tag),
-        ("/async-tag", async_tag),
-        ("/handler", handler),
-        ("/thread", thread),
-        ("/elsewhere", other),
-        ("/stream", stream),
-        ("/events", sse),
-        ("/late", late_page),
-        ("/background", background),
-        ("/file", file),
-        ("/broken", broken),
+    for path, responder in by_path(
+        *(tag, async_tag, handler, thread, other, stream),
+        *(sse, late_page, background, file, broken),
     ):
         app.add_route(path, On(responder))
     app.add_route("/echo", On(echo, "post"))
@@ -669,18 +657,9 @@ def sanic(wrap: Wrap) -> ASGIApp:
     async def ws(request: Any, ws: Any) -> None:
         await ws.send((await ws.recv()).upper())
 
-    for path, endpoint in (
-        ("/tag", tag),
-        ("/async-tag", async_tag),
-        ("/handler", handler),
-        ("/thread", thread),
-        ("/elsewhere", other),
-        ("/stream", stream),
-        ("/events", sse),
-        ("/late", late_page),
-        ("/background", background),
-        ("/file", file),
-        ("/broken", broken),
+    for path, endpoint in by_path(
+        *(tag, async_tag, handler, thread, other, stream),
+        *(sse, late_page, background, file, broken),
     ):
         app.add_route(endpoint, path)
     app.add_route(echo, "/echo", methods=["POST"])
