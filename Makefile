@@ -29,14 +29,19 @@ KNOWN := -c constraints.txt --build-constraint constraints.txt
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
 
-# Measuring coverage takes two fifths more time. These tests use whole sites: what runs
-# in them is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, benchmarks chromium django/test_servers.py \
-	client/budget/test_minutes.py sandbox/test_hostile.py sandbox/test_openapi.py \
-	$(addprefix attacks/test_, browser.py caches.py headers.py) \
-	$(addprefix end_to_end/test_, deploy.py no_event_lost.py session.py workers.py) \
-	$(addprefix frameworks/test_, asgi_matrix.py asgi_servers.py wsgi_matrix.py \
-	wsgi_servers.py))
+# Measuring coverage takes two fifths more time. These tests use whole sites, browsers
+# or documents: what runs in them is measured where its modules are tested.
+UNMEASURED := $(addprefix tests/, benchmarks chromium release test_docs.py \
+	test_packaging.py test_readme.py test_user_types.py django/test_servers.py \
+	client/budget/test_minutes.py concurrency/test_event_loops.py \
+	sandbox/pages/test_browser.py sandbox/test_hostile.py sandbox/test_openapi.py \
+	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
+	marked_values.py markup.py overlay.py tokens.py) \
+	$(addprefix demo_app/test_, browser.py browser_features.py screenshots.py) \
+	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
+	session.py varnish.py workers.py) \
+	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \
+	flask_site.py overlay.py wsgi_matrix.py wsgi_servers.py))
 
 # All at once: where tests of one kind wait, those of the other go on.
 test: $(READY_DEV)
@@ -50,7 +55,7 @@ test: $(READY_DEV)
 
 # Its output is shown at its end, so that the lines of both do not mix.
 .unmeasured:
-	@$(BIN)/$(PYTEST) -n $(CORES) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
+	@$(BIN)/$(PYTEST) -n $$(( $(CORES) + 1 )) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
 		{ cat $(VENV)/unmeasured.log; exit 1; }
 	@tail -n 1 $(VENV)/unmeasured.log
 
