@@ -20,12 +20,14 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     Raises:
         CannotListen: The address is taken, or not one of this machine.
     """
+    if not 0 <= port <= 65_535:
+        raise CannotListen("a port is a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         made = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         # The socket module repeats the address in brackets.
-        why, _, _ = str(getattr(error, "strerror", None) or error).partition(" (")
+        why, _, _ = str(error.strerror or error).partition(" (")
         raise CannotListen(why.rstrip(".")) from None
     protocol = socket.IPPROTO_TCP
     return socket.socket(family, socket.SOCK_STREAM, protocol, fileno=made.detach())

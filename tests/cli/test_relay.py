@@ -181,38 +181,6 @@ def test_sigterm_waits_for_reports_under_way_and_gives_them_back_in_time(
     assert "Traceback" not in setup.said()
 
 
-def test_two_of_them_share_an_outbox(setup: Setup) -> None:
-    events = users(200, 3000)
-    setup.append(events)
-
-    processes = [setup.begin("--until-empty") for _ in range(2)]
-
-    assert [process.wait(PATIENT) for process in processes] == [0, 0]
-    assert sorted(setup.stored()) == sorted(one.uuid for one in events)
-
-
-def test_once_fails_where_it_could_not_deliver(setup: Setup) -> None:
-    setup.append(users(10, 10))
-    nobody = f"http://127.0.0.1:{free_port()}/v1"
-
-    exit_code = setup.begin("--once", MOE_BASE_URL=nobody).wait(PATIENT)
-
-    assert exit_code == 1
-    assert setup.count().waiting == 10
-    assert "report_failed events=10" in setup.said()
-    assert setup.said().splitlines()[-1].endswith(" failures=1")
-
-
-def test_once_says_what_is_wrong_with_the_outbox(setup: Setup) -> None:
-    nowhere = f"sqlite:///{setup.folder}/no/such/folder/outbox.db"
-
-    exit_code = setup.begin("--once", "--outbox", nowhere).wait(PATIENT)
-
-    assert exit_code == 1
-    assert "no/such/folder: " in setup.said()
-    assert "Traceback" not in setup.said()
-
-
 # --- in this process -------------------------------------------------------
 
 
@@ -240,6 +208,35 @@ def test_it_needs_no_file_and_takes_an_outbox(folder: Path, sandbox: Sandbox) ->
     assert "warning: this sandbox is embedded" in result.output
     assert "delivered=5 " in result.output
     assert len(sandbox.store.events()) == 5
+
+
+def test_once_fails_where_it_could_not_deliver(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = SQLiteOutbox("other.db")
+    outbox.append(users(10, 10))
+    outbox.close()
+    away = {
+        "MOE_DATA_CENTER": "sandbox",
+        "MOE_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
+    }
+
+    result = run("--once", "--outbox", "sqlite:///other.db", **away)
+
+    assert result.exit_code == 1
+    assert "report_failed events=10" in caplog.text
+    assert result.output.splitlines()[-1].endswith(" failures=1")
+
+
+def test_once_says_what_is_wrong_with_the_outbox(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = "sqlite:///no/such/outbox.db"
+
+    result = run("--once", "--outbox", nowhere, MOE_DATA_CENTER="sandbox")
+
+    assert result.exit_code == 1
+    assert "no/such: " in caplog.text
 
 
 @pytest.mark.parametrize(

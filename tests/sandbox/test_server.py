@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import signal
@@ -11,14 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from moe_middleware.sandbox import Workspace, sample_workspace
+from moe_middleware.sandbox import Workspace, sample_workspace, serve
 from moe_middleware.sandbox.memory.stores import Store
 from moe_middleware.sandbox.server import start_text
 
+from ..rows import each
 from .calls import HEADERS, action
 
 SERVE = "from moe_middleware.sandbox import serve; serve({})"
@@ -106,23 +109,16 @@ def test_printed_curl_line_works(started: str, client: httpx.Client) -> None:
     words = shlex.split(started.partition("Try")[2].replace("\\\n", " "))
 
     assert words[0] == "curl"
-    answer = subprocess.run(
-        [sys.executable, "-c", _CURL, *words], capture_output=True, check=True
+    # As much of curl as the line uses: the machine may have none.
+    pairs = list(zip(words[1:-1:2], words[2:-1:2], strict=True))
+    headers = dict(value.split(": ") for name, value in pairs if name == "-H")
+    given = dict(pairs)
+    user, _, password = given["-u"].partition(":")
+    answer = httpx.post(
+        words[-1], content=given["-d"], headers=headers, auth=(user, password)
     )
 
-    assert b"Gold members" in answer.stdout
-
-
-# As much of curl as the printed line uses: the machine may have none.
-_CURL = """
-import sys, httpx
-options, url = sys.argv[2:-1], sys.argv[-1]
-pairs = list(zip(options[::2], options[1::2], strict=True))
-headers = dict(value.split(": ") for name, value in pairs if name == "-H")
-given = dict(pairs)
-auth = tuple(given["-u"].split(":"))
-print(httpx.post(url, content=given["-d"], headers=headers, auth=auth).text)
-"""
+    assert "Gold members" in answer.text
 
 
 def test_start_text_does_without_customers_and_experiences() -> None:
@@ -145,27 +141,27 @@ def test_columns_of_the_start_text_line_up() -> None:
 def test_port_in_use_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = serve_and_fail(f"port={port}")
+        told = why_it_ends(port=port)
 
-    assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
-    assert f"cannot listen at http://127.0.0.1:{port}: " in result.stderr
-    assert "--port" in result.stderr
+    assert "\n" not in told
+    assert f"cannot listen at http://127.0.0.1:{port}: " in told
+    assert "--port" in told
 
 
-@pytest.mark.parametrize(
-    ("arguments", "address"),
+@each(
+    ("given", "address"),
     [
-        ("port=70000", "http://127.0.0.1:70000"),
-        ("host='::2'", "http://[::2]:8787"),
+        ({"port": 70_000}, "http://127.0.0.1:70000"),
+        ({"host": "::2"}, "http://[::2]:8787"),
     ],
 )
-def test_impossible_address_is_one_clear_line(arguments: str, address: str) -> None:
-    result = serve_and_fail(arguments)
+def test_impossible_address_is_one_clear_line(
+    given: dict[str, Any], address: str
+) -> None:
+    told = why_it_ends(**given)
 
-    assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
-    assert f"cannot listen at {address}: " in result.stderr
+    assert "\n" not in told
+    assert f"cannot listen at {address}: " in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -219,23 +215,22 @@ def test_drip_comes_slowly_over_the_wire(client: httpx.Client) -> None:
     assert took > sum(pieces) / 2000 - 0.1 > began
 
 
-def test_missing_uvicorn_says_what_to_install() -> None:
-    code = "import sys; sys.modules['uvicorn'] = None; " + SERVE.format("port=0")
+def test_missing_uvicorn_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "moe_middleware.sandbox.uvicorn", raising=False)
 
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-
-    assert result.returncode == 1
-    assert "pip install 'moe_middleware[sandbox]'" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert "pip install 'moe_middleware[sandbox]'" in why_it_ends(port=0)
 
 
-def serve_and_fail(arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", SERVE.format(arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
+def why_it_ends(**given: Any) -> str:
+    """Return the line with which a program ends that cannot serve."""
+    log = logging.getLogger("moe_middleware.sandbox")
+    level = log.level
+    try:
+        with pytest.raises(SystemExit) as caught:
+            serve(**given)
+    finally:
+        log.setLevel(level)
+    return str(caught.value.code)
