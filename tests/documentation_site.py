@@ -1,16 +1,19 @@
-"""Builds the documentation's site in a folder of its own, and reads its pages."""
+"""Builds the documentation's site, and reads its pages."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -24,23 +27,44 @@ _CODE = {"code", "pre", "script", "style"}
 _TITLES = {"h1", "h2", "h3", "h4", "h5", "h6", "th", "strong", "a"}
 
 
-def build(folder: Path) -> Path:
-    """Build the site, strictly, and return its folder.
+def built_site(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the strictly built site: built once for all of a run."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "documentation"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another process builds it
+        until = time.monotonic() + WITHIN
+        while not (folder / _DONE).exists():
+            assert time.monotonic() < until, f"no site within {WITHIN} seconds"
+            time.sleep(0.05)
+    else:
+        output = _build(folder)
+        (folder / "output.txt").write_text(output, encoding="utf-8")
+        os.replace(folder / "output.txt", folder / _DONE)
+    failure = (folder / _DONE).read_text(encoding="utf-8")
+    assert not failure, failure
+    site: Path = folder / CONFIG["site_dir"]
+    return site
 
-    Args:
-        folder: An empty folder.
-    """
+
+WITHIN = 170
+_DONE = "failure.txt"
+
+
+def _build(folder: Path) -> str:
+    """Build the site; return the builder's output if it fails, else an empty text."""
     shutil.copy(ROOT / "mkdocs.yml", folder)
     shutil.copytree(ROOT / CONFIG["docs_dir"], folder / CONFIG["docs_dir"])
-    built = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-m", "zensical", "build", "--strict"],
         cwd=folder,
         capture_output=True,
         text=True,
     )
-    assert built.returncode == 0, built.stdout + built.stderr
-    site: Path = folder / CONFIG["site_dir"]
-    return site
+    return ran.stdout + ran.stderr if ran.returncode else ""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from .documentation_site import CONFIG, ROOT, SITE_URL, Page, build, pages
+from .documentation_site import CONFIG, ROOT, SITE_URL, Page, built_site, pages
 
 BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """Documents at the root that link to the site."""
@@ -34,7 +34,7 @@ def riddles(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("site"))
+    return built_site(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
