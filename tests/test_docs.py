@@ -34,7 +34,7 @@ TESTED_ELSEWHERE = {
 }
 """Pages whose blocks need more than a folder, and who runs them."""
 
-SERVED = "docs/how-to/frameworks/"
+SERVED = ("docs/how-to/frameworks/", "docs/how-to/preview.md")
 """Pages whose servers are started, and asked over the network."""
 
 OPTIONS = re.compile(r"^(::: .*)\n(?:    .*\n)+", re.M)

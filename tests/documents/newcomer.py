@@ -53,6 +53,7 @@ class Newcomer:
     output: str = ""
     unused: set[str] = field(default_factory=set)
     jars: dict[str, dict[str, str]] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     sandbox: Sandbox = field(default_factory=Sandbox)
 
     def follow(self, block: Block) -> None:
@@ -75,8 +76,15 @@ class Newcomer:
 
     def give(self, command: str, shown: str) -> None:
         """Run one command; what it puts out has to be what the document shows."""
+        if kept := re.fullmatch(r"(\w+)=\$\((.+)\)", command):
+            self.run(shlex.split(kept[2]))
+            # What only informs follows the result.
+            self.variables[kept[1]] = self.output.strip().partition("\n")[0]
+            return
         self.output = ""
-        words = shlex.split(command)
+        words = shlex.split(
+            re.sub(r"\$(\w+)", lambda name: self.variables[name[1]], command)
+        )
         file = words.pop() if words[-2:-1] == [">"] else None
         compared = self.run([word for word in words if file is None or word != ">"])
         if file is not None:
@@ -178,6 +186,8 @@ class Newcomer:
                     return False
                 case ["curl", *arguments]:
                     self._curl(arguments)
+                case ["echo", text]:
+                    self.output = f"{text}\n"
                 case ["python", script]:
                     with redirect_stdout(StringIO()) as out:
                         runpy.run_path(script, run_name="__main__")
@@ -261,7 +271,7 @@ class Newcomer:
 
 def _set(patch: pytest.MonkeyPatch, pair: str) -> None:
     name, _, value = pair.partition("=")
-    assert name in (*VARIABLES, "MOE_CONFIG")
+    assert name.removesuffix("_FILE") in (*VARIABLES, "MOE_CONFIG")
     patch.setenv(name, value)
 
 

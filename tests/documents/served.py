@@ -70,7 +70,7 @@ class ServedNewcomer(Newcomer):
 
     def run(self, words: list[str]) -> bool:
         match words:
-            case ["export" | "make" | "pip" | "curl", *_]:
+            case ["export" | "make" | "pip" | "curl" | "echo", *_]:
                 return super().run(words)
         self.unused -= {*words}
         port = self._port_to_serve(words)
