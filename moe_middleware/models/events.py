@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, get_args
 
 from .experience import Experience
 from .ids import new_id
 from .plain_values import text_of
+
+Platform = Literal["web", "android", "ios", "tv"]
+"""The kinds of devices that events name."""
 
 
 class Action(StrEnum):
@@ -18,6 +22,27 @@ class Action(StrEnum):
 
     IMPRESSION = "impression"
     CLICK = "click"
+
+
+class EventDetails(TypedDict, total=False):
+    """Further values of an event that an app counts itself.
+
+    Attributes:
+        user_attributes: Attributes to update in the customer's profile. Dates, decimals
+            and the like become text and numbers; a value that JSON cannot express
+            refuses the event, with a log line.
+        user_timezone_offset: The visitor's offset from UTC, in seconds; None takes the
+            settings' ``events.user_timezone_offset``.
+        platform: Where it happened; None takes the settings' ``events.platform``.
+        uuid: A uuid of version 4 that the caller made when it happened: reported twice,
+            it counts once. None makes one. Another text refuses the event, with a log
+            line.
+    """
+
+    user_attributes: Mapping[str, Any] | None
+    user_timezone_offset: int | None
+    platform: Platform | None
+    uuid: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +144,37 @@ class Event:
             experience_context=experience.experience_context,
             **fields,
         )
+
+
+def platform_of(given: object) -> str | None:
+    """Return a caller's platform; None for None.
+
+    Raises:
+        ValueError: There is no such platform.
+    """
+    if given is None:
+        return None
+    platform = text_of(given)
+    if platform not in _PLATFORMS:
+        raise ValueError(f"{type(given).__name__} is no platform")
+    return platform
+
+
+def uuid_of(given: object) -> str | None:
+    """Return a caller's uuid in the form that events have; None for None.
+
+    Raises:
+        ValueError: It is no uuid of version 4.
+    """
+    if given is None:
+        return None
+    uuid = (text_of(given) or "").lower()
+    if _UUID_4.fullmatch(uuid) is None:
+        raise ValueError(f"{type(given).__name__} is no uuid of version 4")
+    return uuid
+
+
+_PLATFORMS = get_args(Platform)
+_UUID_4 = re.compile(
+    r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}(?<=-4.{3}-[89ab].{16})"
+)

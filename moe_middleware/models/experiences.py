@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from .arguments import identity_of
+from .events import EventDetails
 from .experience import Experience
 from .identity import Identity
 from .payloads import Payloads
@@ -232,13 +233,7 @@ class Experiences(Payloads):
         """The experiences with an impression, in the order of their first ``show``."""
         return tuple((self._shown or {}).values()) if self._counts else ()
 
-    def track_impression(
-        self,
-        key: str,
-        *,
-        user_attributes: Mapping[str, Any] | None = None,
-        user_timezone_offset: int | None = None,
-    ) -> str | None:
+    def track_impression(self, key: str, **details: Unpack[EventDetails]) -> str | None:
         """Count an impression now, whatever happens to the response.
 
         Once per request: if ``show`` or a tag shows it too, it still counts once. It
@@ -246,11 +241,8 @@ class Experiences(Payloads):
 
         Args:
             key: An experience of this request.
-            user_attributes: Attributes to update in the customer's profile. Dates,
-                decimals and the like become text and numbers; a value that JSON cannot
-                express refuses the event, with a log line.
-            user_timezone_offset: The visitor's offset from UTC, in seconds; None takes
-                the settings' ``events.user_timezone_offset``.
+            details: Any of ``user_attributes``, ``user_timezone_offset``, ``platform``
+                and ``uuid``: see ``EventDetails``.
 
         Returns:
             The event's uuid; None without a match, without an id to count for, if it
@@ -260,20 +252,14 @@ class Experiences(Payloads):
         return None
 
     def track_click(
-        self,
-        key: str,
-        b_id: str | None = None,
-        *,
-        user_attributes: Mapping[str, Any] | None = None,
-        user_timezone_offset: int | None = None,
+        self, key: str, b_id: str | None = None, **details: Unpack[EventDetails]
     ) -> str | None:
         """Count a click on an experience, now. It never blocks.
 
         Args:
             key: An experience of this request.
             b_id: The clicked element, as in ``"Shop Now"``.
-            user_attributes: As for ``track_impression``.
-            user_timezone_offset: As for ``track_impression``.
+            details: As for ``track_impression``.
 
         Returns:
             The event's uuid; None without a match, without an id to count for, or if

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Unpack, get_args
 
 from ..cache.encoding import read_kept
 from ..logs.log_lines import one_line
-from ..models.events import Action, Event
+from ..models.events import Action, Event, EventDetails, platform_of, uuid_of
 from ..models.experience import Experience, kept_context
 from ..models.experiences import SENT, SHARED, Counting
 from ..models.ids import new_id, new_ids
@@ -136,43 +135,25 @@ class Impressions(PageMarkup):
 
     # --- what is tracked -------------------------------------------------------
 
-    def track_impression(
-        self,
-        key: str,
-        *,
-        user_attributes: Mapping[str, Any] | None = None,
-        user_timezone_offset: int | None = None,
-    ) -> str | None:
+    def track_impression(self, key: str, **details: Unpack[EventDetails]) -> str | None:
         experience = self._trackable(key)
         if experience is None or experience.key in self._tracked:
             return None
         # If the browser may report it, too, both use the same uuid.
-        sight = self.elements.sight(experience.key)
-        uuid = self._track(
-            Action.IMPRESSION,
-            experience,
-            user_attributes,
-            user_timezone_offset,
-            **({"uuid": sight} if sight else {}),
-        )
+        if sight := self.elements.sight(experience.key):
+            details["uuid"] = sight
+        uuid = self._track(Action.IMPRESSION, experience, None, **details)
         if uuid is not None:
             self._tracked |= {experience.key}
         return uuid
 
     def track_click(
-        self,
-        key: str,
-        b_id: str | None = None,
-        *,
-        user_attributes: Mapping[str, Any] | None = None,
-        user_timezone_offset: int | None = None,
+        self, key: str, b_id: str | None = None, **details: Unpack[EventDetails]
     ) -> str | None:
         experience = self._trackable(key)
         if experience is None:
             return None
-        return self._track(
-            Action.CLICK, experience, user_attributes, user_timezone_offset, b_id=b_id
-        )
+        return self._track(Action.CLICK, experience, b_id, **details)
 
     def _trackable(self, key: str) -> Experience | None:
         """Return a key's experience if an event of it can be counted."""
@@ -191,18 +172,22 @@ class Impressions(PageMarkup):
         self,
         action: Action,
         experience: Experience,
-        user_attributes: object,
-        user_timezone_offset: object,
-        **fields: Any,
+        b_id: object,
+        *,
+        user_attributes: object = None,
+        user_timezone_offset: object = None,
+        platform: object = None,
+        uuid: object = None,
     ) -> str | None:
         engine, reporting_id = self._engine, self._reporting_id
         assert reporting_id is not None
         events = engine.settings.events
         try:
             attributes = attributes_of(user_attributes)
-            if "b_id" in fields:
-                fields["b_id"] = label_of(fields["b_id"])
+            label = label_of(b_id)
             offset = offset_of(user_timezone_offset)
+            given_platform = platform_of(platform)
+            given_uuid = uuid_of(uuid)
         except ValueError as error:
             logger.warning(
                 "event_refused key=%s: %s: %s", one_line(experience.key), error, _PLAIN
@@ -210,18 +195,18 @@ class Impressions(PageMarkup):
             return None
         try:
             event = Event(
-                uuid=fields.pop("uuid", None) or new_id(),
+                uuid=given_uuid or new_id(),
                 customer_id=reporting_id,
                 action=action,
                 occurred_at=int(engine.clock()),
                 experience_context=experience.experience_context,
-                platform=events.platform,
+                platform=given_platform or events.platform,
+                b_id=label,
                 trace=None if engine.trace is None else engine.trace(),
                 user_attributes=attributes,
                 user_timezone_offset=(
                     events.user_timezone_offset if offset is None else offset
                 ),
-                **fields,
             )
             engine.outbox.append([event])
         except Exception as error:
@@ -230,4 +215,7 @@ class Impressions(PageMarkup):
         return event.uuid
 
 
-_PLAIN = "user_attributes take texts, numbers, booleans, lists and dicts of them"
+_PLAIN = (
+    "user_attributes take texts, numbers, booleans, lists and dicts of them; platform "
+    "takes web, android, ios or tv, and uuid one of version 4"
+)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from ..models.events import Platform
 from .store_addresses import StoreAddress
 from .validation import Section
 from .value_types import (
@@ -205,7 +206,7 @@ class EventSettings(Section):
     parallel: Annotated[int, Field(ge=1, le=64), NoFlag] = Field(
         default=4, description="Reports under way at once, in one relay."
     )
-    platform: Literal["web", "android", "ios", "tv"] = Field(
+    platform: Platform = Field(
         default="web", description="The platform that events report."
     )
     user_timezone_offset: TimezoneOffset | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -74,6 +75,55 @@ async def test_clicks_carry_their_element_and_what_is_told_with_them(
     assert claim.event.user_timezone_offset == 19_800
     assert sandbox.clicks(KEY) == 3
     assert sandbox.clicks(KEY, "Shop Now") == 2
+
+
+async def test_an_app_names_its_platform_and_its_own_uuid(sandbox: Sandbox) -> None:
+    ours = str(uuid.uuid4())
+
+    async def handler(request: Request) -> Response:
+        found = request.state.experiences
+        return JSONResponse(
+            [
+                found.track_impression(KEY, platform="ios", uuid=ours.upper()),
+                found.track_click(KEY, "Go", platform="android", uuid=uuid.UUID(ours)),
+            ]
+        )
+
+    site = Site(handler)
+
+    # An app that has heard no answer sends it again.
+    responses = [await site.get(customer="alice") for _ in range(2)]
+    await site.delivered()
+
+    assert [one.json() for one in responses] == [[ours, ours]] * 2
+    # MoEngage deduplicates by the uuid alone, whatever the action.
+    [event] = sandbox.events
+    assert (event["moe_event_uuid"], event["platform"]) == (ours, "ios")
+
+
+async def test_what_moengage_would_refuse_is_refused_here(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    platforms: list[Any] = ["desktop", "", 7, object()]
+    uuids: list[Any] = [
+        *("5f0e", "", 7, object(), uuid.uuid1(), uuid.uuid4().hex, f"{uuid.uuid4()}\n")
+    ]
+
+    async def handler(request: Request) -> Response:
+        track = request.state.experiences.track_click
+        tracked = [track(KEY, platform=one) for one in platforms]
+        return JSONResponse(tracked + [track(KEY, uuid=one) for one in uuids])
+
+    site = Site(handler)
+
+    response = await site.get(customer="alice")
+    await site.delivered()
+
+    assert response.json() == [None] * 11
+    assert sandbox.events == []
+    refused = [line for line in caplog.messages if line.startswith("event_refused")]
+    assert len(refused) == 11
+    assert "5f0e" not in caplog.text
 
 
 async def test_what_did_not_match_is_not_tracked(sandbox: Sandbox) -> None:
