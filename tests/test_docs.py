@@ -24,6 +24,8 @@ __all__ = ["newcomer", "served_newcomer"]
 
 TESTED_ELSEWHERE = {
     "docs/how-to/checks.md": "tests/test_hooks.py",
+    "docs/how-to/from-web-sdk.md": "tests/chromium/test_documents.py",
+    "docs/how-to/front-ends.md": "tests/chromium/test_documents.py",
     "docs/how-to/deploy/docker.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/deploy/index.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/deploy/kubernetes.md": "tests/end_to_end/test_deploy.py",
@@ -34,7 +36,13 @@ TESTED_ELSEWHERE = {
 }
 """Pages whose blocks need more than a folder, and who runs them."""
 
-SERVED = ("docs/how-to/frameworks/", "docs/how-to/preview.md")
+SERVED = (
+    "docs/how-to/brands.md",
+    "docs/how-to/frameworks/",
+    "docs/how-to/key-rotation.md",
+    "docs/how-to/preview.md",
+    "docs/how-to/sandbox.md",
+)
 """Pages whose servers are started, and asked over the network."""
 
 OPTIONS = re.compile(r"^(::: .*)\n(?:    .*\n)+", re.M)

@@ -3,7 +3,7 @@
 // visitor whose device id the server lacks has it handed over.
 (() => {
   const page = document, own = page.currentScript.src.replace(/[^/]*$/, "");
-  const read = new WeakSet, contexts = new Map, clicked = new WeakMap, untold = [];
+  const read = new WeakSet, contexts = new Map, clicked = new WeakMap, waiting = [];
   let sdk, device, due;
 
   const idOf = async found => {
@@ -26,13 +26,13 @@
   };
 
   const tell = (...what) => {
-    undata.push(what);
+    waiting.push(what);
     flush();
   };
 
   // A page that is rendered ahead of its visitor has shown nothing.
   const flush = () => {
-    if (sdk && !page.prerendering) undata.splice(0).forEach(call);
+    if (sdk && !page.prerendering) waiting.splice(0).forEach(call);
   };
 
   const handOver = async () => {

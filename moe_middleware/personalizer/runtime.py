@@ -151,7 +151,8 @@ class Runtime:
         self.last_loop = ref(loop)
         if self._lives.get() is None:
             if next(self._unlogged, False):
-                warn_at_start(self.settings, self.catalogue)
+                others = [one.settings for one in list(_started)]
+                warn_at_start(self.settings, self.catalogue, others)
             self._lives.current()
             self.catalogue.start()
             _started.add(self)

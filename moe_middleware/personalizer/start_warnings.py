@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterable
 
 from ..browser.sandbox_pages import known_experiences
 from ..settings.import_strings import call_fault
@@ -14,8 +16,22 @@ from .catalogue import Catalogue
 logger = logging.getLogger(__name__)
 
 
-def warn_at_start(settings: Settings, catalogue: Catalogue) -> None:
-    """Log missing functions, a missing or weak secret key, and doubtful settings."""
+def warn_at_start(
+    settings: Settings, catalogue: Catalogue, others: Iterable[Settings] = ()
+) -> None:
+    """Log missing functions, a missing or weak secret key, and doubtful settings.
+
+    Args:
+        settings: The configuration that starts.
+        catalogue: Its experiences.
+        others: Those of this process that have started before.
+    """
+    if any(_shares_outbox(settings, other) for other in others):
+        logger.error(
+            "outbox_of_two_workspaces outbox=%s: either workspace's relay may deliver "
+            "the other's events: give each settings file its own events.outbox",
+            settings.events.outbox,
+        )
     for doubt in settings.doubts():
         logger.warning("setting_doubtful setting=%s: %s", doubt.where, doubt)
     for where, source in settings.sources():
@@ -31,3 +47,11 @@ def warn_at_start(settings: Settings, catalogue: Catalogue) -> None:
     # An embedded sandbox has no updates; tests define the keys that they need.
     if settings.workspace.embedded and not tests_stand_in():
         catalogue.compare(known_experiences())
+
+
+def _shares_outbox(one: Settings, other: Settings) -> bool:
+    """Whether one file has the events of two workspaces. A Redis keeps them apart."""
+    files = [it.events.outbox.file for it in (one, other)]
+    paths = {os.path.abspath(file) for file in files if file is not None}
+    workspaces = {(it.workspace.id, it.workspace.url) for it in (one, other)}
+    return None not in files and len(paths) == 1 and len(workspaces) == 2

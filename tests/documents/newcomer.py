@@ -64,6 +64,10 @@ class Newcomer:
                 self._yaml(block)
             case "jinja":
                 self._jinja(block)
+            case "javascript" | "jsx":
+                self._javascript(block)
+            case "html" if block.file is not None:
+                self.write(block)
             case "html":
                 same("".join(block.text.split()), "".join(self.output.split()))
             case "console":
@@ -157,6 +161,16 @@ class Newcomer:
         self.output = self.visit(
             "GET", "http://127.0.0.1:8000/", {"Cookie": "customer_id=alice"}
         ).text
+
+    def _javascript(self, block: Block) -> None:
+        import tree_sitter_javascript
+        from tree_sitter import Language, Parser
+
+        assert block.file, f"line {block.line}: name the file, in the first line"
+        parser = Parser(Language(tree_sitter_javascript.language()))  # JSX as well
+        tree = parser.parse(block.text.encode())
+        assert not tree.root_node.has_error, f"{block.file}: {tree.root_node}"
+        self.write(block)
 
     # --- commands ----------------------------------------------------------
 
@@ -271,7 +285,9 @@ class Newcomer:
 
 def _set(patch: pytest.MonkeyPatch, pair: str) -> None:
     name, _, value = pair.partition("=")
-    assert name.removesuffix("_FILE") in (*VARIABLES, "MOE_CONFIG")
+    known = name.removesuffix("_FILE")
+    named = [path for path in Path().glob("*.yml") if f"${{{known}" in path.read_text()]
+    assert named or known in (*VARIABLES, "MOE_CONFIG")
     patch.setenv(name, value)
 
 

@@ -13,7 +13,7 @@ TEN_LINES = "docs/tutorial/ten-lines.md"
 """The page that many others start from, by a link before their first heading."""
 MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-_NAME = re.compile(r"(?:# |\{# )(\S+\.\w+)(?: #\})?\n")
+_NAME = re.compile(r"(?:# |\{# |// |<!-- )(\S+\.\w+)(?: #\}| -->)?\n")
 
 
 @dataclass(frozen=True, slots=True)

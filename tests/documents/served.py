@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,11 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from ..servers import browser, free_port, running, wait_for
+from ..servers import PATIENCE, browser, free_port, running, wait_for
 from .newcomer import Newcomer
 from .reading import Block
 
@@ -30,6 +32,7 @@ SERVERS = {
     "hypercorn": (8000, "--bind=127.0.0.1:{}"),
     "litestar run": (8000, "--port={}"),
     "moe-middleware sandbox": (8787, "--port={}"),
+    "python -m http.server": (3000, "{}"),
     "python manage.py runserver": (8000, "{}"),
     "quart run": (5000, "--port={}"),
     "uvicorn": (8000, "--port={}"),
@@ -37,8 +40,10 @@ SERVERS = {
 }
 """Commands that serve: their usual port, and how another one is given."""
 
-_USUAL = "|".join({str(port) for port, _ in SERVERS.values()})
-_PORT = re.compile(rf"(127\.0\.0\.1:|localhost:|port[= ])({_USUAL})\b")
+_SECOND = 8788
+"""A second sandbox's."""
+_USUAL = "|".join({str(port) for port, _ in SERVERS.values()} | {str(_SECOND)})
+_PORT = re.compile(rf"(127\.0\.0\.1:|localhost:|port[= ]|http\.server )({_USUAL})\b")
 _SCRIPTS = Path(sys.executable).parent
 
 
@@ -48,13 +53,19 @@ class ServedNewcomer(Newcomer):
 
     ports: dict[str, int] = field(default_factory=dict)
     servers: dict[int, ExitStack] = field(default_factory=dict)
+    jobs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    waits: bool = False
 
     def follow(self, block: Block) -> None:
         text = _PORT.sub(lambda found: f"{found[1]}{self._port(found[2])}", block.text)
+        self.waits = False
         super().follow(replace(block, text=text))
 
     def give(self, command: str, shown: str) -> None:
-        if "/_moe/sandbox/" in command:
+        if command.endswith("&"):
+            self.jobs.append(subprocess.Popen(["sh", "-c", f"exec {command[:-1]}"]))
+            return
+        if self.waits or "/_moe/sandbox/" in command:
             # Events are delivered about a second after their page.
             with suppress(AssertionError):
                 wait_for(lambda: self._shows(command, shown), what=command)
@@ -70,6 +81,14 @@ class ServedNewcomer(Newcomer):
 
     def run(self, words: list[str]) -> bool:
         match words:
+            case ["sleep", _]:
+                self.waits = True  # for what the block's next commands show
+                return False
+            case ["kill", signal_name, job]:
+                number = int(job.removeprefix("%"))
+                which = signal.Signals[f"SIG{signal_name[1:]}"]
+                self.jobs[number - 1].send_signal(which)
+                return False
             case ["export" | "make" | "pip" | "curl" | "echo", *_]:
                 return super().run(words)
         self.unused -= {*words}
@@ -89,6 +108,10 @@ class ServedNewcomer(Newcomer):
         body: str | None = None,
     ) -> Any:
         sent = {"User-Agent": "curl/8", **(headers or {})}
+        at = urlsplit(url)
+        if str(at.hostname).endswith(".localhost"):  # as curl and browsers do
+            sent["Host"] = at.netloc
+            url = at._replace(netloc=f"127.0.0.1:{at.port}").geturl()
         try:
             return browser.request(method, url, headers=sent, content=body)
         finally:
@@ -97,6 +120,9 @@ class ServedNewcomer(Newcomer):
     def close(self) -> None:
         """End what runs, as SIGTERM does. Every event has been delivered then."""
         served = bool(self.servers)
+        for job in self.jobs:
+            job.terminate()
+            job.wait(PATIENCE)
         while self.servers:
             self.servers.popitem()[1].close()
         if served and (self.folder / "moe-outbox.db").exists():
@@ -113,11 +139,11 @@ class ServedNewcomer(Newcomer):
     def _port_to_serve(self, words: list[str]) -> int | None:
         """Return the port at which a command will serve; name it, if it does not."""
         text = " ".join(words)
-        if words[0] == "python":
+        if words[0] == "python" and words[1].endswith(".py"):
             text += (self.folder / words[1]).read_text(encoding="utf-8")
         named = [port for port in self.ports.values() if str(port) in text]
         for command, (usual, option) in SERVERS.items():
-            if {*command.split()} <= {*words}:
+            if {*command.split()} <= {*words} and "--write-sample" not in words:
                 if not named:
                     words.append(option.format(self._port(usual)))
                 return (*named, self._port(usual))[0]

@@ -10,6 +10,7 @@ from moe_middleware import (
     MoEngageWSGIMiddleware,
     SettingsError,
 )
+from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..sites import settings
@@ -75,3 +76,27 @@ def test_an_unknown_keyword_is_named(config: Path) -> None:
         app: Any = nothing if door is MoEngageMiddleware else lambda *_: []
         with pytest.raises(TypeError, match="api_kee: take config or workspace_id"):
             door(app, config, **misspelt)
+
+
+async def test_two_workspaces_in_one_outbox_are_logged_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def started(brand: str, outbox: str) -> Runtime:
+        workspace = {"id": brand, "api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
+        runtime = Runtime(settings(workspace=workspace, events={"outbox": outbox}))
+        runtime.start()
+        return runtime
+
+    shared = f"sqlite:///{tmp_path}/outbox.db"
+    same_file = f"sqlite:///{tmp_path}/../{tmp_path.name}/outbox.db"
+    running = [started("tea", shared), started("tea", same_file)]
+    running += [started("milk", "memory:"), started("cocoa", "memory:")]
+    running += [started("cake", f"sqlite:///{tmp_path}/other.db")]
+    assert "outbox_of_two_workspaces" not in caplog.text
+
+    running.append(started("coffee", same_file))
+
+    [line] = [one for one in caplog.messages if one.startswith("outbox_of_two")]
+    assert f"outbox={same_file}" in line
+    for one in running:
+        await one.stop()
