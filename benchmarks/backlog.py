@@ -26,7 +26,7 @@ LOOKS = 0.5
 
 
 async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
-    """Append events while nobody delivers, then let one relay empty the outbox."""
+    """Append events without a relay, then let one empty the outbox."""
     outbox = SQLiteOutbox(str(directory / "backlog.db"))
     count = effort.amount(EVENTS)
     customers = itertools.cycle(f"customer-{number}" for number in range(CUSTOMERS))

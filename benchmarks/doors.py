@@ -149,7 +149,7 @@ def _shop(source: str, variables: dict[str, Any]) -> WSGIApplication:
 
 
 def _visitors() -> list[WSGIEnvironment]:
-    told = {
+    given = {
         f"HTTP_{name.upper().replace('-', '_')}": it for name, it in HEADERS.items()
     }
     return [
@@ -164,7 +164,7 @@ def _visitors() -> list[WSGIEnvironment]:
             "REMOTE_ADDR": "127.0.0.1",
             "wsgi.url_scheme": "http",
             "wsgi.input": None,
-            **told,
+            **given,
             "HTTP_COOKIE": f"theme=dark; customer_id=customer-{customer}",
         }
         for customer in range(WARM_VISITORS)

@@ -42,10 +42,10 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 def _processor() -> str:
     try:
-        told = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or "unknown"
-    names = (line.partition(":") for line in told.splitlines())
+    names = (line.partition(":") for line in text.splitlines())
     return next(
         (name.strip() for key, _, name in names if key.strip() == "model name"),
         platform.machine(),

@@ -1,7 +1,7 @@
 """Processes that take orders: one JSON line on stdin each, one JSON line back.
 
-Everyone who is measured works in a process of its own, rivals with the Python of
-their own virtual environment; so this module imports nothing but the standard library.
+Each peer works in a process of its own, rivals with the Python of their own virtual
+environment; so this module imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 START_TIMEOUT = 60.0
 ORDER_TIMEOUT = 120.0
-"""In seconds: whoever takes longer is stuck."""
+"""In seconds: a worker that takes longer is stuck."""
 
 Answer = dict[str, Any]
 Handler = Callable[..., Awaitable[Answer]]
@@ -28,15 +28,15 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 class WorkerError(Exception):
-    """A worker could not start, or could not do what it was told."""
+    """A worker could not start, or could not carry out an order."""
 
 
 class Worker:
     """The parent's side of one process.
 
     Attributes:
-        name: Who it is.
-        hello: What it said when it was ready.
+        name: Its name.
+        hello: Its first answer, when it was ready.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ async def worker(
 async def obey(hello: Answer, handlers: Mapping[str, Handler]) -> None:
     """Say hello, then do what each line says, until there are no more.
 
-    What else is printed goes to the log: the answers are alone on standard output.
+    Other output goes to the log: standard output has the answers alone.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Measurements side by side: in interleaved rounds, told as ratios."""
+"""Measurements side by side: in interleaved rounds, as ratios."""
 
 from __future__ import annotations
 

@@ -70,6 +70,6 @@ def save(
         lines.append(f"\n## {section.title}\n\n```text\n{HEADINGS}\n{body}\n```\n")
     folder.mkdir(exist_ok=True)
     path = folder / f"{now.date().isoformat()}.md"
-    # A failure may name files; where this machine keeps them is nobody's business.
+    # A failure may name files; their place on this machine is private.
     path.write_text("".join(lines).replace(f"{REPOSITORY}/", ""))
     return path

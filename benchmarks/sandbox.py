@@ -144,8 +144,8 @@ async def _taking_events(
         while sent < half * calls:
             round_number += 1
             script = directory / f"events-{round_number}.lua"
-            told = {"round": round_number, "now": time.time(), "token": _TOKEN}
-            script.write_text(REPORT % told)
+            values = {"round": round_number, "now": time.time(), "token": _TOKEN}
+            script.write_text(REPORT % values)
             count, rate = await _wrk(port, "events", script)
             sent += count
             rates.append(rate)

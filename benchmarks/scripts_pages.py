@@ -43,7 +43,7 @@ ROUNDS = 25
 
 BARE = "the bare page"
 FRESH = 1_000_000
-"""The first of the visitors who come once: nobody's rate is ever used up."""
+"""The first of the visitors who come once: no visitor's rate is used up."""
 
 
 async def scripts_pages(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
@@ -141,7 +141,7 @@ async def _costs(site: MoEngageMiddleware, effort: Effort) -> AsyncIterator[Row]
     counted = (await site.runtime.outbox.count()).waiting
     wanted = sum(path.events for path in paths.values())
     if counted < wanted:
-        raise RuntimeError(f"{counted} events recorded of {wanted} told")
+        raise RuntimeError(f"{counted} events recorded of {wanted} sent")
 
 
 def _pages(app: ASGIApp, path: str, pages: int) -> Measure:
@@ -181,7 +181,7 @@ class _OwnPath:
         visitors: Numbers of visitors, each for one request.
         requests: Of one round.
         make: Visits a page, and returns what its browser sends then.
-        events: How many events were told of.
+        events: How many events were reported.
         refused: The statuses that were not to be.
     """
 

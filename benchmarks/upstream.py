@@ -1,8 +1,8 @@
-"""The one upstream that everybody calls: MoEngage and its rivals' services in one.
+"""The one upstream that all call: MoEngage and its rivals' services in one.
 
 ``python -m benchmarks.upstream`` takes orders. It speaks just enough of each protocol,
 counts the calls and the events that reach it, answers with one write, and is slow or
-broken where it is told to be.
+broken on demand.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Upstream:
 
     async def events(self) -> tuple[int, float]:
         """Return how many events have come, and when the last one did (monotonic)."""
-        told = await self._process.ask("tell")
-        return told["events"], told["last_at"]
+        counted = await self._process.ask("tell")
+        return counted["events"], counted["last_at"]
 
 
 # --- the process -----------------------------------------------------------

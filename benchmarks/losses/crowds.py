@@ -72,8 +72,8 @@ class Crowd:
         try:
             wait_for(lambda: len(self.received) >= wanted, what=f"{wanted} pages")
         except AssertionError as error:
-            told = f"{len(self.received)}, {self.plain} plain, {self.failed} failed"
-            raise AssertionError(f"{error}: {told}") from error
+            counts = f"{len(self.received)}, {self.plain} plain, {self.failed} failed"
+            raise AssertionError(f"{error}: {counts}") from error
 
     def leave(self) -> None:
         """Load no more pages; those under way come to their end."""

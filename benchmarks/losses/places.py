@@ -68,7 +68,7 @@ class Tally:
         stored: Impressions that the sandbox keeps, those of other pages included.
         lost: Whose impression is not among them.
         twice: How many are there more than once.
-        unseen: How many are there of pages that nobody received to the end.
+        unseen: How many are of pages that were not received to the end.
     """
 
     shown: int
@@ -152,11 +152,11 @@ class Place:
         except subprocess.TimeoutExpired:
             relay.kill()
             relay.wait()
-            raise AssertionError(f"not empty: {self.said()}") from None
-        assert ended == 0, self.said()
+            raise AssertionError(f"not empty: {self.relay_log()}") from None
+        assert ended == 0, self.relay_log()
 
-    def said(self) -> str:
-        """What the last relay said."""
+    def relay_log(self) -> str:
+        """Return the output of the last relay."""
         return (self.folder / f"relay-{self._relays}.log").read_text()
 
     # --- the sandbox -------------------------------------------------------
@@ -201,9 +201,9 @@ class Place:
             wait_for(lambda: seen <= self.stored().keys(), what="all impressions")
         except AssertionError as error:
             missing = sorted(seen - self.stored().keys())
-            said = (self.folder / "site.log").read_text()[-500:]
-            told = f"{len(missing)} of {len(seen)} are missing, as {missing[:5]}"
-            raise AssertionError(f"{error}: {told}; the site: {said!r}") from error
+            log = (self.folder / "site.log").read_text()[-500:]
+            about = f"{len(missing)} of {len(seen)} are missing, as {missing[:5]}"
+            raise AssertionError(f"{error}: {about}; the site: {log!r}") from error
 
 
 @dataclass(slots=True)
@@ -212,8 +212,8 @@ class Script:
 
     Attributes:
         log: Where its error output goes.
-        shown: The ids that it said it has shown, of its children, too.
-        words: What else it said, in order.
+        shown: The ids that it and its children have printed as shown.
+        words: Its other lines, in order.
     """
 
     process: subprocess.Popen[str]
@@ -223,33 +223,33 @@ class Script:
     _reader: threading.Thread | None = None
 
     def read(self) -> None:
-        """Read in a thread what it says."""
+        """Read its output in a thread."""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def wait_for_word(self, word: str) -> None:
-        """Wait until it says a word; fail where it ends without."""
+        """Wait until it prints a word; fail if it ends without it."""
 
-        def said() -> bool:
+        def is_printed() -> bool:
             ended = self.process.poll() is not None and not self._reads
             if ended and word not in self.words:
                 raise AssertionError(f"never {word!r}: {self.log.read_text()[-500:]}")
             return word in self.words
 
-        wait_for(said, what=f"a script to say {word!r}")
+        wait_for(is_printed, what=f"a script to print {word!r}")
 
     @property
     def _reads(self) -> bool:
         return self._reader is not None and self._reader.is_alive()
 
     def go_on(self) -> None:
-        """Let it go on that holds."""
+        """Let a script continue after ``hold``."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def end(self, timeout: float = PATIENCE) -> bool:
-        """Wait for its end; tell whether it came by itself. All its children end."""
+        """Wait for its end; return whether it ended by itself. Kill its children."""
         by_itself = True
         try:
             self.process.wait(timeout)

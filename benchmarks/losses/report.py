@@ -13,7 +13,7 @@ from .side_by_side import DUELS, RECOVERS_WITHIN, SETTLED_WITHIN, SHOWN, Cell, D
 
 REPORT = REPOSITORY / "docs" / "explanation" / "losses.md"
 
-TOLD = (
+FACTS = (
     *("processor", "cores", "load when it began", "system", "Python", "SQLite"),
     *("ours", "rivals"),
 )
@@ -21,7 +21,7 @@ TOLD = (
 
 def write(
     ours: Iterable[tuple[Scenario, Result, Result]],
-    everybody: Sequence[tuple[Duel, Mapping[str, Cell]]],
+    common: Sequence[tuple[Duel, Mapping[str, Cell]]],
     left_out: Sequence[str],
     facts: Sequence[tuple[str, str]],
 ) -> Path:
@@ -29,7 +29,7 @@ def write(
 
     Args:
         ours: Our scenarios, each with its fault and without.
-        everybody: The common rows.
+        common: The common rows.
         left_out: What could not be played.
         facts: What is known of the machine.
     """
@@ -37,9 +37,9 @@ def write(
     windows = [
         _window(scenario, fault) for scenario, fault, _ in played if scenario.window
     ]
-    rows = sorted(everybody, key=lambda one: DUELS.index(one[0]))
+    rows = sorted(common, key=lambda one: DUELS.index(one[0]))
     who = list(rows[0][1]) if rows else []
-    told = dict(facts)
+    known = dict(facts)
     REPORT.write_text(
         TEXT.format(
             date=datetime.now(UTC).date(),
@@ -47,9 +47,11 @@ def write(
             windows="\n".join(windows),
             heads=" | ".join(who),
             rules="---|" * len(who),
-            everybody="\n".join(_common(duel, cells, who) for duel, cells in rows),
+            common="\n".join(_common(duel, cells, who) for duel, cells in rows),
             left_out="".join(f"\nNot played here: {what}.\n" for what in left_out),
-            facts="\n".join(f"- {name}: {told[name]}" for name in TOLD if name in told),
+            facts="\n".join(
+                f"- {name}: {known[name]}" for name in FACTS if name in known
+            ),
             shown=SHOWN,
             settled=f"{SETTLED_WITHIN:g}",
             recovers=f"{RECOVERS_WITHIN:g}",
@@ -176,7 +178,7 @@ could deliver.
 
 | what happens | times | {heads} |
 |---|---|{rules}
-{everybody}
+{common}
 
 - **N of M lost**: of M impressions N were never stored; 0 of M is all well.
 - **twice**: counted more than once. **hung**: killed, because it did not end.

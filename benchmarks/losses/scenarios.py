@@ -72,8 +72,8 @@ class Result:
         repeats: How often it was played.
         lost_each: How many were lost, repeat by repeat.
         ages: How long before the kill the lost pages had been received, in seconds.
-        ended: How long each process took to end after it was told to, in seconds.
-        note: What else is to be told.
+        ended: How long each process took to end after its signal, in seconds.
+        note: A remark for the table.
     """
 
     tally: Tally
@@ -118,7 +118,7 @@ def stopped(server: str) -> Callable[[Path, bool, int], Result]:
                         if not faulty:
                             crowd.leave()
                             place.wait_until_stored(crowd.received)
-                        ended.append(_told_to_end(site))
+                        ended.append(_terminate(site))
                     crowds.append(crowd)
             place.deliver()
         return _result(place, crowds, ended=ended)
@@ -179,7 +179,7 @@ def outage(lasts: float, **fault: Any) -> Callable[[Path, bool, int], Result]:
 
 
 def upstream_dead_at_exit(hangs: bool) -> Callable[[Path, bool, int], Result]:
-    """SIGTERM while nobody answers reports; the exit must not wait for long."""
+    """SIGTERM while no report is answered; the exit must not wait for long."""
 
     def play(folder: Path, faulty: bool, repeats: int) -> Result:
         place, crowds, ended = Place(folder), [], []
@@ -192,7 +192,7 @@ def upstream_dead_at_exit(hangs: bool) -> Callable[[Path, bool, int], Result]:
                 crowds.append(crowd)
                 if faulty:
                     _silence(sandbox, hangs)
-                ended.append(_told_to_end(site))
+                ended.append(_terminate(site))
                 if hangs:
                     sandbox.process.send_signal(signal.SIGCONT)
         with place.sandbox():
@@ -519,7 +519,7 @@ def site_and_relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
 
 
 def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
-    """Two relays empty one outbox, and one of them is told to stop in the middle."""
+    """Two relays empty one outbox, and one of them gets SIGTERM in the middle."""
     place = Place(folder, events="relay: off")
     shown: list[str] = []
     with place.sandbox():
@@ -538,14 +538,14 @@ def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
                     one.send_signal(SIGTERM)
                     ended = [_wait(relay) for relay in (one, other)]
                 # Told to end before it listens to signals, it ends at once.
-                assert ended[0] in (0, -SIGTERM) and not ended[1], place.said()
+                assert ended[0] in (0, -SIGTERM) and not ended[1], place.relay_log()
                 place.no_more_faults()
             place.deliver()
     return replace(_result_of(place, shown), repeats=repeats)
 
 
 def script_shows(place: Place, name: str, count: int) -> list[str]:
-    """Have a script show so many pages that nobody delivers yet; return for whom."""
+    """Have a script show so many pages, without a relay; return the customers."""
     script = begin_script(
         "ours",
         "",
@@ -571,7 +571,7 @@ def _crowd(site: Process, number: int, *, pause: float = 0.0) -> Iterator[Crowd]
         yield crowd
 
 
-def _told_to_end(site: Process) -> float:
+def _terminate(site: Process) -> float:
     """Send SIGTERM; return how long the end took, in seconds."""
     began = time.monotonic()
     site.process.terminate()

@@ -1,4 +1,4 @@
-"""The same bad days for everybody, in plain scripts: ours and the rivals'."""
+"""The same failures for all packages, ours and the rivals', in plain scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HANGS_AFTER = 40.0
 """When a process that ends does not end any more, in seconds."""
 
 RECOVERS_WITHIN = 90.0
-"""How long everybody has after an outage, in seconds."""
+"""How long each package has after an outage, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Upstream(Protocol):
         ...
 
     def counts(self) -> Counter[str]:
-        """What is stored, by whom it is about."""
+        """Return how many events are stored, by customer."""
         ...
 
     def deliver_the_rest(self) -> None:
@@ -202,7 +202,7 @@ def _answer_lost(bench: Bench, number: int) -> tuple[Script, float, bool]:
     bench.upstream.lose_answer()
     script = bench.begin(f"show {SHOWN}, hold, close", f"c{number}")
     script.wait_for_word("holding")
-    # Long enough for everybody's next report.
+    # Long enough for each package's next report.
     time.sleep(SETTLED_WITHIN)
     return _let_go(script)
 
@@ -275,7 +275,7 @@ DUELS = (
 )
 
 
-# --- everybody's upstream --------------------------------------------------
+# --- the upstream ----------------------------------------------------------
 
 
 class _Ours:

@@ -1,4 +1,4 @@
-"""What rivals send their events to: it keeps what it was sent, and fails when told."""
+"""The server for the rivals' events: it keeps them, and can be made to fail."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Trouble = Literal["none", "status 503", "cut", "hang"]
 """How reports fail: they are answered 503, cut off before they are looked at, or never
 answered."""
 
-Told = tuple[str, str | None]
-"""Whom an event is about, and the id that tells it from others, where it has one."""
+Sent = tuple[str, str | None]
+"""An event's customer, and its id, where it has one."""
 
 HANGS_FOR = 60.0
 """How long an answer hangs at most, in seconds."""
 
 
-def _payload_ids(body: Any, payload_id: str | None) -> Iterator[Told]:
+def _payload_ids(body: Any, payload_id: str | None) -> Iterator[Sent]:
     # The events of LaunchDarkly have no ids; the payload that carries them has one.
     for number, event in enumerate(body):
         if event["kind"] == "custom":
@@ -30,7 +30,7 @@ def _payload_ids(body: Any, payload_id: str | None) -> Iterator[Told]:
             yield context["key"], payload_id and f"{payload_id}/{number}"
 
 
-EVENTS: dict[str, Callable[[Any, str | None], Iterator[Told]]] = {
+EVENTS: dict[str, Callable[[Any, str | None], Iterator[Sent]]] = {
     "/batch/": lambda body, _: (
         (event["distinct_id"], event.get("uuid")) for event in body["batch"]
     ),
@@ -49,12 +49,12 @@ EVENTS: dict[str, Callable[[Any, str | None], Iterator[Told]]] = {
 
 
 class Sink:
-    """One service of everybody's.
+    """A server that all rivals report to.
 
     Attributes:
         url: Where it listens.
-        stored: Events by whom they are about; one that came again is passed over
-            where it says so by its id, as the rivals' services do.
+        stored: How many events, by customer; a repeated id counts once, as in the
+            rivals' services.
     """
 
     def __init__(self) -> None:
@@ -86,14 +86,14 @@ class Sink:
                 return 0
         if path not in EVENTS:
             return 404
-        told = list(EVENTS[path](json.loads(body), payload_id))
+        sent = list(EVENTS[path](json.loads(body), payload_id))
         with self._lock:
-            for user, id in told:
+            for user, id in sent:
                 if id is None or id not in self._ids:
                     self.stored[user] += 1
                 if id is not None:
                     self._ids.add(id)
-            if told and self.lose_answers:
+            if sent and self.lose_answers:
                 self.lose_answers -= 1
                 return 0
         return 200
@@ -116,8 +116,8 @@ def sink() -> Iterator[Sink]:
                 return
             well = status == 200
             # Amplitude's client reads the status from the body.
-            told = {"status": int(well), "success": well, "code": status}
-            answer = json.dumps(told).encode()
+            document = {"status": int(well), "success": well, "code": status}
+            answer = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(answer)))

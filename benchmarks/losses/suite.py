@@ -1,4 +1,4 @@
-"""The whole failure suite: our scenarios, then everybody's, and the report of both."""
+"""The failure suite: our scenarios, then the common ones, and the report of both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Played = TypeVar("Played")
 async def losses(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     """Play every scenario beside its control, and write the report of a whole run.
 
-    Rows that mostly wait are played beside the others, and told when they are done.
+    Rows that mostly wait are played beside the others, and printed when they are done.
     """
     load = os.getloadavg()[0]
     rows: asyncio.Queue[Row | None] = asyncio.Queue()
@@ -121,14 +121,14 @@ class _Suite:
                     *(self._play_one(duel, one, theirs) for one in who)
                 )
             except (AssertionError, OSError) as error:
-                self._leave_out(f"everybody: {duel.name}", error)
+                self._leave_out(f"common: {duel.name}", error)
                 continue
             found = dict(zip(who, cells, strict=True))
             self.all.append((duel, found))
             ours = found[OURS]
             self._tell(
                 Figure(
-                    what=f"everybody: {duel.name}",
+                    what=f"common: {duel.name}",
                     text=f"ours {ours}",
                     goal=GOAL,
                     value=ours.lost + ours.twice + ours.hung,

@@ -46,8 +46,8 @@ def peers_versions() -> dict[str, str]:
     """Return the versions of the rivals that are installed, by package name."""
     if not _READY.exists():
         return {}
-    told = json.loads(_run(_PYTHON, "-m", "benchmarks.peers"))
-    installed = {name.lower(): version for name, version in told.items()}
+    listed = json.loads(_run(_PYTHON, "-m", "benchmarks.peers"))
+    installed = {name.lower(): version for name, version in listed.items()}
     return {name: installed[name] for name in _names() if name in installed}
 
 
@@ -70,6 +70,6 @@ def _run(python: str, *arguments: str) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        said = (error.stderr or "").strip().splitlines()
-        return said[-1] if said else f"pip ended with status {error.returncode}"
+        lines = (error.stderr or "").strip().splitlines()
+        return lines[-1] if lines else f"pip ended with status {error.returncode}"
     return type(error).__name__

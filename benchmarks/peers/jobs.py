@@ -1,4 +1,4 @@
-"""What a worker is told to do: the same measurement for everyone."""
+"""The orders of a worker: the same measurements for all peers."""
 
 from __future__ import annotations
 

@@ -23,5 +23,5 @@ BODY: dict[str, Any] = {
 
 
 def title(answer: bytes) -> object:
-    """Return the one value that everybody reads."""
+    """Return the value that all peers read."""
     return orjson.loads(answer)["experiences"][KEY]["payload"]["Title"]["value"]
