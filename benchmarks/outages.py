@@ -234,7 +234,7 @@ async def _serving(
             running(
                 *("-m", "uvicorn", "--factory", "--port", str(port)),
                 *("--log-level", "error"),
-                "tests.end_to_end.telling_site:configured",
+                "tests.end_to_end.counting_site:configured",
                 port=port,
                 log=folder / "site.log",
                 environ={
@@ -314,7 +314,7 @@ def _sort(run: _Run, page: Visited, plain: Visited) -> None:
 
 
 async def _calls(browser: Browser) -> int:
-    counters = (await browser.told())["counters"]
+    counters = (await browser.counts())["counters"]
     return sum(n for name, n in counters.items() if name.startswith("calls.fetch."))
 
 

@@ -1,7 +1,7 @@
-"""Measure a whole process: in one of its own, where no other test leaves anything.
+"""Runs a function in a process of its own, to measure the whole process.
 
-Threads and event loops of other tests allocate, open files and log in the process
-that runs the tests. What counts objects, open files or threads runs here instead.
+Other tests leave threads, event loops and open files in the process of the tests, so
+tests that count objects, open files or threads use this.
 """
 
 from __future__ import annotations

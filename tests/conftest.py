@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from .redis_topologies import Cluster, Sentinels
 
-# What a machine does beside the tests makes no example slow or large. Each run takes
-# other examples: few of them, often.
+# No deadline: other work of the machine may slow an example down. Each run takes other
+# examples, so few are enough.
 hypothesis_settings.register_profile(
     "patient",
     deadline=None,
@@ -39,7 +39,7 @@ hypothesis_settings.load_profile("patient")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep the garbage collector away from what lives to the end: all tests."""
+    """Exclude the collected tests from garbage collection: they live to the end."""
     gc.disable()
     try:
         return (yield)
@@ -50,7 +50,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def own_outboxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests name their outboxes: our pytest plugin, loaded here too, chooses none."""
+    """Tests name their outboxes; our pytest plugin, which is loaded, sets none."""
     monkeypatch.delenv("MOE_OUTBOX", raising=False)
 
 
@@ -67,7 +67,7 @@ def _root_logger() -> Iterator[None]:
 
 @pytest.fixture
 def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What this test logs: repeated lines of earlier tests are written before."""
+    """Capture the log of this test alone, without repeated lines of earlier ones."""
     # The first time writes the counts, the second forgets the lines.
     flush_repeats()
     flush_repeats()
@@ -77,7 +77,7 @@ def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture(autouse=True, scope="module")
 def _background_tasks() -> Iterator[None]:
-    """End what a module's sites leave behind in this process's loop thread.
+    """Cancel the background tasks of a module's sites in this process's loop thread.
 
     Their relays would deliver into the sandbox of other modules' tests, and beside
     those that measure memory or draw random numbers; and each would write its failures
@@ -121,7 +121,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """The embedded sandbox, empty: what ``data_center: sandbox`` talks to."""
+    """The embedded sandbox of ``data_center: sandbox``, empty."""
     embedded().reset()
     yield embedded()
     embedded().reset()
@@ -129,7 +129,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium, which keeps a page alive that may be gone back to."""
+    """A real Chromium, which keeps pages alive to go back to."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -147,7 +147,7 @@ def browser() -> Iterator[Browser]:
 
 
 def missing_service(name: str) -> NoReturn:
-    """Skip for want of a service, or fail where they are all promised to be there."""
+    """Skip the test; fail with MOE_REQUIRE_SERVICES, which promises all services."""
     if os.environ.get("MOE_REQUIRE_SERVICES"):
         pytest.fail(f"{name} is missing")
     pytest.skip(f"{name} is missing")
@@ -155,7 +155,7 @@ def missing_service(name: str) -> NoReturn:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """Where a sandbox listens that no setting is led to by itself."""
+    """The address of a sandbox that is not the embedded one."""
     with listen() as listener:
         sandbox = Sandbox()
         sandbox.address = address_of(listener)

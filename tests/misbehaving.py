@@ -1,4 +1,4 @@
-"""MoEngage's API on a real port, on good days and on bad ones."""
+"""MoEngage's API on a real port, with and without faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HUGE = 50_000_000
 """The size of the huge answer, in bytes."""
 
 RESET_AFTER = 2
-"""How long the rate limit asks to wait, in seconds: the API tells whole ones."""
+"""How long the rate limit asks to wait, in whole seconds."""
 
 
 class Fault(StrEnum):
@@ -49,7 +49,7 @@ _LISTENS_OTHERWISE = {Fault.REFUSING, Fault.UNTRUSTED, Fault.NO_TLS}
 
 
 class Authority:
-    """Vouches for the API's certificate; sites find it as ``SSL_CERT_FILE``."""
+    """Signs the API's certificate; sites find it as ``SSL_CERT_FILE``."""
 
     def __init__(self) -> None:
         self._known, self._unknown = trustme.CA(), trustme.CA()

@@ -1,7 +1,7 @@
-"""One test for a whole table: a plain loop, in which each row that fails is told.
+"""One test for a whole table: a loop that reports every row that fails.
 
-For tables of plain values: a parametrised test costs pytest more than such a row. What
-needs a fixture, or leaves something behind, is parametrised.
+For tables of plain values: a parametrised test costs pytest more than such a row. Rows
+that need a fixture, or leave something behind, are parametrised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def each(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], Te
     """Call a test, sync or async, with each of these rows.
 
     Args:
-        names: Of the test's parameters; where it is one, a row is its value.
+        names: The names of the test's parameters; with one name, a row is its value.
         rows: The values of each call.
     """
 

@@ -1,4 +1,4 @@
-"""Real processes on real sockets, for tests that must not be fooled."""
+"""Real processes on real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 PATIENCE = 40.0
-"""How long to wait for what must happen, in seconds; normally it takes a fraction."""
+"""The time limit of each wait, in seconds; usually it takes a fraction."""
 
 
 PORTS = range(12_000, 32_000)
@@ -99,7 +99,7 @@ def _listens(process: Process) -> bool:
 
 
 def wait_for(condition: object, *, what: str) -> None:
-    """Look again and again until ``condition()`` holds; fail when it never does."""
+    """Poll until ``condition()`` holds; fail after ``PATIENCE``."""
     assert callable(condition)
     until = time.monotonic() + PATIENCE
     while not condition():
@@ -120,7 +120,7 @@ def sandbox_server(port: int, folder: Path, *options: str) -> Iterator[Process]:
 
 
 def fetches(server: Process) -> list[dict[str, Any]]:
-    """The bodies of the fetches that a sandbox has answered, the oldest first."""
+    """Return the bodies of the fetches that a sandbox answered, the oldest first."""
     answer = browser.get(f"{server.url}/_sandbox/requests")
     found = [one for one in answer.json()["requests"] if one["endpoint"] == "fetch"]
     found.sort(key=lambda one: one["number"])
@@ -128,7 +128,7 @@ def fetches(server: Process) -> list[dict[str, Any]]:
 
 
 def counted(server: Process) -> list[dict[str, object]]:
-    """What a sandbox has stored."""
+    """Return the events that a sandbox has stored."""
     answer = browser.get(f"{server.url}/_sandbox/events")
     events: list[dict[str, object]] = answer.json()["events"]
     return events

@@ -23,7 +23,7 @@ from ..misbehaving import Authority, Fault, misbehaving
 from ..redis_servers import redis_server
 from ..rows import each
 from ..servers import free_port, running
-from .telling_site import KEY, site
+from .counting_site import KEY, site
 from .visits import Browser, Visited, browsing
 
 BUDGET = 0.1
@@ -148,12 +148,12 @@ async def test_without_a_fault_every_page_is_answered() -> None:
     async with misbehaving() as api, serving(api.url, fetch={"timeout": 10}) as browser:
         pages = [await browser.visit(f"visitor-{number}") for number in range(20)]
         again = [await browser.visit(f"visitor-{number}") for number in range(20)]
-        told = await browser.told()
+        counts = await browser.counts()
 
     assert {page.answer for page in pages} == {"api"}
     assert {page.answer for page in again} == {"cache"}
-    assert api.heard == told["counters"]["calls.fetch.ok"] == 20
-    assert told["breaker"] == "closed"
+    assert api.heard == counts["counters"]["calls.fetch.ok"] == 20
+    assert counts["breaker"] == "closed"
 
 
 CONFIG = """
@@ -180,7 +180,7 @@ async def test_a_name_server_that_hangs_holds_up_a_page_for_its_budget_alone(
                 stack.enter_context,
                 running(
                     *("-m", "uvicorn", "--factory", "--port", str(port)),
-                    "tests.end_to_end.telling_site:configured",
+                    "tests.end_to_end.counting_site:configured",
                     port=port,
                     log=tmp_path / "site.log",
                     environ={

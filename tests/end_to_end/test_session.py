@@ -162,7 +162,7 @@ def test_the_report_of_200_visitors_is_what_their_script_counts(place: Place) ->
     assert sum(one["clicks"] for one in buckets) == report["clicks"]
     listed = {cell: count for cell, count in script.items() if len(cell) > 1}
     assert not (told := differences(listed, cells_of_table(table))), "\n".join(told)
-    assert "waiting=0 dead=0" in place.said()
+    assert "waiting=0 dead=0" in place.relay_log()
 
 
 def test_a_difference_is_told_by_its_cell_and_its_size() -> None:

@@ -49,9 +49,9 @@ class Browser:
         source, reason, title = body.decode().split(" ")
         return Visited(seconds=seconds, source=source, reason=reason, title=title)
 
-    async def told(self) -> dict[str, Any]:
-        """What the site counted so far."""
-        answer: dict[str, Any] = json.loads(await self._get("nobody", "/told"))
+    async def counts(self) -> dict[str, Any]:
+        """Return the counts of the site so far."""
+        answer: dict[str, Any] = json.loads(await self._get("nobody", "/counts"))
         return answer
 
     async def _get(self, customer: str, path: str) -> bytes:

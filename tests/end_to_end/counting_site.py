@@ -1,8 +1,8 @@
-"""A site whose pages tell how they were answered, for tests of bad days.
+"""A site whose pages show the source of their answers, for tests of failures.
 
-``uvicorn --factory tests.end_to_end.telling_site:configured`` serves it with the
-settings that ``MOE_CONFIG`` names. Where ``HANGING_NAMES`` names a file, a name is
-looked up only while that file is not there: a name server that hangs.
+``uvicorn --factory tests.end_to_end.counting_site:configured`` serves it with the
+settings of ``MOE_CONFIG``. While the file of ``HANGING_NAMES`` exists, no name is
+looked up: as with a name server that hangs.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ KEY = "hero"
 
 
 async def page(request: Request) -> Response:
-    """Tell what every visitor gets: source, reason, title."""
+    """Return the source, the reason and the title of the visitor's answer."""
     hero = request.state.experiences.show(KEY)
     title = hero.get("Title", "Welcome")
     return PlainTextResponse(f"{hero.source} {hero.reason} {title}")
 
 
 async def plain(_: Request) -> Response:
-    """Answer without our doing: no route names this page."""
+    """A page without a route."""
     return PlainTextResponse("plain None Welcome")
 
 
 def site(config: Settings | None = None) -> MoEngageMiddleware:
-    async def told(_: Request) -> Response:
-        """Tell what this site counted so far."""
+    async def counts(_: Request) -> Response:
+        """Return all counts so far."""
         return JSONResponse(await app.runtime.health())
 
-    routes = [Route("/", page), Route("/plain", plain), Route("/told", told)]
+    routes = [Route("/", page), Route("/plain", plain), Route("/counts", counts)]
     app = MoEngageMiddleware(Starlette(routes=routes), config=config)
     return app
 
