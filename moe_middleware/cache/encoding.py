@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ..models.experience import SET, Elements, Experience, id_of
+from ..models.experience import Draft, Elements, Experience, id_of
 from ..models.reasons import Reason, Source
 
 NO_MATCH = b""
@@ -119,18 +119,19 @@ def read_kept(key: str, body: bytes, elements: Elements) -> Experience:
             payload = orjson.loads(encoded) if encoded else {}
         except ValueError:
             return Experience(key=key, reason=Reason.BAD_ANSWER)
-    made = Experience.__new__(Experience)
-    SET.elements(made, elements)
-    SET.key(made, key)
-    SET.payload(made, payload)
+    made = Draft()
+    made._elements = elements
+    made.key = key
+    made.payload = payload
     if context == b"{}" or not context:
-        SET.experience_context(made, {})
+        made.experience_context = {}
     else:
         # Most contexts are never read: decode them on demand.
-        SET.context(made, context)
-    SET.source(made, Source.CACHE)
-    SET.reason(made, None if body else Reason.NO_MATCH)
-    return made
+        made._context = context
+    made.source = Source.CACHE
+    made.reason = None if body else Reason.NO_MATCH
+    made.__class__ = Experience  # type: ignore[assignment]
+    return made  # type: ignore[return-value]
 
 
 def variation_in(body: bytes) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -170,30 +170,32 @@ def id_of(context: Mapping[str, Any], name: str) -> str | None:
 
 def _read_context(experience: Experience) -> Mapping[str, Any]:
     context: Mapping[str, Any] = orjson.loads(kept_context(experience))
-    SET.experience_context(experience, context)
+    _set_context(experience, context)
     return context
 
 
-class _Setters:
-    """Setters of a new experience's slots, which bypass the frozen class."""
+class Draft(_OnPage):
+    """An experience that is being made: it has the same slots, and is not frozen.
 
-    def __init__(self) -> None:
-        fields: Mapping[str, Any] = {**Experience.__dict__, **_OnPage.__dict__}
-        self.key = fields["key"].__set__
-        self.payload = fields["payload"].__set__
-        self.experience_context = fields["experience_context"].__set__
-        self.context = fields["_context"].__set__
-        self.source = fields["source"].__set__
-        self.reason = fields["reason"].__set__
-        self.elements = fields["_elements"].__set__
+    Setting the slots of the frozen class takes several times as long.
+    """
 
+    __slots__ = tuple(one.name for one in fields(Experience))
+    key: str
+    payload: Mapping[str, Any]
+    experience_context: Mapping[str, Any]
+    source: Source
+    reason: Reason | None
 
-SET = _Setters()
 
 _page_slots: Mapping[str, Any] = _OnPage.__dict__
 kept_context: Callable[[Experience], bytes] = _page_slots["_context"].__get__
 """Returns the JSON of a context that was not read yet, else AttributeError."""
 _read_elements: Callable[[Experience], Elements] = _page_slots["_elements"].__get__
+_set_elements: Callable[[Experience, Elements], None]
+_set_elements = _page_slots["_elements"].__set__
+_set_context: Callable[[Experience, Mapping[str, Any]], None]
+_set_context = vars(Experience)["experience_context"].__set__
 
 
 def context_json(experience: Experience) -> bytes:
@@ -210,7 +212,7 @@ def context_json(experience: Experience) -> bytes:
 
 def bind(experience: Experience, elements: Elements) -> None:
     """Bind an experience to a page's elements."""
-    SET.elements(experience, elements)
+    _set_elements(experience, elements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
