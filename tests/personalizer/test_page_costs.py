@@ -17,7 +17,7 @@ from benchmarks.shop import bare_shop, fill_cache, our_shop, request_scope, visi
 from moe_middleware import MoEngageMiddleware, SQLiteOutbox
 from moe_middleware.models.events import Action, Event
 from moe_middleware.models.experience import Experience
-from moe_middleware.outbox.encoding import ImpressionEncoder, encode
+from moe_middleware.outbox.encoding import ImpressionEncoder, decode
 
 PAGES = 20
 
@@ -86,8 +86,9 @@ async def test_what_was_counted_was_a_page_with_two_impressions(
 
 @pytest.mark.parametrize("customer_id", ["alice", 'a "b" \\ ü', "\u2028"])
 @pytest.mark.parametrize("offset", [None, 0, 19_800])
-def test_an_impression_is_written_as_any_event(
-    customer_id: str, offset: int | None
+@pytest.mark.parametrize("platform", ["web", "tv"])
+def test_an_impression_is_read_as_it_was_written(
+    customer_id: str, offset: int | None, platform: str
 ) -> None:
     contexts: list[dict[str, Any]] = [
         {"cid": "x", "n": [1, {"ü": None}]},
@@ -96,21 +97,19 @@ def test_an_impression_is_written_as_any_event(
     shown = [Experience(key="hero", experience_context=context) for context in contexts]
     uuids = ["u1", "u2"]
 
-    bodies = ImpressionEncoder("web", offset).encode(
+    bodies = ImpressionEncoder(platform, offset).encode(
         shown, customer_id, 1_700_000_000, uuids
     )
 
-    assert bodies == [
-        encode(
-            Event(
-                uuid=uuid,
-                customer_id=customer_id,
-                action=Action.IMPRESSION,
-                occurred_at=1_700_000_000,
-                experience_context=context,
-                platform="web",
-                user_timezone_offset=offset,
-            )
+    assert [decode(body) for body in bodies] == [
+        Event(
+            uuid=uuid,
+            customer_id=customer_id,
+            action=Action.IMPRESSION,
+            occurred_at=1_700_000_000,
+            experience_context=context,
+            platform=platform,
+            user_timezone_offset=offset,
         )
         for uuid, context in zip(uuids, contexts, strict=True)
     ]
