@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import orjson
@@ -61,10 +62,10 @@ class ImpressionEncoder:
         Raises:
             TypeError: A context was made by the app and is no JSON.
         """
-        head = b'","customer_id":%b,"action":"impression","occurred_at":%d,' % (
-            orjson.dumps(customer_id),
-            occurred_at,
-        )
+        head = (
+            f'","customer_id":{encode_basestring_ascii(customer_id)}'
+            f',"action":"impression","occurred_at":{occurred_at},'
+        ).encode()
         rest, bodies = self._rest, []
         if trace is not None:
             rest = b'%b,"trace":%b}' % (rest[:-1], orjson.dumps(trace))
