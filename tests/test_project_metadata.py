@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from trove_classifiers import classifiers
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +91,25 @@ def test_every_python_is_named_that_may_install_it() -> None:
 
     assert PROJECT["requires-python"] == f">={min(named, key=_minor)}"
     assert {f"python{one}" for one in named} == {"python3.11", *tested[1].split()}
+
+
+def test_the_workflow_tests_each_of_them() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    jobs = workflow["jobs"]
+    matrix = jobs["pythons"]["strategy"]["matrix"]["python"]
+    first = jobs["test"]["container"].removeprefix("python:").partition("-")[0]
+    made = re.findall(
+        r"(?:make|\.ci/run) ([a-z-]+)",
+        "\n".join(
+            step.get("run", "") for job in jobs.values() for step in job["steps"]
+        ),
+    )
+
+    named = {one.rpartition(" ")[2] for one in CLASSIFIERS if ":: 3." in one}
+    assert {first, *matrix} == named
+    assert {*made} == {"test-pythons", "rehearsal"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert [one for one in made if f"\n{one}:" not in makefile] == []
 
 
 def _minor(version: str) -> int:
