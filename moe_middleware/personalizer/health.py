@@ -65,7 +65,19 @@ class RelayHealth(TypedDict, total=False):
 
 
 class HealthState(TypedDict):
-    """The state of one configuration; see ``health``."""
+    """The state of one configuration, as ``health`` returns it.
+
+    Attributes:
+        ok: Whether events can be stored. An outage of MoEngage does not change it.
+        problem: None, or a problem that begins with words of ``PROBLEMS``.
+        breaker: ``closed``, ``open`` or ``probing``.
+        cache: The number of cached answers, and their bytes.
+        outbox: Waiting events, dead letters, losses and problems.
+        relay: The state of deliveries; of other processes if ``events.relay`` is off.
+        counters: All counts so far, by dotted names: see ``Counters.snapshot``.
+        processes: With ``everyone``, the latest note of every server and relay.
+        totals: With ``everyone``, all counts together, ended processes included.
+    """
 
     ok: bool
     problem: str | None

@@ -110,12 +110,8 @@ def clear_caches() -> None:
 async def health(*, everyone: bool = False) -> list[HealthState]:
     """Return the state of each configuration in this process, for readiness probes.
 
-    ``ok``: its events can be stored; ``problem``: None, or a problem that begins with
-    words of ``PROBLEMS``; ``breaker``: ``closed``, ``open`` or ``probing``; ``cache``:
-    counts of answers and bytes; ``outbox``: waiting events, dead letters and problems;
-    ``relay``: the state of deliveries, of other processes if ``events.relay`` is off
-    (``relays`` is 0 without any); ``counters``: all counts so far. An outage of
-    MoEngage does not change ``ok``: pages go on.
+    ``HealthState`` lists its values. During an outage of MoEngage ``ok`` stays true:
+    pages go on.
 
     Args:
         everyone: Whether to add ``processes``, the latest note of every server and

@@ -44,8 +44,6 @@ _HINTS = {
 class Sandbox(State):
     """A local look-alike of the Personalize API, with methods for tests.
 
-    Its attributes are those of ``State``.
-
     Args:
         workspace: The workspace, or its file, which is read again whenever it changes;
             left out, the sample workspace.
@@ -54,6 +52,13 @@ class Sandbox(State):
         db: The SQLite file of events and counts; left out, memory.
         strict: Whether to accept only calls that the newest documents allow, whatever
             the workspace's own setting.
+
+    Attributes:
+        address: Its URL, as in ``http://127.0.0.1:8787``; empty in process.
+        hosts: The host names that browsers may use, beside addresses and names without
+            a dot: ``hosts.add("shop.test")``.
+        requests: The last calls: ``requests.latest()``.
+        token: The token that the pages and tools require; empty for none.
     """
 
     def __init__(
