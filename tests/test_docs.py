@@ -39,9 +39,11 @@ TESTED_ELSEWHERE = {
 SERVED = (
     "docs/how-to/brands.md",
     "docs/how-to/frameworks/",
+    "docs/how-to/from-api-calls.md",
     "docs/how-to/key-rotation.md",
     "docs/how-to/preview.md",
     "docs/how-to/sandbox.md",
+    "docs/how-to/testing.md",
 )
 """Pages whose servers are started, and asked over the network."""
 

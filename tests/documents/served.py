@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
-from ..servers import PATIENCE, browser, free_port, running, wait_for
+from ..servers import PATIENCE, free_port, running, wait_for
 from .newcomer import Newcomer
 from .reading import Block
 
@@ -44,6 +45,12 @@ _SECOND = 8788
 """A second sandbox's."""
 _USUAL = "|".join({str(port) for port, _ in SERVERS.values()} | {str(_SECOND)})
 _PORT = re.compile(rf"(127\.0\.0\.1:|localhost:|port[= ]|http\.server )({_USUAL})\b")
+CURL = httpx.Client(
+    trust_env=False,
+    timeout=PATIENCE,
+    limits=httpx.Limits(max_keepalive_connections=0),
+)
+"""Opens a connection for each request, as the command does."""
 _SCRIPTS = Path(sys.executable).parent
 
 
@@ -113,9 +120,9 @@ class ServedNewcomer(Newcomer):
             sent["Host"] = at.netloc
             url = at._replace(netloc=f"127.0.0.1:{at.port}").geturl()
         try:
-            return browser.request(method, url, headers=sent, content=body)
+            return CURL.request(method, url, headers=sent, content=body)
         finally:
-            browser.cookies.clear()
+            CURL.cookies.clear()
 
     def close(self) -> None:
         """End what runs, as SIGTERM does. Every event has been delivered then."""
