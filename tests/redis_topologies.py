@@ -178,7 +178,12 @@ class Cluster(Pair):
 
 @contextmanager
 def redis_cluster(
-    folder: Path, *, primaries: int = 3, replica: bool = False, **options: Any
+    folder: Path,
+    *,
+    primaries: int = 3,
+    replica: bool = False,
+    node_timeout: int = NODE_TIMEOUT,
+    **options: Any,
 ) -> Iterator[Cluster]:
     """Run a cluster until the block ends; further options are those of its servers."""
     encrypted = ("--tls-cluster", "yes") if "tls" in options else ()
@@ -192,7 +197,7 @@ def redis_cluster(
                     folder,
                     *encrypted,
                     *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
-                    *("--cluster-node-timeout", str(NODE_TIMEOUT)),
+                    *("--cluster-node-timeout", str(node_timeout)),
                     *("--cluster-replica-validity-factor", "0"),
                     *(
                         "--repl-diskless-sync-delay",

@@ -7,6 +7,7 @@ import subprocess
 import venv
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from ..orders import REPOSITORY
 
@@ -22,12 +23,20 @@ _READY = ENVIRONMENT / ".ready"
 _PIP = ("-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "15")
 
 
-@cache
+_LOCK = Lock()
+
+
 def peers_python() -> str | None:
     """Return the Python that has the rivals, after installing them; None without them.
 
     It is tried once in a run. Where it fails, one line on the terminal says why.
     """
+    with _LOCK:  # several threads may need it at once
+        return _peers_python()
+
+
+@cache
+def _peers_python() -> str | None:
     wanted = REQUIREMENTS.read_text()
     if _READY.exists() and _READY.read_text() == wanted:
         return _PYTHON

@@ -571,7 +571,8 @@ async def test_hung_it_delays_few_pages_and_then_none(
     own_server.resume()
     await until_it_answers(cache, caches)
 
-    assert until_open >= 0.9 * FAILURES_IN_A_ROW * 0.2
+    # Those behind the first one do not wait as well.
+    assert until_open >= 0.9 * 0.2
     assert until_open < 10 * FAILURES_IN_A_ROW * 0.2
     assert after < PATIENCE
     assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from moe_middleware.cache.redis import RedisCache
 
-from ..redis_topologies import Pair
+from ..redis_topologies import Pair, redis_cluster
 from ..servers import PATIENCE
 
 VARIANT = b"s" * 8
@@ -90,3 +92,32 @@ async def test_a_failover_costs_pages_their_cache_and_nothing_else(
     assert found == [BODIES] * 9
     events = [line.split()[0] for line in caplog.messages]
     assert events in ([], ["shared_cache_down", "shared_cache_back"])
+
+
+async def test_visitors_of_a_hung_server_do_not_all_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    """Until the cluster replaces it, or for good if nothing can."""
+    some = visitors(300)
+    timeout = 0.2
+    with redis_cluster(tmp_path, node_timeout=60_000) as cluster:
+        cache = RedisCache(
+            cluster.url, workspace_id=cluster.name(), ttl=60, stale=600, timeout=timeout
+        )
+        await cache.warm()
+        async with asyncio.timeout(PATIENCE):
+            while not all([await cache.forget(visitor) for visitor in some[:60]]):
+                await asyncio.sleep(0.02)
+        cluster.primaries[1].hang()
+        began = time.monotonic()
+        for visitor in some:
+            await cache.get(visitor, VARIANT, BODIES)
+        took = time.monotonic() - began
+        cluster.primaries[1].resume()
+        async with asyncio.timeout(PATIENCE):
+            while not all([await cache.forget(visitor) for visitor in some[:60]]):
+                await asyncio.sleep(0.02)
+        await cache.aclose()
+
+    # About a hundred of them are its visitors.
+    assert took < 50 * timeout

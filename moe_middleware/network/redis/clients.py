@@ -47,9 +47,13 @@ class RedisClients:
         self.shown = options.shown
         self.options: RedisOptions = options
         self._patience = timeout if patience is None else patience
-        self._routers: PerLoop[LoopRouter] = PerLoop(
-            lambda: LoopRouter(options, tls, clock=time.monotonic), end=LoopRouter.stop
-        )
+
+        def new_router() -> LoopRouter:
+            return LoopRouter(
+                options, tls, patience=self._patience, clock=time.monotonic
+            )
+
+        self._routers: PerLoop[LoopRouter] = PerLoop(new_router, end=LoopRouter.stop)
         self._parents: list[object] = []
         _all.add(self)
 

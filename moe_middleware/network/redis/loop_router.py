@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
 
 from redis.asyncio.connection import Connection, SSLConnection
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .options import RedisOptions
+from .options import Command, RedisOptions
 from .pipes import Pipe
-from .router import Link, Router
+from .router import Link, Router, Unsent
 from .topology import Place
 
 RELEARN_EVERY = 1.0
 """Seconds between two lookups of all slots after some have moved."""
 
+
+LATE_TURNS = 3
+"""Turns of the event loop before a server counts as silent: the loop may have been busy
+while the answer was there already."""
 
 VERIFY_EVERY = 3.0
 """How often the sentinels are asked again, in seconds: a primary that was replaced
@@ -42,14 +47,23 @@ class LoopRouter(Router):
     Args:
         options: Where the Redis is.
         tls: What ``tls_context`` returned.
+        patience: Seconds after which a server that does not answer counts as silent.
         clock: A clock that never jumps, in seconds.
     """
 
     def __init__(
-        self, options: RedisOptions, tls: Any, *, clock: Callable[[], float]
+        self,
+        options: RedisOptions,
+        tls: Any,
+        *,
+        patience: float,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(options, self._new_pipe, sleep=asyncio.sleep, clock=clock)
         self._tls = tls
+        self._patience = patience
+        # Those whose last connection timed out, until they answer.
+        self._silent: set[Place] = set()
         self._pipes: WeakSet[Pipe] = WeakSet()
         self._discovery: asyncio.Task[None] | None = None
         self._relearn_at = float("-inf")
@@ -72,6 +86,35 @@ class LoopRouter(Router):
         for pipe in [*self._pipes]:
             await pipe.stop()
 
+    async def _run(
+        self, place: Place, commands: Sequence[Command], *, asking: bool
+    ) -> list[Any]:
+        # In a cluster, those who asked a silent server first find out when it answers;
+        # the others do not wait for it.
+        for turn in range(LATE_TURNS + 1):
+            if not self._is_silent(place):
+                break
+            if turn == LATE_TURNS:
+                raise ConnectionError(f"{place[0]}:{place[1]} does not answer")
+            await asyncio.sleep(0)
+        try:
+            answers = await super()._run(place, commands, asking=asking)
+        except (Unsent, RedisError, OSError) as error:
+            cause = error.error if isinstance(error, Unsent) else error
+            if isinstance(cause, (TimeoutError, RedisTimeoutError)):
+                self._silent.add(place)
+            raise
+        self._silent.discard(place)
+        return answers
+
+    def _is_silent(self, place: Place) -> bool:
+        """Whether others wait for an answer of this server too long already."""
+        link = self._links.get(place)
+        since = link.waits_since if isinstance(link, Pipe) else None
+        if since is None:
+            return False
+        return place in self._silent or self._clock() - since > self._patience
+
     def _new_pipe(self, place: Place, is_sentinel: bool) -> Link:
         options = self._options.sentinels if is_sentinel else self._options.servers
         timeout = options["socket_timeout"]
@@ -82,7 +125,7 @@ class LoopRouter(Router):
         else:
             connection = SSLConnection(host=place[0], port=place[1], **options)
             connection.ssl_context = self._tls
-        pipe = Pipe(connection, timeout)
+        pipe = Pipe(connection, timeout, self._clock)
         self._pipes.add(pipe)
         return pipe
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +37,22 @@ class Pipe:
             with one it would write in a task, turns of the event loop later. Between
             two requests a loop may stand still (on AWS Lambda, in a test's client).
         timeout: Seconds to wait for a connection, and for each order's answers.
+        clock: A clock that never jumps, in seconds.
+
+    Attributes:
+        waits_since: Since when it has waited for its server; None if it does not.
     """
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(
+        self, connection: Connection, timeout: float, clock: Callable[[], float]
+    ) -> None:
         # Older versions of redis-py have no types here.
         self._connection: Any = connection
         self._timeout = timeout
         self._waiting: list[_Order] = []
         self._sending: asyncio.Task[None] | None = None
+        self._clock = clock
+        self.waits_since: float | None = None
         self._is_closed = False
 
     def is_lost(self) -> bool:
@@ -73,7 +81,7 @@ class Pipe:
             self._sending.cancel()
             await asyncio.wait([self._sending])
             # A task that has not begun does not run its ``finally``.
-            self._sending = None
+            self._sending = self.waits_since = None
             _fail(self._waiting, RedisError(CLOSED))
         await self._disconnect(nowait=False)
 
@@ -82,6 +90,7 @@ class Pipe:
         try:
             while group := self._waiting[:MAX_GROUP]:
                 del self._waiting[:MAX_GROUP]
+                self.waits_since = self._clock()
                 try:
                     # The connection's own limit is for TCP alone, and comes first.
                     async with asyncio.timeout(2 * self._timeout):
@@ -97,7 +106,7 @@ class Pipe:
                     _fail(group, error)
                     await self._disconnect(nowait=True)
         finally:
-            self._sending = None
+            self._sending = self.waits_since = None
             _fail([*group, *self._waiting], RedisError(CLOSED))
             if self._is_closed:
                 await self._disconnect(nowait=True)
@@ -115,6 +124,7 @@ class Pipe:
             for order in group:
                 patience.reschedule(clock() + self._timeout)
                 answers = [await self._answer() for _ in order.commands]
+                self.waits_since = self._clock()
                 # The caller may have given up.
                 if not order.answered.done():
                     order.answered.set_result(answers)
