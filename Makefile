@@ -31,8 +31,9 @@ demo: $(READY)
 
 # Measuring coverage takes two fifths more time. These tests use whole sites, browsers
 # or documents: what runs in them is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, benchmarks chromium release test_docs.py \
-	test_packaging.py test_readme.py test_user_types.py django/test_servers.py \
+UNMEASURED := $(addprefix tests/, benchmarks chromium release test_docs.py test_llms.py \
+	test_packaging.py test_readme.py test_site.py test_user_types.py \
+	django/test_servers.py \
 	client/budget/test_minutes.py concurrency/test_event_loops.py \
 	sandbox/pages/test_browser.py sandbox/test_hostile.py sandbox/test_openapi.py \
 	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \

@@ -119,6 +119,32 @@ def sandbox_server(port: int, folder: Path, *options: str) -> Iterator[Process]:
         yield process
 
 
+@contextmanager
+def site_server(
+    folder: Path, api: str, *arguments: str, **environ: str
+) -> Iterator[Process]:
+    """A site's server, with the ``moe.yml`` of a folder.
+
+    Args:
+        folder: Gets the server's log, too.
+        api: The address of the API.
+        arguments: Python's; ``{port}`` stands for a free port.
+        environ: More environment variables.
+    """
+    port = free_port()
+    with running(
+        *(one.replace("{port}", str(port)) for one in arguments),
+        port=port,
+        log=folder / "site.log",
+        environ={
+            "MOE_CONFIG": str(folder / "moe.yml"),
+            "MOE_BASE_URL": f"{api}/v1",
+            **environ,
+        },
+    ) as process:
+        yield process
+
+
 def fetches(server: Process) -> list[dict[str, Any]]:
     """Return the bodies of the fetches that a sandbox answered, the oldest first."""
     answer = browser.get(f"{server.url}/_sandbox/requests")

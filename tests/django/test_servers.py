@@ -21,8 +21,8 @@ from ..servers import (
     browser,
     counted,
     free_port,
-    running,
     sandbox_server,
+    site_server,
     wait_for,
 )
 from .sites import Site
@@ -71,20 +71,16 @@ def visit(site: Process, paths: list[str], session: str) -> int:
 @pytest.mark.parametrize("server", SERVERS)
 def test_impressions_equal_pages(server: str, tmp_path: Path, database: None) -> None:
     (tmp_path / "moe.yml").write_text(CONFIG)
-    port, customers = free_port(), [signed_in(name) for name in ("alice", "bob")]
+    customers = [signed_in(name) for name in ("alice", "bob")]
     paths = ["/", "/async", STREAMS[server], "/?page=2"] * 7
     sessions = [session for _, session in customers] * (VISITORS // len(customers))
 
     with sandbox_server(free_port(), tmp_path) as sandbox:
-        with running(
-            *(argument.format(port=port) for argument in SERVERS[server]),
-            port=port,
-            log=tmp_path / "site.log",
-            environ={
-                "MOE_CONFIG": str(tmp_path / "moe.yml"),
-                "MOE_BASE_URL": f"{sandbox.url}/v1",
-                "DJANGO_DATABASE": str(connections["default"].settings_dict["NAME"]),
-            },
+        with site_server(
+            tmp_path,
+            sandbox.url,
+            *SERVERS[server],
+            DJANGO_DATABASE=str(connections["default"].settings_dict["NAME"]),
         ) as site:
             with ThreadPoolExecutor(VISITORS) as visitors:
                 served = sum(

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..servers import counted, fetches, free_port, running, sandbox_server
+from ..servers import counted, fetches, free_port, sandbox_server, site_server
 
 pytest.importorskip("whitenoise")
 
@@ -42,17 +42,8 @@ SERVERS = {
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> None:
     (tmp_path / "moe.yml").write_text(CONFIG)
-    port = free_port()
     with sandbox_server(free_port(), tmp_path) as sandbox:
-        with running(
-            *(argument.format(port=port) for argument in SERVERS[server]),
-            port=port,
-            log=tmp_path / "site.log",
-            environ={
-                "MOE_CONFIG": str(tmp_path / "moe.yml"),
-                "MOE_BASE_URL": f"{sandbox.url}/v1",
-            },
-        ) as site:
+        with site_server(tmp_path, sandbox.url, *SERVERS[server]) as site:
             alice, dave = (_visits(site.url, name) for name in ("alice", "dave"))
             fetched = fetches(sandbox)
             log = site.log()

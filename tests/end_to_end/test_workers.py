@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..redis_servers import RedisServer, redis_server
-from ..servers import Process, browser, free_port, running, sandbox_server, wait_for
+from ..servers import Process, browser, free_port, sandbox_server, site_server, wait_for
 
 WORKERS = 4
 
@@ -35,16 +35,10 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 @contextmanager
 def workers(folder: Path, sandbox: Process, config: str) -> Iterator[Process]:
     (folder / "moe.yml").write_text(CONFIG + config)
-    port = free_port()
-    with running(
-        *("-m", "uvicorn", "tests.end_to_end.site:app", "--port", str(port)),
+    with site_server(
+        *(folder, sandbox.url),
+        *("-m", "uvicorn", "tests.end_to_end.site:app", "--port", "{port}"),
         *("--workers", str(WORKERS), "--no-access-log"),
-        port=port,
-        log=folder / "site.log",
-        environ={
-            "MOE_CONFIG": str(folder / "moe.yml"),
-            "MOE_BASE_URL": f"{sandbox.url}/v1",
-        },
     ) as site:
         wait_for(lambda: site.log().count("startup complete") == WORKERS, what="all")
         yield site

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ..servers import Process, counted, free_port, running, sandbox_server, wait_for
+from ..servers import (
+    Process,
+    counted,
+    free_port,
+    running,
+    sandbox_server,
+    site_server,
+    wait_for,
+)
 
 PAGES = 100
 LISTENS = "127.0.0.1"
@@ -29,31 +37,18 @@ events: {outbox: "memory:", interval: 3600, shutdown_timeout: 20}
 """
 
 
-def uvicorn(port: int) -> list[str]:
-    return ["uvicorn", APP, "--port", str(port), "--no-access-log"]
+HYPERCORN = f"hypercorn {APP} --bind {LISTENS}:{{port}} --graceful-timeout 1"
+GRANIAN = f"granian --interface asgi --port {{port}} {APP}"
 
-
-def hypercorn(port: int) -> list[str]:
-    return ["hypercorn", APP, "--bind", f"{LISTENS}:{port}", "--graceful-timeout", "1"]
-
-
-def granian(port: int) -> list[str]:
-    return ["granian", "--interface", "asgi", "--port", str(port), APP]
-
-
-def daphne(port: int) -> list[str]:
-    return ["daphne", "--port", str(port), "--verbosity", "0", APP]
-
-
-SERVERS: dict[str, tuple[Callable[[int], list[str]], int]] = {
-    "uvicorn": (uvicorn, 1),
-    "hypercorn": (hypercorn, 1),
-    "hypercorn, HTTP/2": (hypercorn, 2),
-    "granian": (granian, 1),
-    "granian, HTTP/2": (granian, 2),
-    "daphne": (daphne, 1),
+SERVERS = {
+    "uvicorn": (f"uvicorn {APP} --port {{port}} --no-access-log", 1),
+    "hypercorn": (HYPERCORN, 1),
+    "hypercorn, HTTP/2": (HYPERCORN, 2),
+    "granian": (GRANIAN, 1),
+    "granian, HTTP/2": (GRANIAN, 2),
+    "daphne": (f"daphne --port {{port}} --verbosity 0 {APP}", 1),
 }
-
+"""The command of each server, and the version of HTTP."""
 
 PYTHONS = {"uvicorn", "hypercorn", "daphne"}
 """Servers whose own event loop is the app's: all that they know is heard in time, also
@@ -72,14 +67,9 @@ def test_every_page_is_an_impression_and_sigterm_delivers_them(
 ) -> None:
     server, version = SERVERS[name]
     (tmp_path / "moe.yml").write_text(CONFIG)
-    environ = {
-        "MOE_CONFIG": str(tmp_path / "moe.yml"),
-        "MOE_BASE_URL": f"{sandbox.url}/v1",
-    }
-    port, before = free_port(), len(counted(sandbox))
-    with running(
-        "-m", *server(port), port=port, log=tmp_path / "log", environ=environ
-    ) as site:
+    before = len(counted(sandbox))
+    with site_server(tmp_path, sandbox.url, "-m", *server.split()) as site:
+        port = site.port
         with visitor(port, version) as browser:
             pages = {browser.get("/").text for _ in range(PAGES - 1)}
             hasty = len(browser.get("/hasty?listens=1").content)

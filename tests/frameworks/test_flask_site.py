@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ..servers import counted, fetches, free_port, running, sandbox_server
+from ..servers import counted, fetches, free_port, sandbox_server, site_server
 
 pytest.importorskip("flask_login")
 pytest.importorskip("flask_babel")
@@ -29,18 +29,12 @@ MONTHS = {"alice": "October", "dave": "Oktober"}
 @pytest.mark.timeout(200)
 def test_users_languages_and_teardown(tmp_path: Path) -> None:
     (tmp_path / "moe.yml").write_text(CONFIG)
-    port = free_port()
     with sandbox_server(free_port(), tmp_path) as sandbox:
-        with running(
+        with site_server(
+            *(tmp_path, sandbox.url),
             *("-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"),
-            *("--bind", f"127.0.0.1:{port}", "--no-control-socket"),
+            *("--bind", "127.0.0.1:{port}", "--no-control-socket"),
             "tests.frameworks.flask_site:app",
-            port=port,
-            log=tmp_path / "site.log",
-            environ={
-                "MOE_CONFIG": str(tmp_path / "moe.yml"),
-                "MOE_BASE_URL": f"{sandbox.url}/v1",
-            },
         ) as site:
             pages = {}
             for name in ("alice", "dave"):

@@ -13,8 +13,8 @@ from ..servers import (
     browser,
     counted,
     free_port,
-    running,
     sandbox_server,
+    site_server,
     wait_for,
 )
 
@@ -43,19 +43,13 @@ def test_every_page_served_is_one_impression(
     (tmp_path / "moe.yml").write_text(
         CONFIG.replace("OUTBOX", str(tmp_path / "outbox.db"))
     )
-    port, sandbox_port = free_port(), free_port()
     visits = Counter(f"customer-{number % VISITORS}" for number in range(PAGES))
     # A worker asks for each visitor once: as few pages as these are no flood.
-    with sandbox_server(sandbox_port, tmp_path) as sandbox:
-        with running(
-            *("-m", *options, "--bind", f"127.0.0.1:{port}", "--no-control-socket"),
+    with sandbox_server(free_port(), tmp_path) as sandbox:
+        with site_server(
+            *(tmp_path, sandbox.url),
+            *("-m", *options, "--bind", "127.0.0.1:{port}", "--no-control-socket"),
             "tests.frameworks.wsgi_site:app",
-            port=port,
-            log=tmp_path / "site.log",
-            environ={
-                "MOE_CONFIG": str(tmp_path / "moe.yml"),
-                "MOE_BASE_URL": f"{sandbox.url}/v1",
-            },
         ) as site:
 
             def visit(who: str) -> str:

@@ -506,34 +506,6 @@ async def test_where_one_kept_connection_is_silent_and_no_other_speaks_all_are_c
         assert server.connections == (3 if others == "well" else 4)
 
 
-async def test_one_that_is_only_slow_takes_no_other_with_it(
-    transport: KeptConnections,
-) -> None:
-    calls = itertools.count()
-    asked = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await heard(reader)
-            if next(calls) == 3:
-                asked.set()
-                await reader.read()
-                return
-            await asyncio.sleep(0.01)
-            writer.write(GOOD)
-
-    async with serving(talk) as server:
-        await asyncio.gather(*(ask(transport, server) for _ in range(3)))
-        slow = asyncio.ensure_future(ask(transport, server))
-        await asked.wait()
-        await ask(transport, server)
-        slow.cancel()
-        await until(lambda: server.open == 2)
-        await ask(transport, server)
-
-        assert server.connections == 3
-
-
 async def test_a_cancelled_call_closes_its_connection_in_the_middle_of_a_drip(
     transport: KeptConnections,
 ) -> None:
