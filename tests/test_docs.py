@@ -25,7 +25,7 @@ __all__ = ["newcomer", "served_newcomer"]
 TESTED_ELSEWHERE = {
     "docs/how-to/checks.md": "tests/test_hooks.py",
     "docs/how-to/from-web-sdk.md": "tests/chromium/test_documents.py",
-    "docs/how-to/front-ends.md": "tests/chromium/test_documents.py",
+    "docs/how-to/react.md": "tests/chromium/test_documents.py",
     "docs/how-to/deploy/docker.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/deploy/index.md": "tests/end_to_end/test_deploy.py",
     "docs/how-to/deploy/kubernetes.md": "tests/end_to_end/test_deploy.py",
@@ -40,6 +40,7 @@ SERVED = (
     "docs/how-to/brands.md",
     "docs/how-to/frameworks/",
     "docs/how-to/from-api-calls.md",
+    "docs/how-to/front-ends.md",
     "docs/how-to/key-rotation.md",
     "docs/how-to/preview.md",
     "docs/how-to/sandbox.md",

@@ -19,8 +19,10 @@ pytestmark = pytest.mark.timeout(240)
 
 def opened(page: str, served: ServedNewcomer, browser: Browser) -> Page:
     """Follow a page, and return a new browser's tab."""
-    for block in Document(page).blocks:
-        served.follow(block)
+    document = Document(page)
+    for one in (*document.starts_from, document):
+        for block in one.blocks:
+            served.follow(block)
     assert not served.unused
     tab = browser.new_page(user_agent=USER_AGENT)
     tab.set_default_timeout(PATIENCE * 1000)
@@ -37,7 +39,7 @@ def counted(served: ServedNewcomer) -> Counter[tuple[str, str]]:
 def test_the_front_end_shows_the_banner_and_its_reports_count(
     served_newcomer: ServedNewcomer, browser: Browser
 ) -> None:
-    page = opened("docs/how-to/front-ends.md", served_newcomer, browser)
+    page = opened("docs/how-to/react.md", served_newcomer, browser)
 
     with page.expect_response("**/events") as seen:
         page.goto(f"http://127.0.0.1:{served_newcomer.ports['3000']}/")
