@@ -44,8 +44,8 @@ VISITOR_OVERHEAD = 64 + 90
 LOOKS = 4096
 """The most look-ups that are remembered: a visitor's pages mostly want the same."""
 
-MAX_LOOKED_AT = 512
-"""The most bytes of such a visitor's record: all look-ups then take a few MB."""
+MAX_LOOKED_AT = 1024
+"""The most bytes of such a visitor's record: all look-ups then take 6 MB at most."""
 
 _Look = tuple[bytes, float, bytes, tuple[str, ...], dict[str, bytes]]
 """A record, until when all of its answers are fresh, the variant, the keys, and their
@@ -144,8 +144,8 @@ class MemoryCache:
                 _, _, of_variant, of_keys, found = look
                 if of_variant == variant and of_keys == wanted:
                     return found
-            names = [(key, variant + digest) for key, digest in with_digests(wanted)]
-            found, until = fresh_in(record, names, after, self._recurring.bodies)
+            digests, recurring = with_digests(wanted), self._recurring.bodies
+            found, until = fresh_in(record, variant, digests, after, recurring)
             if len(found) == len(wanted) and len(record) <= MAX_LOOKED_AT:
                 self._looks[place] = (record, until, variant, wanted, found)
             return found

@@ -60,7 +60,8 @@ def merged(new: Iterable[Answer], record: bytes | None, expired: float) -> list[
 
 def fresh_in(
     record: bytes,
-    names: Iterable[tuple[str, bytes]],
+    variant: bytes,
+    wanted: Iterable[tuple[str, bytes]],
     after: float,
     recurring: Mapping[int, bytes],
 ) -> tuple[dict[str, bytes], float]:
@@ -68,13 +69,15 @@ def fresh_in(
 
     Args:
         record: The record.
-        names: The keys, with the names of their answers.
+        variant: The first part of the answers' names.
+        wanted: The keys, with their digests: the second part.
         after: Answers that expire later are fresh.
         recurring: The recurring bodies by number.
     """
     found: dict[str, bytes] = {}
     end, first = 1 + record[0] * HEADER.size, inf
-    for key, name in names:
+    for key, digest in wanted:
+        name = variant + digest
         at = record.find(name, 1, end)
         while at > 0 and (at - 1) % HEADER.size:
             at = record.find(name, at + 1, end)
@@ -82,7 +85,8 @@ def fresh_in(
             continue
         _, until, start, length = unpack(record, at)
         if until > after:
-            first = min(first, until)
+            if until < first:
+                first = until
             found[key] = (
                 recurring[start]
                 if length == RECURRING
