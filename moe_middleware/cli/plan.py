@@ -41,7 +41,7 @@ _NUMBERS: list[tuple[str, Any, str, str, Any]] = [
     ),
     (
         "--pause",
-        Number(0.1, 86_400),
+        Number(0.1, 3_600),
         "SECONDS",
         "The time between two of them, on average.",
         30.0,
@@ -64,7 +64,7 @@ _NUMBERS: list[tuple[str, Any, str, str, Any]] = [
     ("--stale", Number(0, 86_400), "SECONDS", "cache.stale  [default: 600]", None),
     (
         "--keys",
-        click.IntRange(1, 255),
+        click.IntRange(1, 100),
         "N",
         "Experience keys of a page.  [default: 2]",
         None,
@@ -278,7 +278,11 @@ def _setup(given: dict[str, Any], settings: Settings | None) -> Setup:
             if events.outbox.file is None
             else "sqlite",
             max_events=events.max_events,
-            relays=0 if events.relay == "on" else 1,
+            relays=0
+            if events.relay == "on"
+            else given["hosts"]
+            if events.outbox.file is not None
+            else 1,
             parallel=events.parallel,
         )
     if given["redis"] is not None:

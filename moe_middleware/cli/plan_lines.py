@@ -124,7 +124,8 @@ def _first_to_give_way(planned: Plan) -> Iterator[str]:
     if at is not None and at < 1:
         yield f"This is too much: {first.name}."
     elif at is not None:
-        yield f"First to give way: {first.name}, at {at:,.1f} times this traffic."
+        times = f"{at:,.{_digits(at)}f}"
+        yield f"First to give way: {first.name}, at {times} times this traffic."
     yield from wrap(f"{first.remedy}.", 88)
 
 

@@ -163,7 +163,7 @@ def _quota(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
             "higher limit"
         )
     else:
-        remedy = "Share answers, or keep them for longer: see below"
+        remedy = "Share answers, or keep them for longer"
     yield Part("fetches", wanted.p99("wanted"), setup.limit, "a minute", remedy)
 
 
@@ -185,11 +185,9 @@ def _redis_load(
     loads = []
     fetches = wanted.p99("fetches") / 60
     if setup.shared:
-        pairs = zip(traffic.popularity, traffic.kinds, strict=True)
-        keys = sum(share * len(names) for share, names in pairs)
-        loads.append((wanted.p99("lookups") / 60, costs.redis_lookup(keys)))
+        loads.append((wanted.p99("lookups") / 60, costs.redis_lookup(traffic.keys)))
         stores = fetches / traffic.fetches_of_a_page
-        loads.append((stores, costs.redis_store(keys)))
+        loads.append((stores, costs.redis_store(traffic.keys)))
     if setup.budget == "all":
         loads.append((fetches, (1, costs.REDIS_BUDGET)))
     if setup.outbox == "redis":

@@ -34,12 +34,10 @@ class Quota:
 
     Args:
         setup: The limit, and which processes share one count.
-        weight: How many fetches each simulated one stands for.
     """
 
-    def __init__(self, setup: Setup, weight: int) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._limit = setup.limit
-        self._weight = weight
         self._processes_of = {
             "process": 1,
             "host": setup.processes,
@@ -52,31 +50,32 @@ class Quota:
         ]
         self._minute, self._taken = 0, 0
 
-    def take(self, process: int, now: float) -> Outcome:
+    def take(self, process: int, now: float, weight: int) -> Outcome:
         """Make the fetches of one page, as far as they may be made.
 
         Args:
             process: The index of the process.
             now: In unix seconds.
+            weight: How many fetches this one stands for.
         """
         limits, window = self._budgets[process // self._processes_of]
         if not window.take(now, limits.order(now, 0.0)).granted:
-            return Outcome(kept_back=self._weight)
-        window.note(now, self._weight - 1)
-        made, published = self._answer(now)
+            return Outcome(kept_back=weight)
+        window.note(now, weight - 1)
+        made, published = self._answer(now, weight)
         news = limits.learn(now, window.total, published)
         if news is not None:
             window.heed(now, news)
         # The first refusal of a minute keeps the others back.
         refused = int(published.refused)
-        return Outcome(made, self._weight - made - refused, refused)
+        return Outcome(made, weight - made - refused, refused)
 
-    def _answer(self, now: float) -> tuple[int, Published]:
+    def _answer(self, now: float, weight: int) -> tuple[int, Published]:
         """Count fetches as MoEngage does, by the clock's minutes."""
         minute = int(now // WINDOW)
         if minute != self._minute:
             self._minute, self._taken = minute, 0
-        made = min(self._weight, self._limit - self._taken)
+        made = min(weight, self._limit - self._taken)
         self._taken += made
         published = Published(
             limit=self._limit,

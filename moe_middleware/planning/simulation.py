@@ -13,11 +13,14 @@ from ..client.wire import split_keys
 from ..visitors.session_attributes import day_and_hour
 from .quota import Outcome, Quota
 from .site import Setup, Traffic
-from .traffic import Request, VisitorId, requests
+from .traffic import NAMELESS, Request, VisitorId, requests
 
 MOST_REQUESTS = 60_000
 """Requests that are simulated at most: some seconds of work. Of a larger site each
 visitor stands for several."""
+
+MANY_KEYS = 10
+"""Keys of a page from which fewer requests are simulated."""
 
 LONGEST_BEFORE = 3600.0
 """Seconds that are simulated at most before the first minute, to fill the caches."""
@@ -102,8 +105,7 @@ class Simulated:
 
 def seconds_before(traffic: Traffic, setup: Setup) -> float:
     """Return how long the site is played before the first minute."""
-    longest_visits = traffic.pages * traffic.pause * 4
-    return min(LONGEST_BEFORE, max(setup.ttl + setup.stale, longest_visits))
+    return min(LONGEST_BEFORE, setup.ttl + setup.stale + traffic.pause)
 
 
 def simulate(
@@ -122,7 +124,8 @@ def simulate(
     """
     before = seconds_before(traffic, setup)
     all_requests = (traffic.minutes + before / 60) * traffic.busiest_visits
-    one_in = max(1, round(all_requests * traffic.pages / MOST_REQUESTS))
+    effort = all_requests * traffic.pages * max(1.0, traffic.keys / MANY_KEYS)
+    one_in = max(1, round(effort / MOST_REQUESTS))
     drawn = requests(traffic, setup, before=before, one_in=one_in, seed=seed)
     run = _Run(traffic, setup, one_in, bounded)
     for request in drawn:
@@ -159,7 +162,7 @@ class _Run:
             )
             for _ in range(setup.all_processes)
         ]
-        self._quota = Quota(setup, self.one_in) if self.bounded else None
+        self._quota = Quota(setup) if self.bounded else None
 
     def serve(self, request: Request) -> None:
         """Serve one page."""
@@ -227,10 +230,12 @@ class _Run:
 
     def _fetch(self, request: Request, variant: bytes, keys: Sequence[str]) -> bool:
         """Fetch keys if a fetch is left; return whether it was."""
+        # Visitors without an id share one answer: theirs is a single fetch.
+        weight = 1 if request.visitor == NAMELESS else self.one_in
         if self._quota is None:
-            outcome = Outcome(made=self.one_in)
+            outcome = Outcome(made=weight)
         else:
-            outcome = self._quota.take(request.process, self.now)
+            outcome = self._quota.take(request.process, self.now, weight)
         minute = self.minutes[-1]
         minute.fetches += outcome.made
         minute.kept_back += outcome.kept_back

@@ -65,6 +65,12 @@ class Traffic:
         return [share / sum(shares) for share in shares]
 
     @property
+    def keys(self) -> float:
+        """Experience keys of a page, on average."""
+        pairs = zip(self.popularity, self.kinds, strict=True)
+        return sum(share * len(keys) for share, keys in pairs)
+
+    @property
     def fetches_of_a_page(self) -> float:
         """Fetches of a page that finds nothing in a cache: one for 25 keys."""
         pairs = zip(self.popularity, self.kinds, strict=True)

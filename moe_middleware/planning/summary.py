@@ -15,10 +15,6 @@ def summary(plan: Plan) -> dict[str, Any]:
     traffic, setup = plan.traffic, plan.setup
     played, wanted = plan.simulated, plan.unbounded
     pages = played.total("requests") or 1
-    keys = sum(
-        share * len(names)
-        for share, names in zip(traffic.popularity, traffic.kinds, strict=True)
-    )
     height = traffic.busiest_visits * traffic.pages
     sizes = costs.SQLITE_EVENT_BYTES, costs.REDIS_EVENT_BYTES
     event_bytes = sizes[setup.outbox == "redis"]
@@ -55,7 +51,7 @@ def summary(plan: Plan) -> dict[str, Any]:
                 max(minute.cached_bytes for minute in wanted.minutes)
             ),
             "max_bytes": setup.max_bytes,
-            "bytes_a_visitor": round(costs.visitor_bytes(round(keys))),
+            "bytes_a_visitor": round(costs.visitor_bytes(round(traffic.keys))),
         },
         "redis": {
             "commands_a_second": round(plan.redis_commands),

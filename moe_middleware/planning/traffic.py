@@ -78,10 +78,17 @@ def requests(
 def _begins(
     traffic: Traffic, before: float, one_in: int, random: Random
 ) -> Iterator[float]:
-    """Yield when visits begin: more of them towards the middle of the minutes."""
+    """Yield when visits begin: more of them towards the middle of the minutes.
+
+    First come the visits that are under way already, at their next page. They go on
+    like new ones, as a geometric number of pages has no memory.
+    """
     end = traffic.minutes * 60.0
     a_second = traffic.busiest_visits / 60 / one_in
     at = -before
+    there = a_second * LOWEST_OF_PEAK * (traffic.pages - 1) * traffic.pause
+    for _ in range(round(there)):
+        yield at - log(1 - random.random()) * traffic.pause
     while True:
         height = (1 - cos(2 * pi * max(0.0, at) / end)) / 2
         rate = a_second * (LOWEST_OF_PEAK + (1 - LOWEST_OF_PEAK) * height)

@@ -21,7 +21,7 @@ from moe_middleware.planning.formula import (
     fetches_of_a_visit,
 )
 from moe_middleware.planning.simulation import NOON, seconds_before, simulate
-from moe_middleware.planning.site import Setup, Traffic
+from moe_middleware.planning.site import LOWEST_OF_PEAK, Setup, Traffic
 from moe_middleware.planning.traffic import requests
 from moe_middleware.sandbox import Sandbox
 
@@ -197,13 +197,24 @@ def test_a_cache_without_room_finds_less() -> None:
 
 
 def test_visitors_without_an_id_share_their_answers() -> None:
-    traffic = Traffic(visitors=10_000, nameless=1)
+    few, many = (Traffic(visitors=one, nameless=1) for one in (10_000, 10_000_000))
 
-    played = simulate(traffic, Setup(processes=1))
+    fetches = [simulate(one, Setup(processes=1)).total("wanted") for one in (few, many)]
 
     # One fetch a minute, and one more for the new hour.
-    assert played.total("wanted") <= 61
-    assert traffic.events_a_day == 0
+    assert all(50 < one <= 61 for one in fetches)
+    assert many.events_a_day == 0
+
+
+def test_long_visits_are_under_way_when_the_minutes_begin() -> None:
+    traffic = Traffic(visitors=1_000, pages=100, pause=600)
+
+    minutes = simulate(traffic, Setup(processes=1)).minutes
+
+    # Visits of 16 hours do not follow the minutes: they have the traffic of before.
+    usual = LOWEST_OF_PEAK * traffic.busiest_visits * traffic.pages
+    mean = sum(one.requests for one in minutes) / len(minutes)
+    assert mean == pytest.approx(usual, rel=0.1)
 
 
 def test_more_than_25_keys_are_several_fetches() -> None:
