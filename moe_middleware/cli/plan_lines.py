@@ -83,6 +83,8 @@ def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "events",
         f"{busiest['events_a_second']:,} a second in the busiest minute",
     )
+    if not day["events"]:
+        return
     yield (
         "outbox",
         f"an hour without delivery: {_size(outbox['bytes_an_hour_undelivered'])}; "
