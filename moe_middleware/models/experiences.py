@@ -241,8 +241,14 @@ class Experiences(Payloads):
 
         Args:
             key: An experience of this request.
-            details: Any of ``user_attributes``, ``user_timezone_offset``, ``platform``
-                and ``uuid``: see ``EventDetails``.
+            details: ``user_attributes``, a mapping of attributes to update in the
+                customer's profile (dates, decimals and the like become text and
+                numbers); ``user_timezone_offset``, the visitor's offset from UTC in
+                seconds; ``platform``, one of ``web``, ``android``, ``ios`` and ``tv``;
+                ``uuid``, one of version 4 that a client made, so that a report that
+                it sends again counts once. A value that cannot be reported refuses the
+                event, with a log line. Left out, the settings' ``events`` have the
+                offset and the platform, and a new uuid is made.
 
         Returns:
             The event's uuid; None without a match, without an id to count for, if it
