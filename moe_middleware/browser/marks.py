@@ -232,8 +232,6 @@ class PageMarks(PageLinks):
                 one_line(experience.key),
             )
             return ""
-        kinds = [
-            name for name, it in (("click", b_id), ("seen", sight)) if it is not None
-        ]
+        kinds = "seen" if b_id is None else "click" if sight is None else "click seen"
         # Neither value has characters that need escaping.
-        return Markup(f'data-moe="{token}" data-moe-on="{" ".join(kinds)}"')
+        return Markup(f'data-moe="{token}" data-moe-on="{kinds}"')
