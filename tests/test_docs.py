@@ -78,6 +78,7 @@ def test_page_does_what_it_shows(
     assert not newcomer.unused, "files that no command uses"
 
 
+@pytest.mark.timeout(600)  # several servers, one after the other, and a pytest
 @pytest.mark.parametrize("name", [one for one in RUN if one.startswith(SERVED)])
 def test_page_does_what_it_shows_with_real_servers(
     name: str, served_newcomer: ServedNewcomer
