@@ -152,6 +152,8 @@ outbox cannot be written; nothing that was delivered | the journal's 50 ms; up t
 second more if it is Redis's machine | the journal's 50 ms | all |
 | Redis is killed | - | - | nothing in 20 kills; up to 2 s where its disk is slow | \
 nothing is lost | - |
+| the outbox's disk fails, and a copy of it is mounted | what was stored since \
+SQLite's last checkpoint | nothing: events wait in their process meanwhile | - | - | - |
 | the host's disk is lost | all | all | the journals' 50 ms | the same | all |
 
 The promises of sentinels and clusters, and the cost of a failover, are in

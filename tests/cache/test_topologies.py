@@ -27,7 +27,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 @pytest.fixture
 async def cache(pair: Pair) -> AsyncIterator[RedisCache]:
     made = RedisCache(
-        pair.url, workspace_id=pair.name(), ttl=60, stale=600, timeout=1.0
+        pair.url, workspace_id=pair.name(), ttl=60, stale=600, timeout=3.0
     )
     await made.warm()
     yield made
