@@ -108,10 +108,14 @@ def test_afterwards_everything_is_as_before(tmp_path: Path) -> None:
 
 PROJECT = {
     "manage.py": """
-import os, sys
+import multiprocessing, os, sys
 os.environ["DJANGO_SETTINGS_MODULE"] = "shop"
 from django.core.management import execute_from_command_line
-execute_from_command_line(sys.argv)
+if __name__ == "__main__":  # from Python 3.14 on, other processes import it
+    if "--spawn" in sys.argv:
+        sys.argv.remove("--spawn")
+        multiprocessing.set_start_method("spawn")
+    execute_from_command_line(sys.argv)
 """,
     "shop.py": """
 SECRET_KEY = "x"
@@ -170,7 +174,9 @@ class OtherTests(SimpleTestCase):
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
-    "options", [[], ["--parallel", "2"]], ids=["one process", "several"]
+    "options",
+    [[], ["--parallel", "2"], ["--parallel", "2", "--spawn"]],
+    ids=["one process", "several", "several that are spawned"],
 )
 def test_djangos_runner_reaches_no_server(tmp_path: Path, options: list[str]) -> None:
     for name, text in PROJECT.items():

@@ -7,7 +7,7 @@ pytest has fixtures for it (``moe_sandbox``), Django a test runner
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pydantic import SecretStr
 
@@ -53,7 +53,11 @@ def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
 
 def use_sandbox() -> Sandbox:
     """Do the same as ``sandboxed``, until the end of this process."""
-    return sandboxed().__enter__()
+    return _for_good.enter_context(sandboxed())
+
+
+# Without a reference to it, a context manager ends.
+_for_good = ExitStack()
 
 
 @contextmanager

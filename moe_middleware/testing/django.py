@@ -10,6 +10,7 @@ needs. A test that looks into the sandbox has one of its own::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,13 +21,18 @@ from . import deliver, sandboxed, use_sandbox
 __all__ = ["SandboxRunner", "SandboxedRun", "deliver", "sandboxed"]
 
 
-def _begin_process(*_: object) -> None:
-    """Start in a process without any state of its parent."""
+def _begin_process(*given: Any, **named: Any) -> None:
+    """Start a worker, which may be forked or without any state of its parent."""
     use_sandbox()
+    _begin(*given, **named)
+
+
+_begin: Callable[..., None] = ParallelTestSuite.init_worker
 
 
 class _SandboxedSuite(ParallelTestSuite):
-    process_setup = _begin_process
+    # Django calls its `process_setup` for some start methods of processes only.
+    init_worker = _begin_process
 
 
 class SandboxedRun:

@@ -40,6 +40,9 @@ VALUES = [
     *("müller", "m\u00a0x", "tab\tted", "a=b=c", "x%40y", "'single'", "{json: [1]}"),
 ]
 
+SETTABLE = [value for value in VALUES if "\t" not in value]
+"""Those that newer releases of Python let ``http.cookies`` send."""
+
 HEADERS = [
     *(b"", b";", b"=", b"=x", b"a", b"a=", b"a=1", b" a = 1 ", b"a=1;a=2", b"a=1;a"),
     *(b"$Version=1; a=1; $Path=/", b'a="1', b'a=1"', b'a=""', b'a="', b'a="b;c"; d=1'),
@@ -129,7 +132,7 @@ def test_a_wrapped_apps_own_framework_tells_how() -> None:
     assert wsgi_cookies(WSGIHandler.__new__(WSGIHandler)) is django_cookies
 
 
-@each("value", VALUES)
+@each("value", SETTABLE)
 def test_what_starlette_sets_comes_back(value: str) -> None:
     response = Response()
     response.set_cookie("id", value)
@@ -145,7 +148,7 @@ def test_what_werkzeug_sets_comes_back(value: str) -> None:
     assert werkzeug_cookies([sent])["id"] == value
 
 
-@each("value", [*VALUES, "東京", "😀"])
+@each("value", [*SETTABLE, "東京", "😀"])
 def test_what_django_sets_comes_back(value: str) -> None:
     cookie: SimpleCookie = SimpleCookie()
     cookie["id"] = value
