@@ -73,12 +73,12 @@ def _settings(config: str | None, url: str | None) -> tuple[EventSettings, str]:
     if url is None:
         settings = load_settings(config)
         return settings.events, settings.workspace.id
-    workspace_id = Variables(os.environ).get("MOE_WORKSPACE_ID") or ""
     events = _events_at(url)
-    if events.outbox.is_redis and not workspace_id:
-        # One Redis may have the events of several workspaces.
-        workspace_id = load_settings(config).workspace.id
-    return events, workspace_id
+    if not events.outbox.is_redis:
+        return events, ""  # whichever workspace's events it has
+    # One Redis may have the events of several workspaces.
+    workspace_id = Variables(os.environ).get("MOE_WORKSPACE_ID")
+    return events, workspace_id or load_settings(config).workspace.id
 
 
 def _events_at(url: str) -> EventSettings:

@@ -50,7 +50,8 @@ def open_outbox(
         events: The ``events`` settings, or only the outbox's address:
             ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``redis://host:6379/0`` or ``memory:``.
-        workspace_id: The events' workspace: one Redis may hold those of several.
+        workspace_id: The events' workspace: one Redis may hold those of several, a
+            file has those of one.
         observer: Receives the counts of events.
 
     Raises:
@@ -81,6 +82,7 @@ def open_outbox(
     if address.file is not None:
         return SQLiteOutbox(
             address.file,
+            workspace_id=workspace_id,
             synchronous=events.synchronous,
             max_events=events.max_events,
             when_full=events.when_full,

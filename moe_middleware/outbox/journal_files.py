@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from weakref import WeakSet
 
 from ..concurrency.fork_hooks import register_fork_hooks
@@ -41,15 +42,33 @@ TRY_FILES_AGAIN_AFTER = 10.0
 """Seconds until another file is tried after one could not be created."""
 
 
+def workspace_mark(workspace_id: str) -> str:
+    """Return what stands for a workspace in files; empty for none."""
+    if not workspace_id:
+        return ""
+    return blake2b(workspace_id.encode(), digest_size=4).hexdigest()
+
+
+def workspace_of(journal: str) -> str:
+    """Return the mark of the workspace in a journal's name; empty for none."""
+    return journal.rpartition("-")[0]
+
+
 class JournalFiles:
     """The journals of one outbox on this host, one for each process.
 
     Args:
         outbox: The prefix of their paths.
+        workspace_id: The workspace of their events. Journals of another one are not
+            taken over; those without one are, as older versions wrote them.
+
+    Attributes:
+        workspace: The workspace's mark.
     """
 
-    def __init__(self, outbox: str) -> None:
+    def __init__(self, outbox: str, workspace_id: str = "") -> None:
         self._prefix = f"{outbox}.journal-"
+        self.workspace = workspace_mark(workspace_id)
         self._failed_at = float("-inf")
         self._is_logged = False
         self._unreadable: set[str] = set()
@@ -61,6 +80,8 @@ class JournalFiles:
             most: The most events that wait in it.
         """
         name = secrets.token_hex(8)
+        if self.workspace:
+            name = f"{self.workspace}-{name}"
         number = 0
 
         def new_segment(size: int, error: OSError | None = None) -> Segment:
@@ -124,6 +145,8 @@ class JournalFiles:
         if not HAS_LOCKS:  # pragma: no cover - Windows
             return
         for name, paths in self._paths().items():
+            if self.workspace and workspace_of(name) not in ("", self.workspace):
+                continue
             try:
                 journal = AbandonedJournal(name, paths)
             except BlockingIOError:

@@ -28,8 +28,8 @@ def warn_at_start(
     """
     if any(_shares_outbox(settings, other) for other in others):
         logger.error(
-            "outbox_of_two_workspaces outbox=%s: either workspace's relay may deliver "
-            "the other's events: give each settings file its own events.outbox",
+            "outbox_of_two_workspaces outbox=%s: it takes events of one workspace at a "
+            "time, and the other's wait: give each settings file its own events.outbox",
             settings.events.outbox,
         )
     for doubt in settings.doubts():

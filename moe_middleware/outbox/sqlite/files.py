@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 APPLICATION_ID = 0x4D6F4562
 """Marks a file as our outbox, in the header of the SQLite file."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 NEEDED_SQLITE = (3, 35, 0)
 
@@ -30,6 +30,10 @@ PROCESSES = "create table process (name text primary key, note blob not null)"
 
 # The last stored record of each process's journal, so that no record is stored twice.
 JOURNALS = "create table journal (name text primary key, stored integer not null)"
+
+# The mark of the workspace of its events and dead letters; empty where it is not known,
+# as in files of older versions: the next workspace that writes gets the file.
+OWNER = "alter table state add column workspace text not null default ''"
 
 CREATE = (
     # Ids are never used again: an ack may arrive long after its lease expired.
@@ -65,6 +69,7 @@ CREATE = (
     )
     """,
     "insert into state values (1, 0, 0, 0)",
+    OWNER,
     PROCESSES,
     JOURNALS,
 )
@@ -97,8 +102,9 @@ FROM_VERSION_1 = (
 UPDATES: Mapping[int, Sequence[str]] = {
     0: CREATE,
     1: FROM_VERSION_1,
-    2: (PROCESSES, JOURNALS),
-    3: (JOURNALS,),
+    2: (PROCESSES, JOURNALS, OWNER),
+    3: (JOURNALS, OWNER),
+    4: (OWNER,),
 }
 """The statements that migrate a file of each version."""
 
@@ -184,6 +190,35 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
         raise OutboxError(
             f"{path}: a newer moe_middleware wrote this file (schema {version}, this "
             f"one knows {SCHEMA_VERSION}): upgrade this one, or name another file"
+        )
+
+
+def claim_for(db: sqlite3.Connection, workspace: str, path: str) -> None:
+    """Make sure, in a transaction that writes, that a file is a workspace's.
+
+    A relay delivers what is in its file with its own workspace's key, so a file has
+    events of one workspace at a time. One without events goes to the next workspace.
+
+    Args:
+        db: The file.
+        workspace: Its mark; empty for commands on a file by its path.
+        path: The file's path.
+
+    Raises:
+        OutboxError: It has events or dead letters of another workspace.
+    """
+    owner, waiting, dead = db.execute(
+        "select workspace, waiting, dead from state"
+    ).fetchone()
+    if owner == workspace:
+        return
+    if not owner or not waiting + dead:
+        db.execute("update state set workspace = ?", (workspace,))
+    elif workspace:
+        raise OutboxError(
+            f"{path}: it has events of another workspace (waiting {waiting}, dead "
+            f"letters {dead}): give this workspace a file of its own in events.outbox, "
+            "or deliver or purge the other's first"
         )
 
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 
-from .files import FileIdentity, identity_of, transaction
+from .files import FileIdentity, claim_for, identity_of, transaction
 
 MOVED_AT_ONCE = 1_000
 """Events per transaction, so that other processes can write in between."""
@@ -20,7 +20,7 @@ LAST_ID = "select seq from sqlite_sequence where name = 'event'"
 GIVEN = "update sqlite_sequence set seq = ? where name = 'event'"
 
 
-def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+def move(old: sqlite3.Connection, new: sqlite3.Connection, path: str) -> int:
     """Move all events and dead letters from one file to another; return how many.
 
     They get new ids, as the new file may have other events with theirs. If several
@@ -29,8 +29,13 @@ def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
     Args:
         old: The deleted or renamed file.
         new: The file that has its path now.
+        path: The path.
+
+    Raises:
+        OutboxError: The new file has events of another workspace.
     """
     moved = 0
+    (owner,) = old.execute("select workspace from state").fetchone()
     for table, columns, count in (
         ("event", "body", "waiting"),
         ("dead_letter", "body, reason, attempts, buried_at", "dead"),
@@ -45,6 +50,7 @@ def move(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
                 if not rows:
                     break
                 with transaction(new):
+                    claim_for(new, owner, path)
                     new.execute(NEXT_ID)
                     (last,) = new.execute(LAST_ID).fetchone()
                     numbered = enumerate(rows, start=last + 1)

@@ -61,6 +61,8 @@ class SQLiteOutbox(StoredOutbox):
 
     Args:
         path: The file. A missing one is created; its directory must exist.
+        workspace_id: The events' workspace. While a file has those of another one,
+            nothing is stored in it or claimed from it. Left out, neither is checked.
         synchronous: ``normal`` or ``full``.
         max_events: The most waiting events.
         when_full: Whether new events are then refused or the oldest dropped.
@@ -75,6 +77,7 @@ class SQLiteOutbox(StoredOutbox):
         self,
         path: str,
         *,
+        workspace_id: str = "",
         synchronous: Synchronous = "normal",
         max_events: int = MAX_EVENTS,
         when_full: WhenFull = "refuse",
@@ -90,12 +93,13 @@ class SQLiteOutbox(StoredOutbox):
         self._leases = Leases(clock)
         self._clock = clock
         self._reserve = Reserve(path)
-        self._journals = JournalFiles(journal or path)
+        self._journals = JournalFiles(journal or path, workspace_id)
         super().__init__(
             path,
             new_store=partial(
                 SQLiteStore,
                 path,
+                workspace=self._journals.workspace,
                 synchronous=synchronous,
                 busy_timeout=busy_timeout,
                 save=self._save,

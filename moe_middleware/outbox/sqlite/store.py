@@ -17,12 +17,14 @@ from weakref import WeakSet
 from ...concurrency.fork_hooks import register_fork_hooks
 from ...models.errors import OutboxError
 from ..contract import Synchronous
+from ..journal_files import workspace_of
 from ..reserve import Reserve
 from ..stores import Batch, Operation, Outcome
 from .files import (
     FileIdentity,
     OutboxFile,
     check_version,
+    claim_for,
     create,
     identity_of,
     is_busy,
@@ -59,6 +61,7 @@ class SQLiteStore:
 
     Args:
         path: The file.
+        workspace: The mark of the events' workspace.
         synchronous: SQLite's setting.
         busy_timeout: Seconds that a transaction waits for another process's.
         save: Stores a batch.
@@ -71,6 +74,7 @@ class SQLiteStore:
         self,
         path: str,
         *,
+        workspace: str,
         synchronous: Synchronous,
         busy_timeout: float,
         save: Save,
@@ -79,6 +83,7 @@ class SQLiteStore:
         self.batch_bytes = MAX_BATCH_BYTES
         self.deadline = float("inf")
         self._path = path
+        self._workspace = workspace
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._save = save
@@ -190,6 +195,9 @@ class SQLiteStore:
         db.execute("begin" if reads else "begin immediate")
         try:
             check_version(db, self._path)
+            if not reads:
+                taken_over = workspace_of(batch.journal) if batch is not None else ""
+                claim_for(db, taken_over or self._workspace, self._path)
             outcome = self._save(db, batch) if batch is not None else Outcome()
             outcome.results = [one.work and one.work(db) for one in operations]
             db.commit()
@@ -236,7 +244,7 @@ class SQLiteStore:
     def _move_on(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         """Move the events of a deleted or renamed file, while it is open."""
         try:
-            moved: int | str = move(old, new)
+            moved: int | str = move(old, new, self._path)
         except sqlite3.Error as error:
             if is_busy(error) or self._lacks_room(error):
                 raise

@@ -187,7 +187,8 @@ async def test_a_file_without_notes_is_migrated(path: Path) -> None:
     before.close()
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
-            "drop table process; drop table journal; pragma user_version = 2;"
+            "drop table process; drop table journal; "
+            "alter table state drop column workspace; pragma user_version = 2;"
         )
 
     outbox = SQLiteOutbox(str(path))

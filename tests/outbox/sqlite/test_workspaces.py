@@ -1,0 +1,217 @@
+"""One file for several workspaces: each event goes to its own workspace alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from moe_middleware import open_outbox
+from moe_middleware.models.errors import OutboxError
+from moe_middleware.outbox.encoding import encode
+from moe_middleware.outbox.sqlite.files import open_file
+
+from ...makers import event
+from ...servers import Process, counted, free_port, sandbox_server, wait_for
+
+PATIENCE = 60.0
+
+WORKSPACES = ("tea", "coffee")
+
+EVENTS = 30
+
+SITE = f"""
+import os, sys
+from moe_middleware import open_outbox
+from tests.makers import event
+workspace, first = sys.argv[1:]
+outbox = open_outbox("sqlite:///outbox.db", workspace_id=workspace)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range({EVENTS}):
+    uuid = f"{{first}}0000000-0000-4000-8000-{{number:012}}"
+    outbox.append([event(f"{{workspace}}-{{number}}", uuid=uuid)])
+os._exit(0)  # as a kill does: events that are not stored yet are in its journal
+"""
+
+RELAY = ("-c", "from moe_middleware.cli.relay import relay; relay()")
+
+
+@pytest.fixture
+def sandboxes(tmp_path: Path) -> Iterator[dict[str, Process]]:
+    """A sandbox that plays each workspace, with one key for both."""
+    with ExitStack() as stack:
+        started = {}
+        for name in WORKSPACES:
+            folder = tmp_path / name
+            folder.mkdir()
+            file = folder / "workspace.yml"
+            file.write_text(f"{{id: {name}, api_keys: [key], experiences: []}}")
+            server = sandbox_server(free_port(), folder, "--workspace", str(file))
+            started[name] = stack.enter_context(server)
+        yield started
+
+
+def python(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).parents[3])
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": root, **environ},
+    )
+
+
+def test_two_sites_with_one_file_keep_their_events_apart(
+    tmp_path: Path, sandboxes: dict[str, Process]
+) -> None:
+    sites = [
+        python(tmp_path, "-c", SITE, name, str(first))
+        for first, name in enumerate(WORKSPACES, start=1)
+    ]
+    for site in sites:
+        assert site.stdout is not None
+        assert site.stdout.readline() == b"ready\n"
+    for site in sites:  # all at once
+        site.communicate(b"go\n", timeout=PATIENCE)
+    relays = [
+        python(
+            tmp_path,
+            *RELAY,
+            MOE_DATA_CENTER="sandbox",
+            MOE_WORKSPACE_ID=name,
+            MOE_API_KEY="key",
+            MOE_BASE_URL=f"{server.url}/v1",
+            MOE_OUTBOX="sqlite:///outbox.db",
+        )
+        for name, server in sandboxes.items()
+    ]
+    try:
+        wait_for(
+            lambda: sum(len(counted(one)) for one in sandboxes.values()) == 2 * EVENTS,
+            what="all events",
+        )
+    finally:
+        for relay in relays:
+            relay.terminate()
+            relay.communicate(timeout=PATIENCE)
+
+    for name, server in sandboxes.items():
+        expected = {f"{name}-{number}" for number in range(EVENTS)}
+        assert {one["customer_id"] for one in counted(server)} == expected
+
+
+async def test_a_file_with_events_is_refused_to_another_workspace(
+    tmp_path: Path,
+) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    tea, coffee = (open_outbox(address, workspace_id=name) for name in WORKSPACES)
+    tea.append([event("tea")])
+    await tea.flush()
+
+    coffee.append([event("coffee")])
+    with pytest.raises(OutboxError, match="a file of its own") as refused:
+        await coffee.flush()
+    with pytest.raises(OutboxError, match="a file of its own"):
+        await coffee.claim(limit=10, lease_for=30)
+    health = await coffee.health(timeout=PATIENCE)
+    [claim] = await tea.claim(limit=10, lease_for=30)
+    await tea.ack([claim.id])
+    # The file is empty now: the other workspace's event was kept, and is stored.
+    await coffee.flush()
+    [other] = await coffee.claim(limit=10, lease_for=30)
+    tea.close()
+    coffee.close()
+
+    assert "waiting 1, dead letters 0" in str(refused.value)
+    assert not any(name in str(refused.value) for name in WORKSPACES)
+    assert (health.writable, health.unsaved) == (False, 1)
+    assert claim.event.customer_id == "tea"
+    assert other.event.customer_id == "coffee"
+
+
+async def test_a_dead_letter_keeps_its_workspace(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    tea, coffee = (open_outbox(address, workspace_id=name) for name in WORKSPACES)
+    tea.append([event("tea")])
+    await tea.flush()
+    [claim] = await tea.claim(limit=10, lease_for=30)
+    await tea.bury([claim.id], reason="400 No")
+
+    with pytest.raises(OutboxError, match="dead letters 1"):
+        await coffee.replay()
+    # Without a workspace, as the commands with --outbox have it.
+    by_path = open_outbox(address)
+    purged = await by_path.purge("dead")
+    by_path.close()
+    coffee.append([event("coffee")])
+    await coffee.flush()
+    coffee.close()
+    tea.close()
+
+    assert purged == 1
+
+
+async def test_a_file_of_an_older_version_belongs_to_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with closing(open_file(str(path), synchronous="normal")) as db:
+        body = encode(event("old")).decode()
+        db.execute("insert into event (body) values (?)", (body,))
+        db.execute("update state set waiting = 1")
+        db.execute("alter table state drop column workspace")
+        db.execute("pragma user_version = 4")
+
+    tea, coffee = (
+        open_outbox(f"sqlite:///{path}", workspace_id=name) for name in WORKSPACES
+    )
+    tea.append([event("new")])
+    await tea.flush()
+    with pytest.raises(OutboxError, match="waiting 2"):
+        await coffee.claim(limit=10, lease_for=30)
+    claims = await tea.claim(limit=10, lease_for=30)
+    tea.close()
+    coffee.close()
+
+    assert [one.event.customer_id for one in claims] == ["old", "new"]
+
+
+async def test_events_of_a_replaced_file_keep_their_workspace(tmp_path: Path) -> None:
+    path, restored = tmp_path / "outbox.db", tmp_path / "restored.db"
+    tea = open_outbox(f"sqlite:///{path}", workspace_id="tea")
+    tea.append([event("tea")])
+    await tea.flush()
+    before = open_outbox(f"sqlite:///{restored}", workspace_id="coffee")
+    before.append([event("coffee")])
+    before.close()
+    restored.rename(path)
+
+    with pytest.raises(OutboxError, match="a file of its own"):
+        await tea.count()
+    coffee = open_outbox(f"sqlite:///{path}", workspace_id="coffee")
+    claims = await coffee.claim(limit=10, lease_for=30)
+    await coffee.ack([one.id for one in claims])
+    [claim] = await tea.claim(limit=10, lease_for=30)
+    tea.close()
+    coffee.close()
+
+    assert [one.event.customer_id for one in claims] == ["coffee"]
+    assert claim.event.customer_id == "tea"
+
+
+def test_the_file_has_no_id_of_a_workspace(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    outbox = open_outbox(f"sqlite:///{path}", workspace_id="tea-and-thyme")
+    outbox.append([event()])
+    outbox.close()
+
+    with closing(sqlite3.connect(path)) as db:
+        (mark,) = db.execute("select workspace from state").fetchone()
+    assert mark
+    assert mark not in "tea-and-thyme"
