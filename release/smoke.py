@@ -181,7 +181,9 @@ def fast() -> None:
 async def _fetch(address: str) -> None:
     alice = Identity(customer_id="alice")
     async with MoEngageClient(data_center="sandbox", base_url=address) as client:
-        found = await client.fetch(["homepage-banner"], identity=alice)
+        found = await client.fetch(
+            ["homepage-banner"], identity=alice, timeout=PATIENCE
+        )
     assert found["homepage-banner"]["Title"] == "The first flush is yours"
 
 
