@@ -176,7 +176,8 @@ def _report(problems: Sequence[Problem], about: dict[str, Any], as_json: bool) -
         click.echo("\n" + "\n".join(table(live.items())))
     click.echo("\n" + "\n".join(_route_lines(about["routes"])))
     if (tags := about.get("tags")) is not None:
-        click.echo(f"\n{tags} tags with a key in the templates, all asked for")
+        noun = "tag" if tags == 1 else "tags"
+        click.echo(f"\n{tags} {noun} with a key in the templates, all asked for")
 
 
 def _as_json(problems: Sequence[Problem], about: dict[str, Any]) -> dict[str, Any]:
