@@ -74,7 +74,7 @@ PARTS = {
     "sandbox": Part("The sandbox under load", sandbox),
     "backlog": Part("P10: a million events that wait", backlog, always=False),
     "outages": Part("P5: every fault, under a real server", outages, always=False),
-    "losses": Part("No event lost, none counted twice", losses, always=False),
+    "losses": Part("Losses, measured", losses, always=False),
     "sandbox_soak": Part("The sandbox after 100,000 calls", sandbox_soak, always=False),
 }
 

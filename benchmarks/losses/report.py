@@ -98,7 +98,7 @@ def _common(duel: Duel, cells: Mapping[str, Cell], who: Sequence[str]) -> str:
 
 
 TEXT = """\
-# No event lost, none counted twice
+# Losses, measured
 
 This test kills real processes: web servers, scripts, relays, Redis; and it fills a
 disk. Afterwards the sandbox, a process of its own with a file, lists the impressions
@@ -141,8 +141,8 @@ survive.
 | what happens | SQLite, `synchronous: normal` | SQLite, `synchronous: full` | Redis, \
 AOF `everysec` | Redis, AOF `always` | `memory:` |
 |---|---|---|---|---|---|
-| a process is killed or crashes | nothing is lost | nothing is lost | nothing is \
-lost | nothing is lost | its events are lost |
+| a process is killed or crashes | only [the window](#the-window-that-is-left) | the \
+same | the same | the same | its events are lost |
 | the outbox cannot be written meanwhile: disk full, Redis away | up to \
 `max_events` events of each process wait in its journal, as far as the disk has room \
 | the same | the same | the same | - |
