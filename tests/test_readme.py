@@ -11,7 +11,7 @@ import pytest
 
 from moe_middleware.sandbox import Sandbox
 
-from .documents import FENCE, Document, Newcomer, newcomer
+from .documents import FENCE, ROOT, Document, Newcomer, newcomer
 from .screenshots import HEIGHT, IMAGES, WIDTH, size_of
 
 __all__ = ["newcomer"]
@@ -81,6 +81,24 @@ def test_figures_are_those_of_the_pages_that_measure_them() -> None:
 
     assert [one for one in figures if one not in measured] == []
     assert len(figures) > 6
+
+
+@pytest.mark.parametrize("page", ["outages", "losses"])
+def test_kinds_of_failure_are_as_many_as_are_measured(page: str) -> None:
+    text = (ROOT / "docs" / "explanation" / f"{page}.md").read_text("utf-8")
+    # Its first table, without the heads and the rule.
+    table = re.search(r"(?:^\|.*\n)+", text, re.M)
+    assert table
+    kinds = table[0].count("\n") - 2
+    numbers = {
+        path: re.findall(rf"\[(\d+) kinds of failure\]\([^)]*{page}", text)
+        for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+        for text in [path.read_text("utf-8")]
+    }
+    numbers = {path: found for path, found in numbers.items() if found}
+
+    assert len(numbers) > 2
+    assert {one for found in numbers.values() for one in found} == {str(kinds)}
 
 
 def test_ten_lines_are_ten() -> None:
