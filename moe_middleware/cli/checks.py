@@ -25,7 +25,8 @@ from ..models.errors import (
 )
 from ..models.observers import Counters
 from ..network.redis import RedisClients
-from ..outbox.sqlite.files import check_version
+from ..outbox.journal_files import workspace_mark
+from ..outbox.sqlite.files import check_version, claim_for, is_up_to_date
 from ..personalizer.observing import observer_of, telemetry_of
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
@@ -101,7 +102,9 @@ def _stores(settings: Settings) -> Iterator[Problem]:
             continue
         try:
             if address.file is not None:
-                fault = _file_fault(address.file, ours=where == "events.outbox")
+                is_outbox = where == "events.outbox"
+                workspace = settings.workspace.id if is_outbox else None
+                fault = _file_fault(address.file, workspace)
             elif address.is_redis:
                 fault = _redis_fault(settings, address, where)
             else:
@@ -113,8 +116,13 @@ def _stores(settings: Settings) -> Iterator[Problem]:
                 yield settings.problem(where, fault)
 
 
-def _file_fault(path: str, *, ours: bool) -> str | None:
-    """Return why a SQLite file cannot be written; a missing one is not created."""
+def _file_fault(path: str, workspace: str | None) -> str | None:
+    """Return why a SQLite file cannot be written; a missing one is not created.
+
+    Args:
+        path: The file.
+        workspace: The workspace's id, for an outbox.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         return f"{path} is a folder: name the file in it"
@@ -131,9 +139,11 @@ def _file_fault(path: str, *, ours: bool) -> str | None:
     try:
         db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         try:
-            if ours:
+            if workspace is not None:
                 check_version(db, path)
             db.execute("begin immediate")
+            if workspace is not None and is_up_to_date(db):
+                claim_for(db, workspace_mark(workspace), path)
             db.execute("rollback")
         finally:
             db.close()

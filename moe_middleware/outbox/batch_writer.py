@@ -300,7 +300,8 @@ class BatchWriter:
                 life.wake()
         if unsaved is not None and self._syncs:
             journal.sync()
-        self._note(life, outcome)
+        wrote = bool(records) or any(not one.reads for one in operations)
+        self._note(life, outcome, wrote=wrote)
         results = [
             unsaved if unsaved and one.after_saving else result
             for one, result in zip(operations, outcome.results, strict=True)
@@ -351,14 +352,14 @@ class BatchWriter:
                 life.operations.append(operation)
                 life.wake()
 
-    def _note(self, life: _Life, outcome: Outcome) -> None:
-        """Count losses; log an outage once a minute, and its end."""
+    def _note(self, life: _Life, outcome: Outcome, *, wrote: bool = True) -> None:
+        """Count losses; log an outage once a minute, and its end by what is written."""
         if outcome.refused:
             self._losses.add("refused", outcome.refused, "outbox_full")
         if outcome.dropped:
             self._losses.add("dropped", outcome.dropped, "outbox_full")
         if outcome.error is None:
-            if self._logged:
+            if self._logged and wrote:
                 self._logged = False
                 logger.warning("outbox_recovered outbox=%s", self._name)
         elif time.monotonic() - self._logged_at >= LOG_EVERY:

@@ -178,7 +178,7 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
     Raises:
         OutboxError: It is not.
     """
-    if _version(db) == SCHEMA_VERSION:
+    if is_up_to_date(db):
         return
     version, application, tables = db.execute(DESCRIBE).fetchone()
     foreign = application not in (0, APPLICATION_ID) or (version == 0 and tables)
@@ -191,6 +191,11 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
             f"{path}: a newer moe_middleware wrote this file (schema {version}, this "
             f"one knows {SCHEMA_VERSION}): upgrade this one, or name another file"
         )
+
+
+def is_up_to_date(db: sqlite3.Connection) -> bool:
+    """Whether an outbox's file is of this version, not of an older one."""
+    return _version(db) == SCHEMA_VERSION
 
 
 def claim_for(db: sqlite3.Connection, workspace: str, path: str) -> None:

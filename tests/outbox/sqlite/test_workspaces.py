@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from moe_middleware import open_outbox
+from moe_middleware import Settings, open_outbox
+from moe_middleware.cli.checks import check
 from moe_middleware.models.errors import OutboxError
 from moe_middleware.outbox.encoding import encode
 from moe_middleware.outbox.sqlite.files import open_file
@@ -135,6 +136,48 @@ async def test_a_file_with_events_is_refused_to_another_workspace(
     assert (health.writable, health.unsaved) == (False, 1)
     assert claim.event.customer_id == "tea"
     assert other.event.customer_id == "coffee"
+
+
+async def test_what_is_read_ends_no_outage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    tea, coffee = (open_outbox(address, workspace_id=name) for name in WORKSPACES)
+    tea.append([event("tea")])
+    await tea.flush()
+
+    with pytest.raises(OutboxError):
+        await coffee.claim(limit=10, lease_for=30)
+    for _ in range(3):
+        await coffee.count()
+    coffee.close()
+    tea.close()
+
+    assert "outbox_failed" in caplog.text
+    assert "outbox_recovered" not in caplog.text
+
+
+def test_check_refuses_a_file_with_events_of_another_workspace(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    tea = open_outbox(address, workspace_id="tea")
+    tea.append([event("tea")])
+    tea.close()
+
+    def checked(workspace: str) -> list[str]:
+        settings = Settings(
+            workspace_id=workspace,
+            api_key="key",
+            data_center="01",
+            routes=[],
+            events={"outbox": address},
+        )
+        return [str(one) for one in check(settings)]
+
+    [refused] = checked("coffee")
+
+    assert "events.outbox" in refused
+    assert "a file of its own" in refused
+    assert checked("tea") == []
 
 
 async def test_a_dead_letter_keeps_its_workspace(tmp_path: Path) -> None:
