@@ -258,3 +258,21 @@ def test_the_file_has_no_id_of_a_workspace(tmp_path: Path) -> None:
         (mark,) = db.execute("select workspace from state").fetchone()
     assert mark
     assert mark not in "tea-and-thyme"
+
+
+async def test_a_journal_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    program = f"""
+import os
+from moe_middleware import open_outbox
+from tests.makers import event
+open_outbox({address!r}).append([event("old")])
+os._exit(0)
+"""
+    python(tmp_path, "-c", program).communicate(timeout=PATIENCE)
+
+    tea = open_outbox(address, workspace_id="tea")
+    [claim] = await tea.claim(limit=10, lease_for=30)
+    tea.close()
+
+    assert claim.event.customer_id == "old"
