@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from moe_middleware.sandbox import Sandbox
 
@@ -47,6 +52,11 @@ SERVED = (
     "docs/how-to/testing.md",
 )
 """Pages whose servers are started, and asked over the network."""
+
+THERE_ALREADY = {
+    "docs/how-to/openfeature.md": {"opentelemetry", "sentry_sdk.feature_flags"},
+}
+"""Modules of tools that a section is for, so that its readers have them."""
 
 OPTIONS = re.compile(r"^(::: .*)\n(?:    .*\n)+", re.M)
 """The options of an entry that is written from a docstring."""
@@ -114,3 +124,65 @@ def test_every_block_is_seen(name: str) -> None:
 
     assert len(fences) == 2 * len(ALL[name].blocks)
     assert indented == []
+
+
+def distributions_of(wanted: list[str]) -> set[str]:
+    """Return the distributions that an installation of these brings along."""
+    found: set[str] = set()
+    waiting = [Requirement(one) for one in wanted]
+    while waiting:
+        one = waiting.pop()
+        name = canonicalize_name(one.name)
+        found.add(name)
+        try:
+            requires = metadata.requires(name) or ()
+        except metadata.PackageNotFoundError:
+            continue  # a page may do without it in the tests
+        for text in requires:
+            more = Requirement(text)
+            extras = one.extras or {""}
+            marker = more.marker
+            if marker and not any(marker.evaluate({"extra": e}) for e in extras):
+                continue
+            if canonicalize_name(more.name) not in found:
+                waiting.append(more)
+    return found
+
+
+def imported_by(page: Document) -> set[str]:
+    """Return the modules outside of the page that its Python files import."""
+    found: set[str] = set()
+    for block in page.blocks:
+        if block.kind != "python" or not block.file:
+            continue
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_page_installs_what_its_files_import(name: str) -> None:
+    pages = [*ALL[name].starts_from, ALL[name]]
+    text = "".join(page.text for page in pages)
+    lines = re.findall(r"pip install ([^`\n]+)", text)
+    installed = distributions_of(
+        ["moe_middleware", "uvicorn", *shlex.split(" ".join(lines))]
+    )
+    providers = metadata.packages_distributions()
+    modules = imported_by(ALL[name])
+
+    missing = {
+        module
+        for module in modules
+        if (of := providers.get(module.partition(".")[0]))
+        and not installed & {canonicalize_name(one) for one in of}
+    }
+    if any(module.endswith(".testclient") for module in modules):
+        missing |= {"httpx2"} - installed
+    if "$ pytest" in ALL[name].text:
+        missing |= {"pytest"} - installed
+
+    assert missing <= THERE_ALREADY.get(name, set())

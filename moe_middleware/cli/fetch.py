@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from .command_settings import load_settings
 from .terminal import printable, stop, table
 
 if TYPE_CHECKING:
+    from ..client.client import MoEngageClient
     from ..models.experience import Experience
     from ..models.experiences import Experiences
     from ..models.identity import Identity
@@ -59,7 +61,7 @@ def fetch(
         customer_id=customer, visitor_id=visitor, user_identifiers=identifiers
     )
     try:
-        found = asyncio.run(_ask(settings, keys, identity, attributes))
+        found, statuses = asyncio.run(_ask(settings, keys, identity, attributes))
     except MoEngageError as error:
         from ..client.failures import advice
 
@@ -69,7 +71,7 @@ def fetch(
     if as_json:
         click.echo(json.dumps({one.key: _as_json(one) for one in answers}, indent=2))
     else:
-        click.echo(answer_text(answers))
+        click.echo(answer_text(answers, statuses))
 
 
 async def _ask(
@@ -77,29 +79,43 @@ async def _ask(
     keys: Sequence[str],
     identity: Identity,
     attributes: dict[str, str],
-) -> Experiences:
+) -> tuple[Experiences, dict[str, str]]:
     from ..client.client import MoEngageClient
 
     async with MoEngageClient(settings) as client:
-        return await client.fetch(
+        found = await client.fetch(
             keys, identity=identity, attributes=attributes, timeout=PATIENCE
         )
+        return found, {} if all(found[key] for key in keys) else await _listed(client)
 
 
-def answer_text(answers: Sequence[Experience]) -> str:
-    """Return the lines for experiences."""
+async def _listed(client: MoEngageClient) -> dict[str, str]:
+    """Return the statuses of the workspace's experiences, if it tells them."""
+    from ..models.errors import MoEngageError
+
+    try:
+        return {one.key: one.status for one in await client.metadata()}
+    except MoEngageError:
+        # The answer is there without it.
+        return {}
+
+
+def answer_text(
+    answers: Sequence[Experience], statuses: Mapping[str, str] | None = None
+) -> str:
+    """Return the lines for experiences, given the statuses of the workspace's."""
     if not answers:
         return "nothing: the visitor is in no audience of any experience"
-    return "\n\n".join("\n".join(_answer_lines(one)) for one in answers)
+    return "\n\n".join("\n".join(_answer_lines(one, statuses or {})) for one in answers)
 
 
-def _answer_lines(experience: Experience) -> Iterator[str]:
+def _answer_lines(experience: Experience, statuses: Mapping[str, str]) -> Iterator[str]:
     from ..models.reasons import Reason
 
     yield printable(experience.key)
     if not experience:
-        about = " (no audience matches, or the key does not exist)"
         reason = experience.reason or Reason.NO_MATCH
+        about = _why_no_match(experience.key, statuses)
         yield f"  nothing: {reason}{about if reason is Reason.NO_MATCH else ''}"
         return
     context = experience.experience_context
@@ -115,6 +131,18 @@ def _answer_lines(experience: Experience) -> Iterator[str]:
     yield "  payload"
     values = [(printable(k), printable(v)) for k, v in experience.payload.items()]
     yield from (f"    {line}" for line in table(values))
+
+
+def _why_no_match(key: str, statuses: Mapping[str, str]) -> str:
+    if not statuses:
+        return " (no audience matches, or the key does not exist)"
+    if status := statuses.get(key):
+        if status == "Active":
+            return " (no audience matches)"
+        return f" (the experience is {printable(status)})"
+    near = get_close_matches(key, statuses, n=1)
+    about = f": did you mean {printable(repr(near[0]))}?" if near else ""
+    return f" (the workspace has no published experience of this key{about})"
 
 
 def _as_json(experience: Experience) -> dict[str, Any]:

@@ -34,6 +34,16 @@ def test_tags_whose_keys_routes_name_are_counted(folder: Path) -> None:
     ]
 
 
+def test_one_tag_is_counted_in_the_singular(folder: Path) -> None:
+    (folder / "templates/home.html").write_text('{% experience "hero" as hero %}')
+
+    result = run("check", "--templates", "templates")
+
+    assert result.stdout.splitlines()[-1] == (
+        "1 tag with a key in the templates, all asked for"
+    )
+
+
 def test_a_key_that_no_route_names_is_told_with_its_line(folder: Path) -> None:
     (folder / "templates/home.html").write_text('\n\n{% experience "heroo" as h %}')
     (folder / "templates/shop/cart.html").write_text('{% experience "newsletter" %}')

@@ -16,6 +16,7 @@ from moe_middleware.cli import main
 from moe_middleware.cli.fetch import answer_text
 from moe_middleware.models.experience import Experience
 from moe_middleware.models.reasons import Reason
+from moe_middleware.sandbox import embedded
 from moe_middleware.settings.settings import Settings
 from moe_middleware.version import __version__
 
@@ -147,7 +148,40 @@ def test_fetch_shows_what_a_visitor_gets(folder: Path) -> None:
     assert "  payload" in lines
     assert any(line.startswith("    Title ") for line in lines)
     assert lines[-2] == "no-such"
-    assert lines[-1].startswith("  nothing: no_match (")
+    assert lines[-1] == (
+        "  nothing: no_match (the workspace has no published experience of this key)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (
+            "homepge-banner",
+            "the workspace has no published experience of this key: did you mean "
+            "'homepage-banner'?",
+        ),
+        ("autumn-hero", "the experience is Paused"),
+        ("price-badge", "no audience matches"),
+    ],
+)
+def test_fetch_says_why_there_is_no_match(folder: Path, key: str, why: str) -> None:
+    result = run("fetch", key, "--customer", "carol", MOE_DATA_CENTER="sandbox")
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{key}\n  nothing: no_match ({why})\n"
+
+
+def test_fetch_goes_without_the_list_of_experiences(folder: Path) -> None:
+    embedded().fault("metadata", status=500, times=None)
+
+    result = run("fetch", "no-such", MOE_DATA_CENTER="sandbox")
+
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "no-such\n"
+        "  nothing: no_match (no audience matches, or the key does not exist)\n"
+    )
 
 
 def test_fetch_sends_who_the_visitor_is(folder: Path) -> None:
