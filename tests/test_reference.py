@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_every_problem_has_a_remedy() -> None:
     assert [one for one in problems if f"| `{one}` |" not in text] == []
 
 
+def _known_version(name: str) -> bool:
+    pins = (Path(__file__).parent.parent / "constraints.txt").read_text().splitlines()
+    return f"{name}=={version(name)}" in pins
+
+
+@pytest.mark.skipif(
+    not (_known_version("click") and _known_version("pydantic")),
+    reason="other versions of click and pydantic describe options in other words",
+)
 @pytest.mark.parametrize("name", PARTS)
 def test_pages_have_what_the_code_says(name: str) -> None:
     file, make = PARTS[name]

@@ -5,13 +5,14 @@ An editor checks the file as it is written, where ``${VAR}`` may replace any val
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from .validation import Section
 from .value_sources import KINDS, ValueSource
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -29,6 +30,10 @@ _ABOUT = ("title", "description", "default")
 
 def build_schema(model: type[BaseModel], *, title: str) -> dict[str, Any]:
     """Return the schema of files that hold this model."""
+    # pydantic before 2.14 takes sections' defaults only from sections that are built.
+    ValueSource.model_rebuild()
+    for section in _below(Section):
+        section.model_rebuild()
     schema = model.model_json_schema(
         schema_generator=_Generator, ref_template="#/definitions/{model}"
     )
@@ -36,6 +41,12 @@ def build_schema(model: type[BaseModel], *, title: str) -> dict[str, Any]:
     whole = {"$schema": DIALECT, **schema, "title": title, "definitions": definitions}
     alone: dict[str, Any] = _with_references_alone(whole)
     return alone
+
+
+def _below(section: type[Section]) -> Iterator[type[Section]]:
+    for one in section.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 def build_settings_schema(

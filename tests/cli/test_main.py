@@ -17,6 +17,7 @@ from moe_middleware.cli.fetch import answer_text
 from moe_middleware.models.experience import Experience
 from moe_middleware.models.reasons import Reason
 from moe_middleware.sandbox import embedded
+from moe_middleware.sandbox.workspace.file import workspace_schema
 from moe_middleware.settings.settings import Settings
 from moe_middleware.version import __version__
 
@@ -132,8 +133,15 @@ def test_check_imports_every_call(folder: Path) -> None:
     ]
 
 
-def test_schema_prints_the_json_schema() -> None:
-    assert json.loads(run("schema").stdout) == Settings.json_schema()
+def test_schema_prints_the_json_schema_in_a_new_process() -> None:
+    command = [sys.executable, "-m", "moe_middleware", "schema"]
+    settings, workspace = (
+        subprocess.run([*command, *more], capture_output=True, check=True).stdout
+        for more in ([], ["--workspace"])
+    )
+
+    assert json.loads(settings) == Settings.json_schema()
+    assert json.loads(workspace) == workspace_schema()
 
 
 def test_fetch_shows_what_a_visitor_gets(folder: Path) -> None:

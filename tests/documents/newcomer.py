@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import logging
 import os
 import re
 import runpy
@@ -314,6 +315,11 @@ def newcomer(
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    # A page may set up logging.
+    logger = logging.getLogger("moe_middleware")
+    level, handlers = logger.level, [*logger.handlers]
     newcomer = Newcomer(tmp_path, monkeypatch)
     yield newcomer
     newcomer.restart()
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
