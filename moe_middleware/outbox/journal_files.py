@@ -43,7 +43,7 @@ TRY_FILES_AGAIN_AFTER = 10.0
 
 
 def workspace_mark(workspace_id: str) -> str:
-    """Return what stands for a workspace in files; empty for none."""
+    """Return the mark of a workspace in files and their names; empty for none."""
     if not workspace_id:
         return ""
     return blake2b(workspace_id.encode(), digest_size=4).hexdigest()
