@@ -251,7 +251,6 @@ def _route_row(route: Route) -> tuple[str, ...]:
 # --- templates --------------------------------------------------------------------
 
 
-_UNSET = "It is taken as set, so the templates are not compared"
 _UNSEEN = "no payload of it is known, so its type was not compared"
 
 

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from moe_middleware.sandbox.decisions.judgements import Surroundings, holds
-from moe_middleware.sandbox.decisions.targeting import Visitor
-from moe_middleware.sandbox.decisions.visitors import locale_of
+from moe_middleware.sandbox.decisions.visitors import Visitor, locale_of
 from moe_middleware.sandbox.workspace.geography import Geography, Location
 from moe_middleware.sandbox.workspace.rules import (
     AllOf,

@@ -273,9 +273,6 @@ def _close(db: sqlite3.Connection | None) -> None:
             db.close()
 
 
-_Settled = tuple["asyncio.Future[Spent]", Spent | LedgerError]
-
-
 def _resolve(group: Sequence[_Pending], results: Sequence[Spent | LedgerError]) -> None:
     """Wake each event loop once, with all its results."""
     settled = defaultdict(list)

@@ -10,34 +10,10 @@ from dataclasses import dataclass, field
 
 from ..workspace.schedules import Schedule, Status, local_time
 from ..workspace.workspace import Audience, Experience, Value, Variation, Workspace
-from .assignment import assign
 from .decisions import Decision, Outcome, decide
-from .explanations import Check, Step, step_of
-from .judgements import Surroundings, holds, surroundings_of
-from .visitors import DAY, HOUR, IP_ADDRESS, LOCALE, USER_AGENT, Visitor, device_of
-
-__all__ = [
-    "DAY",
-    "HOUR",
-    "IP_ADDRESS",
-    "LOCALE",
-    "USER_AGENT",
-    "Check",
-    "Decision",
-    "Explanation",
-    "Outcome",
-    "Step",
-    "Surroundings",
-    "Visitor",
-    "choose_variation",
-    "context_of",
-    "decide",
-    "device_of",
-    "explain",
-    "holds",
-    "share_of",
-    "surroundings_of",
-]
+from .explanations import Step, step_of
+from .judgements import Surroundings, surroundings_of
+from .visitors import Visitor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +40,6 @@ class Explanation:
     payload: Mapping[str, Value] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
-
-
-def choose_variation(
-    experience: Experience, audience: Audience, user_id: str
-) -> Variation:
-    """Return the user's variation, the same one each time and in every process."""
-    return assign(experience, audience, user_id).variation
 
 
 def explain(

@@ -13,14 +13,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ..memory.state import State
-from .connect import connect_page, reset_form
-from .events import events_page
-from .experiences import experience_page
+from .connect import connect, reset_form
+from .events import events
+from .experiences import experience
 from .explain import explain_json, explain_page
 from .faults import faults_page
-from .overview import overview_page
-from .rendering import HEADERS, HERE, Endpoint, go, render, state_of
-from .requests import requests_page
+from .overview import overview
+from .rendering import HEADERS, HERE, Endpoint, go, page, render, state_of
+from .requests import requests
 
 
 class BrowserRoute(Route):
@@ -52,23 +52,24 @@ def wants_html(scope: Scope) -> bool:
 def page_routes(sandbox: State) -> list[BaseRoute]:
     """Return the routes of the pages; they come first, before the tools' own ``/``."""
 
-    def page(path: str, endpoint: Endpoint, *methods: str) -> Route:
+    def route(path: str, endpoint: Endpoint, *methods: str) -> Route:
         return Route(path, _excused(sandbox, endpoint), methods=methods or ("GET",))
 
     async def state(request: Request) -> Response:
         return PlainTextResponse(state_of(sandbox), headers=HEADERS)
 
+    home = page(sandbox, "overview.html", overview)
     return [
-        BrowserRoute("/", _excused(sandbox, overview_page(sandbox))),
-        page("/experiences/{key:path}", experience_page(sandbox)),
-        page("/events", events_page(sandbox)),
-        page("/explain", explain_page(sandbox)),
-        page("/requests", requests_page(sandbox)),
-        page("/faults", faults_page(sandbox), "GET", "POST"),
-        page("/connect", connect_page(sandbox)),
-        page("/help", _renamed("connect")),
-        page("/reset", reset_form(sandbox), "POST"),
-        page("/state", state),
+        BrowserRoute("/", _excused(sandbox, home)),
+        route("/experiences/{key:path}", page(sandbox, "experience.html", experience)),
+        route("/events", page(sandbox, "events.html", events)),
+        route("/explain", explain_page(sandbox)),
+        route("/requests", page(sandbox, "requests.html", requests)),
+        route("/faults", faults_page(sandbox), "GET", "POST"),
+        route("/connect", page(sandbox, "connect.html", connect)),
+        route("/help", _old_help),
+        route("/reset", reset_form(sandbox), "POST"),
+        route("/state", state),
         Route("/_sandbox/explain", explain_json(sandbox), methods=["GET"]),
         Route("/favicon.ico", _favicon),
         Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -93,13 +94,8 @@ def _excused(sandbox: State, endpoint: Endpoint) -> Endpoint:
     return excused
 
 
-def _renamed(path: str) -> Endpoint:
-    """Return the redirect from a page's old address."""
-
-    async def redirect(request: Request) -> Response:
-        return go(request, path, 308)
-
-    return redirect
+async def _old_help(request: Request) -> Response:
+    return go(request, "connect", 308)
 
 
 async def _favicon(request: Request) -> Response:

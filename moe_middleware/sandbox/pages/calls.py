@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decisions.targeting import Visitor, explain
+from ..decisions.targeting import explain
+from ..decisions.visitors import Visitor
 from ..protocol.endpoints import ROOT
 from ..workspace.workspace import Customer, Experience, Workspace
 

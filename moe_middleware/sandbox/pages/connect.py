@@ -13,7 +13,7 @@ from ..workspace.workspace import Workspace
 from .addresses import address_of
 from .calls import sample_calls
 from .forms import read_form
-from .rendering import Endpoint, go, render
+from .rendering import Endpoint, go
 
 TOOLS = (
     ("_sandbox/report", "Report (JSON)"),
@@ -29,18 +29,6 @@ TOOLS = (
 _CUSTOMERS = 50
 
 
-def connect_page(sandbox: State) -> Endpoint:
-    """Return the page Connect."""
-
-    async def show_connect(request: Request) -> Response:
-        address = address_of(request)
-        return await render(
-            sandbox, request, "connect.html", lambda: _build(sandbox, address)
-        )
-
-    return show_connect
-
-
 def reset_form(sandbox: State) -> Endpoint:
     """Return the endpoint that deletes all data."""
 
@@ -52,8 +40,9 @@ def reset_form(sandbox: State) -> Endpoint:
     return reset
 
 
-def _build(sandbox: State, address: str) -> dict[str, Any]:
-    workspace = sandbox.workspace
+def connect(sandbox: State, request: Request) -> dict[str, Any]:
+    """Return the values of the page."""
+    workspace, address = sandbox.workspace, address_of(request)
     return {
         "address": address,
         "first": sample_calls(workspace, address, sandbox.clock()),

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..memory.state import State
 from ..protocol.events import ACTIONS, WEB_SDK_ACTIONS, Via
 from . import words
-from .rendering import Endpoint, render
 
 LIMIT = 50
 """Events on the page."""
@@ -25,22 +23,12 @@ _KINDS = {
 _WAYS = {Via.API: "API", Via.WEB_SDK: "Web SDK"}
 
 
-def events_page(sandbox: State) -> Endpoint:
-    """Return the page's endpoint."""
-
-    async def events(request: Request) -> Response:
-        filters = {
-            name: request.query_params.get(name, "").strip()
-            for name in ("experience", "action", "customer")
-        }
-        return await render(
-            sandbox, request, "events.html", lambda: _build(sandbox, filters)
-        )
-
-    return events
-
-
-def _build(sandbox: State, filters: Mapping[str, str]) -> dict[str, Any]:
+def events(sandbox: State, request: Request) -> dict[str, Any]:
+    """Return the values of the page."""
+    filters = {
+        name: request.query_params.get(name, "").strip()
+        for name in ("experience", "action", "customer")
+    }
     found = sandbox.store.events(
         limit=LIMIT,
         newest_first=True,

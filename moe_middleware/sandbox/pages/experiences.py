@@ -7,7 +7,6 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..decisions.explanations import text_of
 from ..memory.state import State
@@ -20,8 +19,7 @@ from . import words
 from .addresses import address_of
 from .calls import sample_calls
 from .charts import draw
-from .ranges import RANGES, Range, find_range
-from .rendering import Endpoint, render
+from .ranges import RANGES, find_range
 from .splits import check_split
 
 LEAST_USERS = 30
@@ -30,32 +28,19 @@ LEAST_USERS = 30
 With fewer, both depend more on the prior than on the data."""
 
 
-def experience_page(sandbox: State) -> Endpoint:
-    """Return the page's endpoint."""
+def experience(sandbox: State, request: Request) -> dict[str, Any]:
+    """Return the values of the page.
 
-    async def experience(request: Request) -> Response:
-        key, address = request.path_params["key"], address_of(request)
-        chosen = find_range(request.query_params.get("range", ""))
-        known = {one.key: one for one in sandbox.workspace.experiences}
-        if key not in known:
-            raise HTTPException(404, f"This workspace has no experience “{key}”.")
-        return await render(
-            sandbox,
-            request,
-            "experience.html",
-            lambda: _build(sandbox, known[key], address, chosen),
-        )
-
-    return experience
-
-
-def _build(
-    sandbox: State, experience: Experience, address: str, chosen: Range
-) -> dict[str, Any]:
+    Raises:
+        HTTPException: There is no such experience.
+    """
     workspace, now = sandbox.workspace, sandbox.clock()
-    report = build_report(
-        sandbox.store, workspace, now=now, experience_key=experience.key
-    )
+    key, chosen = request.path_params["key"], find_range(request)
+    known = {one.key: one for one in workspace.experiences}
+    if key not in known:
+        raise HTTPException(404, f"This workspace has no experience “{key}”.")
+    experience = known[key]
+    report = build_report(sandbox.store, workspace, now=now, experience_key=key)
     (figures,) = report.experiences
     return {
         "experience": experience,
@@ -77,7 +62,7 @@ def _build(
         "chosen": chosen,
         "least": LEAST_USERS,
         "zone": workspace.timezone,
-        "first": sample_calls(workspace, address, now, experience),
+        "first": sample_calls(workspace, address_of(request), now, experience),
         "control": _control(workspace, experience),
         "definitions": [_definition(one) for one in experience.audiences],
     }

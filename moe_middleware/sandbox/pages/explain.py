@@ -11,7 +11,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..decisions.targeting import Explanation, Step, explain
+from ..decisions.explanations import Step
+from ..decisions.targeting import Explanation, explain
 from ..decisions.visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor
 from ..memory.state import State
 from ..protocol.endpoints import ROOT

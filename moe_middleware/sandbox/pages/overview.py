@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ..memory.state import State
 from ..reports.activity import read_activity
@@ -14,24 +13,12 @@ from ..workspace.schedules import Status
 from .addresses import address_of
 from .calls import sample_calls
 from .charts import draw
-from .ranges import RANGES, Range, find_range
-from .rendering import Endpoint, render
+from .ranges import RANGES, find_range
 
 
-def overview_page(sandbox: State) -> Endpoint:
-    """Return the page's endpoint."""
-
-    async def overview(request: Request) -> Response:
-        address = address_of(request)
-        chosen = find_range(request.query_params.get("range", ""))
-        return await render(
-            sandbox, request, "overview.html", lambda: _build(sandbox, address, chosen)
-        )
-
-    return overview
-
-
-def _build(sandbox: State, address: str, chosen: Range) -> dict[str, Any]:
+def overview(sandbox: State, request: Request) -> dict[str, Any]:
+    """Return the values of the page."""
+    chosen = find_range(request)
     workspace, now = sandbox.workspace, sandbox.clock()
     report = build_report(sandbox.store, workspace, now=now)
     return {
@@ -46,5 +33,5 @@ def _build(sandbox: State, address: str, chosen: Range) -> dict[str, Any]:
         "fetches": sandbox.calls["fetch"],
         "leniencies": sandbox.leniencies.as_documents(),
         "zone": workspace.timezone,
-        "first": sample_calls(workspace, address, now),
+        "first": sample_calls(workspace, address_of(request), now),
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 _HOUR = 3600.0
 
 
@@ -30,6 +32,7 @@ RANGES = (
 )
 
 
-def find_range(name: str) -> Range:
-    """Return the range of this name, or the default."""
+def find_range(request: Request) -> Range:
+    """Return the range that a page's address names, or the default."""
+    name = request.query_params.get("range", "")
     return next((one for one in RANGES if one.name == name), RANGES[0])

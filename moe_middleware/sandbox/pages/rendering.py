@@ -38,6 +38,8 @@ MINUTE = 60.0
 
 Build = Callable[[], dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+Values = Callable[[State, Request], dict[str, Any]]
+"""Returns the values of a page's template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,17 @@ async def render(
 
     page = await anyio.to_thread.run_sync(work)
     return HTMLResponse(page, status, headers=HEADERS)
+
+
+def page(sandbox: State, template: str, values: Values) -> Endpoint:
+    """Return the endpoint of a page."""
+
+    async def show(request: Request) -> Response:
+        return await render(
+            sandbox, request, template, lambda: values(sandbox, request)
+        )
+
+    return show
 
 
 def go(request: Request, path: str, status: int = 303) -> Response:

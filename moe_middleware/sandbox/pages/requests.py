@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ...models.json_texts import JSONTextError, parse_json
 from ..memory.request_log import MAX_SHOWN, Exchange
@@ -16,7 +15,6 @@ from ..memory.state import State
 from ..protocol.endpoints import METHODS
 from . import words
 from .exchanges import summarize
-from .rendering import Endpoint, render
 
 LIMIT = 100
 """Calls on the page."""
@@ -25,20 +23,10 @@ FAILED = "failed"
 CHOICES = [("", "all"), *((name, name) for name in METHODS), (FAILED, "failed")]
 
 
-def requests_page(sandbox: State) -> Endpoint:
-    """Return the page's endpoint."""
-
-    async def requests(request: Request) -> Response:
-        only = request.query_params.get("only", "")
-        only = only if only in dict(CHOICES) else ""
-        return await render(
-            sandbox, request, "requests.html", lambda: _build(sandbox, only)
-        )
-
-    return requests
-
-
-def _build(sandbox: State, only: str) -> dict[str, Any]:
+def requests(sandbox: State, request: Request) -> dict[str, Any]:
+    """Return the values of the page."""
+    only = request.query_params.get("only", "")
+    only = only if only in dict(CHOICES) else ""
     found = sandbox.requests.latest(endpoint=only if only in METHODS else None)
     if only == FAILED:
         found = [one for one in found if _is_bad(one)]

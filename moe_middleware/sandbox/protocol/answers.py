@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
-from ..decisions.targeting import Outcome, Visitor, context_of, decide, surroundings_of
+from ..decisions.decisions import Outcome, decide
+from ..decisions.judgements import surroundings_of
+from ..decisions.targeting import context_of
+from ..decisions.visitors import Visitor
 from ..workspace.schedules import Status
 from ..workspace.workspace import Value, Workspace
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decisions.targeting import DAY, HOUR, USER_AGENT
+from ..decisions.visitors import DAY, HOUR, USER_AGENT
 from ..workspace.rules import DAYS, HOURS
 from .fields import read_enum, read_known, read_object, read_text, wrong_type
 from .leniencies import Leniency, Reading

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
+from operator import ge, gt, le, lt
 from typing import Any, TypeGuard
 
 from .rules import Operator
@@ -43,7 +44,7 @@ def compares(
     if operator in _OF_VALUES:
         return _OF_VALUES[operator](value, operands)
     if operator in _OF_NUMBERS:
-        return _number_compares(operator, value, operands)
+        return _is_number(value) and _OF_NUMBERS[operator](value, *operands)
     if operator is Operator.BETWEEN and _is_number(operands[0]):
         return _is_number(value) and operands[0] <= value <= operands[1]
     return _date_compares(operator, value, operands, now, zone)
@@ -179,24 +180,12 @@ _OF_VALUES: Mapping[Operator, Callable[[Any, tuple[Any, ...]], bool]] = {
     Operator.HAS_NONE: _has_none,
 }
 
-_OF_NUMBERS = frozenset(
-    (Operator.ABOVE, Operator.BELOW, Operator.AT_LEAST, Operator.AT_MOST)
-)
-
-
-def _number_compares(operator: Operator, value: Any, operands: tuple[Any, ...]) -> bool:
-    if not _is_number(value):
-        return False
-    (limit,) = operands
-    match operator:
-        case Operator.ABOVE:
-            return bool(value > limit)
-        case Operator.BELOW:
-            return bool(value < limit)
-        case Operator.AT_LEAST:
-            return bool(value >= limit)
-        case _:
-            return bool(value <= limit)
+_OF_NUMBERS: Mapping[Operator, Callable[[float, float], bool]] = {
+    Operator.ABOVE: gt,
+    Operator.BELOW: lt,
+    Operator.AT_LEAST: ge,
+    Operator.AT_MOST: le,
+}
 
 
 def _date_compares(

@@ -8,13 +8,10 @@ from typing import Any
 import pytest
 
 from moe_middleware.sandbox import sample_workspace
+from moe_middleware.sandbox.decisions.decisions import Outcome
 from moe_middleware.sandbox.decisions.explanations import text_of
-from moe_middleware.sandbox.decisions.targeting import (
-    Explanation,
-    Outcome,
-    Visitor,
-    explain,
-)
+from moe_middleware.sandbox.decisions.targeting import Explanation, explain
+from moe_middleware.sandbox.decisions.visitors import Visitor
 from moe_middleware.sandbox.protocol.answers import fetch_answer
 from moe_middleware.sandbox.workspace.rules import (
     AllOf,
