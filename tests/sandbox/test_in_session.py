@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,25 +155,6 @@ async def test_fetch_gets_what_its_attributes_meet(rules: str) -> None:
         assert await api.experiences(session), session
     for session in others:
         assert not await api.experiences(session), session
-
-
-@pytest.mark.parametrize(
-    ("rules", "text"),
-    [
-        ("{query: {cart_value: {at_least: 500}}}", "cart_value is at least 500"),
-        ("{query: {utm: {exclude: [a, b]}}}", "utm is not one of a, b"),
-        ("{query: {utm: [a, b]}}", "utm is one of a, b"),
-        ("{query: {n: {between: [1, 2]}}}", "n is between 1 and 2"),
-        ("{days: {exclude: Sunday}}", "the day is not Sunday"),
-        ("{hours: {exclude: [0, 23]}}", "the hour in UTC is not one of 00, 23"),
-    ],
-)
-async def test_explanation_says_it_in_words(rules: str, text: str) -> None:
-    api = Api(Sandbox(parse_workspace(FILE.format(rules=rules), environ={})))
-
-    page = await api.send("GET", "/explain", headers={"Accept": "text/html"})
-
-    assert text in page.text
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9),

@@ -49,16 +49,6 @@ def test_address_is_what_a_browser_opens() -> None:
         assert address_of(listener, "::1") == f"http://[::1]:{port}"
 
 
-def test_a_taken_port_says_why_in_a_few_words() -> None:
-    with (
-        listen() as taken,
-        pytest.raises(CannotListen, match=r"^[^(]+$") as caught,
-    ):
-        listen(port=taken.getsockname()[1])
-
-    assert "127.0.0.1" not in str(caught.value)
-
-
 def test_every_server_of_ours_listens_by_this_helper() -> None:
     folders = ("moe_middleware", "demo_app")
     by_hand = [

@@ -146,6 +146,7 @@ def test_port_in_use_is_one_clear_line() -> None:
     assert "\n" not in told
     assert f"cannot listen at http://127.0.0.1:{port}: " in told
     assert "--port" in told
+    assert "(" not in told
 
 
 @each(

@@ -57,6 +57,7 @@ async def test_root_says_what_this_is_but_not_the_key(api: Api) -> None:
 
     assert response.json()["title"] == "MoEngage Personalize sandbox"
     assert "/v1/experiences/fetch" in response.json()["api"]
+    assert "/_sandbox/web_sdk.js" in response.json()["tools"]
     assert "sandbox-key" not in response.text
     assert response.json()["strict"] is False
     assert response.json()["problems"] == []
@@ -86,14 +87,6 @@ async def test_head_of_the_metadata_has_no_body(api: Api) -> None:
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(whole.content))
-
-
-async def test_events_list_cannot_be_changed_from_outside(api: Api) -> None:
-    await report(api, "a")
-
-    api.sandbox.events.clear()
-
-    assert len(api.sandbox.events) == 1
 
 
 async def test_lifespan_starts_and_stops(sandbox: Sandbox) -> None:

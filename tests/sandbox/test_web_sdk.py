@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.web_sdk import MAX_REPORT
 
-from .calls import CONTEXT, HEADERS, Api, action
+from .calls import CONTEXT, Api, action
 from .conftest import NOW
 
 HERO = next(iter(sample_workspace().experiences))
@@ -295,16 +295,6 @@ def test_both_are_below_a_mount(sandbox: Sandbox) -> None:
     assert sandbox.impressions(HERO.key) == 1
 
 
-async def test_root_and_reset_know_of_it(api: Api, sandbox: Sandbox) -> None:
-    introduced = (await api.send("GET", "/")).json()
-    await send(api, report())
-
-    await api.send("POST", "/_sandbox/reset", headers=HEADERS)
-
-    assert "/_sandbox/web_sdk.js" in introduced["tools"]
-    assert sandbox.events == []
-
-
 def test_page_of_events_tells_the_two_ways_apart(sandbox: Sandbox) -> None:
     with TestClient(sandbox) as client:
         client.post("/_sandbox/web_sdk/events", json=click(widget_id="Buy"))
@@ -320,18 +310,3 @@ def test_page_of_events_tells_the_two_ways_apart(sandbox: Sandbox) -> None:
     assert "<code>Buy</code>" in rows
     assert "Web SDK</td>" in clicks.text
     assert "No event matches this filter" in impressions.text
-
-
-def test_embedded_fixture_counts_it(moe_sandbox: Sandbox) -> None:
-    hero = moe_sandbox.define("hero", {"Title": "Hello"})
-    attributes = CONTEXT | {"cid": f"{hero.cid_token}_F_T_WP_AB_1_P_0_AU_1A"}
-    with TestClient(moe_sandbox) as client:
-        app_id = moe_sandbox.workspace.workspace_id
-        for one in (SHOWN, CLICKED):
-            document = report(app_id=app_id, action=one, attributes=attributes)
-            assert (
-                client.post("/_sandbox/web_sdk/events", json=document).status_code
-                == 204
-            )
-
-    assert (moe_sandbox.impressions("hero"), moe_sandbox.clicks("hero")) == (1, 1)

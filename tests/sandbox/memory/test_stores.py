@@ -199,20 +199,6 @@ def test_reset_forgets_everything_and_counts_from_one_again(store: Store) -> Non
 # --- profiles ------------------------------------------------------------------
 
 
-def test_unknown_customer_gets_a_profile(store: Store) -> None:
-    before = store.visitor(fetch(customer_id="erin", session={"utm": "x"}))
-    store.record([element(shown("a"))], NOON)
-
-    after = store.visitor(fetch(customer_id="erin", session={"utm": "x"}))
-
-    assert (before.user_id, before.attributes) == ("erin", None)
-    assert (after.user_id, after.attributes, after.session) == (
-        "erin",
-        {},
-        {"utm": "x"},
-    )
-
-
 def test_attributes_are_learnt_one_by_one(store: Store) -> None:
     store.record([element(shown("a"), customer="alice", tier="silver")], NOON)
     store.record([element(shown("b"), customer="alice", box={"a": 1, "b": 2})], NOON)

@@ -104,12 +104,6 @@ def test_every_address_on_a_mounted_page_is_below_the_mount(
     assert gone == []
 
 
-async def test_root_goes_on_saying_json_to_programs(api: Api) -> None:
-    answer = await api.send("GET", "/")
-
-    assert answer.json()["title"] == "MoEngage Personalize sandbox"
-
-
 def test_pages_send_headers_that_let_nothing_foreign_run(sandbox: Sandbox) -> None:
     answer = TestClient(sandbox).get("/", headers=HTML)
 
@@ -189,15 +183,6 @@ def test_experience_shows_intervals_split_and_clicked_elements(
     assert "84%" in page
     assert "The split is as expected: 100 users" in page
     assert "buy All Users 1 20" in page
-
-
-def test_lopsided_split_is_called_suspicious(sandbox: Sandbox, look: Look) -> None:
-    for number in range(60):
-        impression(sandbox, f"a{number}", variation_id="1" if number < 50 else "2")
-
-    page = text_of(look("/experiences/homepage-banner"))
-
-    assert "The split is suspicious: 60 users" in page
 
 
 def test_definition_tells_rules_in_words_and_payloads(look: Look) -> None:
@@ -427,13 +412,6 @@ def test_tick_that_no_browser_sends_is_told_above_the_ticks(sandbox: Sandbox) ->
 
     assert answer.status_code == 400
     assert "Choose at least one effect" in answer.text
-
-
-def test_fault_form_takes_all_for_every_call(sandbox: Sandbox) -> None:
-    TestClient(sandbox).post("/faults", data={"status": "500", "times": "all"})
-
-    (fault,) = sandbox.faults.as_documents()
-    assert fault["times"] is None
 
 
 @pytest.mark.parametrize(

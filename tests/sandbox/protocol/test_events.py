@@ -51,15 +51,6 @@ async def test_context_of_a_fetch_goes_back_whole(api: Api) -> None:
     assert event["variation_id"] == context["moe_variation_id"]
 
 
-async def test_same_uuid_is_counted_once(api: Api) -> None:
-    twice = {"elements": [element(actions=[ACTION, ACTION]), element()]}
-
-    first, second = await api.report(twice), await api.report(action())
-
-    assert [first.status_code, second.status_code] == [200, 200]
-    assert len(api.sandbox.events) == 1
-
-
 async def test_hundred_elements_are_taken_in_their_order(api: Api) -> None:
     elements = [
         element(customer_id=str(n), actions=[ACTION | {"moe_event_uuid": str(n)}])

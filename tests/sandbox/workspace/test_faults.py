@@ -123,17 +123,6 @@ async def test_reset_goes_back_to_the_start(api: Api) -> None:
     assert len(api.sandbox.events) == 1
 
 
-async def test_reset_forgets_what_events_taught(api: Api) -> None:
-    gold = action()
-    gold["elements"][0]["user_attributes"] = {"tier": "gold"}
-    badge = {"customer_id": "erin", "experience_key": ["price-badge"]}
-    await api.report(gold)
-
-    api.sandbox.reset()
-
-    assert await api.experiences(badge) == {}
-
-
 async def test_fault_is_ordered_and_listed_over_http(api: Api) -> None:
     order = {"path": "fetch", "status": 503, "latency": 0.001, "times": 3}
 
@@ -303,17 +292,6 @@ async def test_garbage_may_have_a_status_of_its_own(api: Api) -> None:
 
     assert (response.status_code, len(response.content)) == (502, NOISE)
     assert api.sandbox.events == []
-
-
-async def test_drip_sends_the_whole_answer_slowly(api: Api) -> None:
-    quick = await api.metadata()
-    api.sandbox.fault("metadata", drip=5 * len(quick.content))
-    started = time.perf_counter()
-
-    slow = await api.metadata()
-
-    assert slow.content == quick.content
-    assert 0.15 <= time.perf_counter() - started < 10
 
 
 def test_fault_tells_itself_in_a_few_words() -> None:
