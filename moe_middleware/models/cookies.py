@@ -7,7 +7,9 @@ quoted values, and in bytes beyond ASCII. Only Litestar decodes percent-encoding
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
 from urllib.parse import unquote_to_bytes
 
 from .texts import decoded
@@ -17,7 +19,7 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 
 
 def plain_value(line: str, named: str) -> str | None:
-    """Return a cookie's value where all frameworks read the same; None elsewhere.
+    """Return a cookie's value where all but WebOb read the same; None elsewhere.
 
     So it is with most: the name comes once, the value has usual characters, and nothing
     is quoted.
@@ -87,25 +89,70 @@ def litestar_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     return {name: decoded(unquote_to_bytes(cookies[name])) for name in cookies}
 
 
+def sanic_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read cookies as Sanic: as Starlette, but the first of a name counts."""
+    return starlette_cookies(b";".join(lines).split(b";")[::-1])
+
+
+def falcon_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read cookies as Falcon: as Sanic, but a name without ``=`` is an empty value."""
+    parts = b";".join(lines).split(b";")
+    return sanic_cookies(part if b"=" in part else part + b"=" for part in parts)
+
+
+def bottle_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read cookies as Bottle, by Python's own reader.
+
+    One malformed cookie makes Bottle drop all; they are read as Starlette reads them.
+    """
+    header = b"; ".join(lines)
+    with suppress(CookieError):
+        found = SimpleCookie(header.decode("latin-1"))
+        return starlette_cookies([header]) | {one: found[one].value for one in found}
+    return starlette_cookies([header])
+
+
+def webob_cookies(lines: Iterable[bytes]) -> dict[str, str]:
+    """Read cookies as Pyramid, by its own WebOb; as Starlette where that raises."""
+    from webob.cookies import RequestCookies  # type: ignore[import-untyped]
+
+    header = b"; ".join(lines)
+    cookies = RequestCookies({"HTTP_COOKIE": header.decode("latin-1")})
+    with suppress(UnicodeDecodeError):
+        return starlette_cookies([header]) | dict(cookies.items())
+    return starlette_cookies([header])
+
+
 def asgi_cookies(app: object) -> CookieReader:
     """Return the reader of an ASGI app's framework; Starlette's if it is unknown."""
-    return _ASGI.get(_framework_of(app), starlette_cookies)
+    return _reader_of(app, _ASGI, starlette_cookies)
 
 
 def wsgi_cookies(app: object) -> CookieReader:
     """Return the reader of a WSGI app's framework; werkzeug's if it is unknown."""
-    return _WSGI.get(_framework_of(app), werkzeug_cookies)
+    return _reader_of(app, _WSGI, werkzeug_cookies)
 
 
-def _framework_of(app: object) -> str:
-    return type(app).__module__.partition(".")[0]
+def _reader_of(
+    app: object, readers: Mapping[str, CookieReader], usual: CookieReader
+) -> CookieReader:
+    """Return the reader for an app's class, or for the framework's that it extends."""
+    frameworks = [kind.__module__.partition(".")[0] for kind in type(app).__mro__]
+    return next((readers[one] for one in frameworks if one in readers), usual)
 
 
 _ASGI: dict[str, CookieReader] = {
+    "falcon": falcon_cookies,
     "litestar": litestar_cookies,
     "quart": werkzeug_cookies,
+    "sanic": sanic_cookies,
 }
-_WSGI: dict[str, CookieReader] = {"django": django_cookies}
+_WSGI: dict[str, CookieReader] = {
+    "bottle": bottle_cookies,
+    "django": django_cookies,
+    "falcon": falcon_cookies,
+    "pyramid": webob_cookies,
+}
 
 
 def _unquoted(value: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
-from ..models.cookies import wsgi_cookies
+from ..models.cookies import webob_cookies, wsgi_cookies
 from ..models.errors import DuplicateMiddlewareError
 from ..models.experiences import Experiences
 from ..models.reasons import Reason
@@ -23,7 +23,7 @@ from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody, is_file
 from .environ import method_of, path_of, read_body
 from .response import KEY, Response
-from .visit import SESSION, WSGIVisit
+from .visit import SESSION, WebObVisit, WSGIVisit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -69,7 +69,8 @@ class MoEngageWSGIMiddleware:
         self.app = app
         open_door(self, config, **workspace)
         kinds = {source.kind for _, source in self.runtime.settings.sources()}
-        self._read_cookies = wsgi_cookies(app)
+        self._read_cookies = reader = wsgi_cookies(app)
+        self._visit_class = WebObVisit if reader is webob_cookies else WSGIVisit
         self._needed = [kind for kind in _OUTSIDE if kind in kinds]
         self._own_prefix = self.runtime.own_paths.prefix
 
@@ -151,7 +152,7 @@ class MoEngageWSGIMiddleware:
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return a request as a visit."""
         path = environ.get(_PATH) or path_of(environ)
-        visit = WSGIVisit(environ, path, self._read_cookies)
+        visit = self._visit_class(environ, path, self._read_cookies)
         if self._needed:
             missing = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
             visit.absent = {kind: _OUTSIDE[kind] for kind in missing}
@@ -171,10 +172,10 @@ _OUTSIDE = {
 }
 """Advice for requests without the value that a kind of source reads."""
 
-_PATH = f"{KEY}.path"
+_PATH = "moe_middleware.path"
 """The key of the decoded path, in our copy of an environ."""
 
 _TWICE = (
-    "MoEngageWSGIMiddleware earlier a request that it is already personalizing: it is "
+    "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "
     "installed twice around this handler. Keep the outermost one."
 )

@@ -56,5 +56,15 @@ class WSGIVisit(Visit):
         return None
 
 
+class WebObVisit(WSGIVisit):
+    """The visit of a Pyramid app: for WebOb, a comma or backslash ends any value."""
+
+    def cookie(self, name: str) -> str | None:
+        if self._cookies is None:
+            header = self.first_headers.get(b"cookie")
+            self._cookies = {} if header is None else self.read_cookies([header])
+        return self._cookies.get(name)
+
+
 SESSION = "beaker.session"
 """The key of the environ with a WSGI middleware's session."""
