@@ -328,6 +328,45 @@ def test_an_odd_request_is_personalized_like_any_other(
     assert server.shown == 1
 
 
+def test_the_app_gets_an_environ_by_the_letter_too(sandbox: Sandbox) -> None:
+    server = Server(validator(replying([b"page"])))
+
+    assert server.request() == b"page"
+    assert server.shown == 1
+
+
+def test_what_is_shown_after_the_last_byte_does_not_count(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Body(list[bytes]):
+        def close(self) -> None:
+            current_experiences().show(KEY)
+
+    server = Server(replying(Body([b"page"]), show=False))
+
+    assert server.request() == b"page"
+    assert server.shown == 0
+    assert "shown_too_late key=homepage-banner" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:pkg_resources:UserWarning")
+@pytest.mark.parametrize("cookies", ["id=acme,inc", "id=a; id=b"])
+def test_pyramid_and_we_see_the_same_customer(sandbox: Sandbox, cookies: str) -> None:
+    from pyramid.config import Configurator  # type: ignore[import-untyped]
+
+    def view(request: Any) -> dict[str, Any]:
+        seen = current_experiences().identity.customer_id
+        return {"same": seen == request.cookies["id"]}
+
+    config = Configurator()
+    config.add_route("home", "/")
+    config.add_view(view, route_name="home", renderer="json")
+    server = Server(config.make_wsgi_app(), identity={"customer_id": {"cookie": "id"}})
+
+    assert server.request(customer=None, HTTP_COOKIE=cookies) == b'{"same": true}'
+
+
 def test_headers_that_no_server_can_send_are_the_servers_to_refuse(
     sandbox: Sandbox,
 ) -> None:

@@ -147,14 +147,14 @@ class Event:
 
 
 def platform_of(given: object) -> str | None:
-    """Return a caller's platform; None for None.
+    """Return a caller's platform, of any case as for the API; None for None.
 
     Raises:
         ValueError: There is no such platform.
     """
     if given is None:
         return None
-    platform = text_of(given)
+    platform = (text_of(given) or "").lower()
     if platform not in _PLATFORMS:
         raise ValueError(f"{type(given).__name__} is no platform")
     return platform

@@ -17,8 +17,9 @@ MAX_DEPTH = 20
 MAX_VALUES = 10_000
 """Values in one set of attributes, with the nested ones, at most."""
 
-MAX_OFFSET = 86_400
-"""The largest offset from UTC, in seconds: more than any time zone has."""
+MAX_OFFSET = 54_000
+"""The largest offset from UTC that the API takes, in seconds: more than any time zone
+has."""
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
 """The integers that JSON encoders support."""
@@ -186,7 +187,8 @@ def _number(value: Any) -> int | float | str:
 def _name(name: object) -> str:
     if isinstance(name, str):
         return encodable(str.__str__(name))
-    plain = _plain(name, 1, [2])
-    if isinstance(plain, str | int | float):
-        return str(plain)
+    if not isinstance(name, Iterable):
+        plain = _plain(name, 1, [2])
+        if isinstance(plain, str | int | float):
+            return str(plain)
     raise _RefusedError(f"{type(name).__name__} is no name")

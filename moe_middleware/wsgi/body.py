@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..models.experiences import Experiences
+from ..models.experiences import SENT, Experiences
 from ..personalizer.current import current
 from .response import Response
 
@@ -36,10 +36,13 @@ class Body:
             current.reset(token)
 
     def close(self) -> None:
+        close = getattr(self._body, "close", None)
         token = current.set(self.experiences)
         try:
-            close = getattr(self._body, "close", None)
             if close is not None:
+                if self.complete:
+                    # No visitor sees what is shown from here on.
+                    self.experiences.phase = SENT
                 close()
         finally:
             current.reset(token)

@@ -291,7 +291,7 @@ async def test_an_offset_that_is_none_refuses_the_event_with_one_line(
 ) -> None:
     async def handler(request: Request) -> Response:
         found = request.state.experiences
-        offsets = ("19800", 19800.0, timedelta(hours=5.5), "Asia/Kolkata", 1e9)
+        offsets = ("19800", 19800.0, timedelta(hours=5.5), "Asia/Kolkata", 54_001)
         told = [found.track_click(KEY, user_timezone_offset=one) for one in offsets]
         return JSONResponse([bool(one) for one in told])
 

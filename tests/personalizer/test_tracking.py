@@ -84,7 +84,7 @@ async def test_an_app_names_its_platform_and_its_own_uuid(sandbox: Sandbox) -> N
         found = request.state.experiences
         return JSONResponse(
             [
-                found.track_impression(KEY, platform="ios", uuid=ours.upper()),
+                found.track_impression(KEY, platform="iOS", uuid=ours.upper()),
                 found.track_click(KEY, "Go", platform="android", uuid=uuid.UUID(ours)),
             ]
         )
