@@ -9,7 +9,7 @@
     no_match: "the visitor is in none of its audiences",
     not_requested: "no route of moe.yml has this key for this path",
     no_request: "it was read outside of a request",
-    revalidating: "expired; a fetch in the background refreshes it",
+    revalidating: "expired, or of the last hour; a fetch in the background refreshes it",
     not_ready: "its answer had not arrived, and the page did not wait for it",
     too_late: "the response had begun as one that caches may share",
     not_active: "it is not active in the workspace",

@@ -9,12 +9,12 @@ from typing import Any
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import InvalidContextError, TargetingKeyMissingError
 
-from ..cache.keys import key_of_ids, variant_key
+from ..cache.keys import key_of_ids
 from ..models.errors import MoEngageError
 from ..models.experience import Experience
 from ..models.usable_ids import usable_id
 from ..personalizer.runtime import Runtime
-from ..visitors.session_attributes import day_and_hour
+from ..visitors.session_attributes import variants
 from ..visitors.visitor import NO_VISIT, Visitor
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ class Customers:
         named = {name: text for name, text in texts.items() if text is not None}
         vary, now = settings.cache.vary, self._runtime.personalizer.clock()
         of_key = [name for name in named if vary is None or name in vary]
+        variant, last = variants({name: named[name] for name in of_key}, now)
         return Visitor(
             customer_id=customer_id,
             visitor_id=None,
@@ -100,9 +101,8 @@ class Customers:
             is_new=False,
             attributes=named,
             key=key_of_ids(customer_id, None, {}),
-            variant=variant_key(
-                {**day_and_hour(now), **{name: named[name] for name in of_key}}
-            ),
+            variant=variant,
+            last_variant=last,
             reporting_id=customer_id,
         )
 

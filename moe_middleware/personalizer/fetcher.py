@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from ..cache import MemoryCache
 from ..cache.encoding import decode, encode
+from ..cache.hours import LastHour
 from ..cache.shared import Entry, Found, SharedCache, fetch_once
 from ..client.client import MoEngageClient
 from ..logs.repeated_lines import RepeatLogger
@@ -31,6 +32,8 @@ LEASE_MARGIN = 0.2
 REFUSED_FOR = 5.0
 """Seconds without calls after our credentials were refused: this requires a manual fix,
 and until then every call would fail."""
+
+_OLD = (Source.STALE, Reason.REVALIDATING)
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class Fetcher:
         attributes: Mapping[str, str],
         *,
         timeout: float,
+        last: LastHour | None = None,
     ) -> Waiting:
         """Return the fetches for keys, after starting the missing ones.
 
@@ -93,6 +97,7 @@ class Fetcher:
             visitor: The visitor.
             attributes: All in-session attributes of the fetch.
             timeout: Seconds that the page can wait.
+            last: The last hour's answers, if they may be served.
         """
         budget = max(timeout, self._timeout)
 
@@ -101,7 +106,7 @@ class Fetcher:
             visitor.variant,
             keys,
             lambda missing: self._answers(
-                self._fetch(missing, visitor, attributes, budget)
+                self._fetch(missing, visitor, attributes, budget, last)
             ),
         )
 
@@ -131,13 +136,18 @@ class Fetcher:
         visitor: Visitor,
         attributes: Mapping[str, str],
         budget: float,
+        last: LastHour | None,
     ) -> Answers:
         """Fetch keys for the cache and for all waiting pages."""
         if self._shared_cache is None:
             return await self._ask(keys, visitor, attributes, budget)
         found = await self._shared_cache.get(visitor.key, visitor.variant, keys)
-        fresh, stale = self._taken(visitor, found.entries)
+        fresh, stale = self._taken(visitor, visitor.variant, found.entries)
         missing = [key for key in keys if key not in fresh]
+        if missing and last is not None:
+            fresh_then, stale_then = await self._of_last_hour(visitor, missing, last)
+            fresh, stale = fresh | fresh_then, stale_then | stale
+            missing = [key for key in keys if key not in fresh]
         if all(key in stale for key in missing):
             if missing:
                 # No page waits for more than this: the rest is refreshed afterwards.
@@ -149,6 +159,15 @@ class Fetcher:
             missing, visitor, attributes, budget, found.generation
         )
         return [fresh.get(key) or _better(brought[key], stale.get(key)) for key in keys]
+
+    async def _of_last_hour(
+        self, visitor: Visitor, keys: list[str], last: LastHour
+    ) -> tuple[dict[str, Experience], dict[str, Experience]]:
+        """Return answers that need no refresh yet, and those that need one."""
+        assert self._shared_cache is not None
+        found = await self._shared_cache.get(visitor.key, last.variant, keys)
+        fresh, stale = self._taken(visitor, last.variant, found.entries, _OLD)
+        return ({}, stale | fresh) if last.is_due else (fresh, stale)
 
     def _refresh(
         self,
@@ -199,11 +218,15 @@ class Fetcher:
             fetch,
             for_seconds=budget + LEASE_MARGIN,
         )
-        fresh, _ = self._taken(visitor, entries)
+        fresh, _ = self._taken(visitor, visitor.variant, entries)
         return answers | fresh
 
     def _taken(
-        self, visitor: Visitor, entries: Mapping[str, Entry]
+        self,
+        visitor: Visitor,
+        variant: bytes,
+        entries: Mapping[str, Entry],
+        fresh_as: tuple[Source, Reason | None] = (Source.CACHE, None),
     ) -> tuple[dict[str, Experience], dict[str, Experience]]:
         """Store answers of the shared cache; return the fresh and the stale."""
         good: dict[str, Entry] = {}
@@ -212,14 +235,14 @@ class Fetcher:
         for key, (fresh_for, body) in entries.items():
             try:
                 if fresh_for > 0:
-                    fresh[key] = decode(key, body, Source.CACHE)
+                    fresh[key] = decode(key, body, *fresh_as)
                 else:
-                    stale[key] = decode(key, body, Source.STALE, Reason.REVALIDATING)
+                    stale[key] = decode(key, body, *_OLD)
             except ValueError:
                 continue  # unreadable: counts as missing
             good[key] = (fresh_for, body)
         if good and self._under_way.holds(visitor.key):
-            self._cache.put_encoded(visitor.key, visitor.variant, good)
+            self._cache.put_encoded(visitor.key, variant, good)
         return fresh, stale
 
     async def _ask(

@@ -11,7 +11,8 @@ from ..browser.marks import MarkTokens
 from ..browser.overlay_access import OVERLAY, OverlayAccess, OverlayLinks
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
-from ..cache.encoding import NO_MATCH, variation_in
+from ..cache.encoding import NO_MATCH, decode_all, variation_in
+from ..cache.hours import LastHour, last_hour
 from ..cache.shared import SharedCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
@@ -140,7 +141,8 @@ class Personalizer:
     ) -> PendingAnswers:
         """Answer from the cache, and start a fetch for the other keys.
 
-        An expired answer is served at once while a fetch refreshes it.
+        An expired answer is served at once while a fetch refreshes it, and one of the
+        last hour until then, see ``last_hour``.
 
         Args:
             keys: The experience keys.
@@ -155,18 +157,33 @@ class Personalizer:
         if inactive := self._inactive(missing):
             found += [Experience(key=key, reason=Reason.NOT_ACTIVE) for key in inactive]
             missing = _without(missing, found)
-        found += self.cache.get_stale(
-            visitor.key, visitor.variant, missing, Reason.REVALIDATING
-        )
-        needed = _without(keys, found)
+        last = self._last_hour(visitor)
+        if last is not None and not last.is_due:
+            kept = self.cache.bodies(visitor.key, last.variant, missing)
+            found += decode_all(kept, Source.STALE, Reason.REVALIDATING)
+            missing = _without(missing, found)
+        needed = missing
+        for variant in (visitor.variant, *([last.variant] if last else ())):
+            found += self.cache.get_stale(
+                visitor.key, variant, needed, Reason.REVALIDATING
+            )
+            needed = _without(keys, found)
         if not missing:
             return PendingAnswers(found)
         if needed and timeout <= 0:
             late = [Experience(key=key, reason=Reason.TIMEOUT) for key in needed]
             return PendingAnswers(found + late)
         attributes = self.visitors.session_attributes(visit, visitor.attributes)
-        waiting = self.fetcher.start(missing, visitor, attributes, timeout=timeout)
+        waiting = self.fetcher.start(
+            missing, visitor, attributes, timeout=timeout, last=last
+        )
         return PendingAnswers(found, needed, waiting)
+
+    def _last_hour(self, visitor: Visitor) -> LastHour | None:
+        wanted, now = self.settings.cache, self.clock()
+        return last_hour(
+            visitor.key, visitor.last_variant, now, ttl=wanted.ttl, stale=wanted.stale
+        )
 
     def _inactive(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if not self.catalogue.is_active(key)]

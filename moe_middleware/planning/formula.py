@@ -12,9 +12,11 @@ processes without a shared cache), or asks the same keys. Then
 With one cache this is 1 / (1 - q * exp(-ttl / (p * P))): P for a ttl of 0, and 1 for a
 long one.
 
-At each full hour the cache key changes, as MoEngage is sent the hour. A visitor who is
-there then is fetched for again at the next page. By Little's law (P - 1) * p seconds'
-visitors are there, and within a minute a share of 1 - exp(-60 / p) has a next page.
+At each full hour the cache key changes, as MoEngage is sent the hour. With a ``stale``
+of at least the ttl this costs nothing: answers of the last hour stand in until their
+ttl is over. Without any, a visitor who is there then is fetched for again at the next
+page. By Little's law (P - 1) * p seconds' visitors are there, and within a minute a
+share of 1 - exp(-60 / p) has a next page. A shorter ``stale`` spreads these fetches.
 """
 
 from __future__ import annotations
@@ -65,4 +67,6 @@ def fetches_after_the_hour(traffic: Traffic, setup: Setup) -> float:
         again = places * (1 - exp(-60 / traffic.pause * part))
         total += there * again * len(split_keys(keys))
     pages = visits * traffic.pages * traffic.fetches_of_a_page
-    return max(fetches_a_minute(traffic, setup), min(pages, total))
+    usual = fetches_a_minute(traffic, setup)
+    spread = 0.0 if setup.stale >= setup.ttl else 60 / max(60.0, setup.stale)
+    return usual + spread * max(0.0, min(pages, total) - usual)

@@ -158,9 +158,9 @@ def _quota(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
         traffic, setup
     ):
         remedy = (
-            "The hour is part of the cache key: after each full hour, the visitors who "
-            "are there are fetched for again. If that is too much, ask MoEngage for a "
-            "higher limit"
+            "The hour is part of the cache key, so at a full hour the visitors who are "
+            f"there are fetched for again. Raise cache.stale to {setup.ttl:g}, your "
+            "cache.ttl: the last hour's answers then stand in"
         )
     else:
         remedy = "Share answers, or keep them for longer"
@@ -246,6 +246,10 @@ def _changes(traffic: Traffic, setup: Setup) -> Iterator[Change]:
         best, also = replace(setup, shared=True), "cache.redis, "
         yield _change("cache.redis", traffic, best)
     before = fetches_a_minute(traffic, best)
+    if fetches_after_the_hour(traffic, best) > MUCH * before:
+        best = replace(best, stale=best.ttl)
+        also += f"cache.stale: {best.ttl:g}, "
+        yield _change(also.rstrip(", "), traffic, best)
     for ttl in TTLS:
         longer = replace(best, ttl=ttl)
         if fetches_a_minute(traffic, longer) > before * WORTH_NAMING:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from statistics import fmean
 
-from ..cache.keys import variant_key
+from ..cache.hours import LastHour, last_hour
 from ..cache.memory import MemoryCache
 from ..client.wire import split_keys
-from ..visitors.session_attributes import day_and_hour
+from ..visitors.session_attributes import variants
 from .quota import Outcome, Quota
 from .site import Setup, Traffic
 from .traffic import NAMELESS, Request, VisitorId, requests
@@ -171,18 +170,28 @@ class _Run:
         minute = self.minutes[-1]
         minute.requests += self.one_in
         keys = self.traffic.kinds[request.kind]
-        variant = _variant(self.now // 3600, request.changed)
+        named = {"changed": str(request.changed)} if request.changed else {}
+        variant, of_last = variants(named, self.now)
         cache = self._caches[request.process]
         found = cache.bodies(request.visitor, variant, keys)
         missing = [key for key in keys if key not in found]
         if not missing:
             minute.fresh += self.one_in
             return
-        old = {**cache.bodies(request.visitor, variant, missing, self.setup.stale)}
+        ttl, stale = self.setup.ttl, self.setup.stale
+        last = last_hour(request.visitor, of_last, self.now, ttl=ttl, stale=stale)
+        if last is not None and not last.is_due:
+            kept = cache.bodies(request.visitor, last.variant, missing)
+            missing = [key for key in missing if key not in kept]
+            if not missing:
+                minute.stale += self.one_in
+                return
+        old = {**cache.bodies(request.visitor, variant, missing, stale)}
+        if last is not None:
+            old |= cache.bodies(request.visitor, last.variant, missing, stale)
         if self.setup.shared:
-            minute.lookups += self.one_in
-            missing, older = self._look_up(request, variant, missing)
-            old.update(older)
+            missing, older = self._look_up(request, variant, last, missing)
+            old |= older
             if not missing:
                 minute.shared += self.one_in
                 return
@@ -211,9 +220,28 @@ class _Run:
         minute.shared_answers = len(self._shared) * self.one_in
 
     def _look_up(
+        self,
+        request: Request,
+        variant: bytes,
+        last: LastHour | None,
+        keys: Sequence[str],
+    ) -> tuple[list[str], dict[str, bytes]]:
+        """Take what needs no refresh; return the keys that do, and their answers."""
+        missing, old = self._shared_answers(request, variant, keys)
+        if missing and last is not None:
+            due, of_last = self._shared_answers(request, last.variant, missing)
+            if last.is_due:
+                old |= dict.fromkeys((key for key in missing if key not in due), ANSWER)
+            else:
+                missing = due
+            old |= of_last
+        return missing, old
+
+    def _shared_answers(
         self, request: Request, variant: bytes, keys: Sequence[str]
     ) -> tuple[list[str], dict[str, bytes]]:
         """Take fresh answers of the shared cache; return the others, and old ones."""
+        self.minutes[-1].lookups += self.one_in
         missing, fresh, old = [], {}, {}
         for key in keys:
             until = self._shared.get((request.visitor, variant, key), 0.0)
@@ -250,9 +278,3 @@ class _Run:
             for key in keys:
                 self._shared[request.visitor, variant, key] = self.now + ttl
         return True
-
-
-@lru_cache(maxsize=1024)
-def _variant(hour: float, changed: int) -> bytes:
-    named = {"changed": str(changed)} if changed else {}
-    return variant_key({**day_and_hour(hour * 3600), **named})

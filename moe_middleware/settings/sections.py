@@ -84,7 +84,9 @@ class CacheSettings(Section):
     stale: Seconds = Field(
         default=600.0,
         description="How long an answer is still served after its ttl, while a fetch "
-        "in the background refreshes it, in seconds.",
+        "in the background refreshes it, in seconds. An answer of the last hour is "
+        "served for as long in a new one, at most: 0 makes experiences for an hour "
+        "exact, at the price of many fetches then.",
     )
     max_entries: Count = Field(
         default=1_000_000, description="How many answers one process keeps at most."

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+
+from ..cache import variant_key
 
 MAX_USER_AGENT_LENGTH = 1024
 
@@ -43,6 +46,27 @@ def day_and_hour(now: float) -> dict[str, str]:
         now: The time, in unix seconds; the day and the hour are UTC's.
     """
     return dict(_of_the_hour(int(now // 3600)))
+
+
+def variants(named: Mapping[str, str], now: float) -> tuple[bytes, bytes]:
+    """Return the variant of this hour's answers, and of the last hour's.
+
+    Args:
+        named: The other attributes in the cache key, which have precedence.
+        now: The time, in unix seconds.
+    """
+    return _variants(tuple(named.items()), int(now // 3600))
+
+
+# Visitors choose the values, which may be long: few are kept.
+@lru_cache(maxsize=256)
+def _variants(named: tuple[tuple[str, str], ...], hours: int) -> tuple[bytes, bytes]:
+    this, last = (_of_the_hour(one) | dict(named) for one in (hours, hours - 1))
+    return variant_key(this), variant_key(last)
+
+
+OF_THE_HOUR = frozenset({"DAY_OF_THE_WEEK", "TIME_OF_THE_DAY"})
+"""The names of ``day_and_hour``."""
 
 
 @lru_cache(maxsize=2)

@@ -25,6 +25,7 @@ class Visitor:
         attributes: The in-session attributes that the file names.
         key: See ``cache.visitor_key``.
         variant: See ``cache.variant_key``.
+        last_variant: The variant of the last hour.
         consents: Whether they may be recognised and counted; without it they have no
             ids, and attributes of the page alone.
         reporting_id: The id for events: the customer's, else the visitor's.
@@ -37,6 +38,7 @@ class Visitor:
     attributes: Mapping[str, str]
     key: bytes
     variant: bytes
+    last_variant: bytes
     consents: bool = True
     reporting_id: str | None = None
 

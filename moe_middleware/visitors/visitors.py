@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from types import MappingProxyType
 
-from ..cache import key_of_ids, variant_key, visitor_key
+from ..cache import key_of_ids, visitor_key
 from ..models.experience import EMPTY
 from ..models.identity import Identity
 from ..models.ids import new_id
@@ -21,7 +21,7 @@ from .consents import Consents
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
 from .named_attributes import NamedAttributes
-from .session_attributes import day_and_hour, session_attributes
+from .session_attributes import OF_THE_HOUR, session_attributes, variants
 from .value_readers import SourceReader
 from .visitor import NO_VISIT, Visitor
 from .waiting import waiting
@@ -62,7 +62,8 @@ class Visitors:
         self.log_names = LogNames(settings.log_ids)
         self.consents = _consents(settings.consent, reader)
         self.runs_code = any(source.is_lazy for _, source in settings.sources())
-        self._plain_variant = (-1.0, b"")
+        self._plain_hour = -1.0
+        self._plain_variants = (b"", b"")
         self._customer_id = reader.id(wanted.customer_id)
         self._visitor_id = reader.id(wanted.visitor_id)
         by_cookie = wanted.visitor_id.kind == "cookie"
@@ -109,9 +110,9 @@ class Visitors:
             vary = None
         if self.consents is not None and not self.consents.given(visit):
             of_page = self._named(visit, match, of_the_page=True)
-            variant = self._variant(NO_VISIT, {}, of_page, vary, now)
+            variant, last = self._variants(NO_VISIT, {}, of_page, vary, now)
             key = visitor_key(Identity())
-            return Visitor(None, None, {}, False, of_page, key, variant, False)
+            return Visitor(None, None, {}, False, of_page, key, variant, last, False)
         visitor_id, is_new = None, False
         identifiers: Mapping[str, str] = EMPTY
         attributes: Mapping[str, str] = EMPTY
@@ -122,10 +123,10 @@ class Visitors:
             identifiers = self._user_identifiers(visit)
         if self._of_routes or self._attributes.readers:
             attributes = self._named(visit, match, of_the_page=False)
-        if attributes or vary or identifiers or self._plain_variant[0] != now // 3600:
-            variant = self._variant(visit, identifiers, attributes, vary, now)
+        if attributes or vary or identifiers or self._plain_hour != now // 3600:
+            variant, last = self._variants(visit, identifiers, attributes, vary, now)
         else:
-            variant = self._plain_variant[1]
+            variant, last = self._plain_variants
         return Visitor(
             customer_id,
             visitor_id,
@@ -134,6 +135,7 @@ class Visitors:
             attributes,
             key_of_ids(customer_id, visitor_id, identifiers),
             variant,
+            last,
             True,
             customer_id or visitor_id,
         )
@@ -283,28 +285,26 @@ class Visitors:
             return (scheme.strip() or visit.scheme) == "https"
         return visit.scheme == "https"
 
-    def _variant(
+    def _variants(
         self,
         visit: Visit,
         ids: Mapping[str, str],
         named: Mapping[str, str],
         vary: Collection[str] | None,
         now: float,
-    ) -> bytes:
+    ) -> tuple[bytes, bytes]:
+        """Return the variant of this hour's answers, and of the last hour's."""
         if not named and not vary and not ids:
-            if self._plain_variant[0] != now // 3600:
-                self._plain_variant = now // 3600, variant_key(day_and_hour(now))
-            return self._plain_variant[1]
+            self._plain_variants = variants({}, now)
+            self._plain_hour = now // 3600
+            return self._plain_variants
         if vary is not None:
             values = self.session_attributes(visit, named)
-            named = {name: values[name] for name in vary if name in values}
-        return variant_key(
-            {
-                **day_and_hour(now),
-                **named,
-                **{f"user_identifiers.{name}": ids[name] for name in ids},
-            }
-        )
+            # The hour is part of the key in any case.
+            of_key = values.keys() - (OF_THE_HOUR - named.keys())
+            named = {name: values[name] for name in vary if name in of_key}
+        ids = {f"user_identifiers.{name}": ids[name] for name in ids}
+        return variants({**named, **ids}, now)
 
     def _address(self, visit: Visit) -> str | None:
         if visit.peer not in self._trusted:

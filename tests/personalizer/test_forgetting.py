@@ -133,7 +133,7 @@ async def test_another_identifier_makes_another_answer_for_the_same_customer(
 async def test_another_hour_or_day_makes_another_answer(
     sandbox: Sandbox, later: int
 ) -> None:
-    site = Site(source)
+    site = Site(source, cache={"stale": 0})
     await site.get(customer="alice")
 
     site.clock.now += later

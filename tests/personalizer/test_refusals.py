@@ -75,7 +75,7 @@ class Site:
         return httpx.Response(200, json=FETCHED)
 
     async def page(self, number: int) -> Any:
-        visitor = Visitor(None, None, {}, False, {}, b"%d" % number, b"")
+        visitor = Visitor(None, None, {}, False, {}, b"%d" % number, b"", b"")
         waiting = self.fetcher.start(["hero"], visitor, {}, timeout=1)
         return await waiting["hero"]
 

@@ -100,7 +100,13 @@ def _pages() -> Starlette:
 
 
 @pytest.mark.parametrize(
-    "setup", [Setup(processes=1, stale=0), Setup(processes=3, ttl=20, stale=0)]
+    "setup",
+    [
+        Setup(processes=1, stale=0),
+        Setup(processes=3, ttl=20, stale=0),
+        Setup(processes=1, ttl=300, stale=300),
+        Setup(processes=3, ttl=300, stale=60),
+    ],
 )
 async def test_the_simulation_fetches_as_often_as_the_middleware(
     setup: Setup, sandbox: Sandbox
@@ -109,7 +115,9 @@ async def test_the_simulation_fetches_as_often_as_the_middleware(
     real = await Processes(setup).serve(SMALL, setup)
 
     assert real > 100
-    assert played.total("fetches") == real
+    # Which visitors come first after the hour depends on their ids, which differ.
+    turns = 0.02 if 0 < setup.stale < setup.ttl else 0.0
+    assert played.total("fetches") == pytest.approx(real, rel=turns)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +150,30 @@ def test_the_formula_has_the_limits_that_one_expects(pages: float) -> None:
     assert many == pytest.approx(pages, rel=0.01)
 
 
-def test_a_full_hour_is_a_spike_that_the_formula_knows() -> None:
-    traffic, setup = Traffic(visitors=50_000), Setup(processes=1, ttl=900)
+@pytest.mark.parametrize(
+    ("ttl", "stale", "least", "most"),
+    [
+        (900, 0, 2.0, 3.0),
+        (900, 120, 1.3, 1.8),
+        # Spread over ten minutes, or by each answer's own ttl.
+        (900, 600, 0.8, 1.25),
+        (300, 300, 0.8, 1.25),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_full_hour_is_the_spike_that_the_formula_says(
+    ttl: float, stale: float, least: float, most: float, shared: bool
+) -> None:
+    traffic = Traffic(visitors=50_000)
+    setup = Setup(processes=1, ttl=ttl, stale=stale, shared=shared)
 
     minutes = simulate(traffic, setup).minutes
 
-    first = minutes[30].wanted
-    assert first > 2 * minutes[29].wanted
-    assert first == pytest.approx(fetches_after_the_hour(traffic, setup), rel=0.15)
+    before = sum(one.wanted for one in minutes[27:30]) / 3
+    after = [one.wanted for one in minutes[30:40]]
+    assert least < max(after) / before < most
+    by_formula = fetches_after_the_hour(traffic, setup)
+    assert 0.7 < max(after) / by_formula < 1.35
 
 
 @pytest.mark.parametrize("budget", ["process", "host", "all"])
