@@ -76,8 +76,10 @@ class MemoryOutbox:
         self._losses.forget()
         self._lock = threading.Lock()
         self._seen_at = 0.0
-        self._ids = itertools.count(1)
-        self._rows: dict[int, _Row] = {}
+        self._last_id = 0
+        # An event that no relay has claimed is its body alone: bytes take no time in a
+        # garbage collection.
+        self._rows: dict[int, _Row | bytes] = {}
         self._dead: dict[int, DeadLetter] = {}
         self._notes: dict[str, bytes] = {}
 
@@ -85,7 +87,8 @@ class MemoryOutbox:
     def events(self) -> list[Event]:
         """The waiting events, oldest first."""
         with self._lock:
-            return [row.event for row in self._rows.values() if row.event]
+            rows = map(self._row, self._rows)
+            return [row.event for row in rows if row and row.event]
 
     # --- an event's life ---------------------------------------------------
 
@@ -102,8 +105,7 @@ class MemoryOutbox:
             excess = max(0, len(self._rows) + len(bodies) - self._max_events)
             if self._when_full == "refuse":
                 refused = min(excess, len(bodies))
-            for body in bodies[: len(bodies) - refused]:
-                self._keep(body)
+            self._keep(bodies[: len(bodies) - refused])
             if self._when_full == "drop_oldest":
                 dropped = self._drop(excess)
         observe(self._observer, "appended", len(bodies))
@@ -112,14 +114,22 @@ class MemoryOutbox:
         if dropped:
             self._losses.add("dropped", dropped, "outbox_full")
 
-    def _keep(self, body: bytes) -> None:
-        id = next(self._ids)
-        self._rows[id] = _Row(id, body)
+    def _keep(self, bodies: Sequence[bytes]) -> None:
+        self._rows.update(enumerate(bodies, self._last_id + 1))
+        self._last_id += len(bodies)
+
+    def _row(self, id: int) -> _Row | None:
+        row = self._rows.get(id)
+        if isinstance(row, bytes):
+            row = self._rows[id] = _Row(id, row)
+        return row
 
     def _drop(self, count: int) -> int:
         """Drop the oldest events without a lease; return how many."""
-        now = self._now()
-        idle = (row.id for row in self._rows.values() if row.claimable_at <= now)
+        now, rows = self._now(), self._rows.items()
+        idle = (
+            id for id, row in rows if isinstance(row, bytes) or row.claimable_at <= now
+        )
         oldest = list(itertools.islice(idle, count))
         for id in oldest:
             del self._rows[id]
@@ -133,11 +143,13 @@ class MemoryOutbox:
         held: set[str] = set()
         with self._lock:
             now = self._now()
-            for row in self._rows.values():
+            for id in self._rows:
                 if len(claims) == limit:
                     break
+                row = self._row(id)
+                assert row is not None
                 if row.event is None:
-                    unreadable.append(row.id)
+                    unreadable.append(id)
                 elif row.claimable_at > now:
                     if not (relay and row.relay == relay):
                         held.add(row.event.customer_id)
@@ -158,7 +170,8 @@ class MemoryOutbox:
         now = self._clock()
         if now < self._seen_at:
             for row in self._rows.values():
-                row.claimable_at -= self._seen_at - now
+                if isinstance(row, _Row):
+                    row.claimable_at -= self._seen_at - now
         self._seen_at = now
         return now
 
@@ -166,7 +179,7 @@ class MemoryOutbox:
         with self._lock:
             until = self._now() + lease_for
             for id in _numbers(ids):
-                if row := self._rows.get(id):
+                if row := self._row(id):
                     row.claimable_at = until
 
     async def ack(self, ids: Sequence[EventId]) -> None:
@@ -178,7 +191,7 @@ class MemoryOutbox:
         with self._lock:
             at = self._now() + delay
             for id in _numbers(ids):
-                if row := self._rows.get(id):
+                if row := self._row(id):
                     row.claimable_at = at
                     row.relay = ""
 
@@ -188,7 +201,8 @@ class MemoryOutbox:
 
     def _bury(self, ids: Iterable[int], reason: str) -> None:
         for id in ids:
-            if row := self._rows.pop(id, None):
+            if row := self._row(id):
+                del self._rows[id]
                 self._dead[id] = DeadLetter(
                     id=id,
                     body=row.body,
@@ -242,8 +256,8 @@ class MemoryOutbox:
     ) -> list[WaitingEvent]:
         start = _number(after) if after is not None else 0
         with self._lock:
-            rows = (row for row in self._rows.values() if row.id > start)
-            return [_waiting(row) for row in itertools.islice(rows, limit)]
+            rows = (self._row(id) for id in self._rows if id > start)
+            return [_waiting(row) for row in itertools.islice(rows, limit) if row]
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
@@ -254,7 +268,7 @@ class MemoryOutbox:
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
         with self._lock:
-            if row := self._rows.get(_number(id)):
+            if row := self._row(_number(id)):
                 return _waiting(row)
             return self._dead.get(_number(id))
 
@@ -265,7 +279,7 @@ class MemoryOutbox:
             chosen = _chosen(self._dead, ids, limit)
             for id in chosen:
                 letter = self._dead.pop(id)
-                self._keep(letter.body)
+                self._keep([letter.body])
             return len(chosen)
 
     async def purge(
@@ -275,7 +289,7 @@ class MemoryOutbox:
         ids: Sequence[EventId] | None = None,
         limit: int | None = None,
     ) -> int:
-        held: dict[int, _Row] | dict[int, DeadLetter]
+        held: dict[int, _Row | bytes] | dict[int, DeadLetter]
         held = self._rows if kind == "waiting" else self._dead
         with self._lock:
             chosen = _chosen(held, ids, limit)
@@ -287,9 +301,10 @@ class MemoryOutbox:
         with self._lock:
             for one in kept:
                 if isinstance(one, WaitingEvent):
-                    self._keep(one.body)
+                    self._keep([one.body])
                 else:
-                    id = next(self._ids)
+                    self._last_id += 1
+                    id = self._last_id
                     self._dead[id] = DeadLetter(
                         id=id,
                         body=one.body,
