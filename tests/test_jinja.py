@@ -404,6 +404,29 @@ async def test_a_block_within_the_body_works(
     assert await render(source, kind) == "Sale"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% set h = other %}HERE",
+        "{% for h in [other] %}HERE{% endfor %}",
+        "{% with h = other %}HERE{% endwith %}",
+        "{% macro shown(h) %}HERE{% endmacro %}{{ shown(other) }}",
+        '{% experience "b" as h %}{% set h = other %}HERE{% endexperience %}',
+        # Not scoped: its names are those of the whole template.
+        "{% block part %}HERE{% endblock %}",
+    ],
+)
+async def test_a_body_that_gives_its_name_another_value_reads_that_as_jinja_does(
+    experiences: Experiences, kind: Kind, body: str
+) -> None:
+    method = "{{ h.items is callable }} {{ h.title }}"
+    source = f'{{% experience "hero" as h %}}{body}{{% endexperience %}}'
+    other = {"items": "an item", "title": "Tea"}
+
+    page = source.replace("HERE", method)
+    assert await render(page, kind, h=other, other=other) == "True Tea"
+
+
 @pytest.mark.parametrize("key", [None, 7, ["hero"]])
 async def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
     experiences: Experiences,

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from jinja2 import Environment, nodes
 from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
+from jinja2.visitor import NodeTransformer
 
+from ..models.experience import Experience
 from .lookups import find, match, meet, script, show, web_sdk
 from .personal_templates import personal
 
@@ -20,6 +25,12 @@ FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
 MEET = "moe_middleware.meet"
 MATCH = "moe_middleware.match"
+
+
+class _AfterExtends(str):
+    """The name of a tag that comes after an ``extends``."""
+
+    __slots__ = ()
 
 
 class MoEngageExtension(Extension):
@@ -51,8 +62,18 @@ class MoEngageExtension(Extension):
         environment.globals.setdefault("moe_script", script)
         environment.globals.setdefault("moe_web_sdk", web_sdk)
 
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        extends = begins = False
+        for token in stream:
+            if begins and token.value == "extends":
+                extends = True
+            elif begins and extends and token.value in self.tags:
+                token = token._replace(value=_AfterExtends(token.value))
+            begins = token.type == "block_begin"
+            yield token
+
     def parse(self, parser: Parser) -> nodes.Node:
-        lineno = next(parser.stream).lineno
+        lineno, _, tag = next(parser.stream)
         key = parser.parse_expression()
         if isinstance(key, nodes.Sub):
             # The result of a subtraction is no text; unquoted keys with a dash are one.
@@ -78,6 +99,7 @@ class MoEngageExtension(Extension):
                     token.lineno,
                 )
         body = parser.parse_statements(("name:else", "name:endexperience"))
+        body = _with_items(body, name)
         otherwise: list[nodes.Node] = []
         if next(parser.stream).value == "else":
             otherwise = parser.parse_statements(("name:endexperience",), True)
@@ -85,11 +107,12 @@ class MoEngageExtension(Extension):
         # blocks work.
         target: nodes.Expr = nodes.Name(name, "store")
         matches: nodes.Expr = nodes.Name(name, "load")
-        # Outside of the blocks of a template that extends another, nothing is rendered
-        # and nothing may count; only output nodes know this. If Jinja's parser does not
-        # say that it is within a block, the faster way is not taken.
+        # After an ``extends``, nothing outside of blocks is rendered and nothing may
+        # count; only output nodes know this. If Jinja's parser does not say that it is
+        # within a block, the faster way is not taken.
         in_block = "block" in getattr(parser, "_tag_stack", ())
-        if in_block and isinstance(impression, nodes.Const) and impression.value:
+        is_rendered = in_block or not isinstance(tag, _AfterExtends)
+        if is_rendered and isinstance(impression, nodes.Const) and impression.value:
             named = isinstance(impression.value, str)
             counting = impression if named else nodes.Const(None)
             found = _call(MATCH, key, nodes.Const(lineno), counting)
@@ -118,6 +141,40 @@ class MoEngageExtension(Extension):
         if is_text and environment.finalize is None:
             return nodes.Output([call])
         return nodes.ExprStmt(call)
+
+
+def _with_items(body: list[nodes.Node], name: str) -> list[nodes.Node]:
+    """Return a tag's body with payload values that are read as items.
+
+    An attribute takes several times as long: Python first looks for a field of this
+    name, and raises an exception. If the body gives the name another value, it is left
+    as it is.
+    """
+    names = (found for node in body for found in node.find_all(nodes.Name))
+    if any(found.name == name and found.ctx != "load" for found in names):
+        return body
+    items = _PayloadItems(name)
+    return [items.visit(node) for node in body]
+
+
+class _PayloadItems(NodeTransformer):
+    """Replaces ``hero.Title`` by ``hero["Title"]``."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:
+        self.generic_visit(node)
+        one, name = node.node, node.attr
+        is_ours = isinstance(one, nodes.Name) and one.name == self._name
+        if not is_ours or name.startswith("_") or hasattr(Experience, name):
+            return node
+        item = nodes.Getitem(one, nodes.Const(name), node.ctx)
+        return item.set_lineno(node.lineno)
+
+    def visit_Block(self, node: nodes.Block) -> nodes.Node:
+        # The names in a block are others.
+        return node
 
 
 def _call(name: str, first: nodes.Expr, *others: nodes.Expr) -> nodes.Filter:

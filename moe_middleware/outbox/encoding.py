@@ -47,7 +47,7 @@ class ImpressionEncoder:
         shown: Iterable[Experience],
         customer_id: str,
         occurred_at: int,
-        uuids: Iterable[str],
+        uuids: Iterable[bytes],
         trace: str | None = None,
     ) -> list[bytes]:
         """Return the impressions of one page.
@@ -56,7 +56,7 @@ class ImpressionEncoder:
             shown: The shown experiences.
             customer_id: The customer or visitor for whom they count.
             occurred_at: In whole unix seconds.
-            uuids: The uuid of each.
+            uuids: The uuid of each, as ASCII.
             trace: The trace of the page's request.
 
         Raises:
@@ -64,7 +64,7 @@ class ImpressionEncoder:
         """
         head = (
             f'","customer_id":{encode_basestring_ascii(customer_id)}'
-            f',"action":"impression","occurred_at":{occurred_at},'
+            f',"action":"impression","occurred_at":{occurred_at},"experience_context":'
         ).encode()
         rest, bodies = self._rest, []
         if trace is not None:
@@ -74,10 +74,7 @@ class ImpressionEncoder:
                 context = kept_context(one)
             except AttributeError:
                 context = orjson.dumps(one.experience_context)
-            bodies.append(
-                b'{"uuid":"%b%b"experience_context":%b%b'
-                % (uuid.encode(), head, context, rest)
-            )
+            bodies.append(b"".join((b'{"uuid":"', uuid, head, context, rest)))
         return bodies
 
 

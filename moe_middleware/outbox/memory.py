@@ -6,7 +6,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakSet
@@ -77,8 +77,7 @@ class MemoryOutbox:
         self._lock = threading.Lock()
         self._seen_at = 0.0
         self._last_id = 0
-        # An event that no relay has claimed is its body alone: bytes take no time in a
-        # garbage collection.
+        # Before a relay claims it, an event is its body: no garbage collection sees it.
         self._rows: dict[int, _Row | bytes] = {}
         self._dead: dict[int, DeadLetter] = {}
         self._notes: dict[str, bytes] = {}
@@ -87,8 +86,7 @@ class MemoryOutbox:
     def events(self) -> list[Event]:
         """The waiting events, oldest first."""
         with self._lock:
-            rows = map(self._row, self._rows)
-            return [row.event for row in rows if row and row.event]
+            return [row.event for row in self._known(self._rows) if row.event]
 
     # --- an event's life ---------------------------------------------------
 
@@ -118,18 +116,19 @@ class MemoryOutbox:
         self._rows.update(enumerate(bodies, self._last_id + 1))
         self._last_id += len(bodies)
 
-    def _row(self, id: int) -> _Row | None:
-        row = self._rows.get(id)
-        if isinstance(row, bytes):
-            row = self._rows[id] = _Row(id, row)
-        return row
+    def _known(self, ids: Iterable[int]) -> Iterator[_Row]:
+        """Yield the rows of the waiting events among ids."""
+        for id in ids:
+            row = self._rows.get(id)
+            if isinstance(row, bytes):
+                row = self._rows[id] = _Row(id, row)
+            if row is not None:
+                yield row
 
     def _drop(self, count: int) -> int:
         """Drop the oldest events without a lease; return how many."""
-        now, rows = self._now(), self._rows.items()
-        idle = (
-            id for id, row in rows if isinstance(row, bytes) or row.claimable_at <= now
-        )
+        now, rows = self._now(), self._known(self._rows)
+        idle = (row.id for row in rows if row.claimable_at <= now)
         oldest = list(itertools.islice(idle, count))
         for id in oldest:
             del self._rows[id]
@@ -143,13 +142,11 @@ class MemoryOutbox:
         held: set[str] = set()
         with self._lock:
             now = self._now()
-            for id in self._rows:
+            for row in self._known(self._rows):
                 if len(claims) == limit:
                     break
-                row = self._row(id)
-                assert row is not None
                 if row.event is None:
-                    unreadable.append(id)
+                    unreadable.append(row.id)
                 elif row.claimable_at > now:
                     if not (relay and row.relay == relay):
                         held.add(row.event.customer_id)
@@ -178,9 +175,8 @@ class MemoryOutbox:
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
         with self._lock:
             until = self._now() + lease_for
-            for id in _numbers(ids):
-                if row := self._row(id):
-                    row.claimable_at = until
+            for row in self._known(_numbers(ids)):
+                row.claimable_at = until
 
     async def ack(self, ids: Sequence[EventId]) -> None:
         with self._lock:
@@ -190,26 +186,24 @@ class MemoryOutbox:
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
         with self._lock:
             at = self._now() + delay
-            for id in _numbers(ids):
-                if row := self._row(id):
-                    row.claimable_at = at
-                    row.relay = ""
+            for row in self._known(_numbers(ids)):
+                row.claimable_at = at
+                row.relay = ""
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
         with self._lock:
             self._bury(_numbers(ids), reason)
 
     def _bury(self, ids: Iterable[int], reason: str) -> None:
-        for id in ids:
-            if row := self._row(id):
-                del self._rows[id]
-                self._dead[id] = DeadLetter(
-                    id=id,
-                    body=row.body,
-                    reason=reason,
-                    attempts=row.attempts,
-                    buried_at=self._clock(),
-                )
+        for row in self._known(ids):
+            del self._rows[row.id]
+            self._dead[row.id] = DeadLetter(
+                id=row.id,
+                body=row.body,
+                reason=reason,
+                attempts=row.attempts,
+                buried_at=self._clock(),
+            )
 
     async def flush(self) -> None:
         """Do nothing: there is no store."""
@@ -256,8 +250,8 @@ class MemoryOutbox:
     ) -> list[WaitingEvent]:
         start = _number(after) if after is not None else 0
         with self._lock:
-            rows = (self._row(id) for id in self._rows if id > start)
-            return [_waiting(row) for row in itertools.islice(rows, limit) if row]
+            rows = self._known(id for id in self._rows if id > start)
+            return [_waiting(row) for row in itertools.islice(rows, limit)]
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
@@ -268,7 +262,7 @@ class MemoryOutbox:
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
         with self._lock:
-            if row := self._row(_number(id)):
+            for row in self._known([_number(id)]):
                 return _waiting(row)
             return self._dead.get(_number(id))
 
@@ -304,9 +298,8 @@ class MemoryOutbox:
                     self._keep([one.body])
                 else:
                     self._last_id += 1
-                    id = self._last_id
-                    self._dead[id] = DeadLetter(
-                        id=id,
+                    self._dead[self._last_id] = DeadLetter(
+                        id=self._last_id,
                         body=one.body,
                         reason=one.reason,
                         attempts=one.attempts,
