@@ -50,10 +50,10 @@ ANSWERS = 5
 TMPFS = "16m"
 """How large a small disk is."""
 
-TINY = "9m"
+TINY = "8m"
 """One that a script can fill."""
 
-TOO_MANY = 4_500
+TOO_MANY = 6_000
 """Impressions that it has no room for."""
 
 OUTAGE_PAUSE = 1.0

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 GIVE_UP_AFTER = 60.0
 """Seconds that ``run(until_empty=True)`` goes on while its outbox fails."""
 
+MANY_UNSAVED = 100
+"""With so many events that wait to be stored, ``run`` does not rest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayState:
@@ -144,8 +147,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         try:
             while not self._stopped.is_set():
-                pause = await self._deliver_or_log(until_empty=until_empty)
-                await self._rest(max(pause, self._interval))
+                await self._rest(await self._deliver_or_log(until_empty=until_empty))
         finally:
             self._running = self._loop = None
 
@@ -200,9 +202,12 @@ class Relay:
         return await self._deliverer.deliver(to_the_end=to_the_end)
 
     async def _deliver_or_log(self, *, until_empty: bool) -> float:
+        """Deliver; return the seconds to rest."""
+        before = self._deliverer.delivered
         try:
             pause = await self.deliver(to_the_end=until_empty)
-            if until_empty and not (await self._outbox.count()).waiting:
+            counted = await self._outbox.count()
+            if until_empty and not counted.waiting:
                 self.stop()
         except Exception as error:
             now = self._stopwatch()
@@ -217,9 +222,12 @@ class Relay:
                 "own line; the relay goes on trying",
                 type(error).__name__,
             )
-            return 0.0
+            return self._interval
         self._unread_since = None
-        return pause
+        # On a full disk acks make room for the next events, a few at a time.
+        if self._deliverer.delivered > before and counted.unsaved >= MANY_UNSAVED:
+            return pause
+        return max(pause, self._interval)
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

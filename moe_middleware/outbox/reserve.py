@@ -19,10 +19,11 @@ the log of claims and acks."""
 SUFFIX = "-reserve"
 
 SMALLEST = SIZE // 2
-"""Bytes reserved on a small disk. A disk with less than twice as much is full."""
+"""Bytes reserved on a small disk. New events leave as much free on one that has no
+room for twice as much, and so no reserve."""
 
 LEAST = 2_000_000
-"""Bytes that must be free beside the reserve, else new events are not stored."""
+"""Bytes that must be free for new events, else the outbox is not writable."""
 
 ROOM_INSIDE = 64
 """Free pages within a file that suffice for new events although its disk is full."""
@@ -43,6 +44,19 @@ class Reserve:
     def __init__(self, path: str) -> None:
         self._path = f"{path}{SUFFIX}"
         self._folder = os.path.dirname(path)
+
+    def room_for(self, size: int) -> int:
+        """Return the bytes by which the outbox may grow for events of this size.
+
+        If the content of SQLite's log did not fit into the file, the log could not
+        start anew, and on a full disk no ack could be written.
+
+        Raises:
+            OSError: The folder is not writable.
+        """
+        half = self.room() // 2
+        # One append of very many events cannot be split.
+        return half if half >= size else self._left_for_events() // 4
 
     def room(self) -> int:
         """Return the reserved bytes, after reserving them if possible.
@@ -87,12 +101,17 @@ class Reserve:
         Raises:
             OutboxError: There is none.
         """
-        if self.room() and self.disk_left() >= LEAST:
+        self.room()
+        if self._left_for_events() >= LEAST:
             return
         (free,) = db.execute("pragma freelist_count").fetchone()
         if free < ROOM_INSIDE:
             file = self._path.removesuffix(SUFFIX)
             raise OutboxError(f"{file}: its disk is full: make room on it")
+
+    def _left_for_events(self) -> int:
+        kept = 0 if os.path.exists(self._path) else SMALLEST
+        return max(0, self.disk_left() - kept)
 
     def disk_left(self) -> int:
         """Return the disk's free bytes, without the reserve.

@@ -82,7 +82,7 @@ class Store(Protocol):
     """The store of a batch writer, used on its thread alone.
 
     Attributes:
-        batch_bytes: The most bytes of the next batch.
+        batch_bytes: The most bytes of a batch.
         deadline: When to give up retries, by the monotonic clock, in seconds.
         comes_back: Whether an error may end during a close.
     """

@@ -68,6 +68,7 @@ class SQLiteStore:
         reserve: The reserved disk space.
     """
 
+    batch_bytes = MAX_BATCH_BYTES
     comes_back = False
 
     def __init__(
@@ -80,7 +81,6 @@ class SQLiteStore:
         save: Save,
         reserve: Reserve,
     ) -> None:
-        self.batch_bytes = MAX_BATCH_BYTES
         self.deadline = float("inf")
         self._path = path
         self._workspace = workspace
@@ -90,6 +90,7 @@ class SQLiteStore:
         self._reserve = reserve
         self._db: OutboxFile | None = None
         self._max_pages = MAX_PAGES
+        self._is_full = False
         self._opened: FileIdentity = None
         # The file of the last claims, and how many there were before it.
         self._claimed_in: FileIdentity = None
@@ -101,6 +102,8 @@ class SQLiteStore:
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
         """Do all in one transaction; if that fails, the batch and each operation."""
+        if batch is not None and self._is_full:
+            return self._do_on_full_disk(batch, operations)
         outcome = self._transact(batch, operations)
         error = outcome.error
         if error is None:
@@ -109,6 +112,9 @@ class SQLiteStore:
             is_own_mistake = not isinstance(error, sqlite3.Error | OutboxError)
             error = self._translated(error)
             return Outcome(results=[error], error=None if is_own_mistake else error)
+        if batch is not None and self._lacks_room(error):
+            self._is_full = True
+            return self._do_on_full_disk(batch, operations)
         unsaved = error if batch is not None else None
         if batch is not None and operations and not is_busy(error):
             outcome = self._transact(batch, ())
@@ -127,6 +133,43 @@ class SQLiteStore:
         if unsaved is not None:
             outcome.error = self._translated(unsaved)
         return outcome
+
+    def _do_on_full_disk(
+        self, batch: Batch, operations: Sequence[Operation]
+    ) -> Outcome:
+        """Do each operation, which may make room; then store what has room."""
+        early = iter(
+            [self.do(None, [one]) for one in operations if not one.after_saving]
+        )
+        outcome = self._save_in_parts(batch)
+        outcome.results = [
+            next(early).results[0]
+            if not one.after_saving
+            else outcome.error or self.do(None, [one]).results[0]
+            for one in operations
+        ]
+        return outcome
+
+    def _save_in_parts(self, batch: Batch) -> Outcome:
+        """Store as many of a batch's records as there is room for."""
+        records, size, grows = batch.records, 1, True
+        total = Outcome()
+        while records:
+            part = self._transact(Batch(batch.journal, records[:size]), ())
+            if part.error is None:
+                records = records[size:]
+                total.saved += part.saved
+                total.added += part.added
+                total.refused += part.refused
+                total.dropped += part.dropped
+                size = 2 * size if grows else size
+            elif size > 1 and self._lacks_room(part.error):
+                size, grows = size // 2, False
+            else:
+                total.error = self._translated(part.error)
+                return total
+        self._is_full = False
+        return total
 
     def log_failure(self, error: Exception, unsaved: int) -> None:
         """Log why the file cannot be written, and what to do."""
@@ -180,12 +223,8 @@ class SQLiteStore:
                     made_room = True
                     self._free_log(for_delivery=batch is None)
                 else:
-                    if batch is not None and made_room:
-                        # A smaller batch may fit.
-                        self.batch_bytes = max(1, self.batch_bytes // 2)
                     self._let_go_after(error)
                     return Outcome(error=error)
-        self.batch_bytes = min(2 * self.batch_bytes, MAX_BATCH_BYTES)
         return outcome
 
     def _attempt(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
@@ -283,19 +322,11 @@ class SQLiteStore:
     # --- disk --------------------------------------------------------------
 
     def _pages_for(self, batch: Batch | None) -> int:
-        """Return the most pages of the file: events may add half of the reserve.
-
-        If the content of the log did not fit into the file, the log could not start
-        anew, and on a full disk no ack could be written.
-        """
+        """Return the most pages of the file."""
         if batch is None:
             return MAX_PAGES
         size = sum(len(record.body) for record in batch.records)
-        room = self._reserve.room() // 2
-        if room and size > room:
-            # One append of very many events cannot be split.
-            room = self._reserve.disk_left() // 4
-        return (os.path.getsize(self._path) + room) // PAGE
+        return (os.path.getsize(self._path) + self._reserve.room_for(size)) // PAGE
 
     def _limit_pages(self, db: sqlite3.Connection, most: int) -> None:
         if self._max_pages != most:

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 
 from moe_middleware.models.errors import OutboxError
+from moe_middleware.models.events import Event
 from moe_middleware.outbox import SQLiteOutbox
 from moe_middleware.outbox.encoding import encode
+from moe_middleware.outbox.relay import Relay
 from moe_middleware.outbox.sqlite.files import (
     SCHEMA_VERSION,
     identity_of,
@@ -537,7 +539,43 @@ async def test_a_relay_that_starts_on_a_full_disk_drains_it(small_disk: Path) ->
     assert counted.waiting == 0
 
 
-def fill(folder: Path) -> None:
+async def test_a_small_file_on_a_full_disk_is_drained_as_fast_as_it_is_delivered(
+    small_disk: Path,
+) -> None:
+    outbox = SQLiteOutbox(str(small_disk / "outbox.db"))
+    outbox.append([event()])
+    await outbox.flush()
+    # Too little is left to reserve any, and the file has but a few pages.
+    (small_disk / "outbox.db-reserve").unlink()
+    fill(small_disk, leave=4_000_000)
+    for number in range(600):
+        outbox.append([event(f"late-{number}")])
+    arrived: list[str] = []
+
+    async def report(events: Sequence[Event]) -> None:
+        arrived.extend(one.customer_id for one in events)
+
+    with pytest.raises(OutboxError, match="full"):
+        await outbox.flush()
+    relay = Relay(outbox, report)
+    running = asyncio.create_task(relay.run())
+    async with asyncio.timeout(PATIENCE):
+        while len(arrived) < 601:
+            await asyncio.sleep(0.05)
+    relay.stop()
+    await running
+    counted = await outbox.count()
+    outbox.close()
+
+    assert len(set(arrived)) == len(arrived)
+    assert (counted.waiting, counted.unsaved, counted.lost) == (0, 0, 0)
+
+
+def fill(folder: Path, *, leave: int = 0) -> None:
+    if leave:
+        size = shutil.disk_usage(folder).free - leave
+        (folder / "ballast").write_bytes(bytes(size))
+        return
     with (folder / "ballast").open("wb", 0) as file, suppress(OSError):
         while True:
             file.write(bytes(1024))
