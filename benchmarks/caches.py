@@ -250,7 +250,7 @@ def _made(name: str, clock: Clock) -> Kept:
 def _memory_of(name: str, count: int) -> dict[str, Any]:
     clock = Clock()
     gc.collect()
-    # What the imports left is no part of what the visitors cost.
+    # Memory of the imports is no part of the visitors' cost.
     gc.freeze()
     without = _collection()
     steps = [array("d", bytes(8 * count)) for _ in range(2)]
@@ -270,7 +270,7 @@ def _memory_of(name: str, count: int) -> dict[str, Any]:
     gc.collect()
     _fill(kept, name, count, steps[1])
     report = Report(
-        # What strikes the same put twice is its own doing, not the machine's.
+        # A put that is slow twice is slow by itself, not by the machine.
         steps=max(map(min, *steps)) * 1e3,
         memory=memory,
         size=size,

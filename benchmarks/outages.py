@@ -411,7 +411,7 @@ def _p(pages: Sequence[Visited], share: int) -> float:
 
 def _report(lines: Sequence[str], load: float) -> str:
     facts = "\n".join(
-        f"- {name}: {fact}" for name, fact in machine(load, {}) if name in _TOLD
+        f"- {name}: {fact}" for name, fact in machine(load, {}) if name in _REPORTED
     )
     return TEXT.format(
         date=datetime.now(UTC).date(),
@@ -428,7 +428,7 @@ def _report(lines: Sequence[str], load: float) -> str:
     )
 
 
-_TOLD = ("processor", "cores", "load when it began", "system", "Python", "ours")
+_REPORTED = ("processor", "cores", "load when it began", "system", "Python", "ours")
 
 TEXT = """\
 # What a page does while something is wrong

@@ -16,7 +16,7 @@ SLOW = 0.3
 """How long the upstream takes, in seconds."""
 
 ROUNDS = 9
-NOBODY = "idle"
+IDLE = "idle"
 """Who only sleeps: what the machine itself does to an event loop."""
 
 RIVALS = ("posthog", "posthog/async", "growthbook", "flagsmith", "amplitude")
@@ -27,7 +27,7 @@ async def stalls(
     directory: Path, effort: Effort = FULL, rivals: tuple[str, ...] = RIVALS
 ) -> AsyncIterator[Row]:
     """Let everyone serve a first visit from an async handler."""
-    async with crew(directory, [OURS, NOBODY, *rivals], at_home=[NOBODY]) as together:
+    async with crew(directory, [OURS, IDLE, *rivals], at_home=[IDLE]) as together:
         for note in together.missing:
             yield note
         await together.upstream.behave(delay=SLOW)

@@ -141,7 +141,7 @@ def remove_from_cart(cart: Cart, sku: str) -> Cart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What the price badge says, checked: payloads are other people's text.
+    """The price badge's content, checked: payloads are other people's text.
 
     Attributes:
         percents: How much less each of its teas costs, by sku.
@@ -170,7 +170,7 @@ def read_offer(payload: Mapping[str, Any]) -> Offer:
     """Read the payload of ``price-badge``.
 
     ``Products`` gives each tea its own percentage, or lists teas that share
-    ``Percent``. What makes no sense is no offer.
+    ``Percent``. A senseless content is no offer.
     """
     products = payload.get("Products")
     if isinstance(products, list):

@@ -17,7 +17,7 @@ def build(root: Path, clone: Path, *, umask: int) -> Path:
         root: The repository.
         clone: Where it is cloned to; it must not exist.
         umask: The rights that new files do not get, as people's machines differ in
-            them. What is built must not depend on it.
+            them. The builds must not depend on it.
     """
     run("git", "clone", "--quiet", "--no-hardlinks", root, clone, umask=umask)
     environ = {

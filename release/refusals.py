@@ -1,4 +1,4 @@
-"""What must be true before a release: the reasons to refuse one, in words."""
+"""The reasons to refuse a release, in words."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ MODULES = {
     "otel": "opentelemetry",
     "openfeature": "openfeature",
 }
-"""What each extra brings."""
+"""The modules that each extra brings."""
 
 TEMPLATE = """{% experience "homepage-banner" as hero %}{{ hero.Title }}{% else %}\
 Welcome{% endexperience %}"""

@@ -74,7 +74,7 @@ class Failures:
     def __enter__(self) -> None: ...
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        # What pytest.raises raises is no Exception.
+        # The failure of pytest.raises is no Exception.
         if not isinstance(error, Exception | pytest.fail.Exception):
             return False
         error.add_note(f"row: {self._row!r}")

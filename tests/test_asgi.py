@@ -240,7 +240,7 @@ async def test_switched_off_anonymous_visitors_get_no_id_and_no_events(
     assert sandbox.events == []
 
 
-# --- what nobody else may be served ----------------------------------------
+# --- pages that are for one visitor alone ------------------------------------
 
 
 async def test_a_page_that_used_its_experiences_is_private(sandbox: Sandbox) -> None:
@@ -346,7 +346,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
     ],
     ids=str,
 )
-async def test_a_page_that_nobody_looks_at_does_not_count(
+async def test_a_page_that_is_not_looked_at_does_not_count(
     sandbox: Sandbox, headers: dict[str, str]
 ) -> None:
     site = Site(identity={"customer_id": {"value": "alice"}})
@@ -524,8 +524,8 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
     sandbox: Sandbox, listens: str, leaves: bool
 ) -> None:
     """A server such as Daphne tells each thing once, to the first who asks."""
-    told: asyncio.Queue[Message] = asyncio.Queue()
-    told.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     heard: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -540,7 +540,7 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
         listening = asyncio.create_task(listen())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         if leaves:
-            told.put_nowait({"type": "http.disconnect"})
+            incoming.put_nowait({"type": "http.disconnect"})
         for more in (True, False):
             body = {"type": "http.response.body", "body": b"x", "more_body": more}
             await send(body)
@@ -549,7 +549,7 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
             heard.append((await receive())["type"])
 
     site = Site(app=app, identity={"customer_id": {"value": "alice"}})
-    await site.app(http_scope("/"), told.get, _nowhere)
+    await site.app(http_scope("/"), incoming.get, _nowhere)
     await site.delivered()
 
     assert len(sandbox.events) == (0 if leaves else 1)
@@ -934,8 +934,8 @@ async def ask(
 
 
 async def lifespan(app: Any, between: Any = None) -> list[str]:
-    """Start and stop an app as a server does; return what it said."""
-    said: list[str] = []
+    """Start and stop an app as a server does; return its messages."""
+    sent_types: list[str] = []
     phases = iter(["lifespan.startup", "lifespan.shutdown"])
 
     async def receive() -> Message:
@@ -945,10 +945,10 @@ async def lifespan(app: Any, between: Any = None) -> list[str]:
         return {"type": phase}
 
     async def send(message: Message) -> None:
-        said.append(message["type"])
+        sent_types.append(message["type"])
 
     await app({"type": "lifespan", "state": {}}, receive, send)
-    return said
+    return sent_types
 
 
 async def test_html_with_two_cookies_keeps_both(sandbox: Sandbox) -> None:

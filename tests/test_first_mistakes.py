@@ -1,4 +1,4 @@
-"""What a newcomer gets wrong on a page is told, in one line that says what to do."""
+"""A newcomer's mistakes on a page: each has one line that says what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ END = "{% endexperience %}"
 
 
 @pytest.mark.parametrize("wrong", ["hero.Titel", "hero['Titel']"])
-async def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
+async def test_a_payload_value_that_is_not_there_is_reported_once_with_the_nearest(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
     shown = f"{{{{ {wrong} }}}}" * 2
@@ -41,13 +41,13 @@ async def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
     for _ in range(2):
         assert (await site.get(customer="alice")).text == ""
 
-    said = [one for one in caplog.messages if one.startswith("payload_value_missing")]
-    assert said == [
+    logged = [one for one in caplog.messages if one.startswith("payload_value_missing")]
+    assert logged == [
         "payload_value_missing key=homepage-banner name=Titel: did you mean 'Title'?"
     ]
 
 
-async def test_without_a_secret_key_links_that_should_count_are_told_once(
+async def test_without_a_secret_key_links_that_should_count_are_reported_once(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = """<a href="{{ hero.click_url('/shop', 'b') }}" {{ hero.attrs('b') }}>"""
@@ -76,10 +76,10 @@ async def test_a_key_without_quotes_is_named(
     for _ in range(3):
         assert (await site.get(customer="alice")).text == "-"
 
-    [said] = [one for one in caplog.messages if one.startswith("experience_key_inv")]
-    assert "given=Undefined template=page:1" in said
-    assert "'homepage_banner'" in said
-    assert "quotes" in said
+    [logged] = [one for one in caplog.messages if one.startswith("experience_key_inv")]
+    assert "given=Undefined template=page:1" in logged
+    assert "'homepage_banner'" in logged
+    assert "quotes" in logged
 
 
 @pytest.mark.parametrize("key", ["homepage-banner", "a-b-c", "promo-strip as hero"])
@@ -105,9 +105,9 @@ async def test_a_template_of_an_app_without_the_middleware_says_so(
         for _ in range(3):
             assert (await browser.get("/")).text == "Welcome"
 
-    [said] = [one for one in caplog.messages if one.startswith("middleware_not_met")]
-    assert "template=page" in said
-    assert "add_middleware" in said
+    [logged] = [one for one in caplog.messages if one.startswith("middleware_not_met")]
+    assert "template=page" in logged
+    assert "add_middleware" in logged
 
 
 def test_a_template_outside_of_a_request_says_nothing(
@@ -129,9 +129,9 @@ async def test_a_key_that_the_embedded_sandbox_does_not_have_is_named_at_the_sta
     for _ in range(2):
         await site.get(customer="alice")
 
-    [said] = [one for one in caplog.messages if one.startswith("experience_unknown")]
-    assert f"key={key} " in said
-    assert ("did_you_mean=homepage-banner" in said) is (key == "homepage-baner")
+    [logged] = [one for one in caplog.messages if one.startswith("experience_unknown")]
+    assert f"key={key} " in logged
+    assert ("did_you_mean=homepage-banner" in logged) is (key == "homepage-baner")
 
 
 async def _asgi(scope: Any, receive: Any, send: Any) -> None: ...
@@ -184,7 +184,7 @@ def test_what_can_be_called_in_the_right_way_is_wrapped(
     ("given", "where"),
     [("short", "secret_key"), (["short"], "secret_key.0")],
 )
-def test_a_short_secret_key_is_told_once_where_it_was_written(
+def test_a_short_secret_key_is_reported_once_where_it_was_written(
     given: Any, where: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -194,7 +194,7 @@ def test_a_short_secret_key_is_told_once_where_it_was_written(
     assert problem.where == where
 
 
-def test_a_secret_key_of_an_unset_variable_is_told_once(tmp_path: Path) -> None:
+def test_a_secret_key_of_an_unset_variable_is_reported_once(tmp_path: Path) -> None:
     file = tmp_path / "moe.yml"
     file.write_text(
         "workspace: {data_center: sandbox}\nroutes: []\nsecret_key: ${NO_SUCH}\n"
@@ -214,18 +214,18 @@ def test_wrong_indentation_says_where_to_look(tmp_path: Path) -> None:
     assert caught.value.problems[0].line == 3
 
 
-async def test_a_function_that_takes_no_visit_is_told_so(
+async def test_a_function_that_takes_no_visit_is_refused_with_the_reason(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = {"call": f"{__name__}:_nobody"}
+    source = {"call": f"{__name__}:_no_arguments"}
     site = Site(identity={"customer_id": source, "anonymous": "off"})
     await site.get()
 
-    [said] = [one for one in caplog.messages if one.startswith("value_failed")]
-    assert "write a function of one Visit" in said
+    [logged] = [one for one in caplog.messages if one.startswith("value_failed")]
+    assert "write a function of one Visit" in logged
 
 
-def _nobody() -> str:
+def _no_arguments() -> str:
     return "alice"
 
 
@@ -239,9 +239,9 @@ def test_flask_without_a_secret_key_has_no_session_and_says_so(
     for _ in range(2):
         assert app.test_client().get("/").text == "home"
 
-    [said] = [one for one in caplog.messages if one.startswith("middleware_missing")]
-    assert "source=session:customer_id" in said
-    assert "SECRET_KEY" in said
+    [logged] = [one for one in caplog.messages if one.startswith("middleware_missing")]
+    assert "source=session:customer_id" in logged
+    assert "SECRET_KEY" in logged
 
     caplog.clear()
     app = flask.Flask("shop")
@@ -261,6 +261,6 @@ async def test_quart_without_a_secret_key_has_no_session_and_says_so(
     QuartMoEngage(app, config=settings(identity={"customer_id": source}))
     assert (await app.test_client().get("/")).status_code == 200
 
-    [said] = [one for one in caplog.messages if one.startswith("middleware_missing")]
-    assert "source=session:customer_id" in said
-    assert "SECRET_KEY" in said
+    [logged] = [one for one in caplog.messages if one.startswith("middleware_missing")]
+    assert "source=session:customer_id" in logged
+    assert "SECRET_KEY" in logged

@@ -76,9 +76,9 @@ def test_the_hook_reads_the_file_alone(
     assert COMMAND == "moe-middleware"
     lines = result.stderr.splitlines()
     assert result.exit_code == code, lines
-    assert [one[: len(said)] for one, said in zip(lines, complaints, strict=False)] == (
-        complaints
-    )
+    assert [
+        one[: len(complaint)] for one, complaint in zip(lines, complaints, strict=False)
+    ] == (complaints)
     assert bool(lines) == bool(complaints)
 
 

@@ -448,7 +448,7 @@ BLOCK = "{%% block main %%}%s{%% endblock %%}"
 
 
 @pytest.mark.parametrize("frame", ["%s", BLOCK])
-async def test_a_key_that_nobody_asked_for_says_what_to_do(
+async def test_a_key_that_was_not_asked_for_says_what_to_do(
     frame: str, experiences: Experiences, kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
     await render(frame % '\n{% experience "x" %}{% endexperience %}', kind)
@@ -843,7 +843,7 @@ def test_adding_the_extension_again_changes_nothing(experiences: Experiences) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "lineno", "said"),
+    ("source", "lineno", "message"),
     [
         ("\n{% experience %}{% endexperience %}", 2, ""),
         ('\n\n{% experience "a" as %}{% endexperience %}', 3, ""),
@@ -854,10 +854,12 @@ def test_adding_the_extension_again_changes_nothing(experiences: Experiences) ->
         ('{% experience "a" %}\n{% endfor %}', 2, ""),
     ],
 )
-def test_a_syntax_mistake_names_its_line(source: str, lineno: int, said: str) -> None:
+def test_a_syntax_mistake_names_its_line(
+    source: str, lineno: int, message: str
+) -> None:
     env = Environment(extensions=EXTENSIONS, autoescape=True)
 
-    with pytest.raises(TemplateSyntaxError, match=re.escape(said) or ".") as raised:
+    with pytest.raises(TemplateSyntaxError, match=re.escape(message) or ".") as raised:
         env.from_string(source)
 
     assert raised.value.lineno == lineno

@@ -69,8 +69,8 @@ def test_values_shown_for_settings_are_their_defaults(tmp_path: Path) -> None:
 
     plain = Settings(workspace_id="W1", api_key="k")
     examples = {"customer_id", "user_identifiers"}
-    told = {*Settings.model_fields} - {"identity", "attributes", "routes"}
-    for name in told:
+    sections = {*Settings.model_fields} - {"identity", "attributes", "routes"}
+    for name in sections:
         assert getattr(loaded, name) == getattr(plain, name)
     assert loaded.identity.model_dump(exclude=examples) == plain.identity.model_dump(
         exclude=examples

@@ -91,12 +91,12 @@ def test_every_metric_of_prometheus_is_there_with_its_labels() -> None:
             name = family.name + ("_total" if family.type == "counter" else "")
             measured[name] = (family.type, *one._labelnames)
 
-    told = {}
+    listed = {}
     for name, facts, text in entries(page("metrics")):
         assert "**What to do.** " in text
-        told[name.strip("`")] = (facts.partition(" ·")[0], *in_ticks(facts))
+        listed[name.strip("`")] = (facts.partition(" ·")[0], *in_ticks(facts))
 
-    assert told == measured
+    assert listed == measured
 
 
 def test_every_name_of_opentelemetry_is_there() -> None:
@@ -123,10 +123,10 @@ def test_every_cookie_is_there() -> None:
 
 
 def test_every_token_is_there() -> None:
-    told = [name.lower() for name, *_ in entries(page("cookies")) if name[0] != "`"]
+    named = [name.lower() for name, *_ in entries(page("cookies")) if name[0] != "`"]
     purposes = [click_links.PURPOSE, marks.PURPOSE, preview.PURPOSE, overlay.PURPOSE]
 
-    assert told == purposes
+    assert named == purposes
     assert f"{MAX_TOKEN:,} characters" in page("cookies")
     assert f"previews {preview.MAX_PREVIEW:,}" in page("cookies")
 
@@ -166,7 +166,7 @@ async def test_paths_take_the_methods_that_the_page_says() -> None:
                 if method in methods.split(", "):
                     # An unsigned token is a 404, as the page says.
                     assert response.status_code != 405, (method, path)
-                elif "/o/" not in path:  # its paths are told apart by the method
+                elif "/o/" not in path:  # its paths differ by the method
                     assert response.status_code == 405, (method, path)
                     allowed = response.headers.get("allow", "").split(", ")
                     assert methods.split(", ") == allowed, path
@@ -193,19 +193,19 @@ def client() -> Iterator[TestClient]:
 
 def test_endpoints_of_the_sandbox_are_there(client: TestClient) -> None:
     text = page("sandbox")
-    told = {cells[0].strip("`"): cells[1] for cells in rows(text, "/")}
+    documented = {cells[0].strip("`"): cells[1] for cells in rows(text, "/")}
     listed = client.get("/").json()
 
-    assert {*told} == {
+    assert {*documented} == {
         *listed["api"],
         *listed["tools"],
         listed["openapi"],
         *("/", "/_sandbox/report.csv"),
     }
-    for path in {*told} - {*listed["api"], "/_sandbox/reset"}:
+    for path in {*documented} - {*listed["api"], "/_sandbox/reset"}:
         for method in set(METHODS) - {"HEAD"}:
             answered = client.request(method, path).status_code
-            assert (answered != 405) == (method in told[path]), (method, path)
+            assert (answered != 405) == (method in documented[path]), (method, path)
 
 
 def test_fields_of_the_sandbox_are_there() -> None:

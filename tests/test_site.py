@@ -11,25 +11,10 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from .documentation_site import CONFIG, ROOT, SITE_URL, Page, built_site, pages
+from .plain_words import WORDS, riddles
 
 BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """Documents at the root that link to the site."""
-
-WORDS = re.compile(r"\b(?:nobody|whoever|whomever|as ever|told|said)\b", re.I)
-"""Words of riddles: a visitor, a request or a person is meant, and should be named."""
-
-HIDDEN = re.compile(r"(?:^|[.!?] )What (?!to\b)[^.!?]*(?:[.]|$)")
-"""``What is not stored is lost.``: the sentence's subject is hidden."""
-
-
-def riddles(text: str) -> list[str]:
-    """Return the riddles in sentences; each line of the text is a block."""
-    return [
-        found[0].strip()
-        for line in text.splitlines()
-        for pattern in (WORDS, HIDDEN)
-        for found in pattern.finditer(line.strip())
-    ]
 
 
 @pytest.fixture(scope="module")

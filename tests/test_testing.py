@@ -17,7 +17,7 @@ KEY = "hero"
 
 
 def real(tmp_path: Path, **more: Any) -> Settings:
-    """Return settings of a workspace that nobody may reach from here."""
+    """Return settings of a real workspace, which no test may reach."""
     return Settings(
         workspace={
             "id": "REAL",

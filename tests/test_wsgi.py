@@ -60,7 +60,7 @@ class Server:
     """A wrapped app, and a server that keeps to the letter."""
 
     def __init__(self, app: WSGIApplication, **sections: Any) -> None:
-        # What is counted here is not delivered meanwhile.
+        # Events that are counted here are not delivered meanwhile.
         events = {"outbox": "memory:", "relay": "off"}
         config = settings(**{"events": events, **sections})
         self.app = MoEngageWSGIMiddleware(app, config=config)
@@ -371,7 +371,7 @@ def test_headers_that_no_server_can_send_are_the_servers_to_refuse(
     sandbox: Sandbox,
 ) -> None:
     odd: Any = [("X-Price", "5 \u20ac"), ("X-Number", 5), "no pair"]
-    told: list[Any] = []
+    headers: list[Any] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         environ["moe_middleware.experiences"].show(KEY)
@@ -379,13 +379,13 @@ def test_headers_that_no_server_can_send_are_the_servers_to_refuse(
         return []
 
     def start_response(*given: Any) -> Callable[[bytes], object]:
-        told.extend(given[1])
+        headers.extend(given[1])
         return lambda _: None
 
     Server(app).app(request(), start_response)
 
-    assert [one for one in told if one in odd] == odd
-    assert ("cache-control", "private, max-age=0") in told
+    assert [one for one in headers if one in odd] == odd
+    assert ("cache-control", "private, max-age=0") in headers
 
 
 def test_a_status_without_a_number_is_the_servers_to_refuse(sandbox: Sandbox) -> None:
@@ -399,19 +399,19 @@ def test_a_status_without_a_number_is_the_servers_to_refuse(sandbox: Sandbox) ->
 
 
 def test_an_unmapped_pages_headers_are_the_apps_own_list(sandbox: Sandbox) -> None:
-    told: list[object] = []
+    started: list[object] = []
 
     def start_response(*given: Any) -> Callable[[bytes], object]:
-        told.append(given[1])
+        started.append(given[1])
         return lambda _: None
 
     Server(replying([], show=False), routes=[]).app(request(), start_response)
 
-    assert told[0] is TEXT
+    assert started[0] is TEXT
 
 
 def test_exc_info_may_be_named(sandbox: Sandbox) -> None:
-    told: list[Any] = []
+    given_errors: list[Any] = []
     error = (LookupError, LookupError("mine"), None)
 
     def app(environ: WSGIEnvironment, start_response: Any) -> list[bytes]:
@@ -419,12 +419,12 @@ def test_exc_info_may_be_named(sandbox: Sandbox) -> None:
         return []
 
     def start_response(*given: Any) -> Callable[[bytes], object]:
-        told.append(given[2])
+        given_errors.append(given[2])
         return lambda _: None
 
     Server(app).app(request(), start_response)
 
-    assert told == [error]
+    assert given_errors == [error]
 
 
 def test_a_body_may_be_gone_through_twice_as_without_us(sandbox: Sandbox) -> None:
@@ -460,9 +460,9 @@ def test_fifty_threads_at_once_see_their_own(sandbox: Sandbox) -> None:
     def visit(number: int) -> set[bytes]:
         environ = request(HTTP_COOKIE=f"customer_id=customer-{number}")
         body = server.app(environ, lambda *_: lambda _: None)
-        said = b"".join(body)
+        content = b"".join(body)
         close(body)
-        return {*said.split()}
+        return {*content.split()}
 
     with ThreadPoolExecutor(50) as threads:
         seen = [*threads.map(visit, range(50))]

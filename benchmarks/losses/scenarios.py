@@ -537,7 +537,7 @@ def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
                 finally:
                     one.send_signal(SIGTERM)
                     ended = [_wait(relay) for relay in (one, other)]
-                # Told to end before it listens to signals, it ends at once.
+                # A signal before it listens to signals ends it at once.
                 assert ended[0] in (0, -SIGTERM) and not ended[1], place.relay_log()
                 place.no_more_faults()
             place.deliver()

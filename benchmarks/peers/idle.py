@@ -1,4 +1,4 @@
-"""Nobody: how late an event loop gets on this machine when nothing blocks it."""
+"""Idle: how late an event loop gets on this machine when nothing blocks it."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class ASGIPage(Page):
 
     Attributes:
         server: The server's own receive and send; ``OVER`` once the request is over.
-            What is the server's leads back here, by the request's state: the circle
-            would be left for the garbage collector, at every request.
+            The server's own lead back here, by the request's state: the circle would
+            be left for the garbage collector, at every request.
     """
 
     server: tuple[Receive, Send]
@@ -177,14 +177,14 @@ class ASGIPage(Page):
             self._unread = (*self._unread, message)
             self._left = message["type"] == "http.disconnect"
 
-    async def _some_turns(self, is_told: Callable[[], bool]) -> None:
+    async def _some_turns(self, is_known: Callable[[], bool]) -> None:
         """Run the event loop until a message has arrived, for a few turns."""
         pauses = [0.0] * TURNS
         if isinstance(self.server[0], BuiltinMethodType):
             pauses += NATIVE_PAUSES
         for pause in pauses:
             await asyncio.sleep(pause)
-            if is_told():
+            if is_known():
                 return
 
 

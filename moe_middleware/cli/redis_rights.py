@@ -80,7 +80,7 @@ TO_FIND = {
     "sentinel": "+sentinel|get-master-addr-by-name",
     "cluster": "+cluster|slots",
 }
-"""What the first of all commands needs, by the kind of the address."""
+"""The right of the very first command, by the kind of the address."""
 
 
 def needs_of(

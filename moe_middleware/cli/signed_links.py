@@ -1,4 +1,4 @@
-"""What the commands share that print signed links: durations, URLs, the output."""
+"""The common parts of commands that print signed links: durations, URLs, output."""
 
 from __future__ import annotations
 

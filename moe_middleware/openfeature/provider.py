@@ -122,7 +122,7 @@ class MoEngageProvider(Resolving):
             if reason is Reason.UNAUTHORIZED:
                 self.emit_provider_error(about)
             else:
-                # What the cache has stands in.
+                # The answer in the cache stands in.
                 self.emit_provider_stale(about)
 
     def _become_ready(self) -> None:

@@ -64,7 +64,7 @@ class WaitingEvent:
 
     @cached_property
     def event(self) -> Event | None:
-        """What happened; None where the body cannot be read."""
+        """The event; None if the body cannot be read."""
         return decode(self.body)
 
 
@@ -88,7 +88,7 @@ class DeadLetter:
 
     @cached_property
     def event(self) -> Event | None:
-        """What happened; None where the body cannot be read."""
+        """The event; None if the body cannot be read."""
         return decode(self.body)
 
 

@@ -11,7 +11,7 @@ REMOTE_OR_COPIED = (
     *("btrfs", "zfs", "bcachefs", "nfs", "cifs", "smb", "9p", "ceph", "glusterfs"),
     *("lustre", "fuse", "virtiofs", "fakeowner", "afs"),
 )
-"""What the names of such file systems begin with."""
+"""The beginnings of the names of such file systems."""
 
 SET_FLAGS, NO_COPY_ON_WRITE = 0x40086602, 0x00800000
 """Linux's FS_IOC_SETFLAGS and FS_NOCOW_FL."""

@@ -33,7 +33,7 @@ Buffer = bytes | bytearray | mmap.mmap
 
 
 class Memory(Protocol):
-    """What a segment's bytes are written to and read from, by slices."""
+    """The bytes of a segment, written and read by slices."""
 
     def __getitem__(self, where: slice, /) -> bytes | bytearray: ...
 

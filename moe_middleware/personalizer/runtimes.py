@@ -17,7 +17,7 @@ _runtimes: WeakValueDictionary[str, Runtime] = WeakValueDictionary()
 
 
 class Door(Protocol):
-    """What personalizes requests by a runtime."""
+    """Anything that personalizes requests by a runtime."""
 
     runtime: Runtime
 

@@ -1,4 +1,4 @@
-"""What a site will need: a simulation of its busiest hour, and the arithmetic of it.
+"""The needs of a site: a simulation of its busiest hour, and its arithmetic.
 
 Pure: no network, no files. ``moe-middleware plan`` prints it.
 """

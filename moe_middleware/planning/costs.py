@@ -1,4 +1,4 @@
-"""What the parts of a site cost and bear, as measured. Pure.
+"""The measured costs and limits of the parts of a site. Pure.
 
 Measured on two cores of an AMD EPYC with CPython 3.11 and Redis 7; see
 docs/explanation/benchmarks.md. A faster machine bears more.

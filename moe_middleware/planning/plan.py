@@ -69,7 +69,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a site's busiest hour takes.
+    """The needs of a site's busiest hour.
 
     Attributes:
         traffic: Who comes.

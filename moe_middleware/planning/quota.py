@@ -16,7 +16,7 @@ from .site import Setup
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the fetches that one simulated fetch stands for.
+    """The outcome of the fetches that one simulated fetch stands for.
 
     Attributes:
         made: Fetches that MoEngage answered.

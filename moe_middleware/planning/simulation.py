@@ -38,7 +38,7 @@ there: a number."""
 
 @dataclass(slots=True)
 class Minute:
-    """What happened in one minute.
+    """The figures of one minute.
 
     Attributes:
         requests: Pages of visitors.

@@ -89,7 +89,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What the site runs on.
+    """The parts that the site runs on.
 
     Attributes:
         hosts: The number of hosts.
@@ -143,5 +143,5 @@ class Setup:
 
     @property
     def events_a_second_of_a_relay(self) -> float:
-        """What the waiting for MoEngage's answers lets one relay deliver."""
+        """The deliveries of one relay, as far as it waits for MoEngage's answers."""
         return self.parallel * MAX_EVENT_ELEMENTS / self.report_seconds

@@ -16,7 +16,7 @@ from .validation import Section
 from .value_sources import KINDS, ValueSource
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
-"""What SchemaStore asks for: every editor knows it."""
+"""The draft that SchemaStore asks for: every editor knows it."""
 
 ADDRESS = "https://json.schemastore.org/moe-middleware.json"
 """The schema's own name, an address by SchemaStore's rule."""

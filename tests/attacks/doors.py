@@ -100,11 +100,11 @@ class Body:
     """A request's body, which notes how much of it was wanted.
 
     Attributes:
-        said: The Content-Length; None is a chunked body.
+        length: The Content-Length; None is a chunked body.
     """
 
     content: bytes = b""
-    said: str | None = None
+    length: str | None = None
     read: int = 0
     asked: list[int] = field(default_factory=list)
 
@@ -176,8 +176,8 @@ class Shop:
         ]
         if cookie is not None:
             sent.append(("cookie", cookie))
-        if body.said is not None:
-            sent.append(("content-length", body.said))
+        if body.length is not None:
+            sent.append(("content-length", body.length))
         return self._door.send(method, path, [*sent, *headers], body, query=query)
 
     def tell(self, body: bytes | Body, *, origin: Headers = (), **given: Any) -> Answer:
@@ -316,7 +316,7 @@ class _WSGI:
             plain = known in ("CONTENT_LENGTH", "CONTENT_TYPE")
             environ[known if plain else f"HTTP_{known}"] = value
         response: Iterable[bytes] = self._app(
-            environ, lambda *told: started.append(told)
+            environ, lambda *args: started.append(args)
         )
         content = b"".join(response)
         close = getattr(response, "close", None)
@@ -324,8 +324,8 @@ class _WSGI:
             close()
         [(status, given, *_)] = started
         # Django has a space before its cookies.
-        told = [(name.lower(), value.strip(" ")) for name, value in given]
-        return Answer(int(status[:3]), told, content)
+        fields = [(name.lower(), value.strip(" ")) for name, value in given]
+        return Answer(int(status[:3]), fields, content)
 
 
 # --- one site, four doors -----------------------------------------------------

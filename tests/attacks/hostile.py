@@ -118,7 +118,7 @@ def hostile_api() -> Iterator[HostileAPI]:
 
         do_GET = do_POST
 
-        def log_message(self, *told: object) -> None:
+        def log_message(self, *_values: object) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

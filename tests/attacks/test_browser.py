@@ -28,8 +28,8 @@ UNESCAPED = """{% experience "homepage-banner" as one %}<p>{{ one.Title|safe }}<
 PREPARE = """
 window.hits = [];
 window.hit = number => { top.hits.push(number); };
-window.told = [];
-const tell = context => { window.told.push(context); };
+window.reports = [];
+const tell = context => { window.reports.push(context); };
 window.Moengage = {
   device: {getUuid: async () => "0b6e1a52-7c53-4f4e-9d0e-6b7a1c2d3e4f"},
   web_p: {trackImpression: tell, trackClick: () => {}},
@@ -79,7 +79,7 @@ def tab(pages: dict[str, str], browser: Browser) -> Iterator[Page]:
         elif path in files:
             route.fulfill(body=files[path], content_type="text/javascript")
         else:
-            # Whoever follows a link gets there, and stays where they are.
+            # A visitor who follows a link gets there, and stays where they are.
             route.fulfill(status=204)
 
     def note(dialog: Dialog) -> None:
@@ -102,12 +102,12 @@ def test_no_text_of_others_runs(tab: Page, name: str) -> None:
     for number, text in enumerate(TEXTS):
         tab.goto(f"{SITE}/{quote(name)}/{number}")
         tab.evaluate(TOUCH)
-        tab.wait_for_function("told.length > 0")
+        tab.wait_for_function("reports.length > 0")
 
         assert tab.evaluate("hits") == [], text
         assert tab.evaluate("({}).polluted === undefined"), text
-        # The SDK gets what the API said, and the API's word for a context alone.
-        assert tab.evaluate("JSON.stringify(told[0])") == json.dumps(
+        # The SDK gets the API's answer, and only a context by the API's name.
+        assert tab.evaluate("JSON.stringify(reports[0])") == json.dumps(
             context_of(text), separators=(",", ":"), ensure_ascii=False
         )
         protocols = tab.evaluate("[...document.links].map(link => link.protocol)")
@@ -162,7 +162,7 @@ def test_a_browser_reads_links_as_we_do(tab: Page) -> None:
 
     for given in (led_to, locations):
         for target, read in zip(given, tab.evaluate(JUDGE, given), strict=True):
-            # What no browser takes for an address leads nowhere.
+            # A text that no browser takes for an address leads nowhere.
             if read is None:
                 continue
             protocol, host, credentials = read

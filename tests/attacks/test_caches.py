@@ -70,8 +70,10 @@ def _may_be_kept(answer: Answer) -> bool:
             return "no-store" not in targeted and "private" not in targeted
     if expires := _joined(answer, "x-accel-expires"):
         return expires != "0"
-    told = re.sub(r'"(\\.|[^"\\])*"', "", _joined(answer, "cache-control").lower())
-    parts = told.split(",")
+    directives = re.sub(
+        r'"(\\.|[^"\\])*"', "", _joined(answer, "cache-control").lower()
+    )
+    parts = directives.split(",")
     names = [part.strip() for part in parts]
     if "private" in names or ("no-store" in names and "must-understand" not in names):
         return False
@@ -156,7 +158,7 @@ def test_every_personal_response_says_so(make_shop: MakeShop, method: str) -> No
             assert "Cookie" in _joined(answer, "vary").split(", ")
 
 
-def test_what_is_ours_alone_is_kept_by_nobody(make_shop: MakeShop) -> None:
+def test_what_is_ours_alone_is_kept_by_no_cache(make_shop: MakeShop) -> None:
     shop = make_shop()
     link, mark = shop.link(), shop.mark()
     cookie = "customer_id=alice; moe_preview=forged"
@@ -235,7 +237,7 @@ def test_no_id_gets_the_answer_of_another(
             for number, one in enumerate(IDS):
                 page = shop.ask(query=f"customer={quote(one)}")
                 assert f"<p>Hello Number {number}</p>" == page.text, one
-                # Whoever says of themselves that they are this visitor is not them.
+                # A request that claims to be of this visitor is of another.
                 page = shop.ask(cookie=f"moe_uuid={quote(one, safe='')}")
                 assert page.text == "<p>Hello stranger</p>", one
 

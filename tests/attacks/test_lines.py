@@ -32,10 +32,10 @@ PAGE = """{% experience "homepage-banner" as one %}{{ one.click_url(text, text) 
 
 def check_lines(caplog: pytest.LogCaptureFixture, *, some: bool = True) -> None:
     """Check that each record is one line, and safe to look at."""
-    said = [record.getMessage() for record in caplog.records]
-    said = [line for line in said if "_" in line.partition(" ")[0]]
-    assert said or not some
-    for line in said:
+    lines = [record.getMessage() for record in caplog.records]
+    lines = [line for line in lines if "_" in line.partition(" ")[0]]
+    assert lines or not some
+    for line in lines:
         assert line.isprintable(), line
 
 
@@ -111,14 +111,14 @@ def test_no_answer_of_the_api_moves_the_cursor(api: HostileAPI, status: int) -> 
     for text in UNPRINTABLE:
         api.says, api.status = text, status
         try:
-            told = cli_runner().invoke(main, ["fetch", "--customer", "alice"])
+            ran = cli_runner().invoke(main, ["fetch", "--customer", "alice"])
             as_json = cli_runner().invoke(main, ["fetch", "--customer", "a", "--json"])
         finally:
             api.status = 200
 
-        check_screen(told.output)
+        check_screen(ran.output)
         check_screen(as_json.output)
-        assert (told.exit_code == 0) == (status == 200)
+        assert (ran.exit_code == 0) == (status == 200)
 
 
 @pytest.mark.parametrize("text", UNPRINTABLE, ids=ascii)
@@ -157,6 +157,6 @@ def test_no_argument_moves_the_cursor(
         ["preview", text, "--variation", "B"],
         ["preview", "homepage-banner", "--variation", text],
     ):
-        told = cli_runner().invoke(main, arguments)
-        assert told.exit_code == 1
-        check_screen(told.output)
+        ran = cli_runner().invoke(main, arguments)
+        assert ran.exit_code == 1
+        check_screen(ran.output)

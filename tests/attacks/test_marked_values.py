@@ -1,6 +1,6 @@
 """No log line has an id, a payload value, a secret or a password, whatever goes wrong.
 
-Every value that must not be told has a mark; everything is logged, tracebacks too.
+Every value that must stay secret has a mark; everything is logged, tracebacks too.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_no_text_of_others_makes_an_element(
                 assert not link.lower().startswith(("javascript:", "data:", "//")), text
                 assert link.isprintable(), text
             [block] = found.blocks
-            # The SDK is told what the API said, to the letter.
+            # The SDK gets the API's text, to the letter.
             assert json.loads(block)["contexts"] == {SDK_KEY: context_of(text)}
             assert not set(block) & set("<>&\u2028\u2029"), text
 
@@ -167,9 +167,9 @@ def test_a_previews_badge_and_content_are_texts_too(
     with open_shop("asgi", page_of(JINJA), **sections(api)) as shop:
         until = int(shop.clock()) + 60
         links = PreviewLinks([SECRET], path="", clock=lambda: until - 60)
-        for said in (HARMLESS, text):
-            payload = {"Title": said, "Json": {said: said}, said: said}
-            preview = Preview(KEY, said, payload, "/", until)
+        for title in (HARMLESS, text):
+            payload = {"Title": title, "Json": {title: title}, title: title}
+            preview = Preview(KEY, title, payload, "/", until)
             token = links.make(preview)
             page = shop.ask(cookie=f"customer_id=alice; {COOKIE}={token}")
             assert "Preview of" in page.text
@@ -234,7 +234,7 @@ async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> No
     ids = {"customer_id": text, text: text, "experience_key": ["evil", text]}
     key = {"MOE-APPKEY": "sandbox", "Authorization": f"Basic {asked}"}
     events = {"elements": [{"customer_id": text, "actions": [{"action": text}]}]}
-    said_on = 0
+    found_on = 0
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as seen:
         await seen.post("/v1/experiences/fetch", json=ids, headers=key)
         await seen.post("/v1/experiences/events", json=events, headers=key)
@@ -250,6 +250,6 @@ async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> No
             if "text/html" in answer.headers["content-type"]:
                 Structure(answer.text)
                 assert not set(text) & set("<>\"'") or text not in answer.text, path
-                said_on += text in unescape(answer.text)
+                found_on += text in unescape(answer.text)
     # The test would see nothing on pages that say nothing.
-    assert said_on >= 2
+    assert found_on >= 2

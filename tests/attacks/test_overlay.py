@@ -45,14 +45,14 @@ def post(shop: Shop, action: str, body: bytes, **given: Any) -> Answer:
 def test_every_door_shows_it_and_counts_as_without(make_shop: MakeShop) -> None:
     with_it = make_shop(page_of(PAGE), **ON)
     answer = with_it.ask(customer="alice")
-    told = shown(answer)
+    data = shown(answer)
     plain = make_shop(page_of(PAGE)).ask(customer="alice")
 
     assert answer.text.startswith(plain.text + "<moe-overlay")
     assert plain.get("cache-control") != "no-store" == answer.get("cache-control")
     assert answer.get("content-length") in (None, str(len(answer.body)))
-    assert [one["key"] for one in told["experiences"]] == [KEY, "promo-strip"]
-    assert told["visitor"]["ids"][0]["value"] == "alice"
+    assert [one["key"] for one in data["experiences"]] == [KEY, "promo-strip"]
+    assert data["visitor"]["ids"][0]["value"] == "alice"
     assert [one.action for one in with_it.events] == ["impression"]
     with_it.mount("/shop")
     assert shown(with_it.ask())["own"] == "/shop/_moe/o/"
@@ -129,14 +129,14 @@ class _Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.names: set[str] = set()
-        self.told: Any = None
+        self.data: Any = None
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         if tag == "moe-overlay":
             self.names = {name for name, _ in attrs}
-            self.told = json.loads(dict(attrs)["data-page"] or "")
+            self.data = json.loads(dict(attrs)["data-page"] or "")
 
 
 def test_no_text_of_others_leaves_its_attribute(make_shop: MakeShop) -> None:
@@ -153,7 +153,7 @@ def test_no_text_of_others_leaves_its_attribute(make_shop: MakeShop) -> None:
                 base_url=api.url,
                 identity={"customer_id": {"header": "x-customer"}},
             )
-            # What a header can carry, servers having had their look at it.
+            # Texts that a header can carry, after servers have checked it.
             who = re.sub(r"[^\x20-\x7e]", "", text)
             answer = shop.ask(
                 cookie=f"{COOKIE}={token()}",
@@ -165,6 +165,6 @@ def test_no_text_of_others_leaves_its_attribute(make_shop: MakeShop) -> None:
             assert page.tags == ["moe-overlay", "script"], text
             assert page.names == {"data-page"}
             assert answer.text[answer.text.index("<moe-overlay") :].isascii()
-            found = {one["key"]: one for one in page.told["experiences"]}
+            found = {one["key"]: one for one in page.data["experiences"]}
             assert found[KEY]["payload"]["Title"] == text
             assert found[KEY]["variation"] == text == found[KEY]["audience"]

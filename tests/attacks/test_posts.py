@@ -105,16 +105,16 @@ def test_no_other_method_tells_anything(shop: Shop) -> None:
 def test_ten_megabytes_are_not_read(shop: Shop, door: str) -> None:
     # It begins well: nothing of it counts nevertheless.
     content = f"c {shop.mark()} 1\n".encode().ljust(TEN_MEGABYTES, b"x")
-    for said in (str(TEN_MEGABYTES), None, "70000", "-1", "65537"):
-        body = Body(content, said)
+    for length in (str(TEN_MEGABYTES), None, "70000", "-1", "65537"):
+        body = Body(content, length)
 
         answer = shop.tell(body, customer="alice")
 
-        assert answer.status == (413 if body.read > MAX_BODY else 400), said
+        assert answer.status == (413 if body.read > MAX_BODY else 400), length
         if door != "django-async":
             # Under ASGI, Django puts it into a file before any middleware is asked.
-            assert body.read <= 2 * MAX_BODY, said
-        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), said
+            assert body.read <= 2 * MAX_BODY, length
+        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), length
     assert shop.clicks == 0
 
 
@@ -123,13 +123,13 @@ def test_a_length_that_is_none_counts_nothing(shop: Shop, door: str) -> None:
     whole = door in ("asgi", "django-async")
     content = f"c {shop.mark()} 1".encode()
     digit = "٣".encode().decode("latin-1")
-    for said in ("0", "5", "x", "-5", "", " ", "0x10", "1e9", digit):
-        body = Body(content, said)
+    for length in ("0", "5", "x", "-5", "", " ", "0x10", "1e9", digit):
+        body = Body(content, length)
 
         answer = shop.tell(body, customer="alice")
 
-        assert answer.status == (204 if whole else 400), said
-        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), said
+        assert answer.status == (204 if whole else 400), length
+        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), length
     assert shop.clicks == int(whole)
 
 
@@ -197,7 +197,7 @@ def test_a_flood_of_good_beacons_ends(make_shop: MakeShop) -> None:
     assert shop.clicks == 100
 
 
-async def test_a_body_that_never_ends_holds_nobody_up(sandbox: Sandbox) -> None:
+async def test_a_body_that_never_ends_holds_no_other_up(sandbox: Sandbox) -> None:
     site = Site(secret_key=SECRET)
     begun, over = asyncio.Event(), asyncio.Event()
 

@@ -77,7 +77,7 @@ NOWHERE_AT_ALL = [
     "https://[partner.example]/",
     "/shop\r\nset-cookie: a=b",
     "/shop\nlocation: https://evil.example",
-    # What a browser reads in a page whose template does not escape.
+    # A browser reads this in a page whose template does not escape.
     "javascript&colon;alert(1)",
     "java&#115;cript:alert(1)",
     "&#x6A;avascript:alert(1)",
@@ -297,7 +297,7 @@ def test_a_host_is_not_taken_from_the_request(make_shop: MakeShop) -> None:
 def test_a_link_that_would_be_too_long_to_read_is_a_plain_one(
     make_shop: MakeShop,
 ) -> None:
-    # What zips badly makes a token that no door would take.
+    # A text that compresses badly makes a token that is too long.
     noise = "".join(chr(0x4E00 + (n * 7919) % 20_000) for n in range(2_000))
     readable, too_long = f"/{noise[:499]}", f"/{noise}"
 

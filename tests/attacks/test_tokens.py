@@ -234,7 +234,7 @@ def test_halves_of_two_good_tokens_make_no_third(shop: Shop) -> None:
         assert is_refused(shop, use(shop, place, mixed.rpartition("/")[2])), place
 
 
-def test_others_tokens_count_for_nobody(shop: Shop) -> None:
+def test_others_tokens_do_not_count(shop: Shop) -> None:
     link, mark = shop.link("alice"), shop.mark("alice")
     others: list[dict[str, Any]] = [
         {"customer": "mallory"},
@@ -248,22 +248,22 @@ def test_others_tokens_count_for_nobody(shop: Shop) -> None:
     ]
     for who in others:
         followed = shop.ask(link, **who)
-        told = shop.tell(f"c {mark} 1".encode(), **who)
+        answered = shop.tell(f"c {mark} 1".encode(), **who)
 
-        assert (followed.get("location"), told.status) == ("/shop", 204), who
+        assert (followed.get("location"), answered.status) == ("/shop", 204), who
         assert shop.clicks == 0, who
 
 
-def test_what_expired_counts_for_nobody(make_shop: MakeShop) -> None:
+def test_what_expired_does_not_count(make_shop: MakeShop) -> None:
     shop = make_shop(clicks={"max_age": 60})
     link, mark, preview = shop.link(), shop.mark(), preview_token(shop, lasts=60)
     shop.clock.now += 61
 
     followed = shop.ask(link, customer="alice")
-    told = shop.tell(f"c {mark} 1".encode(), customer="alice")
+    answered = shop.tell(f"c {mark} 1".encode(), customer="alice")
     opened = shop.ask(f"/_moe/p/{preview}", customer="alice")
 
-    assert (followed.get("location"), told.status) == ("/shop", 204)
+    assert (followed.get("location"), answered.status) == ("/shop", 204)
     assert (opened.status, opened.get("location")) == (410, None)
     assert shop.clicks == 0
 

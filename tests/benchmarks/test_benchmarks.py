@@ -63,16 +63,16 @@ async def test_every_feature_of_a_page_has_its_bytes_and_its_cost(
 ) -> None:
     rows = [row async for row in scripts_pages(tmp_path, QUICK)]
 
-    told = {row.what: row for row in rows if not isinstance(row, Note)}
+    by_name = {row.what: row for row in rows if not isinstance(row, Note)}
     for feature in FEATURES.values():
         size, cost = (
-            next(row for what, row in told.items() if what.startswith(begin))
+            next(row for what, row in by_name.items() if what.startswith(begin))
             for begin in (f"with {feature}: ", f"  with {feature}: ")
         )
         assert isinstance(size, Comparison) and isinstance(cost, Comparison)
         assert size.ratios[0] > 1 and cost.unit == "us CPU"
-    assert {"a click link followed", "a beacon with 50 signals"} <= told.keys()
-    assert told["the script that counts, as it is served"].verdict == "met"
+    assert {"a click link followed", "a beacon with 50 signals"} <= by_name.keys()
+    assert by_name["the script that counts, as it is served"].verdict == "met"
 
 
 async def test_a_browser_tells_what_the_script_costs_its_page(tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ async def test_a_browser_tells_what_the_script_costs_its_page(tmp_path: Path) ->
             "  (left out: no Chromium is on the PATH)"
         ]
         return
-    told = [row.what for row in rows if not isinstance(row, Note)]
+    measured = [row.what for row in rows if not isinstance(row, Note)]
     for name in (
         "DOMContentLoaded, cold",
         "main thread at work, warm",
         "JS heap, cold",
     ):
-        assert name in told
-    assert {"one click, main thread at work", "  the script's part"} <= {*told}
+        assert name in measured
+    assert {"one click, main thread at work", "  the script's part"} <= {*measured}
 
 
 def test_the_command_prints_one_part_and_its_verdicts() -> None:

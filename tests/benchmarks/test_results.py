@@ -87,11 +87,11 @@ def test_the_dated_file_tells_the_machine_and_every_row(tmp_path: Path) -> None:
 
     path = save(tmp_path / "results", facts, [section], 9.0)
 
-    told = path.read_text()
+    text = path.read_text()
     assert path.name.startswith("20") and path.suffix == ".md"
-    assert f"# Measured on {path.stem}" in told
+    assert f"# Measured on {path.stem}" in text
     assert {"processor", "cores", "Python", "rivals"} <= {name for name, _ in facts}
-    assert all(f"- {name}: {fact}" in told for name, fact in facts)
-    assert str(figure) in told and str(SLOWER) in told
-    assert "goals met: 1, not met: 1" in told
-    assert "no file benchmarks/nothing.py" in told and str(REPOSITORY) not in told
+    assert all(f"- {name}: {fact}" in text for name, fact in facts)
+    assert str(figure) in text and str(SLOWER) in text
+    assert "goals met: 1, not met: 1" in text
+    assert "no file benchmarks/nothing.py" in text and str(REPOSITORY) not in text

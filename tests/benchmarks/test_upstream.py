@@ -55,7 +55,7 @@ async def test_the_last_event_is_timed_by_the_clock_of_all_processes(
     assert before <= last_at <= time.monotonic()
 
 
-async def test_only_calls_for_variations_are_counted_and_only_since_told(
+async def test_only_calls_for_variations_are_counted_and_only_since_the_start(
     tmp_path: Path,
 ) -> None:
     async with upstream(tmp_path) as server, _browser(server.url) as browser:

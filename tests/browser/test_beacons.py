@@ -132,8 +132,8 @@ async def test_a_click_names_its_element_and_an_impression_does_not() -> None:
     await tell(some, f"c {button} 1", f"s {button}")
     claims = await some.runtime.outbox.claim(limit=10, lease_for=0)
 
-    told = {claim.event.action: claim.event.b_id for claim in claims}
-    assert told == {Action.CLICK: "Shop Now", Action.IMPRESSION: None}
+    elements = {claim.event.action: claim.event.b_id for claim in claims}
+    assert elements == {Action.CLICK: "Shop Now", Action.IMPRESSION: None}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_an_element_without_an_id_counts_no_clicks(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize(
-    "told",
+    "request",
     [
         {"customer": "mallory"},
         {"customer": None},
@@ -195,13 +195,13 @@ async def test_an_element_without_an_id_counts_no_clicks(sandbox: Sandbox) -> No
         {"headers": {"sec-purpose": "prefetch;prerender"}},
     ],
 )
-async def test_what_nobody_sees_and_what_others_tell_is_not_counted(
-    told: dict[str, Any], sandbox: Sandbox
+async def test_what_is_not_seen_and_what_others_send_is_not_counted(
+    request: dict[str, Any], sandbox: Sandbox
 ) -> None:
     some = site()
     button, _ = marks(await some.get(customer="alice"))
 
-    assert await tell(some, f"c {button} 1", f"s {button}", **told) == 204
+    assert await tell(some, f"c {button} 1", f"s {button}", **request) == 204
     await some.delivered()
 
     assert sandbox.events == []
@@ -266,7 +266,7 @@ async def test_many_elements_of_one_impression_take_no_more_than_one(
     assert sandbox.impressions(KEY) == 1
 
 
-async def test_a_beacon_that_cannot_be_stored_is_not_said_to_be(
+async def test_a_beacon_that_cannot_be_stored_is_not_confirmed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()

@@ -34,8 +34,8 @@ async def asked_for(some: Site, cookie: str = "") -> str | None:
     """Return what a page says of the device id: the cookie it misses, or nothing."""
     page = await some.get(headers={"cookie": cookie})
     found = ASKED.search(page.text)
-    told: str | None = json.loads(found[1]) if found else None
-    return told
+    token: str | None = json.loads(found[1]) if found else None
+    return token
 
 
 async def hand_over(
@@ -56,8 +56,8 @@ async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, A
     """Return the ids of the fetch for a page."""
     await some.get(headers={"cookie": cookie})
     fetch, *_ = sandbox.requests.latest(endpoint="fetch")
-    said = json.loads(fetch.request_body)
-    return {name: said.get(name) for name in ("customer_id", "visitor_id")}
+    body = json.loads(fetch.request_body)
+    return {name: body.get(name) for name in ("customer_id", "visitor_id")}
 
 
 # --- asked for ---------------------------------------------------------------
@@ -81,7 +81,7 @@ async def test_it_is_asked_for_where_it_is_missing(
 
 
 @pytest.mark.parametrize("source", [{"header": "X-Device"}, {"value": ""}])
-async def test_whoever_takes_visitor_ids_from_elsewhere_wants_no_other(
+async def test_a_site_with_visitor_ids_from_elsewhere_wants_no_other(
     source: dict[str, str], sandbox: Sandbox
 ) -> None:
     some = site(identity={"visitor_id": source, "anonymous": "off"})
@@ -252,7 +252,7 @@ async def test_what_a_page_has_counts_for_whom_it_was_made(
         f"moe_visitor={MINTED}; moe_dis=1",
     ],
 )
-async def test_it_counts_for_nobody_else(after: str, sandbox: Sandbox) -> None:
+async def test_it_counts_for_no_other_visitor(after: str, sandbox: Sandbox) -> None:
     some = site(consent={})
     page = await some.get(headers={"cookie": f"moe_visitor={MINTED}"})
     [link] = re.findall(r"/_moe/c/[\w.-]+", page.text)

@@ -162,7 +162,7 @@ async def test_a_page_is_not_compressed_within_and_no_304(
     assert BADGE not in plain.text and plain.headers["content-encoding"] == "gzip"
 
 
-async def test_what_comes_compressed_is_left_as_it_is_and_told_once(
+async def test_what_comes_compressed_is_left_as_it_is_and_reported_once(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handler(request: Request) -> Response:
@@ -191,7 +191,7 @@ async def test_a_compressed_page_with_a_badge_of_its_own_is_fine(
     assert missing(caplog) == []
 
 
-async def test_a_page_that_the_server_sends_as_a_file_is_told(
+async def test_a_page_that_the_server_sends_as_a_file_is_reported(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,7 +235,7 @@ def test_so_is_one_under_the_wsgi_door(
 
 
 def missing(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the reasons of the pages that are told to have no badge."""
+    """Return the logged reasons of the pages without a badge."""
     found = (
         re.match(r"preview_badge_missing body=(\w+): ", m) for m in caplog.messages
     )
@@ -267,10 +267,10 @@ def test_the_same_under_the_wsgi_door(sandbox: Sandbox, kind: str) -> None:
 
     door = MoEngageWSGIMiddleware(app, config=settings(secret_key=SECRET))
     written: list[bytes] = []
-    told: dict[str, str] = {}
+    received: dict[str, str] = {}
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
-        told.update(headers)
+        received.update(headers)
         return written.append
 
     environ = {
@@ -286,5 +286,5 @@ def test_the_same_under_the_wsgi_door(sandbox: Sandbox, kind: str) -> None:
 
     assert text.startswith(f"<html><title>Forced</title>{LINK}")
     assert text.count(BADGE) == 1
-    assert "content-length" not in told
-    assert json.dumps(told)
+    assert "content-length" not in received
+    assert json.dumps(received)

@@ -112,7 +112,7 @@ async def test_it_is_for_developers_alone(
 
 
 @pytest.mark.parametrize(
-    ("sections", "said"),
+    ("sections", "doubt"),
     [
         ({"development": {"overlay": "on"}, **LIVE}, "without a secret_key"),
         (
@@ -124,14 +124,14 @@ async def test_it_is_for_developers_alone(
         ({"development": {"overlay": "on"}}, None),
     ],
 )
-def test_what_keeps_it_from_every_page_is_said(
-    sections: dict[str, Any], said: str | None
+def test_what_keeps_it_from_every_page_is_reported(
+    sections: dict[str, Any], doubt: str | None
 ) -> None:
     data_center = "01" if "base_url" in sections else "sandbox"
     doubts = settings(data_center=data_center, **sections).doubts()
 
-    assert [one.where for one in doubts] == (["development.overlay"] if said else [])
-    assert not said or said in str(doubts[0])
+    assert [one.where for one in doubts] == (["development.overlay"] if doubt else [])
+    assert not doubt or doubt in str(doubts[0])
 
 
 def test_another_value_is_a_mistake() -> None:
@@ -160,8 +160,8 @@ async def test_a_link_opens_it_while_it_lasts(
         cookie = answer.headers["set-cookie"]
         assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {*cookie.split("; ")}
         assert 0 < int(cookie.partition("Max-Age=")[2].split(";")[0]) <= 60
-    said = "overlay_opened" if good else "overlay_refused reason="
-    assert [one for one in caplog.messages if one.startswith(said)]
+    line = "overlay_opened" if good else "overlay_refused reason="
+    assert [one for one in caplog.messages if one.startswith(line)]
 
 
 async def test_a_look_at_a_link_opens_nothing(sandbox: Sandbox) -> None:
@@ -220,7 +220,7 @@ WHOLE = "<!doctype html><title>x</title>"
         (WHOLE, {**SCRIPT, "accept": "text/html", "turbo-frame": "cart"}, False),
         (WHOLE, {**SCRIPT, "accept": "*/*"}, False),
         ("<li>part</li>", {"hx-request": "true"}, False),
-        # What a page is within, and what is within a page.
+        # A part around the page, and a part within it.
         (WHOLE, {"sec-fetch-dest": "iframe"}, False),
         (WHOLE, {"sec-fetch-dest": "image"}, False),
         (WHOLE, {"range": "bytes=0-9"}, False),
@@ -330,8 +330,8 @@ async def test_an_outer_layer_may_compress_it_and_an_inner_one_does_not(
     shop = Site(packed, **ON)
     for _ in range(2):
         assert (await shop.get()).content == b"..."
-    said = [one for one in caplog.messages if one.startswith("overlay_missing")]
-    assert len(said) == 1 and "body=compressed" in said[0]
+    logged = [one for one in caplog.messages if one.startswith("overlay_missing")]
+    assert len(logged) == 1 and "body=compressed" in logged[0]
 
 
 async def test_a_file_has_it_too(sandbox: Sandbox, tmp_path: Any) -> None:
@@ -416,19 +416,19 @@ async def test_it_tells_each_key_of_the_page(sandbox: Sandbox) -> None:
     shop = site(template, routes=routes, attributes={"sku": {"value": "matcha"}})
 
     page = await shop.get(customer="alice")
-    told = shown(page)
+    data = shown(page)
 
-    assert told["routes"] == ["/", "/{rest:path}"]
-    assert (told["path"], told["status"], told["preview"]) == ("/", 200, None)
-    assert 0 < told["waited"] <= told["budget"] == 5000
-    assert told["visitor"]["ids"] == [
+    assert data["routes"] == ["/", "/{rest:path}"]
+    assert (data["path"], data["status"], data["preview"]) == ("/", 200, None)
+    assert 0 < data["waited"] <= data["budget"] == 5000
+    assert data["visitor"]["ids"] == [
         {"name": "customer_id", "value": "alice", "source": "cookie customer_id"}
     ]
-    assert told["visitor"]["sent"]["sku"] == "matcha"
+    assert data["visitor"]["sent"]["sku"] == "matcha"
     banner = key_of(page)
     assert (banner["variation"], banner["audience"]) == ("1", "Gold members")
     assert (banner["source"], banner["reason"]) == ("api", None)
-    assert 0 < banner["ms"] <= told["waited"]
+    assert 0 < banner["ms"] <= data["waited"]
     assert banner["payload"]["Title"] == "The first flush is yours"
     assert "Gold members/2" in banner["variations"]
     nope = key_of(page, "nope")
@@ -449,7 +449,7 @@ async def test_a_key_that_the_page_fetches_has_its_own_time(sandbox: Sandbox) ->
     assert first + later <= shown(page)["waited"] + 0.2  # all three are rounded
 
 
-async def test_a_key_that_nothing_waits_for_is_told_as_pending(
+async def test_a_key_that_nothing_waits_for_is_shown_as_pending(
     sandbox: Sandbox,
 ) -> None:
     async def handler(request: Request) -> Response:
@@ -485,7 +485,7 @@ async def test_the_visitor_is_the_requests_own(
         assert ids[0]["source"] == "cookie moe_visitor, new"
 
 
-async def test_nobody_is_looked_up_only_to_be_shown(sandbox: Sandbox) -> None:
+async def test_no_visitor_is_looked_up_only_to_be_shown(sandbox: Sandbox) -> None:
     page = await site(routes=[]).get(customer="alice")
 
     assert shown(page)["visitor"] == {"is": "unknown"}
@@ -603,10 +603,10 @@ async def test_what_it_says_of_counting_is_what_happens(
     counted = sandbox.impressions(key)
     assert counted == (situation in COUNTED)
     if overlay == "on":
-        told = key_of(page, key)
+        about = key_of(page, key)
         later = {"visible", "by the Web SDK"}
         word = "yes" if counted else "later" if situation in later else "no"
-        assert (told["counts"], bool(told["why"])) == (word, True)
+        assert (about["counts"], bool(about["why"])) == (word, True)
 
 
 COUNTED = {"shown", "anonymous", "tracked", "tracked and shown"}
@@ -646,14 +646,14 @@ async def test_it_links_to_the_sandboxs_explanation(
     shop.app = type(shop.app)(Starlette(routes=[Route("/", rendered(PAGE))]), config)
 
     page = await shop.get("/?utm_medium=email", customer="alice")
-    told = shown(page)
+    data = shown(page)
 
-    assert told["sandbox"] == pages
+    assert data["sandbox"] == pages
     if pages is not None and routes:
         explain = urlsplit(key_of(page)["explain"])
         assert explain.path == f"{pages}explain"
         fields = parse_qs(explain.query)
-        assert told["visitor"]["ids"][1] == {
+        assert data["visitor"]["ids"][1] == {
             "name": "u_em",
             "value": "a@b.example",
             "source": "value",

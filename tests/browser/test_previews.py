@@ -91,7 +91,7 @@ def test_it_ends_to_the_second(after: float, read: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "why"),
     [
         ({"target": "//evil.example"}, "no path of a site"),
         ({"target": "https://evil.example/"}, "no path of a site"),
@@ -102,8 +102,8 @@ def test_it_ends_to_the_second(after: float, read: object) -> None:
         ({"variation": "B\nforged_line"}, "leave out controls"),
     ],
 )
-def test_links_that_cannot_work_are_not_made(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_links_that_cannot_work_are_not_made(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         links().make(a_preview(**fields))
 
 
@@ -148,7 +148,7 @@ async def open_(
     return await site.runtime.own_paths.reply(visit)
 
 
-def told(reply: Reply) -> dict[str, str]:
+def headers_of(reply: Reply) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in reply.headers}
 
 
@@ -166,7 +166,7 @@ async def test_a_link_is_opened(
     reply = await open_(a_site(), f"/_moe/p/{opened}")
 
     assert reply.status == 302
-    assert told(reply) == {
+    assert headers_of(reply) == {
         "location": "/products/t%C3%A9?a=b#c",
         "content-length": "0",
         "cache-control": "no-store",
@@ -181,7 +181,7 @@ async def test_a_link_is_opened(
 async def test_on_https_its_cookie_stays_there(sandbox: Sandbox) -> None:
     reply = await open_(a_site(), f"/_moe/p/{token()}", scheme="https")
 
-    assert told(reply)["set-cookie"].endswith("; SameSite=Lax; Secure")
+    assert headers_of(reply)["set-cookie"].endswith("; SameSite=Lax; Secure")
 
 
 async def test_pages_then_show_what_is_forced_and_the_rest_as_it_is(
@@ -220,8 +220,8 @@ async def test_a_badge_looks_right_where_a_policy_forbids_styles_in_elements(
 
     assert "style=" not in page.text
     assert b".moe-preview{position:fixed" in whole.body
-    assert told(whole)["content-type"] == "text/css; charset=utf-8"
-    assert told(whole)["cache-control"] == "public, max-age=31536000, immutable"
+    assert headers_of(whole)["content-type"] == "text/css; charset=utf-8"
+    assert headers_of(whole)["cache-control"] == "public, max-age=31536000, immutable"
     assert (whole.status, head.status, head.body) == (200, 200, b"")
     assert whole.headers == head.headers
 
@@ -245,7 +245,7 @@ async def test_nothing_of_a_preview_is_counted(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("own", [None, "public, max-age=600", "private, max-age=60"])
-async def test_a_preview_is_kept_by_nobody(sandbox: Sandbox, own: str | None) -> None:
+async def test_a_preview_is_kept_by_no_cache(sandbox: Sandbox, own: str | None) -> None:
     async def handler(request: Request) -> Response:
         title = request.state.experiences[KEY].get("Title")
         return JSONResponse(title, headers={"cache-control": own} if own else None)
@@ -319,8 +319,8 @@ async def test_it_is_left(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) ->
 
     reply = await open_(a_site(), "/_moe/p/leave", cookie=f"{COOKIE}={opened}")
 
-    assert (reply.status, told(reply)["location"]) == (302, "/products")
-    assert told(reply)["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/;")
+    assert (reply.status, headers_of(reply)["location"]) == (302, "/products")
+    assert headers_of(reply)["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/;")
     assert f"preview_left key={KEY}" in caplog.text
 
 
@@ -330,7 +330,7 @@ async def test_leaving_what_is_not_open_leads_home(
 ) -> None:
     reply = await open_(a_site(), "/_moe/p/leave", cookie=cookie)
 
-    assert (reply.status, told(reply)["location"]) == (302, "/")
+    assert (reply.status, headers_of(reply)["location"]) == (302, "/")
 
 
 @pytest.mark.parametrize("name", [token(), "leave"], ids=["open", "leave"])
@@ -342,7 +342,7 @@ async def test_a_look_at_the_headers_opens_and_leaves_nothing(
     reply = await open_(a_site(), f"/_moe/p/{name}", method="HEAD", cookie=cookie)
 
     assert reply.status == 302
-    assert "set-cookie" not in told(reply)
+    assert "set-cookie" not in headers_of(reply)
 
 
 async def test_a_browser_opens_uses_and_leaves_it(sandbox: Sandbox) -> None:
@@ -393,7 +393,7 @@ async def test_a_bad_link_opens_nothing(
     reply = await open_(a_site(), f"/_moe/p/{bad}")
 
     assert reply.status == status
-    assert {"set-cookie", "location"} & {*told(reply)} == set()
+    assert {"set-cookie", "location"} & {*headers_of(reply)} == set()
     assert f"preview_refused reason={reason}" in caplog.text
     assert bad not in caplog.text
 
@@ -468,7 +468,7 @@ def test_the_command_makes_a_link_of_a_file(payload: Path) -> None:
     ("expires", "seconds"),
     [([], 3600), (["--expires", "30m"], 1800), (["--expires", "30d"], 30 * 86_400)],
 )
-def test_it_lasts_as_long_as_is_said(
+def test_it_lasts_as_long_as_is_set(
     payload: Path, expires: list[str], seconds: int
 ) -> None:
     before = int(time.time())
@@ -530,7 +530,7 @@ def test_without_a_secret_there_is_no_link(payload: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ([KEY, "--variation", "9"], 1, "write one of Gold members/1, Gold members/2"),
         ([KEY, "--variation", "1"], 1, "several variations are '1'"),
@@ -552,15 +552,17 @@ def test_without_a_secret_there_is_no_link(payload: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(arguments: list[str], code: int, said: str) -> None:
+def test_what_is_wrong_is_reported(
+    arguments: list[str], code: int, message: str
+) -> None:
     ran = run(*arguments)
 
     assert (ran.exit_code, ran.stdout) == (code, "")
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[1]", "write one JSON object"),
         ("{", "it is no JSON"),
@@ -571,7 +573,7 @@ def test_what_is_wrong_is_said(arguments: list[str], code: int, said: str) -> No
     ],
 )
 def test_a_payload_that_is_none_is_refused(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     file = tmp_path / "payload.json"
     file.write_text(text, encoding="utf-8")
@@ -579,7 +581,7 @@ def test_a_payload_that_is_none_is_refused(
     ran = run("hero", "--variation", "B", "--payload", file)
 
     assert (ran.exit_code, ran.stdout) == (1, "")
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
 def test_a_secret_is_in_no_output(payload: Path) -> None:
@@ -597,5 +599,5 @@ async def test_what_the_command_prints_a_site_opens(
     reply = await open_(site, printed)
     page = await look(site, printed.removeprefix("/_moe/p/"))
 
-    assert told(reply)["location"] == "/"
+    assert headers_of(reply)["location"] == "/"
     assert "<h1>Forced &amp; shown</h1>" in page.text

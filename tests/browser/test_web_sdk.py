@@ -38,14 +38,16 @@ def site(page: str = PAGE, *, impression: str | None = "web_sdk", **more: Any) -
     return Site(rendered(page), routes=[route], **{"secret_key": SECRET, **more})
 
 
-def told(page: httpx.Response) -> list[dict[str, Any]]:
+def blocks_of(page: httpx.Response) -> list[dict[str, Any]]:
     """Return what a page tells our script."""
     return [json.loads(found) for found in BLOCK.findall(page.text)]
 
 
 async def shown_keys(some: Site, **visit: Any) -> list[str]:
     """Return what the page of a visit tells the SDK of."""
-    return [key for one in told(await some.get(**visit)) for key in one["contexts"]]
+    return [
+        key for one in blocks_of(await some.get(**visit)) for key in one["contexts"]
+    ]
 
 
 async def test_a_page_tells_the_sdk_and_the_server_tells_nothing(
@@ -55,7 +57,7 @@ async def test_a_page_tells_the_sdk_and_the_server_tells_nothing(
     page = await some.get(customer="alice")
     await some.delivered()
 
-    [block] = told(page)
+    [block] = blocks_of(page)
     assert list(block["contexts"]) == [KEY]
     assert block["contexts"][KEY]["moe_variation_id"]
     assert block["contexts"][KEY]["type"] == "Web Personalization"
@@ -83,7 +85,7 @@ async def test_it_needs_no_secret(sandbox: Sandbox) -> None:
     page = await some.get(customer="alice")
     await some.delivered()
 
-    assert list(told(page)[0]["contexts"]) == [KEY]
+    assert list(blocks_of(page)[0]["contexts"]) == [KEY]
     assert 'data-moe-widget="Shop Now"' in page.text
     assert sandbox.events == []
 
@@ -155,17 +157,19 @@ async def test_an_explicit_impression_and_the_sdk_never_both_count(
     assert sandbox.clicks(KEY) == int(before)
 
 
-async def test_each_experience_is_told_of_once_and_the_script_loaded_once(
+async def test_each_experience_is_reported_once_and_the_script_loaded_once(
     sandbox: Sandbox,
 ) -> None:
     strip = '{% experience "promo-strip" %}x{% endexperience %}'
     page = await site(PAGE + PAGE + strip + "{{ moe_web_sdk() }}").get(customer="alice")
 
-    assert [list(one["contexts"]) for one in told(page)] == [[KEY], [STRIP]]
+    assert [list(one["contexts"]) for one in blocks_of(page)] == [[KEY], [STRIP]]
     assert page.text.count("<script src=") == 1
 
 
-async def test_experiences_that_did_not_match_are_not_told_of(sandbox: Sandbox) -> None:
+async def test_experiences_that_did_not_match_are_not_reported(
+    sandbox: Sandbox,
+) -> None:
     sandbox.define("nobodys", {"Title": "x"}, to={"tier": "none"})
     route = {"path": "/", "experiences": ["nobodys"], "impression": "web_sdk"}
     page = '{% experience "nobodys" %}x{% endexperience %}'
@@ -182,7 +186,7 @@ async def test_experiences_that_did_not_match_are_not_told_of(sandbox: Sandbox) 
         ({}, {"user-agent": "Googlebot/2.1"}),
     ],
 )
-async def test_the_sdk_is_told_of_nobody_who_may_not_be_counted(
+async def test_the_sdk_learns_of_no_visitor_who_may_not_be_counted(
     sections: dict[str, Any], headers: dict[str, str], sandbox: Sandbox
 ) -> None:
     sandbox.define(KEY, {"Title": "For everyone"})
@@ -191,7 +195,7 @@ async def test_the_sdk_is_told_of_nobody_who_may_not_be_counted(
     assert "<script" not in page.text
 
 
-async def test_in_a_preview_nothing_is_told(sandbox: Sandbox) -> None:
+async def test_in_a_preview_nothing_is_reported(sandbox: Sandbox) -> None:
     links = PreviewLinks([SECRET], path="/", clock=lambda: 0)
     shown = Preview(STRIP, "B", {"Text": "x"}, "/", 9**10)
     cookie = f"{COOKIE}={links.make(shown)[1:]}; customer_id=alice"
@@ -221,7 +225,7 @@ async def test_the_way_to_tell_is_one_of_two(
         customer="alice"
     )
 
-    assert told(page)[0]["api"] == (given if used else "web_p")
+    assert blocks_of(page)[0]["api"] == (given if used else "web_p")
     assert ("web_sdk_api_unknown given=webp" in caplog.text) is not used
 
 
@@ -245,7 +249,7 @@ async def test_a_template_that_jinja_keeps_for_all_does_not_keep_it(
     some = Site(handler)
     pages = [await some.get(customer=who) for who in ("alice", "dave")]
 
-    [[first], [second]] = [told(page) for page in pages]
+    [[first], [second]] = [blocks_of(page) for page in pages]
     assert first["contexts"] != second["contexts"]
 
 

@@ -274,7 +274,7 @@ async def test_an_answer_that_was_under_way_is_forgotten_too(
     assert await bodies_of(cache, "hero") == {}
 
 
-async def test_nobody_waits_for_a_fetch_that_is_forgotten_already(
+async def test_no_page_waits_for_a_fetch_that_is_forgotten_already(
     server: RedisServer, caches: Caches
 ) -> None:
     cache = caches(server)
@@ -294,7 +294,7 @@ async def test_nobody_waits_for_a_fetch_that_is_forgotten_already(
 
 
 class Calls:
-    """The API: answers when it is told to, and remembers what was asked."""
+    """The API: answers when a test lets it, and remembers its calls."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -620,7 +620,7 @@ async def test_a_lease_that_came_too_late_is_given_back(
         assert not list(connection.scan_iter("moe:*:l:*"))
 
 
-async def test_nobody_listens_and_a_page_learns_it_at_once(
+async def test_a_page_learns_at_once_that_no_server_listens(
     own_server: RedisServer, caches: Caches, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_server.kill()
@@ -693,20 +693,20 @@ async def test_a_flutter_is_logged_once_a_minute(
     assert lines(caplog) == ["shared_cache_down", "shared_cache_back"]
 
 
-async def test_what_was_forgotten_during_a_failure_is_told_later(
+async def test_what_was_forgotten_during_a_failure_is_reported_later(
     own_server: RedisServer, caches: Caches
 ) -> None:
     cache, other = caches(own_server), caches(own_server)
     await keep(cache, {"hero": BODY})
     _full(own_server, on=True)
 
-    told = await cache.forget(VISITOR)
+    reached = await cache.forget(VISITOR)
     still_there = await bodies_of(other, "hero")
     _full(own_server, on=False)
     await until_it_answers(cache, caches)
     await cache.settle()
 
-    assert (told, still_there) == (False, {"hero": BODY})
+    assert (reached, still_there) == (False, {"hero": BODY})
     assert await bodies_of(other, "hero") == {}
 
 
@@ -717,11 +717,11 @@ async def test_what_was_forgotten_in_vain_is_not_served_here(
     await until_it_answers(cache, caches)
     await keep(cache, {"hero": BODY})
     own_server.hang()
-    told = await cache.forget(VISITOR)
+    reached = await cache.forget(VISITOR)
     own_server.resume()
 
     # One failure does not open the breaker: this asks Redis.
-    assert not told
+    assert not reached
     assert await bodies_of(cache, "hero") == {}
 
 
@@ -801,7 +801,7 @@ async def test_a_wrong_password_is_logged_without_it(
     assert "guessed" not in caplog.text
 
 
-async def test_a_certificate_of_nobody_we_trust_is_refused(
+async def test_a_certificate_of_an_unknown_authority_is_refused(
     tmp_path: Path, caches: Caches, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path, tls=True) as server:

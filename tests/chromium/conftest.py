@@ -134,7 +134,9 @@ def tab(visitor: BrowserContext) -> Iterator[Tab]:
     tab = Tab(visitor.new_page())
     tab.page.on(
         "console",
-        lambda said: tab.complaints.append(said.text) if said.type == "error" else None,
+        lambda message: (
+            tab.complaints.append(message.text) if message.type == "error" else None
+        ),
     )
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     yield tab

@@ -99,9 +99,9 @@ def open_tab(context: BrowserContext) -> Tab:
     tab = Tab(context.new_page())
     tab.page.on(
         "console",
-        lambda said: (
-            tab.complaints.append(f"{said.text} {said.location}")
-            if said.type == "error"
+        lambda message: (
+            tab.complaints.append(f"{message.text} {message.location}")
+            if message.type == "error"
             else None
         ),
     )

@@ -10,7 +10,7 @@ from .conftest import Shop, site
 from .looking import freeze, reach, serving, until
 
 LONGER = 1_500
-"""Milliseconds; long enough for a second's sight to be told, if it were."""
+"""Milliseconds; long enough for the report of a view of one second."""
 
 
 def seen_after(milliseconds: int, shop: Shop, page: Page) -> int:
@@ -166,21 +166,21 @@ def test_less_than_a_second_is_no_impression(shop: Shop, page: Page) -> None:
     reach(lambda: seen_after(1_100, shop, page), 1)
 
 
-def test_what_comes_into_sight_together_is_told_together(
+def test_what_comes_into_sight_together_is_reported_together(
     shop: Shop, page: Page
 ) -> None:
-    told: list[str] = []
-    page.on("request", lambda sent: told.append(sent.post_data or ""))
+    bodies: list[str] = []
+    page.on("request", lambda sent: bodies.append(sent.post_data or ""))
     freeze(page)
     page.goto("/many")
 
     # One beacon takes fifty lines, and there are sixty.
     reach(lambda: seen_after(1_100, shop, page), 1)
     wait_for(
-        lambda: seen_after(100, shop, page) and sum(map(bool, told)) > 1,
+        lambda: seen_after(100, shop, page) and sum(map(bool, bodies)) > 1,
         what="the other beacon",
     )
-    assert [len(body.splitlines()) for body in told if body] == [50, 10]
+    assert [len(body.splitlines()) for body in bodies if body] == [50, 10]
 
 
 def test_a_page_that_comes_back_from_the_cache_counts_on(
@@ -206,10 +206,10 @@ def test_a_page_that_comes_back_from_the_cache_counts_on(
     ("state", "event"),
     [("hidden", "visibilitychange"), ("prerendering", "prerenderingchange")],
 )
-def test_a_page_that_nobody_has_in_front_shows_nothing(
+def test_a_page_in_the_background_shows_nothing(
     state: str, event: str, shop: Shop, page: Page
 ) -> None:
-    # No headless browser hides a tab: this is what the page would be told.
+    # No headless browser hides a tab: this is the event that the page would get.
     page.add_init_script(
         f"Object.defineProperty(document, '{state}', {{value: true, writable: true}})"
     )

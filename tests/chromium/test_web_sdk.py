@@ -26,7 +26,7 @@ POLICY = (
 )
 DEVICE = "window.Moengage?.device.getUuid()"
 LONGER = 400
-"""Milliseconds; long enough for what would be told a second time."""
+"""Milliseconds; long enough for a second report."""
 
 SDK = """<script src="/sandbox/_sandbox/web_sdk.js" data-app-id="sandbox"
   nonce="n0nce" {{ how }}></script>"""
@@ -35,19 +35,19 @@ BANNER = """{% experience "homepage-banner" as hero %}
   <a href="{{ hero.click_url('/next', 'Shop Now') }}"
      {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
 {% else %}<h1>Welcome</h1>{% endexperience %}"""
-TOLD = "{{ moe_web_sdk(nonce='n0nce', api=api) }}"
+REPORT = "{{ moe_web_sdk(nonce='n0nce', api=api) }}"
 
 BODIES = {
-    "/": ("defer", BANNER + TOLD),
-    "/first": ("data-delay=0", BANNER + TOLD),
-    "/slow": ("defer data-delay=700", BANNER + TOLD),
-    "/personalize": ("defer", BANNER + TOLD),
-    "/hidden-cookie": ("defer data-disable-cookies", BANNER + TOLD),
-    "/twice": ("defer", BANNER + TOLD + TOLD),
-    "/without-sdk": (None, BANNER + TOLD),
-    "/broken": ("defer", BANNER + TOLD),
-    "/fragment": (None, BANNER + TOLD),
-    "/next": ("defer", "<p>Next</p>" + TOLD),
+    "/": ("defer", BANNER + REPORT),
+    "/first": ("data-delay=0", BANNER + REPORT),
+    "/slow": ("defer data-delay=700", BANNER + REPORT),
+    "/personalize": ("defer", BANNER + REPORT),
+    "/hidden-cookie": ("defer data-disable-cookies", BANNER + REPORT),
+    "/twice": ("defer", BANNER + REPORT + REPORT),
+    "/without-sdk": (None, BANNER + REPORT),
+    "/broken": ("defer", BANNER + REPORT),
+    "/fragment": (None, BANNER + REPORT),
+    "/next": ("defer", "<p>Next</p>" + REPORT),
 }
 
 
@@ -98,7 +98,7 @@ def url(sandbox: Sandbox) -> Iterator[str]:
 
 @pytest.fixture
 def visitor(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A browser that nobody knows yet."""
+    """A browser without any id yet."""
     context = browser.new_context(base_url=url, user_agent=USER_AGENT)
     context.set_default_timeout(PATIENCE * 1000)
     yield context
@@ -110,7 +110,9 @@ def page(visitor: BrowserContext) -> Iterator[Page]:
     page, complaints = visitor.new_page(), list[str]()
     page.on(
         "console",
-        lambda said: complaints.append(said.text) if said.type == "error" else None,
+        lambda message: (
+            complaints.append(message.text) if message.type == "error" else None
+        ),
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
@@ -152,7 +154,7 @@ def visitor_ids(sandbox: Sandbox) -> list[object]:
 @pytest.mark.parametrize(
     "path", ["/", "/first", "/slow", "/personalize", "/twice", "/hidden-cookie"]
 )
-def test_an_impression_is_told_once_and_by_the_sdk_alone(
+def test_an_impression_is_reported_once_and_by_the_sdk_alone(
     path: str, url: str, page: Page, sandbox: Sandbox
 ) -> None:
     log_in(page.context, url)
@@ -166,7 +168,7 @@ def test_an_impression_is_told_once_and_by_the_sdk_alone(
 
 
 @pytest.mark.parametrize("path", ["/", "/personalize"])
-def test_clicks_are_told_with_their_widget_and_not_by_the_server(
+def test_clicks_are_reported_with_their_widget_and_not_by_the_server(
     path: str, url: str, page: Page, sandbox: Sandbox
 ) -> None:
     log_in(page.context, url)
@@ -182,7 +184,7 @@ def test_clicks_are_told_with_their_widget_and_not_by_the_server(
     assert {one["via"] for one in sandbox.events} == {"web_sdk"}
 
 
-def test_a_click_before_the_sdk_is_there_is_told_once_it_is(
+def test_a_click_before_the_sdk_is_there_is_reported_once_it_is(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
     log_in(page.context, url)
@@ -194,7 +196,7 @@ def test_a_click_before_the_sdk_is_there_is_told_once_it_is(
     assert sandbox.impressions(KEY) == 1
 
 
-def test_a_double_click_is_told_once_and_a_scripts_never(
+def test_a_double_click_is_reported_once_and_a_scripts_never(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
     page.clock.install(time=1_800_000_000)
@@ -210,7 +212,7 @@ def test_a_double_click_is_told_once_and_a_scripts_never(
     reach(lambda: sandbox.clicks(KEY, "Title"), 2)
 
 
-def test_what_comes_in_later_is_told_too(
+def test_what_comes_in_later_is_reported_too(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
     log_in(page.context, url)
@@ -226,7 +228,7 @@ def test_what_comes_in_later_is_told_too(
 def test_a_page_that_is_rendered_ahead_tells_when_it_is_seen(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
-    # Headless browsers render nothing ahead: this is what the page would be told.
+    # Headless browsers render nothing ahead: the page would get this event.
     page.add_init_script(
         "Object.defineProperty(document, 'prerendering', {value: true, writable: true})"
     )
@@ -243,7 +245,7 @@ def test_a_page_that_is_rendered_ahead_tells_when_it_is_seen(
     reach(lambda: sandbox.impressions(KEY), 1)
 
 
-def test_without_an_sdk_a_page_works_and_nobody_counts(
+def test_without_an_sdk_a_page_works_and_does_not_count(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
     log_in(page.context, url)
@@ -260,7 +262,9 @@ def test_an_sdk_that_fails_does_the_page_no_harm(
     warnings: list[str] = []
     page.on(
         "console",
-        lambda said: warnings.append(said.text) if said.type == "warning" else None,
+        lambda message: (
+            warnings.append(message.text) if message.type == "warning" else None
+        ),
     )
     page.route("**/web_sdk.js", lambda route: route.fulfill(body=BROKEN))
     log_in(page.context, url)
@@ -324,5 +328,5 @@ def test_the_id_yields_to_the_customers_at_login(
     page.get_by_role("heading").wait_for()
 
     fetch = sandbox.requests.latest(endpoint="fetch")[0]
-    said = json.loads(fetch.request_body)
-    assert (said.get("customer_id"), said.get("visitor_id")) == ("alice", None)
+    sent = json.loads(fetch.request_body)
+    assert (sent.get("customer_id"), sent.get("visitor_id")) == ("alice", None)

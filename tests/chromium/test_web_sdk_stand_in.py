@@ -147,9 +147,10 @@ def page(browser: Browser, shop: Shop, complaints: list[str]) -> Iterator[Page]:
     with visiting(browser, shop, USER_AGENT) as page:
         page.on(
             "console",
-            lambda said: (
-                complaints.append(said.text)
-                if said.type in ("error", "warning") and "favicon" not in said.text
+            lambda message: (
+                complaints.append(message.text)
+                if message.type in ("error", "warning")
+                and "favicon" not in message.text
                 else None
             ),
         )
@@ -496,10 +497,10 @@ def test_login_and_logout_change_whose_the_events_are(shop: Shop, page: Page) ->
 def test_login_without_an_id_is_an_error(shop: Shop, page: Page) -> None:
     open_page(page)
 
-    nobody: tuple[object, ...] = ("", None, {}, {"uid": ""}, [])
-    for wrong in nobody:
-        told = call(page, "sdk.identifyUser(given.wrong).catch(String)", wrong=wrong)
-        assert told == "Error: Web SDK: identifyUser needs an id."
+    no_ids: tuple[object, ...] = ("", None, {}, {"uid": ""}, [])
+    for wrong in no_ids:
+        refusal = call(page, "sdk.identifyUser(given.wrong).catch(String)", wrong=wrong)
+        assert refusal == "Error: Web SDK: identifyUser needs an id."
 
 
 # --- who is left alone -----------------------------------------------------------

@@ -44,7 +44,7 @@ def test_one_tag_is_counted_in_the_singular(folder: Path) -> None:
     )
 
 
-def test_a_key_that_no_route_names_is_told_with_its_line(folder: Path) -> None:
+def test_a_key_that_no_route_names_is_reported_with_its_line(folder: Path) -> None:
     (folder / "templates/home.html").write_text('\n\n{% experience "heroo" as h %}')
     (folder / "templates/shop/cart.html").write_text('{% experience "newsletter" %}')
 
@@ -79,7 +79,7 @@ def test_several_directories_and_single_files_are_read(folder: Path) -> None:
     ]
 
 
-def test_other_files_are_left_alone_and_broken_templates_told(folder: Path) -> None:
+def test_other_files_are_left_alone_and_broken_templates_reported(folder: Path) -> None:
     (folder / "templates/logo.png").write_bytes(b"\x89PNG\x00\xff{% experienced {#")
     (folder / "templates/app.js").write_text("// experience {# {% }}")
     (folder / "templates/latin.html").write_bytes(b'\xe9{% experience "hero" %}')
@@ -92,7 +92,7 @@ def test_other_files_are_left_alone_and_broken_templates_told(folder: Path) -> N
     assert complaint.startswith("templates/odd.html:2: no template: ")
 
 
-def test_mistakes_of_the_file_and_of_the_templates_are_told_together(
+def test_mistakes_of_the_file_and_of_the_templates_are_reported_together(
     folder: Path,
 ) -> None:
     with (folder / "moe.yml").open("a") as file:

@@ -235,10 +235,10 @@ async def test_a_call_that_is_not_there_is_logged_at_the_start(
     await site.get(customer="alice")
     await site.get(customer="alice")
 
-    said = [line for line in caplog.messages if line.startswith("call_unusable")]
-    assert len(said) == 1
-    assert "attributes.tier: 'json:dupms'" in said[0]
-    assert "did you mean 'dumps'?" in said[0]
+    logged = [line for line in caplog.messages if line.startswith("call_unusable")]
+    assert len(logged) == 1
+    assert "attributes.tier: 'json:dupms'" in logged[0]
+    assert "did you mean 'dumps'?" in logged[0]
 
 
 # --- live ---------------------------------------------------------------------------
@@ -379,12 +379,12 @@ def test_a_base_url_without_its_version_is_a_warning(folder: Path) -> None:
     (folder / "moe.yml").write_text(f"{head}/\nroutes: []\n")
 
     result = run("check")
-    [told] = json.loads(run("check", "--json").stdout)["warnings"]
+    [warning] = json.loads(run("check", "--json").stdout)["warnings"]
 
     assert result.exit_code == 0
-    assert result.stderr == f"warning: {told}\n"
-    assert told.startswith("moe.yml:4: workspace.base_url: ")
-    assert f"{base_url} ends without /v1" in told
+    assert result.stderr == f"warning: {warning}\n"
+    assert warning.startswith("moe.yml:4: workspace.base_url: ")
+    assert f"{base_url} ends without /v1" in warning
     (folder / "moe.yml").write_text(f"{head}/v1/\nroutes: []\n")
     assert run("check").stderr == ""
 
@@ -399,9 +399,9 @@ async def test_a_base_url_without_its_version_is_logged_at_the_start(
     await site.get()
     await site.get()
 
-    said = [line for line in caplog.messages if line.startswith("setting_doubtful")]
-    assert len(said) == count
-    assert all(f"{base_url} ends without /v1" in line for line in said)
+    logged = [line for line in caplog.messages if line.startswith("setting_doubtful")]
+    assert len(logged) == count
+    assert all(f"{base_url} ends without /v1" in line for line in logged)
 
 
 def test_json_of_a_broken_file(folder: Path) -> None:

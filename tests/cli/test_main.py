@@ -249,7 +249,7 @@ def test_reason_of_a_failure_is_shown() -> None:
     assert answer_text([failed]) == "hero\n  nothing: timeout"
 
 
-def test_no_answer_at_all_is_said() -> None:
+def test_no_answer_at_all_is_reported() -> None:
     assert answer_text([]).startswith("nothing: ")
 
 

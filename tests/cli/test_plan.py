@@ -34,7 +34,7 @@ def test_a_small_site_has_room() -> None:
     assert "!" not in text.partition("with fallbacks")[2]
 
 
-def test_a_site_above_its_quota_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_site_above_its_quota_learns_what_to_do(tmp_path: Path) -> None:
     chart = tmp_path / "plan.svg"
 
     code, text = run("--visitors", "20000", "--limit", "20", "--chart", str(chart))
@@ -48,9 +48,11 @@ def test_a_site_above_its_quota_is_told_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("visitors", ["1", "20000", "20000000"])
-def test_the_chart_is_one_file_that_asks_nobody(visitors: str, tmp_path: Path) -> None:
+def test_the_chart_is_one_file_that_loads_nothing(
+    visitors: str, tmp_path: Path
+) -> None:
     chart = tmp_path / "plan.svg"
-    said = run("--visitors", visitors, "--minutes", "10", "--chart", str(chart))[1]
+    printed = run("--visitors", visitors, "--minutes", "10", "--chart", str(chart))[1]
     text = chart.read_text()
 
     root = ElementTree.fromstring(text)
@@ -60,7 +62,7 @@ def test_the_chart_is_one_file_that_asks_nobody(visitors: str, tmp_path: Path) -
     assert "prefers-color-scheme: dark" in text
     assert text.count("http") == 1  # its namespace
     limit = visitors != "20000000"
-    assert ("One visitor in " in said) != limit
+    assert ("One visitor in " in printed) != limit
     assert ("is far above" in text) == limit
     assert ("pages show fallbacks" in text) != limit
 

@@ -137,7 +137,7 @@ async def test_these_rights_are_enough(
 
 
 @pytest.mark.parametrize(
-    ("use", "url", "told"),
+    ("use", "url", "reason"),
     [
         ("cache", "redis://127.0.0.1:{cluster}", "write redis+cluster://"),
         ("outbox", "redis://127.0.0.1:{sentinel}", "write redis+sentinel://"),
@@ -153,13 +153,13 @@ async def test_these_rights_are_enough(
         ("cache", "rediss://127.0.0.1:{single}", "does it speak TLS"),
     ],
 )
-def test_an_address_of_the_wrong_kind_is_told_with_the_right_one(
+def test_an_address_of_the_wrong_kind_is_reported_with_the_right_one(
     server: RedisServer,
     cluster: Cluster,
     sentinels: Sentinels,
     use: str,
     url: str,
-    told: str,
+    reason: str,
 ) -> None:
     ports = {
         "single": server.port,
@@ -170,7 +170,7 @@ def test_an_address_of_the_wrong_kind_is_told_with_the_right_one(
 
     [problem] = problems(use, url.format(**ports))
 
-    assert told in problem
+    assert reason in problem
 
 
 @pytest.mark.parametrize("use", SETTINGS)
@@ -210,7 +210,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "reason"),
     [
         (
             "ssl_ca_certs={ca}&ssl_certfile=/no/one.pem",
@@ -224,7 +224,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     ],
 )
 def test_certificates_that_cannot_be_used_are_named(
-    tmp_path: Path, files: Certificates, query: str, told: str
+    tmp_path: Path, files: Certificates, query: str, reason: str
 ) -> None:
     text = tmp_path / "text.pem"
     text.write_text("nothing")
@@ -237,7 +237,7 @@ def test_certificates_that_cannot_be_used_are_named(
     }
     url = f"rediss://:sesame@127.0.0.1:1?{query.format(**names)}"
 
-    assert [told.format(**names) in one for one in problems("outbox", url)] == [True]
+    assert [reason.format(**names) in one for one in problems("outbox", url)] == [True]
     [plain] = problems("cache", url.replace("rediss", "redis"))
     assert "write rediss://127.0.0.1:1" in plain
 
@@ -247,7 +247,7 @@ def test_a_server_with_tls_wants_its_own_authority_and_a_clients_certificate(
 ) -> None:
     with redis_server(tmp_path, tls=files, client_certificates=True) as made:
         place, _, _ = made.url.partition("?")
-        told = {
+        found = {
             use: problems(use, url)
             for use, url in {
                 "outbox": made.url,
@@ -257,9 +257,9 @@ def test_a_server_with_tls_wants_its_own_authority_and_a_clients_certificate(
         }
         [plain] = problems("cache", place.replace("rediss", "redis"))
 
-    assert told["outbox"] == []
-    assert "authority in ssl_ca_certs" in told["budget"][0]
-    assert "add ssl_certfile and ssl_keyfile" in told["cache"][0]
+    assert found["outbox"] == []
+    assert "authority in ssl_ca_certs" in found["budget"][0]
+    assert "add ssl_certfile and ssl_keyfile" in found["cache"][0]
     assert "does it want TLS" in plain
 
 

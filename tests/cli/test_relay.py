@@ -85,7 +85,7 @@ class Setup:
         self.began.append(process)
         return process
 
-    def said(self, relay: int = 0) -> str:
+    def output(self, relay: int = 0) -> str:
         return (self.folder / f"relay-{relay}.log").read_text()
 
     def moe_yml(self, events: str) -> None:
@@ -137,27 +137,27 @@ def test_it_delivers_until_nothing_waits(setup: Setup) -> None:
 
     exit_code = setup.begin("--until-empty").wait(PATIENT)
 
-    assert exit_code == 0, setup.said()
+    assert exit_code == 0, setup.output()
     assert sorted(setup.stored()) == sorted(one.uuid for one in events)
     assert setup.count().waiting == 0
-    first, *_, last = setup.said().splitlines()
+    first, *_, last = setup.output().splitlines()
     assert first == f"delivering from sqlite:///{setup.path} to {setup.server.url}/v1"
     assert last.startswith("delivered=700 ")
     assert " buried=0 " in last
 
 
-def test_it_delivers_what_comes_until_it_is_told_to_stop(setup: Setup) -> None:
+def test_it_delivers_what_comes_until_it_is_stopped(setup: Setup) -> None:
     setup.append(users(10, 10))
 
     process = setup.begin("--status-every", "0.1")
     wait_for(lambda: len(setup.stored()) == 10, what="the first events")
     setup.append(users(10, 10))
     wait_for(lambda: len(setup.stored()) == 20, what="the later events")
-    wait_for(lambda: "delivered=20" in setup.said(), what="a status line")
+    wait_for(lambda: "delivered=20" in setup.output(), what="a status line")
     process.send_signal(signal.SIGINT)
 
     assert process.wait(PATIENT) == 0
-    assert "Traceback" not in setup.said()
+    assert "Traceback" not in setup.output()
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_sigterm_waits_for_reports_under_way_and_gives_them_back_in_time(
     setup.order_fault(path="events", latency=latency, times=3)
 
     process = setup.begin("--status-every", "0.1")
-    wait_for(lambda: "delivered=" in setup.said(), what="a status line")
+    wait_for(lambda: "delivered=" in setup.output(), what="a status line")
     wait_for(lambda: not setup.faults(), what="three reports under way")
     process.terminate()
 
     assert process.wait(PATIENT) == 0
     assert setup.claimable() == 250 - delivered
     assert len(setup.stored()) == delivered
-    assert "Traceback" not in setup.said()
+    assert "Traceback" not in setup.output()
 
 
 # --- in this process -------------------------------------------------------
@@ -240,7 +240,7 @@ def test_once_says_what_is_wrong_with_the_outbox(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--outbox", "memory:"], 1, "memory: is each process's own"),
         (["--outbox", "mysql://db"], 1, "is no place to keep things"),
@@ -249,19 +249,19 @@ def test_once_says_what_is_wrong_with_the_outbox(
         (["--status-every", "0"], 2, "--status-every"),
     ],
 )
-def test_mistakes_are_said(
-    folder: Path, arguments: list[str], code: int, said: str
+def test_mistakes_are_reported(
+    folder: Path, arguments: list[str], code: int, message: str
 ) -> None:
     result = run(*arguments, MOE_DATA_CENTER="sandbox")
 
     assert result.exit_code == code
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_no_password_is_shown() -> None:
     outbox = "redis://:sekret-5f0c@127.0.0.1:9/0"
-    told = run("--once", "--outbox", outbox, MOE_DATA_CENTER="sandbox").output
+    printed = run("--once", "--outbox", outbox, MOE_DATA_CENTER="sandbox").output
 
     begins = "delivering from redis://127.0.0.1:9/0 to the embedded sandbox\n"
-    assert told.startswith(begins)
-    assert "sekret" not in told
+    assert printed.startswith(begins)
+    assert "sekret" not in printed

@@ -145,7 +145,7 @@ def test_a_workspace_is_asked_for_sample_customers(folder: Path) -> None:
         (["--config", "refused.yml"], "TransportError: no connection"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_what_cannot_be_done_is_reported(
     folder: Path, arguments: list[str], complaint: str
 ) -> None:
     (folder / "mine.py").write_text("x = 1\n")

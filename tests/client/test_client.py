@@ -526,8 +526,8 @@ class Turns:
     async def take(self, within: float = 0.0) -> Taken:
         return self.turns.pop(0)
 
-    def learn(self, taken: Taken, said: Published) -> None:
-        self.learnt.append((taken, said))
+    def learn(self, taken: Taken, published: Published) -> None:
+        self.learnt.append((taken, published))
 
     async def warm(self) -> None:
         pass
@@ -573,7 +573,7 @@ async def test_a_turn_that_comes_too_late_for_the_answer_is_not_waited_for(
     assert time.monotonic() - started < 3
 
 
-async def test_the_budget_hears_whose_answer_said_what() -> None:
+async def test_the_budget_hears_the_limits_of_each_answer() -> None:
     taken = Taken(True, number=7, own=3)
     budget = Turns(taken)
     headers = {"x-ratelimit-remaining": "12", "x-ratelimit-reset": "30"}
@@ -581,9 +581,13 @@ async def test_the_budget_hears_whose_answer_said_what() -> None:
     answer = httpx.Response(200, json=FETCHED, headers=headers)
     await with_budget(budget, answer).fetch(["hero"])
 
-    [(whose, said)] = budget.learnt
+    [(whose, published)] = budget.learnt
     assert whose is taken
-    assert (said.remaining, said.resets_in, said.refused) == (12, 30, False)
+    assert (published.remaining, published.resets_in, published.refused) == (
+        12,
+        30,
+        False,
+    )
 
 
 async def test_while_the_budget_lasts_every_fetch_of_a_burst_goes() -> None:

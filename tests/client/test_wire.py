@@ -355,13 +355,17 @@ def test_every_status_becomes_its_error(
     assert raised.retryable is retryable
 
 
-def test_an_error_keeps_what_the_envelope_said() -> None:
-    said = {"title": "Invalid Field Value", "description": "why", "code": "GvHogFKc"}
+def test_an_error_keeps_the_texts_of_the_envelope() -> None:
+    envelope = {
+        "title": "Invalid Field Value",
+        "description": "why",
+        "code": "GvHogFKc",
+    }
 
-    raised = error(400, said)
+    raised = error(400, envelope)
 
     assert isinstance(raised, APIError)
-    assert (raised.title, raised.description, raised.code) == tuple(said.values())
+    assert (raised.title, raised.description, raised.code) == tuple(envelope.values())
     assert str(raised) == "400 Invalid Field Value: why"
 
 

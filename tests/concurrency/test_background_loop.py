@@ -38,7 +38,7 @@ def test_the_thread_starts_at_the_first_need_and_is_one() -> None:
     stop(loops)
 
 
-def test_an_error_comes_to_whoever_waits() -> None:
+def test_an_error_comes_to_all_who_wait() -> None:
     async def fails() -> None:
         raise LookupError("mine")
 
@@ -49,7 +49,7 @@ def test_an_error_comes_to_whoever_waits() -> None:
     stop(loops)
 
 
-def test_what_nobody_waits_for_any_longer_is_cancelled() -> None:
+def test_what_is_no_longer_awaited_is_cancelled() -> None:
     cancelled = threading.Event()
 
     async def waits() -> None:
@@ -82,7 +82,7 @@ from moe_middleware.concurrency.background_loop import background
 async def where(): return os.getpid()
 
 assert background.run(where(), 60) == os.getpid()
-# As uWSGI does it, Python is not told.
+# As with uWSGI, without a word to Python.
 fork = {fork}
 child = fork()
 if child == 0:
@@ -99,7 +99,7 @@ def test_a_forked_child_starts_a_thread_of_its_own(fork: str) -> None:
     assert run(PLAIN_FORK.format(fork=fork)) == "both"
 
 
-def test_uwsgi_whose_threads_sleep_is_told_of_it() -> None:
+def test_uwsgi_with_sleeping_threads_is_reported() -> None:
     program = """
 import sys, types
 # What uWSGI puts there; of those before 2.0.27 the default was False.
@@ -153,9 +153,9 @@ def visit(number):
     environ = {"HTTP_COOKIE": f"customer_id=customer-{number}"}
     setup_testing_defaults(environ)
     body = door(environ, lambda *_: lambda _: None)
-    said = b"".join(body)
+    content = b"".join(body)
     body.close()
-    return said
+    return content
 
 greenlets = [gevent.spawn(visit, number) for number in range(50)]
 gevent.joinall(greenlets, timeout=60)
@@ -205,12 +205,12 @@ def test_under_gevent_fifty_greenlets_see_their_own(tmp_path: Path) -> None:
     assert run(program) == "50"
 
 
-def test_gevent_that_came_too_late_is_told_and_the_page_goes_on() -> None:
-    said = run(GEVENT_LATE)
+def test_gevent_that_came_too_late_is_reported_and_the_page_goes_on() -> None:
+    output = run(GEVENT_LATE)
 
-    assert "start_failed error=RuntimeError" in said
-    assert "Patch them first" in said
-    assert said.endswith("b'error'")
+    assert "start_failed error=RuntimeError" in output
+    assert "Patch them first" in output
+    assert output.endswith("b'error'")
 
 
 def run(program: str) -> str:

@@ -217,7 +217,7 @@ def test_an_error_while_a_value_ends_is_nobodys() -> None:
     assert values.values() == []
 
 
-def test_a_value_that_is_given_away_is_ended_by_whoever_took_it() -> None:
+def test_a_value_that_is_given_away_is_ended_by_its_taker() -> None:
     ended: list[Value] = []
 
     async def end(value: Value) -> None:

@@ -19,7 +19,9 @@ def console(page: Page) -> list[str]:
     complaints: list[str] = []
     page.on(
         "console",
-        lambda said: complaints.append(said.text) if said.type == "error" else None,
+        lambda message: (
+            complaints.append(message.text) if message.type == "error" else None
+        ),
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return complaints

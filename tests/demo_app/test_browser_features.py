@@ -27,7 +27,7 @@ from ..servers import PATIENCE, wait_for
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
 
 LONGER = 1_500
-"""Milliseconds; long enough for a second's sight to be told, if it were."""
+"""Milliseconds; long enough for the report of a view of one second."""
 
 TELL_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
   console.error("policy:", event.violatedDirective, event.blockedURI, event.sample))"""
@@ -46,11 +46,11 @@ class Visitor:
 
     def open_tab(self) -> Page:
         page = self.context.new_page()
-        page.on("console", self._said)
+        page.on("console", self._complain)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         return page
 
-    def _said(self, message: Any) -> None:
+    def _complain(self, message: Any) -> None:
         if message.type == "error":
             self.complaints.append(message.text)
 
@@ -108,7 +108,7 @@ def go_back(page: Page) -> None:
     until(page, "window.kept === true")
 
 
-def told_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
+def reported_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
     """Return which way each event of an experience came, and whose it is."""
     return [
         (event["via"], event["customer_id"])
@@ -118,7 +118,7 @@ def told_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
 
 
 def asked(sandbox: Sandbox) -> str:
-    """Return what the last fetch said."""
+    """Return the body of the last fetch."""
     return sandbox.requests.latest(1, "fetch")[0].request_body.decode()
 
 
@@ -193,9 +193,9 @@ def test_the_policy_holds_back_what_is_not_the_shops(welcome: Welcome) -> None:
     expect(page.locator("h1")).to_be_visible()
 
     assert page.evaluate("window.stolen") is None
-    told = " ".join(visitor.complaints)
-    assert "policy: script-src-elem inline" in told
-    assert "policy: style-src-attr inline" in told
+    complaints = " ".join(visitor.complaints)
+    assert "policy: script-src-elem inline" in complaints
+    assert "policy: style-src-attr inline" in complaints
     visitor.complaints.clear()
 
 
@@ -214,7 +214,7 @@ def test_the_web_sdk_knows_who_logged_in_however_late_the_page_says_so(
     page.goto("/club")
     reach(lambda: sandbox.impressions(BADGE), 1)
 
-    assert told_by(sandbox, BADGE, "_SHOWN") == [("web_sdk", "alice")]
+    assert reported_by(sandbox, BADGE, "_SHOWN") == [("web_sdk", "alice")]
 
 
 def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
@@ -235,9 +235,9 @@ def test_the_web_sdk_tells_of_an_impression_once_and_the_server_of_none(
     # The shelf behind the button is the server's to count.
     wait_for(lambda: sandbox.impressions(BADGE) > 1, what="the shelf's badge")
     reach(lambda: sandbox.clicks(BADGE, "See all teas"), 1)
-    shown = told_by(sandbox, BADGE, "_SHOWN")
+    shown = reported_by(sandbox, BADGE, "_SHOWN")
     assert sorted(shown) == [("api", "alice"), ("web_sdk", "alice")]
-    assert told_by(sandbox, BADGE, "_CLICKED") == [("web_sdk", "alice")]
+    assert reported_by(sandbox, BADGE, "_CLICKED") == [("web_sdk", "alice")]
     expect(page.locator(".recent")).to_contain_text("“See all teas”")
     expect(page.locator(".recent")).to_contain_text("through the Web SDK")
 

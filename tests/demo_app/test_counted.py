@@ -33,7 +33,7 @@ def test_impressions_are_summed_up_by_variation() -> None:
     assert counted.total == 4
 
 
-def test_click_is_told_and_is_no_impression() -> None:
+def test_click_is_reported_and_is_no_impression() -> None:
     counted = sum_up([event("hero"), event("hero", action=CLICKED)])
 
     assert counted.total == 1
@@ -70,7 +70,7 @@ def test_what_the_web_sdk_says_counts_as_well() -> None:
     assert [one.by_web_sdk for one in counted.recent] == [False, True, True]
 
 
-def test_last_six_events_are_told_newest_first() -> None:
+def test_last_six_events_are_reported_newest_first() -> None:
     counted = sum_up([event(f"hero-{number}") for number in range(8)])
 
     keys = [sighting.experience_key for sighting in counted.recent]

@@ -203,7 +203,7 @@ def test_page_tells_what_it_got_and_why(shop: TestClient) -> None:
     assert "<td>once</td>" in panel
 
 
-def test_shop_is_whole_while_nobody_answers(open_shop: OpenShop) -> None:
+def test_shop_is_whole_while_no_server_answers(open_shop: OpenShop) -> None:
     closed = free_port()
     shop = open_shop(MOE_BASE_URL=f"http://127.0.0.1:{closed}/v1")
     page = shop.get("/").text
@@ -269,9 +269,11 @@ def test_visitor_is_asked_for_consent_once(newcomer: TestClient) -> None:
     assert "Remember me" in shop.get("/").text
 
 
-@pytest.mark.parametrize("said", ["perhaps", "", "yes; Path=/elsewhere"])
-def test_other_answers_leave_the_question_open(newcomer: TestClient, said: str) -> None:
-    newcomer.post("/consent", data={"consent": said})
+@pytest.mark.parametrize("answer", ["perhaps", "", "yes; Path=/elsewhere"])
+def test_other_answers_leave_the_question_open(
+    newcomer: TestClient, answer: str
+) -> None:
+    newcomer.post("/consent", data={"consent": answer})
 
     assert "consent" not in newcomer.cookies
     assert "May we remember you?" in newcomer.get("/").text
@@ -355,14 +357,14 @@ def check_explanation(shop: TestClient, page: str) -> None:
     query = unescape(link[1]).partition("?")[2]
     explained = shop.get(f"/sandbox/_sandbox/explain?{query}").json()["experiences"]
 
-    told = {
+    figures = {
         one["experience_key"]: (one["variation_id"], one["audience"])
         for one in explained
         if one["outcome"] == "served"
     }
     got = {key: (number, name) for key, number, name in GOT.findall(page) if number}
     assert len(got) > 0
-    assert {key: told.get(key) for key in got} == got
+    assert {key: figures.get(key) for key in got} == got
     assert "hour=" in link[1]
     answer = shop.get(unescape(link[1]), headers={"Accept": "text/html"})
     assert answer.status_code == 200
@@ -443,12 +445,12 @@ def test_real_workspace_has_its_own_reports_pages_and_web_sdk(
     assert "/_moe/p/" not in club
 
 
-@pytest.mark.parametrize("said", ["", "no"])
+@pytest.mark.parametrize("answer", ["", "no"])
 def test_without_a_yes_nothing_is_counted_and_no_id_leaves_the_server(
-    newcomer: TestClient, said: str
+    newcomer: TestClient, answer: str
 ) -> None:
     become(newcomer, "alice")
-    newcomer.post("/consent", data={"consent": said})
+    newcomer.post("/consent", data={"consent": answer})
     page = newcomer.get("/").text
     newcomer.get("/cart")
     club = newcomer.get("/club").text

@@ -26,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     file = tmp_path_factory.mktemp("django") / "db.sqlite3"
     connections["default"].settings_dict["NAME"] = file
     call_command("migrate", verbosity=0)
-    # MoEngage takes the ids 1 and 2 for nobody's.
+    # MoEngage takes the ids 1 and 2 for placeholders.
     users: Any = get_user_model().objects
     for name in ("root", "staff", "alice", "bob"):
         users.create_user(name, f"{name}@shop.example", "secret")

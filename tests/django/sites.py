@@ -66,7 +66,7 @@ class Site:
         return user
 
     def have_session(self) -> None:
-        """Let both clients bring a session that nobody has looked into."""
+        """Let both clients bring a session that is not loaded yet."""
         for client in (self.client, self.async_client):
             client.cookies["sessionid"] = "a" * 32
 

@@ -23,9 +23,9 @@ MAPPING = {
 
 
 def moe(*args: str) -> str:
-    told = io.StringIO()
-    call_command("moe", *args, stdout=told)
-    return told.getvalue()
+    output = io.StringIO()
+    call_command("moe", *args, stdout=output)
+    return output.getvalue()
 
 
 def failing(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -55,9 +55,9 @@ def test_check_shows_what_the_setting_says(tmp_path: Path, kind: str) -> None:
 
 def test_fetch_asks_with_the_settings_of_the_project(sandbox: Sandbox) -> None:
     with override_settings(MOENGAGE=MAPPING):
-        told = moe("fetch", "homepage-banner", "--customer", "alice", "--json")
+        output = moe("fetch", "homepage-banner", "--customer", "alice", "--json")
 
-    assert "The first flush is yours" in told
+    assert "The first flush is yours" in output
 
 
 def test_outbox_looks_into_the_projects_outbox(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_function_may_need_the_apps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (
             {**MAPPING, "routes": [{"path": "shop", "experiences": ["a"]}]},
@@ -89,13 +89,13 @@ def test_a_function_may_need_the_apps() -> None:
     ids=["mapping", "kind", "missing"],
 )
 def test_what_is_wrong_names_the_setting(
-    capsys: pytest.CaptureFixture[str], given: Any, told: str
+    capsys: pytest.CaptureFixture[str], given: Any, message: str
 ) -> None:
     with override_settings(MOENGAGE=given):
-        assert told in failing(capsys, "check")
+        assert message in failing(capsys, "check")
 
 
-def test_nothing_said_and_no_file_names_the_setting(
+def test_no_option_and_no_file_names_the_setting(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,9 +104,9 @@ def test_nothing_said_and_no_file_names_the_setting(
     monkeypatch.delenv("MOE_CONFIG", raising=False)
 
     with override_settings(MOENGAGE=None):
-        told = failing(capsys, "check")
+        message = failing(capsys, "check")
 
-    assert "the setting MOENGAGE names it" in told
+    assert "the setting MOENGAGE names it" in message
 
 
 def test_a_command_that_is_none_says_so() -> None:
@@ -123,7 +123,7 @@ def test_an_option_goes_before_what_the_setting_says(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "other"))
-    # What the option does not name stays as it is, and is checked.
+    # Settings that the option does not name stay, and are checked.
     events = {"outbox": ours, "relay": "sometimes"}
     mapping = {
         "workspace": {"data_center": "sandbox"},
@@ -147,6 +147,6 @@ def test_an_option_beside_ready_settings_is_refused_with_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with override_settings(MOENGAGE=settings(routes=MAPPING["routes"])):
-        told = failing(capsys, "relay", "--once", "--outbox", "memory:")
+        message = failing(capsys, "relay", "--once", "--outbox", "memory:")
 
-    assert "set events.outbox in the Settings that are given" in told
+    assert "set events.outbox in the Settings that are given" in message

@@ -84,7 +84,7 @@ async def async_plain(request: Any) -> Any:
     "known_by",
     [{"customer_id": "alice"}, {"moe_visitor": VISITOR_ID}, {"moe_uuid": "device-7"}],
 )
-def test_without_consent_there_is_the_fallback_and_nobody_is_told(
+def test_without_consent_there_is_the_fallback_and_nothing_is_sent(
     site: MakeSite,
     visit: Callable[..., Any],
     sandbox: Sandbox,
@@ -100,7 +100,7 @@ def test_without_consent_there_is_the_fallback_and_nobody_is_told(
     assert sandbox.requests.latest(endpoint="fetch") == []
 
 
-def test_a_signed_in_user_without_consent_is_nobody(
+def test_a_signed_in_user_without_consent_is_unknown(
     site: MakeSite, sandbox: Sandbox
 ) -> None:
     shop = site(tell, consent=BY_COOKIE)

@@ -153,12 +153,12 @@ def test_answers_that_are_on_their_way_are_waited_for(
         routes=[{"path": "/{all:path}", "experiences": [KEY]}],
         fetch={"prefetch": "concurrent", "timeout": 30},
     )
-    for path, told in (("/", b"<h1>"), ("/ready", b"api")):
+    for path, part in (("/", b"<h1>"), ("/ready", b"api")):
         sandbox.fault(path="fetch", latency=0.05, times=1)
         for client in (shop.client, shop.async_client):
             client.cookies.clear()
         answered = get(shop, path)
-        assert told in answered.content
+        assert part in answered.content
         assert b"Welcome" not in answered.content
 
 
@@ -465,14 +465,14 @@ def test_a_file_holds_the_settings(
         assert MoEngageMiddleware(lambda _: HttpResponse()).runtime is named.runtime
 
 
-def test_all_mistakes_are_told_when_django_starts() -> None:
+def test_all_mistakes_are_reported_when_django_starts() -> None:
     wrong = {**MAPPING, "routes": [{"path": "shop"}], "fetch": {"timeout": -1}}
 
     with override_settings(MOENGAGE=wrong), pytest.raises(SettingsError) as raised:
         MoEngageMiddleware(lambda _: HttpResponse())
 
-    told = {problem.where for problem in raised.value.problems}
-    assert {"routes.0.path", "routes.0.experiences", "fetch.timeout"} <= told
+    places = {problem.where for problem in raised.value.problems}
+    assert {"routes.0.path", "routes.0.experiences", "fetch.timeout"} <= places
 
 
 def test_a_setting_of_another_kind_says_what_to_write() -> None:
@@ -486,21 +486,21 @@ def test_a_setting_of_another_kind_says_what_to_write() -> None:
 
 
 @pytest.mark.parametrize(
-    ("identity", "around", "told"),
+    ("identity", "around", "message"),
     [
         ({}, [SESSIONS, OURS, AUTHENTICATION], "no user yet"),
         ({"customer_id": {"session": "c"}}, [OURS, SESSIONS], "no session yet"),
     ],
     ids=["user", "session"],
 )
-def test_a_place_too_early_in_middleware_is_told(
-    identity: dict[str, Any], around: list[str], told: str
+def test_a_place_too_early_in_middleware_is_reported(
+    identity: dict[str, Any], around: list[str], message: str
 ) -> None:
     config = settings(identity=identity)
 
     with (
         override_settings(MOENGAGE=config, MIDDLEWARE=around),
-        pytest.raises(ImproperlyConfigured, match=told),
+        pytest.raises(ImproperlyConfigured, match=message),
     ):
         MoEngageMiddleware(lambda _: HttpResponse())
 

@@ -78,16 +78,16 @@ def test_marks_and_the_script_that_counts_them(
     body = f"c {mark} 1\ns {mark}"
 
     if mode == "async":
-        told: Any = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
+        answer: Any = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
     else:
-        told = shop.client.post("/_moe/e", body, **sent)
+        answer = shop.client.post("/_moe/e", body, **sent)
 
-    assert (told.status_code, told.content) == (204, b"")
+    assert (answer.status_code, answer.content) == (204, b"")
     assert b"IntersectionObserver" in shop.get(src).content
     assert {event.action for event in shop.events} == {*Action}
 
 
-def test_what_is_left_to_the_web_sdk_is_told_to_it_alone(
+def test_what_is_left_to_the_web_sdk_is_reported_to_it_alone(
     site: Callable[..., Site],
 ) -> None:
     shop = site(

@@ -148,7 +148,7 @@ def test_a_page_that_shows_nothing_is_kept_by_the_per_site_cache(
 
     assert [one.content for one in answers] == [b"for all"] * 2
     assert len(made) == 1
-    # What the second one got has been pickled; it ends as any response does.
+    # The second response has been pickled; it ends as any response does.
     answers[1].close()
 
 
@@ -309,7 +309,7 @@ def test_the_headers_follow_what_a_middleware_above_uses(
         assert [event.customer_id for event in shop.events] == ["alice", "bob"]
 
 
-def test_what_the_app_said_is_kept_where_headers_follow(
+def test_headers_of_the_app_are_kept_where_ours_follow(
     site: MakeSite, get: Get
 ) -> None:
     def view(_: Any) -> Any:

@@ -57,7 +57,7 @@ def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> 
             assert "private" in one.headers["cache-control"]
             assert "Cookie" in one.headers["vary"]
             assert one.headers["content-security-policy"]
-    # What is the same for all is kept for all: one number, made once.
+    # A page that is the same for all is kept for all: one number, made once.
     assert alice["plain"].text == dave["plain"].text
     assert "private" not in alice["plain"].headers["cache-control"]
     assert alice["plain"].headers["content-encoding"] == "gzip"
@@ -73,8 +73,8 @@ def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> 
     assert alice["again"].status_code == 304
     assert "<h1>" in alice["preview"].text
     # home, German home, late, and once more with an ETag; the preview counts nothing.
-    told = Counter(str(event["customer_id"]) for event in events)
-    assert told == {"alice": 4, "dave": 4}, log
+    customers = Counter(str(event["customer_id"]) for event in events)
+    assert customers == {"alice": 4, "dave": 4}, log
 
 
 def _visits(url: str, name: str) -> dict[str, Any]:

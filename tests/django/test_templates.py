@@ -222,7 +222,7 @@ def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
     assert "experience_key_invalid template=page" in caplog.text
 
 
-def test_a_key_that_nobody_asked_for_says_what_to_do(
+def test_a_key_that_was_not_asked_for_says_what_to_do(
     experiences: Experiences, caplog: pytest.LogCaptureFixture
 ) -> None:
     render('{% experience "x" %}' + END)
@@ -231,7 +231,7 @@ def test_a_key_that_nobody_asked_for_says_what_to_do(
 
 
 @each(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("{% experience %}" + END, "takes a key"),
         ('{% experience "a" as %}' + END, "takes a key"),
@@ -244,8 +244,8 @@ def test_a_key_that_nobody_asked_for_says_what_to_do(
         ('{% experience "a" %}{% endfor %}', ""),
     ],
 )
-def test_a_syntax_mistake_is_told(source: str, said: str) -> None:
-    with pytest.raises(TemplateSyntaxError, match=re.escape(said) or "."):
+def test_a_syntax_mistake_is_reported(source: str, message: str) -> None:
+    with pytest.raises(TemplateSyntaxError, match=re.escape(message) or "."):
         render(source)
 
 
@@ -368,7 +368,7 @@ def test_a_page_rendered_by_hand_counts_too(site: Callable[..., Site]) -> None:
         ("hero|value:'CTA Labell'", "CTA Labell", "CTA Label"),
     ],
 )
-def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
+def test_a_payload_value_that_is_not_there_is_reported_once_with_the_nearest(
     site: Callable[..., Site],
     caplog: pytest.LogCaptureFixture,
     wrong: str,
@@ -385,8 +385,8 @@ def test_a_payload_value_that_is_not_there_is_told_once_with_the_nearest(
     made = site(view)
     assert [made.get().content for _ in range(2)] == [b"", b""]
 
-    said = [one for one in caplog.messages if one.startswith("payload_value_missing")]
-    assert said == [
+    logged = [one for one in caplog.messages if one.startswith("payload_value_missing")]
+    assert logged == [
         f"payload_value_missing key={KEY} name={name}: did you mean {near!r}?"
     ]
 
@@ -401,7 +401,7 @@ def test_what_the_tag_does_not_take_is_named() -> None:
         render('{% experience "hero" impresion=False %}' + END)
 
 
-def test_a_key_that_is_no_text_is_told_once(
+def test_a_key_that_is_no_text_is_reported_once(
     experiences: Experiences, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = "{% experience key %}x{% else %}default" + END

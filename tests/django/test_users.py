@@ -397,7 +397,7 @@ def test_after_signing_in_the_view_sees_the_new_user(site: MakeSite, get: Get) -
     assert get(shop).content == b"alice"
 
 
-def test_signing_in_forgets_nobody_where_users_are_no_customers(
+def test_signing_in_forgets_no_answers_where_users_are_no_customers(
     site: MakeSite, get: Get
 ) -> None:
     shop = site(

@@ -83,7 +83,7 @@ class Newcomer:
         """Run one command; what it puts out has to be what the document shows."""
         if kept := re.fullmatch(r"(\w+)=\$\((.+)\)", command):
             self.run(shlex.split(kept[2]))
-            # What only informs follows the result.
+            # Lines that only inform follow the result.
             self.variables[kept[1]] = self.output.strip().partition("\n")[0]
             return
         self.output = ""

@@ -18,7 +18,7 @@ IDS = ("customer_id", "moe_uuid", "moe_device", "moe_visitor")
 """The cookies that say who somebody is: what comes first wins."""
 
 AHEAD = frozenset({"sec-purpose", "purpose"})
-"""Headers that come with what nobody looks at yet."""
+"""Headers of requests for pages that are not visible yet."""
 
 PREFETCH = {"sec-purpose": "prefetch"}
 PRIVACY = {"sec-gpc": "1"}
@@ -70,7 +70,7 @@ class Page:
 
 @dataclass(slots=True)
 class Browser:
-    """One browser, of a customer or of nobody known.
+    """One browser, of a customer or of an unknown visitor.
 
     Attributes:
         url: The site's.
@@ -118,7 +118,7 @@ class Browser:
         """
         if self.is_bot or not self.consents:
             return []
-        return [told for name in IDS if (told := self.cookie(name))]
+        return [value for name in IDS if (value := self.cookie(name))]
 
     @property
     def consents(self) -> bool:
@@ -146,7 +146,7 @@ class Browser:
         self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
     ) -> Page:
         """Ask for a page and take all of it."""
-        # A handler that raises ends its connection: nobody else may be given it.
+        # A handler that raises ends its connection: no other request may get it.
         once = {"connection": "close"} if "broken" in path else {}
         response = self._client.request(
             method, path, headers={**(headers or {}), **once}
@@ -170,9 +170,9 @@ class Browser:
     ) -> int:
         """Tell what happened to elements, as the script does; return the status."""
         own = {"sec-fetch-site": "same-origin", "content-type": "text/plain"}
-        told = "\n".join(lines)
+        beacon = "\n".join(lines)
         answer = self._client.post(
-            "/_moe/e", content=told, headers={**own, **(headers or {})}
+            "/_moe/e", content=beacon, headers={**own, **(headers or {})}
         )
         return answer.status_code
 
@@ -182,12 +182,12 @@ class Browser:
         return self._client.post("/_moe/d", content=device_id, headers=own).status_code
 
     def call(self, path: str, **params: Any) -> tuple[Variation | None, str | None]:
-        """Call the site's API; return of which variation it told, and whom it knew."""
+        """Call the site's API; return its variation, and the visitor's id."""
         answer = self._client.post(path, params=params).json()
         if not answer:
             return None, self.who
-        told = Variation(answer["key"], answer["Audience"], answer["Variation"])
-        return told, self.who
+        variation = Variation(answer["key"], answer["Audience"], answer["Variation"])
+        return variation, self.who
 
     def _page(self, status: int, headers: httpx.Headers, html: str) -> Page:
         self._pages += 1

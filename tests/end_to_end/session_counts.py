@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from moe_middleware import Action
 
 Cell = tuple[str, ...]
-"""Experience, audience and variation as far as they are told, and then the figure."""
+"""Experience, audience and variation as far as they are given, and then the figure."""
 
 Cells = dict[Cell, int]
 """Those that are not 0."""
@@ -86,7 +86,7 @@ def cells_of_table(table: str) -> Cells:
         depth = _LEVELS.index(row["level"]) + 1
         ids = (row["experience_key"], row["audience_id"], row["variation_id"])
         if row["level"] == "b_id":
-            # What a spreadsheet would take for a formula has an apostrophe before it.
+            # An apostrophe keeps a spreadsheet from taking a text for a formula.
             b_id = row["b_id"].removeprefix("'")
             cells[(*ids, _of_b_id(b_id))] = int(row["clicks"])
         else:
@@ -105,8 +105,8 @@ def differences(script: Cells, report: Cells) -> list[str]:
     ]
 
 
-def _figures(place: Cell, told: Mapping[str, Any]) -> Cells:
-    counts = {(*place, name): int(told.get(name) or 0) for name in FIGURES}
+def _figures(place: Cell, report: Mapping[str, Any]) -> Cells:
+    counts = {(*place, name): int(report.get(name) or 0) for name in FIGURES}
     return {cell: count for cell, count in counts.items() if count}
 
 

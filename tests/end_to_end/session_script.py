@@ -1,7 +1,6 @@
-"""What the visitors of the scripted session do, and what of it counts.
+"""The visitors of the scripted session: their acts, and which of these count.
 
-What counts is said here by README's rules and by what each page shows, and by nothing
-that the package knows.
+README's rules and the pages' content decide here what counts, not the package.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ class Visitor:
         return [mark for mark in page.marks if "click" in mark.tells]
 
     def a_page(self) -> Page:
-        """Return a page that has links and buttons, whoever it is for."""
+        """Return a page that has links and buttons, for any visitor."""
         return self.look(self.draws.choice(["/", "/mixed", "/offers"]))
 
     def a_link(self) -> Element | None:
@@ -268,7 +267,7 @@ class Visitor:
         whose: str | None,
         b_id: str | None = None,
     ) -> None:
-        assert whose is not None, "somebody whom nobody knows was shown something"
+        assert whose is not None, "an unknown visitor was shown something"
         self.counted.append(
             Counted(action=action, variation=variation, customer_id=whose, b_id=b_id)
         )
@@ -315,9 +314,9 @@ def follows_twice(me: Visitor) -> None:
 def passes_links_on(me: Visitor) -> None:
     page = me.a_page()
     customer = me.browser.another(customer_id=f"friend-{me.number}", consent="yes")
-    nobody = me.browser.another(consent="yes")
+    stranger = me.browser.another(consent="yes")
     for link in page.links[:3]:
-        for friend in (customer, nobody):
+        for friend in (customer, stranger):
             me.follow(link, by=friend)
     for link in page.links[1:4]:
         me.follow(link)
@@ -337,7 +336,7 @@ def asks_ahead(me: Visitor) -> None:
     page = me.look("/", headers=PREFETCH)
     for link in page.links[:4]:
         me.follow(link, headers=PREFETCH)
-    # What was asked ahead is looked at, after all: the clicks count as ever.
+    # The page that was asked for ahead is visible now: its clicks count.
     for link in page.links[1:2]:
         me.follow(link)
     page = me.look("/offers", headers={"purpose": "prefetch"})
@@ -393,9 +392,11 @@ def sends_beacons_again(me: Visitor) -> None:
 def tells_of_others(me: Visitor) -> None:
     page = me.a_page()
     friend = me.browser.another(customer_id=f"friend-{me.number}", consent="yes")
-    told = [me.click(mark) for mark in me.buttons(page)]
-    me.tell(told, by=friend)
-    me.tell(told, headers={"sec-fetch-site": "cross-site"}, because="site", status=403)
+    signals = [me.click(mark) for mark in me.buttons(page)]
+    me.tell(signals, by=friend)
+    me.tell(
+        signals, headers={"sec-fetch-site": "cross-site"}, because="site", status=403
+    )
     seen = [Signal(mark) for mark in me.look("/offers").marks]
     me.tell(seen, by=friend)
     me.tell(seen, headers={"sec-fetch-site": "same-site"}, because="site", status=403)
@@ -525,8 +526,8 @@ def is_given_a_device_id(me: Visitor) -> None:
 def clicks_on_everything(me: Visitor) -> None:
     """One beacon tells what came together, a link and a button beside each other."""
     page = me.look("/offers")
-    told = [Signal(mark) for mark in page.marks]
-    me.tell([*told, *(me.click(mark) for mark in me.buttons(page))])
+    signals = [Signal(mark) for mark in page.marks]
+    me.tell([*signals, *(me.click(mark) for mark in me.buttons(page))])
     for link in page.links:
         me.follow(link)
 

@@ -183,7 +183,7 @@ async def sdk(request: Request) -> Response:
 
 
 async def odd(request: Request) -> Response:
-    """Show the banner on a page that nobody gets to see as such."""
+    """Show the banner on a page that is never a page of its own."""
     page = _render(request, homepage_banner=True)
     match request.path_params["what"]:
         case "broken":
@@ -194,7 +194,7 @@ async def odd(request: Request) -> Response:
             return HTMLResponse(page, 404)
 
     async def body() -> AsyncIterator[str]:
-        # Whoever asks for it leaves before the end.
+        # Its visitors leave before the end.
         yield page
         while True:
             await asyncio.sleep(0.02)
@@ -216,8 +216,8 @@ async def api(request: Request) -> Response:
                 experiences.track_click(key, request.query_params.get("b_id"))
             case "show":
                 experiences.show(key)
-    told = {"key": key, **found.payload} if found else {}
-    return JSONResponse(told, int(request.query_params.get("status", "200")))
+    answer = {"key": key, **found.payload} if found else {}
+    return JSONResponse(answer, int(request.query_params.get("status", "200")))
 
 
 async def shop(_: Request) -> Response:

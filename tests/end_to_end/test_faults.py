@@ -118,7 +118,7 @@ async def test_a_fault_costs_a_page_its_experience_and_no_more(fault: Fault) -> 
     assert {page.title for page in fresh} == {"Welcome"}
     assert (known.source, known.title) == ("stale", "Sale")
     assert plain.answer == "plain"
-    # One call for each page at most; where nobody listens, none arrives.
+    # One call for each page at most; without a listener, none arrives.
     assert heard <= (2 if fault is Fault.UNAUTHORIZED else 4)
 
 

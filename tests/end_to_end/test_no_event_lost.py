@@ -18,7 +18,7 @@ from benchmarks.losses.scenarios import Result
 from ..redis_servers import redis_server
 
 SHUTDOWN_TIMEOUT = 2.0
-"""``events.shutdown_timeout`` where nobody says otherwise, in seconds."""
+"""The default of ``events.shutdown_timeout``, in seconds."""
 
 SPARE = 20.0
 """How much longer an end may take on a busy machine, in seconds."""
@@ -31,7 +31,7 @@ Play = Callable[[Path, bool, int], Result]
 
 BAD_ENDS: dict[str, Play] = {
     "a script ends without a flush": scenarios.script("show 20"),
-    "a script is told to end": scenarios.script(
+    "a script gets SIGTERM": scenarios.script(
         "show 20, wait", end=signal.SIGTERM, after=SETTLED
     ),
     "SIGTERM, uvicorn": scenarios.stopped("uvicorn"),
@@ -86,8 +86,8 @@ def test_a_redis_that_hangs_is_waited_for_once_at_the_exit(tmp_path: Path) -> No
             place.deliver()
             tally = place.tally(script.shown)
 
-    told = log.read_text()
-    assert told.count("drain_cut") == 1 and "events_lost" not in told
+    logged = log.read_text()
+    assert logged.count("drain_cut") == 1 and "events_lost" not in logged
     assert (tally.shown, tally.lost, tally.twice) == (6, (), 0)
 
 

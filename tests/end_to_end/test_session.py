@@ -85,8 +85,8 @@ def play(numbers: Iterable[int], site: Process) -> list[Visitor]:
 
 def faults_left(place: Place) -> dict[str, int | None]:
     """How many calls of each endpoint the sandbox will still get wrong."""
-    told = browser.get(f"{place.url}/_sandbox/faults").json()["faults"]
-    return {fault["path"]: fault["times"] for fault in told}
+    faults = browser.get(f"{place.url}/_sandbox/faults").json()["faults"]
+    return {fault["path"]: fault["times"] for fault in faults}
 
 
 def play_all(place: Place) -> list[Visitor]:
@@ -155,17 +155,17 @@ def test_the_report_of_200_visitors_is_what_their_script_counts(place: Place) ->
 
     assert spared.keys() == NOT_COUNTED
     assert min(spared.values()) >= 5 and len(counted) > 1_000
-    assert not (told := differences(script, cells_of_report(report))), "\n".join(told)
+    assert not (wrong := differences(script, cells_of_report(report))), "\n".join(wrong)
     assert report["unknown"] is None and report["misdated"] == 0
     buckets = report["over_time"]
     assert sum(one["impressions"] for one in buckets) == report["impressions"]
     assert sum(one["clicks"] for one in buckets) == report["clicks"]
     listed = {cell: count for cell, count in script.items() if len(cell) > 1}
-    assert not (told := differences(listed, cells_of_table(table))), "\n".join(told)
+    assert not (wrong := differences(listed, cells_of_table(table))), "\n".join(wrong)
     assert "waiting=0 dead=0" in place.relay_log()
 
 
-def test_a_difference_is_told_by_its_cell_and_its_size() -> None:
+def test_a_difference_is_reported_by_its_cell_and_its_size() -> None:
     """The control of the test above: one that could not fail would prove nothing."""
     variation = Variation("homepage-banner", "1A", "2")
     click = Counted(

@@ -123,7 +123,7 @@ async def events() -> AsyncIterator[bytes]:
 
 def download() -> Path:
     if not DOWNLOAD.exists():
-        # Others may make it at the same time; whoever is last wins the same bytes.
+        # Others may make it at the same time; the last one writes the same bytes.
         with tempfile.NamedTemporaryFile(dir=DOWNLOAD.parent, delete=False) as file:
             file.write(DOWNLOAD_BYTES)
         Path(file.name).rename(DOWNLOAD)

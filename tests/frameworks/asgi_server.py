@@ -13,7 +13,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Answer:
-    """What an app said to one request.
+    """The messages of an app for one request.
 
     Attributes:
         messages: All of them, in order.
@@ -63,17 +63,17 @@ class Answer:
 class AsgiServer:
     """Runs an app's lifespan around its block, and each request in a task of its own.
 
-    It keeps to what the specification allows at its plainest: a closed connection is
-    told by ``receive`` alone, and what is sent to it goes nowhere.
+    It does no more than the specification asks: a closed connection is reported by
+    ``receive`` alone, and messages sent to it are dropped.
     """
 
     def __init__(self, app: ASGIApp, *, extensions: Iterable[str] = ()) -> None:
         self.app = app
         self.extensions: dict[str, Any] = {name: {} for name in extensions}
         self.state: dict[str, Any] = {}
-        self.said: list[str] = []
+        self.events: list[str] = []
         self._phases: asyncio.Queue[str] = asyncio.Queue()
-        self._told = asyncio.Event()
+        self._lifespan_answered = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._lifespan = asyncio.create_task(self._run_lifespan())
@@ -114,7 +114,7 @@ class AsgiServer:
 
     async def websocket(self, path: str, *texts: str) -> list[Message]:
         """Say something to a websocket and return its messages."""
-        said: list[Message] = []
+        sent_messages: list[Message] = []
         heard: list[Message] = [{"type": "websocket.connect"}]
         heard += [{"type": "websocket.receive", "text": text} for text in texts]
         heard.append({"type": "websocket.disconnect", "code": 1000})
@@ -127,14 +127,14 @@ class AsgiServer:
             return next(pending)
 
         async def send(message: Message) -> None:
-            said.append({**message})
+            sent_messages.append({**message})
             answered.release()
 
         scope = self._scope("GET", path, {})
         del scope["method"]
         scope.update({"type": "websocket", "scheme": "ws", "subprotocols": []})
         await asyncio.create_task(self._call(scope, receive, send))
-        return said
+        return sent_messages
 
     async def _call(self, scope: Scope, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
@@ -160,19 +160,21 @@ class AsgiServer:
         }
 
     async def _phase(self, name: str) -> None:
-        self._told.clear()
+        self._lifespan_answered.clear()
         self._phases.put_nowait(name)
-        told = asyncio.ensure_future(self._told.wait())
-        await asyncio.wait([told, self._lifespan], return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        answered = asyncio.ensure_future(self._lifespan_answered.wait())
+        await asyncio.wait(
+            [answered, self._lifespan], return_when=asyncio.FIRST_COMPLETED
+        )
+        answered.cancel()
 
     async def _run_lifespan(self) -> None:
         async def receive() -> Message:
             return {"type": await self._phases.get()}
 
         async def send(message: Message) -> None:
-            self.said.append(message["type"])
-            self._told.set()
+            self.events.append(message["type"])
+            self._lifespan_answered.set()
 
         scope = {
             "type": "lifespan",
@@ -183,7 +185,7 @@ class AsgiServer:
             await self.app(scope, receive, send)
         except Exception as error:
             # As servers do: one without a lifespan may raise.
-            self.said.append(type(error).__name__)
+            self.events.append(type(error).__name__)
 
 
 class _Conversation:

@@ -81,20 +81,20 @@ async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_the_start_fails_and_says_why() -> None:
-    said: list[Message] = []
+    sent_messages: list[Message] = []
 
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
 
     async def send(message: Message) -> None:
-        said.append(message)
+        sent_messages.append(message)
 
     site = MoEngageMiddleware(deaf, everywhere())
     with pytest.raises(RuntimeError, match="moe_middleware needs asyncio"):
         by_hand(site({"type": "lifespan"}, receive, send))
 
-    assert [one["type"] for one in said] == ["lifespan.startup.failed"]
-    assert "run hypercorn without --worker-class trio" in said[0]["message"]
+    assert [one["type"] for one in sent_messages] == ["lifespan.startup.failed"]
+    assert "run hypercorn without --worker-class trio" in sent_messages[0]["message"]
 
 
 def test_a_page_without_a_start_says_why_too() -> None:

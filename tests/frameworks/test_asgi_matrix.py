@@ -193,9 +193,9 @@ async def file(site: Site) -> None:
 
 
 async def websocket(site: Site) -> None:
-    said = await site.websocket(f"{site.prefix}/ws", "hello")
+    messages = await site.websocket(f"{site.prefix}/ws", "hello")
 
-    assert [one.get("text") for one in said if one["type"] == "websocket.send"] == [
+    assert [one.get("text") for one in messages if one["type"] == "websocket.send"] == [
         "HELLO"
     ]
 

@@ -73,22 +73,22 @@ async def test_recorded_requests_are_answered_alike(
                     for server in (bare, ours)
                 ]
                 assert alike(answer) == alike(expected), f"{method} {path} {given}"
-    assert ours.said == bare.said or "ValueError" in bare.said
+    assert ours.events == bare.events or "ValueError" in bare.events
 
 
 def alike(answer: Answer) -> Any:
     """What two answers have in common: every message, without headers of ours."""
-    said = []
+    plain = []
     for message in answer.messages:
-        told = {**message}
-        if "headers" in told or told["type"] == "http.response.start":
-            told["headers"] = [
+        copied = {**message}
+        if "headers" in copied or copied["type"] == "http.response.start":
+            copied["headers"] = [
                 (bytes(name), bytes(value))
-                for name, value in told.get("headers", ())
+                for name, value in copied.get("headers", ())
                 if bytes(name).lower().decode() not in OURS
             ]
-        said.append(told)
-    return said, type(answer.error)
+        plain.append(copied)
+    return plain, type(answer.error)
 
 
 # --- apps that hypothesis makes --------------------------------------------
@@ -129,7 +129,7 @@ endings = st.sampled_from(
 
 
 class Scripted:
-    """An app that says what it is told to, whatever it is asked."""
+    """An app that sends given messages, for any request."""
 
     def __init__(self, messages: list[Message], fails_at: int | None) -> None:
         self._messages = messages
@@ -178,8 +178,8 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], int | None]:
             start["headers"] = given_headers
     if ending == "trailers" or draw(st.booleans()):
         start["trailers"] = ending == "trailers"
-    said = [*draw(asides), start]
-    said += [{**piece, "more_body": True} for piece in draw(pieces)]
+    messages = [*draw(asides), start]
+    messages += [{**piece, "more_body": True} for piece in draw(pieces)]
     lasts: dict[str, list[Message]] = {
         "body": [{"type": "http.response.body", "body": b"end", "more_body": False}],
         "no more_body": [{"type": "http.response.body", "body": b"end"}],
@@ -193,8 +193,8 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], int | None]:
         ],
         "nothing": [],
     }
-    said += lasts[ending]
-    return said, draw(st.none() | st.integers(0, len(said)))
+    messages += lasts[ending]
+    return messages, draw(st.none() | st.integers(0, len(messages)))
 
 
 statuses = st.sampled_from([200, 204, 206, 302, 304, 404, 500])
@@ -337,14 +337,14 @@ async def test_who_left_is_found_out_for_an_app_that_never_asks(
     )
 
     assert (await ours.runtime.outbox.count()).waiting == (0 if left else 1)
-    # What was asked for in its place is still told to the app.
+    # The app still gets the messages that it asked for meanwhile.
     if reads:
         assert heard == ["http.request", "http.disconnect"]
     else:
         assert heard == ["http.disconnect" if left else "http.request"]
 
 
-# --- what the app is told --------------------------------------------------
+# --- messages to the app -----------------------------------------------------
 
 
 async def test_headers_that_can_be_read_but_once_are_the_apps_as_well(

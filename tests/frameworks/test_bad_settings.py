@@ -21,7 +21,7 @@ from ..servers import PATIENCE
 from ..sites import settings
 
 WRONG = "workspace: {data_center: sandbox}\nfetch: {timout: 0.3}\nroutes: []\n"
-SAID = "unknown key 'timout': did you mean 'timeout'?"
+MESSAGE = "unknown key 'timout': did you mean 'timeout'?"
 
 APP = """
 from starlette.applications import Starlette
@@ -76,7 +76,7 @@ def test_the_server_ends_and_our_message_is_what_is_seen(
         check=False,
     )
 
-    assert SAID in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
+    assert MESSAGE in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
     assert "appears unsupported" not in ran.stdout
 
 
@@ -123,7 +123,7 @@ def test_so_it_does_where_no_lifespan_runs(
     )
 
     assert ran.returncode != 0
-    assert SAID in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
+    assert MESSAGE in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
 
 
 class Broken(Exception):

@@ -151,7 +151,7 @@ def test_a_login_or_logout_in_the_session_forgets(sandbox: Sandbox, step: str) -
     assert fetches("/") == 1
 
 
-def test_without_a_secret_key_nobody_is_signed_in(sandbox: Sandbox) -> None:
+def test_without_a_secret_key_no_user_is_signed_in(sandbox: Sandbox) -> None:
     app = shop(identity=BY_SESSION, routes=routes("/who"))
     app.secret_key = None
 
@@ -186,8 +186,8 @@ def members(source: dict[str, str]) -> tuple[Flask, FlaskClient]:
 
     @app.post("/order")
     def order() -> str:
-        said = current_experiences().identity.customer_id
-        return f"{said} orders {flask.request.form['what']}"
+        customer = current_experiences().identity.customer_id
+        return f"{customer} orders {flask.request.form['what']}"
 
     return app, app.test_client()
 
@@ -214,9 +214,9 @@ def test_what_is_posted_is_left_to_the_handler(sandbox: Sandbox) -> None:
     _, browser = members({"user": "name"})
     browser.get("/enter/alice")
 
-    said = browser.post("/order", data={"what": "tea"}).text
+    text = browser.post("/order", data={"what": "tea"}).text
 
-    assert said == "alice orders tea"
+    assert text == "alice orders tea"
 
 
 def test_without_flask_login_there_is_no_user(sandbox: Sandbox) -> None:
@@ -268,7 +268,7 @@ def test_the_templates_environment_is_made_by_the_app(sandbox: Sandbox) -> None:
     app = shop(routes=routes("/own"))
     made_early = "jinja_env" in vars(app)
     app.config["TEMPLATES_AUTO_RELOAD"] = True
-    # What an app changes later on is not lost, and neither is the tag.
+    # Later changes of the app are not lost, and neither is the tag.
     app.jinja_options = {"block_start_string": "<%", "block_end_string": "%>"}
     tag = PAGE.replace("{%", "<%").replace("%}", "%>")
     app.add_url_rule("/own", "own", lambda: flask.render_template_string(tag))
@@ -357,10 +357,10 @@ def test_a_teardown_that_relies_on_its_beginning_keeps_the_customer(
     assert ended == [1]
 
 
-def test_the_user_is_loaded_once_and_told_of_once(sandbox: Sandbox) -> None:
+def test_the_user_is_loaded_once_and_reported_once(sandbox: Sandbox) -> None:
     flask_login = pytest.importorskip("flask_login")
     app, browser, loaded = signed_in()
-    told: list[str] = []
+    names: list[str] = []
     name = "remember_token"
     with app.test_request_context():
         browser.set_cookie(name, flask_login.utils.encode_cookie("alice"))
@@ -368,13 +368,13 @@ def test_the_user_is_loaded_once_and_told_of_once(sandbox: Sandbox) -> None:
         session.clear()
 
     def note(_: Any, user: User, **__: Any) -> None:
-        told.append(user.name)
+        names.append(user.name)
 
     flask_login.signals.user_loaded_from_cookie.connect(note, app)
-    said = browser.get("/me").text
+    text = browser.get("/me").text
 
-    assert said == "alice alice"
-    assert (loaded, told) == (["alice"], ["alice"])
+    assert text == "alice alice"
+    assert (loaded, names) == (["alice"], ["alice"])
 
 
 def test_a_loader_finds_what_the_apps_own_functions_have_opened(
@@ -565,7 +565,7 @@ def test_a_login_ahead_of_the_handler_forgets_too(sandbox: Sandbox, step: str) -
     browser.get("/who?leave=1")
     browser.get("/who?token=1")
 
-    # Once for nobody in particular, once for alice anew.
+    # Once for an unknown visitor, once for alice anew.
     assert (fetched, sandbox.calls["fetch"]) == (1, 3)
 
 
@@ -607,9 +607,9 @@ def test_where_proxy_fix_stands(
     app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
     if not outside:
         moengage.init_app(app)
-    told = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+    forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
 
-    answers = [app.test_client().get("/", headers=told) for _ in range(2)]
+    answers = [app.test_client().get("/", headers=forwarded) for _ in range(2)]
 
     assert caplog.text.count("proxy_fix_inside") == lines
     secure = "Secure" in answers[0].headers["Set-Cookie"]

@@ -52,12 +52,12 @@ def test_users_languages_and_teardown(tmp_path: Path) -> None:
                     again = browser.get("/")
                     pages[name] = (entered.text, again.text)
             log = site.log()
-        told = [body["language"] for body in fetches(sandbox)]
+        languages = [body["language"] for body in fetches(sandbox)]
         events = counted(sandbox)
 
     assert "Traceback" not in log, log
     for name, (first, second) in pages.items():
-        # Loaded once a request, and its language chosen once, whoever asks first.
+        # Loaded once a request, and its language chosen once, in either order.
         assert first.startswith(f"{name}:1:1:{MONTHS[name]}:<h1>"), log
         assert first == second
         assert "Welcome" not in first
@@ -67,4 +67,4 @@ def test_users_languages_and_teardown(tmp_path: Path) -> None:
     counts = Counter(str(event["customer_id"]) for event in events)
     assert counts == {"alice": 2, "dave": 2}
     # The first page of each is fetched in their language; the second is a cached one.
-    assert told == ["en", "de"]
+    assert languages == ["en", "de"]

@@ -33,7 +33,7 @@ def shown(page: str) -> Any:
     return json.loads(unescape(found))
 
 
-def told(page: str) -> tuple[object, ...]:
+def summary_of(page: str) -> tuple[object, ...]:
     about = shown(page)
     [experience] = about["experiences"]
     return (
@@ -58,7 +58,7 @@ def test_flask_shows_the_visitor_of_its_session(sandbox: Sandbox) -> None:
 
     answer = client.get("/")
 
-    assert told(answer.text) == EXPECTED
+    assert summary_of(answer.text) == EXPECTED
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -77,7 +77,7 @@ async def test_quart_shows_the_visitor_of_its_session(sandbox: Sandbox) -> None:
 
     answer = await client.get("/")
 
-    assert told(await answer.get_data(as_text=True)) == EXPECTED
+    assert summary_of(await answer.get_data(as_text=True)) == EXPECTED
     assert answer.headers["cache-control"] == "no-store"
 
 

@@ -86,8 +86,8 @@ async def test_a_function_of_the_settings_reads_the_session_as_a_mapping(
     client = app.test_client()
     await client.get("/")
 
-    told = await (await client.get("/")).get_data(as_text=True)
-    assert told == "1 customer"
+    text = await (await client.get("/")).get_data(as_text=True)
+    assert text == "1 customer"
 
 
 async def test_a_consent_in_the_session_is_enough(sandbox: Sandbox) -> None:

@@ -53,7 +53,7 @@ class Site:
         headers = {"cookie": f"customer_id={customer}"}
         answer = ask(self.app, method, path, headers=headers, **how)
         assert not isinstance(answer.error, AssertionError), answer.error
-        # Whatever came of the request, the thread is nobody's again.
+        # After any end of the request, the thread belongs to no visitor.
         assert current_experiences()[KEY].reason == "no_request"
         return answer
 

@@ -190,7 +190,7 @@ def test_no_server_and_no_app_sees_a_difference(plan: Plan) -> None:
 
     expected, answer = _visit(bare, plan), _visit(door, plan)
 
-    assert _told(answer) == _told(expected)
+    assert _comparable(answer) == _comparable(expected)
     assert ours.calls == bare.calls
     assert bare.sees == {"fallback"}
     # In every call of the app's it is the request's own.
@@ -204,7 +204,7 @@ def _visit(app: WSGIApplication, plan: Plan) -> Answer:
     return ask(app, headers=cookie, leave_after=leave_after, validate=validate)
 
 
-def _told(answer: Answer) -> list[Any]:
+def _comparable(answer: Answer) -> list[Any]:
     headers = [
         (name, value) for name, value in answer.headers if name.lower() not in OURS
     ]
@@ -223,7 +223,7 @@ def _impressions(door: MoEngageWSGIMiddleware) -> int:
     return asyncio.run(door.runtime.outbox.count()).waiting
 
 
-def test_the_length_is_told_where_the_app_tells_it() -> None:
+def test_the_length_is_sent_where_the_app_sends_it() -> None:
     def app(
         body: Iterable[bytes],
     ) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:

@@ -60,7 +60,7 @@ def ask(
         leave_after: The visitor leaves after so many parts of the body.
         validate: Have ``wsgiref.validate`` watch.
     """
-    told: dict[str, Any] = {
+    made: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
@@ -72,9 +72,9 @@ def ask(
         **environ,
     }
     for name, value in (headers or {}).items():
-        told[f"HTTP_{name.upper().replace('-', '_')}"] = value
-    setup_testing_defaults(told)
-    told["HTTP_HOST"] = "shop.example"
+        made[f"HTTP_{name.upper().replace('-', '_')}"] = value
+    setup_testing_defaults(made)
+    made["HTTP_HOST"] = "shop.example"
     answer = Answer()
 
     def start_response(
@@ -89,7 +89,7 @@ def ask(
         return answer.parts.append
 
     try:
-        returned = (validator(app) if validate else app)(told, start_response)
+        returned = (validator(app) if validate else app)(made, start_response)
         answer.sent_as_file = isinstance(returned, FileWrapper)
         try:
             for taken, part in enumerate(returned, 1):

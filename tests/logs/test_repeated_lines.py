@@ -41,7 +41,7 @@ def clock(caplog: pytest.LogCaptureFixture) -> Iterator[Clock]:
     yield Clock()
 
 
-def test_the_first_is_said_and_the_others_are_counted(
+def test_the_first_is_logged_and_the_others_are_counted(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = RepeatLogger(LOGGER, clock=clock)
@@ -156,7 +156,7 @@ def lines_of(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
     return [line for line in caplog.messages if line.split()[0] == event]
 
 
-def said_at_once(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+def logged_at_once(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
     """Return the lines that are no counts: these come by the clock, of any site."""
     return [line for line in lines_of(caplog, event) if " again=" not in line]
 
@@ -185,14 +185,14 @@ async def test_a_hundred_pages_of_an_outage_are_two_lines(
     for number in range(30):
         await site.get(customer=f"customer-{number}")
 
-    [failed] = said_at_once(caplog, "fetch_failed")
+    [failed] = logged_at_once(caplog, "fetch_failed")
     assert f"reason={reason}" in failed and advice in failed
-    answered = said_at_once(caplog, "answered")
+    answered = logged_at_once(caplog, "answered")
     assert 1 <= len(answered) <= 2  # its own reason, and breaker_open
     assert "customer-" not in caplog.text
 
 
-async def test_what_was_counted_is_said_when_a_site_stops(
+async def test_what_was_counted_is_logged_when_a_site_stops(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -244,7 +244,7 @@ async def test_a_base_url_without_v1_says_so(
     assert line.endswith("write base_url with its /v1 at the end")
 
 
-async def test_a_redis_that_is_not_there_is_said_at_the_start(
+async def test_a_redis_that_is_not_there_is_reported_at_the_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = RedisCache(
@@ -267,10 +267,10 @@ async def test_a_key_of_another_route_says_which(
             for key in ("price-badge", "promo-stripe", "qqq"):
                 advice = request.state.experiences.advice_on(key, "home.html:3")
                 if advice:
-                    said.append(advice)
+                    logged.append(advice)
         return Response()
 
-    said: list[str] = []
+    logged: list[str] = []
     site = Site(
         handler,
         routes=[
@@ -281,7 +281,7 @@ async def test_a_key_of_another_route_says_which(
     await site.get()
     await site.get()
 
-    assert said == [
+    assert logged == [
         "name it in a route of moe.yml that matches this page; it is in that of "
         "/products/{sku}, or fetch it before: await experiences.fetch('price-badge')",
         "did you mean 'promo-strip'? If not, name it in a route of moe.yml, or fetch "

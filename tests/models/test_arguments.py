@@ -108,7 +108,7 @@ async def test_texts_and_mappings_of_frameworks_are_keys(
         (SHOWN, r"this is one event: write \[event\]"),
     ],
 )
-async def test_events_are_told_from_what_is_none(
+async def test_events_differ_from_other_records(
     client: MoEngageClient, tmp_path: Path, given: Any, about: str
 ) -> None:
     with pytest.raises(TypeError, match=about):
@@ -125,7 +125,7 @@ async def test_events_are_told_from_what_is_none(
         outbox.close()
 
 
-NOBODY: Any = {"identity": "an-id"}
+NO_IDENTITY: Any = {"identity": "an-id"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ NOBODY: Any = {"identity": "an-id"}
         (Event.impression, [HERO, ""], TypeError, "customer_id is empty"),
         (Experiences, ["hero"], TypeError, "Experiences takes experiences"),
         (Experiences, [{"hero": HERO}], TypeError, "takes experiences"),
-        (partial(Experiences, **NOBODY), [], TypeError, IDENTITY),
+        (partial(Experiences, **NO_IDENTITY), [], TypeError, IDENTITY),
         (open_outbox, [None], TypeError, "open_outbox"),
         (open_outbox, ["here"], ValueError, "sqlite:///moe.db"),
         (deliver, [nan], ValueError, "timeout is NaN"),

@@ -246,7 +246,7 @@ async def test_no_argument_raises_into_the_page(
     async def handler(request: Request) -> Response:
         found = request.state.experiences
         hero = found[KEY]
-        told: list[Any] = [
+        values: list[Any] = [
             *(hero.get(odd), odd in hero, odd in found, bool(found[odd])),
             *(hero.click_url(odd, odd), hero.click_url("/shop", odd), hero.attrs(odd)),
             *(bool(found.show(odd)), bool(found.show(KEY, odd))),
@@ -259,7 +259,7 @@ async def test_no_argument_raises_into_the_page(
             found.track_impression(KEY, user_attributes={"a": [odd]}),
             *(found.script(odd), found.web_sdk(odd), found.web_sdk(nonce=odd, api=odd)),
         ]
-        return Response(json.dumps(told, default=str), media_type="application/json")
+        return Response(json.dumps(values, default=str), media_type="application/json")
 
     site = Site(handler, secret_key=SECRET)
     answer = await site.get(customer="alice")
@@ -292,8 +292,8 @@ async def test_an_offset_that_is_none_refuses_the_event_with_one_line(
     async def handler(request: Request) -> Response:
         found = request.state.experiences
         offsets = ("19800", 19800.0, timedelta(hours=5.5), "Asia/Kolkata", 54_001)
-        told = [found.track_click(KEY, user_timezone_offset=one) for one in offsets]
-        return JSONResponse([bool(one) for one in told])
+        results = [found.track_click(KEY, user_timezone_offset=one) for one in offsets]
+        return JSONResponse([bool(one) for one in results])
 
     site = Site(handler)
     answer = await site.get(customer="alice")

@@ -37,7 +37,7 @@ STRIP = Experience(key="strip", payload={"Text": "x"}, experience_context=CONTEX
 NOTHING = Experience(key="strip", reason=Reason.NO_MATCH)
 
 
-def test_the_same_content_has_the_same_one_whoever_it_is_for() -> None:
+def test_the_same_content_has_the_same_one_for_all_visitors() -> None:
     one = Experiences([hero(HERO), STRIP], identity=Identity(customer_id="alice"))
     turned = {"Cta": {"a": [True, None, 1.5], "b": 1}, "Title": "Sale"}
     context = {**CONTEXT, "audience_name": "Gold"}

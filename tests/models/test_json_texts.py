@@ -52,6 +52,8 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
         ('{"a": [' + "[]," * 5_000, "line 1, "),
     ],
 )
-def test_what_is_no_json_is_told_with_its_place(text: bytes | str, place: str) -> None:
+def test_what_is_no_json_is_reported_with_its_place(
+    text: bytes | str, place: str
+) -> None:
     with pytest.raises(JSONTextError, match=f"it is no JSON: .* at {place}"):
         parse_json(text)

@@ -1,4 +1,4 @@
-"""What observers are told, by the whole flow."""
+"""The calls of observers, by the whole flow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_stale_answers_and_fallbacks_are_counted_by_their_reason(
     assert counted["breaker.fetch.open"] == 1
 
 
-async def test_an_observer_of_the_apps_own_is_told_the_same(
+async def test_an_observer_of_the_apps_own_gets_the_same(
     sandbox: Sandbox, metrics: ModuleType
 ) -> None:
     metrics.observer = Counters()  # type: ignore[attr-defined]
@@ -70,9 +70,9 @@ async def test_an_observer_of_the_apps_own_is_told_the_same(
 
     await site.get(customer="alice")
 
-    told = metrics.observer.snapshot()
-    assert told["answers.api"] == 1
-    assert told == site.runtime.counters.snapshot()
+    counted = metrics.observer.snapshot()
+    assert counted["answers.api"] == 1
+    assert counted == site.runtime.counters.snapshot()
 
 
 async def test_an_observer_that_raises_harms_nothing(
@@ -91,7 +91,7 @@ async def test_an_observer_that_raises_harms_nothing(
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ("shop_metrics:missing", "has no attribute 'missing'"),
         ("no_such_module:observer", "there is no module 'no_such_module'"),
@@ -99,11 +99,11 @@ async def test_an_observer_that_raises_harms_nothing(
     ],
 )
 def test_an_observer_that_is_none_is_refused(
-    metrics: ModuleType, target: str, said: str
+    metrics: ModuleType, target: str, message: str
 ) -> None:
     metrics.number = 7  # type: ignore[attr-defined]
 
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         Runtime(settings(observer=target))
 
 
@@ -212,7 +212,7 @@ async def test_the_variation_and_the_audience_are_those_of_the_context(
     sandbox: Sandbox,
 ) -> None:
     seen: list[tuple[str | None, str | None]] = []
-    told: list[str | None] = []
+    variations: list[str | None] = []
 
     class Variations(Observer):
         def evaluated(
@@ -222,7 +222,7 @@ async def test_the_variation_and_the_audience_are_those_of_the_context(
             source: Source,
             reason: Reason | None,
         ) -> None:
-            told.append(variation)
+            variations.append(variation)
 
     async def handler(request: Request) -> Response:
         for key in (BANNER, NONE):
@@ -241,7 +241,7 @@ async def test_the_variation_and_the_audience_are_those_of_the_context(
 
     assert seen[1] == (None, None)
     assert seen[0][1] == "Gold members"
-    assert told == [variation for variation, _ in seen]
+    assert variations == [variation for variation, _ in seen]
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,12 @@ async def test_a_copy_is_equal_and_of_no_page(sandbox: Sandbox, through: Any) ->
 
 async def test_they_are_json_for_every_encoder(sandbox: Sandbox) -> None:
     for one in await on_a_page():
-        told = dataclasses.asdict(one)
-        assert [*told] == FIELDS or one.customer_id == "alice"
-        assert jsonable_encoder(one) == told == orjson.loads(orjson.dumps(one))
+        fields = dataclasses.asdict(one)
+        assert [*fields] == FIELDS or one.customer_id == "alice"
+        assert jsonable_encoder(one) == fields == orjson.loads(orjson.dumps(one))
         with flask.Flask("any").app_context():
-            assert flask.jsonify(one).json == told
-        assert json.loads(json.dumps(told)) == told
+            assert flask.jsonify(one).json == fields
+        assert json.loads(json.dumps(fields)) == fields
 
 
 async def test_fastapi_takes_one_as_a_response_model(sandbox: Sandbox) -> None:
@@ -135,12 +135,12 @@ async def test_all_of_a_page_are_a_mapping_of_plain_values(sandbox: Sandbox) -> 
     answer = await site.get(customer="alice")
     await site.delivered()
 
-    told = answer.json()
-    assert [*told["all"][KEY]] == FIELDS and told["all"] == told["same"]
+    body = answer.json()
+    assert [*body["all"][KEY]] == FIELDS and body["all"] == body["same"]
     assert "private" in answer.headers["cache-control"]
     for one in kept[1:]:
         assert dict(one) == kept[0] and one.identity.customer_id == "alice"
-    # What is shown of a copy is shown on no page.
+    # A value shown from a copy is shown on no page.
     assert sandbox.impressions(KEY) == 0
 
 
@@ -240,15 +240,15 @@ class Spoiled:
 
     def spoil(self, found: Any, name: str) -> dict[str, Any]:
         hero = found.show(KEY)
-        told = copy.deepcopy(hero.payload), hero.source
+        before = copy.deepcopy(hero.payload), hero.source
         hero.payload["Title"] = hero.payload["of"] = name
         hero.experience_context["page"] = name
-        self.seen.append(told)
+        self.seen.append(before)
         return {
             "link": hero.click_url(f"/{name}", name),
             "mark": hero.attrs(name),
-            "payload": told[0],
-            "source": told[1],
+            "payload": before[0],
+            "source": before[1],
         }
 
 
@@ -303,7 +303,7 @@ async def test_tasks_and_threads_of_one_visitor_share_nothing_that_changes(
     for preview in previews:
         assert preview.json()["payload"] == {"Title": "Sale"}
         assert not preview.json()["mark"]
-    # Every page's link leads to where that page said, and counts by itself.
+    # Every page's link leads to that page's target, and counts by itself.
     assert len({answer["link"] for answer in answers}) == len(answers)
     await site.delivered()
     assert sandbox.impressions(KEY) == len(answers)
@@ -315,9 +315,9 @@ def test_the_same_under_the_wsgi_door(sandbox: Sandbox) -> None:
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         found = environ["moe_middleware.experiences"]
-        told = spoiled.spoil(found, environ["PATH_INFO"][1:])
+        answered = spoiled.spoil(found, environ["PATH_INFO"][1:])
         start_response("200 OK", [("content-type", "application/json")])
-        return [json.dumps(told).encode()]
+        return [json.dumps(answered).encode()]
 
     door = MoEngageWSGIMiddleware(
         app,
@@ -331,14 +331,14 @@ def test_the_same_under_the_wsgi_door(sandbox: Sandbox) -> None:
         transport = httpx.WSGITransport(app=door)
         with httpx.Client(transport=transport, base_url="http://a") as browser:
             answer = browser.get(f"/{name}", headers={"cookie": "customer_id=alice"})
-            told: dict[str, Any] = answer.json()
+            answered: dict[str, Any] = answer.json()
             assert (
                 browser.get(
-                    told["link"], headers={"cookie": "customer_id=alice"}
+                    answered["link"], headers={"cookie": "customer_id=alice"}
                 ).headers["location"]
                 == f"/{name}"
             )
-            return told
+            return answered
 
     with ThreadPoolExecutor(8) as threads:
         answers = [*threads.map(visit, [f"page{n}" for n in range(24)])]

@@ -98,7 +98,7 @@ async def test_a_function_that_raises_is_no_value_and_its_text_stays_out_of_the_
     assert "secret" not in caplog.text
 
 
-async def test_a_user_who_is_not_signed_in_is_nobody() -> None:
+async def test_a_user_who_is_not_signed_in_is_unknown() -> None:
     visit = Visit(user=User(is_authenticated=False))
     source = ValueSource.model_validate({"user": "identity"})
 

@@ -67,15 +67,15 @@ def test_an_answer_in_between_begins_the_row_anew() -> None:
 
 
 def test_it_tells_of_each_change() -> None:
-    told: list[State] = []
-    made = Breaker(jitter=lambda: 1.0, changed=told.append)
+    states: list[State] = []
+    made = Breaker(jitter=lambda: 1.0, changed=states.append)
 
     for _ in range(FEWEST_CALLS):
         made.failed(100.0)
     made.allows(100.0 + FIRST_PAUSE)
     made.succeeded(101.0)
 
-    assert told == [State.OPEN, State.PROBING, State.CLOSED]
+    assert states == [State.OPEN, State.PROBING, State.CLOSED]
 
 
 def test_a_few_failures_prove_nothing() -> None:

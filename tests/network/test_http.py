@@ -406,7 +406,7 @@ async def test_no_more_are_opened_than_may_be_used_at_once() -> None:
         await until(lambda: server.open == 0)
 
 
-async def test_where_nothing_can_be_opened_ahead_nobody_is_told(
+async def test_where_nothing_can_be_opened_ahead_no_line_is_logged(
     transport: KeptConnections,
 ) -> None:
     async with serving(answering(GOOD)) as server:
@@ -450,7 +450,7 @@ TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
 
 @pytest.mark.parametrize("extra", [TIMED_OUT, GOOD, b"H"], ids=["408", "200", "byte"])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_bytes_that_nobody_asked_for_are_no_answer(
+async def test_bytes_that_were_not_asked_for_are_no_answer(
     transport: KeptConnections, extra: bytes, at_once: bool
 ) -> None:
     heard_all, go_on = asyncio.Event(), asyncio.Event()
@@ -537,7 +537,7 @@ async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
     hangs.set()
 
 
-async def test_a_name_that_nobody_knows_is_a_connect_error(
+async def test_an_unknown_name_is_a_connect_error(
     transport: KeptConnections,
 ) -> None:
     with pytest.raises(ConnectError):
@@ -594,7 +594,7 @@ async def test_tls_is_spoken_with_who_can_prove_its_name(authority: Authority) -
         assert server.connections == 1
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_a_connect_error(
+async def test_an_untrusted_certificate_is_a_connect_error(
     authority: Authority,
 ) -> None:
     doubting = KeptConnections()

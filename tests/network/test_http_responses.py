@@ -1,4 +1,4 @@
-"""Responses as they should be, and as nobody should send them: one table, two readers.
+"""Good and malformed responses: one table, two readers.
 
 Each is fed whole, byte by byte, and in pieces of odd sizes.
 """

@@ -111,7 +111,7 @@ def test_after_a_clock_jumped_back_calls_go_on_at_the_steady_rate(jump: float) -
 
 
 @given(limit=st.integers(1, 10_000), pause=st.floats(0, 120), late=st.floats(0, 1))
-def test_who_waits_as_long_as_told_may_go(
+def test_a_caller_who_waits_as_long_as_asked_may_go(
     limit: int, pause: float, late: float
 ) -> None:
     rate, now = rate_for(limit), 1_700_000_000.0

@@ -154,7 +154,7 @@ async def test_after_a_planned_failover_the_former_primary_is_left(
     port = b"%d" % pair.other_than(former).port
     async with asyncio.timeout(PATIENCE):
         while (await clients.ask(key, [("CONFIG", "GET", "port")]))[0][1] != port:
-            # What a cluster's server is asked without a key, it does not pass on.
+            # A cluster's server does not pass on commands without a key.
             await answer(clients, "GET", key)
             await asyncio.sleep(0.05)
     await asyncio.to_thread(pair.heal, former)

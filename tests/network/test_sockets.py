@@ -67,7 +67,7 @@ def dead() -> Iterator[socket.socket]:
 
 
 def refusing() -> socket.socket:
-    """An address that nobody listens at."""
+    """An address without a listener."""
     made = socket.socket()
     made.bind(("127.0.0.1", 0))
     return made
@@ -153,7 +153,7 @@ async def test_known_addresses_serve_while_the_name_server_hangs() -> None:
         name_server.back.set()
 
 
-async def test_addresses_that_nobody_answers_at_are_looked_up_again() -> None:
+async def test_addresses_without_an_answer_are_looked_up_again() -> None:
     with listening() as listener, refusing() as gone:
         name_server = NameServer(found(gone), found(listener))
         connector = Connector("api.test", 1, getaddrinfo=name_server)
@@ -207,7 +207,7 @@ async def test_the_next_address_is_tried_beside_one_that_is_silent() -> None:
         assert await reached(connector) == listener.getsockname()
 
 
-async def test_the_last_failure_is_told_where_no_address_answers() -> None:
+async def test_the_last_failure_is_reported_where_no_address_answers() -> None:
     with refusing() as one, refusing() as other:
         name_server = NameServer(found(one, other))
         connector = Connector("api.test", 1, getaddrinfo=name_server)
@@ -223,7 +223,7 @@ async def test_of_two_that_answer_at_once_one_is_hung_up_on() -> None:
 
         places = await asyncio.gather(*(reached(connector) for _ in range(20)))
 
-        # A socket that nobody closed would be a ResourceWarning, which is an error.
+        # A socket left open would be a ResourceWarning, which is an error.
         assert set(places) <= {one.getsockname(), other.getsockname()}
 
 

@@ -247,7 +247,7 @@ def test_an_attribute_that_the_settings_name_is_sent_and_no_other(
     assert "alice@example.com" not in str(bodies)
 
 
-def test_a_key_that_does_not_exist_is_told_apart_from_one_without_a_match(
+def test_a_key_that_does_not_exist_differs_from_one_without_a_match(
     sandbox: Sandbox, new_client: NewClient
 ) -> None:
     made, now = settings(), [100.0]
@@ -496,7 +496,7 @@ def test_track_elsewhere_is_delivered_at_shutdown(
     assert {one["moe_variation_id"] for one in contexts} == variants
 
 
-def test_what_cannot_be_tracked_is_said(
+def test_what_cannot_be_tracked_is_reported(
     sandbox: Sandbox, new_client: NewClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = new_client()
@@ -509,15 +509,17 @@ def test_what_cannot_be_tracked_is_said(
     client.track("click", ALICE, details(key="no-such-key"))
     client.track("click", ALICE, details(key=BANNER, b_id=object()))
 
-    said = [line for line in caplog.text.splitlines() if "track_" in line]
-    assert [line.count("track_ignored_event name=purchase") for line in said][:1] == [1]
+    logged = [line for line in caplog.text.splitlines() if "track_" in line]
+    assert [line.count("track_ignored_event name=purchase") for line in logged][:1] == [
+        1
+    ]
     for event in (
         "track_ignored_event name=click",
         "track_refused",
         "track_without_match key=no-such-key reason=no_match",
         "track_failed error=",
     ):
-        assert sum(event in line for line in said) == 1, event
+        assert sum(event in line for line in logged) == 1, event
     assert "alice" not in caplog.text
     assert sandbox.events == []
 

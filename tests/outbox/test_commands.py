@@ -241,8 +241,8 @@ def test_what_is_exported_can_be_imported(
     assert exported.stderr == "exported 6\n"
     assert imported.stderr == "imported 6\n"
     assert events == waiting(kept)
-    told = {(one.reason, one.event, one.body) for one in letters if not one.event}
-    assert told == {("unreadable", None, unreadable)}
+    found = {(one.reason, one.event, one.body) for one in letters if not one.event}
+    assert found == {("unreadable", None, unreadable)}
     assert sorted(one.reason for one in letters) == [
         "400 Invalid Field Value: alice-7 is not known",
         "older than 7 days",
@@ -320,7 +320,7 @@ def test_nothing_is_made_by_looking(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exit_code", "said"),
+    ("arguments", "exit_code", "message"),
     [
         (["--outbox", "memory:"], 1, "memory: is inside the server's process"),
         (["--outbox", "shop.db"], 2, "'shop.db' is no place to keep things"),
@@ -330,12 +330,12 @@ def test_nothing_is_made_by_looking(folder: Path) -> None:
     ],
 )
 def test_an_outbox_that_cannot_be_looked_at_is_explained(
-    folder: Path, arguments: list[str], exit_code: int, said: str
+    folder: Path, arguments: list[str], exit_code: int, message: str
 ) -> None:
     result = run("status", *arguments)
 
     assert result.exit_code == exit_code
-    assert said in result.stderr
+    assert message in result.stderr
     assert "secret" not in result.output
 
 

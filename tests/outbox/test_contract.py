@@ -55,7 +55,7 @@ async def test_claims_are_the_oldest_and_no_more_than_the_limit(
     assert [claim.event for claim in (*first, *second)] == events[:4]
 
 
-async def test_a_claimed_event_is_nobody_elses(open_outbox: OpenOutbox) -> None:
+async def test_a_claimed_event_has_one_owner(open_outbox: OpenOutbox) -> None:
     outbox = open_outbox()
     outbox.append([event()])
 
@@ -276,7 +276,7 @@ async def test_every_event_is_delivered_once_by_relays_that_come_and_go(
             await outbox.retry(ids, delay=dice.choice([0, 1, 20]))
             held[relay] = []
         else:
-            # All leases run out: whoever holds something is dead.
+            # All leases run out: their holders are dead.
             held = {name: [] for name in held}
             clock.now += 31
         clock.now += 1
@@ -464,7 +464,7 @@ async def test_a_full_outbox_refuses_the_newest(
     assert caplog.text.count("events_refused") == 1
 
 
-async def test_a_full_outbox_drops_the_oldest_where_told_so(
+async def test_a_full_outbox_drops_the_oldest_if_it_is_set_so(
     open_outbox: OpenOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     counters = Counters()
@@ -480,7 +480,7 @@ async def test_a_full_outbox_drops_the_oldest_where_told_so(
         await outbox.flush()
     counted = await outbox.count()
 
-    # What is being delivered stays.
+    # Events that are being delivered stay.
     assert [one.event for one in await outbox.waiting()] == [events[0], *events[6:]]
     assert leased.event == events[0]
     assert (counted.waiting, counted.refused, counted.dropped) == (4, 0, 5)
@@ -532,7 +532,7 @@ async def test_an_event_that_cannot_be_kept_is_refused_alone(outbox: Outbox) -> 
     assert [one.customer_id for one in await events_of(outbox)] == ["before", "after"]
 
 
-async def test_the_observer_is_told_what_is_appended(open_outbox: OpenOutbox) -> None:
+async def test_the_observer_gets_what_is_appended(open_outbox: OpenOutbox) -> None:
     counters = Counters()
     outbox = open_outbox(observer=counters)
 
@@ -543,7 +543,7 @@ async def test_the_observer_is_told_what_is_appended(open_outbox: OpenOutbox) ->
     assert counters.snapshot()["events.appended"] == 3
 
 
-async def test_an_observer_that_raises_harms_nobody(open_outbox: OpenOutbox) -> None:
+async def test_an_observer_that_raises_does_no_harm(open_outbox: OpenOutbox) -> None:
     class Broken(Counters):
         def events(self, what: str, count: int) -> None:
             raise RuntimeError("broken")

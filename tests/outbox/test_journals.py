@@ -162,7 +162,7 @@ def test_what_gave_way_in_the_journal_does_not_come_back(
 
     found = stored(path, count=50)
 
-    # What is just being tried does not give way.
+    # An event that is just being tried does not give way.
     assert len(found) == 50
     assert found == [name for name in appended if name in found]
     assert when_full == "drop_oldest" or found == appended[:50]
@@ -387,9 +387,9 @@ def test_a_take_over_that_is_killed_is_taken_over(
     moved = waiting_in(path)
 
     assert stored(path, count=12_000) == appended
-    # What an earlier one has moved is not said to be moved again.
-    said = re.findall(r"journal_taken_over .* events=(\d+)", caplog.text)
-    assert said == [str(12_000 - moved)]
+    # Events that an earlier process has moved are not logged again.
+    moved_later = re.findall(r"journal_taken_over .* events=(\d+)", caplog.text)
+    assert moved_later == [str(12_000 - moved)]
 
 
 def waiting_in(path: Path) -> int:
@@ -525,7 +525,7 @@ def test_a_journal_cut_anywhere_has_the_records_before_the_cut_and_no_other(
         return segments[-1]
 
     journal = Journal("name", 1_000, new_segment)
-    # What stood there before and is stored shows through behind what is there now.
+    # Stored bytes from before stand behind the new ones.
     for body in before:
         journal.append(body, 1)
     journal.settle(len(journal.take(100, 100_000)))

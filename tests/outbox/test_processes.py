@@ -212,7 +212,7 @@ async def test_a_store_that_fails_ends_no_process(tmp_path: Path) -> None:
     assert not done
 
 
-def test_deliveries_are_told_together() -> None:
+def test_deliveries_are_reported_together() -> None:
     waiting = relay(
         failures=2, problem="credentials refused", failed_at=NOW, next_try_at=NOW + 9
     )

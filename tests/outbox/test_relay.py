@@ -31,7 +31,7 @@ PATIENCE = 20.0
 
 
 class Clock:
-    """A time that passes when it is told to."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1_725_258_666.0
@@ -249,7 +249,7 @@ async def test_a_few_events_are_not_asked_for_more_at_once(service: Service) -> 
     assert len(service.stored) == 30
 
 
-async def test_the_observer_is_told(
+async def test_the_observer_is_called(
     outbox: Outbox, service: Service, clock: Clock
 ) -> None:
     counters = Counters()
@@ -258,8 +258,8 @@ async def test_the_observer_is_told(
     service.poison = {events[5].uuid}
     outbox.append(events)
 
-    told = relay(outbox, service, observer=counters)
-    await deliver_through(told, clock)
+    observed = relay(outbox, service, observer=counters)
+    await deliver_through(observed, clock)
 
     assert counters.snapshot() == {
         "events.retried": 100,
@@ -370,7 +370,7 @@ async def test_the_reset_of_a_rate_limit_is_honoured(
     assert waiting.claimable_at == clock.now + 30.25
 
 
-async def test_wrong_credentials_keep_everything_and_are_said_once(
+async def test_wrong_credentials_keep_everything_and_are_logged_once(
     outbox: Outbox,
     service: Service,
     clock: Clock,
@@ -390,7 +390,7 @@ async def test_wrong_credentials_keep_everything_and_are_said_once(
     assert len(service.stored) == 1
 
 
-async def test_another_failure_is_said_at_once(
+async def test_another_failure_is_reported_at_once(
     outbox: Outbox,
     service: Service,
     clock: Clock,

@@ -89,7 +89,7 @@ def test_an_event_is_tried_for_so_long_and_once_at_least(
         (90.0, AuthenticationError(status=401), "older than 90 seconds; last: 401"),
     ],
 )
-def test_old_age_is_said_as_the_reason(
+def test_old_age_is_the_reason_that_is_given(
     max_age: float, error: Exception | None, reason: str
 ) -> None:
     assert old_age(max_age, error) == Bury(reason)

@@ -50,7 +50,7 @@ async def test_as_a_customer_id_they_split_and_stay_under_a_strict_reading() -> 
     assert min(Counter(first).values()) >= 30
 
 
-async def test_as_a_visitor_id_the_newest_reading_sees_nobody() -> None:
+async def test_the_newest_reading_knows_no_visitor_id() -> None:
     assert len(set(await variations(Sandbox(strict=True), **NEWEST))) == 1
 
 
@@ -155,7 +155,7 @@ async def test_our_cookie_is_one_that_browsers_take(
 
 
 @pytest.mark.parametrize(
-    ("identity", "said"),
+    ("identity", "message"),
     [
         ({"anonymous_cookie": "moe_uuid"}, "is where visitor_id comes from"),
         ({"anonymous_cookie": "moe_device"}, "keeps the Web SDK's device id"),
@@ -167,8 +167,8 @@ async def test_our_cookie_is_one_that_browsers_take(
         ({"anonymous_cookie": "a b"}, "no cookie name"),
     ],
 )
-def test_a_cookie_that_is_taken_is_refused(identity: Any, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_a_cookie_that_is_taken_is_refused(identity: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         Settings(workspace={"data_center": "sandbox"}, identity=identity)
 
 

@@ -123,7 +123,7 @@ async def test_an_empty_list_is_as_good_as_none(
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"garbage": True}, {"drop": True}])
-async def test_a_look_that_fails_changes_nothing_and_is_told_once(
+async def test_a_look_that_fails_changes_nothing_and_is_reported_once(
     client: MoEngageClient,
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
@@ -187,7 +187,7 @@ async def test_a_refusal_says_when_to_look_again_within_reason(
 # --- what it tells ---------------------------------------------------------
 
 
-async def test_unknown_keys_are_told_once_with_the_nearest_known_one(
+async def test_unknown_keys_are_reported_once_with_the_nearest_known_one(
     client: MoEngageClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = catalogue(client, "homepage-baner", "zzzzz", "promo-strip")
@@ -220,7 +220,7 @@ async def test_paused_and_scheduled_keys_are_no_warning(
     assert all(record.levelname == "INFO" for record in caplog.records)
 
 
-async def test_a_key_that_is_paused_later_is_told_then_and_the_others_not_again(
+async def test_a_key_that_is_paused_later_is_reported_then_and_the_others_not_again(
     client: MoEngageClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = catalogue(client, "nonsense", "homepage-banner")

@@ -181,7 +181,7 @@ async def test_forget_holds_against_a_fetch_under_way(sandbox: Sandbox) -> None:
     await site.get("/buy", customer="alice")
     joined = await site.get("/", customer="alice")
 
-    assert (await early).text == "api"  # whoever waited still gets it
+    assert (await early).text == "api"  # the page that waited still gets it
     assert joined.text == "api"
     assert sandbox.calls["fetch"] == 2
     assert (await site.get("/", customer="alice")).text == "cache"
@@ -246,10 +246,10 @@ async def test_who_logs_in_or_out_by_session_is_asked_for_anew(
             jar["cookie"] = response.headers["set-cookie"].partition(";")[0]
         return response.text
 
-    said = [await get(path) for path in ("/in?as=alice", "/", "/", "/out", "/")]
+    sources = [await get(path) for path in ("/in?as=alice", "/", "/", "/out", "/")]
     again = [await get(path) for path in ("/in?as=alice", "/", "/in?as=alice", "/")]
 
-    assert said[:3] == ["in", "api", "cache"]
+    assert sources[:3] == ["in", "api", "cache"]
     assert again == ["in", "api", "in", "cache"]
 
 
@@ -275,9 +275,9 @@ async def test_server_timing_leaves_the_apps_own_alone(sandbox: Sandbox) -> None
 
     response = await Site(handler).get(customer="alice")
 
-    said = response.headers.get_list("server-timing")
-    assert said[0] == "db;dur=5"
-    assert said[1].startswith("moe;")
+    timings = response.headers.get_list("server-timing")
+    assert timings[0] == "db;dur=5"
+    assert timings[1].startswith("moe;")
 
 
 async def test_server_timing_can_be_switched_off_and_is_for_mapped_pages(

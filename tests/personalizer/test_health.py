@@ -1,4 +1,4 @@
-"""What a readiness probe is told."""
+"""The answer to a readiness probe."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ async def test_a_good_day(sandbox: Sandbox, tmp_path: Path) -> None:
     )
     await site.get(customer="alice")
 
-    told = await site.runtime.health()
+    state = await site.runtime.health()
     everything = await health()
     await site.runtime.stop()
 
-    assert (told["ok"], told["breaker"]) == (True, "closed")
-    assert told["cache"]["answers"] == 1
-    assert told["cache"]["bytes"] > 0
-    assert (told["outbox"]["waiting"], told["outbox"]["dead"]) == (1, 0)
-    assert told["counters"]["answers.api"] == 1
-    assert told["counters"]["events.appended"] == 1
-    assert told in everything
+    assert (state["ok"], state["breaker"]) == (True, "closed")
+    assert state["cache"]["answers"] == 1
+    assert state["cache"]["bytes"] > 0
+    assert (state["outbox"]["waiting"], state["outbox"]["dead"]) == (1, 0)
+    assert state["counters"]["answers.api"] == 1
+    assert state["counters"]["events.appended"] == 1
+    assert state in everything
 
 
 async def test_an_outbox_that_cannot_be_written_is_not_ready(
@@ -43,12 +43,12 @@ async def test_an_outbox_that_cannot_be_written_is_not_ready(
     site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
 
     page = await site.get(customer="alice")
-    told = await site.runtime.health()
+    state = await site.runtime.health()
     await site.runtime.stop()
 
     assert "Welcome" not in page.text
-    assert told["ok"] is False
-    assert told["outbox"]["problem"]
+    assert state["ok"] is False
+    assert state["outbox"]["problem"]
 
 
 async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
@@ -59,23 +59,23 @@ async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
     for number in range(6):
         await site.get(customer=f"c{number}")
 
-    told = await site.runtime.health()
+    state = await site.runtime.health()
 
-    assert (told["ok"], told["breaker"]) == (True, "open")
+    assert (state["ok"], state["breaker"]) == (True, "open")
 
 
-async def test_everyone_on_the_outbox_is_told_of(
+async def test_every_process_on_the_outbox_is_listed(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     outbox = f"sqlite:///{tmp_path}/outbox.db"
     site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
     await site.get(customer="alice")
     before = await site.runtime.health()
-    while not (told := await site.runtime.health(everyone=True))["processes"]:
+    while not (state := await site.runtime.health(everyone=True))["processes"]:
         await asyncio.sleep(0.05)
     await site.runtime.stop()
 
-    [mine] = told["processes"]
+    [mine] = state["processes"]
     assert (mine["role"], mine["silent"], mine["breaker"]) == (
         "server",
         False,
@@ -97,10 +97,10 @@ async def test_refused_credentials_are_a_problem_by_name(
     sandbox.fault(path="fetch", status=401, times=None)
     await site.get(customer="alice")
 
-    told = await site.runtime.health()
+    state = await site.runtime.health()
     await site.runtime.stop()
 
-    assert (told["ok"], told["problem"]) == (True, "credentials refused")
+    assert (state["ok"], state["problem"]) == (True, "credentials refused")
 
 
 @pytest.mark.parametrize(("age", "problem"), [(90, "no relay"), (5, None)])

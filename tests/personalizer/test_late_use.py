@@ -90,7 +90,7 @@ async def test_a_stream_that_takes_them_too_late_gets_a_fallback_and_one_line(
     assert sandbox.events == []
 
 
-async def test_a_length_that_is_told_hides_no_late_use(sandbox: Sandbox) -> None:
+async def test_a_content_length_hides_no_late_use(sandbox: Sandbox) -> None:
     async def handler(request: Request) -> Response:
         async def parts() -> AsyncIterator[str]:
             yield str(request.state.experiences[KEY].reason)
@@ -244,10 +244,10 @@ def test_a_thread_without_the_request_says_so_and_one_with_it_works(
 
 
 def ask(app: Any, path: str = "/", **environ: Any) -> tuple[dict[str, str], bytes]:
-    told: dict[str, str] = {}
+    headers_sent: dict[str, str] = {}
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
-        told.update({name.lower(): value for name, value in headers})
+        headers_sent.update({name.lower(): value for name, value in headers})
         return lambda data: None
 
     given = {
@@ -260,7 +260,7 @@ def ask(app: Any, path: str = "/", **environ: Any) -> tuple[dict[str, str], byte
     }
     body = app(given, start_response)
     try:
-        return told, b"".join(body)
+        return headers_sent, b"".join(body)
     finally:
         getattr(body, "close", lambda: None)()
 
@@ -281,11 +281,11 @@ def test_headers_follow_what_is_read_until_they_leave(
         start_response("200 OK", [*PUBLIC.items(), ("content-length", "3")])
         yield read(environ)
 
-    told, body = ask(
+    headers_sent, body = ask(
         MoEngageWSGIMiddleware(generator if lazy else app, config=settings(routes=[]))
     )
 
-    assert (told["cache-control"], body) == ("private, max-age=60", b"api")
+    assert (headers_sent["cache-control"], body) == ("private, max-age=60", b"api")
 
 
 def test_a_wsgi_stream_that_reads_too_late_gets_a_fallback(
@@ -301,9 +301,9 @@ def test_a_wsgi_stream_that_reads_too_late_gets_a_fallback(
 
         return parts()
 
-    told, body = ask(MoEngageWSGIMiddleware(app, config=settings(routes=[])))
+    headers_sent, body = ask(MoEngageWSGIMiddleware(app, config=settings(routes=[])))
 
-    assert (told["cache-control"], body) == ("public, max-age=60", b"xtoo_late")
+    assert (headers_sent["cache-control"], body) == ("public, max-age=60", b"xtoo_late")
     assert lines(caplog, "read_too_late") == 1
 
 
@@ -317,8 +317,11 @@ async def test_what_inner_layers_change_in_place_is_not_read(sandbox: Sandbox) -
         scope["query_string"] = b""
         scope["headers"].clear()
         hero = await scope["state"]["experiences"].fetch(KEY)
-        told = [hero.click_url("/shop", "b"), hero.experience_context["audience_name"]]
-        await JSONResponse(told)(scope, receive, send)
+        values = [
+            hero.click_url("/shop", "b"),
+            hero.experience_context["audience_name"],
+        ]
+        await JSONResponse(values)(scope, receive, send)
 
     site = Site(app=app, routes=[], secret_key="a-secret-for-this-test-and-no-other")
     answer = await site.get(customer="alice")

@@ -23,8 +23,8 @@ async def reasons(request: Request) -> Response:
 
 def site(**sections: Any) -> Site:
     routes = [{"path": "/", "experiences": KEYS}]
-    told: dict[str, Any] = {"metadata": {"interval": 300}, "fetch": {"timeout": 5}}
-    return Site(reasons, **{"routes": routes, **told, **sections})
+    defaults: dict[str, Any] = {"metadata": {"interval": 300}, "fetch": {"timeout": 5}}
+    return Site(reasons, **{"routes": routes, **defaults, **sections})
 
 
 async def looked(one: Site) -> None:
@@ -45,7 +45,7 @@ async def test_only_active_keys_are_asked_for(sandbox: Sandbox) -> None:
     await one.runtime.stop()
 
 
-async def test_a_sandbox_is_asked_for_everything_unless_told_otherwise(
+async def test_a_sandbox_is_asked_for_everything_unless_it_is_set_otherwise(
     sandbox: Sandbox,
 ) -> None:
     one = site(metadata={})

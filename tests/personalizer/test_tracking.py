@@ -51,7 +51,7 @@ async def test_tracked_and_shown_is_counted_once(sandbox: Sandbox) -> None:
     assert len(sandbox.events) == 1
 
 
-async def test_clicks_carry_their_element_and_what_is_told_with_them(
+async def test_clicks_carry_their_element_and_their_attributes(
     sandbox: Sandbox,
 ) -> None:
     async def handler(request: Request) -> Response:

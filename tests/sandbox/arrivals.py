@@ -12,12 +12,15 @@ NOON = 1_790_000_000
 
 
 def element(
-    *actions: Action, customer: str = "erin", offset: int | None = None, **told: Any
+    *actions: Action,
+    customer: str = "erin",
+    offset: int | None = None,
+    **user_attributes: Any,
 ) -> Element:
-    """One user's part of a call; ``told`` are the user's attributes."""
+    """One user's part of a call; ``user_attributes`` are the user's attributes."""
     return Element(
         customer_id=customer,
-        user_attributes=told,
+        user_attributes=user_attributes,
         user_timezone_offset=offset,
         actions=actions,
     )

@@ -218,21 +218,21 @@ STATUSES = {
 async def test_status_and_body_are_those_of_the_row(api: Api, line: str) -> None:
     response = await curl(api, line)
 
-    assert_said(response, STATUSES[line])
+    assert_answers(response, STATUSES[line])
     assert STATUSES[line] == GOOD or api.sandbox.events == []
 
 
-def assert_said(response: httpx.Response, row: str) -> None:
+def assert_answers(response: httpx.Response, row: str) -> None:
     """Compare an answer with ``STATUS TITLE: DESCRIPTION (code)``."""
     document = response.json()
-    said = str(response.status_code)
+    found = str(response.status_code)
     if response.status_code != 200:
         assert set(document) - {"code"} == {"title", "description"}
-        said += f" {document['title']}: {document['description']}"
+        found += f" {document['title']}: {document['description']}"
     if "code" in document:
         assert re.fullmatch("[A-Za-z]{8}", document["code"])
-        said += " (code)"
-    assert re.fullmatch(re.escape(row).replace(re.escape("..."), ".*"), said)
+        found += " (code)"
+    assert re.fullmatch(re.escape(row).replace(re.escape("..."), ".*"), found)
 
 
 async def test_body_too_large_has_the_envelope(api: Api) -> None:
@@ -242,7 +242,7 @@ async def test_body_too_large_has_the_envelope(api: Api) -> None:
         response = await api.send(
             "POST", f"/v1/experiences/{path}", b" " * 5_000_000, headers
         )
-        assert_said(response, "413 Payload Too Large: ...")
+        assert_answers(response, "413 Payload Too Large: ...")
 
 
 async def test_receipt_of_good_events_is_the_documented_one(api: Api) -> None:
@@ -335,7 +335,7 @@ async def test_event_is_stored_as_the_row_says(api: Api, line: str) -> None:
     response = await curl(api, line)
 
     (stored,) = api.sandbox.events
-    assert_said(response, GOOD)
+    assert_answers(response, GOOD)
     assert stored == stored | EVENTS[line]
     assert type(stored["event_time"]) is int
 
@@ -387,7 +387,7 @@ async def test_switch_chooses_the_other_reading(
     response = await curl(serving(**switches), line)
 
     if isinstance(row, str):
-        assert_said(response, row)
+        assert_answers(response, row)
     else:
         assert row == {
             key: {name: value["value"] for name, value in one["payload"].items()}

@@ -160,7 +160,7 @@ async def test_event_of_no_known_experience_counts_for_none(api: Api) -> None:
     assert api.sandbox.impressions("homepage-banner") == 0
 
 
-def test_clock_stands_still_where_it_is_told_to(sandbox: Sandbox) -> None:
+def test_clock_stands_still_where_it_is_frozen(sandbox: Sandbox) -> None:
     running = Sandbox()
 
     running.freeze()
@@ -175,6 +175,7 @@ def test_clock_stands_still_where_it_is_told_to(sandbox: Sandbox) -> None:
 
 def test_assigned_workspace_is_what_a_reset_goes_back_to(sandbox: Sandbox) -> None:
     sandbox.workspace = Workspace(name="Mine", faults=(Fault(status=503),))
+    assert sandbox.workspace.name == "Mine"
     sandbox.define("hero", {})
 
     sandbox.reset()

@@ -27,7 +27,7 @@ EVERYBODY = {
 
 
 @pytest.mark.parametrize("customer_id", EVERYBODY)
-async def test_sample_customer_gets_the_same_as_ever(
+async def test_sample_customer_gets_the_same_each_time(
     api: Api, customer_id: str
 ) -> None:
     experiences = await api.experiences({"customer_id": customer_id})
@@ -36,8 +36,8 @@ async def test_sample_customer_gets_the_same_as_ever(
         key: "{audience_name} {moe_variation_id}".format(**one["experience_context"])
         for key, one in experiences.items()
     }
-    told = zip(NAMES, EVERYBODY[customer_id], strict=True)
-    assert found == {key: arm for key, arm in told if arm}
+    expected = zip(NAMES, EVERYBODY[customer_id], strict=True)
+    assert found == {key: arm for key, arm in expected if arm}
 
 
 @pytest.mark.parametrize("key", NAMES)
@@ -57,11 +57,11 @@ def test_every_variation_has_the_same_names(key: str) -> None:
 def test_links_and_skus_exist_in_the_shop(one: Experience) -> None:
     for audience in one.audiences:
         for variation in audience.variations:
-            said = {name: value.value for name, value in variation.payload.items()}
-            links = {said[name] for name in ("CTA Link", "Link") if name in said}
+            values = {name: value.value for name, value in variation.payload.items()}
+            links = {values[name] for name in ("CTA Link", "Link") if name in values}
             assert links <= {f"/products/{sku}" for sku in SKUS}
-            assert set(said.get("Products", ())) <= SKUS
-            assert {said.get("Sku", "sencha")} <= SKUS
+            assert set(values.get("Products", ())) <= SKUS
+            assert {values.get("Sku", "sencha")} <= SKUS
 
 
 def test_cid_tokens_tell_the_experiences_apart() -> None:

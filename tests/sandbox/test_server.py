@@ -141,12 +141,12 @@ def test_columns_of_the_start_text_line_up() -> None:
 def test_port_in_use_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        told = why_it_ends(port=port)
+        reason = why_it_ends(port=port)
 
-    assert "\n" not in told
-    assert f"cannot listen at http://127.0.0.1:{port}: " in told
-    assert "--port" in told
-    assert "(" not in told
+    assert "\n" not in reason
+    assert f"cannot listen at http://127.0.0.1:{port}: " in reason
+    assert "--port" in reason
+    assert "(" not in reason
 
 
 @each(
@@ -159,10 +159,10 @@ def test_port_in_use_is_one_clear_line() -> None:
 def test_impossible_address_is_one_clear_line(
     given: dict[str, Any], address: str
 ) -> None:
-    told = why_it_ends(**given)
+    reason = why_it_ends(**given)
 
-    assert "\n" not in told
-    assert f"cannot listen at {address}: " in told
+    assert "\n" not in reason
+    assert f"cannot listen at {address}: " in reason
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -167,7 +167,7 @@ def test_date_is_compared_in_the_workspaces_timezone(
     assert meets(value, operator, *operands) is expected
 
 
-def test_case_counts_unless_it_is_said_not_to() -> None:
+def test_case_counts_unless_it_is_ignored() -> None:
     assert not meets("GOLD", "is", "gold")
     assert meets("GOLD", "is", "Gold", ignore_case=True)
     assert meets("Straße", "ends_with", "SSE", ignore_case=True)
@@ -276,7 +276,7 @@ def test_device_is_read_from_the_user_agent(
 
 
 @each(
-    ("said", "attribute", "expected"),
+    ("given", "attribute", "expected"),
     [
         ("pt", None, "pt"),
         ("pt-PT", None, "pt"),
@@ -291,10 +291,10 @@ def test_device_is_read_from_the_user_agent(
     ],
 )
 def test_language_of_the_visit_comes_before_the_customers(
-    said: object, attribute: str | None, expected: str | None
+    given: object, attribute: str | None, expected: str | None
 ) -> None:
     who = Visitor(
-        user_id="ada", attributes={"locale": attribute}, session={"locale": said}
+        user_id="ada", attributes={"locale": attribute}, session={"locale": given}
     )
 
     assert locale_of(who, ("pt", "pt-BR", "de")) == expected

@@ -127,7 +127,7 @@ async def test_client_that_leaves_in_the_middle_stores_nothing(
         return incoming.pop(0)
 
     async def send(message: Any) -> None:
-        """Nobody is there."""
+        """The client is gone."""
 
     await sandbox(scope, receive, send)
 

@@ -193,10 +193,10 @@ async def test_bad_field_is_refused_by_name_and_nothing_is_stored(
     answer = await send(api, document)
 
     assert answer.status_code == 400
-    told = answer.json()
-    assert sorted(told) == ["code", "description", "title"]
-    assert told["title"] == "Invalid Field Value"
-    assert told["description"].startswith(why)
+    envelope = answer.json()
+    assert sorted(envelope) == ["code", "description", "title"]
+    assert envelope["title"] == "Invalid Field Value"
+    assert envelope["description"].startswith(why)
     assert answer.headers["access-control-allow-origin"] == "*"
     assert sandbox.events == []
     assert (

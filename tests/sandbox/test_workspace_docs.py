@@ -141,7 +141,7 @@ def test_templates_give_what_the_table_says() -> None:
     assert given(orders=1) == [None, "Guest", None, None]
 
 
-def test_problems_are_told_as_shown() -> None:
+def test_problems_are_reported_as_shown() -> None:
     (shown,) = blocks("text")
     status, shares = shown.splitlines()
 

@@ -702,7 +702,7 @@ def test_what_is_no_configuration_is_refused(given: Any) -> None:
         MoEngageClient(given)
 
 
-def test_a_mappings_mistakes_are_all_told() -> None:
+def test_a_mappings_mistakes_are_all_reported() -> None:
     wrong: dict[Any, Any] = {**MAPPING, "fetsh": {}, 5: 6}
 
     with pytest.raises(SettingsError) as caught:

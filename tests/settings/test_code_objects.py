@@ -117,7 +117,7 @@ def test_a_function_is_used_at_every_door(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_an_observer_is_told_at_every_door(sandbox: Sandbox, door: str) -> None:
+def test_an_observer_is_called_at_every_door(sandbox: Sandbox, door: str) -> None:
     watcher = Watcher()
 
     with open_shop(door, lambda: ("", ()), observer=watcher) as shop:
@@ -146,7 +146,7 @@ def test_an_observer_is_given_or_made(sandbox: Sandbox, observer: object) -> Non
 
 
 @pytest.mark.parametrize("given", [takes_two, f"{__name__}:takes_two"])
-async def test_a_function_that_takes_something_else_is_told_of(
+async def test_a_function_that_takes_something_else_is_reported(
     sandbox: Sandbox, given: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = settings(attributes={"size": {"call": given}})

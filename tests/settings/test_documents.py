@@ -158,7 +158,7 @@ def test_variable_itself_comes_before_its_file(tmp_path: Path) -> None:
     ],
     ids=["empty", "blank", "binary", "large"],
 )
-def test_useless_secret_file_is_told_without_its_content(
+def test_useless_secret_file_is_reported_without_its_content(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     (tmp_path / "hidden").write_bytes(content)
@@ -171,7 +171,7 @@ def test_useless_secret_file_is_told_without_its_content(
     assert "hidden" not in str(caught.value)
 
 
-def test_name_that_is_no_file_name_is_told() -> None:
+def test_name_that_is_no_file_name_is_reported() -> None:
     with pytest.raises(VariableError, match="no file name"):
         Variables({"KEY_FILE": "a\0b"}).get("KEY")
 

@@ -1,4 +1,4 @@
-"""What is off without a secret key is told, and so is a key that others may know."""
+"""Log lines on a missing secret key, and on one that others may know."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_we_publish_is_known_to_be_published(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "shown"),
     [
         ("", f"none: {WITHOUT}"),
         (GOOD, "1 key, hidden"),
@@ -70,7 +70,7 @@ def test_what_we_publish_is_known_to_be_published(name: str) -> None:
     ],
 )
 def test_check_tells_what_is_off_and_what_is_weak(
-    tmp_path: Path, given: str, told: str
+    tmp_path: Path, given: str, shown: str
 ) -> None:
     file = tmp_path / "moe.yml"
     secret_key = f"secret_key: {given}\n" if given else ""
@@ -81,14 +81,14 @@ def test_check_tells_what_is_off_and_what_is_weak(
     result = cli_runner().invoke(main, ["check", str(file)])
 
     assert result.exit_code == 0
-    assert f"\nsecret key   {told}\n" in result.stdout
+    assert f"\nsecret key   {shown}\n" in result.stdout
     assert not any(key in result.output for key in (GOOD, OTHER, SHORT, DEMO_S))
 
 
 # --- the start ---------------------------------------------------------------
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [
         (record.levelname, record.getMessage())
         for record in caplog.records
@@ -107,17 +107,17 @@ def started(runtime: Runtime) -> None:
 MISSING = [("INFO", f"secret_key_missing: {WITHOUT}")]
 
 
-def test_a_missing_key_is_told_once_however_many_loops_start(
+def test_a_missing_key_is_reported_once_however_many_loops_start(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     runtime = Runtime(settings())
-    assert said(caplog) == []
+    assert logged(caplog) == []
 
     for _ in range(3):
         started(runtime)
 
-    assert said(caplog) == MISSING
+    assert logged(caplog) == MISSING
 
 
 def test_each_configuration_tells_it(
@@ -128,11 +128,11 @@ def test_each_configuration_tells_it(
     for _ in range(2):
         started(Runtime(settings()))
 
-    assert said(caplog) == MISSING * 2
+    assert logged(caplog) == MISSING * 2
 
 
 @pytest.mark.parametrize(
-    ("secret_key", "told"),
+    ("secret_key", "lines"),
     [
         ([GOOD], []),
         ([GOOD, SHORT], [("WARNING", f"secret_key_weak: it is {IS_SHORT}")]),
@@ -142,13 +142,13 @@ def test_each_configuration_tells_it(
 def test_a_weak_key_is_warned_about_where_the_workspace_is_real(
     caplog: pytest.LogCaptureFixture,
     secret_key: list[str],
-    told: list[tuple[str, str]],
+    lines: list[tuple[str, str]],
 ) -> None:
     real = {
         "workspace_id": "W1",
         "api_key": "key-of-w1",
         "data_center": "02",
-        # Nobody listens there.
+        # No server listens there.
         "base_url": "http://127.0.0.1:9/v1",
         "metadata": {"interval": 0},
         "fetch": {"warm_connections": 0},
@@ -156,7 +156,7 @@ def test_a_weak_key_is_warned_about_where_the_workspace_is_real(
 
     started(Runtime(settings(secret_key=secret_key, **real)))
 
-    assert said(caplog) == told
+    assert logged(caplog) == lines
     assert GOOD not in caplog.text and SHORT not in caplog.text
 
 
@@ -167,4 +167,4 @@ def test_with_the_sandbox_a_weak_key_will_do(
 
     started(Runtime(settings(secret_key=[DEMO_S])))
 
-    assert said(caplog) == []
+    assert logged(caplog) == []

@@ -323,7 +323,7 @@ def test_settings_are_built_from_short_keywords() -> None:
     assert [route.path for route in made.routes] == ["/", "/b"]
 
 
-def test_wrong_keywords_are_all_told_at_once() -> None:
+def test_wrong_keywords_are_all_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(
             workspace_id="W",
@@ -378,7 +378,7 @@ def test_wrong_keywords_are_all_told_at_once() -> None:
         ({"routes": [{"path": "/" + "a{" * 90, "experiences": ["hero"]}]}, "routes.0"),
     ],
 )
-def test_wrong_keyword_is_told_in_a_sentence(
+def test_wrong_keyword_is_reported_in_a_sentence(
     keywords: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -402,7 +402,7 @@ def test_a_sandbox_server_gets_the_keys_that_are_given() -> None:
     assert keys_of(made) == ["a", "b"]
 
 
-def test_the_embedded_sandbox_is_never_told_a_real_workspaces_credentials() -> None:
+def test_the_embedded_sandbox_never_gets_a_real_workspaces_credentials() -> None:
     made = Settings(data_center="sandbox", workspace_id="W1", api_key="real")
 
     assert made.workspace.id == "sandbox"

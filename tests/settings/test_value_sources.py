@@ -137,7 +137,7 @@ def signed_in_site(**sections: Any) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ({"user": "detached"}, "source=user:detached error=RuntimeError at=test_"),
         ({"user": "mistaken"}, "source=user:mistaken error=AttributeError"),
@@ -158,7 +158,7 @@ def test_a_source_that_fails_costs_its_own_value(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
     source: dict[str, str],
-    said: str,
+    message: str,
     place: str,
 ) -> None:
     good = {"user": "display_name"}
@@ -176,7 +176,7 @@ def test_a_source_that_fails_costs_its_own_value(
     assert page.text == expected
     lines = [line for line in caplog.messages if line.startswith("value_failed")]
     assert len(lines) == 1
-    assert said in lines[0]
+    assert message in lines[0]
     assert SECRET not in caplog.text
 
 
@@ -441,7 +441,7 @@ def missing(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("order", ["inside", "nowhere"])
-def test_a_session_that_is_not_outside_is_said_once(
+def test_a_session_that_is_not_outside_is_reported_once(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, order: str
 ) -> None:
     identity = {"customer_id": {"session": "id"}}
@@ -465,7 +465,7 @@ def test_a_session_or_user_that_is_there_is_not_missed(
     inner = MoEngageMiddleware(Starlette(routes=[Route("/", who)]), config=config)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # Empty, and nobody: both middlewares are at work.
+        # An empty session, and no user: both middlewares are at work.
         await inner({**scope, "session": {}, "user": None}, receive, send)
 
     TestClient(app).get("/")

@@ -41,9 +41,9 @@ def test_a_missing_package_is_named_with_its_line_and_what_to_install(
     with pytest.raises(SettingsError) as raised:
         MoEngageMiddleware(nothing, file)
 
-    for said in (checked.output, str(raised.value)):
-        assert f"moe.yml:5: observability.{extra}: " in said
-        assert f"pip install 'moe_middleware[{extra}]'" in said
+    for text in (checked.output, str(raised.value)):
+        assert f"moe.yml:5: observability.{extra}: " in text
+        assert f"pip install 'moe_middleware[{extra}]'" in text
     assert checked.exit_code == 1
 
 

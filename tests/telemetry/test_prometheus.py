@@ -156,17 +156,17 @@ def test_a_wsgi_site_is_scraped_by_a_wsgi_app(sandbox: Sandbox) -> None:
 
 
 async def test_a_metrics_app_alone_has_a_lifespan() -> None:
-    said: list[str] = []
+    sent: list[str] = []
 
     async def receive() -> dict[str, str]:
         return {"type": "lifespan"}
 
     async def send(message: Any) -> None:
-        said.append(message["type"])
+        sent.append(message["type"])
 
     await metrics_app()({"type": "lifespan"}, receive, send)
 
-    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 async def test_a_failing_outbox_hinders_no_scrape(

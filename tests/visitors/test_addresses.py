@@ -11,7 +11,7 @@ from moe_middleware.visitors.addresses import MAX_HOPS, TrustedProxies, client_a
 
 from ..rows import each
 
-NOBODY = TrustedProxies()
+NO_PROXIES = TrustedProxies()
 OURS = TrustedProxies(["10.0.0.0/8", "fd00::/8"])
 PROXY = "10.0.0.1"
 VISITOR = "203.0.113.7"
@@ -39,7 +39,7 @@ def behind_proxy(
 def test_without_trusted_proxies_it_is_the_peer(
     peer: str | None, address: str | None
 ) -> None:
-    assert client_address(peer, [f"for={FORGED}"], [FORGED], NOBODY) == address
+    assert client_address(peer, [f"for={FORGED}"], [FORGED], NO_PROXIES) == address
 
 
 def test_a_peer_that_is_no_trusted_proxy_cannot_tell_another_address() -> None:

@@ -134,7 +134,7 @@ def test_the_headers_that_it_depends_on_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         ({"given_by": {"path": "consent"}}, "a consent holds on every path"),
         ({"values": ["yes"]}, "values of what?"),
@@ -142,8 +142,10 @@ def test_the_headers_that_it_depends_on_are_known() -> None:
         ({**BY_COOKIE, "values": []}, "too few entries"),
     ],
 )
-def test_mistakes_in_the_section_are_told(section: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(said)):
+def test_mistakes_in_the_section_are_reported(
+    section: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
         settings(consent=section)
 
 
@@ -161,7 +163,7 @@ def fetches(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("customer", ["customer_id=alice", OURS, "moe_uuid=device-7"])
-async def test_without_consent_the_page_has_its_fallback_and_nobody_is_told(
+async def test_without_consent_the_page_has_its_fallback_and_sends_nothing(
     sandbox: Sandbox, customer: str
 ) -> None:
     site = Site(consent=BY_COOKIE)
@@ -210,12 +212,12 @@ async def tell(request: Request) -> Response:
     )
 
 
-async def test_the_app_is_told_why(sandbox: Sandbox) -> None:
+async def test_the_app_learns_why(sandbox: Sandbox) -> None:
     site = Site(tell, consent=BY_COOKIE, secret_key=SECRET)
 
-    told = (await site.get(customer="alice")).json()
+    answer = (await site.get(customer="alice")).json()
 
-    assert told == {
+    assert answer == {
         "title": None,
         "reason": "no_consent",
         "ids": [None, None],
@@ -274,11 +276,11 @@ async def test_anonymously_a_fetch_tells_of_the_page_and_not_of_the_visitor(
         *("experience_key", "DAY_OF_THE_WEEK", "TIME_OF_THE_DAY"),
         *("utm_medium", "sku"),
     }
-    told = response.json()
-    assert told["title"] is not None
-    assert told["ids"] == [None, None]
-    assert told["tracked"] == [None, None]
-    assert told["link"] == "/shop"
+    page = response.json()
+    assert page["title"] is not None
+    assert page["ids"] == [None, None]
+    assert page["tracked"] == [None, None]
+    assert page["link"] == "/shop"
     assert sandbox.events == []
 
 

@@ -11,14 +11,14 @@ from moe_middleware.visitors.ids import minted_id, visitor_cookie
 
 from ..rows import each
 
-NOBODY = [
+NO_IDS = [
     *("", "  ", "null", "NULL", "None", "guest", "Unknown", "0", "1", "-1", "2"),
     *("true", "FALSE", "na", "N/A", "undefined", "user_id", "customer_id", "uid"),
 ]
 
 
-@each("text", NOBODY)
-def test_a_placeholder_is_nobody(text: str) -> None:
+@each("text", NO_IDS)
+def test_a_placeholder_is_no_id(text: str) -> None:
     assert usable_id(text) is None
 
 

@@ -32,8 +32,8 @@ BOTH = pytest.mark.parametrize(("how", "who"), [("off", ""), ("sha256", ALICE)])
 
 def lines(caplog: pytest.LogCaptureFixture, outcome: str) -> list[str]:
     """Return the log's lines of an outcome."""
-    said = [record.getMessage() for record in caplog.records]
-    return [line for line in said if line.split()[0] == outcome]
+    messages = [record.getMessage() for record in caplog.records]
+    return [line for line in messages if line.split()[0] == outcome]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ async def test_a_beacon_that_cannot_be_stored(
     await tell(some, f"c {button} 1")
     await some.delivered()
 
-    # A disk that takes its time is told of in another way.
+    # A slow disk is logged in another way.
     assert [
         *lines(caplog, "beacon_not_stored"),
         *lines(caplog, "beacon_not_stored_yet"),
@@ -214,7 +214,7 @@ async def test_a_preview(
         {"cookie": f"moe_uuid={DEVICE}"},
     ],
 )
-async def test_whoever_has_not_consented_has_no_name_either(
+async def test_visitors_without_consent_have_no_name_either(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -229,7 +229,7 @@ async def test_whoever_has_not_consented_has_no_name_either(
     assert "sha256" not in caplog.text
 
 
-async def test_whoever_is_new_has_no_name_on_a_path_of_ours(
+async def test_new_visitors_have_no_name_on_a_path_of_ours(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = Site(log_ids="sha256", secret_key=SECRET)

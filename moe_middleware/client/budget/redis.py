@@ -180,7 +180,7 @@ class RedisLedger:
             repr(order.within),
             order.more,
             self._seen(again=order.more > 0),
-            *_told(order.news),
+            *_arguments_of(order.news),
         )
         try:
             granted, wait, number, left, users = await self._run(arguments)
@@ -214,7 +214,7 @@ class RedisLedger:
         return self._user
 
 
-def _told(news: News | None) -> tuple[Any, ...]:
+def _arguments_of(news: News | None) -> tuple[Any, ...]:
     if news is None:
         return ("", 0, 0, 0)
     return (news.number, news.remaining, repr(news.ends_in), int(news.refused))

@@ -91,8 +91,8 @@ class Router:
     """Sends commands to the server with their key.
 
     A command is sent again if its server did not carry it out: because the key is or
-    will be elsewhere, or because the server starts, or has just become a replica. What
-    may have been carried out is not sent again.
+    will be elsewhere, or because the server starts, or has just become a replica. A
+    command that may have been carried out is not sent again.
 
     Args:
         options: The address and its options.
@@ -295,7 +295,7 @@ class Router:
                 )
                 failures.insert(0, answer)
             elif isinstance(answer, Exception):
-                # What a person must mend says more than a server that is away.
+                # An error that a person must mend says more than a server that is away.
                 at = len(failures) if self._may_pass(answer) else 0
                 failures.insert(at, answer)
             else:
@@ -310,11 +310,11 @@ class Router:
             return ("CLUSTER", "SLOTS")
         return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._options.address.service)
 
-    def _learn(self, answer: Any, told_by: Place) -> None:
+    def _learn(self, answer: Any, source: Place) -> None:
         if self._is_cluster:
-            self._topology.learn(answer, told_by)
+            self._topology.learn(answer, source)
         else:
-            self._topology.is_primary(place_from(answer[0], answer[1], told_by))
+            self._topology.is_primary(place_from(answer[0], answer[1], source))
 
     async def _greet(self, place: Place) -> Exception | None:
         try:

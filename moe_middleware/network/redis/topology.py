@@ -54,11 +54,11 @@ class Topology:
         """Note where a slot is."""
         self._slots[slot] = place
 
-    def learn(self, ranges: Iterable[Sequence[Any]], told_by: Place) -> None:
+    def learn(self, ranges: Iterable[Sequence[Any]], source: Place) -> None:
         """Note the answer to CLUSTER SLOTS; a server without a host is the sender."""
         slots: list[Place | None] = [None] * SLOTS
         for start, end, primary, *_ in ranges:
-            place = place_from(primary[0], primary[1], told_by)
+            place = place_from(primary[0], primary[1], source)
             slots[start : end + 1] = [place] * (end - start + 1)
         self._slots = slots
 
@@ -68,7 +68,7 @@ def _turned(places: list[Place], turn: int) -> list[Place]:
     return places[first:] + places[:first]
 
 
-def place_from(host: bytes | str | None, port: int | str, told_by: Place) -> Place:
+def place_from(host: bytes | str | None, port: int | str, source: Place) -> Place:
     """Return a place from a server's answer, which may omit its own host."""
     text = host.decode() if isinstance(host, bytes) else host
-    return (text if text and text != "?" else told_by[0]), int(port)
+    return (text if text and text != "?" else source[0]), int(port)

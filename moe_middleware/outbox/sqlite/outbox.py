@@ -133,7 +133,7 @@ class SQLiteOutbox(StoredOutbox):
         events: list[str] = []
         for record in batch.records:
             if stored is None or record.sequence > stored:
-                # What JSON cannot hold stands between two events.
+                # The separator is a character that JSON cannot hold.
                 events += record.body.decode().split("\0")
         count, dropped = len(events), 0
         taken = max(0, min(self._max_events - waiting, count))

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a visitor gets of one experience.
+    """The decision for a visitor and one experience.
 
     Attributes:
         outcome: Whether the experience is served, or why not.

@@ -18,7 +18,7 @@ from .visitors import Visitor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What a visitor gets of one experience, and why.
+    """The decision for a visitor and one experience, with its reasons.
 
     Attributes:
         outcome: Whether the experience is served, or why not.

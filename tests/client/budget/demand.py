@@ -100,9 +100,9 @@ async def demand(
         clock.now += 1 / per_second
         while answers and answers[0][0] <= clock.now:
             _, _, budget, taken, answered, headers = heapq.heappop(answers)
-            said = limits_of(headers, clock.now, refused=not answered)
-            if said is not None:
-                budget.learn(taken, said)
+            published = limits_of(headers, clock.now, refused=not answered)
+            if published is not None:
+                budget.learn(taken, published)
         while others < neighbour * (clock.now - began):
             others += 1
             outcome.others += api.call()[0]

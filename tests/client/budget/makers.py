@@ -70,14 +70,14 @@ def command(server: RedisServer, *words: str) -> object:
         return client.execute_command(*words)
 
 
-def said(
+def published_limits(
     remaining: int | None,
     resets_in: float | None,
     *,
     limit: int | None = LIMIT,
     refused: bool = False,
 ) -> Published:
-    """What an answer of the API said."""
+    """The limits that an answer of the API has."""
     return Published(
         limit=limit, remaining=remaining, resets_in=resets_in, refused=refused
     )

@@ -24,7 +24,7 @@ from .makers import (
     in_memory,
     in_redis,
     in_sqlite,
-    said,
+    published_limits,
     taken_during,
 )
 from .spender import Clock, taken_at_once
@@ -117,10 +117,10 @@ async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
 
             assert taken.granted == expected.granted
             if smooth:
-                # A no that was just told is told again, with less precision.
+                # A refusal that was just given is given again, with less precision.
                 assert taken.wait == pytest.approx(expected.wait, abs=1e-6)
             if taken.granted and chance.random() < 0.3:
-                published = said(
+                published = published_limits(
                     chance.randrange(LIMIT),
                     chance.choice([None, 30 * chance.random()]),
                     refused=chance.random() < 0.02,
@@ -133,7 +133,7 @@ async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
 async def test_a_clock_that_jumps_costs_nothing(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(0, 50, refused=True))
+    await heard(budget, published_limits(0, 50, refused=True))
 
     for jump in (-86_400, 172_800, -61):
         clock.now += jump
@@ -144,7 +144,7 @@ async def test_a_clock_that_jumps_costs_nothing(
 
 
 async def test_what_the_api_has_left_may_be_spent_at_once(budget: CallBudget) -> None:
-    await heard(budget, said(450, 30))
+    await heard(budget, published_limits(450, 30))
 
     assert await taken_at_once(budget) == 450
 
@@ -152,7 +152,7 @@ async def test_what_the_api_has_left_may_be_spent_at_once(budget: CallBudget) ->
 async def test_when_its_window_ends_all_are_there_again(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(5, 30))
+    await heard(budget, published_limits(5, 30))
 
     went = await taken_at_once(budget)
     refused = await budget.take()
@@ -166,11 +166,11 @@ async def test_when_its_window_ends_all_are_there_again(
 async def test_it_hears_of_others_who_use_the_workspace(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(500, 40))
+    await heard(budget, published_limits(500, 40))
     await taken_during(budget, clock, 5, step=0.1)
 
     # We took 50 of them, somebody else 300.
-    await heard(budget, said(149, 35))
+    await heard(budget, published_limits(149, 35))
 
     assert await taken_at_once(budget) == 149
 
@@ -181,7 +181,7 @@ async def test_calls_that_went_after_the_answers_own_are_taken_off(
     first = await budget.take()
     for _ in range(40):
         await budget.take()
-    budget.learn(first, said(100, 40))
+    budget.learn(first, published_limits(100, 40))
 
     assert await taken_at_once(budget) == 60
 
@@ -190,9 +190,9 @@ async def test_an_older_calls_answer_that_comes_late_is_old_news(
     budget: CallBudget,
 ) -> None:
     older, newer = await budget.take(), await budget.take()
-    budget.learn(newer, said(10, 40))
+    budget.learn(newer, published_limits(10, 40))
     await budget.take()
-    budget.learn(older, said(500, 40))
+    budget.learn(older, published_limits(500, 40))
 
     assert await taken_at_once(budget) == 9
 
@@ -200,8 +200,8 @@ async def test_an_older_calls_answer_that_comes_late_is_old_news(
 async def test_a_sliding_window_that_has_calls_again_is_believed(
     budget: CallBudget,
 ) -> None:
-    await heard(budget, said(1, 60))
-    await heard(budget, said(200, 60))
+    await heard(budget, published_limits(1, 60))
+    await heard(budget, published_limits(200, 60))
 
     assert await taken_at_once(budget) == 200
 
@@ -209,7 +209,7 @@ async def test_a_sliding_window_that_has_calls_again_is_believed(
 async def test_a_limit_that_is_used_up_stops_calls_until_its_reset(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(0, 20))
+    await heard(budget, published_limits(0, 20))
 
     wait = (await budget.take()).wait
     clock.now += 19.5
@@ -225,8 +225,8 @@ async def test_a_refusal_stops_calls_whatever_late_answers_say(
     budget: CallBudget, clock: Clock
 ) -> None:
     taken = [await budget.take() for _ in range(3)]
-    budget.learn(taken[1], said(0, 20, refused=True))
-    budget.learn(taken[2], said(300, 20))
+    budget.learn(taken[1], published_limits(0, 20, refused=True))
+    budget.learn(taken[2], published_limits(300, 20))
 
     assert not (await budget.take()).granted
     clock.now += 20.5
@@ -236,7 +236,7 @@ async def test_a_refusal_stops_calls_whatever_late_answers_say(
 async def test_a_refusal_in_a_windows_last_second_still_pauses(
     budget: CallBudget,
 ) -> None:
-    await heard(budget, said(0, 0.0, refused=True))
+    await heard(budget, published_limits(0, 0.0, refused=True))
 
     assert 0 < (await budget.take()).wait <= 1
 
@@ -244,7 +244,7 @@ async def test_a_refusal_in_a_windows_last_second_still_pauses(
 async def test_a_refusal_that_does_not_say_until_when_stops_calls_for_a_moment(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(0, None, limit=None, refused=True))
+    await heard(budget, published_limits(0, None, limit=None, refused=True))
 
     wait = (await budget.take()).wait
     clock.now += wait + 0.01
@@ -256,7 +256,7 @@ async def test_a_refusal_that_does_not_say_until_when_stops_calls_for_a_moment(
 async def test_a_lower_limit_that_is_published_holds_while_it_is_heard(
     budget: CallBudget, clock: Clock
 ) -> None:
-    await heard(budget, said(None, None, limit=60))
+    await heard(budget, published_limits(None, None, limit=60))
 
     lowered = await taken_at_once(budget)
     clock.now += WINDOW + 2
@@ -266,7 +266,7 @@ async def test_a_lower_limit_that_is_published_holds_while_it_is_heard(
 
 
 async def test_a_higher_limit_that_is_published_holds_too(budget: CallBudget) -> None:
-    await heard(budget, said(5 * LIMIT, 30, limit=5 * LIMIT))
+    await heard(budget, published_limits(5 * LIMIT, 30, limit=5 * LIMIT))
 
     assert await taken_at_once(budget) == 5 * LIMIT
 
@@ -276,10 +276,10 @@ async def test_a_fixed_limit_holds_beside_what_the_api_has_left(
 ) -> None:
     budget = make(fixed=True)
 
-    await heard(budget, said(9_999, 30, limit=10_000))
+    await heard(budget, published_limits(9_999, 30, limit=10_000))
     went = await taken_at_once(budget)
     clock.now += 31
-    await heard(budget, said(50, 60, limit=10_000))
+    await heard(budget, published_limits(50, 60, limit=10_000))
     lowered = await taken_at_once(budget)
     await budget.aclose()
 
@@ -297,7 +297,7 @@ async def test_nothing_that_is_published_stops_calls_for_longer_than_a_window(
         [False, True],
     ):
         budget = in_memory(clock)
-        published = said(remaining, resets_in, limit=limit, refused=refused)
+        published = published_limits(remaining, resets_in, limit=limit, refused=refused)
         for _ in range(3):
             budget.learn(await budget.take(), published)
             wait = (await budget.take()).wait
@@ -310,8 +310,8 @@ async def test_nothing_that_is_published_stops_calls_for_longer_than_a_window(
 async def test_answers_to_calls_that_it_never_took_do_no_harm(
     budget: CallBudget,
 ) -> None:
-    budget.learn(NOTHING, said(5, 30))
-    budget.learn(Taken(True, number=10**9, own=10**9), said(700, 30))
+    budget.learn(NOTHING, published_limits(5, 30))
+    budget.learn(Taken(True, number=10**9, own=10**9), published_limits(700, 30))
 
     assert (await budget.take()).granted
 
@@ -347,7 +347,7 @@ async def test_a_call_that_can_wait_for_its_turn_is_given_one(
 async def test_what_the_others_leave_is_spread_over_the_time_left(
     smooth: CallBudget, clock: Clock
 ) -> None:
-    await heard(smooth, said(100, 30))
+    await heard(smooth, published_limits(100, 30))
 
     first_half = await taken_during(smooth, clock, 15, step=0.02)
     second_half = await taken_during(smooth, clock, 14.9, step=0.02)
@@ -379,7 +379,7 @@ def test_it_serves_one_event_loop_after_the_other(make: Make) -> None:
 
 
 async def test_many_takes_at_once_share_what_is_left(budget: CallBudget) -> None:
-    await heard(budget, said(30, 40))
+    await heard(budget, published_limits(30, 40))
 
     taken = await asyncio.gather(*(budget.take() for _ in range(50)))
 

@@ -14,7 +14,15 @@ import pytest
 from moe_middleware.client.budget.shared import RETRY_AFTER
 
 from ...redis_servers import redis_server
-from .makers import LIMIT, command, heard, in_redis, in_sqlite, said, taken_during
+from .makers import (
+    LIMIT,
+    command,
+    heard,
+    in_redis,
+    in_sqlite,
+    published_limits,
+    taken_during,
+)
 from .spender import Clock, taken_at_once
 
 
@@ -62,7 +70,7 @@ def corrupt(path: Path) -> None:
 
 
 def read_only(path: Path) -> None:
-    # A write version from the future: whoever opens the file may only read it.
+    # A write version from the future: processes may only read the file.
     with sqlite3.connect(path) as db:
         db.execute("create table other (id)")
     db.close()
@@ -76,7 +84,7 @@ def directory(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [corrupt, read_only, directory])
-async def test_a_file_that_cannot_be_used_is_told_once_and_left_as_it_is(
+async def test_a_file_that_cannot_be_used_is_reported_once_and_left_as_it_is(
     path: Path,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
@@ -136,7 +144,7 @@ async def test_what_is_none_of_ours_is_as_good_as_a_new_budget(
     path: Path, clock: Clock, state: str
 ) -> None:
     budget = in_sqlite(path, clock)
-    await heard(budget, said(0, 50, refused=True))
+    await heard(budget, published_limits(0, 50, refused=True))
     await budget.take()
     await budget.aclose()
     with sqlite3.connect(path) as db:
@@ -199,7 +207,7 @@ async def test_when_redis_dies_each_process_takes_its_share_of_what_was_left(
 
     assert alone == (LIMIT - 3) // 3
     assert after.granted
-    # What it took alone is told to the Redis, which has lost everything else.
+    # Calls that it took alone go to the Redis, which has lost all others.
     assert again == LIMIT - 1 - alone
     assert lines(caplog) == ["budget_alone", "budget_shared_again"]
     assert "share=1/3" in caplog.text
@@ -213,11 +221,11 @@ async def test_when_redis_dies_what_the_api_has_left_is_still_known(
         budgets = [in_redis(server.url, clock) for _ in range(3)]
         for budget in budgets:
             await budget.take()
-        await heard(budgets[0], said(500, 50))
+        await heard(budgets[0], published_limits(500, 50))
 
         server.kill()
         went = await taken_at_once(budgets[0])
-        taken = await heard(budgets[1], said(0, 50, refused=True))
+        taken = await heard(budgets[1], published_limits(0, 50, refused=True))
         refused = await budgets[1].take()
         for budget in budgets:
             await budget.aclose()
@@ -301,7 +309,7 @@ async def test_a_redis_that_never_was_there_is_no_reason_to_refuse_a_call(
         assert lines(caplog) == ["budget_alone"]
 
 
-async def test_a_key_that_holds_something_else_is_told_once(
+async def test_a_key_that_holds_something_else_is_reported_once(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path) as server:
@@ -315,7 +323,7 @@ async def test_a_key_that_holds_something_else_is_told_once(
     assert lines(caplog) == ["budget_alone"]
 
 
-async def test_a_redis_that_forgot_the_script_is_told_it_again(
+async def test_a_redis_that_forgot_the_script_gets_it_again(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server(tmp_path) as server:
@@ -338,7 +346,7 @@ async def test_a_redis_that_lost_everything_counts_on(
         for _ in range(30):
             taken = await budget.take()
         command(server, "FLUSHALL")
-        budget.learn(taken, said(200, 40))
+        budget.learn(taken, published_limits(200, 40))
 
         went = await taken_at_once(budget)
         await budget.aclose()

@@ -125,7 +125,7 @@ async def test_a_workspace_with_a_lower_limit_than_configured_is_hardly_refused(
     assert outcome.refused_share <= 0.02
 
 
-async def test_smoothly_nobody_is_refused_and_hardly_anything_is_left(
+async def test_smoothly_no_call_is_refused_and_hardly_any_is_left(
     clock: Clock,
 ) -> None:
     clock.now += 31.4

@@ -37,7 +37,7 @@ async def test_a_file_is_relative_to_the_current_directory(
     assert b"WORKSPACE" not in (tmp_path / "budget.db").read_bytes()
 
 
-async def test_redis_is_told_no_workspace(tmp_path: Path) -> None:
+async def test_redis_sees_no_workspace(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         budget = open_budget(server.url, 600, workspace_id="WORKSPACE", timeout=20)
         assert (await budget.take()).granted

@@ -30,7 +30,7 @@ def published(
 
 
 @each(
-    ("said", "expected"),
+    ("received", "expected"),
     [
         (headers("10000", "9000", "1700000080"), published(10_000, 9_000, 50)),
         (headers(" 10000 ", "9000", "1700000080"), published(10_000, 9_000, 50)),
@@ -59,13 +59,13 @@ def published(
     ],
 )
 def test_plain_numbers_are_read_and_the_rest_is_as_if_unsaid(
-    said: dict[str, str], expected: Published | None
+    received: dict[str, str], expected: Published | None
 ) -> None:
-    assert limits_of(said, NOW) == expected
+    assert limits_of(received, NOW) == expected
 
 
 @each(
-    ("said", "resets_in"),
+    ("received", "resets_in"),
     [
         ({"retry-after": "7"}, 7),
         ({"retry-after": "Tue, 14 Nov 2023 22:14:00 GMT"}, 10),
@@ -83,9 +83,9 @@ def test_plain_numbers_are_read_and_the_rest_is_as_if_unsaid(
     ],
 )
 def test_after_a_refusal_nothing_remains_and_retry_after_comes_first(
-    said: dict[str, str], resets_in: float | None
+    received: dict[str, str], resets_in: float | None
 ) -> None:
-    found = limits_of(said, NOW, refused=True)
+    found = limits_of(received, NOW, refused=True)
 
     assert found is not None
     assert (found.remaining, found.resets_in) == (0, resets_in)
@@ -101,7 +101,7 @@ texts = st.one_of(
 
 
 @given(
-    said=st.dictionaries(
+    received=st.dictionaries(
         st.sampled_from(
             [
                 "x-ratelimit-limit",
@@ -115,8 +115,8 @@ texts = st.one_of(
     ),
     refused=st.booleans(),
 )
-def test_no_header_makes_it_raise(said: dict[str, str], refused: bool) -> None:
-    found = limits_of(said, NOW, refused=refused)
+def test_no_header_makes_it_raise(received: dict[str, str], refused: bool) -> None:
+    found = limits_of(received, NOW, refused=refused)
 
     if found is not None:
         assert found.resets_in is None or 0 <= found.resets_in <= LONGEST_WAIT

@@ -18,7 +18,7 @@ from redis import Redis
 from moe_middleware.network.rate_limit import WINDOW
 
 from ...redis_servers import RedisServer, redis_server
-from .makers import LIMIT, command, in_memory, in_redis, in_sqlite, said
+from .makers import LIMIT, command, in_memory, in_redis, in_sqlite, published_limits
 from .spender import PATIENCE, Clock, for_real, taken_at_once
 
 Spender = subprocess.Popen[str]
@@ -41,7 +41,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @contextmanager
 def spenders(count: int, store: str, limit: int) -> Iterator[list[Spender]]:
-    """Processes that take all they can at each moment that they are told."""
+    """Processes that take all they can at each given moment."""
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.client.budget.spender", store, str(limit)],
@@ -143,9 +143,9 @@ async def test_what_the_api_tells_to_one_the_others_know(
         [in_redis(redis.url, clock, name=name) for _ in range(2)],
     ):
         await other.take()
-        one.learn(await one.take(), said(4, 40))
+        one.learn(await one.take(), published_limits(4, 40))
         left = [await one.take(), await other.take(), await other.take()]
-        one.learn(left[0], said(0, 30, refused=True))
+        one.learn(left[0], published_limits(0, 30, refused=True))
 
         own = await one.take()
         others = await other.take()

@@ -112,7 +112,7 @@ def test_no_password_shows_in_names_and_errors(open_redis: Open) -> None:
     assert "hush" not in f"{wrong.value}{failed.value}"
 
 
-def test_a_missing_redis_package_is_told_with_its_remedy() -> None:
+def test_a_missing_redis_package_is_reported_with_its_remedy() -> None:
     program = (
         "import sys; sys.modules['redis'] = None\n"
         "from moe_middleware.outbox import open_outbox\n"
@@ -274,7 +274,7 @@ async def test_while_redis_is_gone_events_wait_and_the_log_says_so_once(
     assert errors(caplog, "outbox_recovered") == 1
 
 
-async def test_a_hung_redis_holds_nobody_up(
+async def test_a_hung_redis_holds_no_page_up(
     own_redis: RedisServer, open_redis: Open
 ) -> None:
     outbox = open_redis(own_redis.url)
@@ -513,9 +513,9 @@ async def test_a_batch_never_overtakes_one_that_was_not_stored(
     connection = Connector(redis.url, tmp_path.name)()
 
     def append(first: int, last: int, after: int, known: int) -> Call:
-        told = (first, last, after, known, 0, 0, 10, "refuse", "")
+        values = (first, last, after, known, 0, 0, 10, "refuse", "")
         packed = (struct.pack(">II", 1, 2) + b"{}") * (last - first + 1)
-        return Call(APPEND, (*told, packed, 60), writer="w")
+        return Call(APPEND, (*values, packed, 60), writer="w")
 
     calls = [
         append(1, 1, 0, 0),
@@ -570,7 +570,7 @@ async def test_a_dead_relays_claims_go_to_another_after_its_lease(
     assert alices == [events[0], events[2]]
 
 
-async def test_a_customer_who_is_held_up_holds_up_nobody_else(
+async def test_a_customer_who_is_held_up_holds_up_no_other(
     open_redis: Open,
 ) -> None:
     outbox = open_redis()

@@ -96,7 +96,7 @@ async def test_a_failover_under_load_loses_nothing(
         await asyncio.to_thread(pair.wait_for_failover, former)
     else:
         former = await asyncio.to_thread(pair.fail_over)
-    # Behind sentinels, the former one takes events until it is told.
+    # Behind sentinels, the former one takes events until it is demoted.
     outbox.append(later := [event("afterwards") for _ in range(10)])
     thread.join()
     await asyncio.to_thread(pair.heal, former)

@@ -409,7 +409,7 @@ async def test_what_waits_for_the_file_is_bounded_as_what_is_in_it(
         assert oldest.event.customer_id == "many"
 
 
-async def test_a_locked_file_keeps_nobody_waiting_and_loses_nothing(
+async def test_a_locked_file_keeps_no_page_waiting_and_loses_nothing(
     path: Path,
 ) -> None:
     outbox = SQLiteOutbox(str(path), busy_timeout=0.2)
@@ -878,7 +878,7 @@ async def test_a_mistaken_operation_fails_alone(outbox: SQLiteOutbox) -> None:
     assert (await outbox.health(timeout=PATIENCE)).writable
 
 
-async def test_a_claim_that_nobody_waits_for_is_given_back(
+async def test_a_claim_that_is_no_longer_awaited_is_given_back(
     outbox: SQLiteOutbox, path: Path
 ) -> None:
     outbox.append([event()])
@@ -1033,7 +1033,7 @@ async def test_forks_at_any_moment_of_a_busy_writer_neither_hang_nor_lose(
     outbox: SQLiteOutbox, path: Path
 ) -> None:
     with run_python(FORKS, path, 12) as ran:
-        said, _ = ran.communicate(timeout=PATIENCE)
+        output, _ = ran.communicate(timeout=PATIENCE)
 
     assert ran.returncode == 0
     with closing(sqlite3.connect(path)) as db:
@@ -1043,7 +1043,7 @@ async def test_forks_at_any_moment_of_a_busy_writer_neither_hang_nor_lose(
                 "from event group by customer"
             ).fetchall()
         )
-    assert found == {"child": 12, "parent": int(said)}
+    assert found == {"child": 12, "parent": int(output)}
 
 
 def test_its_name_shows_in_its_repr(path: Path) -> None:

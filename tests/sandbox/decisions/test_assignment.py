@@ -125,7 +125,7 @@ def test_a_share_handed_over_moves_fewer_than_twice_its_size(
     assert 9 < moved.total() / 100 < 18
 
 
-def test_a_new_variation_takes_its_users_from_all_and_swaps_nobody_else() -> None:
+def test_a_new_variation_takes_its_users_from_all_and_swaps_no_other() -> None:
     moved = moves(chosen(50, 50), chosen(40, 40, 20))
 
     assert set(moved) == {("1", "3"), ("2", "3")}
@@ -157,7 +157,7 @@ def test_control_groups_are_drawn_independently_of_each_other_and_of_variations(
     assert len(other & first) / len(other) == pytest.approx(0.5, abs=0.05)
 
 
-def test_customer_on_the_list_is_held_back_and_nobody_is_without_an_id() -> None:
+def test_customer_on_the_list_is_held_back_and_users_without_an_id_are_not() -> None:
     group = ControlGroup(percent=0, customer_ids=frozenset(["user-7", ""]))
 
     assert held_back(group) == {"user-7"}

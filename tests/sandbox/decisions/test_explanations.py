@@ -1,4 +1,4 @@
-"""What would this visitor get, and why: the same answer as a fetch, told to people."""
+"""A visitor's experiences, and why: the same answer as a fetch, for people."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def sample(key: str = "homepage-banner", **changes: Any) -> Experience:
     return replace(one, **changes)
 
 
-def told(one: Experience, who: Visitor, **changes: Any) -> Explanation:
+def explained(one: Experience, who: Visitor, **changes: Any) -> Explanation:
     workspace = replace(sample_workspace(), experiences=(one,), **changes)
     return explain(workspace, one, who, now=NOW)
 
@@ -72,7 +72,7 @@ def lines(found: Explanation) -> list[tuple[str, str, str, bool, int]]:
 
 
 def test_served_experience_says_audience_place_and_variation() -> None:
-    found = told(sample(), visitor("alice"))
+    found = explained(sample(), visitor("alice"))
 
     assert found.outcome is Outcome.SERVED
     assert found.audience and found.audience.name == "Gold members"
@@ -88,7 +88,7 @@ def test_served_experience_says_audience_place_and_variation() -> None:
 
 
 def test_audiences_are_tried_in_order_up_to_the_one_that_fits() -> None:
-    found = told(sample("promo-strip"), visitor(TIME_OF_THE_DAY="07"))
+    found = explained(sample("promo-strip"), visitor(TIME_OF_THE_DAY="07"))
 
     assert [(step.audience.name, step.holds) for step in found.steps] == [
         ("Email visitors", False),
@@ -108,7 +108,7 @@ def test_audiences_are_tried_in_order_up_to_the_one_that_fits() -> None:
 
 
 def test_no_match_says_that_the_visitor_is_unknown() -> None:
-    found = told(sample("price-badge"), visitor("nobody"))
+    found = explained(sample("price-badge"), visitor("nobody"))
 
     assert found.outcome is Outcome.NO_MATCH
     assert found.reason == ("No audience matches. The visitor is not a known customer.")
@@ -120,13 +120,13 @@ def test_no_match_says_that_the_visitor_is_unknown() -> None:
         False,
         0,
     )
-    assert told(sample("price-badge"), visitor("carol")).reason == (
+    assert explained(sample("price-badge"), visitor("carol")).reason == (
         "No audience matches."
     )
 
 
 def test_experience_that_is_not_active_tries_nothing() -> None:
-    found = told(sample(schedule=Schedule(start_at=NOW + 1)), visitor("alice"))
+    found = explained(sample(schedule=Schedule(start_at=NOW + 1)), visitor("alice"))
 
     assert found.outcome is Outcome.NOT_ACTIVE
     assert found.reason == (
@@ -150,7 +150,7 @@ def test_experience_that_is_not_active_tries_nothing() -> None:
 def test_explanation_names_the_date_of_a_status(
     status: Status, schedule: Schedule | None, begins: str
 ) -> None:
-    found = told(sample(status=status, schedule=schedule), visitor("alice"))
+    found = explained(sample(status=status, schedule=schedule), visitor("alice"))
 
     assert found.reason.startswith(begins)
 
@@ -170,7 +170,7 @@ def test_control_user_gets_nothing(
         control_group=ControlGroup(percent=own), global_control_group=holds_globally
     )
 
-    found = told(one, visitor("alice"), control_group=ControlGroup(percent=of_all))
+    found = explained(one, visitor("alice"), control_group=ControlGroup(percent=of_all))
 
     if reason is None:
         assert found.outcome is Outcome.SERVED
@@ -192,7 +192,7 @@ def test_withheld_payload_says_which_value_and_why() -> None:
     )
     one = replace(one, audiences=(replace(audience, variations=variations),))
 
-    found = told(one, visitor("alice"))
+    found = explained(one, visitor("alice"))
 
     assert found.outcome is Outcome.WITHHELD
     assert found.variation is not None
@@ -200,7 +200,7 @@ def test_withheld_payload_says_which_value_and_why() -> None:
     assert (found.payload, found.context) == ({}, {})
 
 
-def test_groups_are_told_line_by_line() -> None:
+def test_groups_are_reported_line_by_line() -> None:
     rules: tuple[Rule, ...] = (
         AnyOf((AttributeIs("tier", ("silver",)), AttributeIs("city", ("Lisbon",)))),
         NoneOf((SegmentIs("Regulars"), UserIsIn(("dave",)))),
@@ -210,7 +210,7 @@ def test_groups_are_told_line_by_line() -> None:
     audience = replace(sample().audiences[0], name="A", rules=rules)
     who = visitor("alice", USER_IP_ADDRESS="203.0.113.9", USER_AGENT="iPhone")
 
-    found = told(sample(audiences=(audience,)), who)
+    found = explained(sample(audiences=(audience,)), who)
 
     assert lines(found) == [
         ("A", "at least one of these holds", "", True, 0),

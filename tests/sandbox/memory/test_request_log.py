@@ -108,7 +108,7 @@ async def test_list_can_be_narrowed(api: Api, query: str, numbers: list[int]) ->
     assert [one["number"] for one in await listed(api, query)] == numbers
 
 
-async def test_faults_are_told_with_the_call_they_hit(api: Api) -> None:
+async def test_faults_are_reported_with_the_call_they_hit(api: Api) -> None:
     api.sandbox.fault("fetch", status=503)
     api.sandbox.fault("events", lose_response=True)
     api.sandbox.fault("metadata", drop=True)

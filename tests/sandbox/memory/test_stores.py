@@ -52,14 +52,14 @@ def uuids(store: Store, **filters: Any) -> list[str]:
 
 
 def fetch(**fields: Any) -> Fetch:
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "keys": None,
         "customer_id": None,
         "visitor_id": None,
         "user_identifiers": {},
         "session": {},
     }
-    return Fetch(**told | fields)
+    return Fetch(**defaults | fields)
 
 
 # --- events --------------------------------------------------------------------
@@ -317,7 +317,7 @@ async def test_waiting_ends_with_another_processs_event(tmp_path: Path) -> None:
     theirs.close()
 
 
-def test_waiter_whose_loop_is_gone_harms_nobody(store: Store) -> None:
+def test_waiter_of_a_closed_loop_does_no_harm(store: Store) -> None:
     loop = asyncio.new_event_loop()
     waiting = loop.create_task(store.after(0, 30))
     loop.run_until_complete(asyncio.sleep(0.01))
@@ -335,8 +335,8 @@ def test_waiter_whose_loop_is_gone_harms_nobody(store: Store) -> None:
 def test_threads_may_write_and_read_at_once(store: Store) -> None:
     def work(number: int) -> None:
         for turn in range(50):
-            told = element(shown(f"{number % 2}-{turn}"), customer=str(number))
-            store.record([told], NOON)
+            part = element(shown(f"{number % 2}-{turn}"), customer=str(number))
+            store.record([part], NOON)
             store.events(limit=5)
             store.profile(str(number))
 

@@ -112,8 +112,10 @@ def console(page: Page) -> Iterator[list[str]]:
     complaints: list[str] = []
     page.on(
         "console",
-        lambda said: (
-            complaints.append(said.text) if said.type in ("error", "warning") else None
+        lambda message: (
+            complaints.append(message.text)
+            if message.type in ("error", "warning")
+            else None
         ),
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -29,7 +29,7 @@ def answer(page: Page, key: str) -> str:
     return " ".join(page.locator(f"#answer-{key}").inner_text().split())
 
 
-def test_three_visitors_get_different_things_for_reasons_that_are_told(
+def test_three_visitors_get_different_things_for_reasons_that_are_shown(
     page: Page, console: list[str]
 ) -> None:
     page.goto("/explain")

@@ -257,7 +257,7 @@ def test_fault_form_adds_keeps_mistakes_and_clears(sandbox: Sandbox) -> None:
     assert sandbox.faults.as_documents() == []
 
 
-def test_faults_are_told_in_words(sandbox: Sandbox, look: Look) -> None:
+def test_faults_are_reported_in_words(sandbox: Sandbox, look: Look) -> None:
     sandbox.fault("fetch", latency=1.5, jitter=0.5, drop=True, rate=0.25)
 
     page = text_of(look("/faults"))
@@ -397,7 +397,7 @@ def test_mistake_in_the_fault_form_stands_beside_its_field(
     assert sandbox.faults.as_documents() == []
 
 
-def test_all_mistakes_of_the_fault_form_are_told_at_once(sandbox: Sandbox) -> None:
+def test_all_mistakes_of_the_fault_form_are_reported_at_once(sandbox: Sandbox) -> None:
     wrong = {"times": "x", "rate": "x", "seed": "x"}
     answer = TestClient(sandbox).post("/faults", data=wrong)
 
@@ -405,7 +405,9 @@ def test_all_mistakes_of_the_fault_form_are_told_at_once(sandbox: Sandbox) -> No
     assert "Choose at least one effect" in answer.text
 
 
-def test_tick_that_no_browser_sends_is_told_above_the_ticks(sandbox: Sandbox) -> None:
+def test_tick_that_no_browser_sends_is_reported_above_the_ticks(
+    sandbox: Sandbox,
+) -> None:
     answer = TestClient(sandbox).post(
         "/faults", data={"status": "503", "drop": "maybe"}
     )
@@ -499,11 +501,11 @@ def test_explanation_as_json_agrees_with_the_page(sandbox: Sandbox) -> None:
 
     assert found["visitor"]["id"] == "alice"
     assert found["visitor"]["session"] == {"utm_medium": "email", "x": "1"}
-    told = {each["experience_key"]: each for each in found["experiences"]}
-    assert told["homepage-banner"]["outcome"] == "served"
-    assert told["promo-strip"]["audience"] == "Email visitors"
-    assert told["promo-strip"]["payload"]["Code"] == "LETTER10"
-    assert told["winter-sale"]["reason"].startswith("Scheduled from 2099-12-01")
+    by_key = {each["experience_key"]: each for each in found["experiences"]}
+    assert by_key["homepage-banner"]["outcome"] == "served"
+    assert by_key["promo-strip"]["audience"] == "Email visitors"
+    assert by_key["promo-strip"]["payload"]["Code"] == "LETTER10"
+    assert by_key["winter-sale"]["reason"].startswith("Scheduled from 2099-12-01")
     assert one["audiences"][0]["rules"][0]["visitor"] == "not sent (unknown customer)"
 
 
@@ -521,7 +523,9 @@ def test_explanation_as_json_refuses_with_the_envelope(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_broken_workspace_file_is_told_on_every_page(tmp_path: Path, path: str) -> None:
+def test_broken_workspace_file_is_reported_on_every_page(
+    tmp_path: Path, path: str
+) -> None:
     file = tmp_path / "workspace.yml"
     file.write_text(GOOD)
     sandbox = Sandbox(file)
@@ -555,5 +559,11 @@ def test_request_rows_tell_of_odd_calls(sandbox: Sandbox, look: Look) -> None:
         fetch(b"{}")
 
     page = text_of(look("/requests"))
-    told = ("599", "no JSON", "(the first ", "(a request larger than", "no response")
-    assert [one for one in told if one not in page] == []
+    expected = (
+        "599",
+        "no JSON",
+        "(the first ",
+        "(a request larger than",
+        "no response",
+    )
+    assert [one for one in expected if one not in page] == []

@@ -27,8 +27,8 @@ def test_chart_ends_at_a_round_number(highest: int, edge: int) -> None:
 
 
 def chart_of(*buckets: tuple[str, int, int], grain: Grain = Grain.MINUTE) -> Chart:
-    told = tuple(Bucket(*one) for one in buckets)
-    chart = draw(Activity(grain=grain, buckets=told))
+    drawn = tuple(Bucket(*one) for one in buckets)
+    chart = draw(Activity(grain=grain, buckets=drawn))
     assert chart is not None
     return chart
 
@@ -96,7 +96,7 @@ def test_nothing_is_no_chart() -> None:
 
 
 @each(
-    ("name", "given", "said"),
+    ("name", "given", "shown"),
     [
         ("count", 1234567, "1,234,567"),
         ("percent", 0.1234, "12.3%"),
@@ -111,8 +111,8 @@ def test_nothing_is_no_chart() -> None:
         ("value", "text", "text"),
     ],
 )
-def test_values_are_told_for_people(name: str, given: object, said: str) -> None:
-    assert FILTERS[name](given) == said
+def test_values_are_written_for_people(name: str, given: object, shown: str) -> None:
+    assert FILTERS[name](given) == shown
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_unknown_path_is_not_found(api: Api, path: str) -> None:
         ("GET", "/_sandbox/reset", {"POST"}),
     ],
 )
-async def test_wrong_method_is_told_the_right_one(
+async def test_wrong_method_gets_the_right_one(
     api: Api, method: str, path: str, allowed: set[str]
 ) -> None:
     response = await api.send(method, path)

@@ -34,7 +34,7 @@ def shown(found: Activity) -> list[tuple[str, int, int]]:
     ]
 
 
-def test_first_minutes_are_told_by_minute(sandbox: Sandbox) -> None:
+def test_first_minutes_are_reported_by_minute(sandbox: Sandbox) -> None:
     for before in (0, 1, 1, 12):
         impression(sandbox, f"ann-{before}", at=NOW - before * MINUTE)
     impression(sandbox, "ann", at=NOW - MINUTE, what="CLICKED")
@@ -122,7 +122,9 @@ def test_time_in_milliseconds_is_in_no_bucket(sandbox: Sandbox) -> None:
     assert activity(sandbox).buckets == ()
 
 
-def test_late_events_beyond_the_newest_are_told_by_quarter(sandbox: Sandbox) -> None:
+def test_late_events_beyond_the_newest_are_reported_by_quarter(
+    sandbox: Sandbox,
+) -> None:
     impression(sandbox, "ann", at=NOW)
     _fill(sandbox, 20_000)
 

@@ -130,7 +130,7 @@ def test_only_variation_has_no_chance_to_beat_others() -> None:
     assert only.chance_to_win is None
 
 
-def test_clicks_are_told_by_b_id_the_most_clicked_first() -> None:
+def test_clicks_are_reported_by_b_id_the_most_clicked_first() -> None:
     report = report_of(
         element(
             *(clicked(f"m{n}", b_id="More") for n in range(3)),
@@ -156,9 +156,9 @@ def test_split_is_compared_with_the_percentages() -> None:
 
 
 def test_one_experience_may_be_asked_for() -> None:
-    told = [element(shown("a"), shown("b", token=STRIP), shown("c", token="x"))]
+    elements = [element(shown("a"), shown("b", token=STRIP), shown("c", token="x"))]
 
-    report = report_of(*told, key="strip")
+    report = report_of(*elements, key="strip")
 
     assert [one.key for one in report.experiences] == ["strip"]
     assert (report.impressions, report.unknown) == (1, None)
@@ -176,8 +176,8 @@ def at(text: str, zone: str = "UTC") -> int:
 
 
 def timeline(times: Iterable[int], zone: str) -> tuple[Grain, list[tuple[str, int]]]:
-    told = [shown(str(number), at=at) for number, at in enumerate(times)]
-    report = report_of(element(*told), workspace=replace(WORKSPACE, timezone=zone))
+    actions = [shown(str(number), at=at) for number, at in enumerate(times)]
+    report = report_of(element(*actions), workspace=replace(WORKSPACE, timezone=zone))
     assert report.over_time == hero(report).over_time
     return report.grain, [(one.label, one.impressions) for one in report.over_time]
 
@@ -194,7 +194,7 @@ def test_midnight_that_comes_twice_begins_one_day() -> None:
     assert timeline(times, zone)[1][:2] == [("2026-10-24", 1), ("2026-10-25", 2)]
 
 
-def test_long_stretches_are_told_by_month_and_by_year() -> None:
+def test_long_stretches_are_reported_by_month_and_by_year() -> None:
     winter = [at("2025-11-30 23:59"), at("2026-01-01"), at("2026-04-30")]
     ages = [at("1970-01-01"), at("2026-01-01"), at("4000-01-01")]
 

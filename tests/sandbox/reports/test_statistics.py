@@ -60,7 +60,7 @@ def test_chances_are_the_published_ones() -> None:
     three = chances_to_win(((15, 100), (20, 100), (25, 100)))
 
     assert round(100 * two[1]) == 84
-    # Drawn at random by whoever published them: good for 0.2 points.
+    # Published figures, drawn at random: good for 0.2 points.
     assert [percent(one) for one in three] == pytest.approx([2.3, 19.5, 78.2], abs=0.2)
 
 

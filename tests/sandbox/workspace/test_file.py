@@ -413,18 +413,18 @@ MISTAKES = {
 
 
 @each("text", MISTAKES)
-def test_mistake_is_told_with_its_line(text: str) -> None:
-    told = problems(text)[0]
+def test_mistake_is_reported_with_its_line(text: str) -> None:
+    problem = problems(text)[0]
 
     # Most are on the first line.
-    assert told.removeprefix("workspace.yml:1: ") == MISTAKES[text]
-    assert told.startswith("workspace.yml:")
+    assert problem.removeprefix("workspace.yml:1: ") == MISTAKES[text]
+    assert problem.startswith("workspace.yml:")
 
 
-def test_a_missing_database_is_told_with_its_line() -> None:
-    [told] = problems("geography: {database: nope.mmdb}")
+def test_a_missing_database_is_reported_with_its_line() -> None:
+    [problem] = problems("geography: {database: nope.mmdb}")
 
-    assert told.startswith(
+    assert problem.startswith(
         "workspace.yml:1: geography.database: 'nope.mmdb' cannot be read: "
     )
 
@@ -440,7 +440,7 @@ def arms(*fields: str) -> str:
 
 
 @each(
-    ("text", "told"),
+    ("text", "mistake"),
     [
         ("where: {attribute: a}", "missing: how to compare the attribute, one of is, "),
         ("where: {is: a}", "missing: an attribute, a segment, all or any"),
@@ -499,11 +499,11 @@ def arms(*fields: str) -> str:
         (arms("locales: {pl: {}}"), "unknown locale 'pl': use one of pt, de"),
     ],
 )
-def test_mistake_of_an_audience_is_told(text: str, told: str) -> None:
+def test_mistake_of_an_audience_is_reported(text: str, mistake: str) -> None:
     with pytest.raises(SettingsError) as caught:
         audience(text)
 
-    assert told in str(caught.value)
+    assert mistake in str(caught.value)
     assert all(problem.line for problem in caught.value.problems)
 
 
@@ -524,7 +524,7 @@ def test_twenty_experiences_may_be_active_unless_a_limit_says_more() -> None:
     ]
 
 
-def test_every_mistake_is_told_at_once_in_line_order() -> None:
+def test_every_mistake_is_reported_at_once_in_line_order() -> None:
     text = "timezone: X/Y\nusers:\n  - {id: a, nmae: b}\nlimits:\n  active: 1\n"
 
     lines = [problem.split(" ")[0] for problem in problems(text)]
@@ -772,6 +772,6 @@ experiences:
     with pytest.raises(SettingsError) as caught:
         parse_workspace(text)
 
-    told = str(caught.value)
-    assert told.count("does_not_contain") == 1
-    assert told.count("use one of those listed for 'foo'") == 2
+    problems = str(caught.value)
+    assert problems.count("does_not_contain") == 1
+    assert problems.count("use one of those listed for 'foo'") == 2

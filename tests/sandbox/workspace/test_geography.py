@@ -117,7 +117,7 @@ def test_file_that_is_no_database_is_a_mistake(tmp_path: Path) -> None:
     )
 
 
-def test_missing_package_is_told_with_its_name(tmp_path: Path) -> None:
+def test_missing_package_is_reported_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "workspace.yml"
     path.write_text("geography: {database: city.mmdb}")
     program = (

@@ -415,8 +415,8 @@ def test_the_program_answers_each_line_until_its_input_ends() -> None:
         check=True,
     )
 
-    told = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert told == [answer for _, _, answer in orders]
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert answers == [answer for _, _, answer in orders]
 
 
 def test_where_the_program_cannot_start_templates_are_withheld() -> None:
