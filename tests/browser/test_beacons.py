@@ -187,7 +187,7 @@ async def test_an_element_without_an_id_counts_no_clicks(sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize(
-    "request",
+    "options",
     [
         {"customer": "mallory"},
         {"customer": None},
@@ -196,12 +196,12 @@ async def test_an_element_without_an_id_counts_no_clicks(sandbox: Sandbox) -> No
     ],
 )
 async def test_what_is_not_seen_and_what_others_send_is_not_counted(
-    request: dict[str, Any], sandbox: Sandbox
+    options: dict[str, Any], sandbox: Sandbox
 ) -> None:
     some = site()
     button, _ = marks(await some.get(customer="alice"))
 
-    assert await tell(some, f"c {button} 1", f"s {button}", **request) == 204
+    assert await tell(some, f"c {button} 1", f"s {button}", **options) == 204
     await some.delivered()
 
     assert sandbox.events == []
