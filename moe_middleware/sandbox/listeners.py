@@ -25,6 +25,8 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         made = socket.create_server((host, port), family=family)
+    except TypeError:
+        raise CannotListen("that is no name of a host") from None
     except OSError as error:
         # The socket module repeats the address in brackets.
         why, _, _ = str(error.strerror or error).partition(" (")

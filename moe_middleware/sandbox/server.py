@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from .app import Sandbox
 from .listeners import CannotListen, address_of, listen, token_for, url_of
-from .memory.tables import MEMORY
+from .memory.tables import MEMORY, StoreError
 from .protocol.endpoints import ROOT
 from .workspace.workspace import Workspace
 
@@ -41,7 +41,7 @@ def serve(
             printed if other machines can reach the sandbox.
 
     Raises:
-        SystemExit: It cannot listen there, or uvicorn is missing.
+        SystemExit: It cannot listen there, or use that file, or uvicorn is missing.
     """
     try:
         from .uvicorn import run
@@ -53,7 +53,10 @@ def serve(
             "pip install 'moe_middleware[sandbox]'"
         ) from None
     _show_log()
-    sandbox = Sandbox(workspace, db=db, strict=strict)
+    try:
+        sandbox = Sandbox(workspace, db=db, strict=strict)
+    except StoreError as error:
+        raise SystemExit(str(error)) from None
     with _listen(host, port) as listener:
         address = address_of(listener, host)
         sandbox.address = address

@@ -82,6 +82,17 @@ def test_wrong_workspace_file_is_refused_with_every_mistake(tmp_path: Path) -> N
     ]
 
 
+def test_a_file_that_cannot_keep_the_counts_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "notes.db"
+    text.write_text("no database, and longer than the header of one. " * 4)
+
+    for path in (tmp_path, tmp_path / "no" / "sandbox.db", text):
+        result = run("sandbox", "--port", 0, "--db", path)
+
+        assert result.exit_code == 1
+        assert str(result.exception).startswith(f"{path} cannot keep the events: ")
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve the folder's workspace.yml, counting into its sandbox.db."""

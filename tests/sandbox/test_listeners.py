@@ -49,6 +49,11 @@ def test_address_is_what_a_browser_opens() -> None:
         assert address_of(listener, "::1") == f"http://[::1]:{port}"
 
 
+def test_a_host_that_can_have_no_name_is_refused() -> None:
+    with pytest.raises(CannotListen, match="that is no name of a host"):
+        listen("ü..test")
+
+
 def test_every_server_of_ours_listens_by_this_helper() -> None:
     folders = ("moe_middleware", "demo_app")
     by_hand = [

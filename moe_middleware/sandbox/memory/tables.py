@@ -238,7 +238,9 @@ def open_tables(path: str) -> sqlite3.Connection:
             db.close()
             raise
     except sqlite3.Error as error:
-        raise StoreError(f"The events cannot be kept in {path}: {error}.") from error
+        raise StoreError(
+            f"{path} cannot keep the events: {error}: name a file that may be written."
+        ) from error
     return db
 
 

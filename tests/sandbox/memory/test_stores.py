@@ -575,7 +575,7 @@ def test_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("remember the milk" * 100)
 
-    with pytest.raises(StoreError, match=r"cannot be kept in .*notes\.txt"):
+    with pytest.raises(StoreError, match=r"notes\.txt cannot keep the events"):
         Store(str(path))
 
     assert path.read_text() == "remember the milk" * 100
@@ -597,5 +597,5 @@ def test_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_file_in_no_directory_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"cannot be kept in .*none/sandbox\.db"):
+    with pytest.raises(StoreError, match=r"none/sandbox\.db cannot keep the events"):
         Store(str(tmp_path / "none" / "sandbox.db"))
