@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ..models.events import Action, Event
+from .wire import not_sent
 
 MAX_EVENT_ELEMENTS = 100
 """Elements (users) of one report at most (Track Experience Events)."""
@@ -69,8 +70,18 @@ def batches(
 
 
 def reports(events: Iterable[Event]) -> Iterator[bytes]:
-    """Yield the bodies of the reports that events take, in order."""
-    events = list(events)
+    """Yield the bodies of the reports that events take, in order.
+
+    Raises:
+        InvalidRequestError: JSON has no form for one of their values.
+    """
+    try:
+        yield from _reports(list(events))
+    except TypeError as error:
+        raise not_sent(error) from error
+
+
+def _reports(events: list[Event]) -> Iterator[bytes]:
     if len(events) * EVENT_OVERHEAD <= MAX_REPORT_BYTES:
         # A relay's fit into one: they were counted before.
         elements = _elements(events)

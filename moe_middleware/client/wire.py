@@ -101,9 +101,16 @@ def fetch_body(
     try:
         return orjson.dumps(body)
     except TypeError as error:
-        # For example half a surrogate pair, or a number of 80 bits.
-        why = f"not sent, for JSON has no form for one of its values: {error}"
-        raise InvalidRequestError(status=400, description=why) from error
+        raise not_sent(error) from error
+
+
+def not_sent(error: TypeError) -> InvalidRequestError:
+    """Return the error for a value without a form in JSON.
+
+    For example half a surrogate pair, or a number of 80 bits.
+    """
+    why = f"not sent, for JSON has no form for one of its values: {error}"
+    return InvalidRequestError(status=400, description=why)
 
 
 def parse_experiences(

@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .events import Event
+from .events import Action, Event
 from .identity import Identity
 from .plain_values import text_of
 
+ACTIONS = tuple(Action)
 EVENT = "make each with Event.impression or Event.click"
 
 
@@ -88,7 +89,7 @@ def events_of(given: object) -> list[Event]:
     """Return a caller's events.
 
     Raises:
-        TypeError: They are no list of events.
+        TypeError: They are no list of events, or one has no action of ``Action``.
     """
     if isinstance(given, Event):
         raise TypeError("this is one event: write [event], a list of events")
@@ -98,6 +99,8 @@ def events_of(given: object) -> list[Event]:
     for one in events:
         if not isinstance(one, Event):
             raise TypeError(f"events contains one that is {_kind(one)}: {EVENT}")
+        if one.action not in ACTIONS:
+            raise TypeError(f"events contains one of an unknown action: {EVENT}")
     return events
 
 

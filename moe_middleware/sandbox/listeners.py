@@ -24,8 +24,9 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         raise CannotListen("a port is a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")
         made = socket.create_server((host, port), family=family)
-    except TypeError:
+    except UnicodeError:
         raise CannotListen("that is no name of a host") from None
     except OSError as error:
         # The socket module repeats the address in brackets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -15,6 +16,7 @@ from moe_middleware import (
     Experience,
     Experiences,
     Identity,
+    InvalidRequestError,
     MemoryOutbox,
     MoEngageClient,
     Observer,
@@ -30,6 +32,7 @@ from ..makers import CONTEXT
 ANY: Any = ["x"]
 HERO = Experience(key="hero", payload={"Title": "x"}, experience_context=CONTEXT)
 SHOWN = Event.impression(HERO, "an-id")
+WRONG: Any = "shown"
 
 
 @pytest.fixture
@@ -106,6 +109,7 @@ async def test_texts_and_mappings_of_frameworks_are_keys(
         ("an-id", f"of type str: .*{MADE}"),
         (None, f"events is None: .*{MADE}"),
         (SHOWN, r"this is one event: write \[event\]"),
+        ([replace(SHOWN, action=WRONG)], f"of an unknown action: .*{MADE}"),
     ],
 )
 async def test_events_differ_from_other_records(
@@ -123,6 +127,13 @@ async def test_events_differ_from_other_records(
         assert "an-id" not in str(raised.value)
         assert (await MemoryOutbox().count()).unsaved == 0
         outbox.close()
+
+
+async def test_an_event_that_no_json_has_a_form_for_is_not_sent(
+    client: MoEngageClient,
+) -> None:
+    with pytest.raises(InvalidRequestError, match="JSON has no form for one of its"):
+        await client.report([replace(SHOWN, user_attributes={"plan": {1}})])
 
 
 NO_IDENTITY: Any = {"identity": "an-id"}
