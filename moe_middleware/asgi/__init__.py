@@ -18,7 +18,7 @@ from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import current, on_event_loop
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import WorkspaceKeywords, open_door
+from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
@@ -32,6 +32,7 @@ __all__ = ["EXPERIENCES", "KEY", "MoEngageMiddleware"]
 KEY = "moe_middleware"
 
 
+@shows_keywords
 class MoEngageMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 

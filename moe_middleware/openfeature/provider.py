@@ -26,7 +26,7 @@ from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..network.breaker import State
 from ..personalizer.current import current, current_experiences, on_event_loop
-from ..personalizer.runtimes import WorkspaceKeywords, runtime_for
+from ..personalizer.runtimes import WorkspaceKeywords, runtime_for, shows_keywords
 from ..settings.settings import Config
 from ..telemetry.conventions import PROVIDER
 from .customers import Customers, customer_of
@@ -45,6 +45,7 @@ LIST_WITHIN = 5.0
 """Seconds for the workspace's list at the start."""
 
 
+@shows_keywords
 class MoEngageProvider(Resolving):
     """Experiences as flags: ``homepage-banner.Title`` is one value of a payload, and
     ``homepage-banner`` all of it, as an object.

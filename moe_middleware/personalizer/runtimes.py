@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypedDict, Unpack
+from inspect import Parameter, Signature, signature
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 from weakref import WeakSet, WeakValueDictionary
 
 from ..settings.settings import Config, Settings
@@ -32,6 +33,20 @@ class WorkspaceKeywords(TypedDict, total=False):
     api_key: str | None
     data_center: str | None
     base_url: str | None
+
+
+Made = TypeVar("Made", bound=type)
+
+
+def shows_keywords(door: Made) -> Made:
+    """Let ``inspect.signature`` and ``help`` show the keywords one by one."""
+    *given, _ = signature(door).parameters.values()
+    named = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation="str | None")
+        for name in WorkspaceKeywords.__annotations__
+    ]
+    door.__signature__ = Signature([*given, *named])  # type: ignore[attr-defined]
+    return door
 
 
 def runtime_for(

@@ -17,7 +17,7 @@ from ..models.visits import Visit
 from ..personalizer.current import current
 from ..personalizer.page import Page
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import WorkspaceKeywords, open_door
+from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody, is_file
@@ -34,6 +34,7 @@ EXPERIENCES = "moe_middleware.experiences"
 FILE_WRAPPER = "wsgi.file_wrapper"
 
 
+@shows_keywords
 class MoEngageWSGIMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -27,7 +28,13 @@ assert project.TEMPLATES
 
 @pytest.fixture
 def experiences() -> Iterator[Experiences]:
-    """What the current request has."""
+    with shown() as made:
+        yield made
+
+
+@contextmanager
+def shown() -> Iterator[Experiences]:
+    """Give the current request these experiences."""
     made = Experiences(
         [
             experience(
@@ -64,7 +71,7 @@ def render(
 
 
 def keys(experiences: Experiences) -> list[str]:
-    return [shown.key for shown in experiences.shown]
+    return [one.key for one in experiences.shown]
 
 
 HERO = '{% experience "hero" as h %}'
@@ -125,25 +132,65 @@ BODIES = {
         '{% experience "hero" as h impression=True %}{{ h.Title }}' + END,
         "Sale",
     ),
+    "name does not leak": (HERO + "{{ h.Title }}" + END + "{{ h }}", "Saleouter"),
 }
 
 
-@pytest.mark.parametrize(("source", "text"), BODIES.values(), ids=BODIES.keys())
-def test_the_body_is_rendered_with_the_payload(
-    experiences: Experiences, source: str, text: str
-) -> None:
-    assert render(source, ks=["hero", "x", "b"]) == text
-    assert experiences.shown
+@each(("source", "text"), BODIES.values())
+def test_the_body_is_rendered_with_the_payload(source: str, text: str) -> None:
+    with shown() as experiences:
+        assert render(source, ks=["hero", "x", "b"], h="outer") == text
+        assert experiences.shown
 
 
-def test_without_a_match_the_else_branch_is_rendered(experiences: Experiences) -> None:
-    source = (
-        '{% experience "x" as x %}{{ x.Title }}{% else %}[{{ x.Title }}]default' + END
-    )
+TEMPLATES = {
+    "inner": "[{{ h.Title }}]",
+    "tag": '{% experience "b" as b %}{{ b.Title }}' + END,
+    "base": "<{% block main %}{% endblock %}>",
+    "body": HERO + "{% block main %}{{ h.Title }}{% endblock %}" + END,
+}
 
-    assert render(source) == "[]default"
-    assert render('{% experience "x" %}x' + END) == ""
-    assert keys(experiences) == []
+
+@each(
+    ("source", "text", "counted"),
+    [
+        (
+            '{% experience "x" as x %}{% else %}[{{ x.Title }}]default' + END,
+            *("[]default", []),
+        ),
+        ('{% experience "x" %}x' + END, "", []),
+        (
+            '{% experience "hero" impression=False as h %}{{ h.Title }}' + END,
+            "Sale",
+            [],
+        ),
+        (
+            '{% experience "hero" impression=false as h %}{{ h.Title }}' + END,
+            "Sale",
+            [],
+        ),
+        ('{% experience "hero" impression=c as h %}{{ h.Title }}' + END, "Sale", []),
+        (
+            HERO + '{% include "inner" %}' + END + '{% include "tag" only %}',
+            *("[Sale]Sale", ["hero", "b"]),
+        ),
+        (
+            '{% extends "base" %}{% experience "b" %}never put out'
+            f"{END}{{% block main %}}{HERO}{{{{ h.Title }}}}{{{{ block.super }}}}{END}"
+            "{% endblock %}",
+            *("<Sale>", ["hero"]),
+        ),
+        ('{% extends "body" %}', "Sale", ["hero"]),
+        (
+            '{% extends "body" %}{% block main %}{{ block.super }}!{% endblock %}',
+            *("Sale!", ["hero"]),
+        ),
+    ],
+)
+def test_what_is_rendered_counts(source: str, text: str, counted: list[str]) -> None:
+    with shown() as experiences:
+        assert render(source, templates=TEMPLATES, c=0) == text
+        assert keys(experiences) == counted
 
 
 def test_outside_of_a_request_the_else_branch_is_rendered(
@@ -151,75 +198,6 @@ def test_outside_of_a_request_the_else_branch_is_rendered(
 ) -> None:
     assert render('{% experience "hero" %}x{% else %}default' + END) == "default"
     assert not caplog.records
-
-
-@pytest.mark.parametrize(
-    "asking", ["impression=False", "impression=false", "impression=c"]
-)
-def test_impression_false_renders_without_counting(
-    experiences: Experiences, asking: str
-) -> None:
-    source = f'{{% experience "hero" {asking} as h %}}{{{{ h.Title }}}}{END}'
-
-    assert render(source, c=0) == "Sale"
-    assert keys(experiences) == []
-
-
-def test_names_do_not_leak_out_of_the_tag(experiences: Experiences) -> None:
-    source = HERO + "{{ h.Title }}" + END + "{{ h }}"
-
-    assert render(source, h="outer") == "Saleouter"
-
-
-def test_includes_see_the_experience_and_may_hold_tags(
-    experiences: Experiences,
-) -> None:
-    templates = {
-        "inner": "[{{ h.Title }}]",
-        "tag": '{% experience "b" as b %}{{ b.Title }}' + END,
-    }
-    source = HERO + '{% include "inner" %}' + END + '{% include "tag" only %}'
-
-    assert render(source, templates=templates) == "[Sale]Sale"
-    assert keys(experiences) == ["hero", "b"]
-
-
-def test_inherited_blocks_hold_tags_and_tags_outside_them_do_not_count(
-    experiences: Experiences,
-) -> None:
-    base = {"base": "<{% block main %}{% endblock %}>"}
-    source = (
-        '{% extends "base" %}{% experience "b" %}never put out'
-        + END
-        + "{% block main %}"
-        + HERO
-        + "{{ h.Title }}{{ block.super }}"
-        + END
-        + "{% endblock %}"
-    )
-
-    assert render(source, templates=base) == "<Sale>"
-    assert keys(experiences) == ["hero"]
-
-
-def test_a_block_within_the_body_sees_it_and_can_be_replaced(
-    experiences: Experiences,
-) -> None:
-    base = {"base": HERO + "{% block main %}{{ h.Title }}{% endblock %}" + END}
-
-    assert render('{% extends "base" %}', templates=base) == "Sale"
-    child = '{% extends "base" %}{% block main %}{{ block.super }}!{% endblock %}'
-    assert render(child, templates=base) == "Sale!"
-
-
-@pytest.mark.parametrize("key", [None, 7, ["hero"]])
-def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
-    experiences: Experiences, key: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = "{% experience key %}x{% else %}default" + END
-
-    assert render(source, key=key) == "default"
-    assert "experience_key_invalid template=page" in caplog.text
 
 
 def test_a_key_that_was_not_asked_for_says_what_to_do(
@@ -239,6 +217,11 @@ def test_a_key_that_was_not_asked_for_says_what_to_do(
         ('{% experience "a" foo %}' + END, "takes a key"),
         ('{% experience "a" impression %}' + END, "takes a key"),
         ('{% experience "a" limit=1 %}' + END, "takes a key"),
+        (
+            "{% experience homepage-banner as h %}" + END,
+            "'experience', put it in quotes",
+        ),
+        ('{% experience "hero" impresion=False %}' + END, "not 'impresion=False'"),
         ('{% experience "a" %}', ""),
         ('{% experience "a" %}{% else %}{% else %}' + END, ""),
         ('{% experience "a" %}{% endfor %}', ""),
@@ -391,24 +374,14 @@ def test_a_payload_value_that_is_not_there_is_reported_once_with_the_nearest(
     ]
 
 
-def test_a_key_without_quotes_is_refused_with_what_to_do() -> None:
-    with pytest.raises(TemplateSyntaxError, match="'experience', put it in quotes"):
-        render("{% experience homepage-banner as hero %}" + END)
-
-
-def test_what_the_tag_does_not_take_is_named() -> None:
-    with pytest.raises(TemplateSyntaxError, match="not 'impresion=False'"):
-        render('{% experience "hero" impresion=False %}' + END)
-
-
 def test_a_key_that_is_no_text_is_reported_once(
     experiences: Experiences, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = "{% experience key %}x{% else %}default" + END
     template = engine(page=source).get_template("page")
-    for _ in range(3):
-        assert template.render(Context({"key": 7})) == "default"
-    assert caplog.text.count("experience_key_invalid") == 1
+    for key in (None, 7, 7, ["hero"]):
+        assert template.render(Context({"key": key})) == "default"
+    assert caplog.text.count("experience_key_invalid template=page") == 1
 
 
 def test_a_request_that_did_not_pass_the_middleware_says_so(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def test_an_unknown_keyword_is_named(config: Path) -> None:
         app: Any = nothing if door is MoEngageMiddleware else lambda *_: []
         with pytest.raises(TypeError, match="api_kee: take config or workspace_id"):
             door(app, config, **misspelt)
+        known = [*inspect.signature(door).parameters][2:]
+        assert known == ["workspace_id", "api_key", "data_center", "base_url"]
 
 
 async def test_two_workspaces_in_one_outbox_are_logged_at_the_start(
