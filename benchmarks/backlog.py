@@ -14,7 +14,7 @@ from moe_middleware.outbox.relay import Relay
 from .effort import FULL, Effort
 from .machine import resident
 from .peers.ours import impressions, settings
-from .ratios import NO_GOAL, Figure, Row
+from .ratios import Figure, Row
 from .upstream import upstream
 
 EVENTS = 1_000_000
@@ -36,7 +36,7 @@ async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         outbox.append(impressions(some))
         await outbox.flush()
     rate = count / (time.perf_counter() - began)
-    yield Figure(what=f"{count:,} events appended", text=f"{rate:,.0f}/s", goal=NO_GOAL)
+    yield Figure(what=f"{count:,} events appended", text=f"{rate:,.0f}/s")
     async with (
         upstream(directory) as server,
         MoEngageClient(settings(server.url)) as client,
@@ -53,7 +53,7 @@ async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
     outbox.close()
     if waiting or arrived != count:
         raise RuntimeError(f"{arrived} of {count} events arrived, {waiting} wait")
-    yield Figure(what="  delivered by one relay", text=f"{rate:,.0f}/s", goal=NO_GOAL)
+    yield Figure(what="  delivered by one relay", text=f"{rate:,.0f}/s")
     yield Figure(
         what="  memory meanwhile",
         text=f"{before:.0f} MiB before, {most:.0f} at most",

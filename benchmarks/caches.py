@@ -121,7 +121,6 @@ async def caches(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         yield Figure(
             what=f"{count:,} visitors without a bound: {name}",
             text=f"{report.memory / MIB:.0f} MiB, {report.memory / count:.0f} B each",
-            goal=NO_GOAL,
         )
     async for row in _hit_rows(count, rounds):
         yield row
@@ -148,7 +147,6 @@ async def caches(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
         yield Figure(
             what=f"what a full garbage collection takes longer: {name}",
             text=f"{reports[name].collection:.1f} ms",
-            goal=NO_GOAL,
         )
 
 
@@ -158,7 +156,6 @@ async def _hit_rows(count: int, rounds: int) -> AsyncIterator[Row]:
         yield Figure(
             what=f"a hit of 2 keys among {int(population):,} visitors",
             text=spread(figures["ours"], "us CPU"),
-            goal=NO_GOAL,
         )
         for rival, goal in (("TTLCache", "<= 1.5"), ("dict", "<= 2")):
             yield Comparison(

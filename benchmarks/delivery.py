@@ -18,16 +18,7 @@ from .orders import Worker
 from .peers.contract import USERS
 from .peers.crews import crew
 from .peers.ours import impressions, settings
-from .ratios import (
-    NO_GOAL,
-    Comparison,
-    Figure,
-    Measure,
-    Note,
-    Row,
-    measure_in_turns,
-    spread,
-)
+from .ratios import Comparison, Figure, Measure, Note, Row, measure_in_turns, spread
 from .upstream import Upstream, upstream
 
 APPENDED = 50_000
@@ -117,17 +108,12 @@ async def _end_to_end(
     yield Figure(
         what="recorded and delivered, from the first to the last",
         text=spread(rates[OURS], "/s"),
-        goal=NO_GOAL,
     )
     for name in rates:
         if name == OURS:
             continue
         yield Comparison(
-            what=f"  beside {name}",
-            unit="/s",
-            ours=rates[OURS],
-            rival=rates[name],
-            goal=NO_GOAL,
+            what=f"  beside {name}", unit="/s", ours=rates[OURS], rival=rates[name]
         )
         # The first round only warmed up.
         yield Comparison(
@@ -135,7 +121,6 @@ async def _end_to_end(
             unit="us CPU",
             ours=worked[OURS][1:],
             rival=worked[name][1:],
-            goal=NO_GOAL,
         )
     if rivals:
         yield Note(text="ours are on the disk before they go out; theirs never are")

@@ -97,7 +97,6 @@ async def _wsgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:
         ours=_cpu(ours, [unmapped], requests),
         rival=_cpu(bare, [unmapped], requests),
         unit="us CPU",
-        goal=NO_GOAL,
         rounds=rounds,
     )
     yield await compare(

@@ -21,15 +21,7 @@ from moe_middleware import Event, MoEngageMiddleware, SQLiteOutbox
 from .effort import FULL, Effort
 from .peers.contract import USERS
 from .peers.ours import impressions, settings
-from .ratios import (
-    NO_GOAL,
-    Comparison,
-    Figure,
-    Measure,
-    Row,
-    compare,
-    measure_in_turns,
-)
+from .ratios import NO_GOAL, Comparison, Figure, Measure, Row, compare, measure_in_turns
 from .shop import bare_shop, request_scope, visit
 from .upstream import MANY_KEYS, upstream
 
@@ -200,7 +192,6 @@ async def _waiting(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     yield Figure(
         what=f"counting {counts.waiting:,} events, on the outbox's own thread",
         text=f"{(time.perf_counter() - began) * 1e3:.2f} ms",
-        goal=NO_GOAL,
     )
     full.close()
     small.close()

@@ -96,9 +96,7 @@ async def in_process(directory: Path, effort: Effort = FULL) -> AsyncIterator[Ro
     for app in shops.values():
         await app.runtime.stop()
     yield Figure(
-        what="a bare text response, in process",
-        text=spread(figures[TEXT], "us CPU"),
-        goal=NO_GOAL,
+        what="a bare text response, in process", text=spread(figures[TEXT], "us CPU")
     )
     for row in _rows(figures):
         yield row

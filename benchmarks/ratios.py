@@ -30,7 +30,7 @@ class Comparison:
     unit: str
     ours: Sequence[float]
     rival: Sequence[float]
-    goal: str
+    goal: str = NO_GOAL
 
     @property
     def ratios(self) -> list[float]:
@@ -66,7 +66,7 @@ class Figure:
 
     what: str
     text: str
-    goal: str
+    goal: str = NO_GOAL
     value: float | None = None
 
     @property

@@ -53,15 +53,10 @@ async def recording(
             },
             effort.rounds_of(ROUNDS),
         )
-    yield Figure(
-        what="recording one impression",
-        text=spread(figures[OURS], "us CPU"),
-        goal=NO_GOAL,
-    )
+    yield Figure(what="recording one impression", text=spread(figures[OURS], "us CPU"))
     yield Figure(
         what="from a page's last byte until its impressions are safe",
         text=spread(await _windows(directory, effort.amount(PAGES)), "us"),
-        goal=NO_GOAL,
     )
     for name in figures:
         if name == OURS:
@@ -79,7 +74,6 @@ async def recording(
             unit="us",
             ours=walls[OURS][1:],
             rival=walls[name][1:],
-            goal=NO_GOAL,
         )
     if rivals:
         yield Note(

@@ -17,7 +17,7 @@ from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
 from moe_middleware.sandbox.reports.reports import build_report
 
 from .effort import FULL, Effort
-from .ratios import NO_GOAL, Figure, Measure, Note, Row, compare
+from .ratios import Figure, Measure, Note, Row, compare
 from .servers import SANDBOX_FILE, process, server
 from .throughput import wrk, wrk_is_here
 
@@ -212,7 +212,6 @@ async def _many_events(
     yield Figure(
         what=f"{stored:,} events stored, in calls of {BATCH:,}",
         text=f"{seconds / stored * 1e6:.0f} us, {size:.0f} bytes for each",
-        goal=NO_GOAL,
     )
     yield _answering("  the report alone, in process", times)
     async with server("sandbox-file", path.parent) as port, _client(port) as client:

@@ -20,7 +20,7 @@ from playwright.async_api import Browser, CDPSession, Page, async_playwright
 from moe_middleware import SQLiteOutbox
 
 from .effort import FULL, Effort
-from .ratios import NO_GOAL, Comparison, Figure, Note, Row, spread
+from .ratios import Comparison, Figure, Note, Row, spread
 from .scripts_site import ELEMENTS, NOTHING, elements
 from .servers import server
 from .shop import USER_AGENT, WARM_VISITORS
@@ -132,10 +132,10 @@ def _rows(count: int, marked: _Seen, plain: _Seen) -> Iterator[Row]:
         rival, unit = plain.figures[name, cache], UNITS[name]
         what = name if name in NO_LOAD else f"{name}, {cache}"
         if min(rival) > 0:
-            yield Comparison(what=what, unit=unit, ours=ours, rival=rival, goal=NO_GOAL)
+            yield Comparison(what=what, unit=unit, ours=ours, rival=rival)
         else:
             # A page without scripts spends nothing on them: there is no ratio.
-            yield Figure(what=what, text=spread(ours, unit), goal=NO_GOAL)
+            yield Figure(what=what, text=spread(ours, unit))
 
 
 @dataclass(slots=True)

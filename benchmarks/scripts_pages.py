@@ -85,7 +85,6 @@ async def _sizes(site: MoEngageMiddleware) -> AsyncIterator[Row]:
             unit="bytes",
             ours=[len(pages[path])],
             rival=[len(plain)],
-            goal=NO_GOAL,
         )
 
 
@@ -125,9 +124,7 @@ async def _costs(site: MoEngageMiddleware, effort: Effort) -> AsyncIterator[Row]
         ours, others = figures[path], figures[rival]
         more = median(one - other for one, other in zip(ours, others, strict=True))
         what = f"{name}: {more:.1f} us more" if path.startswith("/") else name
-        return Comparison(
-            what=what, unit="us CPU", ours=ours, rival=others, goal=NO_GOAL
-        )
+        return Comparison(what=what, unit="us CPU", ours=ours, rival=others)
 
     yield row("a page with the tag, beside the bare one", TAG, BARE)
     yield Note(text="from here on beside the page with the tag alone")

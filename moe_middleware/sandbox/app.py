@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,8 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .api import Api
 from .guards import check_site
-from .memory.state import Configured, State, eight_letters
-from .memory.tables import MEMORY
+from .memory.state import State
 from .pages import page_routes
 from .protocol.endpoints import endpoint_of
 from .protocol.events import ACTIONS
@@ -61,18 +59,13 @@ class Sandbox(State):
         token: The token that the pages and tools require; empty for none.
     """
 
-    def __init__(
-        self,
-        workspace: Configured | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-        letters: Callable[[], str] = eight_letters,
-        db: str | os.PathLike[str] = MEMORY,
-        strict: bool = False,
-    ) -> None:
-        super().__init__(workspace, clock=clock, letters=letters, db=db, strict=strict)
-        self._api = Api(self)
-        self._beside = self._guarded(self._build_beside())
+    @cached_property
+    def _api(self) -> Api:
+        return Api(self)
+
+    @cached_property
+    def _beside(self) -> ASGIApp:
+        return self._guarded(self._build_beside())
 
     # --- configuration -------------------------------------------------------
 

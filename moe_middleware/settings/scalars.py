@@ -31,20 +31,7 @@ class WrittenText(str):
         return repr(self.written)
 
 
-class WrittenInt(int):
-    """A whole number that turns back into its digits where text is expected."""
-
-    text: str
-    written: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return self.written
-
-
-class WrittenFloat(float):
+class _Digits:
     """A number that turns back into its digits where text is expected."""
 
     text: str
@@ -55,6 +42,14 @@ class WrittenFloat(float):
 
     def __repr__(self) -> str:
         return self.written
+
+
+class WrittenInt(_Digits, int):
+    """A whole number with its digits."""
+
+
+class WrittenFloat(_Digits, float):
+    """A number with its digits."""
 
 
 def as_text(text: str, written: str) -> str:

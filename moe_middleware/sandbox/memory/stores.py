@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from weakref import WeakSet
 
 import orjson
@@ -43,6 +43,33 @@ CHUNK = 1_000
 
 LOOK_AGAIN_AFTER = 1.0
 """Seconds until another process's events are noticed."""
+
+
+class Filters(TypedDict, total=False):
+    """The actions to look for.
+
+    Attributes:
+        experience_key: Actions of this experience.
+        action: One of ``events.ACTIONS``, by the API or by the Web SDK.
+        customer_id: Actions of this customer.
+        variation_id: Actions of the variation with this id, in any audience.
+        b_id: Clicks on this element.
+    """
+
+    experience_key: str | None
+    action: str | None
+    customer_id: str | None
+    variation_id: str | None
+    b_id: str | None
+
+
+_CONDITIONS = {
+    "experience_key": "cid_token = :cid_token",
+    "action": f"clicked = (:action = '{ACTIONS[1]}')",
+    "customer_id": "customer_id = :customer_id",
+    "variation_id": "variation_id = :variation_id",
+    "b_id": "clicked and b_id = :b_id",
+}
 
 
 class Store:
@@ -162,28 +189,18 @@ class Store:
         since: int = 0,
         limit: int | None = None,
         newest_first: bool = False,
-        experience_key: str | None = None,
-        action: str | None = None,
-        customer_id: str | None = None,
-        variation_id: str | None = None,
-        b_id: str | None = None,
+        **filters: Unpack[Filters],
     ) -> list[dict[str, Any]]:
-        """Return stored actions; filters that are None do not apply.
+        """Return stored actions.
 
         Args:
             since: Start after this id. Ids count from 1, without gaps, and again after
                 each reset.
             limit: The most actions to return.
             newest_first: Whether to return the newest action first.
-            experience_key: Actions of this experience.
-            action: One of ``events.ACTIONS``, by the API or by the Web SDK.
-            customer_id: Actions of this customer.
-            variation_id: Actions of the variation with this id, in any audience.
-            b_id: Clicks on this element.
+            filters: The actions to return; None does not filter.
         """
-        where, values = self._where(
-            experience_key, action, customer_id, variation_id, b_id
-        )
+        where, values = self._where(filters)
         # The bound that advances from chunk to chunk.
         moving = "below" if newest_first else "since"
         values |= {"since": since, "below": 2**62}
@@ -202,20 +219,11 @@ class Store:
             event["experience_key"] = self._known.keys.get(event.pop("cid_token"))
         return found
 
-    def count(
-        self,
-        *,
-        experience_key: str | None = None,
-        action: str | None = None,
-        customer_id: str | None = None,
-        variation_id: str | None = None,
-        b_id: str | None = None,
-    ) -> int:
-        """Return the number of stored actions; arguments as in ``events``."""
-        filters = (experience_key, action, customer_id, variation_id, b_id)
-        if filters == (None,) * len(filters):
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """Return the number of stored actions."""
+        if not any(value is not None for value in filters.values()):
             return self.last_id()
-        where, values = self._where(*filters)
+        where, values = self._where(filters)
         values |= {"since": 0, "below": 2**62}
         with self._lock:
             (count,) = self._db.execute(COUNT.format(where=where), values).fetchone()
@@ -272,30 +280,12 @@ class Store:
             finally:
                 self._db.execute("commit")
 
-    def _where(
-        self,
-        experience_key: str | None,
-        action: str | None,
-        customer_id: str | None,
-        variation_id: str | None,
-        b_id: str | None,
-    ) -> tuple[str, dict[str, Any]]:
-        values = {
-            "cid_token": self._known.tokens.get(experience_key or "", ""),
-            "action": action,
-            "customer_id": plain(customer_id or ""),
-            "variation_id": plain(variation_id or ""),
-            "b_id": plain(b_id or ""),
-        }
-        parts = [
-            "event.id > :since and event.id < :below",
-            "cid_token = :cid_token" if experience_key is not None else "",
-            f"clicked = (:action = '{ACTIONS[1]}')" if action is not None else "",
-            "customer_id = :customer_id" if customer_id is not None else "",
-            "variation_id = :variation_id" if variation_id is not None else "",
-            "clicked and b_id = :b_id" if b_id is not None else "",
-        ]
-        return " and ".join(filter(None, parts)), values
+    def _where(self, filters: Filters) -> tuple[str, dict[str, Any]]:
+        given = {name: plain(str(v)) for name, v in filters.items() if v is not None}
+        parts = ["event.id > :since and event.id < :below"]
+        parts += [_CONDITIONS[name] for name in given]
+        token = self._known.tokens.get(given.get("experience_key", ""), "")
+        return " and ".join(parts), {**given, "cid_token": token}
 
     # --- the connection ------------------------------------------------------
 
