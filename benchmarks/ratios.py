@@ -94,7 +94,13 @@ Row = Comparison | Figure | Note
 
 
 async def compare(
-    what: str, *, ours: Measure, rival: Measure, unit: str, goal: str, rounds: int = 9
+    what: str,
+    *,
+    ours: Measure,
+    rival: Measure,
+    unit: str,
+    goal: str = NO_GOAL,
+    rounds: int = 9,
 ) -> Comparison:
     """Measure both in turns, so that what slows the machine down slows both.
 

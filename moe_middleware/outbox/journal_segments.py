@@ -59,7 +59,7 @@ class Segment:
     write_head: Callable[..., None]
 
     def __init__(self, size: int, *, until: float = inf) -> None:
-        """Make one of so many bytes, which is as good as it gets until some time."""
+        """Make one of ``size`` bytes; none is better before ``until``, by the clock."""
         memory = bytearray(size)
         self.buffer: Memory = memory
         self.write_head = partial(pack_head_into, memory)
