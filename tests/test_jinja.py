@@ -226,6 +226,17 @@ BODIES = {
         "{% endexperience %}",
         "/a?b&amp;c",
     ),
+    "methods' arguments": (
+        '{% experience "hero" as h %}{{ h.get("None", default="d") }} '
+        '{{ h.click_url(*["/a"], **{"b_id": "b"}) }}[{{ h.attrs() }}]'
+        "{% endexperience %}",
+        "d /a[]",
+    ),
+    "method as a value": (
+        '{% experience "hero" as h %}{% set get = h.get %}{{ get("Title") }}'
+        "{% endexperience %}",
+        "Sale",
+    ),
     "commas": (
         '{% experience "hero", impression=true, as h %}{{ h.Title }}'
         "{% endexperience %}",

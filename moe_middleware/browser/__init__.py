@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -40,26 +41,19 @@ SDK_SCRIPT = _read("sdk.js")
 SDK_SCRIPT_NAME = _named(SDK_SCRIPT)
 
 
-def script_element(path: str, nonce: str | None) -> Markup:
-    """Return the element that loads the script that reports clicks and views.
+def script_element(path: str, nonce: str | None, name: str = SCRIPT_NAME) -> Markup:
+    """Return the element that loads one of the scripts.
 
     Args:
         path: The prefix of our own endpoints, as in ``/_moe``.
         nonce: The nonce of the page's Content-Security-Policy.
+        name: The script: the one that reports clicks and views, or the one for
+            MoEngage's Web SDK.
     """
-    return _element(path, SCRIPT_NAME, nonce)
-
-
-def sdk_script_element(path: str, nonce: str | None) -> Markup:
-    """Return the element that loads the script for MoEngage's Web SDK.
-
-    Args:
-        path: The prefix of our own endpoints, as in ``/_moe``.
-        nonce: The nonce of the page's Content-Security-Policy.
-    """
-    return _element(path, SDK_SCRIPT_NAME, nonce)
-
-
-def _element(path: str, name: str, nonce: str | None) -> Markup:
     nonced = f' nonce="{escape(nonce)}"' if nonce else ""
-    return Markup(f'<script src="{escape(path)}/{name}" defer{nonced}></script>')
+    return Markup(f"{_beginning(path, name)}{nonced}></script>")
+
+
+@lru_cache(maxsize=64)
+def _beginning(path: str, name: str) -> str:
+    return f'<script src="{escape(path)}/{name}" defer'

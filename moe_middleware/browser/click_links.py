@@ -13,9 +13,8 @@ from uuid import UUID
 import orjson
 
 from ..logs.log_lines import one_line
-from ..models.experience import Experience, context_json
 from ..models.identity import Identity
-from ..models.urls import clean, harmless, leads_to, mounted_at
+from ..models.urls import clean, harmless, leads_to
 from .tokens import TokenTooLongError, VisitorToken, VisitorTokens, pack
 
 logger = logging.getLogger(__name__)
@@ -161,37 +160,3 @@ class ClickLinks:
     def is_of(self, click: Click, identity: Identity) -> bool:
         """Whether a link was made for this visitor."""
         return self._tokens.is_of(click.token, identity.reporting_id)
-
-
-class PageLinks:
-    """Makes the click links of one page.
-
-    Args:
-        links: Makes the links.
-        visitor_id: The id that the visitor's events carry.
-        root_path: The prefix at which the app is mounted, as in ``/shop``.
-
-    Attributes:
-        counted: The keys of the experiences with links or marks that count.
-    """
-
-    __slots__ = ("_links", "_prefix", "_visitor_id", "counted")
-
-    def __init__(self, links: ClickLinks, visitor_id: str, root_path: str) -> None:
-        self._links = links
-        self._visitor_id = visitor_id
-        self._prefix = mounted_at(root_path)
-        self.counted: set[str] = set()
-
-    def click_url(
-        self, experience: Experience, target: object, b_id: str | None
-    ) -> str:
-        self.counted.add(experience.key)
-        return self._links.make(
-            target,
-            key=experience.key,
-            b_id=b_id,
-            context=context_json(experience),
-            visitor_id=self._visitor_id,
-            prefix=self._prefix,
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,23 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from markupsafe import Markup
 
-from ..logs.log_lines import one_line
 from ..models.events import Action
-from ..models.experience import Experience, context_json
 from ..models.identity import Identity
-from ..models.ids import new_id
-from .click_links import MAX_REMEMBERED, ClickLinks, PageLinks
-from .tokens import (
-    MAX_TOKEN,
-    TokenTooLongError,
-    VisitorToken,
-    VisitorTokens,
-    pack,
-)
-
-logger = logging.getLogger(__name__)
+from .click_links import MAX_REMEMBERED
+from .tokens import MAX_TOKEN, VisitorToken, VisitorTokens, pack
 
 PURPOSE = "beacon"
 
@@ -181,57 +168,3 @@ class MarkTokens:
 def _message(b_id: str | None, sight: str | None, context: bytes) -> bytes:
     """Return the packed message of a token."""
     return pack(b"[%b,%b,%b]" % (orjson.dumps(b_id), orjson.dumps(sight), context))
-
-
-class PageMarks(PageLinks):
-    """Makes the click links of one page, and marks its elements for the script.
-
-    Args:
-        links: Makes the links.
-        visitor_id: The id that the visitor's events carry.
-        beacons: Makes the tokens.
-        root_path: The prefix at which the app is mounted, as in ``/shop``.
-    """
-
-    __slots__ = ("_beacons", "_sights")
-
-    def __init__(
-        self,
-        links: ClickLinks,
-        visitor_id: str,
-        beacons: MarkTokens,
-        *,
-        root_path: str,
-    ) -> None:
-        super().__init__(links, visitor_id, root_path)
-        self._beacons = beacons
-        self._sights: dict[str, str] = {}
-
-    def watch(self, key: str) -> None:
-        self._sights.setdefault(key, new_id())
-
-    def sight(self, key: str) -> str | None:
-        return self._sights.get(key)
-
-    def attrs(self, experience: Experience, b_id: str | None) -> str:
-        sight = self.sight(experience.key)
-        if b_id is None and sight is None:
-            return ""
-        self.counted.add(experience.key)
-        try:
-            token = self._beacons.make(
-                b_id=b_id,
-                sight=sight,
-                context=context_json(experience),
-                visitor_id=self._visitor_id,
-            )
-        except TokenTooLongError:
-            logger.warning(
-                "element_not_marked key=%s: b_id and experience_context are too long "
-                "for an attribute",
-                one_line(experience.key),
-            )
-            return ""
-        kinds = "seen" if b_id is None else "click" if sight is None else "click seen"
-        # Neither value has characters that need escaping.
-        return Markup(f'data-moe="{token}" data-moe-on="{kinds}"')

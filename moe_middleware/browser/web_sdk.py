@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ..models.experience import Experience
 from ..models.experiences import WebSDKApi
-from . import sdk_script_element
+from . import SDK_SCRIPT_NAME, script_element
 
 
 class LeftToSDK:
@@ -48,7 +48,7 @@ class LeftToSDK:
         message = {"api": api, "contexts": contexts, "device": device}
         elements = _BLOCK.format(Markup(_json(message)))
         if not self._script_given:
-            elements += sdk_script_element(path, nonce)
+            elements += script_element(path, nonce, SDK_SCRIPT_NAME)
         self._script_given = True
         self.pending = {}
         return elements

@@ -25,6 +25,10 @@ FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
 MEET = "moe_middleware.meet"
 MATCH = "moe_middleware.match"
+METHODS = {
+    f"moe_middleware.{one.__name__}": one
+    for one in (Experience.attrs, Experience.click_url, Experience.get)
+}
 
 
 class _AfterExtends(str):
@@ -58,6 +62,7 @@ class MoEngageExtension(Extension):
         environment.filters[SHOW] = show
         environment.filters[MEET] = meet
         environment.filters[MATCH] = match
+        environment.filters.update(METHODS)
         environment.template_class = personal(environment.template_class)
         environment.globals.setdefault("moe_script", script)
         environment.globals.setdefault("moe_web_sdk", web_sdk)
@@ -99,7 +104,7 @@ class MoEngageExtension(Extension):
                     token.lineno,
                 )
         body = parser.parse_statements(("name:else", "name:endexperience"))
-        body = _with_items(body, name)
+        body = _direct(body, name)
         otherwise: list[nodes.Node] = []
         if next(parser.stream).value == "else":
             otherwise = parser.parse_statements(("name:endexperience",), True)
@@ -143,34 +148,52 @@ class MoEngageExtension(Extension):
         return nodes.ExprStmt(call)
 
 
-def _with_items(body: list[nodes.Node], name: str) -> list[nodes.Node]:
-    """Return a tag's body with payload values that are read as items.
+def _direct(body: list[nodes.Node], name: str) -> list[nodes.Node]:
+    """Return a tag's body that reads its experience in the fastest way.
 
-    An attribute takes several times as long: Python first looks for a field of this
-    name, and raises an exception. If the body gives the name another value, it is left
-    as it is.
+    If the body gives the name another value, it is returned as it is.
     """
     names = (found for node in body for found in node.find_all(nodes.Name))
     if any(found.name == name and found.ctx != "load" for found in names):
         return body
-    items = _PayloadItems(name)
-    return [items.visit(node) for node in body]
+    direct = _Direct(name)
+    return [direct.visit(node) for node in body]
 
 
-class _PayloadItems(NodeTransformer):
-    """Replaces ``hero.Title`` by ``hero["Title"]``."""
+class _Direct(NodeTransformer):
+    """Reads payload values as items, and calls methods as filters.
+
+    An attribute that is no field takes several times as long as an item: Python raises
+    an exception first.
+
+    Args:
+        name: The variable with the experience.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:
         self.generic_visit(node)
-        one, name = node.node, node.attr
-        is_ours = isinstance(one, nodes.Name) and one.name == self._name
-        if not is_ours or name.startswith("_") or hasattr(Experience, name):
+        is_field = node.attr.startswith("_") or hasattr(Experience, node.attr)
+        if is_field or not self._is_ours(node.node):
             return node
-        item = nodes.Getitem(one, nodes.Const(name), node.ctx)
+        item = nodes.Getitem(node.node, nodes.Const(node.attr), node.ctx)
         return item.set_lineno(node.lineno)
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        self.generic_visit(node)
+        method = node.node
+        if isinstance(method, nodes.Getattr) and self._is_ours(method.node):
+            name = f"moe_middleware.{method.attr}"
+            if name in METHODS:
+                given = (node.args, node.kwargs, node.dyn_args, node.dyn_kwargs)
+                call = nodes.Filter(method.node, name, *given)
+                return call.set_lineno(node.lineno)
+        return node
+
+    def _is_ours(self, node: nodes.Node) -> bool:
+        return isinstance(node, nodes.Name) and node.name == self._name
 
     def visit_Block(self, node: nodes.Block) -> nodes.Node:
         # The names in a block are others.

@@ -38,12 +38,12 @@ class IdMint:
             return [self._next() for _ in range(count)]
 
     def _next(self) -> bytes:
-        with self._lock:
-            while True:
-                try:
-                    return self._pool.pop()
-                except IndexError:
-                    self._pool = _minted()
+        while True:
+            try:
+                return self._pool.pop()
+            except IndexError:
+                with self._lock:
+                    self._pool = self._pool or _minted()
 
 
 def _minted() -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from html import unescape
 from urllib.parse import quote, urlsplit
 
@@ -74,6 +75,7 @@ def clean(target: object) -> str | None:
     return None if text is None else text.strip(_AROUND)
 
 
+@lru_cache(maxsize=64)
 def mounted_at(root_path: str) -> str:
     """Return the prefix of an app's paths in a page, as in ``/shop``.
 

@@ -75,11 +75,7 @@ class Impressions(PageMarkup):
         if wanted == "web_sdk":
             self._leave_to_sdk(experience)
             return True
-        marks = self.elements.marks
-        if marks is None:
-            return False
-        marks.watch(key)
-        return True
+        return self.elements.watch(key)
 
     def _counting_of(self, counting: object, key: str) -> Counting | None:
         name = text_of(counting)

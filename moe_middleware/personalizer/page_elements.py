@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from markupsafe import Markup
 
 from ..browser.click_links import ClickLinks
-from ..browser.marks import MarkTokens, PageMarks
+from ..browser.marks import MarkTokens
+from ..browser.tokens import TokenTooLongError
 from ..logs.log_lines import one_line
-from ..models.experience import Experience
+from ..models.experience import Experience, context_json
+from ..models.ids import new_id
 from ..models.plain_values import label_of
-from ..models.urls import harmless
+from ..models.urls import harmless, mounted_at
 from ..models.visits import Visit
 from ..visitors.visitor import NO_VISIT
 
@@ -79,9 +81,10 @@ class PageElements:
     """
 
     __slots__ = (
+        "_counted",
         "_kit",
-        "_marks",
         "_reporting_id",
+        "_sights",
         "_visit",
         "counts",
         "left_to_sdk",
@@ -97,63 +100,86 @@ class PageElements:
         self._kit = kit
         self._reporting_id = reporting_id
         self._visit = visit
-        self._marks: PageMarks | None = None
-        self.left_to_sdk: frozenset[str] = frozenset()
+        # Most pages have neither: none is made for them.
+        self._counted = self.left_to_sdk = _NO_KEYS
+        self._sights = _NO_SIGHTS
         self.counts = counts
 
-    @property
-    def marks(self) -> PageMarks | None:
-        """Makes links that we count; None if nothing counts."""
-        if self._marks is not None or self._reporting_id is None:
-            return self._marks
-        links, beacons = self._kit.links, self._kit.beacons
-        if links is not None and beacons is not None:
-            self._marks = PageMarks(
-                links,
-                self._reporting_id,
-                beacons,
-                root_path=self._visit.root_path,
-            )
-        return self._marks
+    def watch(self, key: str) -> bool:
+        """Let the browser report a key's impression; False if it cannot."""
+        if self._kit.beacons is None or self._reporting_id is None:
+            return False
+        if key not in self._sights:
+            self._sights = {**self._sights, key: new_id()}
+        return True
 
     def sight(self, key: str) -> str | None:
         """Return the uuid of a watched key's impression, None for other keys."""
-        return self._marks.sight(key) if self._marks is not None else None
+        return self._sights.get(key)
 
     def is_counted(self, key: str) -> bool:
         """Whether an experience has links or marks that count."""
-        return self._marks is not None and key in self._marks.counted
+        return key in self._counted
 
     def click_url(self, experience: Experience, target: object, b_id: object) -> str:
+        key = experience.key
         if target is None:
             logger.warning("click_target_missing b_id=%s: %s", _log(b_id), _NO_TARGET)
-        if not self.counts or experience.key in self.left_to_sdk:
+        if not self.counts or key in self.left_to_sdk:
             return harmless(target)
-        marks = self.marks
-        if marks is None:
+        links, reporting_id = self._kit.links, self._reporting_id
+        if links is None or reporting_id is None:
             self._miss_secret("click_url")
             return harmless(target)
-        return marks.click_url(experience, target, _element(b_id))
+        self._counted |= {key}
+        return links.make(
+            target,
+            key=key,
+            b_id=_element(b_id),
+            context=context_json(experience),
+            visitor_id=reporting_id,
+            prefix=mounted_at(self._visit.root_path),
+        )
+
+    def attrs(self, experience: Experience, b_id: object) -> str:
+        key, element = experience.key, _element(b_id)
+        if not self.counts:
+            return ""
+        if key in self.left_to_sdk:
+            return "" if element is None else _SDK_ATTRS.format(key, element)
+        beacons, reporting_id = self._kit.beacons, self._reporting_id
+        if beacons is None or reporting_id is None:
+            self._miss_secret("attrs")
+            return ""
+        sight = self._sights.get(key)
+        if element is None and sight is None:
+            return ""
+        self._counted |= {key}
+        try:
+            token = beacons.make(
+                b_id=element,
+                sight=sight,
+                context=context_json(experience),
+                visitor_id=reporting_id,
+            )
+        except TokenTooLongError:
+            logger.warning("element_not_marked key=%s: %s", one_line(key), _TOO_LONG)
+            return ""
+        kinds = "seen" if element is None else "click" if sight is None else _BOTH
+        # Neither value has characters that need escaping.
+        return Markup(f'data-moe="{token}" data-moe-on="{kinds}"')
 
     def miss(self, experience: Experience, name: str) -> None:
         self._kit.missing.note(experience, name)
-
-    def attrs(self, experience: Experience, b_id: object) -> str:
-        element = _element(b_id)
-        if not self.counts:
-            return ""
-        if experience.key in self.left_to_sdk:
-            return "" if element is None else _SDK_ATTRS.format(experience.key, element)
-        marks = self.marks
-        if marks is None:
-            self._miss_secret("attrs")
-            return ""
-        return marks.attrs(experience, element)
 
     def _miss_secret(self, what: str) -> None:
         if self._reporting_id is not None:
             self._kit.without(what)
 
+
+_NO_KEYS: frozenset[str] = frozenset()
+_NO_SIGHTS: Mapping[str, str] = {}
+_BOTH = "click seen"
 
 MAX_LOGGED = 1_000
 """Missing values that are logged at most, over all experiences."""
@@ -162,6 +188,9 @@ _NO_TARGET = (
     "click_url needs a target: click_url('/shop', 'Shop now'), in Django's templates "
     "{% click_url hero '/shop' 'Shop now' %}"
 )
+
+
+_TOO_LONG = "b_id and experience_context are too long for an attribute"
 
 
 def _element(b_id: object) -> str | None:
