@@ -29,20 +29,25 @@ KNOWN := -c constraints.txt --build-constraint constraints.txt
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
 
-# Measuring coverage takes two fifths more time. These tests use whole sites, browsers
-# or documents: what runs in them is measured where its modules are tested.
-UNMEASURED := $(addprefix tests/, benchmarks chromium release test_docs.py test_llms.py \
+# Measuring coverage takes two fifths more time. What runs in these tests is measured
+# elsewhere, where its modules are tested: they use whole sites, browsers or documents,
+# calculate much, or look at the source.
+UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
+	test_architecture.py test_deprecations.py test_docs.py test_llms.py \
 	test_packaging.py test_readme.py test_site.py test_user_types.py \
-	django/test_servers.py \
 	client/budget/test_minutes.py concurrency/test_event_loops.py \
-	sandbox/pages/test_browser.py sandbox/test_hostile.py sandbox/test_openapi.py \
+	logs/test_log_events.py \
 	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
 	marked_values.py markup.py overlay.py tokens.py) \
 	$(addprefix demo_app/test_, browser.py browser_features.py screenshots.py) \
+	$(addprefix django/test_, servers.py sources.py) \
 	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
 	session.py varnish.py workers.py) \
 	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \
-	flask_site.py overlay.py wsgi_matrix.py wsgi_servers.py))
+	asgi_transparency.py flask_site.py overlay.py wsgi_matrix.py wsgi_servers.py) \
+	$(addprefix sandbox/, pages/test_accessibility.py pages/test_browser.py \
+	reports/test_activity.py test_hostile.py test_image.py test_openapi.py \
+	test_workspace_docs.py))
 
 # All at once: where tests of one kind wait, those of the other go on.
 test: $(READY_DEV)
