@@ -129,6 +129,7 @@ def test_counts_outlive_the_workers(
         port=port,
         log=tmp_path / "site.log",
         environ=environ,
+        measured=False,
     ) as site:
 
         def visit(times: int) -> None:
@@ -204,6 +205,7 @@ def test_all_workers_and_the_relay_are_seen(
         port=port,
         log=tmp_path / "site.log",
         environ=environ,
+        measured=False,
     ) as site:
 
         def all_have_noted_themselves() -> bool:
@@ -217,7 +219,11 @@ def test_all_workers_and_the_relay_are_seen(
 
         # A relay whose key is refused: which process, why, and when it tries again.
         with running(
-            *relay, port=probe, log=tmp_path / "refused.log", environ=refused
+            *relay,
+            port=probe,
+            log=tmp_path / "refused.log",
+            environ=refused,
+            measured=False,
         ) as bad:
             wait(lambda: status.look()[1]["delivery_problem"], what="a refusal")
             code, problems = status.look()
@@ -228,7 +234,11 @@ def test_all_workers_and_the_relay_are_seen(
 
         # One with the right key delivers what the other could not, at once.
         with running(
-            *relay, port=probe, log=tmp_path / "relay.log", environ=environ
+            *relay,
+            port=probe,
+            log=tmp_path / "relay.log",
+            environ=environ,
+            measured=False,
         ) as good:
             wait(lambda: status.look()[1]["waiting"] == 0, what="the delivery")
             wait(lambda: "relay" in status.roles(), what="the relay's note")
