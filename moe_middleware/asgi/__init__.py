@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from threading import get_ident
 from types import FrameType
 from typing import Unpack
 from urllib.parse import unquote_to_bytes
@@ -14,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..browser.html_endings import wanted_headers
 from ..models.cookies import asgi_cookies
 from ..models.errors import DuplicateMiddlewareError, SettingsError
+from ..models.experiences import SENT
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
-from ..personalizer.current import current, on_event_loop
+from ..personalizer.current import enter, leave, on_event_loop
 from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..routes.routes import route_path
@@ -87,30 +89,30 @@ class MoEngageMiddleware:
             return
         if self._settings_error is not None:
             raise self._settings_error
-        earlier = scope.get(KEY)
-        if earlier is not None and earlier.is_underway:
-            raise DuplicateMiddlewareError(_TWICE)
         runtime = self.runtime
-        try:
-            loop = asyncio.get_running_loop()
-            if loop is not runtime.last_loop():
-                runtime.start()
-        except RuntimeError as error:
-            raise error if on_event_loop() else RuntimeError(_NO_ASYNCIO) from error
+        last_loop, thread = runtime.last
+        loop = last_loop()
+        if loop is None or thread != get_ident() or not loop.is_running():
+            loop = self._start()
         path = scope["path"]
         if not path or _UNREADABLE in path or scope.get("root_path"):
             path = _path_of(scope)
-        if path.startswith(self._own_prefix) and runtime.own_paths.answers(path):
+        if self._own_prefix in path and runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
-        if earlier is not None and not earlier.ended:
-            # A second attempt while the first is running gets a scope of its own.
-            scope = {**scope}
+        earlier = scope.get(KEY)
+        if earlier is not None:
+            if earlier.is_underway:
+                raise DuplicateMiddlewareError(_TWICE)
+            if not earlier.ended:
+                # A second attempt while the first runs gets a scope of its own.
+                scope = {**scope}
         headers = scope.get("headers", ())
         if type(headers) is not list:
             headers = _readable(scope)
-        # A copy, as inner layers change their scope in place.
-        request = {**scope, "headers": [*headers], _PATH: path}
+        # Copies, as inner layers change their scope in place.
+        request = dict(scope)
+        request["headers"], request["path"] = [*headers], path
         page = self.page_class(runtime.personalizer, request, self.visit_of, loop)
         page.server = receive, send
         outer = scope.get("state")
@@ -119,23 +121,38 @@ class MoEngageMiddleware:
         scope[KEY] = page
         scope["state"] = state = State(outer, experiences=page)
         state.outer = outer
-        token = current.set(page)
+        token = enter(page)
         try:
             if page.find_routes(scope["method"], path) and not page.answer_at_once():
                 await page.prefetch()
             if page.has_ending:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))
-            await self.app(scope, page.receive, page.send)
+            app = self.app
+            await app(scope, page.receive, page.send)
         finally:
             scope.pop(KEY, None)
-            page.end()
             page.server = OVER
-            current.reset(token)
+            if page.used:
+                page.end()
+            else:
+                # The same without its call, for most requests.
+                page.ended, page.phase = True, SENT
+            leave(token)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        """Start on the running event loop, and return it."""
+        try:
+            return self.runtime.start()
+        except RuntimeError as error:
+            raise error if on_event_loop() else RuntimeError(_NO_ASYNCIO) from error
 
     def visit_of(self, scope: Scope) -> Visit:
-        """Return a request as a visit."""
-        path = scope.get(_PATH) or _path_of(scope)
-        visit = ASGIVisit(scope, path, self._read_cookies)
+        """Return a request as a visit.
+
+        Args:
+            scope: Its scope, with the path within the wrapped app.
+        """
+        visit = ASGIVisit(scope, self._read_cookies)
         if self._needed:
             missing = [kind for kind in self._needed if kind not in scope]
             visit.absent = {kind: _OUTSIDE[kind] for kind in missing}
@@ -147,7 +164,7 @@ class MoEngageMiddleware:
         """Answer a request to one of our endpoints."""
         own_paths = self.runtime.own_paths
         body = await _read(receive, own_paths.max_body(path))
-        request = {**scope, "headers": _readable(scope)}
+        request = {**scope, "headers": _readable(scope), "path": path}
         reply = await own_paths.reply(self.visit_of(request), body)
         start = {"type": "http.response.start", "status": reply.status}
         await send({**start, "headers": reply.headers})
@@ -201,9 +218,6 @@ def _readable(scope: Scope) -> Headers:
         headers = scope["headers"] = [tuple(pair) for pair in headers]
     return [*headers]
 
-
-_PATH = f"{KEY}.path"
-"""The key of the path within the wrapped app, in our copy of a scope."""
 
 _TWICE = (
     "MoEngageMiddleware met a request that it has already personalized: it is "

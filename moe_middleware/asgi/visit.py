@@ -17,18 +17,18 @@ class ASGIVisit(Visit):
     """The visit of an ASGI request. Most pages read its headers only.
 
     Args:
-        scope: The request's scope; it must not change any more.
-        path: The path within the wrapped app.
+        scope: The request's scope, with the path within the wrapped app; it must not
+            change any more.
         read_cookies: Reads Cookie headers as the framework does.
     """
 
-    def __init__(self, scope: Scope, path: str, read_cookies: CookieReader) -> None:
+    def __init__(self, scope: Scope, read_cookies: CookieReader) -> None:
         # Not by Visit's own: this is made for every page.
         self._scope = scope
         self._headers = headers = scope["headers"]
         self.first_headers = dict(headers[::-1])
         self.method = scope["method"]
-        self.path = path
+        self.path = scope["path"]
         self.root_path = scope.get("root_path", "")
         self.read_cookies = read_cookies
         self.values_read = {}

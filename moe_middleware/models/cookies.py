@@ -18,27 +18,6 @@ CookieReader = Callable[[Iterable[bytes]], dict[str, str]]
 """Reads the values of all Cookie headers of a request."""
 
 
-def plain_value(line: str, named: str) -> str | None:
-    """Return a cookie's value where all but WebOb read the same; None elsewhere.
-
-    So it is with most: the name comes once, the value has usual characters, and nothing
-    is quoted.
-
-    Args:
-        line: The request's only Cookie header.
-        named: The cookie's name with ``=``.
-    """
-    before, found, after = line.partition(named)
-    starts = not before or before[-2:] == "; "
-    if not (found and starts) or named in after or '"' in line:
-        return None
-    value = after.partition(";")[0]
-    # Litestar decodes percents, and werkzeug ends a value at a blank.
-    if "%" in value or " " in value or not (value.isascii() and value.isprintable()):
-        return None
-    return value
-
-
 def starlette_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read cookies as Starlette, and Django under ASGI: the last of a name counts."""
     text = b";".join(lines).decode("latin-1")

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .cookies import CookieReader, plain_value, starlette_cookies
+from .cookies import CookieReader, starlette_cookies
 from .experience import EMPTY
 from .texts import decoded
 
@@ -112,14 +112,19 @@ class Visit:
             header = self.first_headers.get(_COOKIE)
             if header is None:
                 return None
+            named = _named(name)
             # With as many names as headers, no header came twice.
-            if len(self.first_headers) == len(self._headers) and _is_token(name):
-                line = header.decode("latin-1")
-                # Most requested cookies are absent, or as browsers usually send them.
-                if name not in line:
+            if named and len(self.first_headers) == len(self._headers):
+                before, found, after = header.partition(named)
+                # Most requested cookies are absent, or as browsers usually send them:
+                # once, in usual characters and unquoted. All but WebOb read the same.
+                if not found and named[:-1] not in header:
                     return None
-                if (value := plain_value(line, f"{name}=")) is not None:
-                    return value
+                starts = not before or before[-2:] == b"; "
+                if found and starts and named not in after and b'"' not in header:
+                    value = after.partition(b";")[0]
+                    if not value.translate(None, _USUAL):
+                        return value.decode()
             lines = [value for key, value in self._headers if key == _COOKIE]
             self._cookies = self.read_cookies(lines)
         return self._cookies.get(name)
@@ -147,10 +152,13 @@ def _lower(name: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _is_token(name: str) -> bool:
-    """Whether the standard allows a cookie of this name."""
-    return _TOKEN.fullmatch(name) is not None
+def _named(name: str) -> bytes | None:
+    """Return a cookie's name with ``=``; None if the standard forbids the name."""
+    return f"{name}=".encode() if _TOKEN.fullmatch(name) else None
 
+
+# Litestar decodes percents, and werkzeug ends a value at a blank.
+_USUAL = bytes(set(range(0x21, 0x7F)) - {*b"%"})
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 

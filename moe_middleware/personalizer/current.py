@@ -16,6 +16,8 @@ from ..models.reasons import Reason
 logger = logging.getLogger(__name__)
 
 current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
+enter = current.set
+leave = current.reset
 
 
 def current_experiences() -> Experiences:

@@ -80,8 +80,6 @@ class Page(PageEnding, PageResponse, PageThreads):
                 return False
             self._match = match
             self._may_be_watched = match.impression in ("visible", "web_sdk")
-            if match.timeout is not None:
-                self._time_left = match.timeout
         except Exception as error:
             self._failed("prefetch_failed", error)
             return False
@@ -122,7 +120,7 @@ class Page(PageEnding, PageResponse, PageThreads):
             bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)
             if len(bodies) < len(keys):
                 return False
-            self._found |= bodies
+            self._found = {**bodies}
             self._all_cached = True
             if self.is_preview:
                 self._take(self._all())
@@ -339,7 +337,6 @@ class Page(PageEnding, PageResponse, PageThreads):
         if not self._waiting:
             waited = self._engine.stopwatch() - self._waiting_since
             self._waited += waited
-            self._time_left -= waited
 
 
 _PENDING = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"

@@ -111,7 +111,7 @@ class PageEnding(Impressions):
             "status": status,
             "routes": [route.path for route, _ in match.routes] if match else [],
             "waited": _milliseconds(self._waited),
-            "budget": _milliseconds(self._time_left + self._waited),
+            "budget": _milliseconds(self._budget),
             "visitor": self._described_visitor(),
             "experiences": [
                 self._described_key(key, missing, notes, status, explain)

@@ -20,8 +20,6 @@ _ORDINARY = (
 ORDINARY = frozenset({*_ORDINARY, *map(bytes.title, _ORDINARY), b"ETag"})
 """Headers without any effect on caching, as apps usually write them."""
 
-LENGTHS = frozenset({b"content-length", b"Content-Length"})
-
 _OVERRULING = {
     b"surrogate-control": b"no-store",
     b"x-accel-expires": b"0",
@@ -83,6 +81,11 @@ def never_stored(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 def private_lines(vary: str) -> Headers:
     """Return the headers that ``personal_headers`` adds to ordinary ones."""
     return personal_headers((), vary)
+
+
+def is_streamed(headers: Headers) -> bool:
+    """Whether a response has no length: then its body is made while it is sent."""
+    return all(name.lower() != b"content-length" for name, _ in headers)
 
 
 def is_private(cache_control: str) -> bool:

@@ -14,7 +14,13 @@ from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
 from ..visitors.waiting import CannotWaitError, waiting, waiting_here
-from .page_headers import LENGTHS, ORDINARY, is_private, never_stored, personal_headers
+from .page_headers import (
+    ORDINARY,
+    is_private,
+    is_streamed,
+    never_stored,
+    personal_headers,
+)
 from .page_state import PageState
 
 _CHEAPEST_LAST = {
@@ -37,46 +43,44 @@ class PageResponse(PageState):
             final: Whether they are sent now, so that they cannot change any more.
         """
         engine, given, visitor = self._engine, headers, self._visitor
-        ordinary, streams, may_log_in = True, True, engine.reads_session
+        ordinary, may_log_in = True, engine.reads_session
         for name, _ in headers:
-            if name in LENGTHS:
-                streams = False
-            elif name not in ORDINARY:
-                ordinary, lower = False, name.lower()
-                if lower == b"content-length":
-                    streams = False
-                elif lower == b"set-cookie":
+            if name not in ORDINARY:
+                ordinary = False
+                if name.lower() == b"set-cookie":
                     may_log_in = True
         if may_log_in and engine.logins.may_change(headers):
             self._forget_who_changed(headers)
-        if self._match is not None:
-            if engine.server_timing:
-                at_once = self._all_cached and not self._waited
-                timing = _FROM_CACHE if at_once else self._server_timing()
-                headers = [*headers, (b"server-timing", timing)]
-        elif not self.handed_out:
-            # Without a route, the app must read the experiences first.
-            streams = False
-        if self._preview is None and (
-            (visitor.consents and not visitor.is_new)
-            if visitor is not None
-            else not engine.asks_consent
+        if self._match is not None and engine.server_timing:
+            at_once = self._all_cached and not self._waited
+            timing = _FROM_CACHE if at_once else self._server_timing()
+            headers = [*headers, (b"server-timing", timing)]
+        # Without a route, the app must take the experiences before it can read them.
+        personal = self.used or (
+            (self.handed_out or self._match is not None) and is_streamed(given)
+        )
+        if self._preview is not None or (
+            engine.asks_consent
+            if visitor is None
+            else visitor.is_new or not visitor.consents
         ):
+            headers = self.private_headers(headers, needed=personal)
+            personal = self._personal
+        elif personal:
             # No cookie is to be set, as on most pages.
-            self._personal = streams or self.used
-            if self._personal and ordinary:
-                headers = [*headers, *engine.private_lines]
-            elif self._personal:
-                headers = personal_headers(headers, engine.vary)
-        else:
-            headers = self.private_headers(headers, needed=streams)
+            headers = (
+                [*headers, *engine.private_lines]
+                if ordinary
+                else personal_headers(headers, engine.vary)
+            )
+        self._personal = personal
         if final:
             # As headers_left does.
-            personal = self._personal
-            self._headers = [] if personal else given
-            self.phase = OPEN if personal else SHARED
+            self._headers = given
+            if not personal:
+                self.phase = SHARED
         # The overlay changes none of the above: a page behaves as it does without.
-        if self._overlay_notes is not None and has_html(headers):
+        if self.has_ending and self._overlay_notes is not None and has_html(headers):
             headers = never_stored(headers)
         return headers
 
@@ -123,7 +127,7 @@ class PageResponse(PageState):
         Args:
             headers: The app's headers.
         """
-        self._headers = [] if self._personal else headers
+        self._headers = headers
         self.phase = OPEN if self._personal else SHARED
 
     def _may_still_read(self, key: object) -> bool:

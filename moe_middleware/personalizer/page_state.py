@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..browser.overlay_access import OverlayAccess
 from ..browser.preview_links import Preview, Refusal
 from ..browser.web_sdk import LeftToSDK
 from ..cache.encoding import read_kept
 from ..logs.log_lines import one_line
-from ..models.experience import Experience, bind
-from ..models.experiences import OPEN, Experiences
+from ..models.experience import EMPTY, Experience, bind
+from ..models.experiences import Experiences
 from ..models.identity import Identity
 from ..models.reasons import Reason, Source
 from ..models.texts import Headers
@@ -61,8 +61,8 @@ class PageState(Experiences):
     is_preview = False
     has_ending = False
     forgetting: Future[bool] | None = None
+    _found: dict[str, Experience | bytes] = cast(Any, EMPTY)
     _visit: Visit | None = None
-    _match: Match | None = None
     # Whether all answers so far are cached ones.
     _all_cached = False
     _visitor: Visitor | None = None
@@ -101,13 +101,10 @@ class PageState(Experiences):
         self._request = request
         self._visit_of = visit_of
         self._loop = loop
-        self._found = {}
-        self._time_left = engine.timeout
         # Read by every page, and faster than the class's.
-        self._visit = self._match = self._visitor = self._preview = None
-        self._shown = None
-        self.used = self.handed_out = self.is_preview = self.has_ending = False
-        self.phase = OPEN
+        self._match: Match | None = None
+        self._visitor = self._shown = None
+        self.used = self.handed_out = self.has_ending = False
         if engine.overlay is not None:
             self._begin_overlay(engine.overlay)
 
@@ -161,6 +158,8 @@ class PageState(Experiences):
     def add(self, found: Iterable[Experience]) -> None:
         """Add answers, bound to this page."""
         self._all_cached = False
+        if not self._found:
+            self._found = {}
         for experience in found:
             bind(experience, self.elements)
             self._found[experience.key] = experience
@@ -200,6 +199,17 @@ class PageState(Experiences):
         patience = None if self._loop.is_running() else self._patience
         sent = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
         return sent.result(patience)
+
+    @property
+    def _budget(self) -> float:
+        """Seconds that the page may wait for experiences."""
+        of_routes = None if self._match is None else self._match.timeout
+        return self._engine.timeout if of_routes is None else of_routes
+
+    @property
+    def _time_left(self) -> float:
+        """What is left of them."""
+        return self._budget - self._waited
 
     @property
     def _patience(self) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from typing import Any
 from weakref import WeakSet, ref
 
@@ -23,6 +24,7 @@ from ..client.failures import advice
 from ..client.key_files import KeyFiles
 from ..concurrency.background_loop import background
 from ..concurrency.event_loops import PerLoop
+from ..concurrency.fork_hooks import register_fork_hooks
 from ..logs.repeated_lines import flush_repeats
 from ..models.errors import OutboxError
 from ..models.observers import Counters
@@ -128,8 +130,9 @@ class Runtime:
         self.sampler = Sampler(self.cache, self.outbox, self.telemetry.all)
         self._lives = PerLoop(self._begin_life, end=self._end_life)
         self._left_events_behind = False
-        # Every request reads it, and it is faster than the dictionary.
-        self.last_loop: Callable[[], asyncio.AbstractEventLoop | None] = _no_loop
+        # The event loop that it was started on last, and its thread. Every request
+        # reads it: asking asyncio for the running loop takes a call of the system.
+        self.last: tuple[Callable[[], asyncio.AbstractEventLoop | None], int] = _NO_LOOP
         self.notes = ProcessNotes(self.outbox, "server", self._describe)
         # An iterator, so that only one of several loops gets the value.
         self._unlogged = iter((True,))
@@ -146,9 +149,9 @@ class Runtime:
             That event loop.
         """
         loop = asyncio.get_running_loop()
-        if loop is self.last_loop():
+        if loop is self.last[0]():
             return loop
-        self.last_loop = ref(loop)
+        self.last = ref(loop), get_ident()
         if self._lives.get() is None:
             if next(self._unlogged, False):
                 others = [one.settings for one in list(_started)]
@@ -161,7 +164,7 @@ class Runtime:
     def start_in_background(self) -> asyncio.AbstractEventLoop:
         """Do the same as ``start`` on the process's own loop thread."""
         loop = background.loop
-        if loop is not self.last_loop():
+        if loop is not self.last[0]():
             background.run(self._start())
         return loop
 
@@ -174,7 +177,7 @@ class Runtime:
         Undelivered events stay in the outbox for the next start.
         """
         until = time.monotonic() + self.settings.events.shutdown_timeout
-        self.last_loop = _no_loop
+        self.last = _NO_LOOP
         life = self._lives.pop()
         await self.catalogue.stop()
         events = self.settings.events
@@ -282,7 +285,18 @@ def _no_loop() -> None:
     """A dead weak reference."""
 
 
+_NO_LOOP = (_no_loop, 0)
+
 _started: set[Runtime] = set()
+
+
+def _forget_loops() -> None:
+    # The loop that ran at a fork seems to run in the child, where it does not.
+    for runtime in _started:
+        runtime.last = _NO_LOOP
+
+
+register_fork_hooks(after_in_child=_forget_loops)
 
 
 def _stop_all() -> None:

@@ -75,9 +75,6 @@ class RouteTable:
             host: The Host header, with or without its port.
         """
         paths = self._by_method.get(method, self._other_methods)
-        if path[-1:] == "\n":
-            # A regex's "$" allows one newline after it, as in Starlette.
-            return _build(paths.entries, path, host)
         fixed = paths.fixed.get(path)
         if fixed is not None:
             made = fixed.match
@@ -86,6 +83,9 @@ class RouteTable:
         if heads is not None and path[1:].partition("/")[0] not in heads:
             # No route's, as most paths of a site.
             return None
+        if path[-1:] == "\n":
+            # A regex's "$" allows one newline after it, as in Starlette.
+            return _build(paths.entries, path, host)
         found = paths.loose.find(path)
         return _build(found, path, host) if found else None
 
@@ -170,8 +170,8 @@ class _Paths:
         entries: All of them, in file order.
         fixed: Those that match a path without parameters, by that path.
         loose: Those with parameters.
-        heads: The first segments of all paths with parameters; None if one of them
-            begins with a parameter.
+        heads: The first segments of all paths, also with a newline after them;
+            None if one of them begins with a parameter.
     """
 
     __slots__ = ("entries", "fixed", "heads", "loose")
@@ -183,17 +183,25 @@ class _Paths:
         for entry in entries:
             if entry.methods is None or method in entry.methods:
                 self._add(entry)
-        self.heads = self.loose.first_segments
+        self.heads = _heads(entry.route.path for entry in self.entries)
         for path, fixed in self.fixed.items():
             fixed.complete(path, self.loose.find(path))
 
     def _add(self, entry: _Entry) -> None:
         path = entry.route.path
         self.entries.append(entry)
-        if entry.fixed:
+        if entry.fixed and not path.endswith("\n"):
             self.fixed.setdefault(path, _Fixed()).entries.append(entry)
         else:
             self.loose.add(path, entry, entry.crossing)
+
+
+def _heads(paths: Iterable[str]) -> frozenset[str] | None:
+    first = [path[1:].partition("/")[0] for path in paths]
+    if any("{" in segment for segment in first):
+        return None
+    # A request's path may end with a newline.
+    return frozenset([*first, *(f"{segment}\n" for segment in first)])
 
 
 class _Fixed:

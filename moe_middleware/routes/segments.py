@@ -35,11 +35,6 @@ class SegmentTrie(Generic[T]):
         """
         self._add(path.split("/")[1:], item, [f"{{{name}" for name in crossing])
 
-    @property
-    def first_segments(self) -> frozenset[str] | None:
-        """The fixed segments that paths begin with; None if one has a parameter."""
-        return None if self._lengths or self._ends else frozenset(self._fixed)
-
     def find(self, path: str, start: int = 1) -> Sequence[T]:
         """Return the items that may match, in no order; ``start`` follows a slash."""
         node = self

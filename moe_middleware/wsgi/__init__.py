@@ -88,7 +88,7 @@ class MoEngageWSGIMiddleware:
             environ[EXPERIENCES] = Experiences(missing=Reason.ERROR)
             return self.app(environ, start_response)
         path = path_of(environ)
-        if path.startswith(self._own_prefix) and self.runtime.own_paths.answers(path):
+        if self._own_prefix in path and self.runtime.own_paths.answers(path):
             return self._answer(path, environ, start_response)
         if earlier is not None and not earlier.ended:
             # A second attempt while the first is running gets an environ of its own.

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from moe_middleware import (
     MoEngageMiddleware,
@@ -14,7 +18,7 @@ from moe_middleware import (
 from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.personalizer.runtimes import runtime_for
 
-from ..sites import settings
+from ..sites import Site, settings
 
 CONFIG = (
     "workspace: {data_center: sandbox}\nroutes: [{path: /, experiences: [hero1]}]\n"
@@ -103,3 +107,42 @@ async def test_two_workspaces_in_one_outbox_are_logged_at_the_start(
     assert f"outbox={same_file}" in line
     for one in running:
         await one.stop()
+
+
+async def fetched(request: Request) -> Response:
+    found = await request.state.experiences.fetch("homepage-banner")
+    return PlainTextResponse(found.source)
+
+
+def test_a_page_fetches_on_its_own_loop_although_another_one_is_left() -> None:
+    site = Site(fetched, routes=[])
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+
+    pages = [loop.run_until_complete(site.get()) for loop in loops]
+
+    assert [page.text for page in pages] == ["api", "api"]
+    for loop in loops:
+        loop.run_until_complete(site.runtime.stop())
+        loop.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_page_fetches_on_the_loop_of_its_process_after_a_fork() -> None:
+    site = Site(fetched, routes=[])
+
+    async def visit_and_fork() -> int:
+        await site.get()
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                asyncio.events._set_running_loop(None)
+                page = asyncio.run(site.get())
+                code = int(page.text != "api")
+            finally:
+                os._exit(code)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        await site.runtime.stop()
+        return os.waitstatus_to_exitcode(status)
+
+    assert asyncio.run(visit_and_fork()) == 0
