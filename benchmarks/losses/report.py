@@ -136,6 +136,13 @@ survive.
 
 {windows}
 
+It is the only one. In 40 more ends by SIGKILL, on 2026-11-30, the site noted each
+request's last byte and its end: of 6,647 requests that had ended no impression was
+lost; 3 were in between, and the only one lost was one of them.
+
+Before there was a journal, an event waited in memory for the commit: 244 of 6,219 were
+lost in 30 ends by SIGKILL, and 49 of 1,200 by children that end with `os._exit`.
+
 ### What each setting promises
 
 | what happens | SQLite, `synchronous: normal` | SQLite, `synchronous: full` | Redis, \
@@ -157,7 +164,7 @@ SQLite's last checkpoint | nothing: events wait in their process meanwhile | - |
 | the host's disk is lost | all | all | the journals' 50 ms | the same | all |
 
 The promises of sentinels and clusters, and the cost of a failover, are in
-[redis.md](redis.md).
+[redis.md](../how-to/redis.md).
 
 A journal is a file that is mapped into memory. On btrfs, ZFS, NFS and the like, where a
 mapped write may find no room, or no server, and would end the process, each record is
@@ -186,8 +193,10 @@ could deliver.
 - **twice**: counted more than once. **hung**: killed, because it did not end.
 - Ends that took 3 seconds or more are noted.
 
-Measured on {date} by `python -m benchmarks losses`; the outages last as long as their
-names say.
+Measured on {date} by one run of `python -m benchmarks losses`; the outages last as
+long as their names say. In the first two rows about a disk another program's file fills
+it; in the third nothing is delivered until the outbox alone has filled a disk of 8 MB.
+In the fourth Linux shuts an ext4 file system down.
 
 {facts}
 """

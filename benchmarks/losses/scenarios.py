@@ -681,7 +681,6 @@ SCENARIOS = (
         name="fork, and the child ends without atexit at once",
         play=script(f"show {FEW}, fork, show {FEW}, drop"),
         repeats=20,
-        window=True,
     ),
     Scenario(
         name="reports are answered 503 for 60 s",

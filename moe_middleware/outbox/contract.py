@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ..models.events import Event
 from .encoding import decode
@@ -31,8 +31,7 @@ UNREADABLE = "unreadable"
 """The reason of a dead letter whose body cannot be decoded; it is kept unchanged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """An event leased to one relay.
 
     Attributes:

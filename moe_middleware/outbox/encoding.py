@@ -19,10 +19,15 @@ def encode(event: Event) -> bytes:
         TypeError: A value of it is no JSON.
     """
     body = orjson.dumps(event)
-    return body if event.trace is not None else body.removesuffix(_NO_TRACE) + b"}"
+    short = body.removesuffix(_DEFAULT_REST)
+    return body if short is body else short + b"}"
 
 
-_NO_TRACE = b',"trace":null}'
+# A decoded event has the defaults of fields that are left out: a fifth of its bytes.
+_DEFAULT_REST = (
+    b',"platform":"web","b_id":null,"user_attributes":{},"user_timezone_offset":null,'
+    b'"trace":null}'
+)
 
 
 class ImpressionEncoder:
@@ -97,7 +102,7 @@ def from_fields(fields: Any) -> Event | None:
             if type(value) not in kinds:
                 return None
             set_field(event, value)
-        _set_attributes(event, fields.pop("user_attributes", None) or {})
+        _set_attributes(event, fields.pop("user_attributes", None) or _NO_ATTRIBUTES)
         _set_action(event, _ACTIONS[fields.pop("action")])
     except (AttributeError, TypeError, KeyError):
         return None
@@ -122,6 +127,9 @@ _FIELDS = [
 """An event's fields: their types in JSON, their defaults, and how they are set."""
 
 _DEFAULTS = {name: default for name, _, default, _ in _FIELDS}
+
+_NO_ATTRIBUTES: dict[str, Any] = {}
+"""One for all events: each dict of their own would take time in garbage collections."""
 
 _set_attributes = _slots["user_attributes"].__set__
 _set_action = _slots["action"].__set__

@@ -57,7 +57,7 @@ class Leases:
                     parked.append((id, customer))
                     continue
                 fresh.append((id, customer))
-            claims.append(Claim(id=first + id, event=event, attempts=attempts + 1))
+            claims.append(Claim(first + id, event, attempts + 1))
         values = {"until": now + lease_for, "relay": relay, "now": now}
         if again:
             ids = to_json([id for id, _, _ in rows[:again]])
