@@ -445,24 +445,25 @@ async def test_a_key_that_is_no_text_renders_the_else_branch_and_says_so(
     key: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    source = "{% experience key %}x{% else %}default{% endexperience %}"
-
-    assert await render(source, kind, key=key) == "default"
-    assert await render(BLOCK % source, kind, key=key) == "default"
+    for asking in BOTH_WAYS:
+        source = (
+            f"{{% experience key {asking} %}}x{{% else %}}default{{% endexperience %}}"
+        )
+        assert await render(source, kind, key=key) == "default"
     assert f"experience_key_invalid given={type(key).__name__} template=page:1" in (
         caplog.text
     )
 
 
-BLOCK = "{%% block main %%}%s{%% endblock %%}"
-"""Within a block the tag finds and counts in one call."""
+BOTH_WAYS = ["", "impression=not uncounted"]
+"""The tag finds and counts in one call, unless it may depend on what was found."""
 
 
-@pytest.mark.parametrize("frame", ["%s", BLOCK])
+@pytest.mark.parametrize("asking", BOTH_WAYS)
 async def test_a_key_that_was_not_asked_for_says_what_to_do(
-    frame: str, experiences: Experiences, kind: Kind, caplog: pytest.LogCaptureFixture
+    asking: str, experiences: Experiences, kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await render(frame % '\n{% experience "x" %}{% endexperience %}', kind)
+    await render(f'\n{{% experience "x" {asking} %}}{{% endexperience %}}', kind)
 
     assert "experience_not_requested key=x template=page:2: name it" in caplog.text
 

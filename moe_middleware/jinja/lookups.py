@@ -28,13 +28,16 @@ ENVIRON = "moe_middleware.experiences"
 
 _Found = tuple[Experience, Experiences]
 
+# Python looks up a method of an imported name at each call as an attribute.
+_current, _fragment = current.get, fragment.get
+
 
 @pass_context
 def meet(
     context: Context, key: object, lineno: int, impression: object
 ) -> Experience | Coroutine[Any, Any, Experience]:
     """Return the experience of a key; count it if it matches."""
-    if (noted := fragment.get()) is not None:
+    if (noted := _fragment()) is not None:
         noted.personal = True
     experiences = experiences_of(context)
     counting: Counting | None = (
@@ -57,14 +60,14 @@ def match(
     context: Context, key: object, lineno: int, counting: Counting | None
 ) -> tuple[Experience, bool] | Coroutine[Any, Any, tuple[Experience, bool]]:
     """Return the experience of a key, and whether it matches; then it is counted."""
-    if (noted := fragment.get()) is not None:
+    if (noted := _fragment()) is not None:
         noted.personal = True
     if type(key) is str:
         experience = experiences_of(context).show(key, counting)
-        reason = experience.reason
-        if reason not in _MISSED:
-            is_plain = reason is None and experience.payload
-            return experience, True if is_plain else bool(experience)
+        if experience.reason is None and experience.payload:
+            return experience, True
+        if experience.reason not in _MISSED:
+            return experience, bool(experience)
     found = meet(context, key, lineno, counting or True)
     if isinstance(found, Experience):
         return found, bool(found)
@@ -203,7 +206,7 @@ def experiences_of(context: Context) -> Experiences:
         request = context.resolve_or_missing("request")
     found = None if request is missing else _of_request(request)
     if found is None:
-        found = current.get()
+        found = _current()
     if found is not None:
         return found
     if is_request(request):
@@ -214,14 +217,16 @@ def experiences_of(context: Context) -> Experiences:
 def _of_request(request: Any) -> Experiences | None:
     """Return the experiences that a door has attached to a framework's request."""
     try:
+        found = request.scope["state"]["experiences"]
+    except Exception:
+        found = None
+    if isinstance(found, Experiences):
+        return found
+    try:
         # Django has them on the request, Sanic in its ctx.
         found = getattr(getattr(request, "ctx", request), "experiences", None)
         if not isinstance(found, Experiences):
-            environ = getattr(request, "environ", None)
-            if environ is not None:
-                found = environ.get(ENVIRON)
-            else:
-                found = request.scope["state"]["experiences"]
+            found = request.environ.get(ENVIRON)
     except Exception:
         # No such attribute; or a proxy, which may raise anything without a request.
         return None
