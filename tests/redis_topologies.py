@@ -172,7 +172,8 @@ class Cluster(Pair):
 
     def moved(self, slot: int, target: RedisServer) -> None:
         """End the move of a slot."""
-        for server in self.primaries:
+        # After a failover the first one is a replica, which refuses this.
+        for server in (self.primary, *self.primaries[1:]):
             command(server, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
 
 

@@ -41,6 +41,7 @@ BODIES = {
     "/": ("defer", BANNER + REPORT),
     "/first": ("data-delay=0", BANNER + REPORT),
     "/slow": ("defer data-delay=700", BANNER + REPORT),
+    "/in-an-hour": ("defer data-delay=3600000", BANNER + REPORT),
     "/personalize": ("defer", BANNER + REPORT),
     "/hidden-cookie": ("defer data-disable-cookies", BANNER + REPORT),
     "/twice": ("defer", BANNER + REPORT + REPORT),
@@ -187,11 +188,13 @@ def test_clicks_are_reported_with_their_widget_and_not_by_the_server(
 def test_a_click_before_the_sdk_is_there_is_reported_once_it_is(
     url: str, page: Page, sandbox: Sandbox
 ) -> None:
+    page.clock.install()
     log_in(page.context, url)
-    page.goto("/slow")
+    page.goto("/in-an-hour")
     page.get_by_role("heading").click()
     assert sandbox.events == []
 
+    page.clock.fast_forward(3_600_000)
     reach(lambda: sandbox.clicks(KEY, "Title"), 1)
     assert sandbox.impressions(KEY) == 1
 
