@@ -30,7 +30,7 @@ FOLDERS = [
     {"personalizer"},
     {"asgi", "wsgi", "jinja", "openfeature"},
     {"flask", "quart", "django"},
-    {"templatetags", "testing"},
+    {"templatetags", "testing", "apps"},
     {"cli", "pytest_plugin"},
     {"management", "__main__"},
 ]

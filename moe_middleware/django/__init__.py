@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,7 +38,8 @@ except ImportError as error:
         "moe_middleware.django needs Django: pip install django"
     ) from error
 
-from .configuration import SIGNED_IN, project_settings
+from .configuration import SIGNED_IN, project_settings, warn_without_app
+from .middleware_order import NEEDED, order_faults
 from .pages import DjangoPage, DjangoSession
 from .responses import send_off
 
@@ -81,10 +82,14 @@ class MoEngageMiddleware:
         self.get_response = get_response
         open_door(self, project_settings())
         sources = [source for _, source in self.runtime.settings.sources()]
-        _check_order(type(self), {source.kind for source in sources})
+        own = f"{type(self).__module__}.{type(self).__qualname__}"
+        kinds = {source.kind for source in sources}
+        for fault in order_faults(own, [*project.MIDDLEWARE], kinds):
+            raise ImproperlyConfigured(fault)
+        warn_without_app()
         # Without a user, the default source gives None, which is fine.
         named = {source.kind for source in sources if source is not SIGNED_IN}
-        self._needed = [kind for kind in _NEEDED if kind in named]
+        self._needed = [kind for kind in NEEDED if kind in named]
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -261,29 +266,11 @@ def _response(reply: Reply) -> HttpResponse:
     return response
 
 
-_NEEDED = {
-    "session": "django.contrib.sessions.middleware.SessionMiddleware",
-    "user": "django.contrib.auth.middleware.AuthenticationMiddleware",
-}
-
-
 _ABSENT = {
     kind: f"this request has no {kind}: MIDDLEWARE does not list {middleware}, or "
     "lists it below ours"
-    for kind, middleware in _NEEDED.items()
+    for kind, middleware in NEEDED.items()
 }
-
-
-def _check_order(middleware: type, kinds: Set[str]) -> None:
-    own = f"{middleware.__module__}.{middleware.__qualname__}"
-    listed = list(project.MIDDLEWARE)
-    above = listed[: listed.index(own)] if own in listed else listed
-    for kind, other in _NEEDED.items():
-        if kind in kinds and other in listed and other not in above:
-            raise ImproperlyConfigured(
-                f"MIDDLEWARE lists {own} above {other}, where a request has no "
-                f"{kind} yet: list it below"
-            )
 
 
 # --- the request -------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as project
 from django.core.exceptions import ImproperlyConfigured
 
@@ -17,6 +19,11 @@ from ..settings.value_sources import ValueSource
 
 SIGNED_IN = ValueSource(user="pk")
 """The default source of the customer_id."""
+
+logger = logging.getLogger(__name__)
+
+# An iterator, so that only one of several threads gets the value.
+_unlogged = iter((True,))
 
 _known: dict[str, tuple[object, Settings]] = {}
 
@@ -40,6 +47,29 @@ def project_settings(**keywords: Any) -> Settings:
         identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
         loaded = loaded.model_copy(update={"identity": identity})
     return _known.setdefault(name, (given, loaded))[1]
+
+
+def warn_without_app() -> None:
+    """Log, once, that ``INSTALLED_APPS`` lacks us: no check of ours can run then."""
+    if apps.is_installed("moe_middleware") or not any(map(_lacks_tags, _engines())):
+        return
+    if next(_unlogged, False):
+        logger.warning(
+            "django_app_missing: templates cannot {% load moengage %}, and manage.py "
+            "has neither our checks nor the command moe: add 'moe_middleware' to "
+            "INSTALLED_APPS"
+        )
+
+
+def _engines() -> list[Mapping[str, Any]]:
+    named = "django.template.backends.django.DjangoTemplates"
+    return [one for one in project.TEMPLATES if one.get("BACKEND") == named]
+
+
+def _lacks_tags(engine: Mapping[str, Any]) -> bool:
+    options = engine.get("OPTIONS", {})
+    libraries = [*options.get("libraries", {}).values(), *options.get("builtins", ())]
+    return "moe_middleware.templatetags.moengage" not in libraries
 
 
 def _loaded(given: object, keywords: Mapping[str, Any]) -> Settings:

@@ -1,0 +1,181 @@
+"""What ``manage.py check`` says, and the log of a project without our app."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.test.utils import override_settings
+
+from .project import AUTHENTICATION, COMMON, MIDDLEWARE, OURS, SESSIONS
+
+GOOD = {
+    "data_center": "sandbox",
+    "routes": [{"path": "/shop/", "experiences": ["homepage-banner"]}],
+    "events": {"outbox": "memory:"},
+}
+
+
+def found(**project: Any) -> list[tuple[str, str]]:
+    """Return the ids and texts of our checks."""
+    with override_settings(**{"MOENGAGE": GOOD, **project}):
+        all_of_them = run_checks()
+    return [
+        (str(one.id).removeprefix("moe_middleware."), f"{one.msg} {one.hint}")
+        for one in all_of_them
+        if str(one.id).startswith("moe_middleware.")
+    ]
+
+
+def test_a_sound_project_has_no_fault() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "text"),
+    [
+        ({**GOOD, "routez": []}, "E001", "'routes'"),
+        (12, "E001", "MOENGAGE is int"),
+        ("gone/moe.yml", "E001", "gone/moe.yml"),
+        (
+            {**GOOD, "data_center": "03", "workspace_id": "W", "api_key": "k"}
+            | {"base_url": "http://localhost:1/v2"},
+            "W002",
+            "/v1",
+        ),
+        (
+            {**GOOD, "identity": {"customer_id": {"call": "tests.django.gone:f"}}},
+            "E004",
+            "tests.django.gone",
+        ),
+    ],
+)
+def test_the_settings_mistakes_are_listed(given: Any, name: str, text: str) -> None:
+    [(known_as, message)] = found(MOENGAGE=given)
+
+    assert known_as == name
+    assert text in message
+
+
+def test_each_mistake_is_named_by_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text("workspace: {data_center: sandbox}\nroutez: []\ncache: {ttl: -1}\n")
+
+    messages = sorted(message for _, message in found(MOENGAGE=file))
+
+    assert len(messages) == 3
+    for message, line in zip(messages, (1, 2, 3), strict=True):
+        assert f"moe.yml:{line}: " in message
+
+
+def test_a_variable_that_is_not_set_here_stops_no_command(tmp_path: Path) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text("workspace: {id: W, api_key: '${MOE_NOT_SET}'}\nroutes: []\n")
+
+    [(known_as, message)] = found(MOENGAGE=file)
+
+    assert known_as == "W001"
+    assert "MOE_NOT_SET" in message
+
+
+@pytest.mark.parametrize(
+    ("middleware", "settings", "name", "text"),
+    [
+        ([SESSIONS, OURS, AUTHENTICATION], GOOD, "E002", AUTHENTICATION),
+        (
+            [OURS, SESSIONS],
+            {**GOOD, "identity": {"customer_id": {"session": "id"}}},
+            "E002",
+            SESSIONS,
+        ),
+        ([*MIDDLEWARE, OURS], GOOD, "E003", "2 times"),
+        ([SESSIONS, COMMON, AUTHENTICATION], GOOD, "W003", OURS),
+        (
+            [COMMON, OURS],
+            {**GOOD, "attributes": {"plan": {"user": "plan"}}},
+            "W004",
+            AUTHENTICATION,
+        ),
+    ],
+)
+def test_the_order_of_middlewares_is_checked(
+    middleware: list[str], settings: Any, name: str, text: str
+) -> None:
+    [(known_as, message)] = found(MIDDLEWARE=middleware, MOENGAGE=settings)
+
+    assert known_as == name
+    assert text in message
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [["no.such.Middleware", *MIDDLEWARE], [*MIDDLEWARE, "tests.django.sites.served"]],
+)
+def test_other_middlewares_are_left_to_django(listed: list[str]) -> None:
+    assert found(MIDDLEWARE=listed) == []
+
+
+MANAGE = """
+import sys
+from django.conf import settings
+from django.core.management import execute_from_command_line
+
+settings.configure(
+    SECRET_KEY="x", INSTALLED_APPS=sys.argv[1].split(), TEMPLATES=[{engine}],
+    MIDDLEWARE=["moe_middleware.django.MoEngageMiddleware"], MOENGAGE="moe.yml",
+    ROOT_URLCONF="nothing",
+)
+if sys.argv[2] == "check":
+    execute_from_command_line(sys.argv[1:])
+else:
+    from django.core.wsgi import get_wsgi_application
+    get_wsgi_application(), get_wsgi_application()
+"""
+ENGINE = '{"BACKEND": "django.template.backends.django.DjangoTemplates"%s}'
+LIBRARY = (
+    ', "OPTIONS": {"libraries": {"moengage": "moe_middleware.templatetags.moengage"}}'
+)
+
+
+def manage(
+    folder: Path, *args: str, engine: str = ENGINE % ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a project of its own, with a broken or good ``moe.yml``."""
+    (folder / "nothing.py").write_text("urlpatterns = []\n")
+    (folder / "manage.py").write_text(MANAGE.replace("{engine}", engine))
+    return subprocess.run(
+        [sys.executable, "manage.py", *args], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_the_command_fails_for_an_app_that_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "moe.yml").write_text("workspace: {data_center: sandbox}\nroutez: []\n")
+
+    ran = manage(tmp_path, "moe_middleware", "check")
+
+    assert ran.returncode == 1
+    assert "MOENGAGE: (moe_middleware.E001) moe.yml:2: routez: " in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("apps", "engine", "lines"),
+    [
+        ("", ENGINE % "", 1),
+        ("moe_middleware", ENGINE % "", 0),
+        ("", ENGINE % LIBRARY, 0),
+        ("", "", 0),
+    ],
+)
+def test_a_missing_app_is_logged_once(
+    tmp_path: Path, apps: str, engine: str, lines: int
+) -> None:
+    (tmp_path / "moe.yml").write_text("workspace: {data_center: sandbox}\nroutes: []\n")
+
+    ran = manage(tmp_path, apps, "serve", engine=engine)
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("django_app_missing") == lines
