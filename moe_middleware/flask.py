@@ -19,11 +19,10 @@ from .concurrency.background_loop import background
 from .jinja.app_extensions import AppExtension
 from .models.experience import EMPTY
 from .models.visits import Visit
-from .personalizer.current import current
+from .personalizer.current import KEY, current
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
 from .wsgi import EXPERIENCES, MoEngageWSGIMiddleware
-from .wsgi.response import KEY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

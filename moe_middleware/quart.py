@@ -16,12 +16,13 @@ except ImportError as error:
 
 from starlette.types import Receive, Scope, Send
 
-from .asgi import KEY, MoEngageMiddleware
+from .asgi import MoEngageMiddleware
 from .asgi.page import ASGIPage
 from .jinja.app_extensions import AppExtension
 from .models.cookies import werkzeug_cookies
 from .models.experience import EMPTY
 from .models.visits import Visit
+from .personalizer.current import KEY
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
 

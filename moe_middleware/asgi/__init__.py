@@ -18,7 +18,7 @@ from ..models.errors import DuplicateMiddlewareError, SettingsError
 from ..models.experiences import SENT
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
-from ..personalizer.current import enter, leave, on_event_loop
+from ..personalizer.current import KEY, enter, leave, on_event_loop
 from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..routes.routes import route_path
@@ -29,9 +29,7 @@ from .page import OVER, ASGIPage
 from .state import EXPERIENCES, State, mapping_of
 from .visit import ASGIVisit
 
-__all__ = ["EXPERIENCES", "KEY", "MoEngageMiddleware"]
-
-KEY = "moe_middleware"
+__all__ = ["EXPERIENCES", "MoEngageMiddleware"]
 
 
 @shows_keywords

@@ -17,7 +17,7 @@ from ..models.cookies import django_cookies, starlette_cookies
 from ..models.errors import DuplicateMiddlewareError
 from ..models.experience import EMPTY
 from ..models.visits import Visit
-from ..personalizer.current import current
+from ..personalizer.current import KEY, current
 from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import open_door
 
@@ -45,8 +45,6 @@ from .responses import send_off
 
 if TYPE_CHECKING:
     from django.core.handlers.asgi import ASGIHandler
-
-KEY = "moe_middleware"
 
 Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 """A response; an async view's has to be awaited."""

@@ -15,6 +15,11 @@ from ..models.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
+KEY = "moe_middleware.page"
+"""Where a request's scope or environ has its page while that is under way: every door
+looks for the mark of the others. In an environ, a key without a dot is CGI's, and a
+text: ``wsgiref.validate`` refuses others."""
+
 current: ContextVar[Experiences | None] = ContextVar("moe_middleware", default=None)
 enter = current.set
 leave = current.reset

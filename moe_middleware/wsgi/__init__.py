@@ -14,7 +14,7 @@ from ..models.errors import DuplicateMiddlewareError
 from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..models.visits import Visit
-from ..personalizer.current import current
+from ..personalizer.current import KEY, current
 from ..personalizer.page import Page
 from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
@@ -22,7 +22,7 @@ from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody, is_file
 from .environ import method_of, path_of, read_body
-from .response import KEY, Response
+from .response import Response
 from .visit import SESSION, WebObVisit, WSGIVisit
 
 if TYPE_CHECKING:

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..browser.html_endings import EndingWriter, for_longer_body
 from ..models.texts import Headers
+from ..personalizer.current import KEY
 from ..personalizer.page import Page
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-KEY = "moe_middleware.page"
-"""Where an environ has the page of its request, while that is under way. A key without
-a dot is CGI's, and a text: ``wsgiref.validate`` refuses others."""
 
 INVALIDATION_TIMEOUT = 1.0
 """Seconds that a response waits at most for the pending invalidation in the shared

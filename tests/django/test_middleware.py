@@ -560,7 +560,8 @@ def test_without_django_it_says_what_to_install() -> None:
 def test_djangos_commands_find_nothing_to_do(
     database: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_command("check")
+    with override_settings(MOENGAGE=MAPPING):
+        call_command("check")
     call_command("makemigrations", "moe_middleware", check=True, dry_run=True)
 
     assert "no issues" in capsys.readouterr().out

@@ -363,7 +363,7 @@ def telling(pages: list[Any]) -> Callable[[Any], Any]:
     """Return a sign-in that tells which page of ours it belongs to."""
 
     def view(request: Any) -> Any:
-        pages.append(getattr(request, "scope", request.META)["moe_middleware"])
+        pages.append(getattr(request, "scope", request.META)["moe_middleware.page"])
         return do_login(request)
 
     return view
