@@ -76,6 +76,7 @@ def test_it_opens_switches_and_closes_at_every_door(make_shop: MakeShop) -> None
     assert shop.events == []
     assert shown(shop.ask()) is None
     assert (closed.status, closed.get("location")) == (302, "/cart")
+    assert re.match(f"{COOKIE}=; .*Max-Age=0", str(closed.get("set-cookie")))
 
 
 @pytest.mark.parametrize(

@@ -190,15 +190,6 @@ def test_a_link_leads_to_the_site_itself(target: str) -> None:
         link(target)
 
 
-async def test_it_is_turned_off_again(sandbox: Sandbox) -> None:
-    shop = site(**BY_LINK)
-
-    answer = await form(shop, "/_moe/o/leave", {"back": "/cart"}, **opened())
-
-    assert (answer.status_code, answer.headers["location"]) == (302, "/cart")
-    assert f"{COOKIE}=; Max-Age=0" in answer.headers["set-cookie"]
-
-
 # --- which pages ---------------------------------------------------------------------
 
 DOCUMENT = {"sec-fetch-dest": "document"}
