@@ -32,7 +32,6 @@ from .visit import ASGIVisit
 __all__ = ["EXPERIENCES", "MoEngageMiddleware"]
 
 
-@shows_keywords
 class MoEngageMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 
@@ -57,6 +56,7 @@ class MoEngageMiddleware:
 
     runtime: Runtime
 
+    @shows_keywords
     def __init__(
         self,
         app: ASGIApp,

@@ -45,7 +45,6 @@ LIST_WITHIN = 5.0
 """Seconds for the workspace's list at the start."""
 
 
-@shows_keywords
 class MoEngageProvider(Resolving):
     """Experiences as flags: ``homepage-banner.Title`` is one value of a payload, and
     ``homepage-banner`` all of it, as an object.
@@ -66,6 +65,7 @@ class MoEngageProvider(Resolving):
         SettingsError: The configuration is wrong; it lists every mistake.
     """
 
+    @shows_keywords
     def __init__(
         self,
         config: Config = None,

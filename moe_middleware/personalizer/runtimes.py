@@ -35,18 +35,19 @@ class WorkspaceKeywords(TypedDict, total=False):
     base_url: str | None
 
 
-Made = TypeVar("Made", bound=type)
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
-def shows_keywords(door: Made) -> Made:
+def shows_keywords(init: Init) -> Init:
     """Let ``inspect.signature`` and ``help`` show the keywords one by one."""
-    *given, _ = signature(door).parameters.values()
+    *given, _ = signature(init).parameters.values()
     named = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation="str | None")
         for name in WorkspaceKeywords.__annotations__
     ]
-    door.__signature__ = Signature([*given, *named])  # type: ignore[attr-defined]
-    return door
+    # On the class it would be its instances' signature, too.
+    init.__signature__ = Signature([*given, *named])  # type: ignore[attr-defined]
+    return init
 
 
 def runtime_for(

@@ -34,7 +34,6 @@ EXPERIENCES = "moe_middleware.experiences"
 FILE_WRAPPER = "wsgi.file_wrapper"
 
 
-@shows_keywords
 class MoEngageWSGIMiddleware:
     """Prefetches a route's experiences, attaches them, and counts what was shown.
 
@@ -60,6 +59,7 @@ class MoEngageWSGIMiddleware:
 
     runtime: Runtime
 
+    @shows_keywords
     def __init__(
         self,
         app: WSGIApplication,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.core.management import call_command
@@ -49,3 +50,21 @@ def site(sandbox: Sandbox, database: None) -> Iterator[Callable[..., Site]]:
             return stack.enter_context(Site(view, **given).running())
 
         yield make
+
+
+@pytest.fixture(params=["sync", "async"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def get(mode: str) -> Callable[..., Any]:
+    """Visit a site through Django's sync or async stack."""
+
+    def visit(site: Site, *given: Any, method: str = "get", **named: Any) -> Any:
+        if mode == "sync":
+            return getattr(site.client, method)(*(given or ["/"]), **named)
+        ask = async_to_sync(getattr(site.async_client, method))
+        return ask(*(given or ["/"]), **named)
+
+    return visit

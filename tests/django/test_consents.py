@@ -27,20 +27,17 @@ SECRET = "a secret key of these tests"
 IDENTITY = {"customer_id": {"cookie": "customer_id"}}
 
 
-@pytest.fixture(params=["sync", "async"])
-def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Visit a site with cookies, through Django's sync or async stack."""
+@pytest.fixture
+def visit(mode: str, get: Callable[..., Any]) -> Callable[..., Any]:
+    """Visit a site with these cookies alone."""
 
-    def get(shop: Site, path: str = "/", headers: Any = None, **cookies: str) -> Any:
-        client = shop.client if request.param == "sync" else shop.async_client
+    def ask(shop: Site, path: str = "/", headers: Any = None, **cookies: str) -> Any:
+        client = shop.client if mode == "sync" else shop.async_client
         client.cookies.clear()
-        for name, value in cookies.items():
-            client.cookies[name] = value
-        if request.param == "sync":
-            return shop.get(path, headers=headers)
-        return async_to_sync(shop.aget)(path, headers=headers)
+        client.cookies.load(cookies)
+        return get(shop, path, headers=headers)
 
-    return get
+    return ask
 
 
 def cookies(response: Any) -> list[str]:

@@ -30,6 +30,7 @@ from moe_middleware import (
     current_experiences,
 )
 from moe_middleware.django import MoEngageMiddleware
+from moe_middleware.models.reasons import Reason
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import settings
@@ -40,23 +41,6 @@ from .urls import KEY, async_stream, page, stream
 MakeSite = Callable[..., Site]
 Visit = Callable[..., Any]
 BY_COOKIE = {"customer_id": {"cookie": "customer_id"}}
-
-
-@pytest.fixture(params=["sync", "async"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def get(mode: str) -> Visit:
-    """Visit a site through Django's sync or async stack."""
-
-    def visit(site: Site, path: str = "/", **given: Any) -> Any:
-        if mode == "sync":
-            return site.get(path, **given)
-        return async_to_sync(site.aget)(path, **given)
-
-    return visit
 
 
 def shows(response: Any) -> Callable[[Any], Any]:
@@ -194,6 +178,7 @@ def test_a_request_leaves_no_mark_and_what_is_kept_of_it_works(site: MakeSite) -
     kept = site(source).get().wsgi_request
 
     assert "moe_middleware" not in kept.META
+    assert kept.experiences["no-such-key"].reason is Reason.NOT_REQUESTED
     assert kept.experiences[KEY].source == "api"
     assert kept.experiences.fetch_sync("promo-strip").source == "api"
 
@@ -228,13 +213,10 @@ def test_only_a_good_response_counts(
     assert shop.shown == count
 
 
-def test_head_counts_nothing(site: MakeSite, mode: str) -> None:
+def test_head_counts_nothing(site: MakeSite, get: Visit) -> None:
     shop = site(shows(lambda: HttpResponse("ok")))
 
-    if mode == "sync":
-        shop.client.head("/")
-    else:
-        async_to_sync(shop.async_client.head)("/")
+    get(shop, method="head")
 
     assert shop.shown == 0
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 
 from moe_middleware import Action
@@ -39,15 +38,14 @@ def linking(request: Any) -> Any:
     return HttpResponse(request.experiences[KEY].click_url("/shop", "Shop Now"))
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_signed_in_users_click_counts_and_leads_on(
-    site: Callable[..., Site], mode: str
+    site: Callable[..., Site], get: Callable[..., Any]
 ) -> None:
     shop = site(linking, secret_key=SECRET, fetch={"timeout": 5})
     shop.sign_in("alice")
     link = shop.get().content.decode()
 
-    followed = async_to_sync(shop.aget)(link) if mode == "async" else shop.get(link)
+    followed = get(shop, link)
 
     assert re.fullmatch(r"/_moe/c/[\w.-]+", link)
     assert followed.status_code == 302
@@ -57,9 +55,8 @@ def test_a_signed_in_users_click_counts_and_leads_on(
     assert (click.action, click.b_id) == (Action.CLICK, "Shop Now")
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_marks_and_the_script_that_counts_them(
-    site: Callable[..., Site], mode: str
+    site: Callable[..., Site], get: Callable[..., Any]
 ) -> None:
     route = {"path": "/", "experiences": [KEY], "impression": "visible"}
     shop = site(
@@ -77,10 +74,7 @@ def test_marks_and_the_script_that_counts_them(
     }
     body = f"c {mark} 1\ns {mark}"
 
-    if mode == "async":
-        answer: Any = async_to_sync(shop.async_client.post)("/_moe/e", body, **sent)
-    else:
-        answer = shop.client.post("/_moe/e", body, **sent)
+    answer = get(shop, "/_moe/e", body, method="post", **sent)
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert b"IntersectionObserver" in shop.get(src).content

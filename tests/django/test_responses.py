@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.core.cache import cache, caches
 from django.http import HttpResponse
 from django.template import engines
@@ -23,11 +22,10 @@ from django.test import RequestFactory
 from django.views.decorators.cache import cache_page
 
 from moe_middleware.browser.overlay_access import OverlayLinks
-from moe_middleware.models.reasons import Reason
 
 from ..redis_servers import redis_server
 from .project import MIDDLEWARE, TAG
-from .sites import Site, body, source
+from .sites import Site, body
 from .urls import KEY, page, stream
 
 MakeSite = Callable[..., Site]
@@ -37,18 +35,6 @@ BY_COOKIE = {"customer_id": {"cookie": "customer_id"}}
 HERE = __name__
 FETCH = "django.middleware.cache.FetchFromCacheMiddleware"
 UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
-
-
-@pytest.fixture(params=["sync", "async"])
-def get(request: pytest.FixtureRequest) -> Get:
-    """Visit a site through Django's sync or async stack."""
-
-    def visit(site: Site, path: str = "/", **given: Any) -> Any:
-        if request.param == "sync":
-            return site.get(path, **given)
-        return async_to_sync(site.aget)(path, **given)
-
-    return visit
 
 
 def be(shop: Site, name: str) -> None:
@@ -550,10 +536,3 @@ def test_a_view_can_say_that_its_page_counts_nothing(site: MakeSite, get: Get) -
     get(shop)
 
     assert shop.shown == 0
-
-
-def test_after_the_end_they_still_answer(site: MakeSite) -> None:
-    request = site(source).get().wsgi_request
-
-    assert request.experiences[KEY].source == "api"
-    assert request.experiences["no-such-key"].reason is Reason.NOT_REQUESTED

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, alogout, get_user_model, login, logout
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends.base import SessionBase
@@ -29,23 +29,6 @@ from .urls import KEY, page
 
 MakeSite = Callable[..., Site]
 Get = Callable[..., Any]
-
-
-@pytest.fixture(params=["sync", "async"])
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def get(mode: str) -> Get:
-    """Visit a site through Django's sync or async stack."""
-
-    def visit(site: Site, path: str = "/", **given: Any) -> Any:
-        if mode == "sync":
-            return site.get(path, **given)
-        return async_to_sync(site.aget)(path, **given)
-
-    return visit
 
 
 def mail_of(visit: Visit) -> str | None:
@@ -128,7 +111,7 @@ IDENTITIES = {
 @pytest.mark.parametrize(("identity", "expected"), IDENTITIES.values(), ids=IDENTITIES)
 @pytest.mark.parametrize("mapped", [True, False], ids=["prefetch", "fetch"])
 def test_every_source_reads_from_the_database(
-    site: MakeSite, mode: str, mapped: bool, identity: Any, expected: str
+    site: MakeSite, get: Get, mapped: bool, identity: Any, expected: str
 ) -> None:
     def sync_view(request: Any) -> Any:
         request.experiences.fetch_sync(KEY)
@@ -148,8 +131,7 @@ def test_every_source_reads_from_the_database(
         session.save()
 
     for path in ("/", "/async"):
-        answered = shop.get(path) if mode == "sync" else async_to_sync(shop.aget)(path)
-        assert expected in answered.content.decode()
+        assert expected in get(shop, path).content.decode()
 
 
 def test_somebody_else_in_request_user_wins(site: MakeSite, get: Get) -> None:
