@@ -50,8 +50,14 @@ def script_element(path: str, nonce: str | None, name: str = SCRIPT_NAME) -> Mar
         name: The script: the one that reports clicks and views, or the one for
             MoEngage's Web SDK.
     """
-    nonced = f' nonce="{escape(nonce)}"' if nonce else ""
-    return Markup(f"{_beginning(path, name)}{nonced}></script>")
+    if not nonce:
+        return _element(path, name)
+    return Markup(f'{_beginning(path, name)} nonce="{escape(nonce)}"></script>')
+
+
+@lru_cache(maxsize=64)
+def _element(path: str, name: str) -> Markup:
+    return Markup(f"{_beginning(path, name)}></script>")
 
 
 @lru_cache(maxsize=64)
