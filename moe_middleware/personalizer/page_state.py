@@ -208,7 +208,7 @@ class PageState(Experiences):
 
     @property
     def _time_left(self) -> float:
-        """What is left of them."""
+        """The seconds that are left of them."""
         return self._budget - self._waited
 
     @property
