@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .documents import WITHOUT_PLUGINS
+
 pytestmark = pytest.mark.timeout(200)
 """Each test starts Python, and a pytest, anew."""
 
@@ -38,9 +40,6 @@ def build():
 """
 
 
-UNUSED = ("cacheprovider", "faker", "hypothesispytest", "schemathesis", "valkey")
-
-
 def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a suite as its author would, with warnings as errors."""
     (folder / "shop.py").write_text(APP)
@@ -49,8 +48,7 @@ def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[
         [
             sys.executable,
             *["-W", "error", "-m", "pytest", "-q"],
-            # Each of these plugins takes a fifth of a second to import.
-            *(f"-pno:{name}" for name in UNUSED),
+            *WITHOUT_PLUGINS.split(),
             *options,
         ],
         cwd=folder,

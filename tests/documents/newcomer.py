@@ -36,6 +36,13 @@ from moe_middleware.settings.overrides import VARIABLES
 from ..sites import rendered, settings
 from .reading import MAKEFILE, ROOT, Block, commands, same
 
+WITHOUT_PLUGINS = " ".join(
+    f"-p no:{name}"
+    for name in ("cacheprovider", "faker", "hypothesispytest", "schemathesis", "valkey")
+)
+"""Options of pytest without plugins that only our own tests have: importing them takes
+most of the time that a reader's pytest would take."""
+
 VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
 """What a reader of the settings has set, for the files that ask for it."""
 PATIENT = "\nfetch: {timeout: 5}\n"
@@ -220,7 +227,7 @@ class Newcomer:
 
     def _pytest(self, arguments: list[str]) -> None:
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -313,6 +320,7 @@ def newcomer(
     """A reader in an empty folder, without any variable of ours."""
     for name in [name for name in os.environ if name.startswith("MOE_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_PLUGINS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     # A page may set up logging.

@@ -34,7 +34,7 @@ SERVERS = {
     "litestar run": (8000, "--port={}"),
     "moe-middleware sandbox": (8787, "--port={}"),
     "python -m http.server": (3000, "{}"),
-    "python manage.py runserver": (8000, "{}"),
+    "python manage.py runserver": (8000, "{} --noreload"),
     "quart run": (5000, "--port={}"),
     "uvicorn": (8000, "--port={}"),
     "waitress-serve": (8080, "--listen=127.0.0.1:{}"),
@@ -152,7 +152,7 @@ class ServedNewcomer(Newcomer):
         for command, (usual, option) in SERVERS.items():
             if {*command.split()} <= {*words} and "--write-sample" not in words:
                 if not named:
-                    words.append(option.format(self._port(usual)))
+                    words += option.format(self._port(usual)).split()
                 return (*named, self._port(usual))[0]
         return named[0] if named and words[0] == "python" else None
 
