@@ -113,14 +113,14 @@ def _listens(process: Process) -> bool:
         return probe.connect_ex(("127.0.0.1", process.port)) == 0
 
 
-def wait_for(condition: object, *, what: str) -> None:
-    """Poll until ``condition()`` holds; fail after ``PATIENCE``."""
+def wait_for(condition: object, *, what: str, every: float = 0.05) -> None:
+    """Ask ``condition()`` again and again until it holds; fail after ``PATIENCE``."""
     assert callable(condition)
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:
             raise AssertionError(f"waited {PATIENCE:g} seconds for {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 from dataclasses import replace
@@ -126,6 +127,15 @@ def test_every_block_is_seen(name: str) -> None:
     assert indented == []
 
 
+# Reading what is installed takes a quarter of a second.
+all_providers = functools.cache(metadata.packages_distributions)
+
+
+@functools.cache
+def requirements_of(distribution: str) -> list[str]:
+    return metadata.requires(distribution) or []
+
+
 def distributions_of(wanted: list[str]) -> set[str]:
     """Return the distributions that an installation of these brings along."""
     found: set[str] = set()
@@ -135,7 +145,7 @@ def distributions_of(wanted: list[str]) -> set[str]:
         name = canonicalize_name(one.name)
         found.add(name)
         try:
-            requires = metadata.requires(name) or ()
+            requires = requirements_of(name)
         except metadata.PackageNotFoundError:
             continue  # a page may do without it in the tests
         for text in requires:
@@ -171,7 +181,7 @@ def test_a_page_installs_what_its_files_import(name: str) -> None:
     installed = distributions_of(
         ["moe_middleware", "uvicorn", *shlex.split(" ".join(lines))]
     )
-    providers = metadata.packages_distributions()
+    providers = all_providers()
     modules = imported_by(ALL[name])
 
     missing = {

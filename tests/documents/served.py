@@ -73,9 +73,10 @@ class ServedNewcomer(Newcomer):
             self.jobs.append(subprocess.Popen(["sh", "-c", f"exec {command[:-1]}"]))
             return
         if self.waits or "/_moe/sandbox/" in command:
-            # Events are delivered about a second after their page.
+            # Events are delivered about a second after their page. Most commands start
+            # a process.
             with suppress(AssertionError):
-                wait_for(lambda: self._shows(command, shown), what=command)
+                wait_for(lambda: self._shows(command, shown), what=command, every=0.5)
         super().give(command, shown)
 
     def write(self, block: Block) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from ..servers import (
     free_port,
     running,
     sandbox_server,
+    wait_for,
 )
-from ..servers import wait_for as wait
 
 WORKERS = 2
 
@@ -70,6 +70,11 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 def sandbox(tmp_path: Path) -> Iterator[Process]:
     with sandbox_server(free_port(), tmp_path) as process:
         yield process
+
+
+def wait(condition: Callable[[], object], *, what: str) -> None:
+    """Wait; asking takes more than a moment, as each of these looks is a command."""
+    wait_for(condition, what=what, every=0.3)
 
 
 class Status:
