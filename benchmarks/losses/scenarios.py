@@ -647,7 +647,7 @@ SCENARIOS = (
         repeats=20,
     ),
     *(
-        Scenario(name=f"SIGTERM under load: {server}", play=stopped(server), repeats=20)
+        Scenario(name=f"SIGTERM under load: {server}", play=stopped(server), repeats=10)
         for server in SITES
     ),
     Scenario(
@@ -741,11 +741,11 @@ SCENARIOS = (
     Scenario(
         name="the outbox's file is deleted under load",
         play=file_taken_away(renamed=False),
-        repeats=20,
+        repeats=10,
     ),
     Scenario(
         name="the outbox's file is renamed under load",
         play=file_taken_away(renamed=True),
-        repeats=20,
+        repeats=10,
     ),
 )

@@ -14,7 +14,7 @@ import click
 
 from . import options
 from .command_settings import load_settings
-from .terminal import stop
+from .terminal import printable, stop
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -56,7 +56,8 @@ The exit code is 0, and 1 where the settings are wrong or --once could not deliv
     "--until-empty",
     is_flag=True,
     help="Deliver until the outbox is empty, through failures and pauses, and stop. "
-    "A minute without the outbox itself ends it with exit code 1.",
+    "An outbox that may not be written, or that fails for a minute, ends it with exit "
+    "code 1.",
 )
 @click.option(
     "--probe-port",
@@ -175,6 +176,8 @@ async def _deliver(
     click.echo(await _status_line(runtime, relay))
     await runtime.client.aclose()
     runtime.outbox.close()
+    if isinstance(ended[0], Exception):
+        click.echo(printable(f"ended: {ended[0]}"), err=True)
     return stopping.is_set() or not ended[0]
 
 

@@ -176,4 +176,13 @@ class RateLimitedError(APIError):
 
 
 class OutboxError(MoEngageError):
-    """An event could not be stored in the outbox."""
+    """An event could not be stored in the outbox.
+
+    Args:
+        message: The outbox, and why.
+        may_end: Whether it may end by itself, as a lock or a server's restart does.
+    """
+
+    def __init__(self, message: str, *, may_end: bool = True) -> None:
+        super().__init__(message)
+        self.may_end = may_end

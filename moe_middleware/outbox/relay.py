@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..logs.repeated_lines import RepeatLogger
+from ..models.errors import OutboxError
 from ..models.observers import Observer
 from ..settings.sections import EventSettings
 from . import Outbox
@@ -141,7 +142,8 @@ class Relay:
             until_empty: Whether to end when no event is waiting, too.
 
         Raises:
-            OutboxError: With ``until_empty``, the outbox has failed for a minute.
+            OutboxError: With ``until_empty``, the outbox may not be written, or has
+                failed for a minute.
         """
         self._running = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -212,7 +214,9 @@ class Relay:
         except Exception as error:
             now = self._stopwatch()
             self._unread_since = self._unread_since or now
-            if until_empty and now - self._unread_since >= GIVE_UP_AFTER:
+            may_end = not isinstance(error, OutboxError) or error.may_end
+            may_end &= now - self._unread_since < GIVE_UP_AFTER
+            if until_empty and not may_end:
                 # A deploy or a cron job is waiting for it.
                 raise
             # The outbox logs its failure itself.

@@ -184,12 +184,14 @@ def check_version(db: sqlite3.Connection, path: str) -> None:
     foreign = application not in (0, APPLICATION_ID) or (version == 0 and tables)
     if foreign:
         raise OutboxError(
-            f"{path}: this is another program's database: name a new file"
+            f"{path}: this is another program's database: name a new file",
+            may_end=False,
         )
     if version > SCHEMA_VERSION:
         raise OutboxError(
             f"{path}: a newer moe_middleware wrote this file (schema {version}, this "
-            f"one knows {SCHEMA_VERSION}): upgrade this one, or name another file"
+            f"one knows {SCHEMA_VERSION}): upgrade this one, or name another file",
+            may_end=False,
         )
 
 
@@ -280,6 +282,13 @@ def is_busy(error: BaseException) -> bool:
 def is_full(error: BaseException) -> bool:
     """Whether the disk has no room for more."""
     return _code(error) == sqlite3.SQLITE_FULL
+
+
+def is_forbidden(error: BaseException, path: str) -> bool:
+    """Whether this user may not write the file, or it is on a read-only disk."""
+    if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return False
+    return not all(os.access(one, os.W_OK) for one in (path, os.path.dirname(path)))
 
 
 def is_corrupt(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ from .files import (
     identity_of,
     is_busy,
     is_corrupt,
+    is_forbidden,
     is_full,
     open_file,
     set_aside,
@@ -354,7 +355,11 @@ class SQLiteStore:
     def _translated(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
             return error
-        translated = OutboxError(f"{self._path}: {error}")
+        forbidden = is_forbidden(error, self._path)
+        advice = ": this user must be able to write it and its folder"
+        translated = OutboxError(
+            f"{self._path}: {error}{advice if forbidden else ''}", may_end=not forbidden
+        )
         translated.__cause__ = error
         return translated
 
