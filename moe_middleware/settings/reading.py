@@ -5,6 +5,7 @@ Nothing in a file's text raises: every mistake becomes a problem of the document
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,12 @@ def read_document(
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return document.give_up(_not_found(path, named_by))
-    except IsADirectoryError:
-        return document.give_up("is a directory: name the file in it")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is no file name"
-        return document.give_up(f"cannot be read: {reason}")
+        if _CONTENT.search(str(path)):
+            # It may hold a key, which no error repeats.
+            document.file = named_by or "the path"
+            return document.give_up(_IS_CONTENT)
+        return document.give_up(_why_unread(error, path, named_by))
     if len(content) > MAX_BYTES:
         return document.give_up(f"is larger than {MAX_BYTES} bytes")
     try:
@@ -59,7 +59,21 @@ def read_document(
     return _parse(text, document, variables)
 
 
-def _not_found(path: Path, named_by: str | None) -> str:
+_CONTENT = re.compile(r"\A[\ufeff\s]*\{|\n|: ")
+"""Text that a file has, and its path has not."""
+
+_IS_CONTENT = (
+    "this is the content of a file, and not its path: name the file, or give a mapping "
+    "in code"
+)
+
+
+def _why_unread(error: Exception, path: Path, named_by: str | None) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "is a directory: name the file in it"
+    if not isinstance(error, FileNotFoundError):
+        reason = getattr(error, "strerror", None) or "its name is no file name"
+        return f"cannot be read: {reason}"
     parts = ["there is no such file"]
     if not path.is_absolute():
         parts.append(f"it was looked for in {Path.cwd()}")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from moe_middleware.models.errors import SettingsError
+from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.sections import FetchSettings
 from moe_middleware.settings.settings import Route, Settings
 from moe_middleware.settings.value_sources import ValueSource
@@ -273,6 +275,29 @@ def test_file_that_is_not_there_is_named() -> None:
         f"nowhere.yml: there is no such file, it was looked for in {Path.cwd()}: "
         "create it or name another"
     ]
+
+
+@each(
+    "content",
+    [
+        "workspace:\n  id: w\n  api_key: the-key-itself\nroutes: []\n",
+        "workspace: {id: w, api_key: the-key-itself}",
+        '\ufeff{"workspace":{"id":"w","api_key":"the-key-itself"}}',
+        "# long\nworkspace: {id: w, api_key: the-key-itself}\n" * 200,
+    ],
+)
+def test_a_files_content_in_place_of_its_path_is_not_repeated(content: str) -> None:
+    expected = "this is the content of a file, and not its path"
+
+    def check(name: str, call: Callable[[], object]) -> None:
+        with pytest.raises(SettingsError) as caught:
+            call()
+        assert str(caught.value).startswith(f"{name}: {expected}")
+        assert "the-key-itself" not in str(caught.value)
+
+    check("the path", partial(Settings.load, content))
+    check("the path", partial(Sandbox, content))
+    check("MOE_CONFIG", partial(Settings.load, environ={"MOE_CONFIG": content}))
 
 
 def test_a_missing_file_of_moe_config_says_so() -> None:
