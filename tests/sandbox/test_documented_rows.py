@@ -170,6 +170,7 @@ GOOD = "200"
 CALLS = ("POST fetch -d {}", "GET metadata", event())
 BAD_AUTHORIZATIONS = (
     *("", " ", " Bearer new", " Basic", " Basic !!!", " Basic //79", " Basic VzE="),
+    *(f" {basic('W1', 'new')}{end}" for end in (" more", "****")),
     *(f" {basic(*pair)}" for pair in (("W1", "wrong"), ("W1", ""), ("other", "new"))),
 )
 
@@ -188,10 +189,11 @@ STATUSES = {
     # both live keys, and the TEST environment
     **{
         f"GET metadata -H 'MOE-APPKEY: {key}' -u {user}:{live}": GOOD
-        for key in ("W1", "W1_DEBUG")
-        for user in ("W1", "W1_DEBUG")
+        for key, user in (("W1", "W1"), ("W1_DEBUG", "W1"), ("W1_DEBUG", "W1_DEBUG"))
         for live in ("new", "old")
     },
+    # a Basic user that differs
+    "GET metadata -u W1_DEBUG:new": WRONG_KEY,
     # the order of the checks
     "POST fetch -H 'MOE-APPKEY:' -u W1:wrong -d {": UNKNOWN_APP,
     "POST fetch -u W1:wrong -d {": WRONG_KEY,

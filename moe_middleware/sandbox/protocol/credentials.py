@@ -25,10 +25,11 @@ def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> N
     """
     known = app_keys(workspace)
     named = headers.get(b"moe-appkey", b"").strip() or headers.get(b"moe-dbname", b"")
-    if named.decode("latin-1").strip() not in known:
+    app_key = named.decode("latin-1").strip()
+    if app_key not in known:
         raise unknown_app(401 if workspace.unknown_app_is_401 else 400)
     user, password = _parse_basic(headers.get(b"authorization", b"").decode("latin-1"))
-    if user not in known:
+    if user not in (app_key, workspace.workspace_id):
         raise wrong_credentials()
     given = password.encode()
     if not any(compare_digest(given, key.encode()) for key in workspace.api_keys):
@@ -47,7 +48,8 @@ def _parse_basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise wrong_credentials()
     try:
-        user, found, password = base64.b64decode(token).decode().partition(":")
+        decoded = base64.b64decode(token.strip(), validate=True).decode()
+        user, found, password = decoded.partition(":")
     except (binascii.Error, ValueError) as error:
         raise wrong_credentials() from error
     if not found:
