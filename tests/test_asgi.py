@@ -557,6 +557,27 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
     assert heard == ["http.request", *gone]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_one_who_left_before_a_slow_page_came_is_not_counted(
+    sandbox: Sandbox, leaves: bool
+) -> None:
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
+    incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["experiences"].show(KEY)
+        site.clock.now += 1
+        if leaves:
+            incoming.put_nowait({"type": "http.disconnect"})
+        await HTMLResponse("page")(scope, receive, send)
+
+    site = Site(app=app, identity={"customer_id": {"value": "alice"}})
+    await site.app(http_scope("/"), incoming.get, _nowhere)
+    await site.delivered()
+
+    assert len(sandbox.events) == (0 if leaves else 1)
+
+
 async def _nowhere(message: Message) -> None:
     """Take a response's message."""
 

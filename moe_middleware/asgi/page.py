@@ -111,10 +111,12 @@ class ASGIPage(Page):
         # Set before it is sent: after the last byte some servers report at once that
         # the visitor left.
         self._last_sent = True
-        stayed = not (self._sent and await self._has_left())
+        now = self._engine.clock()
+        may_have_left = self._sent or now - self._met_at > SLOW
+        stayed = not (may_have_left and await self._has_left())
         await self.server[1](message)
         if stayed:
-            self.record(self._start["status"])
+            self.record(self._start["status"], now)
         self.phase = SENT
 
     def _with_ending(self, ending: EndingWriter, message: Message) -> Message:
@@ -143,7 +145,7 @@ class ASGIPage(Page):
         return not self._start.get("trailers", False)
 
     async def _has_left(self) -> bool:
-        """Whether the visitor has left during a longer body.
+        """Whether the visitor has left during a longer body, or before a slow one.
 
         Sending to one who left goes unpunished with most servers. An app that listens
         itself hears of it, if it ever lets the event loop run: so we do.
@@ -187,6 +189,10 @@ class ASGIPage(Page):
             if is_known():
                 return
 
+
+SLOW = 0.2
+"""Seconds that a page in one part may take before we ask whether its visitor has left:
+asking costs some turns of the event loop."""
 
 TURNS = 4
 """Turns of the event loop in which a server reads its socket and sends a message."""

@@ -109,9 +109,9 @@ class DjangoPage(Page):
         if _TOOLBAR in marks and _is_editing(marks[_TOOLBAR]):
             self.count(False)
 
-    def record(self, status: int) -> None:
+    def record(self, status: int, now: float | None = None) -> None:
         self.see_preview_marks()
-        super().record(status)
+        super().record(status, now)
 
     # --- what may ask the database -------------------------------------------
 

@@ -97,10 +97,14 @@ class Impressions(PageMarkup):
 
     # --- what is recorded ------------------------------------------------------
 
-    def record(self, status: int) -> None:
+    def record(self, status: int, now: float | None = None) -> None:
         """Make events of the impressions, after the last byte was sent.
 
         Failures cannot affect the response any more.
+
+        Args:
+            status: The response's.
+            now: The time, in unix seconds; None reads the clock.
         """
         visitor = self._visitor
         if not self._shown or not self._counts or visitor is None or self.is_preview:
@@ -121,7 +125,7 @@ class Impressions(PageMarkup):
             bodies = engine.impressions.encode(
                 shown,
                 visitor.reporting_id,
-                int(engine.clock()),
+                int(engine.clock() if now is None else now),
                 new_ids(len(shown)),
                 None if trace is None else trace(),
             )

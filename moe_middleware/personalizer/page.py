@@ -305,7 +305,8 @@ class Page(PageEnding, PageResponse, PageThreads):
                 visit = self._visit = self._visit_of(self._request)
             if engine.previews is not None and self._preview is None:
                 self._see_preview()
-            visitor = engine.visitors.recognise(visit, self._match, engine.clock())
+            self._met_at = now = engine.clock()
+            visitor = engine.visitors.recognise(visit, self._match, now)
             if visitor is None:
                 return Reason.BOT
             if visitor.is_new and self._headers is not None:

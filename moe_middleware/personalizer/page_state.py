@@ -66,6 +66,7 @@ class PageState(Experiences):
     # Whether all answers so far are cached ones.
     _all_cached = False
     _visitor: Visitor | None = None
+    _met_at = 0.0
     _preview: Preview | Refusal | None = None
     _pending_answers: PendingAnswers | None = None
     _elements: PageElements | None = None
