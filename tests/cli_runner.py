@@ -1,11 +1,13 @@
-"""click's runner with stdout and stderr apart, in every version of click."""
+"""A run of our commands, with stdout and stderr apart in every version of click."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+
+from moe_middleware.cli import main
 
 
 def cli_runner() -> CliRunner:
@@ -14,3 +16,8 @@ def cli_runner() -> CliRunner:
     if "mix_stderr" in inspect.signature(CliRunner).parameters:
         options["mix_stderr"] = False
     return CliRunner(**options)
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    """Run one of our commands; errors that it does not handle are raised."""
+    return cli_runner().invoke(main, arguments, env=environ, catch_exceptions=False)

@@ -16,7 +16,7 @@ import yaml
 
 from moe_middleware import Settings
 
-from .cli.test_main import run
+from .cli_runner import run
 from .documents import ROOT, Document
 
 SCHEMA = ROOT / "docs" / "moe.schema.json"

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .test_main import FILE, run
+from ..cli_runner import run
+from .test_main import FILE
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "moe.yml").write_text(FILE)
-    (tmp_path / "templates" / "shop").mkdir(parents=True)
-    yield tmp_path
+def folder(folder: Path) -> Path:
+    (folder / "moe.yml").write_text(FILE)
+    (folder / "templates" / "shop").mkdir(parents=True)
+    return folder
 
 
 def test_tags_whose_keys_routes_name_are_counted(folder: Path) -> None:

@@ -8,7 +8,6 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,14 @@ import pytest
 from click.testing import Result
 
 from moe_middleware import Settings
-from moe_middleware.cli import main
 from moe_middleware.cli.checks import check
 
-from ..cli_runner import cli_runner
+from ..cli_runner import run
 from ..redis_servers import redis_server
 from ..sites import Site
 
 HEAD = "workspace: {id: W1, api_key: QWERTY0123456789}\n"
 PASSWORD = "s3cret"
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-
-
-def run(*arguments: str, **environ: str) -> Result:
-    return cli_runner().invoke(main, arguments, env=environ, catch_exceptions=False)
 
 
 def refused(folder: Path, text: str) -> list[str]:

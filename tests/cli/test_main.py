@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import Result
 
 from moe_middleware.cli import main
 from moe_middleware.cli.fetch import answer_text
@@ -21,7 +20,7 @@ from moe_middleware.sandbox.workspace.file import workspace_schema
 from moe_middleware.settings.settings import Settings
 from moe_middleware.version import __version__
 
-from ..cli_runner import cli_runner
+from ..cli_runner import cli_runner, run
 
 SECRET = "sekret-5f0c"
 FILE = f"""\
@@ -37,17 +36,6 @@ routes:
     experiences: [cart-upsell]
     attributes: {{sku: {{path: sku}}}}
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-
-
-def run(*arguments: str, **environ: str) -> Result:
-    return cli_runner().invoke(main, arguments, env=environ, catch_exceptions=False)
 
 
 def test_check_shows_the_workspace_and_an_aligned_table(folder: Path) -> None:

@@ -184,13 +184,6 @@ def test_sigterm_waits_for_reports_under_way_and_gives_them_back_in_time(
 # --- in this process -------------------------------------------------------
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
-
-
 def run(*arguments: str, **environ: str) -> Result:
     return cli_runner().invoke(relay, arguments, env=environ, catch_exceptions=False)
 

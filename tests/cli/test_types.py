@@ -16,8 +16,8 @@ from moe_middleware import Experience, Experiences
 from moe_middleware.cli.class_source import MARK, source_of
 from moe_middleware.cli.template_keys import read_names
 
+from ..cli_runner import run
 from ..test_user_types import mypy
-from .test_main import run
 
 WORKSPACE = """
 users: [{id: ada, attributes: {tier: gold}}]
@@ -52,12 +52,10 @@ OF_WORKSPACE = ["--workspace", "workspace.yml"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "workspace.yml").write_text(WORKSPACE)
-    (tmp_path / "moe.yml").write_text(SETTINGS)
-    yield tmp_path
+def folder(folder: Path) -> Iterator[Path]:
+    (folder / "workspace.yml").write_text(WORKSPACE)
+    (folder / "moe.yml").write_text(SETTINGS)
+    yield folder
     sys.modules.pop("shop_types", None)
     sys.modules.pop("heroes", None)
 
