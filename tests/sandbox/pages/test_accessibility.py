@@ -12,7 +12,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-def test_axe_finds_nothing_wrong(
+def test_axe_finds_nothing_wrong_and_landmarks_are_there(
     page: Page, site: Site, width: int, scheme: str
 ) -> None:
     for number in range(30):
@@ -25,13 +25,14 @@ def test_axe_finds_nothing_wrong(
         page.goto(path)
         found = axe.Axe().run(page)
         assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+        if path in PAGES:
+            assert_landmarks(page, path)
 
 
-def test_pages_have_landmarks_one_heading_of_level_one_and_captions(page: Page) -> None:
-    for path in PAGES:
-        page.goto(path)
-        assert page.get_by_role("heading", level=1).count() == 1, path
-        for role in ("banner", "main", "contentinfo"):
-            assert page.get_by_role(role).count() == 1, (path, role)
-        assert page.locator("table:not(:has(caption))").count() == 0, path
-        assert page.locator("[role=status][aria-live=polite]").count() == 1, path
+def assert_landmarks(page: Page, path: str) -> None:
+    """Landmarks, one heading of level one, captions and a place for messages."""
+    assert page.get_by_role("heading", level=1).count() == 1, path
+    for role in ("banner", "main", "contentinfo"):
+        assert page.get_by_role(role).count() == 1, (path, role)
+    assert page.locator("table:not(:has(caption))").count() == 0, path
+    assert page.locator("[role=status][aria-live=polite]").count() == 1, path
