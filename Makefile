@@ -23,7 +23,7 @@ PYTEST := python -m $(TESTS)
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: .measured .unmeasured demo test test-newest test-lowest test-pythons \
+.PHONY: .checked .compiled .measured .unmeasured demo test test-newest test-lowest test-pythons \
 	constraints lint docs reference screenshots bench release rehearsal clean
 
 demo: $(READY)
@@ -52,15 +52,19 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 # All at once: where tests of one kind wait, those of the other go on.
 test: $(READY_DEV)
 	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory -j3 lint .measured .unmeasured
+	$(MAKE) --no-print-directory -j3 .checked .measured .unmeasured
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-.measured:
+# Seven workers, half of them slowed by coverage, would compile the same files at once.
+.compiled:
+	$(BIN)/python -m pytest --collect-only -q > /dev/null
+
+.measured: .compiled
 	$(BIN)/coverage run -m $(TESTS) $(UNMEASURED:%=--ignore=%)
 
 # Its output is shown at its end, so that the lines of both do not mix.
-.unmeasured:
+.unmeasured: .compiled
 	@$(BIN)/$(PYTEST) -n $$(( $(CORES) + 1 )) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
 		{ cat $(VENV)/unmeasured.log; exit 1; }
 	@tail -n 1 $(VENV)/unmeasured.log
@@ -90,10 +94,13 @@ constraints:
 	  } > $(NEWEST)/constraints.txt
 	mv $(NEWEST)/constraints.txt constraints.txt
 
-lint: $(READY_DEV)
+lint: $(READY_DEV) .checked
+	$(BIN)/zensical build --strict
+
+# The tests build the documentation, as strictly.
+.checked:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/zensical build --strict
 	$(BIN)/mypy
 
 docs: $(READY_DEV)
