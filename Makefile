@@ -23,8 +23,9 @@ PYTEST := python -m $(TESTS)
 # The known versions, of what builds the package too.
 KNOWN := -c constraints.txt --build-constraint constraints.txt
 
-.PHONY: .checked .compiled .measured .unmeasured demo test test-newest test-lowest test-pythons \
-	constraints lint docs reference screenshots bench release rehearsal clean
+.PHONY: .checked .compiled .measured .unmeasured \
+	demo test test-newest test-lowest test-pythons constraints lint docs \
+	reference screenshots bench release rehearsal clean
 
 demo: $(READY)
 	$(BIN)/python -m demo_app --port $(PORT)
