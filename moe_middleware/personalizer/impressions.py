@@ -107,7 +107,7 @@ class Impressions(PageMarkup):
             now: The time, in unix seconds; None reads the clock.
         """
         visitor = self._visitor
-        if not self._shown or not self._counts or visitor is None or self.is_preview:
+        if not self._shown or not self._counts or visitor is None:
             return
         shown = self.shown if self._tracked else self._shown.values()
         try:

@@ -183,7 +183,7 @@ class Page(PageEnding, PageResponse, PageThreads):
             found = await self._fetch(name)
             # Another task of the same request may have fetched it, too.
             if name not in self._found:
-                self._engine.note((found,), self._known)
+                self._engine.note((found,), self._reporting_id)
                 self.add((found,))
         return self[key]
 
@@ -242,14 +242,14 @@ class Page(PageEnding, PageResponse, PageThreads):
 
     def _refuse(self, fallback: Experience) -> None:
         super()._refuse(fallback)
-        self._engine.note((fallback,), self._known)
+        self._engine.note((fallback,), self._reporting_id)
 
     # --- what is there, and who it is for ------------------------------------------
 
     def _take(self, found: Sequence[Experience]) -> None:
         found = self._with_preview(found)
         self._note_waits(found)
-        self._engine.note(found, self._known)
+        self._engine.note(found, self._reporting_id)
         self.add(found)
 
     def _take_late(self, pending: PendingAnswers) -> None:
@@ -309,6 +309,9 @@ class Page(PageEnding, PageResponse, PageThreads):
             visitor = engine.visitors.recognise(visit, self._match, now)
             if visitor is None:
                 return Reason.BOT
+            if self.is_preview:
+                # Nothing on it counts.
+                visitor.reporting_id = None
             if visitor.is_new and self._headers is not None:
                 self.advise("visitor_id_not_kept", None)
                 visitor = without_id(visitor)

@@ -135,12 +135,6 @@ class PageState(Experiences):
         return self._identity
 
     @property
-    def _reporting_id(self) -> str | None:
-        """The id for the page's events; None without one, or not known yet."""
-        visitor = self._visitor
-        return None if visitor is None or self.is_preview else visitor.reporting_id
-
-    @property
     def elements(self) -> PageElements:
         """The maker of links and marks for the page's elements."""
         elements = self._elements
@@ -148,7 +142,7 @@ class PageState(Experiences):
             visitor = self._visitor
             elements = PageElements(
                 self._engine.element_kit,
-                None if visitor is None or self.is_preview else visitor.reporting_id,
+                None if visitor is None else visitor.reporting_id,
                 self._visit or self.visit,
                 self._counts,
             )
@@ -230,13 +224,13 @@ class PageState(Experiences):
 
     def _failed(self, outcome: str, error: Exception) -> None:
         # The error's text may contain an id; its class and place cannot.
-        who = self._engine.visitors.log_names.of(self._known)
+        who = self._engine.visitors.log_names.of(self._reporting_id)
         logger.error("%s error=%s%s", outcome, type(error).__name__, who)
         logger.debug("%s", outcome, exc_info=error)
 
     @property
-    def _known(self) -> str | None:
-        """The visitor's id for log lines, if it is known."""
+    def _reporting_id(self) -> str | None:
+        """The id for the page's events; None without one, or not known yet."""
         return self._visitor.reporting_id if self._visitor is not None else None
 
 
