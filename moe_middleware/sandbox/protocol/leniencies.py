@@ -73,9 +73,9 @@ ADVICE: dict[Leniency, str] = {
 """The deviation and the right form, by kind."""
 
 
-_LEVELS = {Leniency.FLAT_VISITOR_ID: logging.INFO}
-"""Anonymous visitors are distinguished by it, if a server supports it; it is no
-mistake."""
+_LEVELS = {Leniency.FLAT_VISITOR_ID: logging.DEBUG}
+"""Our own client sends it for every anonymous visitor, so it is no mistake of a site.
+Frameworks such as Litestar print all lines from info on."""
 
 
 class Reading:
