@@ -18,6 +18,7 @@ from .terminal import printable, stop, table
 
 if TYPE_CHECKING:
     from ..settings.settings import Route, Settings
+    from ..settings.workspaces import Workspace
 
 
 @click.command(
@@ -33,7 +34,7 @@ Examples:
 Every mistake is one line on stderr, FILE:LINE: WHERE: WHAT; the exit code is then 1.
 A line about a probable mistake begins with "warning:" and changes no exit code."""
 )
-@click.argument("file", required=False, type=click.Path())
+@click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--config", metavar="FILE", help="The same as FILE.")
 @click.option(
     "--live",
@@ -69,7 +70,7 @@ A line about a probable mistake begins with "warning:" and changes no exit code.
 @click.option(
     "--workspace",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="A sandbox's workspace file: its payloads are compared with the templates' "
     "names and the types.",
 )
@@ -209,7 +210,7 @@ def _about(settings: Settings) -> dict[str, Any]:
     rows = {
         "workspace": workspace.id,
         "api key": "1 key, hidden" if count == 1 else f"{count} keys, hidden",
-        "data center": workspace.data_center,
+        "data center": _data_center_text(workspace),
         "asks": "the embedded sandbox" if workspace.embedded else workspace.url,
         "cache": shared or "memory:",
         "budget": f"{settings.budget.store} ({calls})",
@@ -217,6 +218,12 @@ def _about(settings: Settings) -> dict[str, Any]:
         "secret key": _secret_key_text(settings),
     }
     return {"settings": rows, "routes": settings.routes}
+
+
+def _data_center_text(workspace: Workspace) -> str:
+    if workspace.base_url is None:
+        return workspace.data_center
+    return "-, as base_url names the server"
 
 
 def _secret_key_text(settings: Settings) -> str:

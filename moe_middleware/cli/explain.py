@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .terminal import printable, stop
+from .terminal import not_in_workspace, printable, stop
 
 if TYPE_CHECKING:
     from ..sandbox import Sandbox
@@ -38,7 +38,7 @@ A real workspace does not publish its rules. The exit code is 1 for an unknown K
 @click.option(
     "--workspace",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The workspace file; left out, a sample tea shop.",
 )
 @options.visitor
@@ -46,6 +46,7 @@ A real workspace does not publish its rules. The exit code is 1 for an unknown K
     "--profile",
     metavar="NAME=VALUE",
     multiple=True,
+    callback=options.pairs,
     help="A user attribute, added to the profile. Repeatable.",
 )
 @options.as_json
@@ -56,7 +57,7 @@ def explain(
     visitor: str | None,
     identifiers: Mapping[str, str],
     attributes: Mapping[str, str],
-    profile: tuple[str, ...],
+    profile: Mapping[str, str],
     as_json: bool,
 ) -> None:
     """Explain what a visitor gets of the sandbox's experiences, or of KEY."""
@@ -70,10 +71,13 @@ def explain(
         visitor_id=visitor or "",
         identifiers=_lines_of(identifiers),
         session=_lines_of(attributes),
-        attributes="\n".join(profile),
+        attributes=_lines_of(profile),
     )
     sandbox = _open(workspace)
+    known = [one.key for one in sandbox.workspace.experiences]
     try:
+        if key and key not in known:
+            stop([not_in_workspace(key, known)])
         found = explanation(sandbox, form)
     except Refusal as refusal:
         stop([refusal.description])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
 from .command_settings import load_settings
-from .terminal import printable, stop, table
+from .terminal import did_you_mean, printable, stop, table
 
 if TYPE_CHECKING:
     from ..client.client import MoEngageClient
@@ -140,8 +139,7 @@ def _why_no_match(key: str, statuses: Mapping[str, str]) -> str:
         if status == "Active":
             return " (no audience matches)"
         return f" (the experience is {printable(status)})"
-    near = get_close_matches(key, statuses, n=1)
-    about = f": did you mean {printable(repr(near[0]))}?" if near else ""
+    about = did_you_mean(key, statuses)
     return f" (the workspace has no published experience of this key{about})"
 
 

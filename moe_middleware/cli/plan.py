@@ -168,7 +168,6 @@ figures."""
 )
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
     help="Settings to take instead of the defaults, as moe.yml.",
 )

@@ -11,7 +11,7 @@ import click
 
 from .command_settings import load_settings
 from .signed_links import echo_link, on_a_link, secrets_of
-from .terminal import stop
+from .terminal import not_in_workspace, stop
 
 if TYPE_CHECKING:
     from ..sandbox.workspace.workspace import Audience, Experience, Variation, Workspace
@@ -43,13 +43,13 @@ the last one opened. A new secret_key invalidates all links."""
 @click.option(
     "--payload",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Its content, as a JSON object.",
 )
 @click.option(
     "--workspace",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Instead: the sandbox's workspace that has it; left out, the tea shop's.",
 )
 @click.option(
@@ -129,8 +129,7 @@ def _look_up(
 
     found = next((one for one in workspace.experiences if one.key == key), None)
     if found is None:
-        known = ", ".join(one.key for one in workspace.experiences)
-        stop([f"{key}: not in the workspace, which has {known or 'none'}"])
+        stop([not_in_workspace(key, [one.key for one in workspace.experiences])])
     wanted = _one_variation(found, variation)
     try:
         payload = values_of(wanted, _attributes(workspace, customer))
@@ -174,5 +173,5 @@ def _attributes(workspace: Workspace, customer: str | None) -> Mapping[str, Any]
     for one in workspace.customers:
         if one.customer_id == customer:
             return one.attributes
-    known = ", ".join(one.customer_id for one in workspace.customers)
-    stop([f"--customer: not in the workspace, which has {known or 'none'}"])
+    known = [one.customer_id for one in workspace.customers]
+    stop([f"--customer {not_in_workspace(customer, known)}"])

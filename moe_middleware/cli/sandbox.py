@@ -37,13 +37,13 @@ start, and later leaves the last good one in place."""
 @click.option(
     "--workspace",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="The workspace file; left out, a sample tea shop.",
 )
 @click.option(
     "--db",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="The SQLite file for the counts; left out, memory.",
 )
 @click.option(
@@ -61,7 +61,7 @@ start, and later leaves the last good one in place."""
 @click.option(
     "--write-sample",
     metavar="FILE",
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="Write the tea shop's workspace to a new file, and stop.",
 )
 def sandbox(

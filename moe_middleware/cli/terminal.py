@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -37,6 +38,20 @@ def printable(value: object) -> str:
     if isinstance(value, str) and value.isprintable():
         return value
     return json.dumps(value, default=dict)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name; empty if none is near."""
+    near = get_close_matches(name, [*known], n=1)
+    return f": did you mean {printable(repr(near[0]))}?" if near else ""
+
+
+def not_in_workspace(name: str, known: Sequence[str]) -> str:
+    """Return the complaint about a name that a workspace lacks."""
+    about = did_you_mean(name, known)
+    return (
+        f"{name}: not in the workspace, which has {', '.join(known) or 'none'}{about}"
+    )
 
 
 def stop(complaints: Iterable[object]) -> NoReturn:

@@ -11,7 +11,7 @@ import click
 from ..models.experience import EMPTY
 from . import options
 from .command_settings import load_settings
-from .terminal import stop
+from .terminal import did_you_mean, stop
 
 if TYPE_CHECKING:
     from ..settings.settings import Settings
@@ -32,7 +32,7 @@ audiences. A value that one payload lacks is NotRequired. It counts no impressio
 @click.option(
     "--workspace",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Take all variations of a sandbox's workspace file, without a call.",
 )
 @click.option(
@@ -74,7 +74,7 @@ def types(
     known = payloads_of(workspace or load_settings(config), customers, attributes)
     unknown = [key for key in keys if key not in known]
     if unknown:
-        stop(f"{key}: {_WITHOUT}" for key in unknown)
+        stop(f"{key}: {_WITHOUT}{did_you_mean(key, known)}" for key in unknown)
     wanted = {key: known[key] for key in keys or known}
     source = source_of(
         {key: [one.values for one in payloads] for key, payloads in wanted.items()}

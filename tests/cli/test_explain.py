@@ -62,9 +62,9 @@ def test_profile_is_added_and_json_is_the_endpoints_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "exit_code", "complaint"),
     [
-        (("none-such",), 1, "No experience has this key"),
+        (("none-such",), 1, "none-such: not in the workspace"),
         (("--attribute", "email"), 2, "'email' is not of the form NAME=VALUE"),
-        (("--profile", "email"), 1, "“email” is not of the form name=value"),
+        (("--profile", "email"), 2, "'email' is not of the form NAME=VALUE"),
         (("--workspace", "no-such-file.yml"), 1, "no-such-file.yml"),
     ],
 )

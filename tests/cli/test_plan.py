@@ -132,7 +132,6 @@ def test_relays_wait_for_moengages_answers() -> None:
         (("--visitors", "9", "--bots", "100"), "--bots"),
         (("--visitors", "9", "--chart", "plan.png"), "must end with .svg"),
         (("--visitors", "9", "--hosts", "1000", "--processes", "99"), "10,000"),
-        (("--visitors", "9", "--config", "none.yml"), "none.yml"),
     ],
 )
 def test_a_bad_option_is_named(words: tuple[str, ...], complaint: str) -> None:
