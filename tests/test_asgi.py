@@ -30,6 +30,7 @@ from moe_middleware import (
     Experience,
     Experiences,
     MoEngageMiddleware,
+    Visit,
 )
 from moe_middleware.sandbox import Sandbox
 
@@ -576,6 +577,36 @@ async def test_one_who_left_before_a_slow_page_came_is_not_counted(
     await site.delivered()
 
     assert len(sandbox.events) == (0 if leaves else 1)
+
+
+async def never(visit: Visit) -> str:
+    await asyncio.Event().wait()
+    return "alice"
+
+
+async def test_the_budget_holds_for_a_call_that_hangs(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = {"customer_id": {"call": never}}
+    site = Site(fetch={"timeout": 0.05}, identity=identity)
+
+    response = await site.get()
+
+    assert "Welcome" in response.text
+    [line] = [one for one in caplog.messages if one.startswith("value_failed")]
+    assert "it takes longer than the page may wait (fetch.timeout)" in line
+
+
+async def test_a_session_without_a_usable_id_is_one_line(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(identity={"customer_id": {"session": "customer"}})
+    scope = {**http_scope("/"), "session": {"customer": {"id": 7}}}
+
+    await site.app(scope, _empty_body, _nowhere)
+
+    lines = [one for one in caplog.records if one.levelname != "INFO"]
+    assert [one.getMessage().split()[0] for one in lines] == ["value_failed"]
 
 
 async def _nowhere(message: Message) -> None:

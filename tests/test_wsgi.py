@@ -19,6 +19,7 @@ from jinja2 import DictLoader, Environment
 from moe_middleware import (
     DuplicateMiddlewareError,
     MoEngageWSGIMiddleware,
+    Visit,
     current_experiences,
 )
 from moe_middleware.sandbox import Sandbox
@@ -213,6 +214,22 @@ def test_the_budget_holds_on_a_thread_too(sandbox: Sandbox) -> None:
 
     assert b"Welcome" in page
     assert time.monotonic() - started < 10
+
+
+async def never(visit: Visit) -> str:
+    await asyncio.Event().wait()
+    return "alice"
+
+
+def test_the_budget_holds_for_a_call_that_hangs(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = {"customer_id": {"call": never}}
+    server = Server(rendered, fetch={"timeout": 0.05}, identity=identity)
+
+    assert b"Welcome" in server.request()
+    [line] = [one for one in caplog.messages if one.startswith("value_failed")]
+    assert "it takes longer than the page may wait (fetch.timeout)" in line
 
 
 def test_a_tag_waits_for_what_is_on_its_way(sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from ..models.texts import Headers
 from ..models.usable_ids import usable_id
@@ -21,7 +22,7 @@ class LoginWatch:
         source: The source of the customer_id; None for none.
 
     Attributes:
-        reads_session: Whether ``before`` must be read before the handler runs.
+        reads_session: Whether ``by_session`` must be read before the handler runs.
     """
 
     def __init__(self, source: ValueSource | None) -> None:
@@ -33,6 +34,15 @@ class LoginWatch:
     def before(self, visit: Visit) -> str | None:
         """Return the customer of the request, if this source gives it at once."""
         return id_at_once(self._source, visit) if self._source else None
+
+    def by_session(self, visit: Visit) -> str | None:
+        """The same, but None if the session gives no id.
+
+        Pages log that where they need the value.
+        """
+        with suppress(Exception):
+            return self.before(visit)
+        return None
 
     def may_change(self, headers: Headers) -> bool:
         """Whether a response may change it: a fast check for every response."""
@@ -54,7 +64,7 @@ class LoginWatch:
             before: The session's customer before the handler; for sessions only.
         """
         if self.reads_session:
-            after = self.before(visit)
+            after = self.by_session(visit)
         elif (cookie := self._set_cookie(headers)) is not None:
             before = self.before(visit)
             after = self._after(visit, cookie)

@@ -66,10 +66,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         engine = self._engine
         try:
             if engine.reads_session:
-                # A failure here happens again where the value is needed, and is logged
-                # there.
-                with contextlib.suppress(Exception):
-                    self._customer_before = engine.logins.before(self.visit)
+                self._customer_before = engine.logins.by_session(self.visit)
             routes = engine.routes
             host = self.visit.header("host") if routes.asks_host else None
             match = routes.match(method, path, host)
@@ -235,7 +232,7 @@ class Page(PageEnding, PageResponse, PageThreads):
 
     async def _forget_unmet(self) -> bool:
         try:
-            self._forget(await waiting(self._key_of_unmet))
+            self._forget(await waiting(self._key_of_unmet, self.left))
         except Exception as error:
             self._failed("forget_failed", error)
         return True
@@ -278,7 +275,7 @@ class Page(PageEnding, PageResponse, PageThreads):
     async def _ask(self, keys: Sequence[str]) -> PendingAnswers:
         if self._overlay_notes is not None:
             self._overlay_notes.begin(keys, self._waited_so_far)
-        visitor = await waiting(self._meet)
+        visitor = await waiting(self._meet, self.left)
         if isinstance(visitor, Reason):
             return PendingAnswers(_fallbacks(keys, visitor))
         visit = self.visit if visitor.consents else NO_VISIT

@@ -75,13 +75,6 @@ class PageEnding(Impressions):
 
     # --- the overlay -----------------------------------------------------------------
 
-    @property
-    def _waited_so_far(self) -> float:
-        """Seconds that the page has waited for experiences until now."""
-        if not self._waiting:
-            return self._waited
-        return self._waited + self._engine.stopwatch() - self._waiting_since
-
     def _note_waits(self, found: Sequence[Experience]) -> None:
         if self._overlay_notes is not None:
             self._overlay_notes.end([one.key for one in found], self._waited_so_far)

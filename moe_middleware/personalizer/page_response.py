@@ -205,7 +205,7 @@ class PageResponse(PageState):
     async def ask_consent(self) -> None:
         """Determine whether our cookies must be removed, if no route has done so."""
         if self._consents is None:
-            self._consents = await waiting(self._consent)
+            self._consents = await waiting(self._consent, self.left)
 
     def _consent(self) -> bool:
         return self._engine.visitors.consent_now(self.visit)

@@ -21,7 +21,7 @@ from ..models.texts import Headers
 from ..models.visits import Visit
 from ..routes.routes import Match
 from ..visitors.visitor import Visitor
-from ..visitors.waiting import CannotWaitError
+from ..visitors.waiting import CannotWaitError, SlowSourceError
 from .current import on_event_loop
 from .overlay_notes import OverlayNotes
 from .page_elements import PageElements
@@ -190,10 +190,25 @@ class PageState(Experiences):
         """Return the value of an async source, in a thread without an event loop."""
         if on_event_loop():
             raise CannotWaitError
-        # The app's own code may take long, but its loop must not have stopped.
-        patience = None if self._loop.is_running() else self._patience
         sent = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
-        return sent.result(patience)
+        try:
+            return sent.result(self.left())
+        except TimeoutError:
+            if sent.done():
+                raise
+            sent.cancel()
+            raise SlowSourceError from None
+
+    def left(self) -> float:
+        """Return the seconds that the page may still wait for experiences."""
+        return max(0.0, self._budget - self._waited_so_far)
+
+    @property
+    def _waited_so_far(self) -> float:
+        """Seconds that the page has waited for experiences until now."""
+        if not self._waiting:
+            return self._waited
+        return self._waited + self._engine.stopwatch() - self._waiting_since
 
     @property
     def _budget(self) -> float:

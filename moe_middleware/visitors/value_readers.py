@@ -18,7 +18,7 @@ from ..models.usable_ids import BLANKS, Flaw, flaw_of, usable_id
 from ..models.visits import Visit
 from ..settings.import_strings import call_fault
 from ..settings.value_sources import NoFunctionError, ValueSource, is_async
-from .waiting import MustWaitError
+from .waiting import MustWaitError, SlowSourceError
 
 T = TypeVar("T")
 
@@ -145,6 +145,8 @@ class SourceReader:
         where = _of(source)
         if isinstance(error, NotTextError):
             given, about = f" given={error}", _NOT_TEXT
+        elif isinstance(error, SlowSourceError):
+            given, about = "", _SLOW
         elif isinstance(error, NoFunctionError):
             given, about = "", str(error)
         elif (
@@ -258,6 +260,11 @@ def _of(source: ValueSource) -> str:
 
 
 _RAISES = "the page goes on without this value; mend the code that raises"
+
+_SLOW = (
+    "it takes longer than the page may wait (fetch.timeout), so the page goes on "
+    "without this value: let it answer sooner, or give up by itself"
+)
 
 _NOT_TEXT = (
     "a value is text or a number; name one that is, or write a call that makes one"

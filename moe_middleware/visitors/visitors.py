@@ -56,6 +56,7 @@ class Visitors:
         self._vary: Collection[str] | None = settings.cache.vary
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
+        self._timeout = settings.fetch.timeout
         self._judge = _bot_filter(settings.bots).judge
         self._turns_bots_away = settings.bots.personalize != "on"
         self._trusted = TrustedProxies(settings.trusted_proxies)
@@ -161,12 +162,16 @@ class Visitors:
         )
         return identity, is_new
 
+    def _left(self) -> float:
+        """Return the seconds that a source may take outside of a page."""
+        return self._timeout
+
     async def log_name(self, visit: Visit) -> str:
         """Return the end of a log line about a request; usually empty."""
         if not self.log_names.wanted:
             return ""
         try:
-            identity, is_new = await waiting(lambda: self.identify(visit))
+            identity, is_new = await waiting(lambda: self.identify(visit), self._left)
         except Exception:
             return ""
         return "" if is_new else self.log_names.of(identity.reporting_id)
@@ -178,7 +183,7 @@ class Visitors:
         events of an earlier page count for the identity of that page. The current one
         comes first. Without consent there is none.
         """
-        return await waiting(lambda: self._known_as(visit))
+        return await waiting(lambda: self._known_as(visit), self._left)
 
     def _known_as(self, visit: Visit) -> list[Identity]:
         if not self.consent_now(visit):
@@ -199,7 +204,7 @@ class Visitors:
 
     async def consent(self, visit: Visit) -> bool:
         """Whether the visitor may be recognised and counted."""
-        return await waiting(lambda: self.consent_now(visit))
+        return await waiting(lambda: self.consent_now(visit), self._left)
 
     def consent_now(self, visit: Visit) -> bool:
         """The same in synchronous code.

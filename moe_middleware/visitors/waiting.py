@@ -6,6 +6,7 @@ value, which is then on the visit, and read again.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -16,6 +17,9 @@ T = TypeVar("T")
 
 Wait = Callable[[Awaitable[Any]], object]
 """Waits in this thread for an async source's value, and returns it."""
+
+Left = Callable[[], float]
+"""Returns the seconds that an async source may still take."""
 
 
 class MustWaitError(Exception):
@@ -46,17 +50,18 @@ class MustWaitError(Exception):
         self.ended = False
         visit.values_read[name] = self
 
-    async def wait(self) -> None:
-        """Wait for the value, so that the next reading finds it."""
+    async def wait(self, left: Left) -> None:
+        """Wait for the value, so that the next reading finds it, or its error."""
         # Another reading at the same time waits for a value of its own.
         self._visit.values_read.pop(self._name, None)
         try:
             if self._value_of is not None and self._visit.in_thread is not None:
                 self._value = await self._visit.in_thread(self._value_of)()
-            if self._begun is not None:
-                self._value = await self._begun
-            elif inspect.isawaitable(self._value):
-                self._value = await self._value
+            begun = self._begun
+            if inspect.isawaitable(self._value):
+                begun = self._value
+            if begun is not None:
+                self._value = await _within(left(), begun)
         except Exception as error:
             self._error = error
         self._end()
@@ -98,14 +103,33 @@ class CannotWaitError(Exception):
     """An async source needs waiting, where waiting is impossible."""
 
 
-async def waiting(read: Callable[[], T]) -> T:
+class SlowSourceError(Exception):
+    """An async source takes longer than a page may wait."""
+
+
+async def _within(seconds: float, begun: Awaitable[T]) -> T:
+    """Return an awaitable's result.
+
+    Raises:
+        SlowSourceError: It takes longer; it is cancelled.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await begun
+    except TimeoutError:
+        if limit.expired():
+            raise SlowSourceError from None
+        raise
+
+
+async def waiting(read: Callable[[], T], left: Left) -> T:
     """Return the result of code that reads sources; wait for their values."""
     while True:
         try:
             return read()
         except MustWaitError as error:
             must_wait = error
-        await must_wait.wait()
+        await must_wait.wait(left)
 
 
 def waiting_here(read: Callable[[], T], wait: Wait) -> T:

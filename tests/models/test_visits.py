@@ -23,7 +23,7 @@ async def read_text(
     source: ValueSource, visit: Visit, path_params: Mapping[str, Any]
 ) -> str | None:
     read = SourceReader().text(source)
-    return await waiting(lambda: read(visit, path_params))
+    return await waiting(lambda: read(visit, path_params), lambda: 5.0)
 
 
 VISIT = Visit(

@@ -47,7 +47,7 @@ def visit(*, cookie: str = "", **headers: str) -> Visit:
 
 async def consents(request: Visit, **section: Any) -> bool:
     rule = Consents(ConsentSettings(**section))
-    return await wait_for(lambda: rule.given(request))
+    return await wait_for(lambda: rule.given(request), lambda: 5.0)
 
 
 @pytest.mark.parametrize("value", ["yes", "YES", "true", "granted", "1", '"yes"'])
