@@ -73,7 +73,7 @@ class Relay:
         outbox: Outbox,
         report: Report,
         *,
-        parallel: int = 4,
+        parallel: int = 8,
         interval: float = 1.0,
         lease_for: float = 30.0,
         max_age: float = 7 * 86_400.0,

@@ -123,7 +123,7 @@ class Setup:
     outbox: Kind = "sqlite"
     max_events: int = 2_000_000
     relays: int = 0
-    parallel: int = 4
+    parallel: int = 8
     report_seconds: float = 0.2
     answer_bytes: int = 350
     all_processes: int = field(init=False)

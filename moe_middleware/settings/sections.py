@@ -206,7 +206,7 @@ class EventSettings(Section):
         "then it becomes a dead letter.",
     )
     parallel: Annotated[int, Field(ge=1, le=64), NoFlag] = Field(
-        default=4, description="Reports under way at once, in one relay."
+        default=8, description="Reports under way at once, in one relay."
     )
     platform: Platform = Field(
         default="web", description="The platform that events report."

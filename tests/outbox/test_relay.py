@@ -326,7 +326,7 @@ async def test_while_reports_fail_one_tries_for_all(
 ) -> None:
     outbox.append(users(2000, 2000))
     service.failures = [APIError(status=503) for _ in range(6)]
-    tried = relay(outbox, service)
+    tried = relay(outbox, service, parallel=4)
 
     clock.now += await tried.deliver()
     first = len(service.reports)
@@ -347,7 +347,7 @@ async def test_pauses_grow_with_the_outage_not_with_the_reports_under_way(
 ) -> None:
     outbox.append(users(2000, 2000))
     service.failures = [APIError(status=503) for _ in range(7)]
-    tried = relay(outbox, service)
+    tried = relay(outbox, service, parallel=4)
     pauses = []
 
     for _ in range(4):
