@@ -73,6 +73,35 @@ def test_a_streamed_body_is_made_within_its_request(
     assert current_experiences()[KEY].reason == "no_request"
 
 
+@pytest.mark.parametrize("view", [page, stream, async_stream])
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+def test_a_page_ends_with_the_overlay_however_it_is_sent(
+    site: MakeSite, mode: str, view: Any
+) -> None:
+    shop = site(view, development={"overlay": True})
+
+    async def read() -> bytes:
+        response = await shop.aget()
+        if not response.streaming:
+            return bytes(response.content)
+        return b"".join([part async for part in response])
+
+    text = body(shop.get()) if mode == "sync" else async_to_sync(read)().decode()
+
+    assert text.endswith("defer></script>")
+    assert text.count("<moe-overlay") == 1
+
+
+def test_a_file_gets_no_overlay(site: MakeSite, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<p>a file")
+
+    def view(request: Any) -> Any:
+        request.experiences.show(KEY)
+        return FileResponse((tmp_path / "page.html").open("rb"))
+
+    assert body(site(view, development={"overlay": True}).get()) == "<p>a file"
+
+
 def test_a_page_that_no_route_names_is_as_it_was(site: MakeSite, get: Visit) -> None:
     bare = site(lambda _: HttpResponse("hello"), middleware=MIDDLEWARE[:-1], routes=[])
     plain = get(bare)
