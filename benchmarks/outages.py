@@ -68,25 +68,25 @@ class _Run:
     """What one run saw.
 
     Attributes:
-        asked: Pages of new visitors for which a call was made.
+        fetched: Pages of new visitors for which a call was made.
         spared: Those for which none was, because the breaker was open.
         known: Pages of visitors whose answers have expired.
         added: What each spared page took longer than the plain page after it, in
             seconds.
         pages: Pages that wanted an experience while it lasted.
         calls: Fetches that the site made meanwhile.
-        heard: Requests that reached the API, further tries included.
+        received: Requests that reached the API, further tries included.
         recovery: From the fault's end to the first new visitor with an answer, in
             seconds.
     """
 
-    asked: list[Visited] = field(default_factory=list)
+    fetched: list[Visited] = field(default_factory=list)
     spared: list[Visited] = field(default_factory=list)
     known: list[Visited] = field(default_factory=list)
     added: list[float] = field(default_factory=list)
     pages: int = 0
     calls: int = 0
-    heard: int = 0
+    received: int = 0
     recovery: float = 0.0
 
 
@@ -275,7 +275,7 @@ async def _visited(
         await _primed(browser, f"known-{number}")
     await browser.visit(path="/plain")
     await asyncio.sleep(TTL * 2)
-    calls, heard = await _calls(browser), api.heard
+    calls, received = await _calls(browser), api.heard
     await begin()
     until = time.monotonic() + lasts
     while time.monotonic() < until:
@@ -288,7 +288,7 @@ async def _visited(
             page = await browser.visit(f"known-{number % KNOWN}")
             run.known.append(page)
             run.pages += 1
-    run.calls, run.heard = await _calls(browser) - calls, api.heard - heard
+    run.calls, run.received = await _calls(browser) - calls, api.heard - received
     await end()
     run.recovery = await _recovered(browser, other)
     return run
@@ -304,13 +304,13 @@ async def _primed(browser: Browser, visitor: str) -> None:
 
 def _sort(run: _Run, page: Visited, plain: Visited) -> None:
     # After the first of these nothing is asked for a while: pages tell why.
-    paused = page.reason in ("rate_limited", "unauthorized") and bool(run.asked)
+    paused = page.reason in ("rate_limited", "unauthorized") and bool(run.fetched)
     spared = page.reason == "breaker_open" or paused
     if spared:
         run.spared.append(page)
         run.added.append(page.seconds - plain.seconds)
     else:
-        run.asked.append(page)
+        run.fetched.append(page)
 
 
 async def _calls(browser: Browser) -> int:
@@ -343,12 +343,12 @@ async def _in_thread(
 
 
 def _rows(name: str, run: _Run, control: _Run) -> Iterable[Row]:
-    if run.asked:
-        over, slowest = (_p(run.asked, share) - BUDGET for share in (50, 99))
+    if run.fetched:
+        over, slowest = (_p(run.fetched, share) - BUDGET for share in (50, 99))
         yield Figure(
             what=f"{name}: a page's time over its budget",
-            text=f"{over * 1e3:.1f} ms, p99 {slowest * 1e3:.1f}, of {len(run.asked)}; "
-            f"{_answers(run.asked)}",
+            text=f"{over * 1e3:.1f} ms, p99 {slowest * 1e3:.1f}, "
+            f"of {len(run.fetched)}; {_answers(run.fetched)}",
             goal="<= 20 ms",
             value=over * 1e3,
         )
@@ -363,7 +363,7 @@ def _rows(name: str, run: _Run, control: _Run) -> Iterable[Row]:
     yield Note(
         text=f"known visitors {_latency(run.known)} {_answers(run.known)}; "
         f"{run.calls} calls; recovery {run.recovery:.2f} s; "
-        f"without the fault {_latency(control.asked)} {_answers(control.asked)}"
+        f"without the fault {_latency(control.fetched)} {_answers(control.fetched)}"
     )
 
 
@@ -371,15 +371,15 @@ def _line(name: str, run: _Run, control: _Run) -> str:
     added = f", adds {median(run.added) * 1e3:.2f}" if run.added else ""
     cells = [
         name,
-        _latency(run.asked),
-        _answers(run.asked),
+        _latency(run.fetched),
+        _answers(run.fetched),
         f"{_latency(run.spared)}{added}" if run.spared else "-",
         _latency(run.known),
         _answers(run.known),
-        f"{run.calls} ({run.heard})",
+        f"{run.calls} ({run.received})",
         str(run.pages),
         f"{run.recovery:.2f}",
-        f"{_latency(control.asked)}, {_answers(control.asked)}",
+        f"{_latency(control.fetched)}, {_answers(control.fetched)}",
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -39,7 +39,7 @@ WELCOME = """
 """
 
 
-_ASKED_FOR = """\
+_ABOUT_TOKEN = """\
          Other machines may reach the shop, so the sandbox's pages ask for this
          token (or MOE_SANDBOX_TOKEN's): open the link once in each browser. It has"""
 
@@ -79,7 +79,9 @@ def _where_to_look(site: str, token: str) -> str:
         case None:
             return "at the reports in MoEngage's dashboard"
         case "/sandbox":
-            shown = f"?{urlencode({'token': token})}\n{_ASKED_FOR}" if token else " has"
+            shown = (
+                f"?{urlencode({'token': token})}\n{_ABOUT_TOKEN}" if token else " has"
+            )
             return f"at the sandbox: {site}/sandbox/{shown} reports and explanations"
         case elsewhere:
             return f"at the sandbox: {elsewhere}/ has reports and explanations"

@@ -37,9 +37,9 @@ def alone(
     there: its tracer allocates.
     """
     assert not kwargs
-    asked = json.dumps([function.__module__, function.__name__, args])
+    request = json.dumps([function.__module__, function.__name__, args])
     ran = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, asked],
+        [sys.executable, "-c", _PROGRAM, request],
         cwd=Path(__file__).parents[1],
         env={name: one for name, one in os.environ.items() if "COVERAGE" not in name},
         capture_output=True,

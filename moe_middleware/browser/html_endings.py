@@ -39,7 +39,7 @@ _WIDE = re.compile(rb"charset\s*=\s*[\"']?(?:utf-?(?:16|32)|ucs-?[24])")
 
 _PAGES = ("document", "iframe", "frame", "object", "embed")
 
-_ASKED_BY_SCRIPTS = frozenset(
+_HEADERS_OF_SCRIPTS = frozenset(
     {b"hx-request", b"turbo-frame", b"x-requested-with", b"x-pjax", b"x-up-version"}
 )
 
@@ -99,7 +99,7 @@ def is_page_load(visit: Visit) -> bool:
     destination = visit.header("sec-fetch-dest")
     if destination is not None:
         return destination in _PAGES
-    return not visit.any_of(_ASKED_BY_SCRIPTS)
+    return not visit.any_of(_HEADERS_OF_SCRIPTS)
 
 
 def for_longer_body(headers: Headers) -> Headers:

@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._open = True
         self._kept = False
-        self._heard = False
+        self._answered = False
 
     @property
     def reusable(self) -> bool:
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
     @property
     def silent(self) -> bool:
         """Whether it was kept, and no byte of the current response has arrived."""
-        return self._kept and not self._heard
+        return self._kept and not self._answered
 
     async def exchange(self, request: bytes) -> Response:
         """Send a request and wait for its response."""
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         if not self._open:
             raise ClosedWhileIdleError
         assert self._transport is not None
-        self._heard = False
+        self._answered = False
         self._reader.begin()
         self._answer = self._loop.create_future()
         self._transport.write(request)
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._answered = True
         if self._answer is None or self._answer.done():
             # There is no request, as with a 408 for an idle connection.
             self.close()
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._open = False
         self._fail(
             ClosedWhileIdleError()
-            if self._kept and not self._heard
+            if self._kept and not self._answered
             else ReadError("the connection broke")
         )
 

@@ -73,7 +73,7 @@ class Connector:
         self._found_at = 0.0
         self._last_family: socket.AddressFamily | None = None
         self._lookups: set[asyncio.Future[list[Address]]] = set()
-        self._asked_at = 0.0
+        self._looked_up_at = 0.0
 
     async def connect(self) -> socket.socket:
         """Return a connected, non-blocking socket.
@@ -125,11 +125,11 @@ class Connector:
     def _look_up(self) -> None:
         """Start a lookup, unless a running one may end soon."""
         now = asyncio.get_running_loop().time()
-        recent = now - self._asked_at < self._look_again_after
+        recent = now - self._looked_up_at < self._look_again_after
         if self._lookups and (recent or len(self._lookups) >= MAX_LOOKUPS):
             return
         lookup = in_thread(self._ask, "moe-lookup")
-        self._asked_at = now
+        self._looked_up_at = now
         self._lookups.add(lookup)
         lookup.add_done_callback(self._note)
 

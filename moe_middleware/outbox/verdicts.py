@@ -83,10 +83,10 @@ def judge(
         case AuthenticationError():
             return Retry(REFUSED_PAUSE)
         case _:
-            asked: float | None = getattr(error, "retry_after", None)
-            if asked is None:
+            retry_after: float | None = getattr(error, "retry_after", None)
+            if retry_after is None:
                 return Retry(_pause(failures, jitter))
-            return Retry(min(asked, LONGEST_WAIT) + _pause(1, jitter))
+            return Retry(min(retry_after, LONGEST_WAIT) + _pause(1, jitter))
 
 
 def _pause(failures: int, jitter: float) -> float:

@@ -106,7 +106,7 @@ class Body:
     content: bytes = b""
     length: str | None = None
     read: int = 0
-    asked: list[int] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)
 
 
 class Door(Protocol):
@@ -278,7 +278,7 @@ class _Input(io.RawIOBase):
         self._stream = io.BytesIO(body.content)
 
     def read(self, size: int = -1) -> bytes:
-        self._body.asked.append(size)
+        self._body.reads.append(size)
         part = self._stream.read(size)
         self._body.read += len(part)
         return part

@@ -55,7 +55,7 @@ def check_is_whole(answer: Answer) -> None:
         assert not [flag for flag in flags if flag.startswith("domain")]
 
 
-def everything_asked(shop: Shop, headers: Headers = (), **given: Any) -> list[Answer]:
+def all_answers(shop: Shop, headers: Headers = (), **given: Any) -> list[Answer]:
     link, mark = shop.link(), shop.mark()
     own = [("sec-fetch-site", "same-origin")]
     return [
@@ -78,7 +78,7 @@ def test_no_header_of_a_request_gets_into_a_response(shop: Shop) -> None:
     for value in HOSTILE:
         headers = [(name, value) for name in PLACES]
 
-        for answer in everything_asked(shop, headers):
+        for answer in all_answers(shop, headers):
             check_is_whole(answer)
 
 
@@ -86,7 +86,7 @@ def test_no_header_of_a_request_gets_into_a_response(shop: Shop) -> None:
 def test_no_cookie_gets_into_a_response(shop: Shop, name: str) -> None:
     for value in HOSTILE:
         # Its own name in it, so that it is seen where it comes out again.
-        for answer in everything_asked(shop, cookie=f"{name}={value}"):
+        for answer in all_answers(shop, cookie=f"{name}={value}"):
             check_is_whole(answer)
 
 

@@ -230,9 +230,9 @@ async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> No
     with contextlib.suppress(ValueError):
         shown.customer(text, first_name=text, **{text: text})
     transport = httpx.ASGITransport(shown, raise_app_exceptions=False)
-    asked = quote(text, safe="")
+    quoted = quote(text, safe="")
     ids = {"customer_id": text, text: text, "experience_key": ["evil", text]}
-    key = {"MOE-APPKEY": "sandbox", "Authorization": f"Basic {asked}"}
+    key = {"MOE-APPKEY": "sandbox", "Authorization": f"Basic {quoted}"}
     events = {"elements": [{"customer_id": text, "actions": [{"action": text}]}]}
     found_on = 0
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as seen:
@@ -240,10 +240,10 @@ async def test_the_sandboxs_pages_hold_texts_of_others_as_texts(text: str) -> No
         await seen.post("/v1/experiences/events", json=events, headers=key)
         for path in (
             *("/", "/events", "/requests", "/faults", "/connect", "/experiences"),
-            *("/experiences/evil", f"/experiences/{asked}", f"/{asked}"),
-            f"/explain?customer_id={asked}&customer={asked}&key={asked}&now={asked}",
-            f"/experiences/evil?from={asked}&audience={asked}&platform={asked}",
-            f"/requests?path={asked}&q={asked}",
+            *("/experiences/evil", f"/experiences/{quoted}", f"/{quoted}"),
+            f"/explain?customer_id={quoted}&customer={quoted}&key={quoted}&now={quoted}",
+            f"/experiences/evil?from={quoted}&audience={quoted}&platform={quoted}",
+            f"/requests?path={quoted}&q={quoted}",
         ):
             answer = await seen.get(path, headers={"accept": "text/html"})
             assert answer.status_code < 500, path

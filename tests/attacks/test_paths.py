@@ -62,11 +62,11 @@ GAMES = {
 
 def test_no_other_spelling_of_a_path_leads_anywhere(shop: Shop) -> None:
     token = shop.link().rpartition("/")[2]
-    for game, whose in GAMES.items():
+    for game, owner in GAMES.items():
         answer = shop.ask(game.replace("TOKEN", token), customer="alice")
 
         assert answer.get("location") is None, game
-        assert answer.status == (200 if whose == "app" else 404), game
+        assert answer.status == (200 if owner == "app" else 404), game
         if answer.status == 404:
             # No cache keeps it as the stylesheet that it says it is.
             assert answer.get("cache-control") == "no-store", game
@@ -105,6 +105,6 @@ def test_links_and_previews_are_followed_by_looking_alone(shop: Shop) -> None:
         for path in (link, "/_moe/p/leave", f"/_moe/{SCRIPT_NAME}"):
             answer = shop.ask(path, method=method, customer="alice")
 
-            asked = (method, path)
-            assert (answer.status, answer.get("allow")) == (405, "GET, HEAD"), asked
+            refused = (method, path)
+            assert (answer.status, answer.get("allow")) == (405, "GET, HEAD"), refused
     assert shop.clicks == 0

@@ -114,7 +114,7 @@ def test_ten_megabytes_are_not_read(shop: Shop, door: str) -> None:
         if door != "django-async":
             # Under ASGI, Django puts it into a file before any middleware is asked.
             assert body.read <= 2 * MAX_BODY, length
-        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), length
+        assert all(0 <= size <= MAX_BODY + 1 for size in body.reads), length
     assert shop.clicks == 0
 
 
@@ -129,7 +129,7 @@ def test_a_length_that_is_none_counts_nothing(shop: Shop, door: str) -> None:
         answer = shop.tell(body, customer="alice")
 
         assert answer.status == (204 if whole else 400), length
-        assert all(0 <= size <= MAX_BODY + 1 for size in body.asked), length
+        assert all(0 <= size <= MAX_BODY + 1 for size in body.reads), length
     assert shop.clicks == int(whole)
 
 

@@ -23,17 +23,17 @@ PAGE = """
 {%- endexperience -%}
 {{ moe_web_sdk("none-of-the-page") }}
 """
-ASKED = re.compile(r'"device":("[^"]*"|null)')
+DEVICE_VALUE = re.compile(r'"device":("[^"]*"|null)')
 
 
 def site(**sections: Any) -> Site:
     return Site(rendered(PAGE), secret_key="a secret of these tests alone", **sections)
 
 
-async def asked_for(some: Site, cookie: str = "") -> str | None:
+async def device_cookie(some: Site, cookie: str = "") -> str | None:
     """Return what a page says of the device id: the cookie it misses, or nothing."""
     page = await some.get(headers={"cookie": cookie})
-    found = ASKED.search(page.text)
+    found = DEVICE_VALUE.search(page.text)
     token: str | None = json.loads(found[1]) if found else None
     return token
 
@@ -64,7 +64,7 @@ async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("cookie", "asked"),
+    ("cookie", "expected"),
     [
         ("", "moe_uuid"),
         (f"moe_visitor={MINTED}", "moe_uuid"),
@@ -75,9 +75,9 @@ async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, A
     ],
 )
 async def test_it_is_asked_for_where_it_is_missing(
-    cookie: str, asked: str | None, sandbox: Sandbox
+    cookie: str, expected: str | None, sandbox: Sandbox
 ) -> None:
-    assert await asked_for(site(), cookie) == asked
+    assert await device_cookie(site(), cookie) == expected
 
 
 @pytest.mark.parametrize("source", [{"header": "X-Device"}, {"value": ""}])
@@ -86,7 +86,7 @@ async def test_a_site_with_visitor_ids_from_elsewhere_wants_no_other(
 ) -> None:
     some = site(identity={"visitor_id": source, "anonymous": "off"})
 
-    assert await asked_for(some) is None
+    assert await device_cookie(some) is None
     assert "set-cookie" not in (await hand_over(some)).headers
     ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
     assert ids["visitor_id"] is None
@@ -97,7 +97,7 @@ async def test_without_a_cookie_of_ours_the_sdks_may_still_tell(
 ) -> None:
     some = site(identity={"anonymous": "off"})
 
-    assert await asked_for(some) == "moe_uuid"
+    assert await device_cookie(some) == "moe_uuid"
     ids = await fetched_with(some, sandbox, f"moe_device={DEVICE}")
     assert ids["visitor_id"] == DEVICE
 

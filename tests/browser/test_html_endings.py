@@ -152,8 +152,8 @@ async def test_a_page_is_not_compressed_within_and_no_304(
         return HTMLResponse(rendered(f"<html>{TAG * 50}", request), status_code=status)
 
     app = site(handler, Middleware(GZipMiddleware))
-    asked = {"accept-encoding": "gzip", "if-none-match": '"a"'}
-    answer = await look(app, **asked)
+    conditional = {"accept-encoding": "gzip", "if-none-match": '"a"'}
+    answer = await look(app, **conditional)
 
     assert answer.status_code == status and BADGE in answer.text
     transport = httpx.ASGITransport(app)

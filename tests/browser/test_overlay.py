@@ -220,17 +220,17 @@ WHOLE = "<!doctype html><title>x</title>"
 async def test_it_is_on_whole_pages_alone(
     sandbox: Sandbox, body: str, headers: dict[str, str], has_it: bool
 ) -> None:
-    asked: list[str] = []
+    received: list[str] = []
 
     async def handler(request: Request) -> Response:
-        asked.extend(request.headers)
+        received.extend(request.headers)
         return HTMLResponse(body)
 
     page = await Site(handler, **ON).get(headers={**headers, "if-none-match": '"a"'})
 
     assert (shown(page) is not None) == has_it
     assert page.text.startswith(body) and (has_it or page.text == body)
-    assert ("if-none-match" in asked) == (not has_it)
+    assert ("if-none-match" in received) == (not has_it)
     length = page.headers.get("content-length")
     assert length == (None if has_it else str(len(body)))
 

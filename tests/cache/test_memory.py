@@ -579,8 +579,8 @@ class AsADict(RuleBasedStateMachine):
         """Count the answers, of one visitor or of all, that may still be served."""
         return sum(
             until + 100.0 > self.clock.now
-            for (whose, _, _), (until, _) in self.known.items()
-            if who in (None, whose)
+            for (owner, _, _), (until, _) in self.known.items()
+            if who in (None, owner)
         )
 
     @invariant()

@@ -297,12 +297,12 @@ class Calls:
     """The API: answers when a test lets it, and remembers its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
+        self.requested: list[tuple[str, ...]] = []
         self.arrived = asyncio.Event()
         self.may_answer = asyncio.Event()
 
     async def __call__(self, keys: tuple[str, ...]) -> Mapping[str, bytes]:
-        self.asked.append(keys)
+        self.requested.append(keys)
         self.arrived.set()
         await self.may_answer.wait()
         return dict.fromkeys(keys, BODY)
@@ -333,7 +333,7 @@ async def test_a_follower_gets_what_the_leader_fetched(
         calls.may_answer.set()
 
     assert (leader.result(), follower.result()) == ([], ["hero"])
-    assert (calls.asked, never.asked) == ([("hero",)], [])
+    assert (calls.requested, never.requested) == ([("hero",)], [])
 
 
 async def test_overlapping_keys_are_each_fetched_once(
@@ -349,7 +349,7 @@ async def test_overlapping_keys_are_each_fetched_once(
         first.may_answer.set()
 
     assert late.result() == ["b"]
-    assert (first.asked, second.asked) == ([("a", "b")], [("c",)])
+    assert (first.requested, second.requested) == ([("a", "b")], [("c",)])
 
 
 async def test_an_answer_that_came_just_now_is_not_fetched_again(
@@ -365,7 +365,7 @@ async def test_an_answer_that_came_just_now_is_not_fetched_again(
     await cache.settle()
 
     assert found == {"hero": (TTL, BODY)}
-    assert never.asked == []
+    assert never.requested == []
     with raw(server) as connection:
         assert not list(connection.scan_iter(f"moe:{caches.workspace_id}:l:*"))
 
@@ -406,7 +406,7 @@ async def test_a_follower_takes_over_as_soon_as_the_leader_fails(
         await asyncio.sleep(0.05)
         calls.may_answer.set()
 
-    assert second.asked == [("hero",)]
+    assert second.requested == [("hero",)]
 
 
 async def test_a_cancelled_leader_gives_its_lease_up(
@@ -421,7 +421,7 @@ async def test_a_cancelled_leader_gives_its_lease_up(
     async with asyncio.timeout(PATIENCE):
         await ask(caches(server), ["hero"], second, for_seconds=300)
 
-    assert second.asked == [("hero",)]
+    assert second.requested == [("hero",)]
     assert leader.cancelled()
 
 
@@ -436,7 +436,7 @@ async def test_a_follower_takes_over_from_a_leader_that_died(
     async with asyncio.timeout(PATIENCE):
         await ask(caches(server), ["hero"], second)
 
-    assert second.asked == [("hero",)]
+    assert second.requested == [("hero",)]
 
 
 async def test_a_lease_that_ran_out_is_not_taken_from_its_next_holder(
@@ -534,7 +534,7 @@ async def test_killed_and_back_it_is_missed_for_a_while_and_says_so_once(
     own_server.restart()
     await until_it_answers(cache, caches)
 
-    assert calls.asked == [("hero",)]
+    assert calls.requested == [("hero",)]
     assert await bodies_of(cache, "hero") == {}
     await keep(cache, {"hero": BODY})
     assert await bodies_of(cache, "hero") == {"hero": BODY}
@@ -596,7 +596,7 @@ async def test_hung_while_a_page_follows_it_fetches_alone(
         own_server.resume()
 
     assert asking.result() == []
-    assert alone.asked == [("hero",)]
+    assert alone.requested == [("hero",)]
 
 
 async def test_a_lease_that_came_too_late_is_given_back(

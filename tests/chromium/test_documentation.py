@@ -44,13 +44,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_pages_fit_and_are_accessible(
     browser: Browser, site: str, width: int, scheme: str
 ) -> None:
-    asked, complaints = set(), []
+    requested, complaints = set(), []
     context = browser.new_context(
         viewport={"width": width, "height": 850},
         color_scheme="dark" if scheme == "dark" else "light",
     )
     page = context.new_page()
-    page.on("request", lambda request: asked.add(request.url))
+    page.on("request", lambda request: requested.add(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
 
     for path in PAGES:
@@ -65,7 +65,9 @@ def test_pages_fit_and_are_accessible(
     context.close()
 
     assert complaints == []
-    assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
+    assert [
+        url for url in requested if not url.startswith((site, "data:", "blob:"))
+    ] == []
 
 
 def _overflow(page: Page) -> int:

@@ -581,8 +581,8 @@ async def test_the_budget_hears_the_limits_of_each_answer() -> None:
     answer = httpx.Response(200, json=FETCHED, headers=headers)
     await with_budget(budget, answer).fetch(["hero"])
 
-    [(whose, published)] = budget.learnt
-    assert whose is taken
+    [(permit, published)] = budget.learnt
+    assert permit is taken
     assert (published.remaining, published.resets_in, published.refused) == (
         12,
         30,

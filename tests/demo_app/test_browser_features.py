@@ -117,7 +117,7 @@ def reported_by(sandbox: Sandbox, key: str, end: str) -> list[tuple[str, str]]:
     ]
 
 
-def asked(sandbox: Sandbox) -> str:
+def last_fetch(sandbox: Sandbox) -> str:
     """Return the body of the last fetch."""
     return sandbox.requests.latest(1, "fetch")[0].request_body.decode()
 
@@ -256,7 +256,7 @@ def test_nothing_is_counted_or_kept_before_a_yes(
     page.goto("/club")
     page.goto("/")
     assert visitor.cookies() == {}
-    assert "visitor_id" not in asked(sandbox)
+    assert "visitor_id" not in last_fetch(sandbox)
 
     page.get_by_role("button", name="Yes, you may").click()
     expect(page.get_by_text("We remember you.")).to_be_visible()
@@ -285,8 +285,8 @@ def test_who_takes_consent_back_is_forgotten_at_once(
     page.wait_for_url("**/products/*")
     page.goto("/club")
     assert "moe_uuid" not in visitor.cookies()
-    assert old_id not in asked(sandbox)
-    assert "visitor_id" not in asked(sandbox)
+    assert old_id not in last_fetch(sandbox)
+    assert "visitor_id" not in last_fetch(sandbox)
     # A page from before, which has marks and links of its own.
     older.locator(".hero .button").click()
     older.wait_for_url("**/products/*")

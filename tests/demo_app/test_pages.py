@@ -454,7 +454,7 @@ def test_without_a_yes_nothing_is_counted_and_no_id_leaves_the_server(
     page = newcomer.get("/").text
     newcomer.get("/cart")
     club = newcomer.get("/club").text
-    asked = [one.request_body for one in embedded().requests.latest(9, "fetch")]
+    bodies = [one.request_body for one in embedded().requests.latest(9, "fetch")]
     newcomer.post("/consent", data={"consent": "yes"})
     newcomer.get("/")
 
@@ -469,8 +469,8 @@ def test_without_a_yes_nothing_is_counted_and_no_id_leaves_the_server(
     assert "no<small>no consent</small>" in page
     assert "/_moe/c/" not in page
     assert "web_sdk.js" not in club
-    assert len(asked) == 2
-    assert not any(b"alice" in body or b"visitor_id" in body for body in asked)
+    assert len(bodies) == 2
+    assert not any(b"alice" in body or b"visitor_id" in body for body in bodies)
 
 
 def test_switcher_sets_and_clears_the_cookie_of_the_sample_customers(

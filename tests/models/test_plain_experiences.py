@@ -198,12 +198,12 @@ def test_a_value_hangs_on_nothing_of_a_module() -> None:
 
 
 async def test_what_a_page_does_to_its_identity_is_its_own(sandbox: Sandbox) -> None:
-    asked: list[dict[str, Any]] = []
+    identifiers_seen: list[dict[str, Any]] = []
 
     async def handler(request: Request) -> Response:
         found = request.state.experiences
         identifiers = found.identity.user_identifiers
-        asked.append(dict(identifiers))
+        identifiers_seen.append(dict(identifiers))
         identifiers["u_em"] = "someone-else@b.example"
         await found.fetch("promo-strip")
         return JSONResponse(dict(found.identity.user_identifiers))
@@ -216,7 +216,7 @@ async def test_what_a_page_does_to_its_identity_is_its_own(sandbox: Sandbox) -> 
         for _ in range(2):
             await site.get()
         assert "someone-else" not in str(sandbox.requests.latest())
-    assert asked == [{}, {}, {"u_mb": "1"}, {"u_mb": "1"}]
+    assert identifiers_seen == [{}, {}, {"u_mb": "1"}, {"u_mb": "1"}]
 
 
 # --- pages of one visitor at the same time -----------------------------------------

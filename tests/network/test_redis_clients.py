@@ -138,13 +138,13 @@ async def test_an_answer_that_comes_too_late_is_never_the_next_commands(
         with pytest.raises((redis.RedisError, OSError)):
             await made.ask("a", [("GET", "a")])
         server.resume()
-        later = await _asked(made, "b")
+        later = await _answer_of(made, "b")
         await made.aclose()
 
     assert later == b"of b"
 
 
-async def _asked(made: RedisClients, key: str) -> Any:
+async def _answer_of(made: RedisClients, key: str) -> Any:
     """Return a key's value, as soon as the server answers again."""
     async with asyncio.timeout(PATIENCE):
         while True:

@@ -85,14 +85,14 @@ async def test_a_slot_that_has_moved_is_found_again(
     cluster.move(slot, source, other)
     cluster.move_keys(slot, source, other)
     # The key is gone from where the slot still is.
-    asked = await answer(clients, "GET", key)
+    redirected = await answer(clients, "GET", key)
     cluster.moved(slot, other)
     moved = await answer(clients, "GET", key)
     cluster.move(slot, other, source)
     cluster.move_keys(slot, other, source)
     cluster.moved(slot, source)
 
-    assert (asked, moved) == (b"there", b"there")
+    assert (redirected, moved) == (b"there", b"there")
     assert await answer(clients, "GET", key) == b"there"
 
 

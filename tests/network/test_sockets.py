@@ -38,10 +38,10 @@ class NameServer:
         self._answers = list(answers)
         self.back = threading.Event()
         self.back.set()
-        self.asked = 0
+        self.lookups = 0
 
     def __call__(self, host: str, port: int, **_: Any) -> Found:
-        self.asked += 1
+        self.lookups += 1
         self.back.wait(30)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
@@ -87,7 +87,7 @@ async def test_an_ip_address_needs_no_lookup() -> None:
 
         assert await reached(connector) == ("127.0.0.1", port)
 
-    assert name_server.asked == 0
+    assert name_server.lookups == 0
 
 
 async def test_a_name_is_looked_up_once_for_many_calls() -> None:
@@ -99,7 +99,7 @@ async def test_a_name_is_looked_up_once_for_many_calls() -> None:
         await reached(connector)
 
         assert set(places) == {listener.getsockname()}
-        assert name_server.asked == 1
+        assert name_server.lookups == 1
 
 
 async def test_a_lookup_that_hangs_leaves_the_loops_own_threads_free() -> None:
@@ -111,14 +111,14 @@ async def test_a_lookup_that_hangs_leaves_the_loops_own_threads_free() -> None:
     connector = Connector("api.test", 1, getaddrinfo=name_server)
 
     waiting = [asyncio.ensure_future(connector.connect()) for _ in range(20)]
-    await until(lambda: name_server.asked)
+    await until(lambda: name_server.lookups)
 
     assert await asyncio.to_thread(lambda: "free") == "free"
     for one in waiting:
         one.cancel()
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(one) for one in ended} == {asyncio.CancelledError}
-    assert name_server.asked == 1
+    assert name_server.lookups == 1
     name_server.back.set()
 
 
@@ -130,13 +130,13 @@ async def test_lookups_that_hang_are_joined_by_a_few_more() -> None:
             "api.test", 1, getaddrinfo=name_server, look_again_after=0.0
         )
         waiting = [asyncio.ensure_future(reached(connector)) for _ in range(20)]
-        await until(lambda: name_server.asked >= MAX_LOOKUPS)
+        await until(lambda: name_server.lookups >= MAX_LOOKUPS)
 
         name_server.back.set()
         places = await asyncio.gather(*waiting)
 
         assert set(places) == {listener.getsockname()}
-        assert name_server.asked == MAX_LOOKUPS
+        assert name_server.lookups == MAX_LOOKUPS
 
 
 async def test_known_addresses_serve_while_the_name_server_hangs() -> None:
@@ -149,7 +149,7 @@ async def test_known_addresses_serve_while_the_name_server_hangs() -> None:
         for _ in range(3):
             await reached(connector)
 
-        await until(lambda: name_server.asked == 2)
+        await until(lambda: name_server.lookups == 2)
         name_server.back.set()
 
 

@@ -233,14 +233,14 @@ async def test_a_users_events_arrive_in_order_whatever_fails(
 
 
 async def test_a_few_events_are_not_asked_for_more_at_once(service: Service) -> None:
-    class Asked(MemoryOutbox):
+    class Counting(MemoryOutbox):
         claims = 0
 
         async def claim(self, **how: Any) -> list[Claim]:
             self.claims += 1
             return await super().claim(**how)
 
-    outbox = Asked()
+    outbox = Counting()
     outbox.append(users(10, 30))
 
     await relay(outbox, service).deliver()

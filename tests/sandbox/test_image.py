@@ -93,7 +93,7 @@ def test_the_page_about_it_does_what_it_shows(tmp_path: Path) -> None:
     text = "".join(block.text for block in page.blocks if block.kind == "console")
     build, *runs = re.findall(r"^\$ (docker .*)$", text, re.M)
     plain, sample, own = (run.partition(" moe-sandbox")[2].split() for run in runs)
-    asked = re.findall(
+    calls = re.findall(
         r'^\$ curl .*Bearer (\S+)" http://[^/]+(/\S+)\n(.*)$', text, re.M
     )
     port = free_port()
@@ -103,9 +103,9 @@ def test_the_page_about_it_does_what_it_shows(tmp_path: Path) -> None:
     assert (plain, sample[1:]) == ([], own[1:])
     command = [*here(IMAGE["ENTRYPOINT"], tmp_path, port), sample[0], file]
     subprocess.run([sys.executable, *command], check=True)
-    assert len(asked) == 2
-    with container(tmp_path, port, own[0], file, token=asked[0][0]) as server:
-        for token, path, shown in asked:
+    assert len(calls) == 2
+    with container(tmp_path, port, own[0], file, token=calls[0][0]) as server:
+        for token, path, shown in calls:
             method = "POST" if path.endswith("reset") else "GET"
             headers = {"Authorization": f"Bearer {token}"}
             answer = browser.request(method, server.url + path, headers=headers)

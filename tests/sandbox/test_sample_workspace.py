@@ -18,7 +18,7 @@ NAMES = {
 SKUS = {"sencha", "assam", "chamomile", "earl-grey", "rooibos", "matcha"}
 
 
-EVERYBODY = {
+EXPECTED = {
     "alice": ("Gold members 1", "All Users 1", "Gold members 1", "Known customers 1"),
     "bob": ("All Users 1", "All Users 1", "Silver members 1", "Known customers 1"),
     "carol": ("All Users 2", "All Users 2", None, "Known customers 2"),
@@ -26,7 +26,7 @@ EVERYBODY = {
 }
 
 
-@pytest.mark.parametrize("customer_id", EVERYBODY)
+@pytest.mark.parametrize("customer_id", EXPECTED)
 async def test_sample_customer_gets_the_same_each_time(
     api: Api, customer_id: str
 ) -> None:
@@ -36,7 +36,7 @@ async def test_sample_customer_gets_the_same_each_time(
         key: "{audience_name} {moe_variation_id}".format(**one["experience_context"])
         for key, one in experiences.items()
     }
-    expected = zip(NAMES, EVERYBODY[customer_id], strict=True)
+    expected = zip(NAMES, EXPECTED[customer_id], strict=True)
     assert found == {key: arm for key, arm in expected if arm}
 
 

@@ -240,9 +240,9 @@ HEADERS = st.lists(
 def test_no_header_raises_and_every_answer_is_an_address(
     peer: str | None, forwarded: list[str], x_forwarded_for: list[str]
 ) -> None:
-    everybody = TrustedProxies(["unix:", "0.0.0.0/1", "::/1"])
+    all_proxies = TrustedProxies(["unix:", "0.0.0.0/1", "::/1"])
 
-    address = client_address(peer, forwarded, x_forwarded_for, everybody)
+    address = client_address(peer, forwarded, x_forwarded_for, all_proxies)
 
     assert address is None or str(ip_address(address)) == address
 

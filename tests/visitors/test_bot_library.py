@@ -78,16 +78,16 @@ def test_also_and_never_still_win() -> None:
 
 
 def test_an_answer_of_the_library_is_kept() -> None:
-    asked: list[str] = []
+    checked: list[str] = []
 
     def library(user_agent: str) -> bool:
-        asked.append(user_agent)
+        checked.append(user_agent)
         return True
 
     filtered = BotFilter(library=library)
 
     assert [filtered.is_bot("Acme-Visitor/1.0") for _ in range(3)] == [True] * 3
-    assert asked == ["Acme-Visitor/1.0"]
+    assert checked == ["Acme-Visitor/1.0"]
 
 
 # --- the setting -------------------------------------------------------------

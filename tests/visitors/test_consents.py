@@ -104,7 +104,7 @@ async def test_a_signal_that_says_no_is_no_objection(request_: Visit) -> None:
     assert await consents(request_, **BY_COOKIE, honour_dnt=True)
 
 
-async def asked(visit: Visit) -> bool:
+async def allows(visit: Visit) -> bool:
     return visit.header("x-consent") == "given"
 
 
@@ -113,7 +113,7 @@ def failing(visit: Visit) -> bool:
 
 
 async def test_a_function_may_decide() -> None:
-    section = {"given_by": {"call": f"{__name__}:asked"}}
+    section = {"given_by": {"call": f"{__name__}:allows"}}
 
     assert await consents(visit(x_consent="given"), **section)
     assert not await consents(visit(x_consent="refused"), **section)

@@ -200,5 +200,5 @@ def _aged(waiting: tuple[float, News] | None, now: float) -> News | None:
     """Return waiting news with their age taken into account."""
     if waiting is None:
         return None
-    heard_at, news = waiting
-    return replace(news, ends_in=news.ends_in - (now - heard_at))
+    received_at, news = waiting
+    return replace(news, ends_in=news.ends_in - (now - received_at))

@@ -136,13 +136,13 @@ class Router:
         until, pause, detours = self._clock() + patience, FIRST_PAUSE, 0
         answers: list[Any] = [None] * len(commands)
         left = [*range(len(commands))]
-        asked: Place | None = None
+        redirected: Place | None = None
         while True:
-            place = asked or await self._place_of(slot)
+            place = redirected or await self._place_of(slot)
             chosen = [commands[at] for at in left]
             unsent, found = None, []
             try:
-                found = await self._run(place, chosen, asking=asked is not None)
+                found = await self._run(place, chosen, asking=redirected is not None)
             except Unsent as caught:
                 unsent = caught.error
             if unsent is not None:
@@ -167,7 +167,7 @@ class Router:
                 await self._leave(place, link)
                 if self._is_single and detours:
                     return answers  # its name leads to no other server
-            asked, wait = self._follow(slot, place, again), 0.0
+            redirected, wait = self._follow(slot, place, again), 0.0
             detours += 1
             if not isinstance(again, AskError) or detours > DETOURS:
                 wait, pause = pause, min(2 * pause, LONGEST_PAUSE)

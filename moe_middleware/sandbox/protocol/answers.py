@@ -33,7 +33,7 @@ def fetch_answer(
     """
     known = {experience.key: experience for experience in workspace.experiences}
     around = surroundings_of(workspace, now)
-    asked_empty = keys is not None and workspace.paused_as_empty_payload
+    paused_as_empty = keys is not None and workspace.paused_as_empty_payload
     answers: dict[str, Any] = {}
     for key in known if keys is None else keys:
         if key not in known or key in answers:
@@ -44,7 +44,7 @@ def fetch_answer(
                 "payload": _payload(decision.payload, workspace.values_as_text),
                 "experience_context": context_of(known[key], decision),
             }
-        elif asked_empty and decision.status in _WAITING:
+        elif paused_as_empty and decision.status in _WAITING:
             answers[key] = {"payload": {}}
     return {"experiences": answers}
 

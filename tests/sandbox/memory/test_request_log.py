@@ -24,16 +24,16 @@ async def test_calls_are_listed_newest_first(api: Api) -> None:
     await api.report(action())
     await api.fetch({"experience_key": ["homepage-banner"]})
 
-    fetched, reported, asked = await listed(api)
+    fetched, reported, catalogue = await listed(api)
 
     assert fetched["path"] == "/v1/experiences/fetch"
     assert fetched["request_body"] == '{"experience_key": ["homepage-banner"]}'
     assert fetched["response_body"].startswith('{"experiences":')
     assert fetched["response_size"] == len(fetched["response_body"])
     assert (reported["endpoint"], reported["method"]) == ("events", "POST")
-    assert asked["path"] == "/v1/experiences/metadata?status=Active"
-    assert [one["status"] for one in (fetched, reported, asked)] == [200, 200, 200]
-    assert [one["number"] for one in (fetched, reported, asked)] == [3, 2, 1]
+    assert catalogue["path"] == "/v1/experiences/metadata?status=Active"
+    assert [one["status"] for one in (fetched, reported, catalogue)] == [200, 200, 200]
+    assert [one["number"] for one in (fetched, reported, catalogue)] == [3, 2, 1]
     assert 0 < fetched["seconds"] < 5
 
 

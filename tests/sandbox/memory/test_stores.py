@@ -234,13 +234,13 @@ def test_profiles_are_the_workspaces_then_the_others(store: Store) -> None:
         NOON,
     )
 
-    everybody = store.profiles()
+    all_profiles = store.profiles()
 
-    assert [one.customer_id for one in everybody] == ["alice", "bob", "zoe", "carl"]
-    assert everybody[0].attributes == {"tier": "none", "city": "Lisbon"}
-    assert everybody[3].attributes == {"tier": "gold"}
+    assert [one.customer_id for one in all_profiles] == ["alice", "bob", "zoe", "carl"]
+    assert all_profiles[0].attributes == {"tier": "none", "city": "Lisbon"}
+    assert all_profiles[3].attributes == {"tier": "gold"}
     for limit in range(6):
-        assert store.profiles(limit=limit) == everybody[:limit]
+        assert store.profiles(limit=limit) == all_profiles[:limit]
 
 
 @pytest.mark.parametrize(

@@ -306,14 +306,14 @@ def check_variation(
     assert report.clicks_by_b_id == Counter(
         one["b_id"] for one in events if one["action"] == ACTIONS[1] and one["b_id"]
     )
-    everybody = len(
+    reached = len(
         {
             (one["customer_id"], one["variation_id"])
             for one in audience
             if one["action"] == ACTIONS[0]
         }
     )
-    assert report.share == (len(saw) / everybody if everybody else None)
+    assert report.share == (len(saw) / reached if reached else None)
 
 
 def check_experience(report: ExperienceReport, events: Sequence[Event]) -> None:
