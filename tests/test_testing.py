@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.track import TrackingEventDetails
 
-from moe_middleware import Identity, MoEngageClient, MoEngageWSGIMiddleware, Settings
+from moe_middleware import (
+    Identity,
+    MoEngageClient,
+    MoEngageWSGIMiddleware,
+    Settings,
+    SyncMoEngageClient,
+    TransportError,
+)
+from moe_middleware.openfeature import MoEngageProvider
 from moe_middleware.sandbox import Workspace, embedded
 from moe_middleware.testing import deliver, sandboxed
 
@@ -83,6 +94,44 @@ async def test_a_client_is_led_there_too(tmp_path: Path) -> None:
             found = await client.fetch([KEY], identity=Identity(customer_id="alice"))
 
     assert found[KEY]["Title"] == "Hello"
+
+
+async def test_clients_that_were_made_before_are_led_there_meanwhile(
+    tmp_path: Path,
+) -> None:
+    client, sync = MoEngageClient(real(tmp_path)), SyncMoEngageClient(real(tmp_path))
+    for title in ("Hello", "Again"):
+        with sandboxed() as sandbox:
+            sandbox.define(KEY, {"Title": title})
+            assert (await client.fetch([KEY]))[KEY]["Title"] == title
+            in_thread = await asyncio.to_thread(sync.fetch, [KEY])
+            assert in_thread[KEY]["Title"] == title
+            # Only these have asked, and each once.
+            assert sandbox.calls["fetch"] == 2
+    with pytest.raises(TransportError):
+        await client.fetch([KEY], timeout=1)
+    await client.aclose()
+
+
+def test_a_provider_that_was_made_before_is_led_there_meanwhile(tmp_path: Path) -> None:
+    provider = MoEngageProvider(real(tmp_path))
+    made, alice = provider.runtime, EvaluationContext(targeting_key="alice")
+    for title in ("Hello", "Again"):
+        with sandboxed() as sandbox:
+            sandbox.define(f"{KEY}-{title}", {"Title": title})
+            flag = f"{KEY}-{title}.Title"
+            found = provider.resolve_string_details(flag, "none", alice)
+            assert found.value == title
+            provider.track(
+                "impression",
+                alice,
+                TrackingEventDetails(attributes={"key": f"{KEY}-{title}"}),
+            )
+            deliver()
+            assert sandbox.impressions(f"{KEY}-{title}") == 1
+
+    assert provider.runtime is made
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_workspace_of_ones_own_has_its_names(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from ..network.addresses import URL
 from ..network.http import Headers, KeptConnections
 from ..network.published_limits import limits_of
 from ..settings.settings import Config, Settings
-from ..settings.stand_ins import in_place_of
+from ..settings.stand_ins import add_follower, in_place_of
 from ..settings.workspaces import FLAT_HAS_NO_IDENTIFIERS
 from . import event_reports, wire
 from .budget import CallBudget
@@ -106,27 +106,38 @@ class MoEngageClient:
         clock: Callable[[], float] = time.time,
         **keywords: Any,
     ) -> None:
-        self._settings = in_place_of(
+        given = (
             Settings.from_env(**keywords)
             if settings is None
             else Settings.of(settings, **keywords)
         )
-        workspace = self._settings.workspace
-        self._url = URL.parse(f"{workspace.url}/experiences/")
-        self.use_keys(workspace.keys)
-        self._says_flat = workspace.dialect == "flat"
-        self._unusable: set[str] = set()
-        self._transports = PerLoop(
-            transport_maker(self._settings, self._url, transport),
-            end=close,
-            drop=abandon,
-        )
+        self._transport = transport
+        self._use(in_place_of(given))
         if budget is not None and not callable(getattr(budget, "take", None)):
             raise TypeError(f"budget is of type {type(budget).__name__}: leave it out")
         self._budget = budget
         self._observer = observer_of(observer)
         self._clock = clock
         self.server_date: str | None = None
+        add_follower(self)
+
+    def _use(self, settings: Settings) -> None:
+        self._settings, workspace = settings, settings.workspace
+        self._url = URL.parse(f"{workspace.url}/experiences/")
+        self.use_keys(workspace.keys)
+        self._says_flat = workspace.dialect == "flat"
+        self._unusable: set[str] = set()
+        self._transports = PerLoop(
+            transport_maker(settings, self._url, self._transport),
+            end=close,
+            drop=abandon,
+        )
+
+    def follow(self, change: Callable[[Settings], Settings]) -> Callable[[], None]:
+        """Use changed settings, as tests do; return the function that ends this."""
+        before = vars(self).copy()
+        self._use(change(self._settings))
+        return lambda: vars(self).update(before)
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import InvalidContextError, TargetingKeyMissingError
@@ -14,6 +15,7 @@ from ..models.errors import MoEngageError
 from ..models.experience import Experience
 from ..models.usable_ids import usable_id
 from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import Door
 from ..visitors.session_attributes import variants
 from ..visitors.visitor import NO_VISIT, Visitor
 
@@ -27,13 +29,18 @@ class Customers:
     """Answers for customers, as the pages of the same configuration do.
 
     Args:
-        runtime: The configuration's runtime.
+        door: The provider, whose runtime tests exchange.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._statuses: Mapping[str, str] | None = None
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._listed: WeakKeyDictionary[Runtime, Mapping[str, str]]
+        self._listed = WeakKeyDictionary()
         self._listed_at = 0.0
+
+    @property
+    def _statuses(self) -> Mapping[str, str] | None:
+        return self._listed.get(self._door.runtime)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -50,13 +57,14 @@ class Customers:
         Raises:
             MoEngageError: It cannot be listed.
         """
-        self._listed_at = self._runtime.personalizer.stopwatch()
-        listed = await self._runtime.client.metadata()
-        self._statuses = {one.key: one.status for one in listed}
+        runtime = self._door.runtime
+        self._listed_at = runtime.personalizer.stopwatch()
+        listed = await runtime.client.metadata()
+        self._listed[runtime] = {one.key: one.status for one in listed}
 
     async def look_for(self, key: str) -> None:
         """List again if a key is unknown and the list is some seconds old."""
-        since = self._runtime.personalizer.stopwatch() - self._listed_at
+        since = self._door.runtime.personalizer.stopwatch() - self._listed_at
         if key not in self.keys and since >= LIST_AFTER:
             try:
                 await self.list_keys()
@@ -70,7 +78,7 @@ class Customers:
             TargetingKeyMissingError: The context names no customer.
             InvalidContextError: Its customer id is invalid.
         """
-        runtime, engine = self._runtime, self._runtime.personalizer
+        runtime, engine = self._door.runtime, self._door.runtime.personalizer
         visitor = self._visitor(context)
         timeout = runtime.settings.fetch.timeout
         pending = engine.ask((key,), visitor, NO_VISIT, timeout=timeout)
@@ -86,12 +94,12 @@ class Customers:
                 "outside of a request the targeting key names the customer: give "
                 "EvaluationContext(targeting_key=...)"
             )
-        settings = self._runtime.settings
+        settings = self._door.runtime.settings
         given = context.attributes if context is not None else {}
         wanted = settings.attribute_names
         texts = {name: _text(given[name]) for name in given if name in wanted}
         named = {name: text for name, text in texts.items() if text is not None}
-        vary, now = settings.cache.vary, self._runtime.personalizer.clock()
+        vary, now = settings.cache.vary, self._door.runtime.personalizer.clock()
         of_key = [name for name in named if vary is None or name in vary]
         variant, last = variants({name: named[name] for name in of_key}, now)
         return Visitor(

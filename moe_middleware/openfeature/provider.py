@@ -26,7 +26,8 @@ from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..network.breaker import State
 from ..personalizer.current import current, current_experiences, on_event_loop
-from ..personalizer.runtimes import WorkspaceKeywords, runtime_for, shows_keywords
+from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..telemetry.conventions import PROVIDER
 from .customers import Customers, customer_of
@@ -72,10 +73,12 @@ class MoEngageProvider(Resolving):
         **workspace: Unpack[WorkspaceKeywords],
     ) -> None:
         super().__init__()
-        self.runtime = runtime_for(config, **workspace)
-        self._customers = Customers(self.runtime)
-        self._tracking = Tracking(self.runtime, self._customers)
+        open_door(self, config, **workspace)
+        self._customers = Customers(self)
+        self._tracking = Tracking(self, self._customers)
         self._is_ready = False
+
+    runtime: Runtime
 
     def get_metadata(self) -> Metadata:
         return Metadata(PROVIDER)

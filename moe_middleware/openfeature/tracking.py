@@ -19,7 +19,7 @@ from ..models.experiences import Experiences
 from ..models.ids import new_id
 from ..models.plain_values import label_of
 from ..personalizer.current import on_event_loop
-from ..personalizer.runtime import Runtime
+from ..personalizer.runtimes import Door
 from .customers import Customers, customer_of
 from .flags import Flag
 
@@ -43,12 +43,12 @@ class Tracking:
     """Makes events of an app's calls of ``track``.
 
     Args:
-        runtime: The configuration's runtime.
+        door: The provider, whose runtime tests exchange.
         customers: Answers outside of requests.
     """
 
-    def __init__(self, runtime: Runtime, customers: Customers) -> None:
-        self._runtime = runtime
+    def __init__(self, door: Door, customers: Customers) -> None:
+        self._door = door
         self._customers = customers
         self._logged: set[str] = set()
         self._under_way: set[Future[None]] = set()
@@ -89,7 +89,7 @@ class Tracking:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         # From now on a relay delivers.
-        self._runtime.start_in_background()
+        self._door.runtime.start_in_background()
         sent = asyncio.run_coroutine_threadsafe(work, background.loop)
         self._under_way.add(sent)
         sent.add_done_callback(self._under_way.discard)
@@ -100,7 +100,7 @@ class Tracking:
     async def _report(
         self, action: Action, key: str, b_id: object, context: EvaluationContext | None
     ) -> None:
-        runtime = self._runtime
+        runtime = self._door.runtime
         try:
             flag = Flag.of(key, self._customers.keys)
             found = await self._customers.ask(flag.key, context)

@@ -33,6 +33,7 @@ from ..outbox import open_outbox
 from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay, RelayState
 from ..settings.settings import Settings
+from ..settings.stand_ins import remove_follower
 from ..telemetry.sampling import Sampler
 from .catalogue import Catalogue
 from .fetcher import Fetcher
@@ -83,6 +84,8 @@ class Runtime:
         self.client = MoEngageClient(
             settings, budget=self.budget, observer=self.observer
         )
+        # A test exchanges the whole runtime.
+        remove_follower(self.client)
         self.key_files = KeyFiles(settings, self._use_keys)
         self._relays: WeakSet[Relay] = WeakSet()
         self.outbox = open_outbox(

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
+from weakref import WeakSet
 
 from .settings import Settings
+
+
+class Follower(Protocol):
+    """An object that takes other settings for as long as a test replaces them."""
+
+    def follow(self, change: Callable[[Settings], Settings]) -> Callable[[], None]:
+        """Use changed settings; return the function that ends this."""
+
+
+_followers: WeakSet[Follower] = WeakSet()
 
 _change: Callable[[Settings], Settings] | None = None
 
@@ -20,15 +32,28 @@ def tests_stand_in() -> bool:
     return _change is not None
 
 
+def add_follower(follower: Follower) -> None:
+    """Let an object take part in changes to come, for as long as it exists."""
+    _followers.add(follower)
+
+
+def remove_follower(follower: Follower) -> None:
+    """Let an object keep its settings."""
+    _followers.discard(follower)
+
+
 @contextmanager
 def standing_in(change: Callable[[Settings], Settings]) -> Iterator[None]:
     """Apply a change to all settings that this process uses from now on.
 
-    Objects that exist already keep their settings; see ``runtimes.exchanged``.
+    Followers take part in it; doors do by ``runtimes.exchanged``.
     """
     global _change
     before, _change = _change, change
+    ends = [follower.follow(change) for follower in [*_followers]]
     try:
         yield
     finally:
         _change = before
+        for end in ends:
+            end()

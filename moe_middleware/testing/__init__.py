@@ -29,8 +29,8 @@ def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
 
     The workspace's server, the outbox, the shared cache and the budget's store of any
     settings are replaced: by a file, by code, by Django's setting. Apps that were
-    wrapped before are led there too; clients and OpenFeature providers that were made
-    before keep their settings.
+    wrapped before are led there too, as are clients and OpenFeature providers that were
+    made before.
 
     Args:
         workspace: The sandbox's workspace; None is an empty one.
