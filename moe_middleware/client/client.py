@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from ..concurrency.event_loops import PerLoop
 from ..logs.log_lines import one_line
 from ..models import arguments
 from ..models.errors import (
@@ -39,14 +38,12 @@ from .budget import CallBudget
 from .parsing import merge, parse_in_time
 from .retries import retry_pause, take_turn
 from .sending import (
-    abandon,
-    close,
     fixed_headers,
     is_receipt,
     joined_url,
     plain_body,
     send,
-    transport_maker,
+    transports_of,
 )
 
 if TYPE_CHECKING:
@@ -106,13 +103,9 @@ class MoEngageClient:
         clock: Callable[[], float] = time.time,
         **keywords: Any,
     ) -> None:
-        given = (
-            Settings.from_env(**keywords)
-            if settings is None
-            else Settings.of(settings, **keywords)
-        )
+        load = Settings.from_env if settings is None else partial(Settings.of, settings)
         self._transport = transport
-        self._use(in_place_of(given))
+        self._use(in_place_of(load(**keywords)))
         if budget is not None and not callable(getattr(budget, "take", None)):
             raise TypeError(f"budget is of type {type(budget).__name__}: leave it out")
         self._budget = budget
@@ -127,11 +120,7 @@ class MoEngageClient:
         self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
-        self._transports = PerLoop(
-            transport_maker(settings, self._url, self._transport),
-            end=close,
-            drop=abandon,
-        )
+        self._transports = transports_of(settings, self._url, self._transport)
 
     def follow(self, change: Callable[[Settings], Settings]) -> Callable[[], None]:
         """Use changed settings, as tests do; return the function that ends this."""
