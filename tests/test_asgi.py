@@ -15,6 +15,7 @@ from starlette.convertors import (
     Convertor,
     register_url_convertor,
 )
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -23,7 +24,7 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moe_middleware import (
     DuplicateMiddlewareError,
@@ -558,10 +559,14 @@ async def test_what_the_server_tells_is_heard_once_by_the_app_and_by_us(
     assert heard == ["http.request", *gone]
 
 
+@pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("leaves", [True, False])
 async def test_one_who_left_before_a_slow_page_came_is_not_counted(
-    sandbox: Sandbox, leaves: bool
+    sandbox: Sandbox, leaves: bool, layers: int
 ) -> None:
+    async def through(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
     incoming: asyncio.Queue[Message] = asyncio.Queue()
     incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
@@ -573,7 +578,10 @@ async def test_one_who_left_before_a_slow_page_came_is_not_counted(
         await HTMLResponse("page")(scope, receive, send)
 
     site = Site(app=app, identity={"customer_id": {"value": "alice"}})
-    await site.app(http_scope("/"), incoming.get, _nowhere)
+    outermost: ASGIApp = site.app
+    for _ in range(layers):
+        outermost = BaseHTTPMiddleware(outermost, dispatch=through)
+    await outermost(http_scope("/"), incoming.get, _nowhere)
     await site.delivered()
 
     assert len(sandbox.events) == (0 if leaves else 1)

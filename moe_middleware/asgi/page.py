@@ -194,8 +194,9 @@ SLOW = 0.2
 """Seconds that a page in one part may take before we ask whether its visitor has left:
 asking costs some turns of the event loop."""
 
-TURNS = 4
-"""Turns of the event loop in which a server reads its socket and sends a message."""
+TURNS = 8
+"""Turns of the event loop in which a server reads its socket and sends a message. Each
+BaseHTTPMiddleware outside of ours takes two or three of them."""
 
 NATIVE_PAUSES = [0.001] * 3
 """Further seconds for a server in another language, with threads of its own."""
