@@ -53,6 +53,8 @@ class ProcessNotes:
         role: ``server``, or ``relay`` for a process that only delivers.
         describe: Returns the content of the note, as JSON values.
         clock: The time, in unix seconds.
+        met: Receives the number of other servers on the same outbox, once, if there are
+            any.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class ProcessNotes:
         describe: Callable[[], Mapping[str, Any]],
         *,
         clock: Callable[[], float] = time.time,
+        met: Callable[[int], None] | None = None,
     ) -> None:
+        self._met = met
         self._outbox = outbox
         self._role = role
         self._describe = describe
@@ -87,6 +91,9 @@ class ProcessNotes:
                 if number % TIDY_EVERY == 0:
                     await self._tidy()
                 await self._note()
+                if self._met is not None and (others := await self._others()):
+                    self._met(others)
+                    self._met = None
             except OutboxError as error:
                 # The outbox logs its failures itself; the next note may succeed.
                 logger.debug("process_not_noted error=%s", error)
@@ -147,6 +154,16 @@ class ProcessNotes:
             "counters": counters,
         }
 
+    async def _others(self) -> int:
+        """Return how many other processes serve pages with the same outbox now."""
+        notes = [read_note(one) for one in (await self._outbox.notes()).values()]
+        found = {
+            one["process"]
+            for one in notes
+            if one.get("role") == "server" and _is_there(one, self._clock())
+        }
+        return len(found - {self._process})
+
     async def _tidy(self) -> None:
         """Delete the notes of processes that ended without doing so."""
         for name, note in (await self._outbox.notes()).items():
@@ -168,6 +185,13 @@ def _is_gone(one: Mapping[str, Any], now: float) -> bool:
     if int(pid) == os.getpid():
         return one.get("life") != _LIFE
     return not is_alive(int(pid))
+
+
+def _is_there(one: Mapping[str, Any], now: float) -> bool:
+    host, _, pid = str(one["process"]).rpartition(":")
+    if host == socket.gethostname() and pid.isdigit() and not is_alive(int(pid)):
+        return False
+    return bool(now - one["noted_at"] <= SILENT_AFTER)
 
 
 _LIFE = new_id()

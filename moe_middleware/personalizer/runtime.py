@@ -41,7 +41,7 @@ from .health import HealthState, describe, state_of
 from .observing import observer_of, telemetry_of
 from .own_endpoints import own_endpoints
 from .personalizer import Personalizer
-from .start_warnings import warn_at_start
+from .start_warnings import warn_at_start, warn_of_sandboxes
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,9 @@ class Runtime:
         # The event loop that it was started on last, and its thread. Every request
         # reads it: asking asyncio for the running loop takes a call of the system.
         self.last: tuple[Callable[[], asyncio.AbstractEventLoop | None], int] = _NO_LOOP
-        self.notes = ProcessNotes(self.outbox, "server", self._describe)
+        # An embedded sandbox is one for each process.
+        met = warn_of_sandboxes if settings.workspace.embedded else None
+        self.notes = ProcessNotes(self.outbox, "server", self._describe, met=met)
         # An iterator, so that only one of several loops gets the value.
         self._unlogged = iter((True,))
 

@@ -49,6 +49,21 @@ def warn_at_start(
         catalogue.compare(known_experiences())
 
 
+def warn_of_sandboxes(others: int) -> None:
+    """Log that several processes have an embedded sandbox.
+
+    Args:
+        others: Their number, without this process.
+    """
+    logger.warning(
+        "sandbox_in_each_process processes=%d: each has an embedded sandbox of its "
+        "own, with a part of the events: start one for all by 'moe-middleware "
+        "sandbox', and set MOE_BASE_URL to http://127.0.0.1:8787/v1; or run one "
+        "process",
+        others + 1,
+    )
+
+
 def _shares_outbox(one: Settings, other: Settings) -> bool:
     """Whether one file has the events of two workspaces. A Redis keeps them apart."""
     files = [it.events.outbox.file for it in (one, other)]
