@@ -6,6 +6,9 @@ Nothing in a file's text raises: every mistake becomes a problem of the document
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +82,17 @@ def _why_unread(error: Exception, path: Path, named_by: str | None) -> str:
         parts.append(f"it was looked for in {Path.cwd()}")
     if named_by is not None:
         parts.append(f"{named_by} names it")
-    return f"{', '.join(parts)}: create it or name another"
+    return f"{', '.join(parts)}: create it or name another{_near_file(path)}"
+
+
+def _near_file(path: Path) -> str:
+    """Return the end of the message if a file of nearly this name is beside it."""
+    with suppress(OSError, ValueError):
+        names = [one.name for one in islice(path.absolute().parent.iterdir(), 1000)]
+        readable = [name for name in names if name.endswith((".yml", ".yaml"))]
+        if near := get_close_matches(path.name, readable, n=1):
+            return f": did you mean {near[0]!r}?"
+    return ""
 
 
 def parse_document(

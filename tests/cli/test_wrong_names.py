@@ -75,6 +75,35 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, command: str) -> No
         assert fault in output
 
 
+@pytest.mark.parametrize(
+    ("there", "named", "near"),
+    [
+        ("moe.yaml", "moe.yml", True),
+        ("shop.yml", "shp.yml", True),
+        ("shop.txt", "shop.yml", False),
+        ("other.yml", "shop.yml", False),
+    ],
+)
+def test_a_missing_file_gets_the_near_one(
+    tmp_path: Path, there: str, named: str, near: bool
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / there).write_text(SETTINGS)
+
+    ended, output = run(tmp_path, "check", str(Path("site") / named))
+
+    assert ended == 1
+    assert (f": did you mean {there!r}?" in output) == near
+
+
+def test_a_folder_that_is_not_there_has_no_near_file(tmp_path: Path) -> None:
+    ended, output = run(tmp_path, "check", "gone/moe.yml")
+
+    assert ended == 1
+    assert "did you mean" not in output
+
+
 def test_options_that_take_pairs_are_refused_alike(tmp_path: Path) -> None:
     for option in ("--profile", "--attribute", "--identifier"):
         ended, output = run(tmp_path, "explain", option, "tier")
