@@ -110,7 +110,11 @@ class Experience(_OnPage):
             return payload[name]
         if not name.startswith("_"):
             note_missing(self, name)
-        raise AttributeError(f"experience {self.key!r} has no payload value {name!r}")
+        why = f" ({self.reason})" if name[:2] != "__" and self.reason else ""
+        raise AttributeError(
+            f"experience {self.key!r}{why} has no payload value {name!r}: "
+            f"take .get({name!r}, a default), or test the experience before"
+        )
 
     @property
     def variation(self) -> str | None:

@@ -32,6 +32,7 @@ from moe_middleware import (
     Source,
 )
 from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
+from moe_middleware.models.reasons import Reason
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site, settings
@@ -345,3 +346,20 @@ def test_the_same_under_the_wsgi_door(sandbox: Sandbox) -> None:
 
     assert all(answer["payload"] == answers[0]["payload"] for answer in answers)
     assert {answer["source"] for answer in answers} == {"api", "cache"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"), [(Reason.NO_MATCH, " (no_match)"), (None, "")]
+)
+def test_a_missing_value_in_code_says_what_to_write(
+    reason: Reason | None, why: str
+) -> None:
+    experience = Experience(key="hero", reason=reason)
+
+    with pytest.raises(AttributeError) as caught:
+        _ = experience.Title
+
+    assert str(caught.value) == (
+        f"experience 'hero'{why} has no payload value 'Title': take "
+        ".get('Title', a default), or test the experience before"
+    )
