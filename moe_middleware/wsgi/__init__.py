@@ -14,7 +14,7 @@ from ..models.errors import DuplicateMiddlewareError
 from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..models.visits import Visit
-from ..personalizer.current import KEY, current
+from ..personalizer.current import KEY, enter, leave
 from ..personalizer.page import Page
 from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
@@ -94,8 +94,8 @@ class MoEngageWSGIMiddleware:
             # A second attempt while the first is running gets an environ of its own.
             environ = {**environ}
         # A copy, as inner layers change an environ in place.
-        engine, request = self.runtime.personalizer, {**environ, _PATH: path}
-        page = self.page_class(engine, request, self.visit_of, loop)
+        request = {**environ}
+        page = self.page_class(self.runtime.personalizer, request, self.visit_of, loop)
         environ[KEY] = page
         environ[EXPERIENCES] = page
         response = Response(page, environ, start_response)
@@ -112,11 +112,11 @@ class MoEngageWSGIMiddleware:
             # Set and reset around each call of the app, in the thread's own context: in
             # a copy, the app would lose the values that it keeps there between
             # requests, as Django keeps its connections to caches.
-            token = current.set(page)
+            token = enter(page)
             try:
                 body = self.app(environ, response.start)
             finally:
-                current.reset(token)
+                leave(token)
             response.leave()
         except BaseException:
             response.leave()
@@ -152,8 +152,7 @@ class MoEngageWSGIMiddleware:
 
     def visit_of(self, environ: WSGIEnvironment) -> Visit:
         """Return a request as a visit."""
-        path = environ.get(_PATH) or path_of(environ)
-        visit = self._visit_class(environ, path, self._read_cookies)
+        visit = self._visit_class(environ, self._read_cookies)
         if self._needed:
             missing = [kind for kind in self._needed if _KEYS.get(kind) not in environ]
             visit.absent = {kind: _OUTSIDE[kind] for kind in missing}
@@ -172,9 +171,6 @@ _OUTSIDE = {
     "cookie or a call; flask_login's is read by moe_middleware.flask.MoEngage(app)",
 }
 """Advice for requests without the value that a kind of source reads."""
-
-_PATH = "moe_middleware.path"
-"""The key of the decoded path, in our copy of an environ."""
 
 _TWICE = (
     "MoEngageWSGIMiddleware met a request that it is already personalizing: it is "

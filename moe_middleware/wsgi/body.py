@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..models.experiences import SENT, Experiences
-from ..personalizer.current import current
+from ..personalizer.current import enter, leave
 from .response import Response
 
 
@@ -29,15 +29,15 @@ class Body:
         self.complete: bool | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        token = current.set(self.experiences)
+        token = enter(self.experiences)
         try:
             return _Parts(self, iter(self._body))
         finally:
-            current.reset(token)
+            leave(token)
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
-        token = current.set(self.experiences)
+        token = enter(self.experiences)
         try:
             if close is not None:
                 if self.complete:
@@ -45,7 +45,7 @@ class Body:
                     self.experiences.phase = SENT
                 close()
         finally:
-            current.reset(token)
+            leave(token)
             self.response.end(complete=self.complete)
 
 
@@ -64,7 +64,7 @@ class _Parts:
     def __next__(self) -> bytes:
         body = self._body
         body.complete = False
-        token = current.set(body.experiences)
+        token = enter(body.experiences)
         try:
             part = next(self._parts)
         except StopIteration:
@@ -76,7 +76,7 @@ class _Parts:
             body.complete = True
             raise
         finally:
-            current.reset(token)
+            leave(token)
             if body.response.is_begun:
                 body.response.leave()
         if body.response.ending is not None:

@@ -80,18 +80,13 @@ class Response:
         ending: Adds to the end of an HTML page; None if there is nothing to add.
     """
 
-    __slots__ = (
-        "_ended",
-        "_environ",
-        "_given",
-        "_left",
-        "_page",
-        "_start_response",
-        "_status",
-        "_write",
-        "ending",
-        "is_begun",
-    )
+    is_begun = False
+    ending: EndingWriter | None = None
+    _given: _Start | None = None
+    _write: Callable[[bytes], object] | None = None
+    _left = False
+    _status = 0
+    _ended = False
 
     def __init__(
         self, page: Page, environ: WSGIEnvironment, start_response: StartResponse
@@ -99,13 +94,6 @@ class Response:
         self._page = page
         self._environ = environ
         self._start_response = start_response
-        self._given: _Start | None = None
-        self.is_begun = False
-        self.ending: EndingWriter | None = None
-        self._write: Callable[[bytes], object] | None = None
-        self._left = False
-        self._status = 0
-        self._ended = False
 
     def start(
         self,

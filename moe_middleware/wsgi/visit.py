@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.cookies import CookieReader
 from ..models.visits import Visit
-from .environ import headers_of, latin, method_of, text_of
+from .environ import headers_of, latin, method_of, path_of, text_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -18,19 +18,16 @@ class WSGIVisit(Visit):
 
     Args:
         environ: The request's environ; it must not change any more.
-        path: The path within the wrapped app.
         read_cookies: Reads Cookie headers as the framework does.
     """
 
-    def __init__(
-        self, environ: WSGIEnvironment, path: str, read_cookies: CookieReader
-    ) -> None:
+    def __init__(self, environ: WSGIEnvironment, read_cookies: CookieReader) -> None:
         # Not by Visit's own: this is made for every page.
         self._environ = environ
         self._headers = headers = headers_of(environ)
         self.first_headers = dict(headers[::-1])
         self.method = method_of(environ)
-        self.path = path
+        self.path = path_of(environ)
         self.root_path = text_of(environ.get("SCRIPT_NAME", ""))
         self.read_cookies = read_cookies
         self.values_read = {}
