@@ -57,7 +57,7 @@ test: $(READY_DEV)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# Seven workers, half of them slowed by coverage, would compile the same files at once.
+# All workers, half of them slowed by coverage, would compile the same files at once.
 # They show what is wrong, if something is.
 .compiled:
 	@$(BIN)/python -m pytest --collect-only -q > /dev/null 2>&1 || true
@@ -67,7 +67,7 @@ test: $(READY_DEV)
 
 # Its output is shown at its end, so that the lines of both do not mix.
 .unmeasured: .compiled
-	@$(BIN)/$(PYTEST) -n $$(( $(CORES) + 1 )) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
+	@$(BIN)/$(PYTEST) $(UNMEASURED) > $(VENV)/unmeasured.log 2>&1 || \
 		{ cat $(VENV)/unmeasured.log; exit 1; }
 	@tail -n 1 $(VENV)/unmeasured.log
 
