@@ -85,9 +85,8 @@ def _window(scenario: Scenario, result: Result) -> str:
     )
     if result.ages:
         oldest = max(result.ages) * 1000
-        text += (
-            f" The oldest of them had been received {oldest:.1f} ms before the kill."
-        )
+        moment = "before" if oldest >= 0 else "after"
+        text += f" The first of them arrived {abs(oldest):.1f} ms {moment} the kill."
     return text
 
 
