@@ -23,7 +23,7 @@ def run(folder: Path, *args: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
         result = cli_runner().invoke(main, args)
-    return result.exit_code, result.output
+    return result.exit_code, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
