@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import time
 from collections import defaultdict
@@ -43,6 +44,8 @@ async def delivery(
 async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     appended: list[float] = []
     delivered: list[float] = []
+    # As the command ``relay`` does at its start.
+    gc.freeze()
     async with upstream(directory) as server:
         for number in range(effort.rounds_of(ROUNDS)):
             outbox = SQLiteOutbox(str(directory / f"delivery-{number}.db"))
@@ -52,6 +55,7 @@ async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
             appended.append(await _append_rate(outbox, _events(count)))
             delivered.append(await _delivery_rate(outbox, server, count))
             outbox.close()
+    gc.unfreeze()
     for what, values, goal in (
         ("durable append, one by one, until committed", appended, ">= 100,000/s"),
         ("delivery of what waits: claim, report, ack", delivered, ">= 60,000/s"),
