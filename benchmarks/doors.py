@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2wsgi import ASGIMiddleware, WSGIMiddleware
 from jinja2 import DictLoader, Environment
+from sentry_sdk.integrations.wsgi import SentryWsgiMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware, Settings
 from moe_middleware.concurrency.background_loop import background
 
 from .effort import FULL, Effort
-from .in_process import page_cost
+from .in_process import page_cost, sentry
 from .ratios import NO_GOAL, Measure, Row, compare
 from .shop import (
     BANNER,
@@ -99,6 +100,14 @@ async def _wsgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:
         unit="us CPU",
         rounds=rounds,
     )
+    with sentry():
+        yield await compare(
+            "  and Sentry's WSGI middleware, beside the bare app",
+            ours=_cpu(SentryWsgiMiddleware(bare), [unmapped], requests),
+            rival=_cpu(bare, [unmapped], requests),
+            unit="us CPU",
+            rounds=rounds,
+        )
     yield await compare(
         "WSGI: cached page, 2 tags, 2 impressions, beside the bare app",
         ours=_cpu(ours, _visitors(), pages),
