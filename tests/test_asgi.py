@@ -122,10 +122,14 @@ async def test_a_page_that_changes_an_answer_changes_no_other_page(
         found.append(strip)
         return PlainTextResponse("ok")
 
-    # All of them have the same answer, which is kept once.
-    site = Site(handler, routes=[{"path": "/", "experiences": ["promo-strip"]}])
+    # Email visitors have one variation, at any hour: one answer, which is kept once.
+    site = Site(
+        handler,
+        routes=[{"path": "/", "experiences": ["promo-strip"]}],
+        attributes={"utm_medium": {"query": "utm_medium"}},
+    )
     for customer in ("alice", "bob", "carol", "carol", "bob", "alice", "alice"):
-        await site.get(customer=customer)
+        await site.get("/?utm_medium=email", customer=customer)
 
     assert [one.source for one in found] == ["api"] * 3 + ["cache"] * 4
     assert len(set(texts)) == 1
