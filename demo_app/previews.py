@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from moe_middleware import Settings
 from moe_middleware.browser.overlay_access import OVERLAY, OverlayLinks
-from moe_middleware.browser.preview_links import PREVIEWS, Preview, PreviewLinks
+from moe_middleware.browser.preview_links import PREVIEWS
+from moe_middleware.preview_links import Preview, PreviewLinks
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.decisions.variations import (
     attributes_of,
@@ -48,7 +49,7 @@ class PreviewDesk:
         self._sandbox = sandbox
         secrets = [secret.get_secret_value() for secret in settings.secret_key or ()]
         own = settings.clicks.path
-        self._links = PreviewLinks(secrets, path=f"{own}/{PREVIEWS}/", clock=time.time)
+        self._links = PreviewLinks(secrets, path=f"{own}/{PREVIEWS}/")
         self._overlays = OverlayLinks(
             secrets, path=f"{own}/{OVERLAY}/", clock=time.time
         )

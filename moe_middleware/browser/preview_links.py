@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,7 +72,11 @@ class PreviewLinks:
     """
 
     def __init__(
-        self, secrets: Sequence[str], *, path: str, clock: Callable[[], float]
+        self,
+        secrets: Sequence[str],
+        *,
+        path: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tokens = Tokens(secrets, PURPOSE, fields=5, max_length=MAX_PREVIEW)
         self._path = path
