@@ -31,7 +31,7 @@ from ..personalizer.observing import observer_of, telemetry_of
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
 from ..settings.store_addresses import StoreAddress
-from ..visitors.bot_library import load_crawlers
+from ..visitors.bots import load_crawlers
 
 PATIENCE = 3.0
 """Seconds to wait for one answer."""

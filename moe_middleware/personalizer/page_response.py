@@ -14,7 +14,7 @@ from ..models.reasons import Source
 from ..models.texts import Headers
 from ..visitors.ids import DEVICE_COOKIE, visitor_cookie
 from ..visitors.waiting import CannotWaitError, waiting, waiting_here
-from .page_headers import (
+from .page_caching import (
     ORDINARY,
     is_private,
     is_streamed,

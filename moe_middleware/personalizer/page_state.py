@@ -39,7 +39,7 @@ GRACE = 1.0
 class PageState(Experiences):
     """The experiences of a request, with the state of its personalization.
 
-    The behaviour is in ``page`` (fetches), ``impressions``, ``page_headers`` and
+    The behaviour is in ``page`` (fetches), ``impressions``, ``page_caching`` and
     ``page_parts``: one class each, without state of its own.
 
     Args:

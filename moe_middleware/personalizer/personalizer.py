@@ -29,8 +29,8 @@ from ..visitors.visitors import Visitors
 from .catalogue import Catalogue
 from .fetcher import Fetcher
 from .logins import LoginWatch
+from .page_caching import private_lines, vary_of
 from .page_elements import ElementKit
-from .page_headers import private_lines, vary_of
 from .shared_fetches import PendingAnswers
 from .unasked_keys import UnaskedKeys
 

@@ -11,6 +11,7 @@ from starlette.convertors import CONVERTOR_TYPES
 
 from .path_syntax import check_path, path_parameters
 from .validation import Mistake, Place, suggestion, value_in
+from .value_sources import KINDS
 
 OWN_PATH = "/_moe"
 """The default of ``clicks.path``, below which the middleware has its own endpoints."""
@@ -162,9 +163,9 @@ def _one_source(given: Mapping[str, Any]) -> Iterator[Mistake]:
     customer = value_in(identity, "customer_id")
     visitor = value_in(identity, "visitor_id") or {"cookie": SDK_COOKIE}
     consent = value_in(given.get("consent"), "given_by")
-    for kind in ("cookie", "header", "query", "session", "user"):
+    for kind in KINDS:
         name = value_in(customer, kind)
-        if name is None:
+        if name is None or kind in ("value", "call"):
             continue
         if name == value_in(visitor, kind):
             message = (

@@ -19,8 +19,6 @@ from .import_strings import (
 )
 from .source_names import check_source_name, no_source
 
-KINDS = ("cookie", "header", "query", "path", "session", "user", "value", "call")
-
 _LAZY = frozenset({"session", "user", "call"})
 
 _OF_THE_PAGE = frozenset({"path", "query", "value"})
@@ -135,6 +133,8 @@ class ValueSource(BaseModel):
         kept = {key: one for key, one in state["__dict__"].items() if key != "read"}
         return {**state, "__dict__": kept}
 
+
+KINDS = tuple(ValueSource.model_fields)
 
 Reader = Callable[[Visit, Mapping[str, Any]], object]
 

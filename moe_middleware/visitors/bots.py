@@ -1,6 +1,6 @@
 """Bots, by their User-Agent: they get no experience and count no impression.
 
-A new one is a line of ``_SIGNS`` below. Pure: no I/O.
+A new one is a line of ``_SIGNS`` below.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+
+from ..models.errors import Problem, SettingsError
 
 MAX_USER_AGENT = 512
 """Bytes of a User-Agent that are read; browsers' are shorter."""
@@ -136,3 +138,27 @@ _SIGNS = (
     # Headless browsers.
     r"phantomjs|slimerjs|htmlunit|prerender|rendertron|puppeteer|playwright|selenium",
 )
+
+
+def load_crawlers() -> Callable[[str], bool]:
+    """Return what the package crawler-user-agents recognises bots by.
+
+    It reads and compiles about 1,500 patterns, which takes hundredths of a second: do
+    it at the start.
+
+    Raises:
+        SettingsError: The package is missing.
+    """
+    try:
+        from crawleruseragents import (  # type: ignore[import-untyped]
+            is_crawler,
+        )
+    except ImportError as error:
+        message = (
+            "'on' needs the package crawler-user-agents: "
+            "pip install 'moe_middleware[bots]'"
+        )
+        raise SettingsError([Problem(where="bots.library", message=message)]) from error
+    known: Callable[[str], bool] = is_crawler
+    known("")
+    return known

@@ -15,8 +15,7 @@ from ..routes.routes import Match
 from ..settings.settings import Settings
 from ..settings.visitor_sections import BotSettings, ConsentSettings
 from .addresses import TrustedProxies, client_address
-from .bot_library import load_crawlers
-from .bots import MAX_USER_AGENT, BotFilter
+from .bots import MAX_USER_AGENT, BotFilter, load_crawlers
 from .consents import Consents
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames

@@ -7,8 +7,7 @@ import pytest
 
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.visitors.bot_library import load_crawlers
-from moe_middleware.visitors.bots import BotFilter
+from moe_middleware.visitors.bots import BotFilter, load_crawlers
 
 from ..sites import Site
 from .test_bots import BOTS, PEOPLE, TOOLS

@@ -21,9 +21,6 @@ HANG_UP = "moe_middleware.sandbox.hang_up"
 PATHS = ("fetch", "metadata", "events", "*")
 Path = Literal["fetch", "metadata", "events", "*"]
 
-TROUBLES = ("status", "latency", "jitter", "drop", "lose_response", "drip", "garbage")
-"""The fields of a fault that have an effect; the others select the calls."""
-
 NOISE = 200
 """The length of a garbage body, in bytes."""
 
@@ -106,8 +103,9 @@ class Fault:
             yield "rate", f"rate is {self.rate!r}: use more than 0, up to 1."
         if self.drip is not None and not _is_number(self.drip, 1, 10**9):
             yield "drip", f"drip is {self.drip!r}: use bytes a second, 1 or more."
-        for name in ("drop", "lose_response", "garbage"):
-            if not isinstance(value := getattr(self, name), bool):
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if kind == "bool" and not isinstance(value, bool):
                 yield name, f"{name} is {value!r}: use true or false."
         if not _is_whole(self.seed, -math.inf, math.inf):
             yield "seed", f"seed is {self.seed!r}: use a whole number."
@@ -125,6 +123,13 @@ class Fault:
             for name, value in troubles.items()
             if value
         )
+
+
+_KINDS = {one.name: str(one.type) for one in fields(Fault)}
+"""The type of each field, as it is written above."""
+
+TROUBLES = [name for name in _KINDS if name not in ("path", "times", "rate", "seed")]
+"""The fields that have an effect; the others select the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,11 +243,10 @@ def parse_fault(document: object) -> Fault:
     Raises:
         ValueError: It is no fault; the text has the reason.
     """
-    names = [field.name for field in fields(Fault)]
     if not isinstance(document, dict):
-        raise ValueError(f"Send a JSON object with {', '.join(names)}.")
-    if strange := sorted(set(document) - set(names)):
-        raise ValueError(f"Unknown: {', '.join(strange)}. Use {', '.join(names)}.")
+        raise ValueError(f"Send a JSON object with {', '.join(_KINDS)}.")
+    if strange := sorted(set(document) - set(_KINDS)):
+        raise ValueError(f"Unknown: {', '.join(strange)}. Use {', '.join(_KINDS)}.")
     return Fault(**document)
 
 
@@ -258,14 +262,15 @@ def parse_fault_form(pairs: Iterable[tuple[str, str]]) -> Fault:
 
 def _typed(name: str, text: str) -> object:
     """Return a form's text as the type of its field; other text stays text."""
-    if name in ("drop", "lose_response", "garbage"):
+    kind = _KINDS.get(name, "Path")
+    if kind == "bool":
         return {"on": True, "true": True, "false": False}.get(text, text)
     if name == "times" and text == "all":
         return None
-    if name == "path":
+    if kind == "Path":
         return text
     try:
-        return int(text) if name in ("status", "times", "seed") else float(text)
+        return int(text) if kind.startswith("int") else float(text)
     except ValueError:
         return text
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moe_middleware.personalizer.page_headers import (
+from moe_middleware.personalizer.page_caching import (
     merged_vary,
     personal_headers,
     private,
