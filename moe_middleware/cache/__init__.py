@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from ..models.observers import Observer
 from ..settings.settings import Settings
 from .keys import key_of_ids, variant_key, visitor_key
 from .memory import MemoryCache
-from .shared import SharedCache
+
+if TYPE_CHECKING:
+    from .redis import RedisCache
 
 __all__ = [
     "MemoryCache",
@@ -19,7 +22,7 @@ __all__ = [
 ]
 
 
-def open_shared_cache(settings: Settings, observer: Observer) -> SharedCache | None:
+def open_shared_cache(settings: Settings, observer: Observer) -> RedisCache | None:
     """Return the cache that processes share, if the settings name one.
 
     Nothing is opened yet.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from weakref import WeakSet
 
-from ..concurrency.fork_hooks import register_fork_hooks
+from ..concurrency.fork_hooks import begin_in_children
 from ..models.experience import Experience
 from ..models.reasons import Reason, Source
 from .encoding import decode, decode_all, encode
@@ -93,7 +92,7 @@ class MemoryCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._empty()
-        _caches.add(self)
+        begin_in_children(self)
 
     def __len__(self) -> int:
         """Return the number of answers."""
@@ -206,6 +205,12 @@ class MemoryCache:
         with self._lock:
             self._empty()
 
+    def begin_in_child(self) -> None:
+        # A lock held at the fork belongs to a thread that exists in the parent alone.
+        if self._lock.locked():
+            self._lock = threading.Lock()
+            self._empty()
+
     def _empty(self) -> None:
         self._groups: list[Group] = [{}]
         self._round = 1
@@ -316,15 +321,3 @@ class MemoryCache:
             self._group(visitor)[visitor] = record
         if len(groups) == 2 * self._round:
             self._round = len(groups)
-
-
-def _start_afresh_after_fork() -> None:
-    # A lock held at the fork belongs to a thread that exists in the parent alone.
-    for cache in _caches:
-        if cache._lock.locked():
-            cache._lock = threading.Lock()
-            cache._empty()
-
-
-_caches: WeakSet[MemoryCache] = WeakSet()
-register_fork_hooks(after_in_child=_start_afresh_after_fork)

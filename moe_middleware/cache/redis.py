@@ -9,13 +9,12 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet
 
-from ..concurrency.fork_hooks import register_fork_hooks
+from ..concurrency.fork_hooks import begin_in_children
 from ..models.observers import Observer
 from ..network.redis import Command
 from .guarded_redis import GuardedRedis
-from .shared import Entry, Found, Lease
+from .leases import Entry, Found, Lease
 
 FORMAT = 1
 """The first byte of every value; a value of another version counts as a miss."""
@@ -46,10 +45,13 @@ end
 class RedisCache:
     """A shared cache in a Redis that may be slow, full, empty, foreign, or gone.
 
+    No method raises, and none but ``warm`` and ``follow`` takes longer than the
+    timeout. While Redis cannot be asked, the cache counts as empty, and every process
+    fetches on its own.
+
     Every answer is a string with its own expiry: nothing grows without bound, and no
-    sweep is needed. A ``forget`` gives the visitor a new generation; answers of an
-    older one no longer count, also those that are being fetched. Every call is one
-    round trip, as all of a visitor's keys have one slot of a cluster.
+    sweep is needed. Every call is one round trip, as all of a visitor's keys have one
+    slot of a cluster.
 
     Args:
         url: ``redis://`` or ``rediss://``, also ``redis+sentinel://`` and
@@ -57,7 +59,7 @@ class RedisCache:
         workspace_id: Part of every key, so that workspaces can share a Redis.
         ttl: How long an answer is fresh, in seconds; above zero.
         stale: How much longer it is kept, in seconds.
-        timeout: The time limit of each method but ``follow``, in seconds.
+        timeout: The time limit of one command, in seconds.
         clock: The time, in unix seconds; hosts should agree on it.
         stopwatch: A clock that never jumps, in seconds.
         observer: Receives the breaker's states as those of ``shared_cache``.
@@ -91,13 +93,14 @@ class RedisCache:
             observer=observer,
             recovered=self._forget_pending,
         )
-        _all.add(self)
+        begin_in_children(self)
 
-    def _begin_after_fork(self) -> None:
+    def begin_in_child(self) -> None:
         self._pending = {}
         self._redis.begin()
 
     async def get(self, visitor: bytes, variant: bytes, keys: Iterable[str]) -> Found:
+        """Return the answers for keys, fresh and stale."""
         if visitor in self._pending:
             return Found(generation=await self._forget(visitor))
         wanted = list(keys)
@@ -114,6 +117,13 @@ class RedisCache:
         *,
         for_seconds: float,
     ) -> Lease:
+        """Take the right to fetch the keys that no process is fetching.
+
+        Args:
+            generation: As ``get`` returned it.
+            for_seconds: When other processes may fetch the keys if ``finish`` is never
+                called, in seconds.
+        """
         wanted = list(keys)
         if generation is None:
             return Lease(keys=tuple(wanted))
@@ -151,6 +161,10 @@ class RedisCache:
     def finish(
         self, visitor: bytes, variant: bytes, lease: Lease, bodies: Mapping[str, bytes]
     ) -> None:
+        """Store the answers and end the lease, in the background.
+
+        If a lease ends without an answer, a follower fetches.
+        """
         if lease.token is not None and (lease.taken or bodies):
             self._redis.in_background(
                 self._redis.ask(
@@ -188,6 +202,14 @@ class RedisCache:
         *,
         timeout: float,
     ) -> Found:
+        """Wait for the answers that other processes fetch; return the fresh ones.
+
+        The wait for a key ends with its lease, with an answer or without.
+
+        Args:
+            generation: ``Lease.called`` of the lease that has these ``others``.
+            timeout: For all keys together, in seconds.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         pause = FIRST_PAUSE
@@ -210,10 +232,15 @@ class RedisCache:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     async def forget(self, visitor: bytes) -> bool:
+        """Drop all answers of a visitor, also those that are being fetched.
+
+        Return whether the cache has done so; if not, it is retried later.
+        """
         return await self._forget(visitor) is not None
 
     async def _forget(self, visitor: bytes) -> bytes | None:
         """Return the visitor's new generation; None if Redis does not have it yet."""
+        # Answers of an older generation no longer count, whenever they are stored.
         kept_for = _milliseconds(self._ttl + self._stale + FORGOTTEN_FOR)
         name, generation = self._generation(visitor), os.urandom(8)
         stored = await self._redis.ask(name, ("SET", name, generation, "PX", kept_for))
@@ -230,12 +257,15 @@ class RedisCache:
                 break
 
     async def warm(self) -> None:
+        """Connect before the first page; this may take longer than the timeout."""
         await self._redis.warm()
 
     async def settle(self) -> None:
+        """Wait for the background work of the running event loop."""
         await self._redis.settle()
 
     async def aclose(self) -> None:
+        """Settle, but not for long; close the connections of the running event loop."""
         await self._redis.aclose()
 
     def _generation(self, visitor: bytes) -> str:
@@ -282,14 +312,3 @@ def _text(digest: bytes) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-_all: WeakSet[RedisCache] = WeakSet()
-
-
-def _begin_after_fork() -> None:
-    for cache in list(_all):
-        cache._begin_after_fork()
-
-
-register_fork_hooks(after_in_child=_begin_after_fork)

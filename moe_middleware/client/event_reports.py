@@ -32,14 +32,10 @@ _ElementKey = tuple[str, int | None, bytes]
 
 
 class Room:
-    """The room that one report has left, in users and in bytes.
+    """The room that one report has left, in users and in bytes."""
 
-    Args:
-        max_bytes: The most bytes of the report.
-    """
-
-    def __init__(self, max_bytes: int = MAX_REPORT_BYTES) -> None:
-        self._bytes_left = max_bytes
+    def __init__(self) -> None:
+        self._bytes_left = MAX_REPORT_BYTES
         self._elements: set[_ElementKey] = set()
 
     def takes(self, event: Event) -> bool:
@@ -54,15 +50,13 @@ class Room:
         return True
 
 
-def batches(
-    events: Iterable[Event], *, max_bytes: int = MAX_REPORT_BYTES
-) -> list[list[Event]]:
+def batches(events: Iterable[Event]) -> list[list[Event]]:
     """Divide events into reports that respect the limits, in order."""
     cut: list[list[Event]] = []
-    room = Room(0)
+    room = Room()
     for event in events:
         if not cut or not room.takes(event):
-            room = Room(max_bytes)
+            room = Room()
             room.takes(event)
             cut.append([])
         cut[-1].append(event)

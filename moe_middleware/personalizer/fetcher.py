@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ..cache import MemoryCache
 from ..cache.encoding import decode, encode
 from ..cache.hours import LastHour
-from ..cache.shared import Entry, Found, SharedCache, fetch_once
+from ..cache.leases import Entry, Found
+from ..cache.redis import RedisCache
+from ..cache.shared import fetch_once
 from ..client.client import MoEngageClient
 from ..logs.repeated_lines import RepeatLogger
 from ..models.errors import (
@@ -61,7 +63,7 @@ class Fetcher:
         self,
         client: MoEngageClient,
         cache: MemoryCache,
-        shared_cache: SharedCache | None,
+        shared_cache: RedisCache | None,
         *,
         timeout: float,
         observer: Observer,

@@ -13,7 +13,7 @@ from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
 from ..cache.encoding import NO_MATCH, decode_all, variation_in
 from ..cache.hours import LastHour, last_hour
-from ..cache.shared import SharedCache
+from ..cache.redis import RedisCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
 from ..models.observers import Observer, wants_evaluations
@@ -80,7 +80,7 @@ class Personalizer:
         fetcher: Fetcher,
         cache: MemoryCache,
         outbox: Outbox,
-        shared_cache: SharedCache | None,
+        shared_cache: RedisCache | None,
         catalogue: Catalogue,
         observer: Observer,
         clock: Callable[[], float],

@@ -13,7 +13,7 @@ from ..cache.memory import MemoryCache
 SQLITE_APPENDS = 100_000
 """Events a second that one host stores in its SQLite outbox (`make bench`, P9)."""
 
-RELAY_CPU_EVENTS = 38_000
+RELAY_CPU_EVENTS = 68_000
 """Events that a relay delivers for a second of CPU time (`make bench`, P9)."""
 
 SQLITE_EVENT_BYTES = 514

@@ -9,7 +9,7 @@ from math import ceil
 from . import costs
 from .formula import fetches_a_minute, fetches_after_the_hour
 from .simulation import Simulated, simulate
-from .site import SECONDS_A_DAY, Setup, Traffic
+from .site import Setup, Traffic
 
 LONGEST_TTL = 3600.0
 """Seconds. The hour is part of the cache key, so a longer ttl saves nothing."""
@@ -88,19 +88,9 @@ class Plan:
     changes: list[Change]
 
     @property
-    def events_a_second(self) -> float:
-        """Events in the busiest minute."""
-        return events_a_second(self.traffic)
-
-    @property
-    def relay_bears(self) -> float:
-        """Events a second that one relay delivers."""
-        return min(self.setup.events_a_second_of_a_relay, costs.RELAY_CPU_EVENTS)
-
-    @property
     def relays_needed(self) -> int:
         """Relays that the busiest minute needs."""
-        return max(1, ceil(self.events_a_second / self.relay_bears))
+        return max(1, ceil(self.traffic.events_a_second / self.setup.relay_bears))
 
     @property
     def redis_commands(self) -> float:
@@ -110,20 +100,7 @@ class Plan:
     @property
     def outbox_lasts(self) -> float:
         """Seconds until an outbox is full, if nothing is delivered at the busiest."""
-        most = self.setup.max_events * _outboxes(self.setup)
-        return most / max(self.events_a_second, 1e-9)
-
-
-def _outboxes(setup: Setup) -> int:
-    """Return among how many outboxes the events are spread."""
-    if setup.outbox == "memory":
-        return setup.all_processes
-    return setup.hosts if setup.outbox == "sqlite" else 1
-
-
-def events_a_second(traffic: Traffic) -> float:
-    """Return the events of the busiest minute, a second."""
-    return traffic.events_a_day / SECONDS_A_DAY * traffic.peak
+        return self.setup.events_bear / max(self.traffic.events_a_second, 1e-9)
 
 
 def plan(traffic: Traffic, setup: Setup, *, seed: int = 1) -> Plan:
@@ -191,7 +168,7 @@ def _redis_load(
     if setup.budget == "all":
         loads.append((fetches, (1, costs.REDIS_BUDGET)))
     if setup.outbox == "redis":
-        loads.append((events_a_second(traffic), (0, costs.REDIS_EVENT)))
+        loads.append((traffic.events_a_second, (0, costs.REDIS_EVENT)))
         loads.append((setup.all_relays, (1, costs.REDIS_POLL)))
     commands = sum(times * each[0] for times, each in loads)
     return commands, sum(times * each[1] for times, each in loads)
@@ -210,7 +187,7 @@ def _redis(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
 
 
 def _outbox(traffic: Traffic, setup: Setup) -> Iterator[Part]:
-    events = events_a_second(traffic)
+    events = traffic.events_a_second
     if setup.outbox == "sqlite":
         yield Part(
             "outbox",
@@ -222,15 +199,14 @@ def _outbox(traffic: Traffic, setup: Setup) -> Iterator[Part]:
     yield Part(
         "an hour's outage",
         events * 3600,
-        setup.max_events * _outboxes(setup),
+        setup.events_bear,
         "events wait",
         "Raise events.max_events: MoEngage may be away when most visitors come",
     )
-    bears = min(setup.events_a_second_of_a_relay, costs.RELAY_CPU_EVENTS)
     yield Part(
         "relay",
         events / setup.all_relays,
-        bears,
+        setup.relay_bears,
         "events/s a relay",
         "Raise events.parallel, or start another `moe-middleware relay`",
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..client.event_reports import MAX_EVENT_ELEMENTS
 from ..client.wire import split_keys
+from . import costs
 
 MINUTES_A_DAY = 24 * 60
 SECONDS_A_DAY = MINUTES_A_DAY * 60.0
@@ -86,6 +87,11 @@ class Traffic:
         """All events of a day."""
         return self.visitors * self.pages * self.events_of_a_page
 
+    @property
+    def events_a_second(self) -> float:
+        """Events in the busiest minute."""
+        return self.events_a_day / SECONDS_A_DAY * self.peak
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
@@ -142,6 +148,13 @@ class Setup:
         return self.relays or self.all_processes
 
     @property
-    def events_a_second_of_a_relay(self) -> float:
-        """The deliveries of one relay, as far as it waits for MoEngage's answers."""
-        return self.parallel * MAX_EVENT_ELEMENTS / self.report_seconds
+    def relay_bears(self) -> float:
+        """Events a second that one relay delivers: it waits for MoEngage's answers."""
+        answered = self.parallel * MAX_EVENT_ELEMENTS / self.report_seconds
+        return min(answered, costs.RELAY_CPU_EVENTS)
+
+    @property
+    def events_bear(self) -> int:
+        """Events that wait at most, in all outboxes together."""
+        outboxes = {"memory": self.all_processes, "sqlite": self.hosts, "redis": 1}
+        return self.max_events * outboxes[self.outbox]

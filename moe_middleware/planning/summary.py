@@ -28,7 +28,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "requests": round(height / (1 - traffic.bots)),
             "pages": round(height),
             "visits": round(traffic.busiest_visits),
-            "events_a_second": round(plan.events_a_second, 2),
+            "events_a_second": round(traffic.events_a_second, 2),
         },
         "pages_percent": {
             "fresh": _percent((played.total("fresh") + played.total("shared")) / pages),
@@ -63,16 +63,16 @@ def summary(plan: Plan) -> dict[str, Any]:
         "outbox": {
             "bytes_an_event": event_bytes,
             "bytes_an_hour_undelivered": round(
-                plan.events_a_second * 3600 * event_bytes
+                traffic.events_a_second * 3600 * event_bytes
             ),
             "full_after_seconds": round(plan.outbox_lasts),
         },
         "relay": {
             "relays": setup.all_relays,
-            "events_a_second_each": round(plan.relay_bears),
+            "events_a_second_each": round(setup.relay_bears),
             "needed": plan.relays_needed,
             "cpu_percent": round(
-                100 * plan.events_a_second / costs.RELAY_CPU_EVENTS, 2
+                100 * traffic.events_a_second / costs.RELAY_CPU_EVENTS, 2
             ),
         },
         "parts": [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from weakref import WeakSet
 
-from ...concurrency.fork_hooks import register_fork_hooks
+from ...concurrency.fork_hooks import begin_in_children
 from ...network.published_limits import Published
 from .contract import Taken
 from .limits import Limits
@@ -19,8 +18,12 @@ class Count:
 
     def __init__(self) -> None:
         self._window = Window()
+        self.begin_in_child()
+        begin_in_children(self)
+
+    def begin_in_child(self) -> None:
+        # Another thread may have held the lock.
         self._lock = threading.Lock()
-        _counts.add(self)
 
     @property
     def total(self) -> int:
@@ -87,15 +90,3 @@ class MemoryBudget:
 
     async def aclose(self) -> None:
         pass
-
-
-_counts: WeakSet[Count] = WeakSet()
-
-
-def _renew_locks() -> None:
-    for count in list(_counts):
-        count._lock = threading.Lock()
-
-
-# Another thread may have held a lock.
-register_fork_hooks(after_in_child=_renew_locks)

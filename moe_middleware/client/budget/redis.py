@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from typing import Any
-from weakref import WeakSet
 
 from redis.exceptions import NoScriptError, RedisError
 
-from ...concurrency.fork_hooks import register_fork_hooks
+from ...concurrency.fork_hooks import begin_in_children
 from ...models.ids import new_id
 from ...network.rate_limit import BURST_SHARE, ROUNDING, WINDOW, rate_for
 from ...network.redis import RedisClients
@@ -157,14 +156,14 @@ class RedisLedger:
         prefix = f"moe:{{budget:{name}}}"
         self._keys = (f"{prefix}:window", f"{prefix}:users")
         self._clock = clock
-        self._forget()
-        _ledgers.add(self)
+        self.begin_in_child()
+        begin_in_children(self)
 
     @property
     def shown(self) -> str:
         return self._clients.shown
 
-    def _forget(self) -> None:
+    def begin_in_child(self) -> None:
         """Take a new name after a fork: there is one more process."""
         self._user = new_id()
         self._seen_at = -math.inf
@@ -218,14 +217,3 @@ def _arguments_of(news: News | None) -> tuple[Any, ...]:
     if news is None:
         return ("", 0, 0, 0)
     return (news.number, news.remaining, repr(news.ends_in), int(news.refused))
-
-
-_ledgers: WeakSet[RedisLedger] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for ledger in list(_ledgers):
-        ledger._forget()
-
-
-register_fork_hooks(after_in_child=_forget_after_fork)

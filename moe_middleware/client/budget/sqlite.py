@@ -11,13 +11,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakSet
 
-import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from ...concurrency.fork_hooks import register_fork_hooks
+from ...concurrency.fork_hooks import begin_in_children
 from ...models.ids import new_id
 from .shared import LedgerError
 from .window import Order, Spent, Window
@@ -57,6 +56,9 @@ FORGET = """
 delete from moe_budget_user where name = :name and abs(seen_at - :now) > :seen_for
 """
 USERS = "select count(*) from moe_budget_user where name = :name"
+
+_STATE = TypeAdapter(Window)
+"""Reads and writes ``moe_budget_window.state``, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,14 @@ class SQLiteLedger:
         self._name = name
         self._busy_timeout = busy_timeout
         self._clock = clock
-        self._forget()
-        _ledgers.add(self)
+        self.begin_in_child()
+        begin_in_children(self)
 
     @property
     def shown(self) -> str:
         return f"sqlite:///{self._path}"
 
-    def _forget(self) -> None:
+    def begin_in_child(self) -> None:
         """Start without state: after a fork the thread and handle are the parent's."""
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
@@ -192,7 +194,7 @@ class SQLiteLedger:
         row = db.execute(READ, {"name": self._name}).fetchone()
         window = _window(row[0]) if row is not None else Window()
         spent = [replace(window.take(now, order), users=users) for order in orders]
-        state = orjson.dumps(asdict(window), option=orjson.OPT_NON_STR_KEYS).decode()
+        state = _STATE.dump_json(window).decode()
         db.execute(WRITE, {"name": self._name, "state": state})
         return spent
 
@@ -252,18 +254,8 @@ def _use_wal(db: sqlite3.Connection) -> None:
 def _window(state: object) -> Window:
     """Return the window in the file; an unreadable one counts as empty."""
     try:
-        kept = orjson.loads(state if isinstance(state, str) else b"")
-        slots = {int(second): int(calls) for second, calls in kept["slots"].items()}
-        return Window(
-            total=int(kept["total"]),
-            slots=slots,
-            number=int(kept["number"]),
-            remaining=int(kept["remaining"]),
-            ends_at=float(kept["ends_at"]),
-            closed_until=float(kept["closed_until"]),
-            used_until=float(kept["used_until"]),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return _STATE.validate_json(state)  # type: ignore[arg-type]
+    except ValidationError:
         return Window()
 
 
@@ -297,14 +289,3 @@ def _set(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
             done.set_exception(result)
         else:
             done.set_result(result)
-
-
-_ledgers: WeakSet[SQLiteLedger] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for ledger in list(_ledgers):
-        ledger._forget()
-
-
-register_fork_hooks(after_in_child=_forget_after_fork)

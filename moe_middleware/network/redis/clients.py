@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from ...concurrency.event_loops import PerLoop
-from ...concurrency.fork_hooks import register_fork_hooks
+from ...concurrency.fork_hooks import begin_in_children
 from .options import Command, RedisOptions, redis_options
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class RedisClients:
 
         self._routers: PerLoop[LoopRouter] = PerLoop(new_router, end=LoopRouter.stop)
         self._parents: list[object] = []
-        _all.add(self)
+        begin_in_children(self)
 
     def __repr__(self) -> str:
         return f"RedisClients({self.shown!r})"
@@ -89,18 +88,7 @@ class RedisClients:
         if router is not None:
             await router.stop()
 
-    def _forget_after_fork(self) -> None:
+    def begin_in_child(self) -> None:
         # The parent still talks through these sockets and its selector watches them:
         # even closing them here would be noticed there, so they are kept, unused.
         self._parents.append(self._routers.let_go())
-
-
-_all: WeakSet[RedisClients] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    for clients in list(_all):
-        clients._forget_after_fork()
-
-
-register_fork_hooks(after_in_child=_forget_after_fork)

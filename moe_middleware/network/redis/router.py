@@ -186,7 +186,11 @@ class Router:
         """
         if not self._topology.places():
             await self._discover()
-        return [await self._greet(place) for place in self._topology.places()]
+        greeted = [
+            await _outcome(self._run(place, [("PING",)], asking=False))
+            for place in self._topology.places()
+        ]
+        return [one if isinstance(one, Exception) else None for one in greeted]
 
     async def close(self) -> None:
         """Close all links; the next use opens new ones."""
@@ -211,7 +215,7 @@ class Router:
             return [error] * len(commands)
         except (Unsent, RedisError, OSError):
             await self._leave(place, link)
-            self._doubt(place)
+            self._topology.doubt(place)
             raise
 
     async def _leave(self, place: Place, link: Link) -> None:
@@ -225,7 +229,7 @@ class Router:
         if place is not None and link is not None and link.is_lost():
             # It was restarted, or a sentinel has made it a replica.
             await self._leave(place, link)
-            self._doubt(place)
+            self._topology.doubt(place)
             place = self._topology.place_of(slot)
         if place is None:
             await self._discover()
@@ -235,10 +239,6 @@ class Router:
                 f"no server of {self._options.shown} has slot {slot}: see CLUSTER INFO"
             )
         return place
-
-    def _doubt(self, place: Place) -> None:
-        if not self._is_single:
-            self._topology.doubt(place)
 
     def _may_repeat(self, answer: Any) -> bool:
         """Whether a command was not carried out, and may be repeated."""
@@ -257,7 +257,7 @@ class Router:
         elif isinstance(again, AskError):
             return place_from(again.host, again.port, place)
         elif not isinstance(again, (TryAgainError, BusyLoadingError)):
-            self._doubt(place)
+            self._topology.doubt(place)
         return None
 
     def _may_pass(self, error: Exception) -> bool:
@@ -281,11 +281,7 @@ class Router:
         for place in self._topology.to_ask():
             link = self._connect(place, not self._is_cluster)
             try:
-                [answer] = await link.run([self._question()])
-            except Unsent as unsent:
-                answer = unsent.error
-            except (RedisError, OSError) as error:
-                answer = error
+                answer = await _outcome(link.run([self._question()]))
             finally:
                 await link.close()
             if answer is None:
@@ -314,13 +310,15 @@ class Router:
         if self._is_cluster:
             self._topology.learn(answer, source)
         else:
-            self._topology.is_primary(place_from(answer[0], answer[1], source))
+            self._topology.is_at(0, place_from(answer[0], answer[1], source))
 
-    async def _greet(self, place: Place) -> Exception | None:
-        try:
-            [answer] = await self._run(place, [("PING",)], asking=False)
-        except Unsent as unsent:
-            return unsent.error
-        except (RedisError, OSError) as error:
-            return error
-        return answer if isinstance(answer, Exception) else None
+
+async def _outcome(answering: Awaitable[list[Any]]) -> Any:
+    """Return the answer to one command; an error is its answer, sent or not."""
+    try:
+        [answer] = await answering
+    except Unsent as unsent:
+        return unsent.error
+    except (RedisError, OSError) as error:
+        return error
+    return answer

@@ -22,22 +22,25 @@ class Topology:
 
     def __init__(self, address: RedisAddress) -> None:
         self._seeds = address.hosts
+        self._is_single = address.kind == "single"
         self._is_cluster = address.kind == "cluster"
         self._turn = 0
-        known = self._seeds[0] if address.kind == "single" else None
+        known = self._seeds[0] if self._is_single else None
+        # Without a cluster there is one slot, of all keys.
         self._slots = [known] * (SLOTS if self._is_cluster else 1)
 
     def place_of(self, slot: int) -> Place | None:
         """Return the place of a slot's primary; None if it is unknown."""
-        return self._slots[slot if self._is_cluster else 0]
+        return self._slots[slot]
 
     def places(self) -> set[Place]:
         """Return the places of all known primaries."""
         return {place for place in set(self._slots) if place is not None}
 
     def doubt(self, place: Place) -> None:
-        """Forget that a server is a primary."""
-        self._slots = [None if known == place else known for known in self._slots]
+        """Forget that a server is a primary, unless no other one can be."""
+        if not self._is_single:
+            self._slots = [None if known == place else known for known in self._slots]
 
     def to_ask(self) -> list[Place]:
         """Return the servers for a lookup, each time with another one first."""
@@ -45,10 +48,6 @@ class Topology:
         known = sorted(self.places()) if self._is_cluster else []
         others = [seed for seed in self._seeds if seed not in known]
         return _turned(known, self._turn) + _turned(others, self._turn - 1)
-
-    def is_primary(self, place: Place) -> None:
-        """Note where the sentinels' primary is."""
-        self._slots[0] = place
 
     def is_at(self, slot: int, place: Place) -> None:
         """Note where a slot is."""
