@@ -43,7 +43,7 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 	$(addprefix demo_app/test_, browser.py browser_features.py screenshots.py) \
 	$(addprefix django/test_, servers.py sources.py) \
 	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
-	session.py varnish.py workers.py) \
+	session.py varnish.py) \
 	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \
 	asgi_transparency.py flask_site.py overlay.py wsgi_matrix.py wsgi_servers.py) \
 	$(addprefix sandbox/, pages/test_accessibility.py pages/test_browser.py \

@@ -12,16 +12,9 @@ import httpx
 from .session_counts import Variation
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 IDS = ("customer_id", "moe_uuid", "moe_device", "moe_visitor")
 """The cookies that say who somebody is: what comes first wins."""
-
-AHEAD = frozenset({"sec-purpose", "purpose"})
-"""Headers of requests for pages that are not visible yet."""
-
-PREFETCH = {"sec-purpose": "prefetch"}
-PRIVACY = {"sec-gpc": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +69,11 @@ class Browser:
         url: The site's.
         transport: The connections, which all browsers share.
         cookies: What it has from the start.
-        headers: What it says with every request.
     """
 
     url: str
     transport: httpx.BaseTransport
     cookies: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
     _client: httpx.Client = field(init=False)
     _pages: int = 0
 
@@ -90,7 +81,7 @@ class Browser:
         self._client = httpx.Client(
             base_url=self.url,
             transport=self.transport,
-            headers={"user-agent": FIREFOX, **self.headers},
+            headers={"user-agent": FIREFOX},
             trust_env=False,
             timeout=60,
         )
@@ -100,10 +91,6 @@ class Browser:
     def another(self, **cookies: str) -> Self:
         """Return somebody else's browser, with these cookies."""
         return type(self)(self.url, self.transport, cookies)
-
-    @property
-    def is_bot(self) -> bool:
-        return "bot" in self._client.headers["user-agent"]
 
     @property
     def who(self) -> str | None:
@@ -116,18 +103,7 @@ class Browser:
 
         What a page had counts for its id, as long as that is one of them.
         """
-        if self.is_bot or not self.consents:
-            return []
         return [value for name in IDS if (value := self.cookie(name))]
-
-    @property
-    def consents(self) -> bool:
-        """Whether there is a consent and no objection."""
-        return (
-            self.cookie("consent") == "yes"
-            and self._client.headers.get("sec-gpc") != "1"
-            and self.cookie("moe_dis") != "1"
-        )
 
     def cookie(self, name: str) -> str | None:
         return self._client.cookies.get(name)
@@ -138,19 +114,13 @@ class Browser:
     def drop_cookie(self, name: str) -> None:
         self._client.cookies.delete(name)
 
-    def say(self, headers: Mapping[str, str]) -> None:
-        """Say something more with every request from now on."""
-        self._client.headers.update(headers)
-
-    def open(
-        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
-    ) -> Page:
-        """Ask for a page and take all of it."""
-        # A handler that raises ends its connection: no other request may get it.
-        once = {"connection": "close"} if "broken" in path else {}
-        response = self._client.request(
-            method, path, headers={**(headers or {}), **once}
-        )
+    def open(self, path: str, *, etag: str = "") -> Page:
+        """Ask for a page, or whether a copy of it is still good, and take all of it."""
+        headers = {"if-none-match": etag} if etag else {}
+        if "broken" in path:
+            # A handler that raises ends its connection: no other request may get it.
+            headers["connection"] = "close"
+        response = self._client.get(path, headers=headers)
         return self._page(response.status_code, response.headers, response.text)
 
     def open_and_leave(self, path: str) -> Page:
@@ -159,27 +129,21 @@ class Browser:
             start = next(response.iter_text())
         return self._page(response.status_code, response.headers, start)
 
-    def follow(
-        self, link: str, method: str = "GET", headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
+    def follow(self, link: str) -> httpx.Response:
         """Follow a link, as far as the first answer."""
-        return self._client.request(method, link, headers=headers)
+        return self._client.get(link)
 
-    def send_beacon(
-        self, lines: list[str], headers: Mapping[str, str] | None = None
-    ) -> int:
+    def send_beacon(self, lines: list[str]) -> int:
         """Tell what happened to elements, as the script does; return the status."""
-        own = {"sec-fetch-site": "same-origin", "content-type": "text/plain"}
-        beacon = "\n".join(lines)
-        answer = self._client.post(
-            "/_moe/e", content=beacon, headers={**own, **(headers or {})}
-        )
-        return answer.status_code
+        return self._post("/_moe/e", "\n".join(lines))
 
     def hand_over(self, device_id: str) -> int:
         """Tell the Web SDK's device id, as our script does; return the status."""
-        own = {"sec-fetch-site": "same-origin", "content-type": "text/plain"}
-        return self._client.post("/_moe/d", content=device_id, headers=own).status_code
+        return self._post("/_moe/d", device_id)
+
+    def _post(self, path: str, content: str) -> int:
+        headers = {"sec-fetch-site": "same-origin", "content-type": "text/plain"}
+        return self._client.post(path, content=content, headers=headers).status_code
 
     def call(self, path: str, **params: Any) -> tuple[Variation | None, str | None]:
         """Call the site's API; return its variation, and the visitor's id."""

@@ -6,30 +6,21 @@ README's rules and the pages' content decide here what counts, not the package.
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import httpx
-import orjson
 
 from moe_middleware import Action
-from moe_middleware.browser.click_links import ClickLinks
-from moe_middleware.browser.marks import MarkTokens
 
 from .session_browsers import (
-    AHEAD,
-    GOOGLEBOT,
-    IDS,
-    PREFETCH,
-    PRIVACY,
     Browser,
     Element,
     Page,
 )
 from .session_counts import Counted, Variation
-from .session_shop import CUSTOMERS, SECRET
+from .session_shop import CUSTOMERS
 
 PAGES = ("/", "/?utm_medium=email", "/offers", "/mixed", "/news")
 
@@ -45,9 +36,6 @@ WHEN_SEEN = {"/offers": {"product-badge", "cart-upsell"}, "/mixed": {"cart-upsel
 """Which of them count once the browser says that they were on screen."""
 
 API_KEYS = ("checkout-hint", "footer-note", "product-badge")
-
-MAX_AGE = 30 * 86_400.0
-"""How long a link counts, in seconds: the default of ``clicks.max_age``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +126,6 @@ class Visitor:
         self,
         path: str,
         *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
         leave: bool = False,
         kept: Page | None = None,
     ) -> Page:
@@ -147,29 +133,20 @@ class Visitor:
 
         Args:
             path: With its query.
-            method: GET or HEAD.
-            headers: Beside the browser's own.
             leave: Whether to go before its end.
             kept: A copy of it, to be shown again if it is still good.
         """
         browser = self.browser
-        if kept is not None:
-            headers = {**(headers or {}), "if-none-match": kept.etag}
         if leave:
             page = browser.open_and_leave(path)
         else:
-            page = browser.open(path, method, headers)
+            page = browser.open(path, etag=kept.etag if kept is not None else "")
         name = "/odd" if path.startswith("/odd/") else path.partition("?")[0]
         watched = {mark.variation[0] for mark in page.marks if "seen" in mark.tells}
         shown = {variation.experience_key for variation in page.variations}
         assert watched == WHEN_SEEN.get(name, set()) & shown, (path, watched)
-        why_not = _why_not(browser, method, headers)
-        if why_not is None and leave:
-            why_not = "left"
-        if why_not is None and not 200 <= page.status < 300 and page.status != 304:
-            why_not = "status"
-        if why_not is not None:
-            self.spared[f"page {why_not}"] += 1
+        if leave or not (200 <= page.status < 300 or page.status == 304):
+            self.spared["page left" if leave else "page status"] += 1
             return page
         seen = kept if kept is not None and page.status == 304 else page
         for variation in seen.variations:
@@ -177,52 +154,30 @@ class Visitor:
                 self._count(Action.IMPRESSION, variation, page.whose)
         return page
 
-    def follow(
-        self,
-        link: Element,
-        *,
-        by: Browser | None = None,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        because: str | None = None,
-    ) -> None:
+    def follow(self, link: Element, *, by: Browser | None = None) -> None:
         """Follow a link: it leads on in any case, and counts once, for its visitor."""
         browser = by or self.browser
-        why_not = because or _why_not(browser, method, headers, link)
-        answer = browser.follow(link.href, method, headers)
-        if why_not == "forged":
-            assert answer.status_code == 404
-        else:
-            target = f"/shop?from={link.variation.experience_key}"
-            assert answer.status_code == 302, answer.text
-            assert answer.headers["location"] == target
-        self._count_once(why_not, "link", link.href, Action.CLICK, link)
+        answer = browser.follow(link.href)
+        target = f"/shop?from={link.variation.experience_key}"
+        assert answer.status_code == 302, answer.text
+        assert answer.headers["location"] == target
+        self._count_once(browser, "link", link.href, Action.CLICK, link)
 
-    def tell(
-        self,
-        signals: list[Signal],
-        *,
-        by: Browser | None = None,
-        headers: Mapping[str, str] | None = None,
-        because: str | None = None,
-        status: int = 204,
-    ) -> None:
+    def tell(self, signals: list[Signal]) -> None:
         """Send a beacon: each thing that it tells counts once, for its visitor."""
         if not signals:
             return
-        browser = by or self.browser
-        sent = browser.send_beacon([one.line for one in signals], headers)
-        assert sent == status, sent
+        sent = self.browser.send_beacon([one.line for one in signals])
+        assert sent == 204, sent
         for signal in signals:
             mark = signal.element
-            why_not = because or _why_not(browser, "POST", headers, mark)
             if signal.clicked_at is not None:
                 what = (mark.token, signal.clicked_at)
-                self._count_once(why_not, "beacon", what, Action.CLICK, mark)
+                self._count_once(self.browser, "beacon", what, Action.CLICK, mark)
             else:
                 # All elements of one experience say the same impression.
                 seen = (mark.page, mark.variation.experience_key)
-                self._count_once(why_not, "sight", seen, Action.IMPRESSION, mark)
+                self._count_once(self.browser, "sight", seen, Action.IMPRESSION, mark)
 
     def call(
         self, key: str, *track: str, b_id: str | None = None, status: int = 200
@@ -244,21 +199,16 @@ class Visitor:
                 self._count(Action.CLICK, variation, who, b_id)
 
     def _count_once(
-        self,
-        why_not: str | None,
-        kind: str,
-        what: object,
-        action: Action,
-        element: Element,
+        self, by: Browser, kind: str, what: object, action: Action, element: Element
     ) -> None:
-        if why_not is None and (kind, what) in self._done:
-            why_not = "again"
-        if why_not is not None:
-            self.spared[f"{kind} {why_not}"] += 1
-            return
-        self._done.add((kind, what))
-        b_id = element.b_id if action is Action.CLICK else None
-        self._count(action, element.variation, element.whose, b_id)
+        if element.whose not in by.ids:
+            self.spared[f"{kind} somebody else"] += 1
+        elif (kind, what) in self._done:
+            self.spared[f"{kind} again"] += 1
+        else:
+            self._done.add((kind, what))
+            b_id = element.b_id if action is Action.CLICK else None
+            self._count(action, element.variation, element.whose, b_id)
 
     def _count(
         self,
@@ -271,26 +221,6 @@ class Visitor:
         self.counted.append(
             Counted(action=action, variation=variation, customer_id=whose, b_id=b_id)
         )
-
-
-def _why_not(
-    browser: Browser,
-    method: str,
-    headers: Mapping[str, str] | None,
-    element: Element | None = None,
-) -> str | None:
-    """Return why what a browser does counts nothing; None where it may count."""
-    if browser.is_bot:
-        return "bot"
-    if method == "HEAD":
-        return "HEAD"
-    if headers and not headers.keys().isdisjoint(AHEAD):
-        return "prefetch"
-    if not browser.consents:
-        return "no consent"
-    if element is not None and element.whose not in browser.ids:
-        return "somebody else"
-    return None
 
 
 # --- the odd things --------------------------------------------------------
@@ -313,72 +243,13 @@ def follows_twice(me: Visitor) -> None:
 
 def passes_links_on(me: Visitor) -> None:
     page = me.a_page()
-    customer = me.browser.another(customer_id=f"friend-{me.number}", consent="yes")
-    stranger = me.browser.another(consent="yes")
+    customer = me.browser.another(customer_id=f"friend-{me.number}")
+    stranger = me.browser.another()
     for link in page.links[:3]:
         for friend in (customer, stranger):
             me.follow(link, by=friend)
     for link in page.links[1:4]:
         me.follow(link)
-
-
-def asks_by_head(me: Visitor) -> None:
-    me.look("/", method="HEAD")
-    me.look("/news", method="HEAD")
-    for link in me.a_page().links[:3]:
-        me.follow(link, method="HEAD")
-    if found := me.a_link():
-        me.follow(found, method="HEAD")
-        me.follow(found)
-
-
-def asks_ahead(me: Visitor) -> None:
-    page = me.look("/", headers=PREFETCH)
-    for link in page.links[:4]:
-        me.follow(link, headers=PREFETCH)
-    # The page that was asked for ahead is visible now: its clicks count.
-    for link in page.links[1:2]:
-        me.follow(link)
-    page = me.look("/offers", headers={"purpose": "prefetch"})
-    me.tell([Signal(mark) for mark in page.marks], headers=PREFETCH)
-    me.see(page.marks)
-    for mark in me.buttons(page)[:1]:
-        me.tell([me.click(mark)], headers=PREFETCH)
-
-
-def is_read_by_bots(me: Visitor) -> None:
-    """Even one that has the visitor's own cookies is a bot."""
-    page, mine = me.a_page(), me.browser
-    bot = mine.another(**{name: mine.cookie(name) or "" for name in (*IDS, "consent")})
-    bot.say({"user-agent": GOOGLEBOT})
-    me.browser = bot
-    for path in PAGES[::2]:
-        assert me.look(path).variations == ()
-    me.browser = mine
-    for link in page.links[:2]:
-        me.follow(link, by=bot)
-    for mark in me.buttons(page)[:2]:
-        me.tell([me.click(mark)], by=bot)
-
-
-def finds_old_links(me: Visitor) -> None:
-    page = me.a_page()
-    for link in page.links[:2]:
-        me.follow(_aged(link), because="expired")
-    me.tell([me.click(_aged(mark)) for mark in me.buttons(page)[:2]], because="expired")
-    for link in page.links[:1]:
-        me.follow(link)
-
-
-def forges(me: Visitor) -> None:
-    page = me.a_page()
-    for link in page.links[:2]:
-        href = f"{link.href[:20]}{'A' if link.href[20] != 'A' else 'B'}{link.href[21:]}"
-        me.follow(replace(link, href=href), because="forged")
-    for mark in me.buttons(page)[:1]:
-        forged = replace(mark, token=mark.token[:-2] + mark.token[-3:])
-        both = [me.click(mark), me.click(forged)]
-        me.tell(both, because="forged", status=400)
 
 
 def sends_beacons_again(me: Visitor) -> None:
@@ -387,19 +258,6 @@ def sends_beacons_again(me: Visitor) -> None:
         me.tell([clicked])
         me.tell([clicked, clicked])
         me.tell([me.click(mark), clicked])
-
-
-def tells_of_others(me: Visitor) -> None:
-    page = me.a_page()
-    friend = me.browser.another(customer_id=f"friend-{me.number}", consent="yes")
-    signals = [me.click(mark) for mark in me.buttons(page)]
-    me.tell(signals, by=friend)
-    me.tell(
-        signals, headers={"sec-fetch-site": "cross-site"}, because="site", status=403
-    )
-    seen = [Signal(mark) for mark in me.look("/offers").marks]
-    me.tell(seen, by=friend)
-    me.tell(seen, headers={"sec-fetch-site": "same-site"}, because="site", status=403)
 
 
 def scrolls_up_and_down(me: Visitor) -> None:
@@ -425,38 +283,6 @@ def meets_broken_pages(me: Visitor) -> None:
         page = me.look(f"/odd/{what}")
         for link in page.links[:1]:
             me.follow(link)
-
-
-def objects(me: Visitor) -> None:
-    """Privacy is asked for between the page and the click, in one of two ways."""
-    page = me.a_page()
-    if me.number % 2:
-        me.browser.say(PRIVACY)
-    else:
-        me.browser.set_cookie("moe_dis", "1")
-    for link in page.links[:2]:
-        me.follow(link)
-    me.tell([me.click(mark) for mark in me.buttons(page)[:2]])
-    for path in PAGES[::2]:
-        assert me.look(path).variations == ()
-    me.browser.say({"sec-gpc": "0"})
-    me.browser.set_cookie("moe_dis", "0")
-
-
-def withdraws_the_consent(me: Visitor) -> None:
-    page, before = me.a_page(), me.browser.cookie("moe_visitor")
-    me.browser.set_cookie("consent", "no")
-    for link in page.links[:1]:
-        me.follow(link)
-    me.see(page.marks)
-    assert me.look("/").variations == ()
-    assert me.browser.cookie("moe_visitor") is me.browser.cookie("moe_device") is None
-    me.browser.set_cookie("consent", "yes")
-    # Somebody anonymous comes back as somebody else.
-    me.use(me.look("/"))
-    assert before is None or me.browser.who != before
-    for link in page.links[:2]:
-        me.follow(link)
 
 
 def comes_back(me: Visitor) -> None:
@@ -533,10 +359,8 @@ def clicks_on_everything(me: Visitor) -> None:
 
 
 ODD_THINGS: tuple[Callable[[Visitor], None], ...] = (
-    *(reads_on, follows_twice, passes_links_on, asks_by_head, asks_ahead),
-    *(is_read_by_bots, finds_old_links, forges, sends_beacons_again),
-    *(tells_of_others, scrolls_up_and_down, is_counted_by_handlers),
-    *(meets_broken_pages, objects, withdraws_the_consent, comes_back),
+    *(reads_on, follows_twice, passes_links_on, sends_beacons_again),
+    *(scrolls_up_and_down, is_counted_by_handlers, meets_broken_pages, comes_back),
     *(leaves_early, logs_in, becomes_a_customer, is_given_a_device_id),
     clicks_on_everything,
 )
@@ -545,7 +369,7 @@ ODD_THINGS: tuple[Callable[[Visitor], None], ...] = (
 
 def visitor(number: int, url: str, transport: httpx.BaseTransport) -> Visitor:
     """Return one of the visitors: of ten, six are customers and four anonymous."""
-    cookies = {"consent": "yes"}
+    cookies = {}
     match number % 10:
         case 0 | 1 | 2 | 3 | 4 | 5:
             cookies["customer_id"] = CUSTOMERS[number * 7 % len(CUSTOMERS)]
@@ -553,39 +377,3 @@ def visitor(number: int, url: str, transport: httpx.BaseTransport) -> Visitor:
             # The Web SDK has given them an id.
             cookies["moe_uuid"] = f"5dc0ffee-0000-4000-8000-{number:012}"
     return Visitor(number, Browser(url, transport, cookies))
-
-
-def _aged(element: Element) -> Element:
-    """Return what the same page would have had a day more than ``MAX_AGE`` ago."""
-    then = time.time() - MAX_AGE - 86_400
-    beacons = MarkTokens(
-        [SECRET], max_age=MAX_AGE, clock=lambda: then, workspace_id="sandbox"
-    )
-    links = ClickLinks(
-        [SECRET],
-        path="/_moe/c/",
-        hosts=(),
-        max_age=MAX_AGE,
-        clock=lambda: then,
-        workspace_id="sandbox",
-    )
-    if element.token:
-        mark = beacons.read(element.token)
-        assert mark is not None
-        token = beacons.make(
-            b_id=mark.b_id,
-            sight=mark.sight,
-            context=orjson.dumps(mark.experience_context),
-            visitor_id=element.whose,
-        )
-        return replace(element, token=token)
-    click = links.read(element.href.rpartition("/")[2])
-    assert click is not None
-    href = links.make(
-        click.target,
-        key="any",
-        b_id=click.b_id,
-        context=orjson.dumps(click.experience_context),
-        visitor_id=element.whose,
-    )
-    return replace(element, href=href)

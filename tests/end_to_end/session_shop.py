@@ -44,7 +44,6 @@ fetch: {{timeout: 10}}
 metadata: {{interval: 0}}
 budget: {{calls_per_minute: 1000000}}
 secret_key: {secret}
-consent: {{given_by: {{cookie: consent}}}}
 events: {{outbox: "{outbox}", interval: 0.2, shutdown_timeout: 0.5}}
 """
 

@@ -128,21 +128,3 @@ def test_every_task_counts_once_however_its_child_ends(shop: Shop) -> None:
     assert {*shop.done()} == {*customers}
     assert all(shop.redis.get(f"died {one}") for one in deaths)
     assert shop.customers() == sorted(customers)
-
-
-def test_a_worker_that_is_killed_with_its_children_loses_no_event(shop: Shop) -> None:
-    shop.environ["MOE_OUTBOX"] = shop.environ["CELERY_BROKER_URL"].replace("/0", "/2")
-    with shop.worker("--pool", "prefork", "-c", "2") as worker:
-        for number in range(200):
-            shop.send(f"u{number}")
-        wait_for(lambda: len(shop.done()) >= 20, what="20 tasks to end")
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait(PATIENCE)
-
-    shop.relay()
-
-    done, found = shop.done(), shop.customers()
-    assert {*done} <= {*found}
-    assert len(found) == len({*found})
-    # A task that was killed after its append.
-    assert len(found) <= len(done) + 2

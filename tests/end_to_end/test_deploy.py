@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from moe_middleware.settings.overrides import VARIABLES
 from ..documents import ROOT, Block, Document
 from ..redis_servers import redis_server
 from ..servers import (
-    Process,
     browser,
     counted,
     free_port,
@@ -77,7 +76,7 @@ class Deployment:
     """The site of the overview in a folder, and a sandbox for its processes."""
 
     folder: Path
-    sandbox: Process
+    port: int
     environ: dict[str, str]
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -99,6 +98,7 @@ class Deployment:
         Health checks are arguments of Python.
         """
         with ExitStack() as stack:
+            sandbox = stack.enter_context(sandbox_server(self.port, self.folder))
             site, deliverer = (
                 stack.enter_context(self._started(words, name))
                 for words, name in [(web, "web"), (relay, "relay")]
@@ -108,8 +108,8 @@ class Deployment:
             assert browser.get(f"{site.url}/live").text == "ok"
             assert browser.get(f"{site.url}/health/moengage").status_code == 200
             assert browser.get(deliverer.url).json()["ok"]
-            wait_for(lambda: counted(self.sandbox), what="the relay's report")
-            assert len(counted(self.sandbox)) == 1
+            wait_for(lambda: counted(sandbox), what="the relay's report")
+            assert len(counted(sandbox)) == 1
             for process, words in zip((site, deliverer), health_checks, strict=True):
                 code = [
                     re.sub(r"(?<=127\.0\.0\.1:)\d+", str(process.port), word)
@@ -136,7 +136,7 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     state = tmp_path / "state"
     state.mkdir()
     for block in Document(INDEX).blocks:
@@ -146,18 +146,20 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depl
             path.write_text(block.text.replace(STATE, str(state)))
     monkeypatch.chdir(tmp_path)
     port = free_port()
-    with sandbox_server(port, tmp_path) as sandbox:
-        environ = {
-            "MOE_WORKSPACE_ID": "sandbox",
-            "MOE_API_KEY": "sandbox-key",
-            "MOE_SECRET_KEY": "4Qz1c0c7kqv0m0-for-this-test-only",
-            "MOE_BASE_URL": f"{sandbox.url}/v1",
-            "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
-        }
-        yield Deployment(tmp_path, sandbox, environ)
+    environ = {
+        "MOE_WORKSPACE_ID": "sandbox",
+        "MOE_API_KEY": "sandbox-key",
+        "MOE_SECRET_KEY": "4Qz1c0c7kqv0m0-for-this-test-only",
+        "MOE_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+    }
+    return Deployment(tmp_path, port, environ)
 
 
-def test_docker_and_compose(deployment: Deployment) -> None:
+def test_docker_and_compose(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The image and its health checks, with the Redis that several hosts need."""
     services = yaml.safe_load(block_of(DOCKER, "compose.yml").text)["services"]
     copied = {words.split()[0] for name, words in dockerfile() if name == "COPY"}
     builds = [words for name, words in dockerfile() if name == "RUN"]
@@ -168,9 +170,17 @@ def test_docker_and_compose(deployment: Deployment) -> None:
     assert any(f"install -d -o app -g app -m 700 {STATE}" in one for one in builds)
     checks = [services[name]["healthcheck"]["test"] for name in ("web", "relay")]
     assert [one[:2] for one in checks] == [["CMD", "python"]] * 2
-    deployment.serves(
-        of_image(), services["relay"]["command"], [one[2:] for one in checks]
-    )
+    with redis_server(tmp_path_factory.mktemp("redis"), aof=True) as redis:
+        address = f"127.0.0.1:{redis.port}"
+        for name, value in of_kubernetes()["moengage"]["stringData"].items():
+            if name in ("MOE_OUTBOX", "MOE_BUDGET"):
+                deployment.environ[name] = value.replace("redis:6379", address)
+        deployment.serves(
+            of_image(), services["relay"]["command"], [one[2:] for one in checks]
+        )
+        status = deployment.command("moe-middleware", "status")
+
+    assert "waiting   0" in status.stdout
 
 
 def test_what_compose_names_is_there() -> None:
@@ -186,21 +196,13 @@ def test_what_compose_names_is_there() -> None:
             assert not name.endswith("_FILE") or Path(value).name in file["secrets"]
 
 
-def test_kubernetes(
-    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    kinds = of_kubernetes()
-    [relay] = kinds["moe-relay"]["spec"]["template"]["spec"]["containers"]
-    with redis_server(tmp_path_factory.mktemp("redis"), aof=True) as redis:
-        address = f"127.0.0.1:{redis.port}"
-        for name, value in kinds["moengage"]["stringData"].items():
-            if name in ("MOE_OUTBOX", "MOE_BUDGET"):
-                deployment.environ[name] = value.replace("redis:6379", address)
+def test_kubernetes_starts_the_image_and_its_relay() -> None:
+    [relay] = of_kubernetes()["moe-relay"]["spec"]["template"]["spec"]["containers"]
+    services = yaml.safe_load(block_of(DOCKER, "compose.yml").text)["services"]
 
-        deployment.serves(of_image(), relay["command"])
-        status = deployment.command("moe-middleware", "status")
-
-    assert "waiting   0" in status.stdout
+    # Its probes come from the node, not from within the container.
+    assert relay["command"][2:4] == ["--probe-host", "0.0.0.0"]
+    assert relay["command"][:2] + relay["command"][4:] == services["relay"]["command"]
 
 
 def of_kubernetes() -> dict[str, Any]:
@@ -250,10 +252,14 @@ def test_systemd(deployment: Deployment) -> None:
     web, relay = (unit["Service"]["ExecStart"].split() for unit in units().values())
     before = units()["shop.service"]["Service"]["ExecStartPre"].split()
     variables = re.findall(r"^(\w+)=", block_of(SYSTEMD, "moengage.env").text, re.M)
+    services = yaml.safe_load(block_of(DOCKER, "compose.yml").text)["services"]
 
     assert deployment.command(*before).returncode == 0
     assert {*variables} <= KNOWN
-    deployment.serves(web, relay)
+    # As in the image, which has a network of its own.
+    in_image = [word for word in of_image() if word not in ("--host", "0.0.0.0")]
+    assert of_python(web) == of_python(in_image)
+    assert of_python(relay) == of_python(services["relay"]["command"])
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")

@@ -1,4 +1,4 @@
-"""The sandbox's report of a session of 200 visitors is what their script counts.
+"""The sandbox's report of a session of 130 visitors is what their script counts.
 
 Two workers serve them. MoEngage answers badly or not at all for a while, and one of the
 workers ends and is replaced.
@@ -91,21 +91,21 @@ def faults_left(place: Place) -> dict[str, int | None]:
 
 def play_all(place: Place) -> list[Visitor]:
     with shop(place) as site:
-        visitors = play(range(60), site)
+        visitors = play(range(40), site)
 
         place.fault(path="events", lose_response=True, times=3)
         place.fault(path="fetch", status=503, rate=0.15, times=40)
-        visitors += play(range(60, 110), site)
+        visitors += play(range(40, 75), site)
         wait_for(lambda: "events" not in faults_left(place), what="lost responses")
 
         place.fault(path="events", status=503, times=100_000)
-        visitors += play(range(110, 135), site)
+        visitors += play(range(75, 90), site)
         restart_a_worker(site)
-        visitors += play(range(135, 160), site)
+        visitors += play(range(90, 105), site)
         assert (faults_left(place)["events"] or 0) < 100_000
         place.no_more_faults()
 
-        visitors += play(range(160, 200), site)
+        visitors += play(range(105, 130), site)
     place.deliver()
     return visitors
 
@@ -126,14 +126,8 @@ def report_of(place: Place) -> dict[str, Any]:
 
 
 NOT_COUNTED = {
-    *("page HEAD", "page bot", "page left", "page no consent", "page prefetch"),
-    *("page status", "page web_sdk"),
-    *("link HEAD", "link again", "link bot", "link expired", "link forged"),
-    *("link no consent", "link prefetch", "link somebody else"),
-    *("beacon again", "beacon bot", "beacon expired", "beacon forged"),
-    *("beacon no consent", "beacon prefetch", "beacon site", "beacon somebody else"),
-    *("sight again", "sight no consent", "sight prefetch", "sight site"),
-    "sight somebody else",
+    *("page left", "page status", "page web_sdk", "link again", "link somebody else"),
+    *("beacon again", "beacon somebody else", "sight again", "sight somebody else"),
 }
 """What the visitors do that must not count, each of it several times."""
 
@@ -142,7 +136,7 @@ NOT_COUNTED = {
     int(version("uvicorn").split(".")[1]) < 40 and version("uvicorn").startswith("0."),
     reason="older uvicorns replace no worker that has ended",
 )
-def test_the_report_of_200_visitors_is_what_their_script_counts(place: Place) -> None:
+def test_the_report_of_130_visitors_is_what_their_script_counts(place: Place) -> None:
     with place.sandbox():
         visitors = play_all(place)
         report = report_of(place)
@@ -154,7 +148,7 @@ def test_the_report_of_200_visitors_is_what_their_script_counts(place: Place) ->
     print(f"{len(counted)} counted in {len(script)} cells; spared: {dict(spared)}")
 
     assert spared.keys() == NOT_COUNTED
-    assert min(spared.values()) >= 5 and len(counted) > 1_000
+    assert min(spared.values()) >= 5 and len(counted) > 800
     assert not (wrong := differences(script, cells_of_report(report))), "\n".join(wrong)
     assert report["unknown"] is None and report["misdated"] == 0
     buckets = report["over_time"]

@@ -61,9 +61,12 @@ def _answers(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
         return False
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Callable[[str], tuple[Visit, Process]]]:
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], tuple[Visit, Process]]]:
     """The page's own app, with a Varnish in front of it and a sandbox behind."""
+    tmp_path = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
         for block in PAGE:
             if block.file is not None:
@@ -113,9 +116,16 @@ def _chdir(folder: Path) -> Iterator[None]:
         yield
 
 
-def customers(sandbox: Process, count: int) -> list[object]:
-    wait_for(lambda: len(counted(sandbox)) >= count, what=f"{count} events")
-    return [event["customer_id"] for event in counted(sandbox)]
+def counted_for(sandbox: Process, *customers: str) -> None:
+    """Wait for these customers' impressions; there must be no other of a customer."""
+
+    def found() -> list[object]:
+        named = (event["customer_id"] for event in counted(sandbox))
+        return [one for one in named if one in ("alice", "dave")]
+
+    wait_for(lambda: len(found()) >= len(customers), what="the impressions")
+    assert sorted(map(str, found())) == sorted(customers)
+    browser.post(f"{sandbox.url}/_sandbox/reset")
 
 
 HERO = "/fragments/hero"
@@ -144,10 +154,7 @@ def test_the_page_is_shared_and_its_fragment_is_not(
         assert one.headers["cache-control"] == "private, max-age=0"
     ids = {one.cookies["moe_visitor"] for one in strangers}
     assert len(ids) == 2
-    found = customers(sandbox, 3)
-    assert sorted(one for one in found if one in ("alice", "dave")) == [
-        *("alice", "alice", "dave"),
-    ]
+    counted_for(sandbox, "alice", "alice", "dave")
 
 
 NO_VARY = "unset beresp.http.Vary;"
@@ -165,7 +172,6 @@ sub vcl_backend_response {
 def test_a_cache_that_stores_private_responses_leaks_only_without_vary(
     site: Callable[[str], tuple[Visit, Process]],
 ) -> None:
-    counting: list[object] = []
     for leaks in (False, True):
         wrong = STORES_ALL if leaks else STORES_ALL.replace(NO_VARY, "")
         visit, sandbox = site(VCL + wrong)
@@ -177,9 +183,7 @@ def test_a_cache_that_stores_private_responses_leaks_only_without_vary(
         assert "The first flush is yours" in alice
         assert (dave == alice) is leaks
         assert texts == [alice, dave] * 2
-        counting += ["alice"] if leaks else ["alice", "dave"]
-        found = customers(sandbox, len(counting))
-        assert sorted(map(str, found)) == sorted(map(str, counting))
+        counted_for(sandbox, *(["alice"] if leaks else ["alice", "dave"]))
 
 
 def test_without_cookies_every_view_is_a_new_visitor(

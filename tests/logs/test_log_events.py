@@ -62,9 +62,12 @@ def logged() -> set[str]:
     """
     found: set[str] = set()
     helpers: set[str] = set()
-    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
-    for tree in trees:
-        for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
+    texts = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
+    modules = [[*ast.walk(ast.parse(text))] for text in texts]
+    for text, nodes in zip(texts, modules, strict=True):
+        if "logger" not in text:
+            continue
+        for function in (node for node in nodes if isinstance(node, Function)):
             for call in filter(is_log_call, own_calls(function)):
                 is_log = (
                     isinstance(call.func, ast.Attribute) and call.func.attr == "log"
@@ -78,10 +81,11 @@ def logged() -> set[str]:
                     helpers.add(function.name)
                 else:
                     found.add(event)
-    for tree in trees:
-        for node in ast.walk(tree):
+    for nodes in modules:
+        for node in nodes:
             if isinstance(node, ast.Call):
-                if ast.unparse(node.func).split(".")[-1] in helpers:
+                name = getattr(node.func, "attr", getattr(node.func, "id", None))
+                if name in helpers:
                     found |= events_below(node.args)
             elif isinstance(node, ast.AnnAssign) and node.value is not None:
                 is_table = ast.unparse(node.target) == "_EVENTS"

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from moe_middleware import JSONFormatter
 from moe_middleware.cache.redis import RedisCache
-from moe_middleware.logs.repeated_lines import MOST, RepeatLogger
+from moe_middleware.logs.repeated_lines import RepeatLogger
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site
@@ -88,18 +88,6 @@ def test_a_count_comes_by_itself(caplog: pytest.LogCaptureFixture) -> None:
 
     counts = [one for one in caplog.messages if one != "answered"]
     assert re.fullmatch(r"answered again=\d+ seconds=\d+", counts[0])
-
-
-def test_no_more_is_kept_than_there_is_room_for(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    lines = RepeatLogger(LOGGER, clock=clock)
-    for number in range(3 * MOST):
-        lines.log(20, "answered number=%d", number)
-    clock.now = 11
-    lines.flush()
-
-    assert len(caplog.messages) == 3 * MOST
 
 
 def test_threads_lose_no_count(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,22 +178,6 @@ async def test_a_hundred_pages_of_an_outage_are_two_lines(
     answered = logged_at_once(caplog, "answered")
     assert 1 <= len(answered) <= 2  # its own reason, and breaker_open
     assert "customer-" not in caplog.text
-
-
-async def test_what_was_counted_is_logged_when_a_site_stops(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    sandbox.fault("fetch", times=None, status=401)
-    site = Site(fetch={"tries": 1})
-    for number in range(30):
-        await site.get(customer=f"customer-{number}")
-
-    # uvicorn ends by the signal that it was sent: no atexit function runs.
-    await site.runtime.stop()
-
-    counts = [line for line in caplog.messages if line.startswith("answered again=")]
-    assert any("reason=unauthorized" in line for line in counts)
 
 
 @pytest.mark.parametrize(

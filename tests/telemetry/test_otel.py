@@ -39,7 +39,7 @@ from moe_middleware.telemetry import conventions
 from moe_middleware.telemetry.otel import OpenTelemetryObserver
 
 from ..makers import event
-from ..servers import until
+from ..rows import each
 from ..sites import Site
 
 KEY = "homepage-banner"
@@ -275,19 +275,6 @@ async def test_a_processor_that_raises_stops_no_delivery_and_repeats_none(
     assert "alice" not in caplog.text
 
 
-async def test_the_relay_is_in_no_requests_trace(
-    sandbox: Sandbox, collector: Collector
-) -> None:
-    # The first request starts it.
-    site = traced_site(events={"interval": 0.01, "outbox": "memory:"})
-
-    await visit(site)
-    await until(lambda: collector.spans("moe.relay"))
-    await site.delivered()
-
-    assert [one.parent for one in collector.spans("moe.relay")] == [None]
-
-
 async def test_breakers_budgets_and_samples_are_measured(
     sandbox: Sandbox, collector: Collector
 ) -> None:
@@ -349,7 +336,7 @@ def test_names_and_values_are_those_of_the_conventions() -> None:
     assert reasons <= known
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "reason", "result", "error"),
     [
         (Source.API, None, "targeting_match", None),

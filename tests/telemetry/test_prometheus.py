@@ -103,7 +103,6 @@ async def test_losses_are_there_before_the_first_and_the_breaker_closes() -> Non
     app = metrics_app(registry)
     before = await scrape(app)
     observer.events("lost", 3)
-    observer.budget_spent(1.5)
     for state in ("open", "probing", "open"):
         observer.breaker_changed("fetch", state)
     broken = await scrape(app)
@@ -113,7 +112,6 @@ async def test_losses_are_there_before_the_first_and_the_breaker_closes() -> Non
         labels["what"] for _, labels, _ in before.samples if "what" in labels
     }
     assert broken.sum("moe_events_total", what="lost") == 3
-    assert broken.sum("moe_budget_refusals_total") == 1
     assert broken.sum("moe_breaker_open") == 1
     assert (await scrape(app)).sum("moe_breaker_open") == 0
 
@@ -266,9 +264,8 @@ input()
 """
 
 
-@pytest.mark.parametrize("order", ["01", "10"])
 async def test_outboxes_of_a_process_and_of_all_are_merged_each_in_its_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     workers = [
@@ -277,7 +274,7 @@ async def test_outboxes_of_a_process_and_of_all_are_merged_each_in_its_way(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        for _ in range(2)
+        for order in ("01", "10")
     ]
     for one in workers:
         assert one.stdout is not None and one.stdout.readline() == b"sampled\n"
