@@ -45,7 +45,7 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
 	session.py varnish.py) \
 	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \
-	asgi_transparency.py flask_site.py overlay.py wsgi_matrix.py wsgi_servers.py) \
+	asgi_transparency.py wsgi_matrix.py wsgi_servers.py) \
 	$(addprefix sandbox/, pages/test_accessibility.py pages/test_browser.py \
 	reports/test_activity.py test_hostile.py test_image.py test_openapi.py \
 	test_workspace_docs.py))

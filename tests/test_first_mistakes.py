@@ -10,7 +10,7 @@ import flask
 import httpx
 import pytest
 import quart
-from jinja2 import Environment, TemplateSyntaxError
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -80,20 +80,6 @@ async def test_a_key_without_quotes_is_named(
     assert "given=Undefined template=page:1" in logged
     assert "'homepage_banner'" in logged
     assert "quotes" in logged
-
-
-@pytest.mark.parametrize("key", ["homepage-banner", "a-b-c", "promo-strip as hero"])
-def test_a_key_with_a_dash_and_without_quotes_is_refused_at_its_line(key: str) -> None:
-    env = Environment(extensions=["moe_middleware.jinja.MoEngageExtension"])
-    with pytest.raises(TemplateSyntaxError, match="put the key in quotes") as caught:
-        env.from_string(f"\n{{% experience {key} %}}{END}")
-    assert caught.value.lineno == 2
-
-
-def test_what_the_tag_does_not_take_is_named() -> None:
-    env = Environment(extensions=["moe_middleware.jinja.MoEngageExtension"])
-    with pytest.raises(TemplateSyntaxError, match="not 'impresion'"):
-        env.from_string(f"{{% experience 'a' impresion=false %}}{END}")
 
 
 async def test_a_template_of_an_app_without_the_middleware_says_so(

@@ -1,11 +1,10 @@
 """The same small shop in every ASGI framework, and how each is wrapped.
 
-All have these paths: ``/tag`` and ``/async-tag`` render the template, ``/handler`` and
-``/thread`` ask for the banner's title in an async and in a sync handler, ``/elsewhere``
-in a thread of the app's own with the request, ``/stream`` renders it while the body
-goes out, ``/events`` sends two server-sent events, ``/late`` stops in the middle of its
-body, ``/background`` has a job after the response, ``/file`` sends a file, ``/broken``
-raises, ``/echo`` returns what it is sent, and ``/ws`` echoes over a websocket.
+All have these paths: ``/tag`` renders the template, ``/handler`` and ``/thread`` ask
+for the banner's title in an async and in a sync handler, ``/elsewhere`` in a thread of
+the app's own with the request, ``/stream`` renders it while the body goes out,
+``/late`` stops in the middle of its body, ``/file`` sends a file, ``/broken`` raises,
+``/echo`` returns what it is sent, and ``/ws`` echoes over a websocket.
 """
 
 from __future__ import annotations
@@ -20,14 +19,24 @@ from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import DictLoader, Environment
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
 from moe_middleware import current_experiences
 
 KEY = "homepage-banner"
 EXTENSION = "moe_middleware.jinja.MoEngageExtension"
 HTML = "text/html"
-SSE = "text/event-stream"
 PIECE = "." * 20_000
 DOWNLOAD = Path(tempfile.gettempdir()) / "moe-middleware-test-download.bin"
 DOWNLOAD_BYTES = bytes(range(256)) * 400
@@ -63,9 +72,6 @@ def environment(**options: Any) -> Environment:
 env = environment()
 async_env = environment(enable_async=True)
 
-jobs: list[str] = []
-"""What the jobs after a response saw."""
-
 
 def title(found: Any = None) -> str:
     """Return the banner's title as the request's own experiences have it."""
@@ -90,10 +96,6 @@ def in_thread(function: Callable[[], str]) -> str:
     return found[0]
 
 
-async def job() -> None:
-    jobs.append(title())
-
-
 async def streamed() -> AsyncIterator[str]:
     yield PIECE
     await asyncio.sleep(0)
@@ -115,12 +117,6 @@ async def late() -> AsyncIterator[bytes]:
         yield b"."
 
 
-async def events() -> AsyncIterator[bytes]:
-    for number in range(2):
-        yield f"data: {number}\n\n".encode()
-        await asyncio.sleep(0)
-
-
 def download() -> Path:
     if not DOWNLOAD.exists():
         # Others may make it at the same time; the last one writes the same bytes.
@@ -131,8 +127,8 @@ def download() -> Path:
 
 
 PATHS = (
-    *("/tag", "/async-tag", "/handler", "/thread", "/elsewhere", "/stream"),
-    *("/events", "/late", "/background", "/file", "/broken"),
+    *("/tag", "/handler", "/thread", "/elsewhere", "/stream", "/late", "/file"),
+    "/broken",
 )
 """The paths of all shops that are got, in the order of their handlers."""
 
@@ -141,78 +137,62 @@ def by_path(*handlers: Handler) -> Iterator[tuple[str, Handler]]:
     return zip(PATHS, handlers, strict=True)
 
 
-# --- Starlette -------------------------------------------------------------
+# --- Starlette and FastAPI -------------------------------------------------
+
+templates = Jinja2Templates(env=env)
 
 
-def starlette_app() -> ASGIApp:
-    from starlette.applications import Starlette
-    from starlette.background import BackgroundTask
-    from starlette.requests import Request
-    from starlette.responses import (
-        FileResponse,
-        HTMLResponse,
-        PlainTextResponse,
-        Response,
-        StreamingResponse,
-    )
-    from starlette.routing import Route, WebSocketRoute
-    from starlette.templating import Jinja2Templates
-    from starlette.websockets import WebSocket
+async def tag(request: Request) -> Response:
+    return templates.TemplateResponse(request, "page")
 
-    templates = Jinja2Templates(env=env)
 
-    async def tag(request: Request) -> Response:
-        return templates.TemplateResponse(request, "page")
+async def handler(request: Request) -> Response:
+    return PlainTextResponse(title(getattr(request.state, "experiences", None)))
 
-    async def async_tag(request: Request) -> Response:
-        page = async_env.get_template("page")
-        return HTMLResponse(await page.render_async(request=request))
 
-    async def handler(request: Request) -> Response:
-        found = getattr(request.state, "experiences", None)
-        return PlainTextResponse(title(found))
+def thread(request: Request) -> Response:
+    return PlainTextResponse(title())
 
-    def thread(request: Request) -> Response:
-        return PlainTextResponse(title())
 
-    async def other(request: Request) -> Response:
-        return PlainTextResponse(elsewhere(request))
+async def other(request: Request) -> Response:
+    return PlainTextResponse(elsewhere(request))
 
-    async def stream(request: Request) -> Response:
-        return StreamingResponse(streamed(), media_type="text/plain")
 
-    async def sse(request: Request) -> Response:
-        return StreamingResponse(events(), media_type=SSE)
+async def stream(request: Request) -> Response:
+    return StreamingResponse(streamed(), media_type="text/plain")
 
-    async def late_page(request: Request) -> Response:
-        return StreamingResponse(late(), media_type="text/plain")
 
-    async def background(request: Request) -> Response:
-        return PlainTextResponse(shown(), background=BackgroundTask(job))
+async def late_page(request: Request) -> Response:
+    return StreamingResponse(late(), media_type="text/plain")
 
-    async def file(request: Request) -> Response:
-        shown()
-        return FileResponse(download())
 
-    async def broken(request: Request) -> Response:
-        shown()
-        raise RuntimeError("broken page")
+async def file(request: Request) -> Response:
+    shown()
+    return FileResponse(download())
 
-    async def echo(request: Request) -> Response:
-        return Response(await request.body())
 
-    async def ws(websocket: WebSocket) -> None:
-        await websocket.accept()
-        await websocket.send_text((await websocket.receive_text()).upper())
-        await websocket.close()
+async def broken(request: Request) -> Response:
+    shown()
+    raise RuntimeError("broken page")
 
-    pages = by_path(
-        *(tag, async_tag, handler, thread, other, stream),
-        *(sse, late_page, background, file, broken),
-    )
+
+async def echo(request: Request) -> Response:
+    return Response(await request.body())
+
+
+async def ws(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text((await websocket.receive_text()).upper())
+    await websocket.close()
+
+
+STARLETTE = [*by_path(tag, handler, thread, other, stream, late_page, file, broken)]
+
+
+def starlette_app() -> Starlette:
     return Starlette(
         routes=[
-            *(Route(path, endpoint) for path, endpoint in pages),
+            *(Route(path, endpoint) for path, endpoint in STARLETTE),
             Route("/echo", echo, methods=["POST"]),
             WebSocketRoute("/ws", ws),
         ]
@@ -225,87 +205,21 @@ def starlette(wrap: Wrap) -> ASGIApp:
 
 def starlette_mounted(wrap: Wrap) -> ASGIApp:
     """The same as a sub-app, with us around the outer one."""
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-
     return wrap(Starlette(routes=[Mount("/shop", app=starlette_app())]))
 
 
 def starlette_listed(wrap: Wrap) -> ASGIApp:
     """The same, with us in the app's own list of middleware."""
-    from starlette.applications import Starlette
-
     app = starlette_app()
-    assert isinstance(app, Starlette)
     app.add_middleware(wrap)
     return app
 
 
-# --- FastAPI ---------------------------------------------------------------
-
-
 def fastapi(wrap: Wrap) -> ASGIApp:
-    from fastapi import BackgroundTasks, FastAPI, Request, Response, WebSocket
-    from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
-    from fastapi.templating import Jinja2Templates
+    from fastapi import FastAPI
 
     app = FastAPI()
-    templates = Jinja2Templates(env=env)
-
-    async def tag(request: Request) -> Any:
-        return templates.TemplateResponse(request, "page")
-
-    async def async_tag(request: Request) -> Any:
-        page = async_env.get_template("page")
-        return HTMLResponse(await page.render_async(request=request))
-
-    async def handler(request: Request) -> Any:
-        return title(getattr(request.state, "experiences", None))
-
-    def thread() -> Any:
-        return title()
-
-    async def other(request: Request) -> Any:
-        return elsewhere(request)
-
-    async def stream() -> Any:
-        return StreamingResponse(streamed(), media_type="text/plain")
-
-    async def sse() -> Any:
-        return StreamingResponse(events(), media_type=SSE)
-
-    async def late_page() -> Any:
-        return StreamingResponse(late(), media_type="text/plain")
-
-    async def background(tasks: BackgroundTasks) -> Any:
-        tasks.add_task(job)
-        return shown()
-
-    async def file() -> Any:
-        shown()
-        return FileResponse(download())
-
-    async def broken() -> Any:
-        shown()
-        raise RuntimeError("broken page")
-
-    async def echo(request: Request) -> Any:
-        return Response(await request.body())
-
-    async def ws(websocket: WebSocket) -> None:
-        await websocket.accept()
-        await websocket.send_text((await websocket.receive_text()).upper())
-        await websocket.close()
-
-    # FastAPI reads annotations, and these names are no globals.
-    for one in (tag, async_tag, handler, other, echo):
-        one.__annotations__["request"] = Request
-    background.__annotations__["tasks"] = BackgroundTasks
-    ws.__annotations__["websocket"] = WebSocket
-    for path, endpoint in by_path(
-        *(tag, async_tag, handler, thread, other, stream),
-        *(sse, late_page, background, file, broken),
-    ):
+    for path, endpoint in STARLETTE:
         app.get(path)(endpoint)
     app.post("/echo")(echo)
     app.websocket("/ws")(ws)
@@ -328,10 +242,6 @@ def quart(wrap: Wrap) -> ASGIApp:
 
     @app.get("/tag")
     async def tag() -> Any:
-        return env.get_template("page").render()
-
-    @app.get("/async-tag")
-    async def async_tag() -> Any:
         return await render_template("page")
 
     @app.get("/handler")
@@ -350,18 +260,9 @@ def quart(wrap: Wrap) -> ASGIApp:
     async def stream() -> Any:
         return stream_with_context(streamed)(), {"content-type": "text/plain"}
 
-    @app.get("/events")
-    async def sse() -> Any:
-        return events(), {"content-type": SSE}
-
     @app.get("/late")
     async def late_page() -> Any:
         return late(), {"content-type": "text/plain"}
-
-    @app.get("/background")
-    async def background() -> Any:
-        app.add_background_task(job)
-        return shown()
 
     @app.get("/file")
     async def file() -> Any:
@@ -390,17 +291,13 @@ def quart(wrap: Wrap) -> ASGIApp:
 
 def litestar_app(middleware: list[Any]) -> ASGIApp:
     from litestar import Litestar, MediaType, Request, get, post, websocket
-    from litestar.background_tasks import BackgroundTask
     from litestar.connection import WebSocket
     from litestar.contrib.jinja import JinjaTemplateEngine
-    from litestar.response import File, Response, Stream, Template
+    from litestar.response import File, Stream, Template
     from litestar.template.config import TemplateConfig
 
     async def tag() -> Any:
         return Template("page")
-
-    async def async_tag() -> str:
-        return await async_env.get_template("page").render_async()
 
     async def handler(request: Any) -> str:
         return title(request.scope["state"].get("experiences"))
@@ -414,14 +311,8 @@ def litestar_app(middleware: list[Any]) -> ASGIApp:
     async def stream() -> Any:
         return Stream(streamed(), media_type=MediaType.TEXT)
 
-    async def sse() -> Any:
-        return Stream(events(), media_type=SSE)
-
     async def late_page() -> Any:
         return Stream(late(), media_type=MediaType.TEXT)
-
-    async def background() -> Any:
-        return Response(shown(), background=BackgroundTask(job))
 
     async def file() -> Any:
         shown()
@@ -445,22 +336,18 @@ def litestar_app(middleware: list[Any]) -> ASGIApp:
     other.__annotations__["request"] = any_request
     echo.__annotations__["request"] = any_request
     ws.__annotations__["socket"] = any_socket
-    for one, kind in ((tag, Template), (stream, Stream), (sse, Stream)):
+    for one, kind in (
+        *((tag, Template), (stream, Stream), (late_page, Stream), (file, File)),
+    ):
         one.__annotations__["return"] = kind
-    late_page.__annotations__["return"] = Stream
-    background.__annotations__["return"] = Response[str]
-    file.__annotations__["return"] = File
     return Litestar(  # type: ignore[return-value]
         route_handlers=[
             get("/tag")(tag),
-            get("/async-tag", media_type=MediaType.HTML)(async_tag),
             get("/handler", media_type=MediaType.TEXT)(handler),
             get("/thread", media_type=MediaType.TEXT, sync_to_thread=True)(thread),
             get("/elsewhere", media_type=MediaType.TEXT)(other),
             get("/stream")(stream),
-            get("/events")(sse),
             get("/late")(late_page),
-            get("/background", media_type=MediaType.TEXT)(background),
             get("/file")(file),
             get("/broken")(broken),
             post("/echo", media_type="application/octet-stream")(echo),
@@ -527,7 +414,6 @@ def django_settings() -> Iterator[None]:
 def falcon(wrap: Wrap) -> ASGIApp:
     import falcon
     import falcon.asgi
-    from falcon.asgi import SSEvent
 
     class On:
         """A resource made of one function."""
@@ -537,10 +423,6 @@ def falcon(wrap: Wrap) -> ASGIApp:
 
     async def tag(req: Any, resp: Any) -> None:
         resp.content_type, resp.text = HTML, env.get_template("page").render()
-
-    async def async_tag(req: Any, resp: Any) -> None:
-        resp.content_type = HTML
-        resp.text = await async_env.get_template("page").render_async()
 
     async def handler(req: Any, resp: Any) -> None:
         resp.text = title(req.scope["state"].get("experiences"))
@@ -554,19 +436,8 @@ def falcon(wrap: Wrap) -> ASGIApp:
     async def stream(req: Any, resp: Any) -> None:
         resp.content_type, resp.stream = falcon.MEDIA_TEXT, streamed_bytes()
 
-    async def sse(req: Any, resp: Any) -> None:
-        async def emit() -> AsyncIterator[SSEvent]:
-            for number in range(2):
-                yield SSEvent(data=str(number).encode())
-
-        resp.sse = emit()
-
     async def late_page(req: Any, resp: Any) -> None:
         resp.content_type, resp.stream = falcon.MEDIA_TEXT, late()
-
-    async def background(req: Any, resp: Any) -> None:
-        resp.text = shown()
-        resp.schedule(job)
 
     async def file(req: Any, resp: Any) -> None:
         shown()
@@ -586,8 +457,7 @@ def falcon(wrap: Wrap) -> ASGIApp:
 
     app = falcon.asgi.App()
     for path, responder in by_path(
-        *(tag, async_tag, handler, thread, other, stream),
-        *(sse, late_page, background, file, broken),
+        *(tag, handler, thread, other, stream, late_page, file, broken),
     ):
         app.add_route(path, On(responder))
     app.add_route("/echo", On(echo, "post"))
@@ -612,9 +482,6 @@ def sanic(wrap: Wrap) -> ASGIApp:
     async def tag(request: Any) -> Any:
         return respond.html(env.get_template("page").render())
 
-    async def async_tag(request: Any) -> Any:
-        return respond.html(await async_env.get_template("page").render_async())
-
     async def handler(request: Any) -> Any:
         return respond.text(title(request.scope["state"].get("experiences")))
 
@@ -633,15 +500,8 @@ def sanic(wrap: Wrap) -> ASGIApp:
     async def stream(request: Any) -> None:
         await send(request, streamed(), "text/plain")
 
-    async def sse(request: Any) -> None:
-        await send(request, events(), SSE)
-
     async def late_page(request: Any) -> None:
         await send(request, late(), "text/plain")
-
-    async def background(request: Any) -> Any:
-        request.app.add_task(job())
-        return respond.text(shown())
 
     async def file(request: Any) -> Any:
         shown()
@@ -658,8 +518,7 @@ def sanic(wrap: Wrap) -> ASGIApp:
         await ws.send((await ws.recv()).upper())
 
     for path, endpoint in by_path(
-        *(tag, async_tag, handler, thread, other, stream),
-        *(sse, late_page, background, file, broken),
+        *(tag, handler, thread, other, stream, late_page, file, broken),
     ):
         app.add_route(endpoint, path)
     app.add_route(echo, "/echo", methods=["POST"])

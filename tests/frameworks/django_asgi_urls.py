@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -10,12 +9,8 @@ from django.shortcuts import render
 from django.urls import path
 
 from .asgi_apps import (
-    SSE,
-    async_env,
     download,
     elsewhere,
-    events,
-    job,
     late,
     shown,
     streamed,
@@ -25,10 +20,6 @@ from .asgi_apps import (
 
 async def tag(request: Any) -> Any:
     return render(request, "page")
-
-
-async def async_tag(request: Any) -> Any:
-    return HttpResponse(await async_env.get_template("page").render_async())
 
 
 async def handler(request: Any) -> Any:
@@ -47,20 +38,8 @@ async def stream(request: Any) -> Any:
     return StreamingHttpResponse(streamed(), content_type="text/plain")
 
 
-async def sse(request: Any) -> Any:
-    return StreamingHttpResponse(events(), content_type=SSE)
-
-
 async def late_page(request: Any) -> Any:
     return StreamingHttpResponse(late(), content_type="text/plain")
-
-
-_running: set[Any] = set()
-
-
-async def background(request: Any) -> Any:
-    _running.add(asyncio.create_task(job()))
-    return HttpResponse(shown())
 
 
 async def file(request: Any) -> Any:
@@ -79,14 +58,11 @@ async def echo(request: Any) -> Any:
 
 urlpatterns = [
     path("tag", tag),
-    path("async-tag", async_tag),
     path("handler", handler),
     path("thread", thread),
     path("elsewhere", other),
     path("stream", stream),
-    path("events", sse),
     path("late", late_page),
-    path("background", background),
     path("file", file),
     path("broken", broken),
     path("echo", echo),

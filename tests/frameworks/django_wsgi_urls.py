@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import django.http as http
-from django.shortcuts import render
 from django.urls import path
 
 from .asgi_apps import elsewhere
@@ -14,10 +13,6 @@ from .wsgi_apps import TEXT, late, opened, page, shown, streamed, title
 
 def tag(request: Any) -> Any:
     return http.HttpResponse(page())
-
-
-def engine(request: Any) -> Any:
-    return render(request, "engine", {"banner": shown()})
 
 
 def handler(request: Any) -> Any:
@@ -52,7 +47,6 @@ def echo(request: Any) -> Any:
 
 views = {
     "tag": tag,
-    "engine": engine,
     "handler": handler,
     "elsewhere": other,
     "stream": stream,

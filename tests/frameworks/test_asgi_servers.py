@@ -5,50 +5,53 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from moe_middleware.browser.overlay_access import OverlayLinks
+
 from ..servers import (
     Process,
     counted,
     free_port,
-    running,
     sandbox_server,
     site_server,
     wait_for,
 )
 
-PAGES = 100
+PAGES = 40
+SECRET = "a secret key of the servers' tests"
 LISTENS = "127.0.0.1"
 APP = "tests.end_to_end.site:app"
 
-CONFIG = """
-workspace: {id: sandbox, api_key: sandbox-key}
-identity: {customer_id: {cookie: customer_id}}
+CONFIG = f"""
+workspace: {{id: sandbox, api_key: sandbox-key}}
+identity: {{customer_id: {{cookie: customer_id}}}}
 routes:
-  - {path: "/{page:path}", experiences: [homepage-banner]}
-fetch: {timeout: 5}
-metadata: {interval: 0}
+  - {{path: "/{{page:path}}", experiences: [homepage-banner]}}
+fetch: {{timeout: 5}}
+metadata: {{interval: 0}}
+development: {{overlay: link}}
+secret_key: {SECRET}
 # Nothing is delivered before the end.
-events: {outbox: "memory:", interval: 3600, shutdown_timeout: 20}
+events: {{outbox: "memory:", interval: 3600, shutdown_timeout: 20}}
 """
 
 
-HYPERCORN = f"hypercorn {APP} --bind {LISTENS}:{{port}} --graceful-timeout 1"
-GRANIAN = f"granian --interface asgi --port {{port}} {APP}"
-
 SERVERS = {
-    "uvicorn": (f"uvicorn {APP} --port {{port}} --no-access-log", 1),
-    "hypercorn": (HYPERCORN, 1),
-    "hypercorn, HTTP/2": (HYPERCORN, 2),
-    "granian": (GRANIAN, 1),
-    "granian, HTTP/2": (GRANIAN, 2),
-    "daphne": (f"daphne --port {{port}} --verbosity 0 {APP}", 1),
+    "uvicorn": (f"uvicorn {APP} --port {{port}} --no-access-log", [1]),
+    "hypercorn": (
+        f"hypercorn {APP} --bind {LISTENS}:{{port}} --graceful-timeout 1",
+        [1, 2],
+    ),
+    "granian": (f"granian --interface asgi --port {{port}} {APP}", [1, 2]),
+    "daphne": (f"daphne --port {{port}} --verbosity 0 {APP}", [1]),
 }
-"""The command of each server, and the version of HTTP."""
+"""The command of each server, and its versions of HTTP."""
 
 PYTHONS = {"uvicorn", "hypercorn", "daphne"}
 """Servers whose own event loop is the app's: all that they know is heard in time, also
@@ -65,28 +68,41 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 def test_every_page_is_an_impression_and_sigterm_delivers_them(
     sandbox: Process, tmp_path: Path, name: str
 ) -> None:
-    server, version = SERVERS[name]
+    server, versions = SERVERS[name]
     (tmp_path / "moe.yml").write_text(CONFIG)
     before = len(counted(sandbox))
+    expected = before + PAGES * len(versions)
     with site_server(tmp_path, sandbox.url, "-m", *server.split()) as site:
         port = site.port
-        with visitor(port, version) as browser:
-            pages = {browser.get("/").text for _ in range(PAGES - 1)}
-            hasty = len(browser.get("/hasty?listens=1").content)
-        leave_early(port, version)
+        pages = set()
+        for version in versions:
+            with visitor(port, version) as browser:
+                pages |= {browser.get("/").text for _ in range(PAGES - 2)}
+                hasty = len(browser.get("/hasty?listens=1").content)
+                browser.cookies.set("moe_overlay", overlay_token())
+                overlaid = browser.get("/", headers={"accept-encoding": "gzip"})
+            leave_early(port, version)
+            assert hasty > 1_000_000
+            assert "<moe-overlay" in overlaid.text
+            assert overlaid.text.endswith("defer></script>")
         if name in PYTHONS:
             for path in ("/hasty", "/hasty?listens=1"):
                 for _ in range(RESETS):
                     reset(port, path)
         undelivered = len(counted(sandbox))
         site.stop()
-        wait_for(lambda: len(counted(sandbox)) >= before + PAGES, what="the events")
+        wait_for(lambda: len(counted(sandbox)) >= expected, what="the events")
 
-    assert hasty > 1_000_000
     assert len(pages) == 1
     assert re.fullmatch("<h1>(?!Welcome).+</h1>", pages.pop())
     assert undelivered == before
-    assert len(counted(sandbox)) == before + PAGES
+    assert len(counted(sandbox)) == expected
+
+
+def overlay_token() -> str:
+    """Return the cookie that makes pages longer by the overlay."""
+    links = OverlayLinks([SECRET], path="", clock=time.time)
+    return links.make("/", int(time.time()) + 600)
 
 
 def visitor(port: int, version: int) -> httpx.Client:
@@ -122,56 +138,3 @@ def reset(port: int, path: str) -> None:
         connection.sendall(head.encode())
         now = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
-
-
-MEGABYTES = 40
-SLACK = 12
-"""How much the server's memory may grow by while it handles them, in MB."""
-
-
-def test_large_bodies_pass_through_without_being_kept(tmp_path: Path) -> None:
-    (tmp_path / "moe.yml").write_text(
-        "workspace: {data_center: sandbox}\n"
-        "identity: {customer_id: {cookie: customer_id}}\n"
-        "routes: [{path: '/{page:path}', experiences: [homepage-banner]}]\n"
-        "events: {outbox: 'memory:', relay: off}\n"
-    )
-    port = free_port()
-    with running(
-        *("-m", "uvicorn", "tests.frameworks.large:app", "--port", str(port)),
-        port=port,
-        log=tmp_path / "log",
-        environ={"MOE_CONFIG": str(tmp_path / "moe.yml")},
-    ) as site:
-        download(site, 1)
-        upload(site, 1)
-        before = memory(site)
-
-        assert download(site, MEGABYTES) == MEGABYTES << 20
-        assert upload(site, MEGABYTES) == MEGABYTES << 20
-        grown = memory(site) - before
-
-    print(f"{grown:.1f} MB more for {MEGABYTES} MB each way")
-    assert grown < SLACK
-
-
-def download(site: Process, megabytes: int) -> int:
-    address = f"{site.url}/download?megabytes={megabytes}"
-    with httpx.stream("GET", address, trust_env=False, timeout=20) as response:
-        return sum(len(piece) for piece in response.iter_bytes())
-
-
-def upload(site: Process, megabytes: int) -> int:
-    pieces = (bytes(1 << 16) for _ in range(16 * megabytes))
-    address = f"{site.url}/upload"
-    return int(httpx.post(address, content=pieces, trust_env=False, timeout=20).text)
-
-
-def memory(site: Process) -> float:
-    """The most memory that a process ever had, in MB."""
-    status = Path(f"/proc/{site.process.pid}/status")
-    if not status.exists():
-        pytest.skip("there is no /proc here")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    assert found is not None
-    return int(found[1]) / 1024

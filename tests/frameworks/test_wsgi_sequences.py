@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as some
 
 from moe_middleware import MoEngageWSGIMiddleware, current_experiences
@@ -181,7 +180,6 @@ class _Counting:
 counting = _Counting()
 
 
-@examples(max_examples=300)
 @given(plans)
 def test_no_server_and_no_app_sees_a_difference(plan: Plan) -> None:
     bare, ours = Made(plan), Made(plan)

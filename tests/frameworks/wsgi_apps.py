@@ -1,10 +1,9 @@
 """The same small shop in every WSGI framework, and how each is wrapped.
 
-All have these paths: ``/tag`` renders the tag, ``/engine`` shows the banner in the
-framework's own template language, ``/handler`` asks for its title, ``/elsewhere`` in a
-thread of the app's own with the request, ``/stream`` shows it while the body goes out,
-``/late`` stops in the middle of its body, ``/file`` sends a file, ``/broken`` raises,
-and ``/echo`` returns what is posted to it.
+All have these paths: ``/tag`` renders the tag, ``/handler`` asks for the banner's
+title, ``/elsewhere`` in a thread of the app's own with the request, ``/stream`` shows
+it while the body goes out, ``/late`` stops in the middle of its body, ``/file`` sends a
+file, ``/broken`` raises, and ``/echo`` returns what is posted to it.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-from jinja2 import DictLoader
 
 from moe_middleware import current_experiences
 
@@ -101,8 +98,6 @@ def plain(wrap: Wrap) -> WSGIApplication:
         match environ["PATH_INFO"]:
             case "/tag":
                 return answer(page(), HTML)
-            case "/engine":
-                return answer(f"<p>{shown().get('Title', 'nobody')}</p>")
             case "/handler":
                 return answer(title(environ))
             case "/stream":
@@ -136,14 +131,10 @@ def flask(wrap: Wrap) -> WSGIApplication:
 
     app = Flask("shop")
     app.jinja_env.add_extension(EXTENSION)
-    own = {"engine": "<p>{{ banner.Title or 'nobody' }}</p>"}
-    app.jinja_env.loader = DictLoader({**LOADER.mapping, **own})
+    app.jinja_env.loader = LOADER
     app.wsgi_app = wrap(app.wsgi_app)  # type: ignore[assignment,method-assign]
 
     app.add_url_rule("/tag", "tag", lambda: render_template("page"))
-    app.add_url_rule(
-        "/engine", "engine", lambda: render_template("engine", banner=shown())
-    )
     app.add_url_rule("/handler", "handler", lambda: title(request.environ))
 
     @app.route("/elsewhere")
@@ -195,21 +186,9 @@ def django_settings() -> Iterator[None]:
         django.setup()
     from django.test import override_settings
 
-    own = {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "OPTIONS": {
-            "loaders": [
-                (
-                    "django.template.loaders.locmem.Loader",
-                    {"engine": "<p>{{ banner.payload.Title|default:'nobody' }}</p>"},
-                )
-            ]
-        },
-    }
     with override_settings(
         ROOT_URLCONF="tests.frameworks.django_wsgi_urls",
         MIDDLEWARE=[],
-        TEMPLATES=[own],
         ALLOWED_HOSTS=["*"],
         DEBUG=False,
         LOGGING_CONFIG=None,
@@ -223,15 +202,6 @@ def django_settings() -> Iterator[None]:
 def pyramid(wrap: Wrap) -> WSGIApplication:
     from pyramid.config import Configurator  # type: ignore[import-untyped]
     from pyramid.response import FileResponse, Response  # type: ignore[import-untyped]
-
-    class Engine:
-        """Jinja as one of Pyramid's renderers."""
-
-        def __init__(self, info: Any) -> None:
-            self.template = env.from_string("<p>{{ banner.Title or 'nobody' }}</p>")
-
-        def __call__(self, value: dict[str, Any], system: dict[str, Any]) -> str:
-            return self.template.render(**value)
 
     def streaming(parts: Iterator[bytes]) -> Any:
         return Response(app_iter=parts, content_type=TEXT)
@@ -255,16 +225,9 @@ def pyramid(wrap: Wrap) -> WSGIApplication:
         "echo": lambda request: Response(request.body, content_type=TEXT),
     }
     with Configurator() as config:
-        config.add_renderer(".html", Engine)
         for name, view in views.items():
             config.add_route(name, f"/{name}")
             config.add_view(view, route_name=name)
-        config.add_route("engine", "/engine")
-        config.add_view(
-            lambda request: {"banner": shown()},
-            route_name="engine",
-            renderer="page.html",
-        )
         return wrap(config.make_wsgi_app())
 
 
@@ -283,8 +246,6 @@ def bottle(wrap: Wrap) -> WSGIApplication:
     )
     app.get("/elsewhere")(lambda: elsewhere(web.request.copy()))
     app.get("/handler")(lambda: title(web.request.environ))
-    own = "<p>{{banner.get('Title', 'nobody')}}</p>"
-    app.get("/engine")(lambda: web.template(own, banner=shown()))
 
     def streaming(parts: Callable[[], Iterator[bytes]]) -> Any:
         web.response.content_type = TEXT
@@ -343,10 +304,8 @@ def falcon(wrap: Wrap) -> WSGIApplication:
     def echo(req: Any, resp: Any) -> None:
         resp.content_type, resp.data = TEXT, req.bounded_stream.read()
 
-    own = env.from_string("<p>{{ banner.Title or 'nobody' }}</p>")
     app = falcon.App()
     app.add_route("/tag", answering(lambda req: page()))
-    app.add_route("/engine", answering(lambda req: own.render(banner=shown())))
     app.add_route("/handler", answering(lambda req: title(req.env)))
     app.add_route("/stream", streaming(streamed))
     app.add_route("/late", streaming(late))
