@@ -64,8 +64,8 @@ def logged() -> set[str]:
     helpers: set[str] = set()
     texts = [path.read_text("utf-8") for path in PACKAGE.rglob("*.py")]
     modules = [[*ast.walk(ast.parse(text))] for text in texts]
-    for text, nodes in zip(texts, modules, strict=True):
-        if "logger" not in text:
+    for source, nodes in zip(texts, modules, strict=True):
+        if "logger" not in source:
             continue
         for function in (node for node in nodes if isinstance(node, Function)):
             for call in filter(is_log_call, own_calls(function)):
