@@ -70,38 +70,22 @@ def every_line(caplog: pytest.LogCaptureFixture) -> None:
 # --- what it knows ---------------------------------------------------------
 
 
-async def test_before_the_first_look_every_key_is_worth_asking_for(
-    client: MoEngageClient,
-) -> None:
-    assert catalogue(client).is_active("anything")
-
-
-async def test_after_a_look_only_active_keys_are(
-    client: MoEngageClient, sandbox: Sandbox
-) -> None:
-    made = catalogue(client)
-
-    pause = await made.look()
-
-    assert pause == INTERVAL
-    assert made.is_active("homepage-banner")
-    assert not made.is_active("autumn-hero")
-    assert not made.is_active("nonsense")
-    assert sandbox.calls["metadata"] == 1
-
-
-async def test_a_key_that_becomes_active_is_asked_for_from_the_next_look_on(
+async def test_before_a_look_every_key_is_worth_asking_for_then_active_ones_are(
     client: MoEngageClient, sandbox: Sandbox
 ) -> None:
     sandbox.define("hero1", {"Title": "Sale"}, status="Paused")
-    made = catalogue(client, "hero1")
-    await made.look()
-    before = made.is_active("hero1")
+    made = catalogue(client)
+    before = made.is_active("nonsense")
 
+    pause = await made.look()
+
+    assert before
+    assert pause == INTERVAL
+    keys = ("homepage-banner", "autumn-hero", "hero1", "nonsense")
+    assert [made.is_active(key) for key in keys] == [True, False, False, False]
+    assert sandbox.calls["metadata"] == 1
     sandbox.define("hero1", {"Title": "Sale"}, status="Active")
     await made.look()
-
-    assert not before
     assert made.is_active("hero1")
 
 
@@ -122,51 +106,30 @@ async def test_an_empty_list_is_as_good_as_none(
     assert line.startswith("metadata_empty")
 
 
-@pytest.mark.parametrize("fault", [{"status": 500}, {"garbage": True}, {"drop": True}])
+@pytest.mark.parametrize("fault", [{"status": 401}, {"garbage": True}, {"drop": True}])
 async def test_a_look_that_fails_changes_nothing_and_is_reported_once(
     client: MoEngageClient,
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, object],
 ) -> None:
-    made = catalogue(client)
+    made, new = catalogue(client), catalogue(client, interval=30)
     await made.look()
 
     sandbox.fault("metadata", times=None, **fault)  # type: ignore[arg-type]
     pauses = [await made.look() for _ in range(3)]
     during = (made.is_active("homepage-banner"), made.is_active("nonsense"))
+    logged = lines(caplog)
+    of_a_new_one = [await new.look() for _ in range(5)]
     sandbox.reset()
     pause = await made.look()
 
     assert during == (True, False)
     assert pauses == [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY]
-    assert pause == INTERVAL
-    assert [line.split()[0] for line in lines(caplog)] == [
-        "metadata_failed",
-        "metadata_back",
-    ]
-
-
-async def test_where_the_first_look_fails_every_key_is_asked_for(
-    client: MoEngageClient, sandbox: Sandbox
-) -> None:
-    sandbox.fault("metadata", status=401, times=None)
-    made = catalogue(client)
-
-    await made.look()
-
-    assert made.is_active("nonsense")
-
-
-async def test_a_pause_after_a_failure_never_outgrows_the_interval(
-    client: MoEngageClient, sandbox: Sandbox
-) -> None:
-    sandbox.fault("metadata", status=400, times=None)
-    made = catalogue(client, interval=30)
-
-    pauses = [await made.look() for _ in range(40)]
-
-    assert max(pauses) == 30
+    assert (pause, max(of_a_new_one)) == (INTERVAL, 30)
+    assert new.is_active("nonsense")
+    assert [line.split()[0] for line in logged] == ["metadata_failed"]
+    assert lines(caplog)[-1].startswith("metadata_back")
 
 
 @pytest.mark.parametrize(
@@ -187,53 +150,30 @@ async def test_a_refusal_says_when_to_look_again_within_reason(
 # --- what it tells ---------------------------------------------------------
 
 
-async def test_unknown_keys_are_reported_once_with_the_nearest_known_one(
+async def test_keys_that_are_not_active_are_reported_once(
     client: MoEngageClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = catalogue(client, "homepage-baner", "zzzzz", "promo-strip")
+    keys = ("homepage-baner", "zzzzz", "promo-strip", "autumn-hero", "winter-sale")
+    made = catalogue(client, *keys)
 
     await made.look()
     calls = sandbox.calls["metadata"]
+    await made.look()
+    levels = [record.levelname for record in caplog.records]
+    sandbox.define("promo-strip", {"Title": "Sale"}, status="Paused")
     await made.look()
 
     assert [line.split(" hint=")[0] for line in lines(caplog)] == [
         "experience_unknown key=homepage-baner did_you_mean=homepage-banner",
         "experience_unknown key=zzzzz did_you_mean=-",
-    ]
-    assert all(record.levelname == "WARNING" for record in caplog.records)
-    assert "not published" in caplog.text
-    assert (calls, sandbox.calls["metadata"]) == (2, 3)
-
-
-async def test_paused_and_scheduled_keys_are_no_warning(
-    client: MoEngageClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = catalogue(client, "autumn-hero", "winter-sale")
-
-    await made.look()
-    await made.look()
-
-    assert lines(caplog) == [
         "experience_not_active key=autumn-hero status=Paused",
         "experience_not_active key=winter-sale status=Scheduled",
+        # It was paused in the meantime.
+        "experience_not_active key=promo-strip status=Paused",
     ]
-    assert all(record.levelname == "INFO" for record in caplog.records)
-
-
-async def test_a_key_that_is_paused_later_is_reported_then_and_the_others_not_again(
-    client: MoEngageClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = catalogue(client, "nonsense", "homepage-banner")
-    await made.look()
-    before = len(lines(caplog))
-
-    sandbox.define("homepage-banner", {"Title": "Sale"}, status="Paused")
-    await made.look()
-
-    assert before == 1
-    assert lines(caplog)[1:] == [
-        "experience_not_active key=homepage-banner status=Paused"
-    ]
+    assert levels == ["WARNING", "WARNING", "INFO", "INFO"]
+    assert "not published" in caplog.text
+    assert calls == 2
 
 
 async def test_where_the_explanation_fails_the_next_look_explains(
@@ -277,57 +217,34 @@ async def test_a_listed_key_cannot_break_the_log(
 # --- its life --------------------------------------------------------------
 
 
-async def test_it_looks_at_once_and_again_after_each_pause(
+async def test_it_looks_at_once_and_after_each_pause_until_it_is_stopped(
     client: MoEngageClient, sandbox: Sandbox
 ) -> None:
     pauses = Pauses()
     made = Catalogue(
         KEYS, client.metadata, interval=INTERVAL, sleep=pauses, jitter=lambda: 0.0
     )
+    never = catalogue(client, interval=0)
 
-    made.start()
-    made.start()
+    never.start()
+    for _ in range(2):
+        made.start()
     first = await pauses.next()
     calls = sandbox.calls["metadata"]
     pauses.end()
     await pauses.next()
+    for _ in range(2):
+        await made.stop()
+    left = [task for task in asyncio.all_tasks() if task.get_name() == "moe-catalogue"]
+    looked = sandbox.calls["metadata"]
+    made.start()
+    await pauses.next()
     await made.stop()
 
     assert first == pytest.approx(0.9 * INTERVAL)
-    assert (calls, sandbox.calls["metadata"]) == (1, 2)
-    assert not made.is_active("nonsense")
-
-
-async def test_an_interval_of_0_never_looks(
-    client: MoEngageClient, sandbox: Sandbox
-) -> None:
-    made = catalogue(client, interval=0)
-
-    made.start()
-    await asyncio.sleep(0.01)
-    await made.stop()
-
-    assert sandbox.calls["metadata"] == 0
-    assert made.is_active("nonsense")
-
-
-async def test_a_stopped_catalogue_leaves_no_task_and_starts_again(
-    client: MoEngageClient, sandbox: Sandbox
-) -> None:
-    pauses = Pauses()
-    made = Catalogue(KEYS, client.metadata, interval=INTERVAL, sleep=pauses)
-    made.start()
-    await pauses.next()
-
-    await made.stop()
-    await made.stop()
-    left = [task for task in asyncio.all_tasks() if task.get_name() == "moe-catalogue"]
-    made.start()
-    await pauses.next()
-    await made.stop()
-
+    assert (calls, looked, sandbox.calls["metadata"]) == (1, 2, 3)
     assert left == []
-    assert sandbox.calls["metadata"] == 2
+    assert not made.is_active("elsewhere") and never.is_active("elsewhere")
 
 
 async def test_stopping_it_during_a_look_cancels_the_look(

@@ -16,15 +16,21 @@ from ..makers import event
 from ..sites import Site
 
 
-async def test_a_good_day(sandbox: Sandbox, tmp_path: Path) -> None:
-    outbox = f"sqlite:///{tmp_path}/outbox.db"
-    site = Site(
-        fetch={"timeout": 5}, events={"outbox": outbox, "interval": 60, "relay": "off"}
-    )
+def site_at(folder: Path) -> Site:
+    """Return a site whose events wait in a file there."""
+    return Site(events={"outbox": f"sqlite:///{folder}/outbox.db", "relay": "off"})
+
+
+async def test_a_good_day_lists_every_process_on_the_outbox(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    site = site_at(tmp_path)
     await site.get(customer="alice")
 
     state = await site.runtime.health()
     everything = await health()
+    while not (all_ := await site.runtime.health(everyone=True))["processes"]:
+        await asyncio.sleep(0.05)
     await site.runtime.stop()
 
     assert (state["ok"], state["breaker"]) == (True, "closed")
@@ -34,13 +40,22 @@ async def test_a_good_day(sandbox: Sandbox, tmp_path: Path) -> None:
     assert state["counters"]["answers.api"] == 1
     assert state["counters"]["events.appended"] == 1
     assert state in everything
+    [mine] = all_["processes"]
+    assert (mine["role"], mine["silent"], mine["breaker"]) == (
+        "server",
+        False,
+        "closed",
+    )
+    assert mine["counters"]["answers.api"] == 1
+    # With the relay off, those of other processes count, and there is none.
+    assert state["relay"]["relays"] == 0
+    assert "processes" not in state
 
 
 async def test_an_outbox_that_cannot_be_written_is_not_ready(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    outbox = f"sqlite:///{tmp_path}/missing/outbox.db"
-    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
+    site = site_at(tmp_path / "missing")
 
     page = await site.get(customer="alice")
     state = await site.runtime.health()
@@ -54,7 +69,7 @@ async def test_an_outbox_that_cannot_be_written_is_not_ready(
 async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
     sandbox: Sandbox,
 ) -> None:
-    site = Site(fetch={"timeout": 5, "tries": 1})
+    site = Site(fetch={"tries": 1})
     sandbox.fault(path="fetch", status=503, times=None)
     for number in range(6):
         await site.get(customer=f"c{number}")
@@ -64,36 +79,10 @@ async def test_an_outage_of_the_api_is_no_reason_to_be_taken_out(
     assert (state["ok"], state["breaker"]) == (True, "open")
 
 
-async def test_every_process_on_the_outbox_is_listed(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    outbox = f"sqlite:///{tmp_path}/outbox.db"
-    site = Site(fetch={"timeout": 5}, events={"outbox": outbox, "relay": "off"})
-    await site.get(customer="alice")
-    before = await site.runtime.health()
-    while not (state := await site.runtime.health(everyone=True))["processes"]:
-        await asyncio.sleep(0.05)
-    await site.runtime.stop()
-
-    [mine] = state["processes"]
-    assert (mine["role"], mine["silent"], mine["breaker"]) == (
-        "server",
-        False,
-        "closed",
-    )
-    assert mine["counters"]["answers.api"] == 1
-    # With the relay off, those of other processes count, and there is none.
-    assert before["relay"]["relays"] == 0
-    assert "processes" not in before
-
-
 async def test_refused_credentials_are_a_problem_by_name(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    site = Site(
-        fetch={"timeout": 5},
-        events={"outbox": f"sqlite:///{tmp_path}/outbox.db", "relay": "off"},
-    )
+    site = site_at(tmp_path)
     sandbox.fault(path="fetch", status=401, times=None)
     await site.get(customer="alice")
 
@@ -107,8 +96,7 @@ async def test_refused_credentials_are_a_problem_by_name(
 async def test_the_problem_of_a_relay_of_its_own_is_the_sites(
     sandbox: Sandbox, tmp_path: Path, age: int, problem: str | None
 ) -> None:
-    address, now = f"sqlite:///{tmp_path}/outbox.db", int(time.time())
-    site = Site(fetch={"timeout": 5}, events={"outbox": address, "relay": "off"})
+    site, now = site_at(tmp_path), int(time.time())
     outbox = site.runtime.outbox
     outbox.append([event(occurred_at=now - age)])
     await outbox.flush()

@@ -123,24 +123,20 @@ async def test_with_a_long_ttl_visitors_take_turns_within_stale(
     assert all(0 < one < 35 for one in fetches)
 
 
-async def test_what_differs_within_an_hour_differs_across_it(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "vary", [["utm_medium"], ["utm_medium", "TIME_OF_THE_DAY", "USER_AGENT"]]
+)
+async def test_what_differs_within_an_hour_differs_across_it(
+    sandbox: Sandbox, vary: list[str]
+) -> None:
     attributes = {"utm_medium": {"query": "utm_medium"}}
-    site = Hourly(sandbox, attributes=attributes, cache={"ttl": 60, "stale": 600})
+    cache = {"ttl": 60, "stale": 600, "vary": vary}
+    site = Hourly(sandbox, attributes=attributes, cache=cache)
     await site.at(-10, "/?utm_medium=mail")
 
     assert await site.at(5, "/?utm_medium=web") == "api None eleven"
     assert await site.at(5, customer="bob") == "api None eleven"
     assert await site.at(5, "/?utm_medium=mail") == "stale revalidating ten"
-
-
-@pytest.mark.parametrize("vary", [[], ["TIME_OF_THE_DAY"], ["USER_AGENT"]])
-async def test_it_stands_in_whatever_the_cache_varies_by(
-    sandbox: Sandbox, vary: list[str]
-) -> None:
-    site = Hourly(sandbox, cache={"ttl": 60, "stale": 600, "vary": vary})
-    await site.at(-10)
-
-    assert await site.at(5) == "stale revalidating ten"
 
 
 async def test_an_hour_that_begins_in_an_outage_changes_nothing(

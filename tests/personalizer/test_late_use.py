@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -21,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.responses import StreamingResponse as Stream
 from starlette.routing import Mount, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moe_middleware import (
     DuplicateMiddlewareError,
@@ -43,6 +42,23 @@ def unmapped(handler: Any, **sections: Any) -> Site:
 
 def lines(caplog: pytest.LogCaptureFixture, event: str) -> int:
     return sum(one.getMessage().startswith(event) for one in caplog.records)
+
+
+def request_scope(customer: str = "alice", **more: Any) -> Scope:
+    headers = [(b"cookie", f"customer_id={customer}".encode())]
+    plain = {"type": "http", "method": "GET", "path": "/", "query_string": b""}
+    return {**plain, "headers": headers, **more}
+
+
+async def body_of(app: ASGIApp, scope: Scope) -> str:
+    """Return the body that an app sends to a visitor who stays."""
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    await app(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    return b"".join(sent).decode()
 
 
 # --- after the response began -----------------------------------------------------
@@ -229,12 +245,10 @@ def test_a_thread_without_the_request_says_so_and_one_with_it_works(
             thread = threading.Thread(target=run)
             thread.start()
             thread.join()
-        start_response("200 OK", [("content-type", "text/plain")])
+        start_response("200 OK", [])
         return [b"x"]
 
-    door = MoEngageWSGIMiddleware(app, config=settings())
-    with httpx.Client(transport=httpx.WSGITransport(door)) as browser:
-        browser.get("http://a/", headers={"cookie": "customer_id=alice"})
+    ask(MoEngageWSGIMiddleware(app, config=settings()))
 
     assert reasons == ["no_request", "no_request", None]
     assert lines(caplog, "no_request at=test_late_use.py:") == 1
@@ -243,22 +257,16 @@ def test_a_thread_without_the_request_says_so_and_one_with_it_works(
 # --- WSGI: until the first part ---------------------------------------------------
 
 
-def ask(app: Any, path: str = "/", **environ: Any) -> tuple[dict[str, str], bytes]:
+def ask(app: Any) -> tuple[dict[str, str], bytes]:
     headers_sent: dict[str, str] = {}
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         headers_sent.update({name.lower(): value for name, value in headers})
         return lambda data: None
 
-    given = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": path,
-        "SCRIPT_NAME": "",
-        "wsgi.url_scheme": "http",
-        "HTTP_COOKIE": "customer_id=alice",
-        **environ,
-    }
-    body = app(given, start_response)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SCRIPT_NAME": ""}
+    environ |= {"wsgi.url_scheme": "http", "HTTP_COOKIE": "customer_id=alice"}
+    body = app(environ, start_response)
     try:
         return headers_sent, b"".join(body)
     finally:
@@ -269,17 +277,13 @@ def ask(app: Any, path: str = "/", **environ: Any) -> tuple[dict[str, str], byte
 def test_headers_follow_what_is_read_until_they_leave(
     sandbox: Sandbox, lazy: bool
 ) -> None:
-    def read(environ: Any) -> bytes:
-        found = environ["moe_middleware.experiences"].fetch_sync(KEY)
-        return str(found.source).encode()
-
-    def app(environ: Any, start_response: Any) -> list[bytes]:
-        start_response("200 OK", [*PUBLIC.items(), ("content-length", "3")])
-        return [read(environ)]
-
     def generator(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [*PUBLIC.items(), ("content-length", "3")])
-        yield read(environ)
+        found = environ["moe_middleware.experiences"].fetch_sync(KEY)
+        yield str(found.source).encode()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        return [*generator(environ, start_response)]
 
     headers_sent, body = ask(
         MoEngageWSGIMiddleware(generator if lazy else app, config=settings(routes=[]))
@@ -352,19 +356,10 @@ async def test_headers_that_can_be_read_once_are_the_apps_too(sandbox: Sandbox) 
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         seen.extend([*scope["headers"], *scope["headers"]])
         await scope["state"]["experiences"].fetch(KEY)
-        await PlainTextResponse("x")(scope, receive, send)
 
-    async def send(message: Message) -> None:
-        pass
-
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "headers": iter([(b"cookie", b"customer_id=alice")]),
-    }
+    once = iter([(b"cookie", b"customer_id=alice")])
     door = MoEngageMiddleware(app, config=settings(routes=[]))
-    await door(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+    await body_of(door, request_scope(headers=once))
 
     assert len(seen) == 2
 
@@ -397,24 +392,10 @@ async def test_the_servers_state_is_not_ours_to_write_into(sandbox: Sandbox) -> 
     )
     app = Starlette(routes=[Mount("/", app=inner)], middleware=[Middleware(Outer)])
 
-    async def one(customer: str) -> str:
-        body: list[bytes] = []
+    scopes = [request_scope(customer, state=shared) for customer in ("alice", "bob")]
+    pages = await asyncio.gather(*(body_of(app, scope) for scope in scopes))
 
-        async def send(message: Message) -> None:
-            body.append(message.get("body", b""))
-
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "query_string": b"",
-            "headers": [(b"cookie", f"customer_id={customer}".encode())],
-            "state": shared,
-        }
-        await app(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
-        return b"".join(body).decode()
-
-    assert [*await asyncio.gather(one("alice"), one("bob"))] == ["alice", "bob"]
+    assert pages == ["alice", "bob"]
     assert "experiences" not in shared and "more" not in shared
     assert seen.count("set") == 2 and seen.count(("before", True)) == 2
 
@@ -423,27 +404,14 @@ async def test_a_second_try_is_no_second_middleware(sandbox: Sandbox) -> None:
     async def handler(request: Request) -> Response:
         return PlainTextResponse(str(request.state.experiences[KEY].source))
 
-    inner = Site(handler).app
-    sent: list[Any] = []
+    inner, scope = Site(handler).app, request_scope()
+    tries = [await body_of(inner, given) for given in (scope, scope, dict(scope))]
 
-    async def send(message: Message) -> None:
-        sent.append(message.get("body"))
-
-    scope: Scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "query_string": b"",
-        "headers": [(b"cookie", b"customer_id=alice")],
-    }
-    for given in (scope, scope, dict(scope)):
-        await inner(given, asyncio.Event().wait, send)  # type: ignore[arg-type]
-    assert [one for one in sent if one] == [b"api", b"cache", b"cache"]
-
+    assert tries == ["api", "cache", "cache"]
     twice = MoEngageMiddleware(inner, config=settings())
     for _ in range(2):
         with pytest.raises(DuplicateMiddlewareError):
-            await twice(dict(scope), asyncio.Event().wait, send)  # type: ignore[arg-type]
+            await body_of(twice, dict(scope))
 
 
 async def test_two_tries_with_one_scope_at_a_time_are_two_pages(
@@ -461,27 +429,11 @@ async def test_two_tries_with_one_scope_at_a_time_are_two_pages(
         return Response(f"{found.identity.customer_id} {same}")
 
     site = Site(handler)
-    shared: Scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "query_string": b"",
-        "headers": [(b"cookie", b"customer_id=alice")],
-        "state": {},
-    }
-
-    async def attempt() -> bytes:
-        sent: list[Message] = []
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await site.app(shared, asyncio.Event().wait, send)  # type: ignore[arg-type]
-        return b"".join(one.get("body", b"") for one in sent)
-
-    answers = await asyncio.gather(attempt(), attempt())
-    assert [*answers] == [b"alice True"] * 2
+    shared = request_scope(state={})
+    pages = await asyncio.gather(*(body_of(site.app, shared) for _ in range(2)))
     await site.delivered()
+
+    assert pages == ["alice True"] * 2
 
     assert sandbox.impressions(KEY) == 2
 
@@ -509,11 +461,7 @@ async def test_a_state_of_any_kind_is_taken_over(given: Any, sandbox: Sandbox) -
         scope["state"] = given
         await inner(scope, receive, send)
 
-    transport = httpx.ASGITransport(outer)
-    async with httpx.AsyncClient(transport=transport, base_url="http://a") as browser:
-        answer = await browser.get("/", headers={"cookie": "customer_id=alice"})
-
-    assert answer.text == "1 2 True"
+    assert await body_of(outer, request_scope()) == "1 2 True"
     assert "experiences" not in str(given)
 
 
@@ -525,18 +473,13 @@ def test_a_second_try_with_the_same_environ_need_not_close_the_first(
         return [str(environ["moe_middleware.experiences"][KEY].source).encode()]
 
     door = MoEngageWSGIMiddleware(app, config=settings())
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/",
-        "wsgi.url_scheme": "http",
-        "HTTP_COOKIE": "customer_id=alice",
-    }
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http"}
+    environ["HTTP_COOKIE"] = "customer_id=alice"
     answers = [b"".join(door(environ, lambda *_: lambda _: None)) for _ in range(2)]
 
     assert answers == [b"api", b"cache"]
-    twice = MoEngageWSGIMiddleware(door, config=settings())
     with pytest.raises(DuplicateMiddlewareError):
-        ask(twice)
+        ask(MoEngageWSGIMiddleware(door, config=settings()))
 
 
 # --- time -------------------------------------------------------------------------
@@ -556,9 +499,13 @@ async def test_waits_beside_each_other_count_once(sandbox: Sandbox) -> None:
     assert answer.text != "timeout"
 
 
-@pytest.mark.parametrize("how", ["stopped", "closed"])
-@pytest.mark.parametrize("of_a_route", [True, False])
-@pytest.mark.parametrize("elsewhere", ["thread", "loop"])
+@pytest.mark.parametrize(
+    ("how", "of_a_route", "elsewhere"),
+    [
+        *(("stopped", True, "thread"), ("closed", True, "thread")),
+        *(("stopped", False, "loop"), ("closed", True, "loop")),
+    ],
+)
 def test_a_loop_that_has_ended_costs_a_thread_the_budget_and_no_more(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
@@ -572,18 +519,10 @@ def test_a_loop_that_has_ended_costs_a_thread_the_budget_and_no_more(
         kept.append(scope["state"]["experiences"])
         await PlainTextResponse("")(scope, receive, send)
 
-    async def receive() -> Message:
-        return {"type": "http.request"}
-
-    async def send(_: Message) -> None:
-        pass
-
     more: dict[str, Any] = {} if of_a_route else {"routes": []}
     door = MoEngageMiddleware(app, settings(fetch={"timeout": 0.1}, **more))
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/"}
-    scope |= {"headers": [], "query_string": b"", "scheme": "http"}
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(door(scope, receive, send))
+    loop.run_until_complete(body_of(door, request_scope()))
     loop.run_until_complete(loop.shutdown_asyncgens())
     if how == "closed":
         loop.close()

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,8 +20,10 @@ from moe_middleware import (
 from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.personalizer.runtimes import runtime_for
 
+from ..servers import PATIENCE
 from ..sites import Site, settings
 
+LINE = "sandbox_in_each_process processes="
 CONFIG = (
     "workspace: {data_center: sandbox}\nroutes: [{path: /, experiences: [hero1]}]\n"
 )
@@ -35,23 +39,23 @@ def config(tmp_path: Path) -> Path:
 async def nothing(*_: object) -> None: ...
 
 
-def test_middlewares_of_one_file_share_one_runtime(config: Path) -> None:
+def test_middlewares_of_one_file_share_one_runtime_until_it_changes(
+    config: Path,
+) -> None:
     first, second = (MoEngageMiddleware(nothing, config) for _ in range(2))
-
-    assert first.runtime is second.runtime
-
-
-def test_a_file_that_has_changed_is_another_configuration(config: Path) -> None:
-    first = runtime_for(config)
     config.write_text(CONFIG.replace("hero1", "hero2"))
 
-    assert runtime_for(config) is not first
+    assert first.runtime is second.runtime
+    assert runtime_for(config) is not first.runtime
 
 
-def test_another_key_is_another_configuration(config: Path) -> None:
+def test_keywords_win_over_the_file_and_another_key_is_another_configuration(
+    config: Path,
+) -> None:
     server: dict[str, Any] = {"base_url": "http://127.0.0.1:1/v1"}
     first = runtime_for(config, api_key="one", **server)
 
+    assert first.settings.workspace.url == server["base_url"]
     assert runtime_for(config, api_key="two", **server) is not first
     assert runtime_for(config, api_key="one", **server) is first
 
@@ -67,12 +71,6 @@ def test_a_settings_object_has_a_runtime_of_its_own() -> None:
 def test_keywords_beside_settings_explain_themselves() -> None:
     with pytest.raises(SettingsError, match="set api_key in the Settings"):
         MoEngageMiddleware(nothing, settings(), api_key="K")
-
-
-def test_keywords_win_over_the_file(config: Path) -> None:
-    made = MoEngageMiddleware(nothing, config, base_url="http://127.0.0.1:1/v1")
-
-    assert made.runtime.settings.workspace.url == "http://127.0.0.1:1/v1"
 
 
 def test_an_unknown_keyword_is_named(config: Path) -> None:
@@ -107,6 +105,26 @@ async def test_two_workspaces_in_one_outbox_are_logged_at_the_start(
     assert f"outbox={same_file}" in line
     for one in running:
         await one.stop()
+
+
+async def test_servers_with_a_sandbox_each_are_logged_and_those_that_share_one_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = {"process": "elsewhere:7", "role": "server", "noted_at": time.time()}
+    running: list[Runtime] = []
+    for address in ({"base_url": "http://127.0.0.1:9/v1"}, {}):
+        outbox = f"sqlite:///{tmp_path}/outbox-{len(running)}.db"
+        running.append(Runtime(settings(events={"outbox": outbox}, **address)))
+        await running[-1].outbox.note("elsewhere:7:server:1", orjson.dumps(other))
+        running[-1].start()
+
+    async with asyncio.timeout(PATIENCE):
+        while LINE not in caplog.text:
+            await asyncio.sleep(0.05)
+    for one in running:
+        await one.stop()
+
+    assert caplog.text.count(f"{LINE}2: ") == caplog.text.count(LINE) == 1
 
 
 async def fetched(request: Request) -> Response:

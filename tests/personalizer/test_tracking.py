@@ -36,18 +36,22 @@ async def test_an_impression_counts_at_once_and_whatever_the_response(
     assert str(uuid.UUID(response.text, version=4)) == response.text
 
 
-async def test_tracked_and_shown_is_counted_once(sandbox: Sandbox) -> None:
+async def test_tracked_and_shown_is_counted_once_and_what_did_not_match_is_not(
+    sandbox: Sandbox,
+) -> None:
     async def handler(request: Request) -> Response:
         found = request.state.experiences
         found.show(KEY)
-        return JSONResponse([found.track_impression(KEY) is None for _ in range(2)])
+        tracked = [found.track_impression(KEY) for _ in range(2)]
+        tracked += [found.track_impression("promo-strip"), found.track_click("nothing")]
+        return JSONResponse([one is None for one in tracked])
 
     site = Site(handler)
 
     response = await site.get(customer="alice")
     await site.delivered()
 
-    assert response.json() == [False, True]
+    assert response.json() == [False, True, True, True]
     assert len(sandbox.events) == 1
 
 
@@ -126,50 +130,24 @@ async def test_what_moengage_would_refuse_is_refused_here(
     assert "5f0e" not in caplog.text
 
 
-async def test_what_did_not_match_is_not_tracked(sandbox: Sandbox) -> None:
-    async def handler(request: Request) -> Response:
-        found = request.state.experiences
-        return JSONResponse(
-            [found.track_impression("promo-strip"), found.track_click("nothing")]
-        )
-
-    site = Site(handler)
-
-    response = await site.get(customer="alice")
-    await site.delivered()
-
-    assert response.json() == [None, None]
-    assert sandbox.events == []
-
-
 def test_outside_of_a_request_nothing_is_tracked() -> None:
     assert Experiences().track_impression(KEY) is None
 
 
-async def test_a_sync_handler_may_fetch(sandbox: Sandbox) -> None:
-    def handler(request: Request) -> Response:
-        strip = request.state.experiences.fetch_sync("promo-strip")
-        return PlainTextResponse(str(strip.source))
-
-    app = Starlette(routes=[Route("/", handler)])
-
-    response = await Site(app=app, fetch={"timeout": 5}).get(customer="alice")
-
-    assert response.text == "api"
-
-
-async def test_a_sync_handler_may_wait_for_what_is_on_its_way(
+async def test_a_sync_handler_may_fetch_and_wait_for_what_is_on_its_way(
     sandbox: Sandbox,
 ) -> None:
     def handler(request: Request) -> Response:
-        return PlainTextResponse(request.state.experiences.ready_sync()[KEY].source)
+        found = request.state.experiences
+        sources = [found.ready_sync()[KEY].source, found.fetch_sync("promo-strip")]
+        return PlainTextResponse(f"{sources[0]} {sources[1].source}")
 
     sandbox.fault(path="fetch", latency=0.05)
     app = Starlette(routes=[Route("/", handler)])
     site = Site(app=app, fetch={"prefetch": "concurrent", "timeout": 5})
 
-    assert (await site.get(customer="alice")).text == "api"
-    assert (await site.get(customer="alice")).text == "cache"
+    assert (await site.get(customer="alice")).text == "api api"
+    assert (await site.get(customer="alice")).text == "cache cache"
 
 
 async def test_waiting_on_the_event_loop_itself_is_refused_with_what_to_do(
