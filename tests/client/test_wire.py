@@ -214,9 +214,16 @@ def test_metadata_lists_keys_names_and_statuses() -> None:
     assert (listed.key, listed.name, listed.status) == ("hero", "Hero", "Active")
 
 
-def test_metadata_of_another_shape_raises() -> None:
-    with pytest.raises(AnswerError, match="another shape"):
-        wire.parse_metadata(b'{"metadata": {"experiences": [{"key": 1}]}}')
+@each(
+    "experiences",
+    [
+        *("abc", 5, {"a": 1}, [None], [[]], [{"key": 1}]),
+        [{"experience_key": ["x"], "status": {}}],
+    ],
+)
+def test_metadata_of_another_shape_raises(experiences: Any) -> None:
+    with pytest.raises(AnswerError, match=r"another shape|no list"):
+        wire.parse_metadata(orjson.dumps({"metadata": {"experiences": experiences}}))
 
 
 def test_an_impression_becomes_the_documented_action() -> None:

@@ -6,6 +6,7 @@ import re
 import string
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
+from itertools import product
 
 import falcon
 import falcon.asgi
@@ -16,7 +17,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http.cookie import parse_cookie as django_parser
 from falcon.testing import create_environ
 from flask import Flask
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.connection import ASGIConnection
@@ -59,9 +60,6 @@ VALUES = [
     *("alice", "a@b.example", "acme, inc", "x;y", 'six"feet', "back\\slash", "50%25"),
     *("müller", "m\u00a0x", "tab\tted", "a=b=c", "x%40y", "'single'", "{json: [1]}"),
 ]
-
-SETTABLE = [value for value in VALUES if "\t" not in value]
-"""Those that newer releases of Python let ``http.cookies`` send."""
 
 HEADERS = [
     *(b"", b";", b"=", b"=x", b"a", b"a=", b"a=1", b" a = 1 ", b"a=1;a=2", b"a=1;a"),
@@ -157,8 +155,7 @@ def check_same(framework: str, lines: list[bytes]) -> None:
     assert not any(REPLACEMENT in value for value in ours.values())
 
 
-@pytest.mark.parametrize("framework", READERS)
-@pytest.mark.parametrize("line", HEADERS)
+@each(("framework", "line"), product(READERS, HEADERS))
 def test_a_header_is_read_as_the_framework_reads_it(
     framework: str, line: bytes
 ) -> None:
@@ -166,8 +163,8 @@ def test_a_header_is_read_as_the_framework_reads_it(
     check_same(framework, [line, b"a=last; z=1"])
 
 
-@pytest.mark.parametrize("framework", READERS)
-@given(lines=LINES)
+@settings(max_examples=150)
+@given(framework=st.sampled_from([*READERS]), lines=LINES)
 def test_any_headers_are_read_as_the_framework_reads_them(
     framework: str, lines: list[str]
 ) -> None:
@@ -178,11 +175,14 @@ def test_any_headers_are_read_as_the_framework_reads_them(
 def test_a_wrapped_apps_own_framework_tells_how() -> None:
     from pyramid.config import Configurator  # type: ignore[import-untyped]
 
-    quart, flask, litestar = Quart("shop"), Flask("shop"), Litestar()
+    class Shop(Quart):
+        """Its module is not the framework's."""
+
+    flask = Flask("shop")
 
     assert asgi_cookies(Starlette()) is asgi_cookies(None) is starlette_cookies
-    assert asgi_cookies(quart) is werkzeug_cookies
-    assert asgi_cookies(litestar) is litestar_cookies
+    assert asgi_cookies(Quart("shop")) is asgi_cookies(Shop("shop")) is werkzeug_cookies
+    assert asgi_cookies(Litestar()) is litestar_cookies
     assert wsgi_cookies(flask) is wsgi_cookies(flask.wsgi_app) is werkzeug_cookies
     assert wsgi_cookies(WSGIHandler.__new__(WSGIHandler)) is django_cookies
     assert wsgi_cookies(falcon.App()) is asgi_cookies(falcon.asgi.App())
@@ -192,55 +192,38 @@ def test_a_wrapped_apps_own_framework_tells_how() -> None:
     assert wsgi_cookies(Configurator().make_wsgi_app()) is webob_cookies
 
 
-def test_an_app_that_extends_a_frameworks_is_read_like_it() -> None:
-    class Shop(Quart):
-        """Its module is not the framework's."""
-
-    assert asgi_cookies(Shop("shop")) is werkzeug_cookies
-
-
-@each("value", SETTABLE)
-def test_what_starlette_sets_comes_back(value: str) -> None:
-    response = Response()
-    response.set_cookie("id", value)
-    sent = response.raw_headers[-1][1].partition(b"; ")[0]
-
-    assert starlette_cookies([sent])["id"] == value
-
-
 @each("value", [*VALUES, "東京", "😀"])
-def test_what_werkzeug_sets_comes_back(value: str) -> None:
+def test_what_frameworks_set_comes_back(value: str) -> None:
     sent = dump_cookie("id", value).partition("; ")[0].encode("latin-1")
-
     assert werkzeug_cookies([sent])["id"] == value
-
-
-@each("value", [*SETTABLE, "東京", "😀"])
-def test_what_django_sets_comes_back(value: str) -> None:
-    cookie: SimpleCookie = SimpleCookie()
-    cookie["id"] = value
-    sent = cookie.output(header="").strip().partition("; ")[0].encode()
-
+    if "\t" in value:
+        return  # newer releases of Python do not let http.cookies send it
+    django: SimpleCookie = SimpleCookie()
+    django["id"] = value
+    sent = django["id"].OutputString().partition("; ")[0].encode()
     assert django_cookies([sent])["id"] == value
+    if value in VALUES:  # Starlette sends Latin-1 alone
+        response = Response()
+        response.set_cookie("id", value)
+        sent = response.raw_headers[-1][1].partition(b"; ")[0]
+        assert starlette_cookies([sent])["id"] == value
 
 
 @given(st.lists(st.binary(max_size=8), min_size=2, max_size=2, unique=True))
-@pytest.mark.parametrize("framework", ["starlette", "werkzeug"])
-def test_no_two_plain_values_become_one(framework: str, values: list[bytes]) -> None:
+def test_no_two_plain_values_become_one(values: list[bytes]) -> None:
     plain = set(string.ascii_letters.encode()) | set(range(0xA1, 0x100))
     values = [bytes(byte for byte in value if byte in plain) for value in values]
-    read = READERS[framework][0]
 
-    found = {read([b"id=" + value])["id"] for value in values}
-
-    assert len(found) == len(set(values))
+    for read in (starlette_cookies, werkzeug_cookies):
+        found = {read([b"id=" + value])["id"] for value in values}
+        assert len(found) == len(set(values))
 
 
 ONE_BY_ONE = [read for read, _ in READERS.values() if read is not webob_cookies]
 
 
-@pytest.mark.parametrize("read", ONE_BY_ONE)
-@given(lines=LINES)
+@settings(max_examples=150)
+@given(read=st.sampled_from(ONE_BY_ONE), lines=LINES)
 def test_a_visit_reads_one_cookie_as_the_framework_reads_all(
     read: CookieReader, lines: list[str]
 ) -> None:
@@ -252,16 +235,11 @@ def test_a_visit_reads_one_cookie_as_the_framework_reads_all(
         assert visit.cookie(name) == cookies.get(name)
 
 
-def test_headers_of_the_table_are_read_alike() -> None:
-    for line in [
-        *HEADERS,
-        b"b=x; a=1",
-        b"b=x;a=1",
-        b"ba=1; a=2",
-        b"a =1",
-        b"b; a",
-        b"a ; ",
-    ]:
-        for read in ONE_BY_ONE:
-            visit = Visit(headers=[(b"cookie", line)], read_cookies=read)
-            assert visit.cookie("a") == read([line]).get("a")
+MORE = [b"b=x; a=1", b"b=x;a=1", b"ba=1; a=2", b"a =1", b"b; a", b"a ; "]
+
+
+@each(("read", "line"), product(ONE_BY_ONE, [*HEADERS, *MORE]))
+def test_headers_of_the_table_are_read_alike(read: CookieReader, line: bytes) -> None:
+    visit = Visit(headers=[(b"cookie", line)], read_cookies=read)
+
+    assert visit.cookie("a") == read([line]).get("a")

@@ -25,10 +25,9 @@ from moe_middleware import (
 from moe_middleware.cache import MemoryCache
 from moe_middleware.cache.encoding import decode, encode
 from moe_middleware.cache.keys import variant_key, visitor_key
-from moe_middleware.client.wire import parse_experiences, parse_metadata
+from moe_middleware.client.wire import parse_experiences
 from moe_middleware.models.errors import AnswerError
 from moe_middleware.models.json_texts import MAX_DEPTH
-from moe_middleware.settings.sections import FetchSettings
 
 from ..makers import CONTEXT
 from ..rows import each
@@ -102,6 +101,9 @@ def test_every_answer_is_json_and_the_cached_page_is_the_first_page(
     if experience is None:
         return
 
+    if values == "text":
+        assert all(isinstance(value, str) for value in experience.payload.values())
+
     page = {"page": [dict(experience.payload), dict(experience.experience_context)]}
     assert json.loads(json.dumps(page, allow_nan=False)) == page
     assert orjson.loads(orjson.dumps(page)) == page
@@ -120,21 +122,6 @@ def test_every_answer_is_json_and_the_cached_page_is_the_first_page(
 def same(one: Any, other: Any) -> bool:
     """Whether two values are equal, and of the same types: True is no 1."""
     return repr(one) == repr(other)
-
-
-@given(answer=answers)
-def test_texts_are_texts(answer: str) -> None:
-    experience = read(answer, "text")
-
-    if experience is not None:
-        assert all(isinstance(value, str) for value in experience.payload.values())
-
-
-def test_the_settings_know_these_ways_alone() -> None:
-    field = FetchSettings.model_fields["payload_values"]
-
-    assert field.annotation is not None
-    assert set(field.annotation.__args__) == {"native", "text"}
 
 
 @each(
@@ -227,17 +214,6 @@ async def test_more_values_than_a_parser_takes_at_once_are_refused(unit: str) ->
 
     with pytest.raises(AnswerError, match="too many values"):
         await client(body.encode()).fetch(["hero"])
-
-
-@pytest.mark.parametrize(
-    "experiences",
-    ["abc", 5, {"a": 1}, [None], [[]], [{"experience_key": ["x"], "status": {}}]],
-)
-def test_metadata_of_another_shape_is_no_list_of_experiences(experiences: Any) -> None:
-    body = json.dumps({"metadata": {"experiences": experiences}}).encode()
-
-    with pytest.raises(AnswerError):
-        parse_metadata(body)
 
 
 @pytest.mark.parametrize("body", [b"5", b"[1]", b"[1,2]", b"[{},{},{}]", b'"ab"'])

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.visitors.bots import BotFilter, load_crawlers
 
@@ -30,42 +29,25 @@ CALLED_BOTS_BY_THE_LIBRARY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def filtered() -> BotFilter:
-    return BotFilter(library=load_crawlers())
+def test_the_library_adds_bots_to_our_own_list() -> None:
+    own, filtered = BotFilter(), BotFilter(library=load_crawlers())
 
+    known = [one for one in ONLY_THE_LIBRARY_KNOWS if own.is_bot(one)]
+    missed = [
+        one for one in [*ONLY_THE_LIBRARY_KNOWS, *BOTS] if not filtered.is_bot(one)
+    ]
 
-@pytest.mark.parametrize("user_agent", ONLY_THE_LIBRARY_KNOWS)
-def test_a_bot_that_the_library_alone_knows(
-    filtered: BotFilter, user_agent: str
-) -> None:
-    assert not BotFilter().is_bot(user_agent)
-    assert filtered.is_bot(user_agent)
-
-
-@pytest.mark.parametrize("user_agent", BOTS)
-def test_our_own_list_goes_on(filtered: BotFilter, user_agent: str) -> None:
-    assert filtered.is_bot(user_agent)
-
-
-@pytest.mark.parametrize("user_agent", [*PEOPLE, "wrk", *TOOLS])
-def test_people_and_developers_tools_stay_people(
-    filtered: BotFilter, user_agent: str | None
-) -> None:
-    assert not filtered.is_bot(user_agent)
-
-
-@pytest.mark.parametrize("user_agent", CALLED_BOTS_BY_THE_LIBRARY)
-def test_a_tool_that_the_library_calls_a_bot_counts_as_a_person(
-    filtered: BotFilter, user_agent: str
-) -> None:
-    assert load_crawlers()(user_agent)
-    assert not filtered.is_bot(user_agent)
-    assert not filtered.is_bot(user_agent.upper())
-
-
-def test_a_bot_behind_a_tools_name_is_a_bot(filtered: BotFilter) -> None:
+    assert (known, missed) == ([], [])
     assert filtered.is_bot("curl/8.9.1 (compatible; AcmeBot/1.0)")
+
+
+def test_people_and_developers_tools_stay_people() -> None:
+    library = load_crawlers()
+    filtered = BotFilter(library=library)
+    tools = [*CALLED_BOTS_BY_THE_LIBRARY, *map(str.upper, CALLED_BOTS_BY_THE_LIBRARY)]
+
+    assert [*filter(filtered.is_bot, [*PEOPLE, "wrk", *TOOLS, *tools])] == []
+    assert all(map(library, CALLED_BOTS_BY_THE_LIBRARY))
 
 
 def test_also_and_never_still_win() -> None:
@@ -92,15 +74,13 @@ def test_an_answer_of_the_library_is_kept() -> None:
 # --- the setting -------------------------------------------------------------
 
 
-def test_it_is_off_unless_it_is_asked_for() -> None:
-    assert Settings(data_center="sandbox").bots.library == "off"
-
-
-@pytest.mark.parametrize(("library", "title"), [("off", True), ("on", False)])
-async def test_a_bot_of_the_library_gets_the_fallback_and_counts_nothing(
-    sandbox: Sandbox, library: str, title: bool
+@pytest.mark.parametrize(
+    ("bots", "title"), [({}, True), ({"library": "on"}, False)], ids=["off", "on"]
+)
+async def test_a_bot_of_the_library_gets_the_fallback_where_it_is_on(
+    sandbox: Sandbox, bots: dict[str, str], title: bool
 ) -> None:
-    site = Site(bots={"library": library})
+    site = Site(bots=bots)
 
     page = await site.get(customer="alice", headers={"user-agent": "Zapier"})
     await site.delivered()
@@ -111,17 +91,12 @@ async def test_a_bot_of_the_library_gets_the_fallback_and_counts_nothing(
 
 BUILDS = """
 import sys
-from moe_middleware import MoEngageMiddleware, Settings
-from moe_middleware.models.errors import SettingsError
-async def app(scope, receive, send): ...
+from moe_middleware import Settings, SettingsError
+from moe_middleware.visitors.visitors import Visitors
 def build(library):
     try:
-        settings = Settings(
-            data_center="sandbox",
-            bots={"library": library},
-            events={"outbox": "memory:"},
-        )
-        MoEngageMiddleware(app, config=settings)
+        settings = Settings(data_center="sandbox", bots={"library": library})
+        Visitors(settings, clock=lambda: 0)
     except SettingsError as error:
         return str(error)
     return "loaded" if sys.modules.get("crawleruseragents") else "not loaded"

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from jinja2 import DictLoader, Environment
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from moe_middleware import MoEngageWSGIMiddleware, Settings, SettingsError
-from moe_middleware.browser.endpoints import Reply
+from moe_middleware import MoEngageWSGIMiddleware, SettingsError
 from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.settings.visitor_sections import ConsentSettings
 from moe_middleware.visitors.consents import Consents
 from moe_middleware.visitors.waiting import waiting as wait_for
 
+from ..rows import each
 from ..sites import PAGE, Site, rendered, settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KEY = "homepage-banner"
 BY_COOKIE: dict[str, Any] = {"given_by": {"cookie": "consent"}}
 ANONYMOUS = {**BY_COOKIE, "without": "anonymous"}
+NAMED = {**BY_COOKIE, "values": ["C0004:1"]}
+BOTH = (True, False)
 VISITOR_ID = "3f0c9a52-0d7f-4c1e-9b7a-5d2c8e6f1a30"
 OURS = f"moe_visitor={VISITOR_ID}"
 CLEARED = "moe_visitor=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
@@ -50,73 +52,47 @@ async def consents(request: Visit, **section: Any) -> bool:
     return await wait_for(lambda: rule.given(request), lambda: 5.0)
 
 
-@pytest.mark.parametrize("value", ["yes", "YES", "true", "granted", "1", '"yes"'])
-async def test_an_accepted_value_is_a_consent(value: str) -> None:
-    assert await consents(visit(cookie=f"consent={value}"), **BY_COOKIE)
-
-
-@pytest.mark.parametrize("value", ["no", "", "yes please", "0", "false"])
-async def test_any_other_value_is_none(value: str) -> None:
-    assert not await consents(visit(cookie=f"consent={value}"), **BY_COOKIE)
-
-
-async def test_no_value_is_no_consent() -> None:
-    assert not await consents(visit(), **BY_COOKIE)
-
-
-async def test_accepted_values_can_be_named() -> None:
-    section = {**BY_COOKIE, "values": ["C0004:1"]}
-
-    assert await consents(visit(cookie="consent=C0004:1"), **section)
-    assert not await consents(visit(cookie="consent=yes"), **section)
-
-
-async def test_without_a_source_everyone_consents_who_does_not_object() -> None:
-    assert await consents(visit())
-    assert not await consents(visit(sec_gpc="1"))
-
-
-@pytest.mark.parametrize(
-    ("request_", "switched", "default"),
+@each(
+    ("request_", "section", "consenting"),
     [
-        (visit(cookie="consent=yes", sec_gpc="1"), "honour_gpc", True),
-        (visit(cookie="consent=yes", dnt="1"), "honour_dnt", False),
-        (visit(cookie="consent=yes; moe_dis=true"), "honour_sdk_opt_out", True),
-        (visit(cookie="consent=yes; moe_dt_d=1"), "honour_sdk_opt_out", True),
+        *(
+            (visit(cookie=f"consent={value}"), BY_COOKIE, True)
+            for value in ("yes", "YES", "true", "granted", "1", '"yes"')
+        ),
+        *(
+            (visit(cookie=f"consent={value}"), BY_COOKIE, False)
+            for value in ("no", "", "yes please", "0", "false")
+        ),
+        (visit(), BY_COOKIE, False),
+        (visit(cookie="consent=C0004:1"), NAMED, True),
+        (visit(cookie="consent=yes"), NAMED, False),
+        # Without a source everyone consents who does not object.
+        (visit(), {}, True),
+        (visit(sec_gpc="1"), {}, False),
+        # A signal that says no is no objection.
+        (visit(sec_gpc="0", dnt="0"), {"honour_dnt": True}, True),
+        (visit(cookie="moe_dis=false; moe_dt_d=0"), {}, True),
+        # An objection wins where it is honoured.
+        (visit(cookie="consent=yes", sec_gpc="1"), BY_COOKIE, False),
+        *((visit(sec_gpc="1"), {"honour_gpc": one}, not one) for one in BOTH),
+        *((visit(dnt="1"), {"honour_dnt": one}, not one) for one in BOTH),
+        (visit(dnt="1"), {}, True),
+        *(
+            (visit(cookie=cookie), {"honour_sdk_opt_out": one}, not one)
+            for cookie in ("moe_dis=true", "moe_dt_d=1")
+            for one in BOTH
+        ),
+        (visit(cookie="moe_dis=true"), {}, False),
     ],
 )
-async def test_an_objection_wins_where_it_is_honoured(
-    request_: Visit, switched: str, default: bool
+async def test_who_consents(
+    request_: Visit, section: dict[str, Any], consenting: bool
 ) -> None:
-    assert getattr(ConsentSettings(), switched) is default
-    assert not await consents(request_, **BY_COOKIE, **{switched: True})
-    assert await consents(request_, **BY_COOKIE, **{switched: False})
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        visit(cookie="consent=yes", sec_gpc="0", dnt="0"),
-        visit(cookie="consent=yes; moe_dis=false; moe_dt_d=0"),
-    ],
-)
-async def test_a_signal_that_says_no_is_no_objection(request_: Visit) -> None:
-    assert await consents(request_, **BY_COOKIE, honour_dnt=True)
-
-
-async def allows(visit: Visit) -> bool:
-    return visit.header("x-consent") == "given"
+    assert await consents(request_, **section) is consenting
 
 
 def failing(visit: Visit) -> bool:
     raise RuntimeError("the consent service is down")
-
-
-async def test_a_function_may_decide() -> None:
-    section = {"given_by": {"call": f"{__name__}:allows"}}
-
-    assert await consents(visit(x_consent="given"), **section)
-    assert not await consents(visit(x_consent="refused"), **section)
 
 
 async def test_a_function_that_fails_is_no_consent(
@@ -149,11 +125,6 @@ def test_mistakes_in_the_section_are_reported(
         settings(consent=section)
 
 
-def test_without_the_section_everyone_consents() -> None:
-    assert settings().consent is None
-    assert Settings(workspace_id="W1", api_key="k", consent=None).consent is None
-
-
 # --- pages without consent ---------------------------------------------------
 
 
@@ -162,16 +133,24 @@ def fetches(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [orjson.loads(call.request_body) for call in calls]
 
 
-@pytest.mark.parametrize("customer", ["customer_id=alice", OURS, "moe_uuid=device-7"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"cookie": one} for one in ("customer_id=alice", OURS, "moe_uuid=device-7")),
+        {"cookie": "customer_id=alice; consent=yes", "sec-gpc": "1"},
+    ],
+)
 async def test_without_consent_the_page_has_its_fallback_and_sends_nothing(
-    sandbox: Sandbox, customer: str
+    sandbox: Sandbox, headers: dict[str, str]
 ) -> None:
     site = Site(consent=BY_COOKIE)
 
-    response = await site.get(headers={"cookie": customer})
+    response = await site.get(headers=headers)
     await site.delivered()
 
     assert response.text == "<h1>Welcome</h1>"
+    assert response.headers["cache-control"] == "private, max-age=0"
+    assert "Cookie" in response.headers["vary"]
     assert fetches(sandbox) == []
     assert sandbox.events == []
 
@@ -308,24 +287,6 @@ async def test_with_consent_all_is_as_without_the_section(sandbox: Sandbox) -> N
     assert [one["customer_id"] for one in sandbox.events] == ["alice"]
 
 
-async def test_a_page_without_consent_is_kept_from_others(sandbox: Sandbox) -> None:
-    page = await Site(consent=BY_COOKIE).get(customer="alice")
-
-    assert page.headers["cache-control"] == "private, max-age=0"
-    assert "Cookie" in page.headers["vary"]
-
-
-async def test_a_browser_that_objects_is_heard_despite_its_cookie(
-    sandbox: Sandbox,
-) -> None:
-    site = Site(consent=BY_COOKIE)
-
-    await site.get(headers={"cookie": "customer_id=alice; consent=yes", "sec-gpc": "1"})
-    await site.delivered()
-
-    assert (fetches(sandbox), sandbox.events) == ([], [])
-
-
 # --- consent withdrawn -------------------------------------------------------
 
 
@@ -354,21 +315,22 @@ async def test_our_cookie_goes_with_the_consent(
 
 
 @pytest.mark.parametrize("path", ["/", "/plain"])
-@pytest.mark.parametrize("cookie", [f"{OURS}; consent=yes", "consent=no", ""])
+@pytest.mark.parametrize(
+    ("cookie", "sections"),
+    [
+        *((one, {"consent": BY_COOKIE}) for one in (f"{OURS}; consent=yes", "")),
+        ("consent=no", {"consent": BY_COOKIE}),
+        (OURS, {}),
+    ],
+)
 async def test_otherwise_no_cookie_is_cleared(
-    sandbox: Sandbox, path: str, cookie: str
+    sandbox: Sandbox, path: str, cookie: str, sections: dict[str, Any]
 ) -> None:
-    site = Site(app=two_pages(), consent=BY_COOKIE)
+    site = Site(app=two_pages(), **sections)
 
     page = await site.get(path, headers={"cookie": cookie})
 
     assert CLEARED not in page.headers.get_list("set-cookie")
-
-
-async def test_without_the_section_no_cookie_is_cleared(sandbox: Sandbox) -> None:
-    page = await Site().get(headers={"cookie": OURS, "sec-gpc": "1"})
-
-    assert "set-cookie" not in page.headers
 
 
 async def test_a_function_that_has_to_wait_is_asked_on_every_page(
@@ -377,11 +339,9 @@ async def test_a_function_that_has_to_wait_is_asked_on_every_page(
     section = {"given_by": {"call": f"{__name__}:waiting"}}
     site = Site(app=two_pages(), consent=section)
 
-    mapped = await site.get("/", headers={"cookie": OURS})
-    plain = await site.get("/plain", headers={"cookie": OURS})
-
-    assert mapped.headers["set-cookie"] == CLEARED
-    assert plain.headers["set-cookie"] == CLEARED
+    for path in ("/", "/plain"):
+        page = await site.get(path, headers={"cookie": OURS})
+        assert page.headers["set-cookie"] == CLEARED
 
 
 async def waiting(visit: Visit) -> bool:
@@ -389,11 +349,6 @@ async def waiting(visit: Visit) -> bool:
 
     await anyio.sleep(0)
     return False
-
-
-async def follow(site: Site, link: str, cookie: str) -> Reply:
-    click = Visit(path=link, headers=[(b"cookie", cookie.encode())])
-    return await site.runtime.own_paths.reply(click)
 
 
 @pytest.mark.parametrize(("consent", "counted"), [("yes", 1), ("no", 0)])
@@ -407,7 +362,9 @@ async def test_a_click_after_the_withdrawal_leads_on_and_does_not_count(
     site = Site(rendered(template), consent=BY_COOKIE, secret_key=SECRET)
     page = await site.get(headers={"cookie": "customer_id=alice; consent=yes"})
 
-    reply = await follow(site, page.text, f"customer_id=alice; consent={consent}")
+    cookie = f"customer_id=alice; consent={consent}".encode()
+    click = Visit(path=page.text, headers=[(b"cookie", cookie)])
+    reply = await site.runtime.own_paths.reply(click)
     await site.delivered()
 
     assert reply.status == 302
@@ -418,15 +375,10 @@ async def test_a_click_after_the_withdrawal_leads_on_and_does_not_count(
 # --- the WSGI door -----------------------------------------------------------
 
 
-def wsgi_page(
-    environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    env = Environment(
-        loader=DictLoader({"page": PAGE}),
-        extensions=["moe_middleware.jinja.MoEngageExtension"],
-    )
+def wsgi_page(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    page = Environment(extensions=["moe_middleware.jinja.MoEngageExtension"])
     start_response("200 OK", [("Content-Type", "text/html")])
-    return [env.get_template("page").render().encode()]
+    return [page.from_string(PAGE).render().encode()]
 
 
 @pytest.mark.parametrize("call", ["cookie", "call"])

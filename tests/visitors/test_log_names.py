@@ -26,9 +26,6 @@ ALICE = " visitor=sha256:2bd806c97f0e00af"
 DEVICE = "5f0b51b2-9a55-4bb5-8d4f-8a1f1d0f0001"
 SECRET = "a secret key that is of these tests alone"
 
-# For each setting, what a line ends with.
-BOTH = pytest.mark.parametrize(("how", "who"), [("off", ""), ("sha256", ALICE)])
-
 
 def lines(caplog: pytest.LogCaptureFixture, outcome: str) -> list[str]:
     """Return the log's lines of an outcome."""
@@ -68,61 +65,34 @@ def test_the_setting_is_one_word(tmp_path: Path, given: str, taken: str) -> None
     )
 
     assert Settings.load(file, environ={}).log_ids == taken
-
-
-def test_no_other_word_is_taken() -> None:
     with pytest.raises(SettingsError, match="log_ids: 'on' is not known"):
         Settings(data_center="sandbox", log_ids=True)
 
 
-@BOTH
+@pytest.mark.parametrize(("how", "who"), [("off", ""), ("sha256", ALICE)])
 async def test_a_page_without_an_answer(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
 ) -> None:
-    caplog.set_level(logging.INFO)
-    sandbox.fault("fetch", status=500)
-    site = Site(log_ids=how, fetch={"tries": 1})
+    async def handler(request: Request) -> Response:
+        if request.url.query:
+            site.clock.now = float("nan")
+        return await render(request)
 
+    render = rendered()
+    caplog.set_level(logging.INFO)
+    site = Site(handler, log_ids=how, fetch={"tries": 1})
+    await site.get("/?record=fails", customer="alice")
+    site.clock.now = 0
+    sandbox.fault("fetch", status=500)
     await site.get(customer="alice")
 
+    assert lines(caplog, "record_failed") == [f"record_failed error=ValueError{who}"]
     line = "answered source=fallback reason=server_error keys=1"
     assert lines(caplog, "answered") == [line + who]
 
 
-@BOTH
-async def test_a_page_whose_record_fails(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
-) -> None:
-    async def handler(request: Request) -> Response:
-        site.clock.now = float("nan")
-        return await render(request)
-
-    render = rendered()
-    site = Site(handler, log_ids=how)
-
-    await site.get(customer="alice")
-
-    assert lines(caplog, "record_failed") == [f"record_failed error=ValueError{who}"]
-
-
-@BOTH
-async def test_a_forged_link(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
-) -> None:
-    site = Site(log_ids=how, secret_key=SECRET)
-
-    assert (await site.get("/_moe/c/forged", customer="alice")).status_code == 404
-
-    assert lines(caplog, "click_refused") == [f"click_refused reason=not_ours{who}"]
-
-
-@BOTH
 async def test_a_click_that_cannot_be_stored(
-    sandbox: Sandbox,
-    caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
-    how: str,
-    who: str,
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     template = (
@@ -131,7 +101,7 @@ async def test_a_click_that_cannot_be_stored(
     )
     site = Site(
         rendered(template),
-        log_ids=how,
+        log_ids="sha256",
         secret_key=SECRET,
         events={"outbox": f"sqlite:///{tmp_path}/file/outbox.db"},
     )
@@ -142,68 +112,60 @@ async def test_a_click_that_cannot_be_stored(
 
     assert reply.status_code == 302
     [line] = lines(caplog, "click_not_stored_yet")
-    assert line.removesuffix(who).rsplit("=", 1)[1] in ("OutboxError", "TimeoutError")
+    assert line.removesuffix(ALICE).rsplit("=", 1)[1] in ("OutboxError", "TimeoutError")
 
 
-@BOTH
-async def test_a_refused_beacon(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
-) -> None:
-    some = watched_site(log_ids=how)
-
-    statuses = [
-        await tell(some, "nonsense"),
-        await tell(some, "s forged"),
-        await tell(some, "s x", headers={"sec-fetch-site": "cross-site"}),
-    ]
-
-    assert statuses == [400, 400, 403]
-    assert lines(caplog, "beacon_refused") == [
-        f"beacon_refused reason={reason}{who}"
-        for reason in ("malformed", "not_ours", "other_site")
-    ]
-
-
-@BOTH
-async def test_a_beacon_that_cannot_be_stored(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path, how: str, who: str
+async def test_a_beacon_that_is_refused_or_cannot_be_stored(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     outbox = f"sqlite:///{tmp_path}/file/outbox.db"
-    some = watched_site(log_ids=how, events={"outbox": outbox})
+    some = watched_site(log_ids="sha256", events={"outbox": outbox})
     button, _ = marks(await some.get(customer="alice"))
 
     await tell(some, f"c {button} 1")
+    await tell(some, "nonsense")
+    await tell(some, "s forged")
+    await tell(some, "s x", headers={"sec-fetch-site": "cross-site"})
     await some.delivered()
 
+    assert lines(caplog, "beacon_refused") == [
+        f"beacon_refused reason={reason}{ALICE}"
+        for reason in ("malformed", "not_ours", "other_site")
+    ]
     # A slow disk is logged in another way.
     assert [
         *lines(caplog, "beacon_not_stored"),
         *lines(caplog, "beacon_not_stored_yet"),
     ] in (
-        [f"beacon_not_stored error=OutboxError{who}"],
-        [f"beacon_not_stored_yet events=1{who}"],
+        [f"beacon_not_stored error=OutboxError{ALICE}"],
+        [f"beacon_not_stored_yet events=1{ALICE}"],
     )
 
 
-@BOTH
-async def test_a_preview(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, how: str, who: str
+async def test_a_preview_and_a_forged_link(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    site = a_site(log_ids=how)
+    site = a_site(log_ids="sha256")
     opened, cookie = preview_token(), "customer_id=alice"
 
     await open_(site, f"/_moe/p/{opened}", cookie=cookie)
     await open_(site, "/_moe/p/leave", cookie=f"{cookie}; {COOKIE}={opened}")
     await open_(site, "/_moe/p/forged", cookie=cookie)
+    await site.get("/_moe/c/forged", customer="alice")
 
     key = "homepage-banner"
-    assert lines(caplog, "preview_opened") == [
-        f"preview_opened key={key} variation=B{who}"
+    found = [
+        lines(caplog, one)
+        for one in ("preview_opened", "preview_left", "preview_refused")
     ]
-    assert lines(caplog, "preview_left") == [f"preview_left key={key}{who}"]
-    assert lines(caplog, "preview_refused") == [f"preview_refused reason=not_ours{who}"]
+    assert found == [
+        [f"preview_opened key={key} variation=B{ALICE}"],
+        [f"preview_left key={key}{ALICE}"],
+        [f"preview_refused reason=not_ours{ALICE}"],
+    ]
+    assert lines(caplog, "click_refused") == [f"click_refused reason=not_ours{ALICE}"]
 
 
 @pytest.mark.parametrize(
@@ -229,16 +191,6 @@ async def test_visitors_without_consent_have_no_name_either(
     assert "sha256" not in caplog.text
 
 
-async def test_new_visitors_have_no_name_on_a_path_of_ours(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    site = Site(log_ids="sha256", secret_key=SECRET)
-
-    await site.get("/_moe/c/forged")
-
-    assert lines(caplog, "click_refused") == ["click_refused reason=not_ours"]
-
-
 class Unreadable(Visit):
     """A request that cannot be read."""
 
@@ -246,7 +198,10 @@ class Unreadable(Visit):
         raise RuntimeError(name)
 
 
-async def test_a_visitor_who_cannot_be_read_has_no_name(sandbox: Sandbox) -> None:
+async def test_new_visitors_and_those_who_cannot_be_read_have_no_name(
+    sandbox: Sandbox,
+) -> None:
     visitors = Site(log_ids="sha256").runtime.personalizer.visitors
 
+    assert await visitors.log_name(Visit()) == ""
     assert await visitors.log_name(Unreadable()) == ""

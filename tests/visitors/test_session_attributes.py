@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from moe_middleware import Settings
-from moe_middleware.visitors.session_attributes import session_attributes
+from moe_middleware.visitors.session_attributes import session_attributes, variants
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,16 @@ from moe_middleware.visitors.session_attributes import session_attributes
         (datetime(2026, 11, 28, 23, 59, tzinfo=UTC), "Saturday", "23"),
     ],
 )
-def test_day_and_hour_are_utcs(moment: datetime, day: str, hour: str) -> None:
-    attributes = session_attributes(
-        now=moment.timestamp(), address=None, user_agent=None
-    )
+def test_day_and_hour_are_utcs_and_make_another_answer(
+    moment: datetime, day: str, hour: str
+) -> None:
+    now = moment.timestamp()
+    attributes = session_attributes(now=now, address=None, user_agent=None)
 
     assert attributes == {"DAY_OF_THE_WEEK": day, "TIME_OF_THE_DAY": hour}
+    answers = {variants({}, now + later)[0] for later in (0, 3600, 24 * 3600)}
+    assert len(answers) == 3
+    assert variants({}, now + 3600)[1] == variants({}, now)[0]
 
 
 def test_address_and_user_agent_go_along() -> None:
