@@ -40,7 +40,7 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 	logs/test_log_events.py \
 	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
 	marked_values.py markup.py overlay.py tokens.py) \
-	$(addprefix demo_app/test_, browser.py browser_features.py screenshots.py) \
+	demo_app/test_browser.py demo_app/test_browser_features.py \
 	$(addprefix django/test_, servers.py sources.py) \
 	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
 	session.py varnish.py) \

@@ -95,17 +95,6 @@ def consent(context: BrowserContext, address: str) -> None:
     )
 
 
-@pytest.fixture
-def served_shop(tmp_path: Path) -> Iterator[str]:
-    """The address of a shop served as ``make demo`` serves it."""
-    environ = {
-        "MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path}/served.db",
-        "MOE_DEMO_BUDGET": "5",
-    }
-    with served("-m", "demo_app", "--port", "0", environ=environ) as address:
-        yield address
-
-
 def eventually(look: Callable[[], int], wanted: int, within: float = PATIENCE) -> int:
     """Return what ``look`` sees once it is ``wanted``, or after ``within`` seconds."""
     deadline = time.monotonic() + within
