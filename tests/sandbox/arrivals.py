@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from moe_middleware.sandbox import Audience, Variation
 from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
 
 HERO = "66d55ae445921e4d35ae4368"
@@ -64,3 +66,25 @@ def action(
         | attributes,
         b_id=b_id,
     )
+
+
+def audience(audience_id: str, *percents: float) -> Audience:
+    """An audience with variations of these shares."""
+    return Audience(
+        audience_id=audience_id,
+        name=f"Audience {audience_id}",
+        variations=tuple(
+            Variation(variation_id=str(number), payload={}, percent=percent)
+            for number, percent in enumerate(percents, start=1)
+        ),
+    )
+
+
+def people(count: int, *, clicks: int = 0, variation: str = "1") -> Iterable[Element]:
+    """So many customers who saw a variation, and the first of them who clicked it."""
+    for number in range(count):
+        uuid = f"{variation}-{number}"
+        actions = [shown(uuid, variation=variation)]
+        if number < clicks:
+            actions.append(clicked(f"{uuid}-click", variation=variation))
+        yield element(*actions, customer=uuid)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
 from moe_middleware.sandbox import Sandbox
-from moe_middleware.sandbox.listeners import listen
+from moe_middleware.sandbox.listeners import address_of, listen
+from moe_middleware.sandbox.uvicorn import running
 from tests.servers import PATIENCE
+
+from ..arrivals import action, element
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -22,39 +24,20 @@ HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
 def impression(
-    sandbox: Sandbox, customer_id: str = "erin", *, at: float | None = None, **more: str
-) -> str:
-    """Let the homepage's banner be seen, or clicked; return the event's uuid."""
+    sandbox: Sandbox,
+    customer_id: str = "erin",
+    *,
+    at: float | None = None,
+    clicked: bool = False,
+    **more: Any,
+) -> None:
+    """Let the homepage's banner be seen, or clicked."""
     experience = sandbox.workspace.experiences[0]
     audience = experience.audiences[-1]
-    variation_id = more.pop("variation_id", audience.variations[0].variation_id)
-    uuid = more.pop("uuid", str(uuid4()))
-    action = {
-        "action": f"MOE_PERSONALIZATION_MESSAGE_{more.pop('what', 'SHOWN')}",
-        "moe_event_uuid": uuid,
-        "event_time": int(sandbox.clock() if at is None else at),
-        "platform": "web",
-        "attributes": {
-            "cid": f"{experience.cid_token}_F_T_WP_AB_{variation_id}"
-            f"_P_0_AU_{audience.audience_id}",
-            "experience": experience.name,
-            "moe_locale_id": "0",
-            "moe_variation_id": variation_id,
-            "audience_name": audience.name,
-            "audience_id": audience.audience_id,
-            **more,
-        },
-    }
-    workspace = sandbox.workspace
-    with TestClient(sandbox) as client:
-        answer = client.post(
-            "/v1/experiences/events",
-            json={"elements": [{"customer_id": customer_id, "actions": [action]}]},
-            headers={"MOE-APPKEY": workspace.workspace_id},
-            auth=(workspace.workspace_id, workspace.api_keys[0]),
-        )
-    assert answer.status_code == 200, answer.text
-    return uuid
+    now = sandbox.clock()
+    placed = {"token": experience.cid_token, "audience": audience.audience_id} | more
+    one = action(str(uuid4()), clicked=clicked, at=int(at or now), **placed)
+    sandbox.store.record([element(one, customer=customer_id)], now)
 
 
 Look = Callable[..., str]
@@ -85,25 +68,18 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     sandbox = Sandbox()
-    listener = listen()
-    config = uvicorn.Config(sandbox, log_level="warning", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    yield Site(sandbox, f"http://127.0.0.1:{listener.getsockname()[1]}")
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive(), "the server waits for a page that is open"
+    with listen() as listener, running(sandbox, listener):
+        yield Site(sandbox, address_of(listener))
 
 
 @pytest.fixture
 def page(browser: Browser, site: Site) -> Iterator[Page]:
-    context = browser.new_context(
+    page = browser.new_page(
         base_url=site.address, viewport={"width": 1280, "height": 900}
     )
-    context.set_default_timeout(PATIENCE * 1000)
-    yield context.new_page()
-    context.close()
+    page.set_default_timeout(PATIENCE * 1000)
+    yield page
+    page.close()
 
 
 @pytest.fixture

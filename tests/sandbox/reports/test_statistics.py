@@ -35,30 +35,22 @@ def percent(figure: float) -> float:
 # --- the published figures ------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("converted", "seen", "low", "high"),
-    [
-        (20, 50, 28, 54),
-        (25, 50, 37, 63),
-        (15, 100, 9.3, 23.3),
-        (20, 100, 13.4, 28.9),
-        (25, 100, 17.6, 34.3),
-    ],
-)
-def test_interval_is_the_published_one(
-    converted: int, seen: int, low: float, high: float
-) -> None:
-    digits = 1 if seen == 100 else 0
-
-    found = [round(100 * one, digits) for one in credible_interval(converted, seen)]
-
-    assert found == [low, high]
-
-
-def test_chances_are_the_published_ones() -> None:
+def test_intervals_and_chances_are_the_published_ones() -> None:
+    intervals = {
+        counted: [percent(one) for one in credible_interval(*counted)]
+        for counted in ((20, 50), (25, 50), (15, 100), (20, 100), (25, 100))
+    }
     two = chances_to_win(((20, 50), (25, 50)))
     three = chances_to_win(((15, 100), (20, 100), (25, 100)))
 
+    assert intervals == {
+        # Published without decimals: 28 to 54, 37 to 63.
+        (20, 50): [27.6, 53.9],
+        (25, 50): [36.6, 63.4],
+        (15, 100): [9.3, 23.3],
+        (20, 100): [13.4, 28.9],
+        (25, 100): [17.6, 34.3],
+    }
     assert round(100 * two[1]) == 84
     # Published figures, drawn at random: good for 0.2 points.
     assert [percent(one) for one in three] == pytest.approx([2.3, 19.5, 78.2], abs=0.2)
@@ -104,17 +96,6 @@ def test_quantile_is_the_rate_of_its_probability(
     assert believed.below(rate) == pytest.approx(probability, abs=1e-8)
 
 
-@given(counts(1_000))
-def test_interval_of_the_misses_is_the_mirror_image(counted: Counts) -> None:
-    converted, seen = counted
-
-    low, high = credible_interval(converted, seen)
-
-    assert 0 < low < (1 + converted) / (2 + seen) < high < 1
-    mirrored = credible_interval(seen - converted, seen)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
-
-
 # --- the chance to win ----------------------------------------------------------
 
 
@@ -147,6 +128,7 @@ def test_chance_of_two_is_exact(one: Counts, other: Counts) -> None:
 
 
 @given(st.lists(counts(1_000_000), min_size=2, max_size=5), st.randoms())
+@settings(max_examples=15)
 @example([(0, 1_000_000), (1_000_000, 1_000_000), (0, 0)], random.Random(1))
 def test_chances_add_up_and_do_not_depend_on_the_order(
     rivals: list[Counts], shuffler: random.Random
@@ -160,35 +142,6 @@ def test_chances_add_up_and_do_not_depend_on_the_order(
     assert math.fsum(shuffled) == pytest.approx(1)
     assert all(0 <= chance <= 1 for chance in shuffled)
     assert shuffled == pytest.approx([chances[index] for index in order], abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "rivals",
-    [
-        ((3, 10), (5, 10), (4, 9)),
-        ((0, 0), (1, 1), (30, 90), (300, 1000)),
-        ((10, 100), (12, 130), (1_000, 9_000), (3, 40), (0, 12)),
-        ((0, 50), (0, 500), (0, 5_000)),
-    ],
-)
-def test_chances_of_several_are_those_of_many_draws(
-    rivals: tuple[Counts, ...],
-) -> None:
-    draw = random.Random(7).betavariate
-    draws = 10_000
-    wins = [0] * len(rivals)
-    for _ in range(draws):
-        drawn = [draw(1 + k, 1 + n - k) for k, n in rivals]
-        wins[drawn.index(max(drawn))] += 1
-
-    chances = chances_to_win(rivals)
-
-    # Five standard errors of the draws.
-    assert chances == pytest.approx([won / draws for won in wins], abs=0.025)
-
-
-def test_equal_rivals_have_equal_chances() -> None:
-    assert chances_to_win(((7, 70),) * 4) == pytest.approx([0.25] * 4)
 
 
 # --- the split ------------------------------------------------------------------

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moe_middleware.sandbox import Sandbox, Workspace
@@ -53,6 +53,8 @@ ADA = {
         ("{{ 'tea'|replace('t', 's') }}{{ 'x'.upper() }}", "seaX"),
         ("{% raw %}{{ x }}{% endraw %}{# gone #}", "{{ x }}"),
         ("{{ range(3)|list }}", "[0, 1, 2]"),
+        ("{% if false %}{% MOE_NOT_SEND('never') %}{% endif %}sent", "sent"),
+        ("{% for a in range(500) %}{{ a % 2 }}{% endfor %}", "01" * 250),
     ],
 )  # fmt: skip
 def test_template_says_what_it_means(text: str, expected: str) -> None:
@@ -79,57 +81,33 @@ def test_template_withholds(text: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text", ["{{ UserAttribute.x }}", "{% set a = UserAttribute.x %}{{ a }}"]
-)
-@pytest.mark.parametrize("value", [2**70, "\ud800", 1e300, True, [1, {"a": None}], ""])
-def test_every_attribute_prints_the_same_here_and_there(text: str, value: Any) -> None:
-    assert render(text, {"x": value}) == str(value)
-
-
-def test_template_that_is_not_reached_withholds_nothing() -> None:
-    text = "{% if false %}{% MOE_NOT_SEND('never') %}{% endif %}sent"
-
-    assert render(text, {}) == "sent"
+@each("value", [2**70, "\ud800", 1e300, True, [1, {"a": None}], ""])
+def test_every_attribute_prints_the_same_here_and_there(value: Any) -> None:
+    for text in ("{{ UserAttribute.x }}", "{% set a = UserAttribute.x %}{{ a }}"):
+        assert render(text, {"x": value}) == str(value)
 
 
 HOSTILE = [
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% for a in range(10**9) %}{% endfor %}",
     "{% for a in range(99999) %}{{ UserAttribute.large|string }}{% endfor %}",
-    "{% set a = [1, 2] %}" + "{% set a = [a, a, a, a] %}" * 30 + "{{ a }}",
     "{{ 'x' ~ UserAttribute.inner ~ UserAttribute.inner ~ UserAttribute.inner }}",
-    "{{ '\"'" + "|tojson" * 60 + " }}",
-    "{{ 'abc'|replace('', 'x' * 99999)|replace('', 'y' * 99999) }}",
     "{{ UserAttribute.inner }}",
     "{{ 'x' * 10**9 }}",
-    "{{ [1] * 10**9 }}",
     "{{ 10**(10**10) }}",
-    "{{ 2**100**2**100 }}",
     "{{ '%1000000000d' % 1 }}",
-    "{{ 'x'.ljust(10**9) }}",
     "{{ '{:>1000000000}'.format(1) }}",
-    "{{ 'x'|center(10**9) }}",
-    "{{ 1.5|round(10**9, 'ceil') }}",
-    "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a ~ a %}" * 60 + "{{ a }}",
     "{% set a = 'a' %}" + "{% set a = a|replace('a', 'a' * 99) %}" * 60 + "{{ a }}",
-    "{% set a = 'a,' * 9999 %}" + "{{ a|list|sort }}",
-    "{{ ['x' * 999] * 999 | join('y' * 9999) }}",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-    "{% block a %}{{ self.a() }}{% endblock %}",
     "{% include 'x' %}",
-    "{{ " + "-" * 9_000 + "1 }}",
     "{{ " + "(" * 1_000 + "1" + ")" * 1_000 + " }}",
     "{% if 1 %}" * 300 + "{% endif %}" * 300,
     "x" * 20_000 + "{{ 1 }}",
     "{{ ''.__class__.__mro__ }}",
     "{{ UserAttribute.__init__.__globals__ }}",
-    "{{ self._TemplateReference__context }}",
     "{{ UserAttribute.teas.append(1) }}",
     "{{ UserAttribute._attributes.clear() }}",
     "{{ UserAttribute }}",
-    "{{ range }}",
 ]
 
 
@@ -147,24 +125,12 @@ def test_hostile_template_withholds_and_harms_no_other(text: str) -> None:
 SLOW = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
-def test_template_that_was_stopped_is_not_tried_again() -> None:
-    text = f"{SLOW}again"
-    with pytest.raises(Stopped):
-        render(text, ADA)
-
-    started = time.monotonic()
-    with pytest.raises(Withheld, match="too long or too much memory") as again:
-        render(text, {})
-
-    assert not isinstance(again.value, Stopped)
-    assert time.monotonic() - started < 5
-
-
-async def test_stopped_template_withholds_its_experience_and_the_log_names_it(
+async def test_stopped_template_withholds_its_experience_and_is_not_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = Api(Sandbox(Workspace()))
-    api.sandbox.define("slow-banner", {"Title": f"{SLOW}{{{{ 1 }}}}", "Other": "x"})
+    text = f"{SLOW}{{{{ 1 }}}}"
+    api.sandbox.define("slow-banner", {"Title": text, "Other": "x"})
     api.sandbox.define("good-banner", {"Title": "{% set a = 1 %}{{ a }}"})
 
     for _ in range(3):
@@ -175,6 +141,9 @@ async def test_stopped_template_withholds_its_experience_and_the_log_names_it(
     # The first fetch may have no time left for the good one.
     [line] = [one for one in caplog.messages if "template_not_begun" not in one]
     assert line.startswith("template_stopped name='Title': ")
+    with pytest.raises(Withheld, match="too long or too much memory") as again:
+        render(text, {})
+    assert not isinstance(again.value, Stopped)
 
 
 async def test_hostile_templates_hold_up_neither_the_loop_nor_one_fetch_for_long(
@@ -202,7 +171,7 @@ async def test_hostile_templates_hold_up_neither_the_loop_nor_one_fetch_for_long
 
 async def test_program_that_others_use_for_long_is_not_waited_for() -> None:
     api = Api(Sandbox(Workspace()))
-    keys = [f"slow-{number}" for number in range(4)]
+    keys = ["slow-0", "slow-1"]
     for number, key in enumerate(keys):
         api.sandbox.define(key, {"Title": f"{SLOW}{{{{ -{number} }}}}"})
     api.sandbox.define("good", {"Title": "{% set a = 1 %}{{ a }}"})
@@ -225,59 +194,47 @@ def test_threads_share_the_program() -> None:
     assert found == [["0"] * 20, ["01"] * 20, ["012"] * 20, ["0123"] * 20]
 
 
-def run(script: str, *options: str) -> str:
+def run(script: str, *options: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, *options, "-c", script], capture_output=True, text=True
+        [sys.executable, *options, "-c", IMPORTS + script],
+        capture_output=True,
+        text=True,
     )
     assert (done.stderr, done.returncode) == ("", 0)
-    return done.stdout
+    return done.stdout.splitlines()
 
 
-IMPORTS = (
-    "from moe_middleware.sandbox.workspace.templating import check_template, render\n"
-)
+IMPORTS = """
+import os, signal, subprocess, sys, warnings
+from moe_middleware.sandbox.workspace.templating import Withheld, check_template, render
+text = "{% set a = UserAttribute.n %}{{ a }}"
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_fork_has_a_program_of_its_own() -> None:
+def test_program_is_each_processs_own_and_starts_again_after_it_is_killed() -> None:
     script = """
-import json
-import os
-text = "{% set a = UserAttribute.n %}{{ a }}"
-made = [render(text, {"n": 1})]
-reading, writing = os.pipe()
-if (child := os.fork()) == 0:
-    os.write(writing, render(text, {"n": 2}).encode())
-    os._exit(0)
-made += [render(text, {"n": 3}), os.read(reading, 9).decode()]
-os.waitpid(child, 0)
-print(made)
-"""
-
-    # Python 3.12 and later warn of forks, since rendering has a thread.
-    assert run(IMPORTS + script, "-Wignore::DeprecationWarning") == "['1', '3', '2']\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="it is found as Linux does")
-def test_program_that_is_killed_starts_again_and_ends_without_a_word() -> None:
-    script = """
-import os, signal, subprocess
-text = "{% set a = 1 %}{{ a }}"
-render(text, {})
+print(render(text, {"n": 1}))
 command = ["ps", "-o", "pid=", "--ppid", str(os.getpid())]
 listed = subprocess.run(command, capture_output=True, text=True).stdout.split()
 os.kill(int(listed[0]), signal.SIGKILL)
 os.waitid(os.P_PID, int(listed[0]), os.WEXITED | os.WNOWAIT)
-print(render(text, {}))
+print(render(text, {"n": 2}))
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of forks with threads
+reading, writing = os.pipe()
+if (child := os.fork()) == 0:
+    os.write(writing, render(text, {"n": 3}).encode())
+    os._exit(0)
+print(render(text, {"n": 4}), os.read(reading, 9).decode())
+os.waitpid(child, 0)
 """
 
-    assert run(IMPORTS + script, "-W", "error") == "1\n"
+    assert run(script, "-Werror") == ["1", "2", "4 3"]
 
 
-def test_tiny_template_starts_no_program() -> None:
+def test_tiny_template_needs_no_program_and_others_without_one_are_withheld() -> None:
     script = """
-import subprocess
-subprocess.Popen = None
+sys.executable = "/no/such/python"
 texts = [
     "Hi {{UserAttribute.n|default(1)|upper}}",
     "{{ UserAttribute['n'] }}",
@@ -286,21 +243,21 @@ texts = [
     "{{ UserAttribute.n + 1 }}{% endif %}",
     "{% if not UserAttribute.n %}{% MOE_NOT_SEND('x') %}{% endif %}",
 ]
-for text in texts:
-    check_template(text)
 print([render(text, {"n": 1}) for text in texts])
+check_template(text)
+try:
+    render(text, {})
+except Withheld as error:
+    print(error)
 """
 
-    assert run(IMPORTS + script) == "['Hi 1', '1', 'a', '2', '']\n"
+    assert run(script) == [
+        "['Hi 1', '1', 'a', '2', '']",
+        "its program cannot start: No such file or directory",
+    ]
 
 
-def test_loop_may_go_as_far_as_its_template_is_short() -> None:
-    text = "{% for a in range(500) %}{{ a }} {% endfor %}"
-
-    assert len(render(text, {}).split()) == 500
-
-
-@pytest.mark.parametrize("text", ["{{ x", "{% nope %}", "{{ x|nope }}", "{% if %}"])
+@each("text", ["{{ x", "{% nope %}", "{{ x|nope }}", "{% if %}"])
 def test_broken_template_is_no_template(text: str) -> None:
     with pytest.raises(ValueError, match="this is no template"):
         check_template(text)
@@ -314,6 +271,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(max_examples=25)
 @given(text=st.text() | st.lists(pieces, max_size=25).map("".join))
 def test_every_text_is_rendered_or_withheld(text: str) -> None:
     try:
@@ -332,7 +290,7 @@ def variation(**values: Value) -> Variation:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "data_type", "expected"),
     [
         ("{{ UserAttribute.orders }}", "number", 3),
@@ -354,7 +312,7 @@ def test_rendered_text_becomes_its_data_type(
     assert type(made.value) is type(expected)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "data_type"),
     [
         ("{{ 'many' }}", "number"),
@@ -389,18 +347,11 @@ def test_language_replaces_and_adds_to_the_payload() -> None:
     assert payload_for(one, None, "de") == one.payload
 
 
-def test_visitor_without_a_profile_gets_the_defaults() -> None:
-    one = variation(x=Value("Hi {{ UserAttribute.name|default('you') }}"))
-
-    assert payload_for(one, None, None)["x"].value == "Hi you"
-
-
 def test_the_program_answers_each_line_until_its_input_ends() -> None:
     orders: list[tuple[str, dict[str, Any], list[str | None]]] = [
         ("Hi {{ UserAttribute.name }}", {"name": "Ada"}, ["Hi Ada", None]),
         ("{{ UserAttribute.x|default('y') }}", {"x": None}, ["y", None]),
-        ("{{ UserAttribute|list }}", {"a": 1, "b": None}, ["['a', 'b']", None]),
-        ("{{ UserAttribute|length }}", {"a": 1}, ["1", None]),
+        ("{{ UserAttribute|list|length }}", {"a": 1, "b": None}, ["2", None]),
         ("{{ UserAttribute.x }}", {}, [None, "'x' is missing and has no default"]),
         ("{% MOE_NOT_SEND %}", {}, [None, "the template says MOE_NOT_SEND"]),
         ("{{ 1 / 0 }}", {}, [None, "the template fails: division by zero"]),
@@ -417,19 +368,3 @@ def test_the_program_answers_each_line_until_its_input_ends() -> None:
 
     answers = [json.loads(line) for line in ran.stdout.splitlines()]
     assert answers == [answer for _, _, answer in orders]
-
-
-def test_where_the_program_cannot_start_templates_are_withheld() -> None:
-    program = (
-        "import sys; sys.executable = '/no/such/python'\n"
-        "from moe_middleware.sandbox.workspace import templating\n"
-        "templating.check_template('{% if 1 %}x{% endif %}')\n"
-        f"try: templating.render({SLOW!r}, {{}})\n"
-        "except templating.Withheld as error: print(error)\n"
-    )
-
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-
-    assert ran.stdout == "its program cannot start: No such file or directory\n"
