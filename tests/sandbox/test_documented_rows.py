@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-import pytest
 
 from moe_middleware.sandbox import (
     Audience,
@@ -117,11 +116,6 @@ WORKSPACE = Workspace(
 )
 
 
-@pytest.fixture
-def api() -> Api:
-    return serving()
-
-
 def serving(**switches: Any) -> Api:
     return Api(Sandbox(replace(WORKSPACE, **switches), clock=lambda: 1_790_000_000.0))
 
@@ -198,6 +192,10 @@ STATUSES = {
     "POST fetch -H 'MOE-APPKEY:' -u W1:wrong -d {": UNKNOWN_APP,
     "POST fetch -u W1:wrong -d {": WRONG_KEY,
     """POST fetch -d '{"DAY_OF_THE_WEEK": "funday"'""": MALFORMED,
+    # the documents' sample of a new user lacks a comma
+    """POST events -d '{"elements": [{"user_attributes": {} "actions": []}]}'""": (
+        MALFORMED
+    ),
     # body empty
     "POST fetch": EMPTY,
     "POST events": EMPTY,
@@ -216,8 +214,9 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("line", STATUSES)
-async def test_status_and_body_are_those_of_the_row(api: Api, line: str) -> None:
+@each("line", STATUSES)
+async def test_status_and_body_are_those_of_the_row(line: str) -> None:
+    api = serving()
     response = await curl(api, line)
 
     assert_answers(response, STATUSES[line])
@@ -237,7 +236,8 @@ def assert_answers(response: httpx.Response, row: str) -> None:
     assert re.fullmatch(re.escape(row).replace(re.escape("..."), ".*"), found)
 
 
-async def test_body_too_large_has_the_envelope(api: Api) -> None:
+async def test_body_too_large_has_the_envelope() -> None:
+    api = serving()
     headers = HEADERS | {"MOE-APPKEY": "W1", "Authorization": basic("W1", "new")}
 
     for path in ("fetch", "events"):
@@ -247,8 +247,8 @@ async def test_body_too_large_has_the_envelope(api: Api) -> None:
         assert_answers(response, "413 Payload Too Large: ...")
 
 
-async def test_receipt_of_good_events_is_the_documented_one(api: Api) -> None:
-    receipt = (await curl(api, event())).json()
+async def test_receipt_of_good_events_is_the_documented_one() -> None:
+    receipt = (await curl(serving(), event())).json()
 
     assert set(receipt) == {"status", "message", "req_id"}
     assert receipt["status"] == "success"
@@ -268,7 +268,19 @@ def ask(keys: str, rest: str = "") -> str:
     return f"POST fetch -d '{{{fields}}}'"
 
 
+IN_SESSION = (
+    '"Custom_attribute": "utm_medium: email", "DAY_OF_THE_WEEK": "Monday", '
+    '"TIME_OF_THE_DAY": "07", "USER_IP_ADDRESS": "203.0.113.7", '
+    f'"USER_AGENT": "{PHONE}"'
+)
+
 FETCHES = {
+    # the samples of the documents of 2024, with flat ids, and of today's
+    ask(
+        "gold seven phone portugal",
+        f'"customer_id": "alice", "visitor_id": "b1946ac9-2492", {IN_SESSION}',
+    ): "gold seven phone portugal",
+    ask("gold email", f'{ALICE}, "utm_medium": "email"'): "gold email",
     # known and unknown keys together
     ask("everyone nobody"): "everyone",
     ask("nobody"): "",
@@ -298,12 +310,53 @@ FETCHES = {
 }
 
 
-@pytest.mark.parametrize("line", FETCHES)
-async def test_fetch_answers_what_the_row_says(api: Api, line: str) -> None:
-    response = await curl(api, line)
+@each("line", FETCHES)
+async def test_fetch_answers_what_the_row_says(line: str) -> None:
+    response = await curl(serving(), line)
 
     assert response.status_code == 200, response.text
     assert list(response.json()["experiences"]) == FETCHES[line].split()
+
+
+# --- the catalogue -----------------------------------------------------------------
+
+ACTIVE = tuple(one.key for one in WORKSPACE.experiences if one.status == Status.ACTIVE)
+
+CATALOGUES: dict[str, tuple[str, ...]] = {
+    "": (*ACTIVE[:8], "paused", "scheduled", *ACTIVE[8:]),
+    "?status=": (*ACTIVE[:8], "paused", "scheduled", *ACTIVE[8:]),
+    "?status=Active": ACTIVE,
+    "?status=Paused": ("paused",),
+    "?status=Paused,Scheduled": ("paused", "scheduled"),
+    "?status=Scheduled&status=Paused": ("paused", "scheduled"),
+    "?status=active": (),
+    "?status=Paused,nonsense": ("paused",),
+    "?status=%F0%9F%8D%B5": (),
+    "?status=Expired": (),
+}
+
+
+@each("query", CATALOGUES)
+async def test_metadata_lists_what_has_the_status(query: str) -> None:
+    response = await curl(serving(), f"GET 'metadata{query}'")
+
+    keys = CATALOGUES[query]
+    assert response.status_code == 200
+    assert response.json() == {
+        "metadata": {
+            "count": len(keys),
+            "experiences": [
+                {
+                    "experience_name": key,
+                    "experience_key": key,
+                    "status": key.title()
+                    if key in ("paused", "scheduled")
+                    else "Active",
+                }
+                for key in keys
+            ],
+        }
+    }
 
 
 # --- A8: events ------------------------------------------------------------------
@@ -332,8 +385,9 @@ EVENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("line", EVENTS)
-async def test_event_is_stored_as_the_row_says(api: Api, line: str) -> None:
+@each("line", EVENTS)
+async def test_event_is_stored_as_the_row_says(line: str) -> None:
+    api = serving()
     response = await curl(api, line)
 
     (stored,) = api.sandbox.events

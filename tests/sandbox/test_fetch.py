@@ -57,12 +57,8 @@ async def test_answer_has_the_published_form(api: Api) -> None:
     [
         {"identifiers": {"customer_id": "alice"}},
         {"customer_id": "alice"},
-        {"user_id": "alice"},
-        {"customer_id": "alice", "visitor_id": "v-1"},
         {"customer_id": "bob", "identifiers": {"customer_id": "alice"}},
         {"user_id": "bob", "customer_id": "alice"},
-        {"identifiers": {"user_identifiers": {"u_em": "alice@example.com"}}},
-        {"identifiers": {"user_identifiers": "alice@example.com"}},
         {
             "identifiers": {
                 "customer_id": "nobody",
@@ -85,10 +81,7 @@ async def test_every_dialect_finds_the_same_customer(
     [
         {},
         {"customer_id": "nobody"},
-        {"customer_id": ""},
         {"user_identifiers": {"u_em": "ALICE@example.com"}},
-        {"user_identifiers": {"first_name": "Alice"}},
-        {"user_identifiers": "nobody@example.com"},
     ],
 )
 async def test_unknown_visitor_gets_all_users_experiences_only(
@@ -100,18 +93,14 @@ async def test_unknown_visitor_gets_all_users_experiences_only(
     assert set(experiences) == {"homepage-banner", "promo-strip"}
 
 
-@pytest.mark.parametrize("no_keys", [{}, {"experience_key": []}])
-async def test_fetch_without_keys_returns_all_that_match(
-    api: Api, no_keys: dict[str, Any]
-) -> None:
-    experiences = await api.experiences(no_keys | {"customer_id": "alice"})
-
-    assert list(experiences) == [
-        "homepage-banner",
-        "promo-strip",
-        "price-badge",
-        "cart-upsell",
-    ]
+async def test_fetch_without_keys_returns_all_that_match(api: Api) -> None:
+    for no_keys in ({}, {"experience_key": []}):
+        assert list(await api.experiences(no_keys | {"customer_id": "alice"})) == [
+            "homepage-banner",
+            "promo-strip",
+            "price-badge",
+            "cart-upsell",
+        ]
 
 
 async def test_every_fetch_answer_tells_what_is_left(api: Api) -> None:
