@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.memory.request_log import KEPT, MAX_SHOWN
 
 from ..calls import HEADERS, Api, action, basic
@@ -35,6 +34,7 @@ async def test_calls_are_listed_newest_first(api: Api) -> None:
     assert [one["status"] for one in (fetched, reported, catalogue)] == [200, 200, 200]
     assert [one["number"] for one in (fetched, reported, catalogue)] == [3, 2, 1]
     assert 0 < fetched["seconds"] < 5
+    assert fetched["at"] == api.sandbox.clock()
 
 
 async def test_credentials_are_masked_and_the_rest_is_not(api: Api) -> None:
@@ -54,62 +54,41 @@ async def test_credentials_are_masked_and_the_rest_is_not(api: Api) -> None:
     assert "se-cret" not in response.text
 
 
-async def test_bodies_are_cut(api: Api) -> None:
-    await api.fetch({"long": "x" * 10_000})
+async def test_bodies_are_cut_and_may_be_any_bytes(api: Api) -> None:
+    for body in ({"long": "x" * 10_000}, b" " * 5_000_000, b"\xff\x00\xed\xa0\x80"):
+        await api.fetch(body)
 
-    (one,) = await listed(api)
+    odd, too_large, long = await listed(api)
 
-    assert len(one["request_body"]) == MAX_SHOWN
-    assert one["request_size"] == 10_012
-
-
-async def test_body_that_is_larger_than_we_take_is_not_kept(api: Api) -> None:
-    await api.fetch(b" " * 5_000_000)
-
-    (one,) = await listed(api)
-
-    assert (one["status"], one["request_body"]) == (413, "")
-    assert one["request_size"] is None
+    assert len(long["request_body"]) == MAX_SHOWN
+    assert long["request_size"] == 10_012
+    assert (too_large["status"], too_large["request_body"]) == (413, "")
+    assert too_large["request_size"] is None
+    assert odd["status"] == 400
+    assert "\ufffd" in odd["request_body"]
 
 
-async def test_any_bytes_can_be_listed(api: Api) -> None:
-    await api.fetch(b"\xff\x00\xed\xa0\x80")
-
-    (one,) = await listed(api)
-
-    assert one["status"] == 400
-    assert "\ufffd" in one["request_body"]
-
-
-async def test_only_the_last_calls_are_kept(api: Api) -> None:
-    for _ in range(KEPT + 3):
+async def test_only_the_last_calls_are_kept_until_a_reset(api: Api) -> None:
+    for _ in range(KEPT + 1):
         await api.metadata()
-
-    numbers = [one["number"] for one in await listed(api)]
-
-    assert numbers == list(range(KEPT + 3, 3, -1))
-
-
-@pytest.mark.parametrize(
-    ("query", "numbers"),
-    [
-        ("", [3, 2, 1]),
-        ("?endpoint=metadata", [3, 1]),
-        ("?limit=1", [3]),
-        ("?limit=1&endpoint=fetch", [2]),
-        ("?endpoint=other", []),
-    ],
-)
-async def test_list_can_be_narrowed(api: Api, query: str, numbers: list[int]) -> None:
-    await api.metadata()
     await api.fetch({})
     await api.metadata()
 
-    assert [one["number"] for one in await listed(api, query)] == numbers
+    async def numbers(query: str = "") -> list[int]:
+        return [one["number"] for one in await listed(api, query)]
+
+    last = KEPT + 3
+    assert await numbers() == list(range(last, 3, -1))
+    assert await numbers("?endpoint=metadata&limit=2") == [last, last - 2]
+    assert await numbers("?limit=1") == [last]
+    assert await numbers("?limit=1&endpoint=fetch") == [last - 1]
+    assert await numbers("?endpoint=other") == []
+    api.sandbox.reset()
+    assert await numbers() == []
 
 
 async def test_faults_are_reported_with_the_call_they_hit(api: Api) -> None:
-    api.sandbox.fault("fetch", status=503)
+    api.sandbox.fault("fetch", status=503, latency=0.001)
     api.sandbox.fault("events", lose_response=True)
     api.sandbox.fault("metadata", drop=True)
     await api.fetch({})
@@ -119,21 +98,7 @@ async def test_faults_are_reported_with_the_call_they_hit(api: Api) -> None:
 
     dropped, lost_one, failed = await listed(api)
 
-    assert (failed["status"], failed["fault"]) == (503, "status 503")
+    assert (failed["status"], failed["fault"]) == (503, "status 503, latency 0.001")
     assert (lost_one["status"], lost_one["fault"]) == (None, "lose_response")
     assert "success" in lost_one["response_body"]
     assert (dropped["status"], dropped["response_body"]) == (None, "")
-
-
-async def test_reset_forgets_the_calls(api: Api) -> None:
-    await api.metadata()
-
-    api.sandbox.reset()
-
-    assert await listed(api) == []
-
-
-async def test_time_of_a_call_is_the_sandboxs(api: Api, sandbox: Sandbox) -> None:
-    await api.metadata()
-
-    assert sandbox.requests.latest()[0].at == sandbox.clock()
