@@ -1,29 +1,19 @@
-"""The sandbox's command: a workspace file of one's own, and what keeps the counts."""
+"""The sandbox's command: a workspace file of one's own, and how it ends."""
 
 from __future__ import annotations
 
-import base64
-import json
-import re
+import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import pytest
 from click.testing import Result
 
 from moe_middleware.cli import main
-from moe_middleware.sandbox.workspace.file import workspace_schema
 from moe_middleware.sandbox.workspace.sample import sample_text
 
 from ..cli_runner import cli_runner
-from .calls import CONTEXT
+from ..servers import browser, wait_for
 
 FILE = """\
 id: mine
@@ -39,33 +29,18 @@ def run(*arguments: object) -> Result:
     return cli_runner().invoke(main, [str(one) for one in arguments])
 
 
-def test_sample_is_written_for_the_user_to_change(tmp_path: Path) -> None:
-    path = tmp_path / "workspace.yml"
-
-    result = run("sandbox", "--write-sample", path)
-
-    assert result.exit_code == 0
-    assert path.read_text(encoding="utf-8") == sample_text()
-    assert f"moe-middleware sandbox --workspace {path}" in result.output
-
-
 def test_sample_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "workspace.yml"
-    path.write_text("mine")
 
-    result = run("sandbox", "--write-sample", path)
+    written = run("sandbox", "--write-sample", path)
+    again = run("sandbox", "--write-sample", path)
     lost = run("sandbox", "--write-sample", tmp_path / "no" / "workspace.yml")
 
-    assert (result.exit_code, lost.exit_code) == (1, 1)
-    assert path.read_text() == "mine"
-    assert "is there already: name a new file" in result.stderr
+    assert (written.exit_code, again.exit_code, lost.exit_code) == (0, 1, 1)
+    assert path.read_text(encoding="utf-8") == sample_text()
+    assert f"moe-middleware sandbox --workspace {path}" in written.output
+    assert "is there already: name a new file" in again.stderr
     assert f"{tmp_path}/no/workspace.yml: cannot be written: " in lost.stderr
-
-
-def test_schema_of_the_workspace_file_is_printed() -> None:
-    result = run("schema", "--workspace")
-
-    assert json.loads(result.output) == workspace_schema()
 
 
 def test_wrong_workspace_file_is_refused_with_every_mistake(tmp_path: Path) -> None:
@@ -83,81 +58,41 @@ def test_wrong_workspace_file_is_refused_with_every_mistake(tmp_path: Path) -> N
 
 
 def test_a_file_that_cannot_keep_the_counts_is_named(tmp_path: Path) -> None:
-    text = tmp_path / "notes.db"
-    text.write_text("no database, and longer than the header of one. " * 4)
-
-    for path in (tmp_path, tmp_path / "no" / "sandbox.db", text):
+    for path in (tmp_path, tmp_path / "no" / "sandbox.db"):
         result = run("sandbox", "--port", 0, "--db", path)
 
         assert result.exit_code == 1
         assert str(result.exception).startswith(f"{path} cannot keep the events: ")
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve the folder's workspace.yml, counting into its sandbox.db."""
-    command = [sys.executable, "-m", "moe_middleware", "sandbox", "--port", "0"]
-    command += ["--workspace", "workspace.yml", "--db", "sandbox.db"]
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := re.search(r"http://\S+/v1", line):
-                yield found[0]
-                break
-    finally:
-        process.terminate()
-        process.communicate(timeout=40)
-
-
-def call(address: str, path: str, body: Any) -> Any:
-    token = base64.b64encode(b"mine:mine-key").decode()
-    request = urllib.request.Request(
-        f"{address}/experiences/{path}",
-        json.dumps(body).encode(),
-        {"Authorization": f"Basic {token}", "MOE-APPKEY": "mine"},
-    )
-    with urllib.request.urlopen(request, timeout=40) as response:
-        return json.load(response)
-
-
-def title(address: str) -> str:
-    found: str = call(address, "fetch", {})["experiences"]["homepage-banner"][
-        "payload"
-    ]["Title"]["value"]
-    return found
-
-
-@pytest.mark.timeout(120)
-def test_server_follows_its_file_and_keeps_its_counts(tmp_path: Path) -> None:
+def test_server_follows_its_file_until_it_is_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "workspace.yml"
     path.write_text(FILE.replace("TITLE", "First"))
-    shown = {
-        "action": "MOE_PERSONALIZATION_MESSAGE_SHOWN",
-        "moe_event_uuid": str(uuid4()),
-        "event_time": 1_790_000_000,
-        "platform": "web",
-        "attributes": CONTEXT,
-    }
+    command = [sys.executable, "-m", "moe_middleware", "sandbox", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--workspace", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        address = next(s.split()[-1] for s in process.stdout if "base url" in s)
 
-    with served(tmp_path) as address:
-        assert title(address) == "First"
-        call(
-            address, "events", {"elements": [{"customer_id": "a", "actions": [shown]}]}
-        )
+        def title() -> object:
+            answer = browser.post(
+                f"{address}/experiences/fetch",
+                json={},
+                headers={"MOE-APPKEY": "mine"},
+                auth=("mine", "mine-key"),
+            )
+            payload = answer.json()["experiences"]["homepage-banner"]["payload"]
+            return payload["Title"]["value"]
+
+        assert title() == "First"
         path.write_text(FILE.replace("TITLE", "Second one"))
-        deadline = time.monotonic() + 60
-        while title(address) == "First":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert title(address) == "Second one"
-        assert "INFO workspace_file_read" in (tmp_path / "log").read_text()
+        wait_for(lambda: title() == "Second one", what="the second title")
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate(timeout=40)
 
-    with served(tmp_path) as address:
-        root = address.removesuffix("/v1")
-        with urllib.request.urlopen(f"{root}/_sandbox/events", timeout=40) as response:
-            (event,) = json.load(response)["events"]
-        assert event["moe_event_uuid"] == shown["moe_event_uuid"]
+    assert process.returncode == 0
+    assert log == f"INFO workspace_file_read file={path}\n"

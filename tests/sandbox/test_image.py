@@ -61,8 +61,13 @@ def test_it_serves_and_keeps_its_counts(tmp_path: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     assert not is_healthy(tmp_path, port)
-    with container(tmp_path, port):
+    with container(tmp_path, port) as server:
         wait_for(lambda: is_healthy(tmp_path, port), what="the health check")
+        wait_for(lambda: "?token=" in server.log(), what="the link to the pages")
+        [token] = {*re.findall(r"\?token=(\S+)", server.log())}
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert browser.get(server.url).status_code == 401
+        assert browser.get(server.url, headers=bearer).status_code == 200
         with SyncMoEngageClient(
             data_center="sandbox", base_url=f"{address}/v1"
         ) as client:
@@ -76,16 +81,6 @@ def test_it_serves_and_keeps_its_counts(tmp_path: Path) -> None:
 
     assert counted["count"] == 1
     assert not is_healthy(tmp_path, port)
-
-
-def test_its_log_has_the_link_to_its_pages(tmp_path: Path) -> None:
-    port = free_port()
-    with container(tmp_path, port) as server:
-        assert browser.get(server.url).status_code == 401
-        wait_for(lambda: "?token=" in server.log(), what="the link")
-        [token] = {*re.findall(r"\?token=(\S+)", server.log())}
-        headers = {"Authorization": f"Bearer {token}"}
-        assert browser.get(server.url, headers=headers).status_code == 200
 
 
 def test_the_page_about_it_does_what_it_shows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -168,7 +169,8 @@ def test_commands_and_python_run_as_shown(
     write, serve, schema = commands
 
     assert cli_runner().invoke(main, write).exit_code == 0
-    assert cli_runner().invoke(main, schema).output.startswith("{")
+    printed = cli_runner().invoke(main, schema).output
+    assert json.loads(printed) == workspace_schema()
     assert serve == ["sandbox", "--workspace", write[-1]]
     (program,) = blocks("python")
     ran = subprocess.run(
