@@ -94,17 +94,6 @@ async def test_an_extended_lease_lasts_longer(outbox: Outbox, clock: Clock) -> N
     assert len(await claimed(outbox)) == 1
 
 
-async def test_an_acked_event_is_gone(outbox: Outbox, clock: Clock) -> None:
-    outbox.append([event()])
-    [claim] = await claimed(outbox)
-
-    await outbox.ack([claim.id])
-
-    clock.now += 1000
-    assert await claimed(outbox) == []
-    assert (await outbox.count()).waiting == 0
-
-
 async def test_a_late_ack_never_deletes_another_event(
     outbox: Outbox, clock: Clock
 ) -> None:
@@ -137,15 +126,6 @@ async def test_a_retried_event_is_due_after_its_delay(
     assert [(one.id, one.attempts) for one in due] == [(claim.id, 2)]
 
 
-async def test_an_event_that_is_given_back_is_due_at_once(outbox: Outbox) -> None:
-    outbox.append([event()])
-    [claim] = await claimed(outbox)
-
-    await outbox.retry([claim.id], delay=0)
-
-    assert [one.id for one in await claimed(outbox)] == [claim.id]
-
-
 async def test_a_clock_that_is_set_back_holds_nothing_up(
     outbox: Outbox, clock: Clock
 ) -> None:
@@ -165,13 +145,6 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(
 
 
 # --- the order of one customer's events ------------------------------------
-
-
-async def test_one_customers_events_are_claimed_in_order(outbox: Outbox) -> None:
-    events = [event("alice"), event("bob"), event("alice"), event("alice")]
-    outbox.append(events)
-
-    assert await events_of(outbox) == events
 
 
 async def test_no_event_overtakes_an_earlier_one_that_another_relay_has(
@@ -233,19 +206,6 @@ async def test_an_unnamed_claim_holds_even_its_own_customers_back(
 
     assert meanwhile == []
     assert len(await claimed(outbox)) == 1
-
-
-async def test_what_waits_behind_an_earlier_event_goes_on_when_a_relay_dies(
-    outbox: Outbox, clock: Clock
-) -> None:
-    events = [event("alice") for _ in range(3)]
-    outbox.append(events)
-    await claimed(outbox, 1, relay="dead")
-    assert await claimed(outbox, relay="alive") == []
-
-    clock.now += 31
-
-    assert await events_of(outbox, relay="alive") == events
 
 
 async def test_every_event_is_delivered_once_by_relays_that_come_and_go(
@@ -512,15 +472,6 @@ async def test_verbs_on_events_that_are_gone_do_nothing(outbox: Outbox) -> None:
     counted = await outbox.count()
 
     assert (counted.waiting, counted.dead) == (0, 0)
-
-
-async def test_appending_nothing_is_nothing(outbox: Outbox) -> None:
-    outbox.append([event()])
-    outbox.append([])
-    outbox.append([event()])
-    await outbox.flush()
-
-    assert (await outbox.count()).waiting == 2
 
 
 async def test_an_event_that_cannot_be_kept_is_refused_alone(outbox: Outbox) -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,17 +84,6 @@ def errors(caplog: pytest.LogCaptureFixture, name: str) -> int:
 # --- opening ---------------------------------------------------------------
 
 
-async def test_nothing_is_connected_before_the_first_use(
-    own_redis: RedisServer, open_redis: Open
-) -> None:
-    own_redis.kill()
-
-    outbox = open_redis(own_redis.url)
-    own_redis.start()
-
-    assert (await outbox.count()).waiting == 0
-
-
 def test_no_password_shows_in_names_and_errors(open_redis: Open) -> None:
     url = "redis://:hush@127.0.0.1:1/0"
 
@@ -110,20 +95,6 @@ def test_no_password_shows_in_names_and_errors(open_redis: Open) -> None:
 
     assert repr(outbox) == "<RedisOutbox 'redis://127.0.0.1:1/0'>"
     assert "hush" not in f"{wrong.value}{failed.value}"
-
-
-def test_a_missing_redis_package_is_reported_with_its_remedy() -> None:
-    program = (
-        "import sys; sys.modules['redis'] = None\n"
-        "from moe_middleware.outbox import open_outbox\n"
-        "open_outbox('redis://127.0.0.1:1/0')"
-    )
-
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-
-    assert 'pip install "moe_middleware[redis]"' in ran.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -162,28 +133,35 @@ async def test_an_event_goes_its_way_on_every_kind_of_server(
 # --- durable? --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("aof", [True, False])
+EVICTS = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+
+
+@pytest.mark.parametrize(
+    ("aof", "options", "warned"),
+    [
+        (True, (), []),
+        (False, (), ["outbox_not_durable"]),
+        (True, EVICTS, ["outbox_may_be_evicted"]),
+    ],
+)
 async def test_a_redis_that_forgets_is_warned_of_loudly_and_once(
-    tmp_path: Path, open_redis: Open, caplog: pytest.LogCaptureFixture, aof: bool
+    tmp_path: Path,
+    open_redis: Open,
+    caplog: pytest.LogCaptureFixture,
+    aof: bool,
+    options: tuple[str, ...],
+    warned: list[str],
 ) -> None:
-    with caplog.at_level(logging.INFO), redis_server(tmp_path, aof=aof) as server:
+    with redis_server(tmp_path, *options, aof=aof) as server:
         outbox = open_redis(server.url)
         await outbox.count()
         server.restart()
         await stored_in_time(outbox)
 
-    assert errors(caplog, "outbox_not_durable") == (0 if aof else 1)
-    assert errors(caplog, "outbox_may_be_evicted") == 0
-
-
-async def test_a_redis_that_evicts_is_warned_of(
-    tmp_path: Path, open_redis: Open, caplog: pytest.LogCaptureFixture
-) -> None:
-    options = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
-    with redis_server(tmp_path, *options, aof=True) as server:
-        await open_redis(server.url).count()
-
-    assert errors(caplog, "outbox_may_be_evicted") == 1
+    events = [one.split()[0] for one in caplog.messages]
+    assert [one for one in events if one.startswith(("outbox_not", "outbox_may"))] == (
+        warned
+    )
 
 
 async def test_a_redis_that_hides_its_configuration_is_taken_as_it_is(
@@ -197,27 +175,6 @@ async def test_a_redis_that_hides_its_configuration_is_taken_as_it_is(
 
     assert counted.waiting == 0
     assert caplog.records == []
-
-
-async def test_a_killed_redis_with_aof_has_lost_nothing(
-    own_redis: RedisServer, open_redis: Open
-) -> None:
-    events = [event(f"user-{number}") for number in range(600)]
-    outbox = open_redis(own_redis.url)
-    outbox.append(events)
-    claims = await claimed(outbox, 300, relay="one")
-    await outbox.ack([claim.id for claim in claims[:100]])
-    await outbox.bury([claim.id for claim in claims[100:150]], reason="no")
-    await outbox.retry([claim.id for claim in claims[150:200]], delay=0)
-
-    own_redis.restart()
-    await stored_in_time(outbox)
-    counted = await outbox.count()
-    due = await claimed(outbox, relay="two")
-
-    assert (counted.waiting, counted.dead) == (450, 50)
-    assert [one.event for one in due] == [*events[150:200], *events[300:]]
-    assert {one.attempts for one in due[:50]} == {2}
 
 
 async def test_events_appended_while_redis_dies_again_and_again_are_stored_once(
@@ -316,42 +273,6 @@ async def test_a_claim_that_is_cancelled_is_given_back(
     assert len(await claimed_in_time(outbox)) == 1
 
 
-async def test_no_more_events_wait_for_redis_than_it_would_take(
-    open_redis: Open,
-) -> None:
-    counters = Counters()
-    outbox = open_redis("redis://127.0.0.1:1/0", observer=counters, max_events=3_000)
-    many = [event()] * 1000
-
-    for _ in range(3):
-        outbox.append(many)
-    outbox.append(many[:7])
-    health = await outbox.health()
-
-    assert health.unsaved == 3_000
-    assert counters.snapshot()["events.refused"] == 7
-
-
-async def test_the_oldest_give_way_where_the_settings_say_so(
-    own_redis: RedisServer, open_redis: Open
-) -> None:
-    outbox = open_redis(own_redis.url, when_full="drop_oldest", max_events=3_000)
-    own_redis.kill()
-    outbox.append([event() for _ in range(50)])
-    with pytest.raises(OutboxError):
-        await outbox.flush()
-    outbox.append([event()] * 3_000)
-    unsaved = (await outbox.health()).unsaved
-    own_redis.start()
-    await stored_in_time(outbox)
-    counted = await outbox.count()
-
-    # Which 50: what is on its way just then stays, for Redis may have it.
-    assert 3_000 <= unsaved <= 3_050
-    assert counted.waiting == 3_000
-    assert (counted.dropped, counted.refused, counted.lost) == (50, 0, 0)
-
-
 def test_what_is_lost_by_a_close_does_not_hold_up_what_comes_after(
     own_redis: RedisServer, open_redis: Open
 ) -> None:
@@ -432,80 +353,6 @@ async def test_an_emptied_redis_is_begun_anew(
 # --- sent twice ------------------------------------------------------------
 
 
-@contextmanager
-def forgetful_proxy(port: int, word: bytes) -> Iterator[int]:
-    """Pass everything on to ``port``, but for the first answer to what has ``word``.
-
-    Instead of that answer, the client finds its connection closed.
-    """
-    forgot = threading.Event()
-    sockets: list[socket.socket] = []
-
-    def serve(client: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as server, client:
-            sockets.append(server)
-            threading.Thread(target=answer, args=(client, server)).start()
-            sent = b""
-            while data := receive(client):
-                sent += data
-                if word in sent and not forgot.is_set():
-                    forgot.set()
-                    forget.add(server)
-                server.sendall(data)
-
-    def answer(client: socket.socket, server: socket.socket) -> None:
-        while data := receive(server):
-            if server in forget:
-                forget.discard(server)
-                client.shutdown(socket.SHUT_RDWR)
-                return
-            client.sendall(data)
-
-    def receive(one: socket.socket) -> bytes:
-        try:
-            return one.recv(1 << 20)
-        except OSError:
-            return b""
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            sockets.append(client)
-            threading.Thread(target=serve, args=(client,)).start()
-
-    forget: set[socket.socket] = set()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept).start()
-        yield listener.getsockname()[1]
-        assert forgot.is_set()
-        listener.shutdown(socket.SHUT_RDWR)
-    for one in sockets:
-        one.close()
-
-
-async def test_a_batch_whose_answer_was_lost_is_not_stored_twice(
-    own_redis: RedisServer, open_redis: Open
-) -> None:
-    events = [event(f"user-{number}") for number in range(3)]
-    with forgetful_proxy(own_redis.port, b"oldest_unheld") as port:
-        outbox = open_redis(f"redis://127.0.0.1:{port}/0", max_events=2)
-        outbox.append(events)
-        with pytest.raises(OutboxError):
-            await outbox.flush()
-        await stored_in_time(outbox)
-        outbox.append([event()])
-        await outbox.flush()
-        counted = await outbox.count()
-        stored = await uuids_of(outbox)
-        outbox.close()
-
-    assert stored == [one.uuid for one in events[:2]]
-    assert (counted.waiting, counted.refused) == (2, 2)
-
-
 async def test_a_batch_never_overtakes_one_that_was_not_stored(
     redis: RedisServer, tmp_path: Path, open_redis: Open
 ) -> None:
@@ -535,36 +382,21 @@ async def test_a_batch_never_overtakes_one_that_was_not_stored(
 
 # --- relays ----------------------------------------------------------------
 
-CLAIM_AND_DIE = """
-import asyncio, os, signal, sys
-from moe_middleware.outbox.redis.outbox import RedisOutbox
-
-async def main():
-    outbox = RedisOutbox(sys.argv[1], workspace_id=sys.argv[2])
-    claims = await outbox.claim(limit=2, lease_for=1, relay="dead")
-    assert len(claims) == 2
-    os.kill(os.getpid(), signal.SIGKILL)
-
-asyncio.run(main())
-"""
-
 
 async def test_a_dead_relays_claims_go_to_another_after_its_lease(
-    redis: RedisServer, open_redis: Open, tmp_path: Path
+    open_redis: Open,
 ) -> None:
+    """By the clock of Redis: those of the hosts may differ."""
     outbox = open_redis()
     events = [event("alice"), event("bob"), event("alice")]
     outbox.append(events)
-    await outbox.flush()
+    dead = await outbox.claim(limit=2, lease_for=0.2, relay="dead")
 
-    died = subprocess.run(
-        [sys.executable, "-c", CLAIM_AND_DIE, redis.url, tmp_path.name], check=False
-    )
     claims = await claimed_in_time(outbox)
     while len(claims) < 3:
         claims += await claimed_in_time(outbox)
 
-    assert died.returncode == -signal.SIGKILL
+    assert len(dead) == 2
     assert sorted(claim.attempts for claim in claims) == [1, 2, 2]
     alices = [one.event for one in claims if one.event.customer_id == "alice"]
     assert alices == [events[0], events[2]]
@@ -637,34 +469,6 @@ async def test_dead_letters_are_replayed_many_at_a_time(open_redis: Open) -> Non
 # --- processes -------------------------------------------------------------
 
 
-async def test_a_fork_while_redis_hangs_stores_each_event_once(
-    own_redis: RedisServer, open_redis: Open
-) -> None:
-    outbox = open_redis(own_redis.url)
-    outbox.append([event("stored")])
-    await outbox.flush()
-    own_redis.hang()
-    outbox.append([event("parent")])
-
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            outbox.append([event("child")])
-            outbox.close(timeout=0.2)
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    own_redis.resume()
-    await stored_in_time(outbox)
-    customers = [one.event.customer_id for one in await claimed(outbox)]
-
-    assert status == 0
-    # The child's came too late for its own patience, but may have been on the way.
-    assert [one for one in customers if one != "child"] == ["stored", "parent"]
-
-
 APPEND_AND_END = """
 import asyncio, atexit, sys
 
@@ -689,26 +493,3 @@ async def test_a_script_that_just_ends_has_stored_its_events(
     subprocess.run([sys.executable, "-c", APPEND_AND_END, *arguments], check=True)
 
     assert (await open_redis().count()).waiting == 1001
-
-
-LOSE_AT_THE_END = """
-import sys
-from moe_middleware.outbox import batch_writer
-from moe_middleware.outbox.redis.outbox import RedisOutbox
-from tests.makers import event
-batch_writer.EXIT_TIMEOUT = 0.5
-outbox = RedisOutbox(sys.argv[1], workspace_id="w")
-outbox.append([event(), event()])
-"""
-
-
-def test_a_script_that_ends_while_redis_is_gone_says_what_it_lost() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", LOSE_AT_THE_END, "redis://127.0.0.1:1/0"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE,
-    )
-
-    assert "events_lost count=2" in ended.stderr

@@ -72,7 +72,11 @@ async def test_an_event_goes_its_way(pair: Pair, open_on: Open) -> None:
     assert await outbox.notes() == {"one": b"1"}
 
 
-@pytest.mark.parametrize("how", ["killed", "planned"])
+@pytest.mark.parametrize(
+    ("pair", "how"),
+    [("cluster", "killed"), ("sentinels", "planned")],
+    indirect=["pair"],
+)
 async def test_a_failover_under_load_loses_nothing(
     pair: Pair, open_on: Open, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -19,94 +17,42 @@ from moe_middleware.outbox.encoding import encode
 from moe_middleware.outbox.sqlite.files import open_file
 
 from ...makers import event
-from ...servers import Process, counted, free_port, sandbox_server, wait_for
 
 PATIENCE = 60.0
 
 WORKSPACES = ("tea", "coffee")
 
-EVENTS = 30
 
-SITE = f"""
-import os, sys
-from moe_middleware import open_outbox
-from tests.makers import event
-workspace, first = sys.argv[1:]
-outbox = open_outbox("sqlite:///outbox.db", workspace_id=workspace)
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range({EVENTS}):
-    uuid = f"{{first}}0000000-0000-4000-8000-{{number:012}}"
-    outbox.append([event(f"{{workspace}}-{{number}}", uuid=uuid)])
-os._exit(0)  # as a kill does: events that are not stored yet are in its journal
-"""
-
-RELAY = ("-c", "from moe_middleware.cli.relay import relay; relay()")
+def killed_after_append(address: str, workspace: str, count: int) -> None:
+    """Let a process append events and end before it has stored all of them."""
+    if (child := os.fork()) == 0:
+        outbox = open_outbox(address, workspace_id=workspace)
+        for number in range(count):
+            outbox.append([event(f"{workspace}-{number}")])
+        os._exit(0)  # as a kill does: no atexit function runs
+    assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.fixture
-def sandboxes(tmp_path: Path) -> Iterator[dict[str, Process]]:
-    """A sandbox that plays each workspace, with one key for both."""
-    with ExitStack() as stack:
-        started = {}
-        for name in WORKSPACES:
-            folder = tmp_path / name
-            folder.mkdir()
-            file = folder / "workspace.yml"
-            file.write_text(f"{{id: {name}, api_keys: [key], experiences: []}}")
-            server = sandbox_server(free_port(), folder, "--workspace", str(file))
-            started[name] = stack.enter_context(server)
-        yield started
+async def test_two_sites_with_one_file_keep_their_events_apart(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/outbox.db"
+    for name in WORKSPACES:
+        killed_after_append(address, name, 30)
+    outboxes = [open_outbox(address, workspace_id=name) for name in WORKSPACES]
 
+    found: dict[str, list[str]] = {name: [] for name in WORKSPACES}
+    async with asyncio.timeout(PATIENCE):
+        while sum(map(len, found.values())) < 60:
+            for name, outbox in zip(WORKSPACES, outboxes, strict=True):
+                with suppress(OutboxError):  # while the file is the other one's
+                    claims = await outbox.claim(limit=10, lease_for=30)
+                    await outbox.ack([claim.id for claim in claims])
+                    found[name] += [claim.event.customer_id for claim in claims]
+            await asyncio.sleep(0.01)
+    for outbox in outboxes:
+        outbox.close()
 
-def python(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).parents[3])
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": root, **environ},
-    )
-
-
-def test_two_sites_with_one_file_keep_their_events_apart(
-    tmp_path: Path, sandboxes: dict[str, Process]
-) -> None:
-    sites = [
-        python(tmp_path, "-c", SITE, name, str(first))
-        for first, name in enumerate(WORKSPACES, start=1)
-    ]
-    for site in sites:
-        assert site.stdout is not None
-        assert site.stdout.readline() == b"ready\n"
-    for site in sites:  # all at once
-        site.communicate(b"go\n", timeout=PATIENCE)
-    relays = [
-        python(
-            tmp_path,
-            *RELAY,
-            MOE_DATA_CENTER="sandbox",
-            MOE_WORKSPACE_ID=name,
-            MOE_API_KEY="key",
-            MOE_BASE_URL=f"{server.url}/v1",
-            MOE_OUTBOX="sqlite:///outbox.db",
-        )
-        for name, server in sandboxes.items()
-    ]
-    try:
-        wait_for(
-            lambda: sum(len(counted(one)) for one in sandboxes.values()) == 2 * EVENTS,
-            what="all events",
-        )
-    finally:
-        for relay in relays:
-            relay.terminate()
-            relay.communicate(timeout=PATIENCE)
-
-    for name, server in sandboxes.items():
-        expected = {f"{name}-{number}" for number in range(EVENTS)}
-        assert {one["customer_id"] for one in counted(server)} == expected
+    for name in WORKSPACES:
+        assert sorted(found[name]) == sorted(f"{name}-{one}" for one in range(30))
 
 
 async def test_a_file_with_events_is_refused_to_another_workspace(
@@ -202,14 +148,21 @@ async def test_a_dead_letter_keeps_its_workspace(tmp_path: Path) -> None:
     assert purged == 1
 
 
-async def test_a_file_of_an_older_version_belongs_to_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "lacks"), [(2, ("process", "journal")), (3, ("journal",)), (4, ())]
+)
+async def test_a_file_of_an_older_version_belongs_to_the_first(
+    tmp_path: Path, version: int, lacks: tuple[str, ...]
+) -> None:
     path = tmp_path / "outbox.db"
     with closing(open_file(str(path), synchronous="normal")) as db:
         body = encode(event("old")).decode()
         db.execute("insert into event (body) values (?)", (body,))
         db.execute("update state set waiting = 1")
         db.execute("alter table state drop column workspace")
-        db.execute("pragma user_version = 4")
+        for table in lacks:
+            db.execute(f"drop table {table}")
+        db.execute(f"pragma user_version = {version}")
 
     tea, coffee = (
         open_outbox(f"sqlite:///{path}", workspace_id=name) for name in WORKSPACES
@@ -219,10 +172,13 @@ async def test_a_file_of_an_older_version_belongs_to_the_first(tmp_path: Path) -
     with pytest.raises(OutboxError, match="waiting 2"):
         await coffee.claim(limit=10, lease_for=30)
     claims = await tea.claim(limit=10, lease_for=30)
+    await tea.note("one", b"note")
+    notes = await tea.notes()
     tea.close()
     coffee.close()
 
     assert [one.event.customer_id for one in claims] == ["old", "new"]
+    assert notes == {"one": b"note"}
 
 
 async def test_events_of_a_replaced_file_keep_their_workspace(tmp_path: Path) -> None:
@@ -262,17 +218,10 @@ def test_the_file_has_no_id_of_a_workspace(tmp_path: Path) -> None:
 
 async def test_a_journal_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/outbox.db"
-    program = f"""
-import os
-from moe_middleware import open_outbox
-from tests.makers import event
-open_outbox({address!r}).append([event("old")])
-os._exit(0)
-"""
-    python(tmp_path, "-c", program).communicate(timeout=PATIENCE)
+    killed_after_append(address, "", 1)
 
     tea = open_outbox(address, workspace_id="tea")
     [claim] = await tea.claim(limit=10, lease_for=30)
     tea.close()
 
-    assert claim.event.customer_id == "old"
+    assert claim.event.customer_id == "-0"
