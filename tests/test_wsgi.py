@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-from wsgiref.util import FileWrapper, setup_testing_defaults
+from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
@@ -19,7 +19,6 @@ from jinja2 import DictLoader, Environment
 from moe_middleware import (
     DuplicateMiddlewareError,
     MoEngageWSGIMiddleware,
-    Visit,
     current_experiences,
 )
 from moe_middleware.sandbox import Sandbox
@@ -164,23 +163,6 @@ def test_a_generator_stays_lazy_and_may_start_its_response_late(
     assert server.shown == 1
 
 
-def test_a_file_goes_back_to_the_server_as_it_is(sandbox: Sandbox) -> None:
-    files: list[object] = []
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        start_response("200 OK", TEXT)
-        files.append(environ["wsgi.file_wrapper"](io.BytesIO(b"a file")))
-        return files[0]
-
-    server = Server(app)
-    environ: dict[str, Any] = {"wsgi.file_wrapper": FileWrapper}
-    setup_testing_defaults(environ)
-
-    body = server.app(environ, lambda *_: lambda _: None)
-
-    assert body is files[0]
-
-
 def test_nothing_of_ours_leaks_and_the_apps_variables_are_as_without_us(
     sandbox: Sandbox,
 ) -> None:
@@ -216,22 +198,6 @@ def test_the_budget_holds_on_a_thread_too(sandbox: Sandbox) -> None:
     assert time.monotonic() - started < 10
 
 
-async def never(visit: Visit) -> str:
-    await asyncio.Event().wait()
-    return "alice"
-
-
-def test_the_budget_holds_for_a_call_that_hangs(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    identity = {"customer_id": {"call": never}}
-    server = Server(rendered, fetch={"timeout": 0.05}, identity=identity)
-
-    assert b"Welcome" in server.request()
-    [line] = [one for one in caplog.messages if one.startswith("value_failed")]
-    assert "it takes longer than the page may wait (fetch.timeout)" in line
-
-
 def test_a_tag_waits_for_what_is_on_its_way(sandbox: Sandbox) -> None:
     sandbox.fault(path="fetch", latency=0.05)
     server = Server(rendered, fetch={"prefetch": "concurrent", "timeout": 5})
@@ -247,15 +213,6 @@ def test_a_path_beyond_ascii_and_a_mounted_app_match_their_routes(
     path = "/tee/grün".encode().decode("latin-1")
 
     assert b"Welcome" not in server.request(path, SCRIPT_NAME="/shop")
-
-
-def test_sync_fetches_are_there(sandbox: Sandbox) -> None:
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        start_response("200 OK", TEXT)
-        found = environ["moe_middleware.experiences"].fetch_sync("promo-strip")
-        return [found.source.encode()]
-
-    assert Server(app, routes=[]).request() == b"api"
 
 
 def test_a_second_close_counts_nothing_more(sandbox: Sandbox) -> None:
@@ -492,24 +449,6 @@ def test_installed_twice_explains_itself(sandbox: Sandbox) -> None:
 
     with pytest.raises(DuplicateMiddlewareError, match="installed twice"):
         twice.request()
-
-
-def test_a_click_link_is_followed(sandbox: Sandbox) -> None:
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        hero = environ["moe_middleware.experiences"][KEY]
-        start_response("200 OK", TEXT)
-        return [hero.click_url("/shop", "Shop Now").encode()]
-
-    server = Server(app, secret_key="a secret key of these tests")
-    link = server.request().decode()
-
-    answer = server.request(link)
-
-    assert link.startswith("/_moe/c/")
-    assert answer == b""
-    assert server.status == "302 Found"
-    assert server.headers["location"] == "/shop"
-    assert server.shown == 1
 
 
 def test_a_routes_own_budget_holds_after_a_cached_page_too(sandbox: Sandbox) -> None:

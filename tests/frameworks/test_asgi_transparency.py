@@ -312,37 +312,6 @@ async def test_an_impression_is_counted_with_the_last_byte(
     assert (await ours.runtime.outbox.count()).waiting == impressions
 
 
-@pytest.mark.parametrize("left", [True, False], ids=["left", "stayed"])
-@pytest.mark.parametrize("reads", [True, False], ids=["reads", "never reads"])
-async def test_who_left_is_found_out_for_an_app_that_never_asks(
-    sandbox: Sandbox, left: bool, reads: bool
-) -> None:
-    heard: list[str] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if reads:
-            heard.append((await receive())["type"])
-        scope["state"]["experiences"].show(asgi_apps.KEY)
-        for message in (START, MORE, MORE, BODY):
-            await send(message)
-        heard.append((await receive())["type"])
-
-    ours = MoEngageMiddleware(app, everywhere())
-    await AsgiServer(ours).request(
-        "GET",
-        "/",
-        headers={"cookie": "customer_id=alice"},
-        leave_after=2 if left else None,
-    )
-
-    assert (await ours.runtime.outbox.count()).waiting == (0 if left else 1)
-    # The app still gets the messages that it asked for meanwhile.
-    if reads:
-        assert heard == ["http.request", "http.disconnect"]
-    else:
-        assert heard == ["http.disconnect" if left else "http.request"]
-
-
 # --- messages to the app -----------------------------------------------------
 
 
