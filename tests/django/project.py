@@ -17,11 +17,6 @@ MIDDLEWARE = [SESSIONS, COMMON, AUTHENTICATION, OURS]
 TAG = """{% load moengage %}{% experience "homepage-banner" as banner %}
 <h1>{{ banner.Title }}</h1>{% else %}<h1>Welcome</h1>{% endexperience %}"""
 
-JINJA_TAG = """
-{%- experience "homepage-banner" as banner %}<h1>{{ banner.Title }}</h1>
-{%- else %}<h1>Welcome</h1>{% endexperience -%}
-"""
-
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -37,11 +32,6 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
             ],
         },
-    },
-    {
-        "NAME": "jinja",
-        "BACKEND": "django.template.backends.jinja2.Jinja2",
-        "OPTIONS": {"extensions": ["moe_middleware.jinja.MoEngageExtension"]},
     },
 ]
 

@@ -25,6 +25,8 @@ from django.urls import path
 
 from moe_middleware.django import lifespan
 
+from .urls import async_stream, stream
+
 BANNER = (
     '{% load moengage cache %}{% experience "homepage-banner" as hero %}'
     "<h1>{{ hero.Title }}</h1>{% endexperience %}"
@@ -148,6 +150,8 @@ urlpatterns = i18n_patterns(
     path("late/", late),
     path("plain/", plain),
     path("preview/", preview),
+    path("stream/", stream),
+    path("async-stream/", async_stream),
 )
 
 

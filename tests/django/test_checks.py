@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.core.wsgi import get_wsgi_application
 from django.test.utils import override_settings
 
+from ..alone import alone
 from .project import AUTHENTICATION, COMMON, MIDDLEWARE, OURS, SESSIONS
 
 GOOD = {
@@ -33,6 +37,9 @@ def found(**project: Any) -> list[tuple[str, str]]:
 
 def test_a_sound_project_has_no_fault() -> None:
     assert found() == []
+    by_cookie = {**GOOD, "identity": {"customer_id": {"cookie": "id"}}}
+    early = [OURS, SESSIONS, AUTHENTICATION]
+    assert found(MOENGAGE=by_cookie, MIDDLEWARE=early) == []
 
 
 @pytest.mark.parametrize(
@@ -119,63 +126,44 @@ def test_other_middlewares_are_left_to_django(listed: list[str]) -> None:
     assert found(MIDDLEWARE=listed) == []
 
 
-MANAGE = """
-import sys
-from django.conf import settings
-from django.core.management import execute_from_command_line
+def test_the_command_fails(tmp_path: Path) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text("workspace: {data_center: sandbox}\nroutez: []\n")
 
-settings.configure(
-    SECRET_KEY="x", INSTALLED_APPS=sys.argv[1].split(), TEMPLATES=[{engine}],
-    MIDDLEWARE=["moe_middleware.django.MoEngageMiddleware"], MOENGAGE="moe.yml",
-    ROOT_URLCONF="nothing",
-)
-if sys.argv[2] == "check":
-    execute_from_command_line(sys.argv[1:])
-else:
-    from django.core.wsgi import get_wsgi_application
-    get_wsgi_application(), get_wsgi_application()
-"""
-ENGINE = '{"BACKEND": "django.template.backends.django.DjangoTemplates"%s}'
-LIBRARY = (
-    ', "OPTIONS": {"libraries": {"moengage": "moe_middleware.templatetags.moengage"}}'
-)
+    with (
+        override_settings(MOENGAGE=file),
+        pytest.raises(SystemCheckError, match=r"moe_middleware.E001.*moe.yml:2: route"),
+    ):
+        call_command("check")
 
 
-def manage(
-    folder: Path, *args: str, engine: str = ENGINE % ""
-) -> subprocess.CompletedProcess[str]:
-    """Run a project of its own, with a broken or good ``moe.yml``."""
-    (folder / "nothing.py").write_text("urlpatterns = []\n")
-    (folder / "manage.py").write_text(MANAGE.replace("{engine}", engine))
-    return subprocess.run(
-        [sys.executable, "manage.py", *args], cwd=folder, capture_output=True, text=True
-    )
+DJANGOS = "django.template.backends.django.DjangoTemplates"
+LIBRARY = {"libraries": {"moengage": "moe_middleware.templatetags.moengage"}}
+PROJECTS: list[tuple[list[str], list[dict[str, Any]]]] = [
+    (["moe_middleware"], [{"BACKEND": DJANGOS}]),
+    ([], [{"BACKEND": DJANGOS, "OPTIONS": LIBRARY}]),
+    ([], []),
+    ([], [{"BACKEND": DJANGOS}]),
+    ([], [{"BACKEND": DJANGOS}]),
+]
 
 
-def test_the_command_fails_for_an_app_that_is_installed(tmp_path: Path) -> None:
-    (tmp_path / "moe.yml").write_text("workspace: {data_center: sandbox}\nroutez: []\n")
+def lines_on_a_missing_app() -> list[int]:
+    """Start the projects one after the other; return how many lines each logs."""
+    log = io.StringIO()
+    logging.basicConfig(stream=log)
+    lines = []
+    for installed, engines in PROJECTS:
+        with override_settings(
+            INSTALLED_APPS=installed,
+            TEMPLATES=engines,
+            MIDDLEWARE=[OURS],
+            MOENGAGE=GOOD,
+        ):
+            get_wsgi_application()
+        lines.append(log.getvalue().count("django_app_missing"))
+    return lines
 
-    ran = manage(tmp_path, "moe_middleware", "check")
 
-    assert ran.returncode == 1
-    assert "MOENGAGE: (moe_middleware.E001) moe.yml:2: routez: " in ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("apps", "engine", "lines"),
-    [
-        ("", ENGINE % "", 1),
-        ("moe_middleware", ENGINE % "", 0),
-        ("", ENGINE % LIBRARY, 0),
-        ("", "", 0),
-    ],
-)
-def test_a_missing_app_is_logged_once(
-    tmp_path: Path, apps: str, engine: str, lines: int
-) -> None:
-    (tmp_path / "moe.yml").write_text("workspace: {data_center: sandbox}\nroutes: []\n")
-
-    ran = manage(tmp_path, apps, "serve", engine=engine)
-
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.count("django_app_missing") == lines
+def test_a_missing_app_is_logged_once() -> None:
+    assert alone(lines_on_a_missing_app) == [0, 0, 0, 1, 1]

@@ -116,13 +116,13 @@ def test_the_cache_keeps_no_page_with_the_overlay(
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-@pytest.mark.parametrize("view", [plain, template, cache_page(60)(template)])
-@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
+@pytest.mark.parametrize(
+    ("view", "path"), [(plain, "/"), (cache_page(60)(template), "/unmapped")]
+)
 def test_a_page_that_shows_nothing_is_kept_by_the_per_site_cache(
-    site: MakeSite, get: Get, order: list[str], view: Any, mapped: bool
+    site: MakeSite, get: Get, order: list[str], view: Any, path: str
 ) -> None:
     made.clear()
-    path = "/" if mapped else "/elsewhere"
     shop = site(
         view, middleware=order, identity=BY_COOKIE, project={"TEMPLATES": PLAIN}
     )
@@ -173,11 +173,14 @@ def test_every_kind_of_cache_keeps_it(
         assert (name, answers, len(made)) == (name, [b"for all"] * 2, 1)
 
 
-@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize(
-    "view",
-    [page, cache_page(60)(page), lambda one: TemplateResponse(one, "page.html")],
-    ids=["page", "cache_page", "template response"],
+    ("order", "view"),
+    [
+        *((order, page) for order in ORDERS.values()),
+        (MIDDLEWARE, cache_page(60)(page)),
+        ([UPDATE, *MIDDLEWARE, FETCH], lambda one: TemplateResponse(one, "page.html")),
+    ],
+    ids=[*ORDERS, "cache_page", "template response"],
 )
 def test_a_page_that_shows_something_is_kept_by_none(
     site: MakeSite, get: Get, order: list[str], view: Any
@@ -271,11 +274,15 @@ class LateFetch(Around):
         return response
 
 
-@pytest.mark.parametrize("late", ["Late", "LateRead", "LateList", "LateFetch"])
 @pytest.mark.parametrize(
-    "order",
-    [[*MIDDLEWARE], [UPDATE, *MIDDLEWARE, FETCH], [*MIDDLEWARE, UPDATE, FETCH]],
-    ids=["no cache", "a cache around", "a cache within"],
+    ("late", "order"),
+    [
+        ("Late", [*MIDDLEWARE]),
+        ("LateList", [*MIDDLEWARE]),
+        ("LateRead", [UPDATE, *MIDDLEWARE, FETCH]),
+        ("LateFetch", [*MIDDLEWARE, UPDATE, FETCH]),
+    ],
+    ids=["no cache", "a list", "a cache around", "a cache within"],
 )
 def test_the_headers_follow_what_a_middleware_above_uses(
     site: MakeSite, get: Get, late: str, order: list[str]
@@ -498,14 +505,12 @@ class BrokenToolbar:
         ({"toolbar": None}, 1),
     ],
 )
-@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_preview_of_a_cms_counts_nothing(
-    site: MakeSite, get: Get, marks: dict[str, Any], count: int, when: str
+    site: MakeSite, get: Get, marks: dict[str, Any], count: int
 ) -> None:
     def view(request: Any) -> Any:
-        if when == "before":
-            vars(request).update(marks)
         response = page(request)
+        # As late as can be.
         vars(request).update(marks)
         return response
 

@@ -1,16 +1,30 @@
-"""A site with a per-site cache, a late rendering, GZip, ETags, a CSP, languages and
-static files."""
+"""Real servers: a site with a per-site cache, a late rendering, GZip, ETags, a CSP,
+languages, streams and static files."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 
-from ..servers import counted, fetches, free_port, sandbox_server, site_server
+from ..servers import (
+    browser,
+    counted,
+    fetches,
+    free_port,
+    sandbox_server,
+    site_server,
+    wait_for,
+)
+from .sites import Site
+from .urls import stream
 
 pytest.importorskip("whitenoise")
 
@@ -28,7 +42,7 @@ events: {outbox: "memory:", shutdown_timeout: 20}
 
 SERVERS = {
     "gunicorn": (
-        *("-m", "gunicorn", "tests.django.stack:wsgi()"),
+        *("-m", "gunicorn", "tests.django.stack:wsgi()", "--preload"),
         *("--worker-class", "gthread", "--threads", "4", "--bind", "127.0.0.1:{port}"),
     ),
     "uvicorn": (
@@ -38,19 +52,24 @@ SERVERS = {
 }
 
 
+STREAMS = {"gunicorn": "/en/stream/", "uvicorn": "/en/async-stream/"}
+
+
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> None:
     (tmp_path / "moe.yml").write_text(CONFIG)
     with sandbox_server(free_port(), tmp_path) as sandbox:
         with site_server(tmp_path, sandbox.url, *SERVERS[server]) as site:
-            alice, dave = (_visits(site.url, name) for name in ("alice", "dave"))
+            alice, dave = (
+                _visits(site.url, name, STREAMS[server]) for name in ("alice", "dave")
+            )
             fetched = fetches(sandbox)
             log = site.log()
         events = counted(sandbox)
 
     assert "Traceback" not in log, log
-    for page in ("home", "late", "german"):
+    for page in ("home", "late", "german", "stream"):
         assert "<h1>" in alice[page].text
         assert alice[page].text != dave[page].text, page
         for one in (alice[page], dave[page]):
@@ -72,12 +91,36 @@ def test_a_grown_site_serves_everyone_their_own(server: str, tmp_path: Path) -> 
     assert dave["late"].text.startswith(number)
     assert alice["again"].status_code == 304
     assert "<h1>" in alice["preview"].text
-    # home, German home, late, and once more with an ETag; the preview counts nothing.
+    # The four, and once more with an ETag; the preview counts nothing.
     customers = Counter(str(event["customer_id"]) for event in events)
-    assert customers == {"alice": 4, "dave": 4}, log
+    assert customers == {"alice": 5, "dave": 5}, log
 
 
-def _visits(url: str, name: str) -> dict[str, Any]:
+def test_the_server_of_runserver_and_live_server_tests(
+    site: Callable[..., Site],
+) -> None:
+    shop = site(
+        urls={"stream": stream},
+        routes=[{"path": "/{page:path}", "experiences": ["homepage-banner"]}],
+    )
+    server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
+    server.set_app(WSGIHandler())
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        pages = [browser.get(url + path).text for path in ("/", "/stream")]
+        # It closes a response only after it was sent.
+        wait_for(lambda: shop.shown == 2, what="both to be closed")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    assert not [page for page in pages if "<h1>" not in page or "Welcome" in page]
+
+
+def _visits(url: str, name: str, stream: str) -> dict[str, Any]:
     with httpx.Client(
         base_url=url,
         cookies={"customer_id": name},
@@ -90,6 +133,9 @@ def _visits(url: str, name: str) -> dict[str, Any]:
             "german": browser.get("/de/"),
             "late": browser.get("/en/late/"),
             "plain": browser.get("/en/plain/"),
+            # Django compresses each part of an async one by itself, which httpx
+            # does not read.
+            "stream": browser.get(stream, headers={"accept-encoding": "identity"}),
             "preview": browser.get("/en/preview/"),
             "style": browser.get("/en/shop.css"),
         }

@@ -59,25 +59,14 @@ def customers(shop: Site) -> list[str]:
 
 def test_the_signed_in_user_is_the_customer(site: MakeSite, get: Get) -> None:
     shop = site()
-    alice = shop.sign_in("alice")
+    # MoEngage takes its id for a placeholder elsewhere.
+    assert shop.sign_in("root").pk == 1
 
     answered = get(shop)
 
-    assert customers(shop) == [str(alice.pk)]
+    assert customers(shop) == ["1"]
     assert not answered.cookies
     assert "Cookie" in answered["Vary"]
-
-
-def test_the_first_user_of_a_database_is_a_customer(
-    site: MakeSite,
-) -> None:
-    shop = site()
-    root = shop.sign_in("root")
-
-    shop.get()
-
-    assert root.pk == 1
-    assert customers(shop) == ["1"]
 
 
 def called(name: str) -> dict[str, str]:
@@ -288,9 +277,10 @@ async def do_alogout(request: Any) -> Any:
     ids=["sync views", "async views"],
 )
 @pytest.mark.parametrize(
-    "routes", [["/"], ["/", "/in", "/out"]], ids=["unmapped", "mapped"]
+    ("routes", "key"),
+    [(["/"], "pk"), (["/", "/in", "/out"], "email")],
+    ids=["unmapped", "mapped"],
 )
-@pytest.mark.parametrize("key", ["pk", "email"])
 def test_who_signs_in_or_out_is_asked_for_anew(
     site: MakeSite, get: Get, account: Any, routes: list[str], key: str
 ) -> None:
@@ -314,17 +304,6 @@ def test_signing_in_alone_is_enough(site: MakeSite, get: Get) -> None:
     get(shop, "/in")
     seen = [get(shop).content for _ in range(2)]
     get(shop, "/in")
-
-    assert [*seen, get(shop).content] == [b"api", b"cache", b"api"]
-
-
-def test_signing_out_alone_is_enough(site: MakeSite, get: Get) -> None:
-    shop = site(source, urls={"out": do_logout})
-
-    shop.sign_in("alice")
-    seen = [get(shop).content for _ in range(2)]
-    get(shop, "/out")
-    shop.sign_in("alice")
 
     assert [*seen, get(shop).content] == [b"api", b"cache", b"api"]
 
@@ -436,25 +415,6 @@ def test_who_changes_by_session_is_asked_for_anew(
     seen += [get(shop).content for _ in range(2)]
 
     assert seen == [b"api", b"cache", b"api", b"cache"]
-
-
-def test_who_changes_by_cookie_is_asked_for_anew(site: MakeSite, get: Get) -> None:
-    def enter(_: Any) -> Any:
-        response = HttpResponse()
-        response.set_cookie("customer_id", "alice")
-        return response
-
-    shop = site(
-        source, urls={"in": enter}, identity={"customer_id": {"cookie": "customer_id"}}
-    )
-
-    get(shop, "/in")
-    seen = [get(shop).content for _ in range(2)]
-    for client in (shop.client, shop.async_client):
-        client.cookies.clear()
-    get(shop, "/in")
-
-    assert [*seen, get(shop).content] == [b"api", b"cache", b"api"]
 
 
 def test_signals_without_a_request_of_ours_are_nothing_to_us(
