@@ -585,7 +585,7 @@ async def test_the_page_has_one_budget_for_all_it_fetches(sandbox: Sandbox) -> N
 
     sandbox.fault(path="fetch", latency=5.0, times=9)
 
-    response = await Site(handler, fetch={"timeout": 0.05}).get(customer="alice")
+    response = await Site(handler, fetch={"timeout": 0.3}).get(customer="alice")
 
     assert response.json() == ["timeout", "timeout"]
     assert sandbox.calls["fetch"] == 1
