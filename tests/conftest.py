@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -19,6 +20,8 @@ from moe_middleware.logs.repeated_lines import flush_repeats
 from moe_middleware.sandbox import Sandbox, embedded
 from moe_middleware.sandbox.listeners import address_of, listen
 from moe_middleware.sandbox.uvicorn import running
+
+from . import forks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -48,6 +51,13 @@ hypothesis_settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have one process for all workers that runs programs as its forks."""
+    stack = ExitStack()
+    stack.enter_context(forks.serving())
+    config.add_cleanup(stack.close)
 
 
 @pytest.hookimpl(wrapper=True)

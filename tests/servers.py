@@ -7,8 +7,6 @@ import itertools
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from . import forks
 
 PATIENCE = 40.0
 """The time limit of each wait, in seconds; usually it takes a fraction."""
@@ -55,7 +55,7 @@ browser = httpx.Client(trust_env=False, verify=False, timeout=PATIENCE)
 class Process:
     """A Python module running as a server on 127.0.0.1."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, port: int, process: forks.Program, log: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.process = process
@@ -77,6 +77,7 @@ def running(
     log: Path,
     environ: Mapping[str, str] | None = None,
     measured: bool = True,
+    anew: bool = False,
 ) -> Iterator[Process]:
     """Run ``python ARGUMENTS`` until the block ends; begins once it listens.
 
@@ -86,17 +87,13 @@ def running(
         log: Gets its output.
         environ: More environment variables.
         measured: Whether its coverage is measured, which takes half of its time.
+        anew: Start Python for it, not a fork: it changes what others import.
     """
     environ = {**os.environ, **(environ or {})}
     if not measured:
         environ.pop("COVERAGE_PROCESS_CONFIG", None)
     with log.open("ab") as output:
-        started = subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environ,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        started = forks.start(*arguments, environ=environ, stdout=output, anew=anew)
     process = Process(port, started, log)
     try:
         wait_for(lambda: _listens(process), what=f"{arguments} to listen")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from .documents import WITHOUT_PLUGINS
+from . import forks
 
 pytestmark = pytest.mark.timeout(200)
-"""Each test starts Python, and a pytest, anew."""
+"""Each test runs a pytest."""
 
 APP = """
 from starlette.applications import Starlette
@@ -40,23 +40,22 @@ def build():
 """
 
 
-def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a suite as its author would, with warnings as errors."""
+def run(
+    folder: Path, suite: str, *options: str, anew: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a suite as its author would, with warnings as errors.
+
+    Args:
+        folder: Gets the suite, and an app.
+        suite: The tests.
+        options: pytest's.
+        anew: Start Python for it, where it matters which modules are imported.
+    """
     (folder / "shop.py").write_text(APP)
     (folder / "test_shop.py").write_text(suite)
-    return subprocess.run(
-        [
-            sys.executable,
-            *["-W", "error", "-m", "pytest", "-q"],
-            *WITHOUT_PLUGINS.split(),
-            *options,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
+    plugins = forks.WITHOUT_PLUGINS.split()
+    pytest_words = ("-m", "pytest", "-q", "-W", "error", *plugins, *options)
+    return forks.run(*(("-W", "error") if anew else ()), *pytest_words, cwd=folder)
 
 
 def assert_passed(ran: subprocess.CompletedProcess[str], count: int) -> None:
@@ -89,7 +88,7 @@ def test_suite_that_does_not_use_it_is_left_alone(tmp_path: Path) -> None:
         "    assert 'httpx' not in sys.modules\n"
     )
 
-    ran = run(tmp_path, suite, "-p", "no:respx")
+    ran = run(tmp_path, suite, "-p", "no:respx", anew=True)
 
     assert_passed(ran, 1)
 
@@ -276,7 +275,7 @@ def test_server(moe_sandbox_server):
 sys.modules["uvicorn"] = None
 """
 
-    ran = run(tmp_path, suite)
+    ran = run(tmp_path, suite, anew=True)
 
     assert ran.returncode == 1
     assert "pip install 'moe_middleware[sandbox]'" in ran.stdout

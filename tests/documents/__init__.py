@@ -5,7 +5,7 @@ Blocks that begin with a file's name are written as this file, as a reader would
 
 from __future__ import annotations
 
-from .newcomer import VALUES, WITHOUT_PLUGINS, Newcomer, newcomer
+from .newcomer import VALUES, Newcomer, newcomer
 from .reading import FENCE, MAKEFILE, ROOT, TEN_LINES, Block, Document
 from .served import ServedNewcomer, served_newcomer
 
@@ -15,7 +15,6 @@ __all__ = [
     "ROOT",
     "TEN_LINES",
     "VALUES",
-    "WITHOUT_PLUGINS",
     "Block",
     "Document",
     "Newcomer",

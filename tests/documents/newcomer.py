@@ -33,15 +33,9 @@ from moe_middleware.sandbox import Sandbox, embedded, sample_workspace
 from moe_middleware.sandbox.server import start_text
 from moe_middleware.settings.overrides import VARIABLES
 
+from .. import forks
 from ..sites import rendered, settings
 from .reading import MAKEFILE, ROOT, Block, commands, same
-
-WITHOUT_PLUGINS = " ".join(
-    f"-p no:{name}"
-    for name in ("cacheprovider", "faker", "hypothesispytest", "schemathesis", "valkey")
-)
-"""Options of pytest without plugins that only our own tests have: importing them takes
-most of the time that a reader's pytest would take."""
 
 VALUES = {"MOE_WORKSPACE_ID": "W1", "MOE_API_KEY": "k"}
 """What a reader of the settings has set, for the files that ask for it."""
@@ -226,12 +220,7 @@ class Newcomer:
         return True
 
     def _pytest(self, arguments: list[str]) -> None:
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ran = forks.run("-m", "pytest", *arguments)
         self.output = ran.stdout + ran.stderr
 
     def _moe_middleware(self, arguments: list[str]) -> None:
@@ -320,7 +309,7 @@ def newcomer(
     """A reader in an empty folder, without any variable of ours."""
     for name in [name for name in os.environ if name.startswith("MOE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_PLUGINS)
+    monkeypatch.setenv("PYTEST_ADDOPTS", forks.WITHOUT_PLUGINS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     # A page may set up logging.

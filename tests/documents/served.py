@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from .. import forks
 from ..servers import PATIENCE, free_port, running, wait_for
 from .newcomer import Newcomer
 from .reading import Block
@@ -70,7 +71,7 @@ class ServedNewcomer(Newcomer):
 
     def give(self, command: str, shown: str) -> None:
         if command.endswith("&"):
-            self.jobs.append(subprocess.Popen(["sh", "-c", f"exec {command[:-1]}"]))
+            self._start_job(command[:-1])
             return
         if self.waits or "/_moe/sandbox/" in command:
             # Events are delivered about a second after their page. Most commands start
@@ -104,7 +105,13 @@ class ServedNewcomer(Newcomer):
         if port is not None:
             self._serve(words, port)
             return False
-        ran = subprocess.run(words, capture_output=True, text=True, check=False)
+        program = _SCRIPTS / words[0]
+        if words[0] == "python":
+            ran = forks.run(*words[1:])
+        elif program.exists():
+            ran = forks.run(str(program), *words[1:])
+        else:
+            ran = subprocess.run(words, capture_output=True, text=True, check=False)
         self.output = ran.stdout + ran.stderr
         return True
 
@@ -166,6 +173,18 @@ class ServedNewcomer(Newcomer):
         self.servers[port] = ExitStack()
         log = self.folder / ".server.log"
         self.servers[port].enter_context(running(*arguments, port=port, log=log))
+
+    def _start_job(self, command: str) -> None:
+        job = subprocess.Popen(["sh", "-c", f"exec {command}"])
+        self.jobs.append(job)
+        status = Path(f"/proc/{job.pid}/status")
+
+        def handles_signals() -> bool:
+            caught = re.search(r"^SigCgt:\s*(\w+)$", status.read_text(), re.M)
+            return bool(caught and int(caught[1], 16) & 1 << signal.SIGTERM - 1)
+
+        # It is ready then. The next command may send it one.
+        wait_for(handles_signals, what=f"{command} to handle signals")
 
     def _shows(self, command: str, shown: str) -> bool:
         with suppress(AssertionError):
