@@ -113,12 +113,11 @@ def start(
     cwd: str | Path | None = None,
     stdout: IO[bytes],
     stderr: IO[bytes] | None = None,
-    anew: bool = False,
 ) -> Program:
     """Start ``python ARGUMENTS``; its errors go where its output goes, or elsewhere."""
     needs_python = arguments[0].startswith("-") and arguments[0] != "-m"
     changed = _of_the_start(environ) != _of_the_start(os.environ)
-    if ADDRESS in os.environ and not (anew or needs_python or changed):
+    if ADDRESS in os.environ and not (needs_python or changed):
         return Forked(arguments, environ, cwd, (stdout, stderr or stdout))
     return subprocess.Popen(
         [sys.executable, *arguments],

@@ -77,7 +77,6 @@ def running(
     log: Path,
     environ: Mapping[str, str] | None = None,
     measured: bool = True,
-    anew: bool = False,
 ) -> Iterator[Process]:
     """Run ``python ARGUMENTS`` until the block ends; begins once it listens.
 
@@ -87,7 +86,6 @@ def running(
         log: Gets its output.
         environ: More environment variables.
         measured: Whether its coverage is measured, which takes half of its time.
-        anew: Start Python for it, not a fork: it changes what others import.
     """
     environ = {**os.environ, **(environ or {})}
     if not measured:
