@@ -91,7 +91,7 @@ def running(
     if not measured:
         environ.pop("COVERAGE_PROCESS_CONFIG", None)
     with log.open("ab") as output:
-        started = forks.start(*arguments, environ=environ, stdout=output, anew=anew)
+        started = forks.start(*arguments, environ=environ, stdout=output)
     process = Process(port, started, log)
     try:
         wait_for(lambda: _listens(process), what=f"{arguments} to listen")
