@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from jinja2 import DictLoader, Environment
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Page,
-)
+from playwright.sync_api import Browser, BrowserContext, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -21,7 +17,7 @@ from moe_middleware.sandbox import Sandbox
 
 from ..servers import PATIENCE
 from ..sites import Site
-from .looking import serving
+from .looking import complaints_of, serving
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
 POLICY = "default-src 'none'; script-src 'nonce-n0nce'; connect-src 'self'"
@@ -64,14 +60,6 @@ class Shop:
 
     def impressions(self) -> int:
         return self.sandbox.impressions(KEY)
-
-
-@dataclass
-class Tab:
-    """A page of a browser, and what it complains of."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
 
 
 def site() -> Site:
@@ -129,20 +117,9 @@ def visitor(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def tab(visitor: BrowserContext) -> Iterator[Tab]:
-    """A page of hers; it has nothing to complain of, as of a policy's violation."""
-    tab = Tab(visitor.new_page())
-    tab.page.on(
-        "console",
-        lambda message: (
-            tab.complaints.append(message.text) if message.type == "error" else None
-        ),
-    )
-    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    yield tab
-    assert [one for one in tab.complaints if "favicon" not in one] == []
-
-
-@pytest.fixture
-def page(tab: Tab) -> Page:
-    return tab.page
+def page(visitor: BrowserContext) -> Iterator[Page]:
+    """A page of hers; it complains of nothing, as of a policy's violation."""
+    page = visitor.new_page()
+    complaints = complaints_of(page)
+    yield page
+    assert complaints == []

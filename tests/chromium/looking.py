@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from playwright.sync_api import Error, Page
+from playwright.sync_api import ConsoleMessage, Error, Page
 from starlette.types import ASGIApp
 
 from ..servers import PATIENCE, wait_for
@@ -27,6 +27,19 @@ def serving(app: ASGIApp) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(PATIENCE)
+
+
+def complaints_of(page: Page, kinds: Collection[str] = ("error",)) -> list[str]:
+    """Return the texts of a page's console and its errors, as they come."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in kinds:
+            complaints.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
 
 
 def reach(look: Callable[[], int], wanted: int) -> None:

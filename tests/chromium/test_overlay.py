@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,8 +18,8 @@ from moe_middleware.sandbox import Sandbox
 
 from ..attacks.hostile import TEXTS
 from ..servers import PATIENCE
-from .conftest import KEY, USER_AGENT, Tab
-from .looking import reach, serving, until
+from .conftest import KEY, USER_AGENT
+from .looking import complaints_of, reach, serving, until
 
 SHOP = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Shop</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -67,58 +67,52 @@ def shop_app(policy: str) -> MoEngageMiddleware:
     )
 
 
-WINDOWS = [
-    (390, "light", "self"),
-    (390, "dark", "nonce"),
-    (1280, "light", "nonce"),
-    (1280, "dark", "self"),
-]
+OpenPage = Callable[..., Page]
+
+WINDOWS = [(390, "dark", "nonce"), (1280, "light", "self")]
 
 
-@pytest.fixture(params=WINDOWS, ids=lambda window: "-".join(map(str, window)))
-def window(
-    request: pytest.FixtureRequest, browser: Browser, sandbox: Sandbox
-) -> Iterator[BrowserContext]:
-    """Alice's browser, narrow and wide, light and dark, at a shop of either policy."""
-    width, scheme, policy = request.param
-    with serving(shop_app(policy)) as address:
-        context = browser.new_context(
-            base_url=address,
-            user_agent=USER_AGENT,
-            viewport={"width": width, "height": 800},
-            color_scheme=scheme,
-        )
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Return a function that opens a page in a browser of its own.
+
+    The page complains of nothing.
+    """
+    contexts, complaints = list[BrowserContext](), list[list[str]]()
+
+    def open_one(url: str, **options: Any) -> Page:
+        context = browser.new_context(base_url=url, user_agent=USER_AGENT, **options)
         context.set_default_timeout(PATIENCE * 1000)
-        alice = {"name": "customer_id", "value": "alice", "url": address}
-        context.add_cookies([alice])  # type: ignore[list-item]
-        yield context
+        contexts.append(context)
+        page = context.new_page()
+        complaints.append(complaints_of(page))
+        return page
+
+    yield open_one
+    for context in contexts:
         context.close()
-
-
-def open_tab(context: BrowserContext) -> Tab:
-    tab = Tab(context.new_page())
-    tab.page.on(
-        "console",
-        lambda message: (
-            tab.complaints.append(f"{message.text} {message.location}")
-            if message.type == "error"
-            else None
-        ),
-    )
-    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    return tab
+    assert [one for one in complaints if one] == []
 
 
 def pill(page: Page) -> Locator:
     return page.get_by_role("button", name="MoEngage experiences")
 
 
+@pytest.mark.parametrize(("width", "scheme", "policy"), WINDOWS)
 def test_it_is_drawn_operated_and_left_by_the_keyboard(
-    window: BrowserContext, sandbox: Sandbox
+    open_page: OpenPage, sandbox: Sandbox, width: int, scheme: str, policy: str
 ) -> None:
+    size = {"width": width, "height": 800}
+    with serving(shop_app(policy)) as url:
+        page = open_page(url, viewport=size, color_scheme=scheme)
+        page.context.add_cookies(
+            [{"name": "customer_id", "value": "alice", "url": url}]
+        )
+        check_operation(page, sandbox)
+
+
+def check_operation(page: Page, sandbox: Sandbox) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    tab = open_tab(window)
-    page = tab.page
     page.goto("/?a=1")
 
     expect(pill(page)).to_have_attribute("aria-expanded", "false")
@@ -164,34 +158,20 @@ def test_it_is_drawn_operated_and_left_by_the_keyboard(
     page.get_by_role("link", name="Why this?").first.click()
     page.wait_for_url("**/_moe/sandbox/explain?*")
     expect(page.locator("main")).to_contain_text("Gold members")
-    assert tab.complaints == []
 
 
-@pytest.fixture
-def tab_of(browser: Browser) -> Iterator[Any]:
-    contexts: list[BrowserContext] = []
-
-    def open_one(url: str, **options: Any) -> Tab:
-        context = browser.new_context(base_url=url, user_agent=USER_AGENT, **options)
-        context.set_default_timeout(PATIENCE * 1000)
-        contexts.append(context)
-        return open_tab(context)
-
-    yield open_one
-    for context in contexts:
-        context.close()
-
-
-def test_without_scripts_a_preview_has_its_badge(sandbox: Sandbox, tab_of: Any) -> None:
+def test_without_scripts_a_preview_has_its_badge(
+    sandbox: Sandbox, open_page: OpenPage
+) -> None:
     with serving(shop_app("self")) as url:
-        page = tab_of(url).page
+        page = open_page(url)
         page.goto("/")
         pill(page).click()
         page.get_by_text("Variations (4)").first.click()
         page.get_by_role("button", name="Preview", exact=True).first.click()
         expect(page.get_by_role("button", name="Exit preview")).to_be_visible()
-        plain = tab_of(url, java_script_enabled=False).page
-        plain.context.add_cookies(page.context.cookies())
+        state = page.context.storage_state()
+        plain = open_page(url, java_script_enabled=False, storage_state=state)
         plain.goto("/")
 
         expect(plain.locator("moe-overlay .moe-preview")).to_contain_text(
@@ -200,24 +180,23 @@ def test_without_scripts_a_preview_has_its_badge(sandbox: Sandbox, tab_of: Any) 
 
 
 def test_a_script_that_replaces_the_page_brings_the_new_ones_overlay(
-    sandbox: Sandbox, tab_of: Any
+    sandbox: Sandbox, open_page: OpenPage
 ) -> None:
     with serving(shop_app("self")) as url:
-        tab = tab_of(url)
-        tab.page.goto("/")
-        tab.page.evaluate("""async () => {
+        page = open_page(url)
+        page.goto("/")
+        page.evaluate("""async () => {
           const headers = {accept: "text/html", "hx-boosted": "true"};
           const text = await (await fetch("/elsewhere", {headers})).text();
           const next = new DOMParser().parseFromString(text, "text/html");
           document.body.replaceWith(document.adoptNode(next.body));
         }""")
 
-        expect(tab.page.locator("moe-overlay .path")).to_have_text("/elsewhere")
-        expect(pill(tab.page)).to_have_count(1)
-        assert tab.complaints == []
+        expect(page.locator("moe-overlay .path")).to_have_text("/elsewhere")
+        expect(pill(page)).to_have_count(1)
 
 
-def test_no_text_of_others_runs_in_it(sandbox: Sandbox, tab_of: Any) -> None:
+def test_no_text_of_others_runs_in_it(sandbox: Sandbox, open_page: OpenPage) -> None:
     for number, text in enumerate(TEXTS):
         payload = {"Title": text, text.replace("\0", "") or "x": {text: text}}
         sandbox.define(f"key-{number}", payload, name=text)
@@ -233,26 +212,26 @@ def test_no_text_of_others_runs_in_it(sandbox: Sandbox, tab_of: Any) -> None:
 
     async def handler(request: Request) -> Response:
         # No policy: only what it does itself keeps it from running a text.
-        return HTMLResponse("<!doctype html><title>x</title>")
+        return HTMLResponse("<!doctype html><link rel=icon href=data:,>")
 
     app = MoEngageMiddleware(Starlette(routes=[Route("/", handler)]), config)
     with serving(app) as url:
-        tab = tab_of(url)
-        tab.page.add_init_script("window.hits = []; window.hit = n => hits.push(n)")
-        tab.page.goto(f"/?{TEXTS[1]}#{TEXTS[2]}")
-        pill(tab.page).click()
+        page = open_page(url)
+        page.add_init_script("window.hits = []; window.hit = n => hits.push(n)")
+        page.goto(f"/?{TEXTS[1]}#{TEXTS[2]}")
+        pill(page).click()
         until(
-            tab.page,
+            page,
             "document.querySelector('moe-overlay').shadowRoot"
             f".querySelectorAll('li').length === {len(TEXTS)}",
         )
         root = "document.querySelector('moe-overlay').shadowRoot"
-        tags = tab.page.evaluate(
+        tags = page.evaluate(
             f"[...new Set([...{root}.querySelectorAll('*')].map(e => e.localName))]"
         )
 
         assert not {"script", "img", "iframe", "svg", "base", "meta"} & {*tags}
-        assert tab.page.evaluate("hits") == []
-        values = tab.page.locator("moe-overlay .values dd").all_text_contents()
+        assert page.evaluate("hits") == []
+        values = page.locator("moe-overlay .values dd").all_text_contents()
         # One of them is a template, which the sandbox withholds.
         assert {one for one in TEXTS if "{{" not in one} <= {*values}

@@ -22,7 +22,7 @@ from moe_middleware.sandbox.uvicorn import running
 
 from ..servers import PATIENCE, wait_for
 from .conftest import USER_AGENT
-from .looking import until
+from .looking import complaints_of, until
 
 HERO = sample_workspace().experiences[0]
 CONTEXT = {
@@ -126,38 +126,25 @@ def shop(served: Shop) -> Shop:
     return served
 
 
-@contextmanager
-def visiting(browser: Browser, shop: Shop, agent: str | None) -> Iterator[Page]:
-    context = browser.new_context(base_url=shop.url, user_agent=agent)
+@pytest.fixture
+def page(browser: Browser, shop: Shop) -> Iterator[Page]:
+    context = browser.new_context(base_url=shop.url, user_agent=USER_AGENT)
     context.set_default_timeout(PATIENCE * 1000)
     context.add_init_script(LISTEN)
     yield context.new_page()
     context.close()
 
 
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the page's console says; a test that expects something empties it."""
-    return []
+@pytest.fixture(autouse=True)
+def complaints(page: Page) -> Iterator[list[str]]:
+    """What the page's console says; a test that expects something empties it.
 
-
-@pytest.fixture
-def page(browser: Browser, shop: Shop, complaints: list[str]) -> Iterator[Page]:
-    """A visitor's page; no policy is violated and nothing is complained of."""
-    with visiting(browser, shop, USER_AGENT) as page:
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(message.text)
-                if message.type in ("error", "warning")
-                and "favicon" not in message.text
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        yield page
-        assert page.evaluate("violations") == []
-        assert complaints == []
+    No policy is violated.
+    """
+    complaints = complaints_of(page, ("error", "warning"))
+    yield complaints
+    assert page.evaluate("violations") == []
+    assert complaints == []
 
 
 def heard(page: Page) -> list[str]:
@@ -210,6 +197,16 @@ def test_page_hears_of_the_start_and_of_each_event(shop: Shop, page: Page) -> No
     assert clicked["attributes"] == shown["attributes"] | {"widget_id": "Buy"}
     assert {event["via"] for event in shop.sandbox.events} == {"web_sdk"}
     assert {event["device_uuid"] for event in shop.sandbox.events} == {uuid}
+    # By either API, and as the page is left.
+    call(page, "sdk.web_p.trackImpression(JSON.stringify(context))")
+    call(page, "sdk.personalize.trackImpression(context)")
+    call(page, "sdk.personalize.trackClick(context, {button_id: 'Buy', cid: 'no'})")
+    call(page, "(sdk.web_p.trackClick(context), location.assign('/next'))")
+    page.wait_for_url("**/next")
+    shop.reach(6)
+    assert shop.sandbox.impressions(HERO.key, "2") == 3
+    assert shop.sandbox.clicks(HERO.key, "Buy") == 2
+    assert shop.sandbox.clicks(HERO.key) == 3
 
 
 EARLY = """
@@ -313,19 +310,7 @@ def test_nothing_starts_without_an_app_id(
 # --- events ----------------------------------------------------------------------
 
 
-def test_each_call_counts_by_either_api(shop: Shop, page: Page) -> None:
-    open_page(page)
-    call(page, "sdk.web_p.trackImpression(context)")
-    call(page, "sdk.web_p.trackImpression(JSON.stringify(context))")
-    call(page, "sdk.personalize.trackImpression(context)")
-    call(page, "sdk.personalize.trackClick(context, {button_id: 'Buy', cid: 'no'})")
-
-    shop.reach(4)
-    assert shop.sandbox.impressions(HERO.key, "2") == 3
-    assert shop.sandbox.clicks(HERO.key, "Buy") == 1
-
-
-def test_what_has_no_cid_is_rejected(
+def test_what_has_no_cid_and_a_login_without_an_id_are_rejected(
     shop: Shop, page: Page, complaints: list[str]
 ) -> None:
     wrong: list[object] = [None, {}, {"cid": ""}, {"cid": 7}, "{", "", "null", 7]
@@ -340,38 +325,25 @@ def test_what_has_no_cid_is_rejected(
     assert heard(page) == [*START, "EVENT_TRACKED"]
     assert ["has no cid" in one for one in complaints] == [True] * 2 * len(wrong)
     complaints.clear()
+    no_ids: tuple[object, ...] = ("", None, {}, {"uid": ""}, [])
+    for no_id in no_ids:
+        refusal = call(page, "sdk.identifyUser(given.wrong).catch(String)", wrong=no_id)
+        assert refusal == "Error: Web SDK: identifyUser needs an id."
 
 
-def test_sandbox_at_another_origin_is_reported_to(shop: Shop, page: Page) -> None:
-    shop.origin = shop.elsewhere
-    shop.html = shop.tag()
-
-    open_page(page)
-    call(page, "sdk.web_p.trackImpression(context)")
-
-    assert shop.reach(1) == [(SHOWN, uuid_of(page), None)]
-
-
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_beacon_that_the_browser_does_not_take_is_fetched(
-    shop: Shop, page: Page, elsewhere: bool
+def test_reports_reach_another_origin_and_without_beacons(
+    shop: Shop, page: Page
 ) -> None:
-    shop.origin = shop.elsewhere if elsewhere else ""
-    shop.html = shop.tag()
-    page.add_init_script("Navigator.prototype.sendBeacon = () => false")
-
-    open_page(page)
-    call(page, "sdk.web_p.trackImpression(context)")
-
-    assert len(shop.reach(1)) == 1
-
-
-def test_event_counts_though_the_page_is_left_at_once(shop: Shop, page: Page) -> None:
-    open_page(page)
-    call(page, "(sdk.web_p.trackClick(context), location.assign('/next'))")
-    page.wait_for_url("**/next")
-
-    assert [action for action, *_ in shop.reach(1)] == [CLICKED]
+    for count, origin in enumerate((shop.elsewhere, "")):
+        shop.origin = origin
+        shop.html = shop.tag()
+        open_page(page)
+        call(page, "sdk.web_p.trackImpression(context)")
+        assert shop.reach(2 * count + 1)[-1] == (SHOWN, uuid_of(page), None)
+        # The browser does not take it.
+        page.evaluate("Navigator.prototype.sendBeacon = () => false")
+        call(page, "sdk.web_p.trackImpression(context)")
+        assert len(shop.reach(2 * count + 2)) == 2 * count + 2
 
 
 # --- the device ------------------------------------------------------------------
@@ -388,67 +360,48 @@ def test_device_has_one_id_in_cookie_memory_and_call(shop: Shop, page: Page) -> 
     assert cookie["expires"] - page.evaluate("Date.now() / 1000") > 300 * 24 * 3600
     assert memory(page)["USER_DATA"]["deviceUuid"] == uuid
     assert uuid[14] == "4"
-    open_page(page)
-    assert uuid_of(page) == uuid == cookies(page.context)["moe_uuid"]
-
-
-@pytest.mark.parametrize(
-    ("lost", "same"),
-    [
+    for lost, same in (
+        ("", True),
         ("cookie", True),
         ("memory", True),
-        ("both", False),
-        ("spoilt", False),
-    ],
-)
-def test_either_brings_the_id_back(
-    shop: Shop, page: Page, lost: str, same: bool
-) -> None:
-    open_page(page)
-    uuid = uuid_of(page)
-    if lost in ("cookie", "both", "spoilt"):
-        page.context.clear_cookies()
-    if lost in ("memory", "both"):
-        page.evaluate("localStorage.clear()")
-    if lost == "spoilt":
-        page.evaluate("localStorage.MOE_DATA = '<'")
+        ("cookie memory", False),
+        ("cookie spoilt", False),
+    ):
+        uuid = uuid_of(page)
+        if "cookie" in lost:
+            page.context.clear_cookies()
+        if "memory" in lost:
+            page.evaluate("localStorage.clear()")
+        if "spoilt" in lost:
+            page.evaluate("localStorage.MOE_DATA = '<'")
+        open_page(page)
 
-    open_page(page)
-
-    assert (uuid_of(page) == uuid) is same
-    assert cookies(page.context)["moe_uuid"] == uuid_of(page)
-    assert memory(page)["USER_DATA"]["deviceUuid"] == uuid_of(page)
+        assert (uuid_of(page) == uuid) is same, lost
+        assert cookies(page.context)["moe_uuid"] == uuid_of(page)
+        assert memory(page)["USER_DATA"]["deviceUuid"] == uuid_of(page)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "config"),
-    [
-        ('data-app-id="sandbox" data-disable-cookies', None),
-        ("", "{appId: 'sandbox', disableCookies: true}"),
-        ("", "{appId: 'sandbox', disable_cookies: true}"),
-    ],
-)
 def test_without_cookies_the_memory_alone_knows_it(
-    shop: Shop,
-    page: Page,
-    complaints: list[str],
-    attributes: str,
-    config: str | None,
+    shop: Shop, page: Page, complaints: list[str]
 ) -> None:
-    shop.html = shop.tag(attributes)
-    if config:
-        shop.html += shop.script(f"Moengage = moe({config})")
+    for attributes, config in (
+        ('data-app-id="sandbox" data-disable-cookies', "moe"),
+        ("", "moe({appId: 'sandbox', disableCookies: true})"),
+        ("", "moe({appId: 'sandbox', disable_cookies: true})"),
+    ):
+        shop.html = shop.tag(attributes) + shop.script(f"window.made = {config}")
+        open_page(page)
+        uuid = uuid_of(page)
+        open_page(page)
+        call(page, "sdk.disableDataTracking()")
 
-    open_page(page)
-    uuid = uuid_of(page)
-    open_page(page)
-    call(page, "sdk.disableDataTracking()")
-
-    assert uuid_of(page) == uuid == memory(page)["USER_DATA"]["deviceUuid"]
-    assert memory(page)["moe_dt_d"] == "true"
-    assert page.context.cookies() == []
-    if config and "disable_cookies" in config:
-        complaints.clear()
+        assert uuid_of(page) == uuid == memory(page)["USER_DATA"]["deviceUuid"]
+        assert memory(page)["moe_dt_d"] == "true"
+        assert page.context.cookies() == []
+        page.evaluate("localStorage.clear()")
+    # Each time that the old name is read.
+    assert len(complaints) == 2
+    complaints.clear()
 
 
 def test_browser_without_storage_is_known_by_its_cookie(shop: Shop, page: Page) -> None:
@@ -492,15 +445,6 @@ def test_login_and_logout_change_whose_the_events_are(shop: Shop, page: Page) ->
 
     assert who == [uuid, "alice", "alice", "bob", uuid, "7", uuid]
     assert uuid_of(page) == uuid
-
-
-def test_login_without_an_id_is_an_error(shop: Shop, page: Page) -> None:
-    open_page(page)
-
-    no_ids: tuple[object, ...] = ("", None, {}, {"uid": ""}, [])
-    for wrong in no_ids:
-        refusal = call(page, "sdk.identifyUser(given.wrong).catch(String)", wrong=wrong)
-        assert refusal == "Error: Web SDK: identifyUser needs an id."
 
 
 # --- who is left alone -----------------------------------------------------------
@@ -595,26 +539,19 @@ HEADLESS = "Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/145.0.0.0 Safari/537.
 CRAWLER = "Mozilla/5.0 (compatible; TeaCrawler/1.0)"
 
 
-@pytest.mark.parametrize(
-    ("agent", "attributes", "config", "starts"),
-    [
+def test_bots_are_refused(shop: Shop, page: Page, complaints: list[str]) -> None:
+    for agent, attributes, config, starts in (
         (HEADLESS, "", "{appId: 'sandbox'}", False),
         (HEADLESS, 'data-bots="off"', "{appId: 'sandbox'}", True),
         (HEADLESS.lower(), "", "{appId: 'sandbox'}", False),
         (CRAWLER, "", "{appId: 'sandbox'}", True),
         (CRAWLER, "", "{appId: 'sandbox', bots_list: ['TeaCrawler']}", False),
-    ],
-)
-def test_bots_are_refused(
-    shop: Shop,
-    browser: Browser,
-    agent: str,
-    attributes: str,
-    config: str,
-    starts: bool,
-) -> None:
-    shop.html = shop.tag(attributes) + shop.script(f"Moengage = moe({config})")
-    with visiting(browser, shop, agent) as page:
+    ):
+        shop.sandbox.reset()
+        page.context.clear_cookies()
+        agent = f"Object.defineProperty(navigator, 'userAgent', {{value: '{agent}'}});"
+        starting = shop.script(f"Moengage = moe({config})")
+        shop.html = shop.script(agent) + shop.tag(attributes) + starting
         page.goto("/")
         call(page, "sdk.web_p.trackImpression(context)")
         if starts:
@@ -622,22 +559,25 @@ def test_bots_are_refused(
         else:
             page.wait_for_timeout(A_WHILE)
 
-        assert heard(page) == ([*START, "EVENT_TRACKED"] if starts else [])
+        assert heard(page) == ([*START, "EVENT_TRACKED"] if starts else []), agent
         assert [*cookies(page.context)] == (["moe_uuid"] if starts else [])
         assert len(shop.events()) == starts
+        page.evaluate("localStorage.clear()")
+    assert complaints.pop() == "Web SDK: bots_list is an old name, it is botsList now."
 
 
 def test_policy_that_does_not_know_the_nonce_is_seen_to_forbid_it(
-    shop: Shop, browser: Browser
+    shop: Shop, page: Page, complaints: list[str]
 ) -> None:
     """What the other tests assert of the policy can fail."""
     shop.html = shop.tag().replace("n0nce", "another")
-    with visiting(browser, shop, USER_AGENT) as page:
-        page.goto("/")
+    page.goto("/")
 
-        until(page, "violations.length")
-        assert page.evaluate("violations") == ["script-src-elem"]
-        assert page.evaluate("typeof moe") == "undefined"
+    until(page, "violations.length")
+    assert page.evaluate("violations") == ["script-src-elem"]
+    assert page.evaluate("typeof moe") == "undefined"
+    page.goto("about:blank")
+    complaints.clear()
 
 
 def test_delay_is_the_pages_to_choose(shop: Shop, page: Page) -> None:

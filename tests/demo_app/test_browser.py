@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from ..chromium.looking import complaints_of
 from ..screenshots import HEIGHT, IMAGES, WIDTH, photograph, size_of
 from ..servers import PATIENCE
 from .conftest import consent, eventually, served
@@ -39,14 +40,8 @@ def test_visitors_differ_and_each_impression_counts_once(
     context = browser.new_context(base_url=address)
     context.set_default_timeout(PATIENCE * 1000)
     consent(context, address)
-    page, complaints = context.new_page(), list[str]()
-    page.on(
-        "console",
-        lambda message: (
-            complaints.append(message.text) if message.type == "error" else None
-        ),
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page = context.new_page()
+    complaints = complaints_of(page)
 
     # The sandbox of a shop that only this machine reaches asks for no token.
     assert page.request.post("/sandbox/_sandbox/reset").ok

@@ -20,7 +20,7 @@ from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import Sandbox, embedded
 
-from ..chromium.looking import reach, serving, until
+from ..chromium.looking import complaints_of, reach, serving, until
 from ..servers import PATIENCE, wait_for
 
 # Not the headless one's: the Web SDK, and its stand-in, refuse it as a bot.
@@ -42,17 +42,16 @@ class Visitor:
     """A browser of someone's own, and what its pages complain of."""
 
     context: BrowserContext
-    complaints: list[str] = field(default_factory=list)
+    pages: list[list[str]] = field(default_factory=list)
 
     def open_tab(self) -> Page:
         page = self.context.new_page()
-        page.on("console", self._complain)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.pages.append(complaints_of(page))
         return page
 
-    def _complain(self, message: Any) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
+    @property
+    def complaints(self) -> list[str]:
+        return [one for page in self.pages for one in page]
 
     def cookies(self) -> dict[str, str]:
         return {one["name"]: one["value"] for one in self.context.cookies()}
@@ -170,7 +169,7 @@ def test_the_strip_tells_of_clicks_and_of_what_was_scrolled_to(
     complaints = " ".join(visitor.complaints)
     assert "policy: script-src-elem inline" in complaints
     assert "policy: style-src-attr inline" in complaints
-    visitor.complaints.clear()
+    visitor.pages.clear()
 
 
 # --- the Web SDK -------------------------------------------------------------
