@@ -220,13 +220,10 @@ class Experiences(Payloads):
         """
         experience = self[key]
         if self._counts and experience:
-            self._note_shown(experience, counting)
+            if self._shown is None:
+                self._shown = {}
+            self._shown.setdefault(experience.key, experience)
         return experience
-
-    def _note_shown(self, experience: Experience, counting: Counting | None) -> None:
-        if self._shown is None:
-            self._shown = {}
-        self._shown.setdefault(experience.key, experience)
 
     @property
     def shown(self) -> tuple[Experience, ...]:

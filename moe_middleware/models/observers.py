@@ -103,17 +103,18 @@ class Counters(Observer):
                 self._counts[_REASONS[reason]] += count
 
     def called(self, endpoint: str, seconds: float, outcome: str) -> None:
-        self._add(f"calls.{endpoint}.{outcome}", 1)
         with self._lock:
+            self._counts[f"calls.{endpoint}.{outcome}"] += 1
             self._seconds[endpoint] += seconds
 
     def breaker_changed(self, endpoint: str, state: str) -> None:
-        self._add(f"breaker.{endpoint}.{state}", 1)
         with self._lock:
+            self._counts[f"breaker.{endpoint}.{state}"] += 1
             self._breakers[endpoint] = state
 
     def budget_spent(self, seconds: float) -> None:
-        self._add("budget.spent", 1)
+        with self._lock:
+            self._counts["budget.spent"] += 1
 
     def events(self, what: str, count: int) -> None:
         with self._lock:
@@ -129,10 +130,6 @@ class Counters(Observer):
             seconds = {f"seconds.{name}": one for name, one in self._seconds.items()}
             states = {f"state.{name}": one for name, one in self._breakers.items()}
             return {**self._counts, **seconds, **states}
-
-    def _add(self, name: str, count: int) -> None:
-        with self._lock:
-            self._counts[name] += count
 
     def _begin_anew(self) -> None:
         """After a fork, start at zero: the counts and the lock are the parent's."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from openfeature.exception import ErrorCode, OpenFeatureError
+from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagType, Reason
 
 from ..models.experience import Experience
 from ..models.reasons import Reason as OurReason
-from ..models.reasons import Source
 from ..telemetry.conventions import error_type, result_reason
 
 T = TypeVar("T")
@@ -113,7 +112,7 @@ def _value(
             message = f"{flag.key!r} has no value {flag.value!r}; it has {there}"
             return failed(default, ErrorCode.FLAG_NOT_FOUND, message, about)
         value = found[flag.value]
-    fit = _FITS[kind](value)
+    fit = _fit(kind, value)
     if fit is _WRONG:
         message = f"{kind.lower()} is asked for, and it is {type(value).__name__}"
         return failed(default, ErrorCode.TYPE_MISMATCH, message, about)
@@ -135,11 +134,6 @@ def failed(
     )
 
 
-def refused(default: T, error: OpenFeatureError) -> FlagResolutionDetails[T]:
-    """Return the default for an error of the SDK's."""
-    return failed(default, error.error_code, error.error_message or "")
-
-
 def _metadata(found: Experience) -> dict[str, str]:
     about = {"source": str(found.source)}
     if found.reason is not None:
@@ -149,43 +143,25 @@ def _metadata(found: Experience) -> dict[str, str]:
     return about
 
 
-def is_failure(found: Experience) -> bool:
-    """Whether there is no answer for the visitor because something failed."""
-    return not found and found.source is Source.FALLBACK
-
-
 # --- the types of values ----------------------------------------------------------
 
 
-def _boolean(value: Any) -> Any:
-    return value if isinstance(value, bool) else _WRONG
-
-
-def _string(value: Any) -> Any:
-    return value if isinstance(value, str) else _WRONG
-
-
-def _integer(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
+def _fit(kind: FlagType, value: Any) -> Any:
+    """Return a payload value as the type that is asked for, or ``_WRONG``."""
+    if isinstance(value, bool) or kind is FlagType.BOOLEAN:
+        return value if isinstance(value, bool) and kind is FlagType.BOOLEAN else _WRONG
+    if kind is FlagType.INTEGER and isinstance(value, float) and value.is_integer():
         return int(value)  # nothing is lost
-    return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
-
-
-def _float(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else _WRONG
-
-
-def _object(value: Any) -> Any:
+    if kind is FlagType.FLOAT and isinstance(value, int):
+        return float(value)
     if isinstance(value, Mapping):
-        return {**value}
-    return value if isinstance(value, list) else _WRONG
+        value = {**value}
+    return value if isinstance(value, _TYPES[kind]) else _WRONG
 
 
-_FITS: Mapping[FlagType, Callable[[Any], Any]] = {
-    FlagType.BOOLEAN: _boolean,
-    FlagType.STRING: _string,
-    FlagType.INTEGER: _integer,
-    FlagType.FLOAT: _float,
-    FlagType.OBJECT: _object,
+_TYPES: Mapping[FlagType, tuple[type, ...]] = {
+    FlagType.STRING: (str,),
+    FlagType.INTEGER: (int,),
+    FlagType.FLOAT: (float,),
+    FlagType.OBJECT: (dict, list),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partialmethod
 from typing import Any, TypeVar, Unpack
 
 from openfeature.evaluation_context import EvaluationContext
@@ -16,14 +17,14 @@ from openfeature.exception import (
     OpenFeatureError,
 )
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagType
-from openfeature.provider import Metadata
+from openfeature.provider import AbstractProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
 from ..client.failures import advice
 from ..concurrency.background_loop import background
 from ..models.errors import MoEngageError
 from ..models.experiences import Experiences
-from ..models.reasons import Reason
+from ..models.reasons import Reason, Source
 from ..network.breaker import State
 from ..personalizer.current import current, current_experiences, on_event_loop
 from ..personalizer.runtime import Runtime
@@ -31,8 +32,7 @@ from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..telemetry.conventions import PROVIDER
 from .customers import Customers, customer_of
-from .flags import Flag, details, failed, is_failure, refused
-from .resolving import Resolving
+from .flags import Flag, details, failed
 from .tracking import Tracking
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ LIST_WITHIN = 5.0
 """Seconds for the workspace's list at the start."""
 
 
-class MoEngageProvider(Resolving):
+class MoEngageProvider(AbstractProvider):
     """Experiences as flags: ``homepage-banner.Title`` is one value of a payload, and
     ``homepage-banner`` all of it, as an object.
 
@@ -136,38 +136,58 @@ class MoEngageProvider(Resolving):
 
     # --- evaluations -----------------------------------------------------------
 
-    def resolve(
-        self, kind: FlagType, key: str, default: T, context: EvaluationContext | None
+    def _resolve(
+        self,
+        kind: FlagType,
+        flag_key: str,
+        default_value: T,
+        evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[T]:
+        """Return a flag's value; it raises nothing."""
+        asked = kind, flag_key, default_value
         try:
-            page = page_of(context)
+            page = page_of(evaluation_context)
             if page is None:
                 timeout = self.runtime.settings.fetch.timeout + LIST_WITHIN + GRACE
-                answer = self._of_customer(kind, key, default, context)
+                answer = self._of_customer(*asked, evaluation_context)
                 return background.run(answer, timeout)
             if page.pending and not on_event_loop():
                 page.ready_sync()
-            return self._on_page(kind, key, default, page)
-        except OpenFeatureError as error:
-            return refused(default, error)
+            return self._on_page(*asked, page)
         except Exception as error:
-            return _unforeseen(default, error)
+            return _failed(default_value, error)
 
-    async def resolve_async(
-        self, kind: FlagType, key: str, default: T, context: EvaluationContext | None
+    async def _resolve_async(
+        self,
+        kind: FlagType,
+        flag_key: str,
+        default_value: T,
+        evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[T]:
+        """Do the same in async code."""
+        asked = kind, flag_key, default_value
         try:
-            page = page_of(context)
+            page = page_of(evaluation_context)
             if page is None:
-                answer = self._of_customer(kind, key, default, context)
+                answer = self._of_customer(*asked, evaluation_context)
                 return await _on_own_loop(answer)
             if page.pending:
                 await page.ready()
-            return self._on_page(kind, key, default, page)
-        except OpenFeatureError as error:
-            return refused(default, error)
+            return self._on_page(*asked, page)
         except Exception as error:
-            return _unforeseen(default, error)
+            return _failed(default_value, error)
+
+    # The SDK calls one of these for each type of value.
+    resolve_boolean_details = partialmethod(_resolve, FlagType.BOOLEAN)
+    resolve_string_details = partialmethod(_resolve, FlagType.STRING)
+    resolve_integer_details = partialmethod(_resolve, FlagType.INTEGER)
+    resolve_float_details = partialmethod(_resolve, FlagType.FLOAT)
+    resolve_object_details = partialmethod(_resolve, FlagType.OBJECT)
+    resolve_boolean_details_async = partialmethod(_resolve_async, FlagType.BOOLEAN)
+    resolve_string_details_async = partialmethod(_resolve_async, FlagType.STRING)
+    resolve_integer_details_async = partialmethod(_resolve_async, FlagType.INTEGER)
+    resolve_float_details_async = partialmethod(_resolve_async, FlagType.FLOAT)
+    resolve_object_details_async = partialmethod(_resolve_async, FlagType.OBJECT)
 
     def _on_page(
         self, kind: FlagType, key: str, default: T, page: Experiences
@@ -183,13 +203,10 @@ class MoEngageProvider(Resolving):
         found = await self._customers.ask(flag.key, context)
         if not found and found.reason is Reason.NO_MATCH:
             await self._customers.look_for(flag.key)
-        if not is_failure(found):
-            self._become_ready_again()
-        return details(flag, found, kind, default, self._customers.knows(flag.key))
-
-    def _become_ready_again(self) -> None:
-        if self.runtime.fetcher.breaker.state is State.CLOSED:
+        is_answer = bool(found) or found.source is not Source.FALLBACK
+        if is_answer and self.runtime.fetcher.breaker.state is State.CLOSED:
             self._become_ready()
+        return details(flag, found, kind, default, self._customers.knows(flag.key))
 
     # --- events ----------------------------------------------------------------
 
@@ -246,7 +263,9 @@ async def _on_own_loop(answer: Coroutine[Any, Any, T]) -> T:
     )
 
 
-def _unforeseen(default: T, error: Exception) -> FlagResolutionDetails[T]:
+def _failed(default: T, error: Exception) -> FlagResolutionDetails[T]:
+    if isinstance(error, OpenFeatureError):
+        return failed(default, error.error_code, error.error_message or "")
     # The error's text may contain an id.
     logger.error("evaluation_failed error=%s", type(error).__name__)
     logger.debug("evaluation_failed", exc_info=error)

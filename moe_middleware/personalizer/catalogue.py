@@ -114,9 +114,10 @@ class Catalogue:
     async def look(self) -> float:
         """Update once; return the seconds until the next update."""
         try:
-            active = _with_status(await self._metadata((ACTIVE,)), ACTIVE)
+            listed = await self._metadata((ACTIVE,))
         except Exception as error:
             return self._note_failure(error)
+        active = frozenset(one.key for one in listed if one.status == ACTIVE)
         if self._failures:
             self._failures = 0
             logger.info("metadata_back active=%d", len(active))
@@ -213,10 +214,6 @@ class Catalogue:
 def _is_alive(task: asyncio.Task[None] | None) -> bool:
     """Whether a task is running: its event loop may have ended."""
     return task is not None and not task.done() and task.get_loop().is_running()
-
-
-def _with_status(listed: Iterable[ExperienceMetadata], status: str) -> frozenset[str]:
-    return frozenset(one.key for one in listed if one.status == status)
 
 
 def _nearest(key: str, known: Collection[str]) -> str | None:

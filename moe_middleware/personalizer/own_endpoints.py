@@ -28,12 +28,6 @@ SCRIPT_KIND = b"text/javascript"
 
 def own_endpoints(settings: Settings, engine: Personalizer, outbox: Outbox) -> OwnPaths:
     """Return the endpoints that these settings turn on."""
-    return OwnPaths(settings.clicks.path, _endpoints(settings, engine, outbox))
-
-
-def _endpoints(
-    settings: Settings, engine: Personalizer, outbox: Outbox
-) -> dict[str, OwnPath]:
     previews = Previews(engine.previews, engine.visitors, clock=engine.clock)
     devices = Devices(engine.visitors, max_age=int(settings.identity.anonymous_max_age))
     paths = {
@@ -55,20 +49,17 @@ def _endpoints(
         )
         paths[OVERLAY] = OwnPath(OVERLAY_METHODS, overlays.answer, OVERLAY_BODY)
         paths[overlay_script()[0]] = OwnPath(METHODS, overlays.script)
-    if engine.click_links is None or engine.beacons is None:
-        return paths
-    events = ReportedEvents(outbox, settings.events, engine.trace)
-    clicks = Clicks(engine.click_links, engine.visitors, events, clock=engine.clock)
-    collector = BeaconReceiver(
-        engine.beacons,
-        engine.visitors,
-        events,
-        clock=engine.clock,
-        stopwatch=engine.stopwatch,
-    )
-    return {
-        **paths,
-        LINKS: OwnPath(METHODS, clicks.follow),
-        BEACONS: OwnPath(("POST",), collector.collect, MAX_BODY),
-        SCRIPT_NAME: OwnPath(METHODS, asset_handler(SCRIPT, SCRIPT_KIND)),
-    }
+    if engine.click_links is not None and engine.beacons is not None:
+        events = ReportedEvents(outbox, settings.events, engine.trace)
+        clicks = Clicks(engine.click_links, engine.visitors, events, clock=engine.clock)
+        collector = BeaconReceiver(
+            engine.beacons,
+            engine.visitors,
+            events,
+            clock=engine.clock,
+            stopwatch=engine.stopwatch,
+        )
+        paths[LINKS] = OwnPath(METHODS, clicks.follow)
+        paths[BEACONS] = OwnPath(("POST",), collector.collect, MAX_BODY)
+        paths[SCRIPT_NAME] = OwnPath(METHODS, asset_handler(SCRIPT, SCRIPT_KIND))
+    return OwnPaths(settings.clicks.path, paths)

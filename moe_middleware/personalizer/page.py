@@ -279,8 +279,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         if isinstance(visitor, Reason):
             return PendingAnswers(_fallbacks(keys, visitor))
         visit = self.visit if visitor.consents else NO_VISIT
-        waited = self._engine.stopwatch() - self._waiting_since
-        return self._engine.ask(keys, visitor, visit, timeout=self._time_left - waited)
+        return self._engine.ask(keys, visitor, visit, timeout=self.left())
 
     def _meet_here(self) -> None:
         if self._visitor is None:
@@ -322,8 +321,7 @@ class Page(PageEnding, PageResponse, PageThreads):
     async def _wait(self, pending: PendingAnswers) -> None:
         self._start_waiting()
         try:
-            waited = self._engine.stopwatch() - self._waiting_since
-            await pending.wait(self._time_left - waited)
+            await pending.wait(self.left())
         finally:
             self._stop_waiting()
 
@@ -336,8 +334,7 @@ class Page(PageEnding, PageResponse, PageThreads):
     def _stop_waiting(self) -> None:
         self._waiting -= 1
         if not self._waiting:
-            waited = self._engine.stopwatch() - self._waiting_since
-            self._waited += waited
+            self._waited += self._engine.stopwatch() - self._waiting_since
 
 
 _PENDING = "they do not count: put {{ moe_web_sdk() }} into the page, after their tags"

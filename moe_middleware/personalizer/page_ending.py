@@ -189,7 +189,7 @@ class PageEnding(Impressions):
             return "the page has called count(False)"
         if visitor is not None and not visitor.consents:
             return "the visitor has not consented"
-        if self._is_bot():
+        if self._engine.visitors.is_bot(self.visit):
             return "the visitor is a bot"
         if visitor is None or visitor.reporting_id is None:
             return "the visitor has no id"
@@ -203,9 +203,12 @@ class PageEnding(Impressions):
         if visitor is None:
             # Nothing is looked up only to be shown.
             mapped = self._match is not None
-            return {"is": "bot" if mapped and self._is_bot() else "unknown"}
+            is_bot = mapped and self._engine.visitors.is_bot(self.visit)
+            return {"is": "bot" if is_bot else "unknown"}
+        attributes = self._attributes_of(visitor)
+        sent = {name: _short(attributes[name]) for name in attributes}
         if not visitor.consents:
-            return {"is": "without consent", "sent": self._attributes_sent(visitor)}
+            return {"is": "without consent", "sent": sent}
         ids: list[Mapping[str, str]] = []
         if visitor.customer_id is not None:
             ids.append(_id("customer_id", visitor.customer_id, wanted.customer_id))
@@ -223,12 +226,8 @@ class PageEnding(Impressions):
         return {
             "is": "a customer" if known else "anonymous",
             "ids": ids,
-            "sent": self._attributes_sent(visitor),
+            "sent": sent,
         }
-
-    def _attributes_sent(self, visitor: Visitor) -> Mapping[str, str]:
-        attributes = self._attributes_of(visitor)
-        return {name: _short(attributes[name]) for name in attributes}
 
     def _attributes_of(self, visitor: Visitor) -> Mapping[str, str]:
         """Return the in-session attributes of this page's fetches."""

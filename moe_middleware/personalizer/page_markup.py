@@ -91,10 +91,11 @@ class PageMarkup(PageState):
         )
 
     def _may_be_counted(self, visitor: Visitor) -> bool:
+        engine = self._engine
         return (
             visitor.consents
             and not self.is_preview
-            and not (self._engine.personalizes_bots and self._is_bot())
+            and not (engine.personalizes_bots and engine.visitors.is_bot(self.visit))
         )
 
     def _device_wanted(self, visitor: Visitor) -> str | None:

@@ -32,9 +32,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-GRACE = 1.0
-"""Seconds that a thread waits for the request's event loop beyond the page's budget."""
-
 
 class PageState(Experiences):
     """The experiences of a request, with the state of its personalization.
@@ -130,8 +127,7 @@ class PageState(Experiences):
             if self._visitor is None:
                 return Identity()
             # On a preview nothing counts.
-            anyone = self.is_preview
-            self._identity = Identity() if anyone else self._visitor.identity
+            self._identity = Identity() if self.is_preview else self._visitor.identity
         return self._identity
 
     @property
@@ -216,16 +212,6 @@ class PageState(Experiences):
         of_routes = None if self._match is None else self._match.timeout
         return self._engine.timeout if of_routes is None else of_routes
 
-    @property
-    def _time_left(self) -> float:
-        """The seconds that are left of them."""
-        return self._budget - self._waited
-
-    @property
-    def _patience(self) -> float:
-        """Seconds that another thread waits for this request's loop."""
-        return max(0.0, self._time_left) + GRACE
-
     def _forget(self, visitor: bytes) -> None:
         self._engine.forget(visitor)
         shared_cache = self._engine.shared_cache
@@ -233,9 +219,6 @@ class PageState(Experiences):
             self.forgetting = asyncio.run_coroutine_threadsafe(
                 shared_cache.forget(visitor), self._loop
             )
-
-    def _is_bot(self) -> bool:
-        return self._engine.visitors.is_bot(self.visit)
 
     def _failed(self, outcome: str, error: Exception) -> None:
         # The error's text may contain an id; its class and place cannot.

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 _repeat_logger = RepeatLogger(logger)
 
 
+GRACE = 1.0
+"""Seconds that a thread waits for the request's event loop beyond the page's budget."""
+
+
 class PageThreads(PageState):
     """The methods of a page that use its request's event loop."""
 
@@ -36,7 +40,7 @@ class PageThreads(PageState):
         self._meet_here()
         if (submitted := self._submit(steps)) is not None:
             try:
-                return submitted.result(self._patience)
+                return submitted.result(self.left() + GRACE)
             except TimeoutError:
                 submitted.cancel()
                 self._give_up(steps)
@@ -49,7 +53,7 @@ class PageThreads(PageState):
         Fetches and their connections last as long as the request's loop.
         """
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.left() + GRACE):
                 if (submitted := self._submit(steps)) is not None:
                     return await asyncio.wrap_future(submitted)
         except TimeoutError:

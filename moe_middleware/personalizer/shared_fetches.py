@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..concurrency.event_loops import PerLoop
 from ..models.experience import Experience
@@ -144,18 +144,9 @@ def _own(shared: Experience) -> Experience:
     """Return a copy of an answer for one page, which may change it."""
     return replace(
         shared,
-        payload=_copied(shared.payload),
-        experience_context=_copied(shared.experience_context),
+        payload=deepcopy(shared.payload),
+        experience_context=deepcopy(shared.experience_context),
     )
-
-
-def _copied(value: Any) -> Any:
-    """Return a deep copy of JSON values."""
-    if isinstance(value, dict):
-        return {name: _copied(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_copied(one) for one in value]
-    return value
 
 
 def _end(

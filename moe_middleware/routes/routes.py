@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from starlette.convertors import (
@@ -111,11 +112,11 @@ class _Entry:
         "_domains",
         "_excluded",
         "_hosts",
-        "_pattern",
         "experiences",
         "hosted",
         "index",
         "methods",
+        "pattern",
         "route",
     )
 
@@ -128,17 +129,17 @@ class _Entry:
         hosts = [host.lower() for host in route.hosts or ()]
         self._hosts = frozenset(host for host in hosts if not host.startswith("*."))
         self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
-        self._pattern = Pattern(route.path)
+        self.pattern = Pattern(route.path)
         self._excluded = [Pattern(path) for path in route.exclude]
         self._converts = [
             (name, convertor.convert)
-            for name, convertor in self._pattern.convertors.items()
+            for name, convertor in self.pattern.convertors.items()
             if type(convertor) not in (StringConvertor, PathConvertor)
         ]
 
     @property
     def fixed(self) -> bool:
-        return not self._pattern.convertors and not self._excluded
+        return not self.pattern.convertors and not self._excluded
 
     def answers(self, host: str | None) -> bool:
         name = _without_port(host or "")
@@ -146,7 +147,7 @@ class _Entry:
 
     def params(self, path: str) -> Mapping[str, Any] | None:
         """Return the path's parameters; None if it does not match."""
-        matched = self._pattern.match(path)
+        matched = self.pattern.match(path)
         if matched is None or any(one.match(path) for one in self._excluded):
             return None
         params: dict[str, Any] = matched.groupdict()
@@ -156,11 +157,6 @@ class _Entry:
         except ValueError:
             return None  # for example an int of 5,000 digits
         return params
-
-    @property
-    def crossing(self) -> list[str]:
-        """The names of parameters that may take more than one segment."""
-        return self._pattern.crossing
 
 
 class _Paths:
@@ -193,7 +189,7 @@ class _Paths:
         if entry.fixed and not path.endswith("\n"):
             self.fixed.setdefault(path, _Fixed()).entries.append(entry)
         else:
-            self.loose.add(path, entry, entry.crossing)
+            self.loose.add(path, entry, entry.pattern.crossing)
 
 
 def _heads(paths: Iterable[str]) -> frozenset[str] | None:
@@ -227,7 +223,7 @@ class _Fixed:
 
 def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | None:
     if len(entries) > 1:
-        entries = sorted(entries, key=_index)
+        entries = sorted(entries, key=attrgetter("index"))
     matched: list[tuple[_Entry, Mapping[str, Any]]] = []
     for entry in entries:
         if entry.hosted and not entry.answers(host):
@@ -267,10 +263,6 @@ def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
 def _last(options: Iterable[T | None]) -> T | None:
     """Return the last value that is set."""
     return next((one for one in reversed([*options]) if one is not None), None)
-
-
-def _index(entry: _Entry) -> int:
-    return entry.index
 
 
 def _with_head(methods: Collection[str] | None) -> frozenset[str] | None:

@@ -57,8 +57,7 @@ class SourceReader:
             flaw = flaw_of(text, by_anyone=by_anyone)
             if flaw is None:
                 return text
-            if flaw is not Flaw.EMPTY:
-                note_flaw(source, flaw, text)
+            note_flaw(source, flaw, text)
             return None
 
         return self._reading(source, checked)
@@ -79,8 +78,7 @@ class SourceReader:
             flaw = flaw_of(text, by_anyone=True)
             if flaw is None:
                 return text
-            if flaw is not Flaw.EMPTY:
-                note_flaw(source, flaw, text)
+            note_flaw(source, flaw, text)
             return None
 
         return read
@@ -169,7 +167,8 @@ class SourceReader:
 
     def _note_flaw(self, source: ValueSource, flaw: Flaw, text: str) -> None:
         """Log once for each source and reason that its ids are ignored."""
-        if not self._is_new(source.kind, source.name, flaw):
+        # Without a value, the visitor is just not known.
+        if flaw is Flaw.EMPTY or not self._is_new(source.kind, source.name, flaw):
             return
         # A placeholder is in our list, so it is no visitor's id.
         word = f" value={text.lower()}" if flaw is Flaw.PLACEHOLDER else ""

@@ -13,7 +13,6 @@ from ..models.ids import new_id
 from ..models.visits import Visit
 from ..routes.routes import Match
 from ..settings.settings import Settings
-from ..settings.visitor_sections import BotSettings, ConsentSettings
 from .addresses import TrustedProxies, client_address
 from .bots import MAX_USER_AGENT, BotFilter, load_crawlers
 from .consents import Consents
@@ -38,11 +37,12 @@ class Visitors:
         settings: The whole configuration.
         clock: The time, in unix seconds.
 
+    Raises:
+        SettingsError: The package for ``bots.library`` is missing.
+
     Attributes:
         log_names: The visitors' names in log lines.
         consents: Reads the consent; None if everyone consents.
-        runs_code: Whether identifying a visitor may run the app's own code, which takes
-            time.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Visitors:
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
         self._timeout = settings.fetch.timeout
-        self._judge = _bot_filter(settings.bots).judge
-        self._turns_bots_away = settings.bots.personalize != "on"
+        bots = settings.bots
+        library = load_crawlers() if bots.library == "on" else None
+        self._judge = BotFilter(bots.also, bots.never, library).judge
+        self._turns_bots_away = bots.personalize != "on"
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
-        self.consents = _consents(settings.consent, reader)
-        self.runs_code = any(source.is_lazy for _, source in settings.sources())
+        consent = settings.consent
+        self.consents = None if consent is None else Consents(consent, reader)
         self._plain_hour = -1.0
         self._plain_variants = (b"", b"")
         self._customer_id = reader.id(wanted.customer_id)
@@ -321,16 +323,6 @@ class Visitors:
         )
 
 
-def _bot_filter(wanted: BotSettings) -> BotFilter:
-    """Return the bot filter.
-
-    Raises:
-        SettingsError: The package for ``bots.library`` is missing.
-    """
-    library = load_crawlers() if wanted.library == "on" else None
-    return BotFilter(wanted.also, wanted.never, library)
-
-
 def _unknown_names(settings: Settings) -> Set[str]:
     """Return the names in ``vary`` that are no attribute, and log them."""
     for mistake in settings.unknown_names():
@@ -339,7 +331,3 @@ def _unknown_names(settings: Settings) -> Set[str]:
     lists = [settings.cache.vary, *(route.vary for route in settings.routes)]
     names = {name for vary in lists for name in vary or ()}
     return names - settings.attribute_names
-
-
-def _consents(wanted: ConsentSettings | None, reader: SourceReader) -> Consents | None:
-    return Consents(wanted, reader) if wanted is not None else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -110,20 +111,29 @@ async def test_two_workspaces_in_one_outbox_are_logged_at_the_start(
 async def test_servers_with_a_sandbox_each_are_logged_and_those_that_share_one_are_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = {"process": "elsewhere:7", "role": "server", "noted_at": time.time()}
+    others = ["elsewhere:7", f"{socket.gethostname()}:{2**22 + 1}"]
+    note = {"role": "server", "noted_at": time.time()}
     running: list[Runtime] = []
     for address in ({"base_url": "http://127.0.0.1:9/v1"}, {}):
         outbox = f"sqlite:///{tmp_path}/outbox-{len(running)}.db"
         running.append(Runtime(settings(events={"outbox": outbox}, **address)))
-        await running[-1].outbox.note("elsewhere:7:server:1", orjson.dumps(other))
+        for other in others:
+            content = orjson.dumps({"process": other, **note})
+            await running[-1].outbox.note(f"{other}:server:1", content)
         running[-1].start()
 
     async with asyncio.timeout(PATIENCE):
         while LINE not in caplog.text:
             await asyncio.sleep(0.05)
-    for one in running:
-        await one.stop()
+        for one in running:
+            while len(await one.outbox.notes()) <= len(others):
+                await asyncio.sleep(0.05)
+            # It has looked at them again by then.
+            await one.outbox.notes()
+            await one.outbox.notes()
+            await one.stop()
 
+    # The other one of this host has ended.
     assert caplog.text.count(f"{LINE}2: ") == caplog.text.count(LINE) == 1
 
 
