@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ from .servers import free_port, wait_for
 
 NODE_TIMEOUT = 400
 """After how many milliseconds a cluster's silent server has failed."""
+
+VOTES_FOR = 2.5
+"""Seconds in which a cluster's replica, once elected, uses the same votes again: if it
+became a replica meanwhile, it takes over in an epoch that no other server accepts."""
 
 DOWN_AFTER = 1000
 """The same for sentinels."""
@@ -142,8 +147,22 @@ class Cluster(Pair):
         self.servers = [*primaries, *replicas]
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in primaries[::2])
         self.url = _url(primaries[0], "cluster", hosts)
+        self._elected_at = 0.0
+
+    def kill_primary(self) -> RedisServer:
+        self._wait_for_votes()
+        return super().kill_primary()
+
+    def wait_for_failover(self, killed: RedisServer) -> None:
+        super().wait_for_failover(killed)
+        self._elected_at = time.monotonic()
+
+    def _wait_for_votes(self) -> None:
+        until = self._elected_at + VOTES_FOR
+        wait_for(lambda: time.monotonic() >= until, what="votes to be void")
 
     def fail_over(self) -> RedisServer:
+        self._wait_for_votes()
         before = self.primary
         command(self.replica, "CLUSTER", "FAILOVER")
         self.wait_for_failover(before)

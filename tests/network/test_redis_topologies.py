@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from moe_middleware.network.redis import RedisClients
 
 from ..redis_servers import redis_server
-from ..redis_topologies import Cluster, Pair, Sentinels, command
+from ..redis_topologies import Cluster, Pair, Sentinels, command, redis_cluster
 from ..servers import PATIENCE
 
 Connect = Callable[..., RedisClients]
@@ -122,6 +122,20 @@ async def test_keys_that_are_between_two_servers_are_waited_for(
 
     assert type(gave_up).__name__ == "TryAgainError"
     assert found == [b"1", b"2"]
+
+
+async def test_a_slot_that_no_server_has_is_waited_for(
+    tmp_path: Path, connect: Connect
+) -> None:
+    with redis_cluster(tmp_path, primaries=1) as cluster:
+        [server], slot = cluster.primaries, key_slot(b"key")
+        command(server, "CLUSTER", "DELSLOTS", slot)
+        waiting = asyncio.ensure_future(answer(connect(cluster.url), "ECHO", "key"))
+        with pytest.raises(RedisError, match=f"has slot {slot}: see CLUSTER INFO"):
+            await answer(connect(cluster.url, patience=0.05), "ECHO", "key")
+        command(server, "CLUSTER", "ADDSLOTS", slot)
+
+        assert await waiting == b"key"
 
 
 async def test_after_a_failover_the_new_primary_answers(

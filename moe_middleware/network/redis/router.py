@@ -138,10 +138,10 @@ class Router:
         left = [*range(len(commands))]
         redirected: Place | None = None
         while True:
-            place = redirected or await self._place_of(slot)
+            place, unsent, found = redirected, None, []
             chosen = [commands[at] for at in left]
-            unsent, found = None, []
             try:
+                place = place or await self._place_of(slot)
                 found = await self._run(place, chosen, asking=redirected is not None)
             except Unsent as caught:
                 unsent = caught.error
@@ -163,11 +163,13 @@ class Router:
                     # A WAIT waits for the commands before it.
                     if at in refused or (at > refused[0] and commands[at][0] == "WAIT")
                 ]
-            if isinstance(again, ReadOnlyError) and (link := self._links.get(place)):
-                await self._leave(place, link)
+            if isinstance(again, ReadOnlyError) and place in self._links:
+                await self._leave(place, self._links[place])
                 if self._is_single and detours:
                     return answers  # its name leads to no other server
-            redirected, wait = self._follow(slot, place, again), 0.0
+            redirected, wait = None, 0.0
+            if place is not None:
+                redirected = self._follow(slot, place, again)
             detours += 1
             if not isinstance(again, AskError) or detours > DETOURS:
                 wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
@@ -235,9 +237,9 @@ class Router:
             await self._discover()
             place = self._topology.place_of(slot)
         if place is None:
-            raise ConnectionError(
-                f"no server of {self._options.shown} has slot {slot}: see CLUSTER INFO"
-            )
+            # After a failover some servers know of the new primary before the others.
+            message = f"no server of {self._options.shown} has slot {slot}"
+            raise Unsent(ConnectionError(f"{message}: see CLUSTER INFO"))
         return place
 
     def _may_repeat(self, answer: Any) -> bool:
