@@ -125,27 +125,6 @@ def test_a_no_match_is_an_answer_too() -> None:
     assert [one.reason for one in stale] == [Reason.TIMEOUT]
 
 
-def test_a_cleared_cache_is_empty_and_works_on() -> None:
-    cache = memory_cache()
-    for number in range(2 * GROUP_SIZE):
-        cache.put(visitor(number), NINE, [experience()])
-
-    cache.clear()
-    emptied = (len(cache), cache.size)
-    cache.put(ALICE, NINE, [experience(Title="Sale")])
-
-    assert emptied == (0, 0)
-    assert titles(cache, ALICE) == ["Sale"]
-
-
-def test_an_answer_expired_for_good_is_not_kept() -> None:
-    cache = memory_cache()
-
-    cache.put(ALICE, NINE, [experience()], fresh_for=-STALE)
-
-    assert (len(cache), cache.size) == (0, 0)
-
-
 def test_another_caches_answers_are_kept_with_the_time_that_they_have_left() -> None:
     cache = memory_cache(clock := Clock())
     cache.put_encoded(
@@ -313,21 +292,6 @@ def test_what_many_visitors_have_in_common_is_kept_once() -> None:
     assert (len(cache), cache.size) == (0, 0)
 
 
-def test_refreshing_what_is_common_leaves_nothing_behind() -> None:
-    cache = memory_cache(clock := Clock())
-    for round_ in range(20):
-        clock.now += TTL
-        for number in range(5):
-            text = f"Sale of week {round_ // 2}" * 100
-            cache.put(visitor(number), NINE, [experience(Title=text)])
-
-    for number in range(5):
-        assert titles(cache, visitor(number)) == ["Sale of week 9" * 100]
-        cache.forget(visitor(number))
-
-    assert (len(cache), cache.size) == (0, 0)
-
-
 def test_very_many_common_bodies_are_each_found_again() -> None:
     cache, bodies = memory_cache(), 5_000
     for number in range(2 * bodies):
@@ -350,13 +314,13 @@ def allocated_and_estimated() -> dict[str, list[int]]:
     for common, length in itertools.product([True, False], [20, 300, 2_000]):
         before, _ = tracemalloc.get_traced_memory()
         cache = memory_cache()
-        for number in range(3_000):
+        for number in range(1_000):
             start = b"common" if common else f"{number}".encode()
             bodies = {key: (TTL, start.ljust(length, b"x")) for key in ("a", "b")}
             cache.put_encoded(visitor(number), NINE, bodies)
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
-        assert len(cache) == 6_000
+        assert len(cache) == 2_000
         found[f"{common=}, {length=}"] = [after - before, cache.size]
         del cache
     return found
@@ -370,17 +334,6 @@ def test_the_estimated_size_is_what_python_allocates() -> None:
     ratios = {case: size / estimate for case, (size, estimate) in sizes.items()}
     assert len(ratios) == 6
     assert {c: one for c, one in ratios.items() if not 0.7 <= one <= 1.1} == {}
-
-
-def test_a_full_cache_stays_within_its_bytes() -> None:
-    cache, most = memory_cache(max_bytes=200_000), 0
-    for number in range(2_000):
-        length = number * 37 % 3_000
-        cache.put(visitor(number), NINE, [experience(Title=f"{number}" + "x" * length)])
-        most = max(most, cache.size)
-
-    assert 150_000 < most <= 200_000
-    assert titles(cache, visitor(1_999)) != []
 
 
 def objects_of_many_visitors() -> int:
@@ -421,19 +374,6 @@ def test_no_two_identities_share_a_key() -> None:
 
 
 TEXTS = st.text(st.characters(), max_size=6)
-IDENTITIES = st.builds(
-    Identity,
-    customer_id=st.none() | TEXTS,
-    visitor_id=st.none() | TEXTS,
-    user_identifiers=st.dictionaries(TEXTS, TEXTS, max_size=2),
-)
-
-
-@given(IDENTITIES, IDENTITIES)
-def test_keys_are_equal_exactly_where_identities_are(
-    one: Identity, other: Identity
-) -> None:
-    assert (visitor_key(one) == visitor_key(other)) == (one == other)
 
 
 def test_a_key_is_the_same_in_every_process_and_version() -> None:
@@ -636,7 +576,7 @@ def test_threads_may_share_it() -> None:
     def hammer(seed: int) -> None:
         start.wait()
         try:
-            for step in range(3_000):
+            for step in range(1_000):
                 number = step * (seed * 2 + 1) % 211
                 who, title = visitor(number), f"Title {number % 7} " * 10
                 match step % 5:
@@ -700,20 +640,6 @@ def test_a_child_forked_amid_a_change_starts_with_an_empty_cache() -> None:
 
     assert exit_code(child, within=30) == 0
     assert titles(cache, ALICE) == ["old"]
-
-
-def test_a_forked_child_has_what_its_parent_had() -> None:
-    cache = memory_cache()
-    cache.put(ALICE, NINE, [experience(Title="Sale")])
-
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if titles(cache, ALICE) == ["Sale"] else 1)
-        finally:
-            os._exit(2)
-
-    assert exit_code(child, within=30) == 0
 
 
 def exit_code(child: int, *, within: float) -> int:

@@ -112,23 +112,13 @@ async def test_a_base_url_takes_the_place_of_the_data_center() -> None:
 @each(
     ("answer", "kind", "reason"),
     [
-        (
-            httpx.Response(400, json={"title": "x"}),
-            InvalidRequestError,
-            "invalid_request",
-        ),
-        (httpx.Response(401), AuthenticationError, "unauthorized"),
-        (httpx.Response(403), AuthenticationError, "unauthorized"),
-        (httpx.Response(413), InvalidRequestError, "invalid_request"),
+        (httpx.Response(400), InvalidRequestError, "invalid_request"),
         (httpx.Response(200, html="<html>"), AnswerError, "bad_answer"),
-        (httpx.Response(200, json=[]), AnswerError, "bad_answer"),
         (httpx.Response(302, headers={"location": "/"}), AnswerError, "bad_answer"),
         (httpx.Response(200, content=b"x" * 5_000_000), AnswerError, "bad_answer"),
         (httpx.ConnectError("refused"), TransportError, "unreachable"),
         (httpx.RemoteProtocolError("cut"), TransportError, "unreachable"),
         (httpx.ReadTimeout("slow"), DeadlineError, "timeout"),
-        (httpx.Response(500), APIError, "server_error"),
-        (httpx.Response(429), RateLimitedError, "rate_limited"),
     ],
 )
 async def test_every_answer_becomes_its_error(
@@ -149,7 +139,7 @@ async def test_every_answer_becomes_its_error(
 
 
 @pytest.mark.parametrize(
-    "failure", [httpx.Response(503), httpx.ConnectError("refused"), httpx.Response(500)]
+    "failure", [httpx.Response(503), httpx.ConnectError("refused")]
 )
 async def test_a_passing_failure_is_tried_again(
     failure: httpx.Response | Exception,
@@ -171,7 +161,7 @@ async def test_three_tries_are_all() -> None:
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
+@pytest.mark.parametrize("status", [400, 401])
 async def test_a_final_refusal_is_not_tried_again(status: int) -> None:
     server = Answers(httpx.Response(status))
 
@@ -308,17 +298,6 @@ async def test_metadata_asks_for_the_statuses() -> None:
     assert listed.key == "hero"
 
 
-def test_a_client_serves_one_event_loop_after_the_other() -> None:
-    made = client(lambda request: good())
-
-    async def fetch() -> bool:
-        fetched = await made.fetch(["hero"])
-        await made.aclose()
-        return bool(fetched["hero"])
-
-    assert [asyncio.run(fetch()) for _ in range(3)] == [True] * 3
-
-
 async def test_the_client_stands_alone_from_fetch_to_report() -> None:
     sandbox = Sandbox()
     made = MoEngageClient(
@@ -352,7 +331,7 @@ async def test_a_key_never_shows_in_an_error_or_a_repr() -> None:
     assert "s3cret" not in repr(made) + str(raised.value) + repr(raised.value)
 
 
-BOMB = gzip.compress(b"{" + b" " * 50_000_000)
+BOMB = gzip.compress(b"{" + b" " * 5_000_000)
 
 
 class Packed(httpx.AsyncByteStream):
@@ -362,8 +341,8 @@ class Packed(httpx.AsyncByteStream):
         yield BOMB
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x", "GZIP"])
-@pytest.mark.parametrize("status", [200, 302, 400, 404])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP"])
+@pytest.mark.parametrize("status", [200, 400])
 async def test_an_encoding_that_was_not_asked_for_is_refused(
     encoding: str, status: int
 ) -> None:
@@ -387,10 +366,8 @@ async def test_an_encoding_that_was_not_asked_for_is_refused(
     ("status", "error"),
     [
         (401, AuthenticationError),
-        (403, AuthenticationError),
         (429, RateLimitedError),
         (500, APIError),
-        (503, APIError),
     ],
 )
 async def test_a_refusal_says_enough_whatever_its_encoding(
@@ -481,22 +458,17 @@ async def test_a_large_answer_is_read_too() -> None:
     assert fetched["hero"].payload == {"Title": "Sale"}
 
 
-@pytest.mark.parametrize(
-    "wrong", [httpx.AsyncClient, httpx.Client, object, httpx.HTTPTransport]
-)
+@pytest.mark.parametrize("wrong", [httpx.AsyncClient, object])
 async def test_a_transport_of_another_kind_says_what_to_pass(wrong: Any) -> None:
     await another_kind(wrong)
 
 
 @pytest.mark.parametrize("is_made", [True, False])
-@pytest.mark.parametrize("name", ["AsyncClient", "AsyncHTTPTransport", "MockTransport"])
-async def test_httpx2_is_another_kind(name: str, is_made: bool) -> None:
+async def test_httpx2_is_another_kind(is_made: bool) -> None:
     # The lowest versions do without it.
-    httpx2 = pytest.importorskip("httpx2")
-    kind = getattr(httpx2, name)
-    answer = (lambda _: httpx2.Response(200),) if name == "MockTransport" else ()
+    kind = pytest.importorskip("httpx2").AsyncHTTPTransport
 
-    await another_kind(kind(*answer) if is_made else lambda: kind(*answer))
+    await another_kind(kind() if is_made else kind)
 
 
 async def another_kind(wrong: Any) -> None:

@@ -19,8 +19,6 @@ from moe_middleware.network.h11_reader import H11Reader
 from moe_middleware.network.http import ConnectError, KeptConnections
 from moe_middleware.network.http_responses import (
     MAX_BODY,
-    MAX_INTERIMS,
-    MAX_PIECES,
     BadResponseError,
     ResponseReader,
 )
@@ -187,19 +185,6 @@ async def test_a_cancelled_wait_for_a_turn_takes_none_away() -> None:
     assert (first, last, after) == (b"good",) * 3
 
 
-async def test_an_answer_in_chunks_after_an_early_hint_is_put_together(
-    transport: KeptConnections,
-) -> None:
-    hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    async with serving(
-        answering(hint + head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
-    ) as server:
-        assert await ask(transport, server) == b"abcde"
-        assert await ask(transport, server) == b"abcde"
-        assert server.connections == 1
-
-
 async def test_an_answer_that_ends_with_the_connection_is_whole(
     transport: KeptConnections,
 ) -> None:
@@ -207,17 +192,6 @@ async def test_an_answer_that_ends_with_the_connection_is_whole(
     async with serving(answering(until_the_end, close=True)) as server:
         assert await ask(transport, server) == b"all of it"
         assert await ask(transport, server) == b"all of it"
-        assert server.connections == 2
-
-
-async def test_a_connection_that_the_server_wants_closed_is_not_used_again(
-    transport: KeptConnections,
-) -> None:
-    bye = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbye"
-    async with serving(answering(bye)) as server:
-        for _ in range(2):
-            assert await ask(transport, server) == b"bye"
-
         assert server.connections == 2
 
 
@@ -249,19 +223,9 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
     [
         (b"", ReadError),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart", ReadError),
-        (b"HTTP/1.1 200 OK\r\ncontent", ReadError),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", BadResponseError),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", BadResponseError),
-        (b"\x00" * 200_000, BadResponseError),
     ],
-    ids=[
-        "nothing",
-        "cut off",
-        "half a head",
-        "another protocol",
-        "bad length",
-        "zeros",
-    ],
+    ids=["nothing", "cut off", "another protocol"],
 )
 async def test_what_is_no_answer_is_an_error(
     transport: KeptConnections, answer: bytes, error: type[Exception]
@@ -289,57 +253,6 @@ async def test_an_endless_answer_is_cut_off(transport: KeptConnections) -> None:
         await until(lambda: server.open == 0)
 
         assert sent < MAX_BODY * 4
-
-
-async def test_an_answer_that_says_it_is_too_large_is_not_waited_for(
-    transport: KeptConnections,
-) -> None:
-    announced = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
-    async with serving(answering(announced % (MAX_BODY + 1))) as server:
-        with pytest.raises(BadResponseError, match="larger than"):
-            await ask(transport, server)
-        await until(lambda: server.open == 0)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-        + b"1\r\nx\r\n" * (MAX_PIECES + 1),
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;" + b"x" * 1_000_000,
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIMS + 1),
-        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 9_000 + b"\r\n\r\n",
-    ],
-    ids=["one-byte chunks", "chunk extension", "interims", "headers", "length"],
-)
-async def test_an_answer_that_costs_more_than_it_brings_is_cut_off(
-    transport: KeptConnections, answer: bytes
-) -> None:
-    async with serving(answering(answer)) as server:
-        with pytest.raises(BadResponseError):
-            await ask(transport, server)
-        await until(lambda: server.open == 0)
-
-
-async def test_an_answer_in_many_small_chunks_is_read(
-    transport: KeptConnections,
-) -> None:
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    chunks = b"1\r\nx\r\n" * 3_000
-    async with serving(answering(head + chunks + b"0\r\n\r\n")) as server:
-        assert await ask(transport, server) == b"x" * 3_000
-
-
-async def test_what_follows_a_long_answer_belongs_to_no_call(
-    transport: KeptConnections,
-) -> None:
-    body = b"x" * 40_000
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 40000\r\n\r\n" + body
-    async with serving(answering(answer + answer)) as server:
-        assert await ask(transport, server) == body
-        assert await ask(transport, server) == body
-        assert server.connections == 2
 
 
 async def test_a_call_that_was_cancelled_leaves_no_answer_for_the_next_one(
@@ -373,6 +286,8 @@ async def test_a_closed_port_is_a_connect_error(transport: KeptConnections) -> N
     async with serving(answering(GOOD)) as server:
         pass
 
+    # Ahead of need, nothing is said of it.
+    await transport.warm(url(server), 2)
     with pytest.raises(ConnectError):
         await ask(transport, server)
 
@@ -404,15 +319,6 @@ async def test_no_more_are_opened_than_may_be_used_at_once() -> None:
         await until(lambda: server.connections == 2)
         await transport.aclose()
         await until(lambda: server.open == 0)
-
-
-async def test_where_nothing_can_be_opened_ahead_no_line_is_logged(
-    transport: KeptConnections,
-) -> None:
-    async with serving(answering(GOOD)) as server:
-        gone = url(server)
-
-    await transport.warm(gone, 2)
 
 
 async def test_what_is_opened_after_the_end_is_closed_at_once(
@@ -448,19 +354,18 @@ async def test_a_warm_connection_that_was_closed_costs_nothing_but_a_new_one(
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
 
 
-@pytest.mark.parametrize("extra", [TIMED_OUT, GOOD, b"H"], ids=["408", "200", "byte"])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_bytes_that_were_not_asked_for_are_no_answer(
-    transport: KeptConnections, extra: bytes, at_once: bool
+    transport: KeptConnections, at_once: bool
 ) -> None:
     heard_all, go_on = asyncio.Event(), asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await heard(reader)
-        writer.write(GOOD + (extra if at_once else b""))
+        writer.write(GOOD + (TIMED_OUT if at_once else b""))
         await go_on.wait()
         if not at_once:
-            writer.write(extra)
+            writer.write(TIMED_OUT)
         await reader.read()
         heard_all.set()
 
@@ -506,25 +411,6 @@ async def test_where_one_kept_connection_is_silent_and_no_other_speaks_all_are_c
         assert server.connections == (3 if others == "well" else 4)
 
 
-async def test_a_cancelled_call_closes_its_connection_in_the_middle_of_a_drip(
-    transport: KeptConnections,
-) -> None:
-    dripping = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await heard(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n.")
-        dripping.set()
-        await reader.read()
-
-    async with serving(talk) as server:
-        call = asyncio.ensure_future(ask(transport, server))
-        await dripping.wait()
-        call.cancel()
-
-        await until(lambda: server.open == 0)
-
-
 async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
     hangs = threading.Event()
     transport = KeptConnections(getaddrinfo=lambda *_, **__: [hangs.wait(30)])
@@ -535,13 +421,6 @@ async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
                 await ask(transport, server)
 
     hangs.set()
-
-
-async def test_an_unknown_name_is_a_connect_error(
-    transport: KeptConnections,
-) -> None:
-    with pytest.raises(ConnectError):
-        await transport.send("POST", URL.parse("http://nobody.invalid/"), [], b"")
 
 
 @pytest.mark.parametrize("mark", ["\r\nx: y", "\n", "\r"])
@@ -594,26 +473,19 @@ async def test_tls_is_spoken_with_who_can_prove_its_name(authority: Authority) -
         assert server.connections == 1
 
 
-async def test_an_untrusted_certificate_is_a_connect_error(
-    authority: Authority,
+@pytest.mark.parametrize("fault", ["of an unknown authority", "of another name"])
+async def test_a_certificate_that_proves_nothing_is_a_connect_error(
+    authority: Authority, fault: str
 ) -> None:
-    doubting = KeptConnections()
+    other_name = fault == "of another name"
+    transport = authority.trusting() if other_name else KeptConnections()
+    certificate = authority.server("elsewhere.test" if other_name else "localhost")
 
-    async with serving(answering(GOOD), authority.server()) as server:
-        with pytest.raises(ConnectError, match="SSLCertVerificationError"):
-            await ask(doubting, server, scheme="https")
-
-        assert server.connections == 0
-
-
-async def test_another_names_certificate_is_a_connect_error(
-    authority: Authority,
-) -> None:
-    transport = authority.trusting()
-
-    async with serving(answering(GOOD), authority.server("elsewhere.test")) as server:
+    async with serving(answering(GOOD), certificate) as server:
         with pytest.raises(ConnectError, match="SSLCertVerificationError"):
             await ask(transport, server, scheme="https")
+
+        assert server.connections == 0
 
 
 async def test_plain_http_at_the_tls_port_is_a_connect_error() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,8 @@ from moe_middleware.network.http_responses import (
     ResponseReader,
 )
 from moe_middleware.network.httptools_reader import HttptoolsReader
+
+from ..rows import each
 
 READERS: dict[str, Callable[[], ResponseReader]] = {
     "httptools": HttptoolsReader,
@@ -64,6 +67,11 @@ WHOLE = {
         CHUNKED + b"4;a=b\r\ngood\r\n0\r\nx-y: z\r\n\r\n",
         *(200, b"good"),
     ),
+    "very many chunks": (
+        CHUNKED + b"1\r\nx\r\n" * 3_000 + b"0\r\n\r\n",
+        200,
+        b"x" * 3_000,
+    ),
     "hints before it": (HINT + HINT + GOOD, 200, b"good"),
     "an offer to upgrade": (
         OK + b"upgrade: h2c\r\nconnection: upgrade\r\ncontent-length: 4\r\n\r\ngood",
@@ -76,12 +84,11 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("size", [1 << 30, 1, 7])
-@pytest.mark.parametrize("name", WHOLE)
+@each(("make", "name", "size"), product(READERS.values(), WHOLE, [1 << 30, 1, 7]))
 def test_a_good_response_is_read_and_the_connection_kept(
-    reader: ResponseReader, name: str, size: int
+    make: Callable[[], ResponseReader], name: str, size: int
 ) -> None:
-    data, status, body = WHOLE[name]
+    reader, (data, status, body) = make(), WHOLE[name]
 
     for _ in range(3):
         response = read(reader, data, size)
@@ -154,13 +161,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("size", [1 << 30, 1_000])
-@pytest.mark.parametrize("name", REFUSED)
+@each(("make", "name", "size"), product(READERS.values(), REFUSED, [1 << 30, 1_000]))
 def test_a_hostile_response_is_refused(
-    reader: ResponseReader, name: str, size: int
+    make: Callable[[], ResponseReader], name: str, size: int
 ) -> None:
     with pytest.raises(BadResponseError) as caught:
-        read(reader, REFUSED[name], size)
+        read(make(), REFUSED[name], size)
 
     # The text may be logged: it is one of ours.
     assert re.fullmatch(r"the answer [a-z0-9 ,-]+(HTTP)?", str(caught.value))

@@ -31,12 +31,6 @@ def clients(url: str) -> RedisClients:
     return RedisClients(url, where="cache.redis", timeout=20.0)
 
 
-def test_the_password_is_never_shown() -> None:
-    made = clients("redis://me:sesame@redis.example.com:6379/2?password=open")
-
-    assert repr(made) == "RedisClients('redis://redis.example.com:6379/2')"
-
-
 @pytest.mark.parametrize(
     ("query", "why"),
     [
@@ -170,26 +164,3 @@ async def test_a_command_that_fails_is_not_sent_again() -> None:
     assert len(connections) == 1
     await made.aclose()
     listening.close()
-
-
-@pytest.mark.parametrize("binary", ["redis-server", "valkey-server"])
-def test_the_test_server_keeps_its_data_over_a_crash_only_where_asked(
-    tmp_path: Path, binary: str
-) -> None:
-    kept = {}
-    for aof in (False, True):
-        with redis_server(tmp_path, aof=aof, binary=binary) as server:
-
-            async def use(command: str, server: RedisServer = server) -> Any:
-                made = clients(server.url)
-                try:
-                    [answer] = await made.ask("", [tuple(command.split())])
-                    return answer
-                finally:
-                    await made.aclose()
-
-            asyncio.run(use("SET name value"))
-            server.restart()
-            kept[aof] = asyncio.run(use("GET name"))
-
-    assert kept == {False: None, True: b"value"}

@@ -207,39 +207,6 @@ async def test_the_next_address_is_tried_beside_one_that_is_silent() -> None:
         assert await reached(connector) == listener.getsockname()
 
 
-async def test_the_last_failure_is_reported_where_no_address_answers() -> None:
-    with refusing() as one, refusing() as other:
-        name_server = NameServer(found(one, other))
-        connector = Connector("api.test", 1, getaddrinfo=name_server)
-
-        with pytest.raises(ConnectionRefusedError):
-            await connector.connect()
-
-
-async def test_of_two_that_answer_at_once_one_is_hung_up_on() -> None:
-    with listening() as one, listening() as other:
-        name_server = NameServer(found(one, other))
-        connector = Connector("api.test", 1, getaddrinfo=name_server, head_start=1e-6)
-
-        places = await asyncio.gather(*(reached(connector) for _ in range(20)))
-
-        # A socket left open would be a ResourceWarning, which is an error.
-        assert set(places) <= {one.getsockname(), other.getsockname()}
-
-
-async def test_a_cancelled_call_ends_every_attempt() -> None:
-    with dead() as one, dead() as other:
-        name_server = NameServer(found(one, other))
-        connector = Connector("api.test", 1, getaddrinfo=name_server)
-        before = asyncio.all_tasks()
-
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await connector.connect()
-
-        await until(lambda: asyncio.all_tasks() == before)
-
-
 async def test_a_cancellation_is_never_lost_between_two_that_answer() -> None:
     """It may come while the attempt that lost is hung up on."""
     with listening() as one, listening() as other:

@@ -28,8 +28,8 @@ from moe_middleware.sandbox import Sandbox
 from ..sites import Clock, settings
 
 KINDS = (("homepage-banner", "promo-strip"), ("price-badge",))
-SMALL = Traffic(visitors=7_200, pages=3, pause=30, minutes=10, kinds=KINDS)
-"""Some 300 visits around a full hour."""
+SMALL = Traffic(visitors=5_000, pages=3, pause=30, minutes=10, kinds=KINDS)
+"""Some 200 visits around a full hour."""
 
 
 class Processes:
@@ -114,7 +114,7 @@ async def test_the_simulation_fetches_as_often_as_the_middleware(
     played = simulate(SMALL, setup, seed=1)
     real = await Processes(setup).serve(SMALL, setup)
 
-    assert real > 100
+    assert real > 60
     # Which visitors come first after the hour depends on their ids, which differ.
     turns = 0.02 if 0 < setup.stale < setup.ttl else 0.0
     assert played.total("fetches") == pytest.approx(real, rel=turns)
@@ -123,14 +123,13 @@ async def test_the_simulation_fetches_as_often_as_the_middleware(
 @pytest.mark.parametrize(
     "setup",
     [
-        Setup(processes=1),
         Setup(processes=3, ttl=90),
         Setup(processes=3, ttl=300, shared=True),
         Setup(hosts=2, processes=2, sticky=True, ttl=20),
     ],
 )
 def test_the_simulation_agrees_with_the_closed_formula(setup: Setup) -> None:
-    traffic = Traffic(visitors=30_000, pages=4, kinds=KINDS)
+    traffic = Traffic(visitors=20_000, pages=4, kinds=KINDS)
     # Without the hours' ends, and over the whole time, not in its busiest minute.
     steady = replace(setup, ttl=min(setup.ttl, 300))
 
@@ -151,18 +150,17 @@ def test_the_formula_has_the_limits_that_one_expects(pages: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ttl", "stale", "least", "most"),
+    ("ttl", "stale", "shared", "least", "most"),
     [
-        (900, 0, 2.0, 3.0),
-        (900, 120, 1.3, 1.8),
+        (900, 0, False, 2.0, 3.0),
+        (900, 120, True, 1.3, 1.8),
         # Spread over ten minutes, or by each answer's own ttl.
-        (900, 600, 0.8, 1.25),
-        (300, 300, 0.8, 1.25),
+        (900, 600, False, 0.8, 1.25),
+        (300, 300, True, 0.8, 1.25),
     ],
 )
-@pytest.mark.parametrize("shared", [False, True])
 def test_a_full_hour_is_the_spike_that_the_formula_says(
-    ttl: float, stale: float, least: float, most: float, shared: bool
+    ttl: float, stale: float, shared: bool, least: float, most: float
 ) -> None:
     traffic = Traffic(visitors=50_000)
     setup = Setup(processes=1, ttl=ttl, stale=stale, shared=shared)
@@ -178,9 +176,9 @@ def test_a_full_hour_is_the_spike_that_the_formula_says(
 
 @pytest.mark.parametrize("budget", ["process", "host", "all"])
 def test_no_minute_has_more_fetches_than_the_quota(budget: Any) -> None:
-    setup = Setup(hosts=2, processes=3, limit=60, budget=budget)
+    setup = Setup(hosts=2, processes=3, limit=30, budget=budget)
 
-    played = simulate(Traffic(visitors=24_000), setup)
+    played = simulate(Traffic(visitors=12_000), setup)
 
     busy = [one for one in played.minutes if one.wanted > 2 * setup.limit]
     assert busy
@@ -193,14 +191,14 @@ def test_no_minute_has_more_fetches_than_the_quota(budget: Any) -> None:
 
 def test_a_sample_of_the_visitors_gives_the_figures_of_all() -> None:
     setup = Setup(processes=2, ttl=120)
-    small, large = Traffic(visitors=20_000), Traffic(visitors=20_000_000)
+    small, large = Traffic(visitors=10_000), Traffic(visitors=10_000_000)
 
     one, many = (
         simulate(small, setup, bounded=False),
         simulate(large, setup, bounded=False),
     )
 
-    assert (one.one_in, many.one_in > 100) == (1, True)
+    assert (one.one_in, many.one_in > 50) == (1, True)
     assert many.mean("wanted") / 1000 == pytest.approx(one.mean("wanted"), rel=0.05)
     assert many.p99("cached_bytes") / 1000 == pytest.approx(
         one.p99("cached_bytes"), rel=0.1
@@ -208,7 +206,7 @@ def test_a_sample_of_the_visitors_gives_the_figures_of_all() -> None:
 
 
 def test_a_cache_without_room_finds_less() -> None:
-    traffic = Traffic(visitors=20_000, pause=60)
+    traffic = Traffic(visitors=10_000, pause=60)
     roomy = Setup(processes=1, ttl=900)
 
     cramped = simulate(traffic, replace(roomy, max_bytes=10_000))
@@ -242,7 +240,7 @@ def test_long_visits_are_under_way_when_the_minutes_begin() -> None:
 
 
 def test_more_than_25_keys_are_several_fetches() -> None:
-    few = Traffic(visitors=5_000, kinds=(tuple(map(str, range(25))),))
+    few = Traffic(visitors=1_000, kinds=(tuple(map(str, range(25))),))
     many = replace(few, kinds=(tuple(map(str, range(26))),))
 
     fetches = [
@@ -254,7 +252,7 @@ def test_more_than_25_keys_are_several_fetches() -> None:
 
 
 def test_attributes_that_change_cost_fetches() -> None:
-    steady = Traffic(visitors=5_000)
+    steady = Traffic(visitors=2_000)
 
     counts = [
         simulate(traffic, Setup(processes=1, ttl=900)).total("fetches")
@@ -265,7 +263,7 @@ def test_attributes_that_change_cost_fetches() -> None:
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
-    traffic, setup = Traffic(visitors=5_000), Setup(shared=True)
+    traffic, setup = Traffic(visitors=1_000), Setup(shared=True)
 
     assert simulate(traffic, setup) == simulate(traffic, setup)
     assert simulate(traffic, setup) != simulate(traffic, setup, seed=2)

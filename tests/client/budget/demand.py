@@ -19,7 +19,7 @@ from moe_middleware.sandbox.memory.limits import MinuteLimit
 
 from .spender import Clock
 
-LIMIT = 2_000
+LIMIT = 600
 FULL_MINUTE = 1_700_000_040.0
 LATENCY = 0.1
 

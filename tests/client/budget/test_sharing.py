@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import subprocess
 import sys
@@ -13,12 +12,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from redis import Redis
 
 from moe_middleware.network.rate_limit import WINDOW
 
 from ...redis_servers import RedisServer, redis_server
-from .makers import LIMIT, command, in_memory, in_redis, in_sqlite, published_limits
+from .makers import command, in_memory, in_redis, in_sqlite, published_limits
 from .spender import PATIENCE, Clock, for_real, taken_at_once
 
 Spender = subprocess.Popen[str]
@@ -61,9 +59,9 @@ def spenders(count: int, store: str, limit: int) -> Iterator[list[Spender]]:
             process.communicate()
 
 
-async def test_four_processes_together_take_what_one_may(store: str) -> None:
+async def test_four_processes_together_take_what_one_may(tmp_path: Path) -> None:
     """All of them at the same moments, so that no busy machine makes a difference."""
-    limit = 800
+    store, limit = str(tmp_path / "budget.db"), 400
     clock, reference_clock = Clock(), Clock()
     budget = for_real(store, limit, clock)
     reference = in_memory(reference_clock, limit)
@@ -89,7 +87,7 @@ async def test_four_processes_together_take_what_one_may(store: str) -> None:
 
 
 async def test_budgets_that_open_a_new_file_together_share_it(tmp_path: Path) -> None:
-    for number in range(60):
+    for number in range(15):
         budgets = [for_real(str(tmp_path / f"{number}.db"), 3) for _ in range(4)]
         taken = await asyncio.gather(*(budget.take() for budget in budgets))
         for budget in budgets:
@@ -165,8 +163,8 @@ async def test_workspaces_have_budgets_of_their_own(
 ) -> None:
     clock, names = Clock(), [uuid4().hex, uuid4().hex]
     for one, other in (
-        [in_sqlite(tmp_path / "budget.db", clock, name=name) for name in names],
-        [in_redis(redis.url, clock, name=name) for name in names],
+        [in_sqlite(tmp_path / "budget.db", clock, 9, name=name) for name in names],
+        [in_redis(redis.url, clock, 9, name=name) for name in names],
     ):
         await taken_at_once(one)
 
@@ -174,7 +172,7 @@ async def test_workspaces_have_budgets_of_their_own(
         await one.aclose()
         await other.aclose()
 
-        assert went == LIMIT
+        assert went == 9
 
 
 async def test_hosts_whose_clocks_differ_go_by_the_clock_of_redis(
@@ -189,31 +187,6 @@ async def test_hosts_whose_clocks_differ_go_by_the_clock_of_redis(
 
     assert [each.granted for each in taken] == [True, True, False]
     assert 0 < taken[2].wait <= WINDOW + 1
-
-
-async def test_many_takes_at_once_are_one_round_trip_or_few(
-    redis: RedisServer,
-) -> None:
-    command(redis, "FLUSHALL")
-    budget = in_redis(redis.url, Clock(), limit=1000)
-    await budget.take()
-    before = connections(redis)
-    taking = [asyncio.create_task(budget.take()) for _ in range(1500)]
-    await asyncio.sleep(0)
-    # Pages that give up take nothing from the others.
-    for task in taking[::3]:
-        task.cancel()
-    taken = await asyncio.gather(*taking, return_exceptions=True)
-    after = connections(redis)
-    await budget.aclose()
-
-    answers = [one for one in taken if not isinstance(one, BaseException)]
-    assert len(answers) == 1000
-    assert all(one.granted or one.wait > 0 for one in answers)
-    # Counted there, and not by each alone: so the last ones are beyond the limit.
-    numbers = [one.number for one in answers if one.granted]
-    assert min(numbers) > 0 and len(set(numbers)) == len(numbers)
-    assert after == before
 
 
 async def test_a_script_that_is_lost_amid_many_takes_costs_none(
@@ -239,13 +212,3 @@ async def test_a_budget_that_is_closed_amid_takes_counts_them_alone(
 
     async with asyncio.timeout(PATIENCE):
         assert all(one.granted for one in await asyncio.gather(*taking))
-
-
-def connections(redis: RedisServer) -> int:
-    """How many there were ever."""
-    with Redis.from_url(redis.url) as client:
-        # This one is another.
-        return int(client.info("stats")["total_connections_received"]) - next(_looks)
-
-
-_looks = itertools.count()
