@@ -31,8 +31,8 @@ from moe_middleware.sandbox.uvicorn import running
 from ..alone import alone
 from ..redis_servers import redis_server
 
-ROUNDS = 12
-SPARE = 4
+ROUNDS = 8
+SPARE = 3
 """Open files that may come and go by themselves."""
 
 MEMORY: dict[str, Any] = {
