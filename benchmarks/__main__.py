@@ -20,11 +20,11 @@ import uvloop
 
 from .backlog import backlog
 from .caches import caches
-from .calls import calls
 from .delivery import delivery
 from .doors import doors
 from .effort import Effort
 from .fetches import fetches
+from .first_visits import calls, stalls
 from .growth import growth
 from .in_process import in_process
 from .lookups import lookups
@@ -38,7 +38,6 @@ from .recording import recording
 from .results import Section, save, summary
 from .sandbox import sandbox, sandbox_soak
 from .scripts import scripts
-from .stalls import stalls
 from .throughput import throughput
 
 
@@ -84,8 +83,6 @@ async def main(names: list[str], effort: Effort, results: Path | None) -> int:
 
     A missed goal is printed, and is no failure: the machine may be the cause.
     """
-    # The events stay where they are, and the shutdown says so.
-    logging.getLogger("moe_middleware").setLevel(logging.CRITICAL)
     began = time.monotonic()
     load = os.getloadavg()[0]
     print("ratio = ours / rival, round by round, measured in turns")
@@ -147,6 +144,8 @@ RESULTS = Path(__file__).parent / "results"
 
 if __name__ == "__main__":
     given = _arguments()
+    # The events stay where they are, and the shutdown says so.
+    logging.getLogger("moe_middleware").setLevel(logging.CRITICAL)
     whole = not (given.names or given.quick or given.rounds)
     failed = uvloop.run(
         main(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from moe_middleware import MoEngageClient, SQLiteOutbox
 from moe_middleware.outbox.relay import Relay
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .machine import resident
 from .peers.ours import impressions, settings
 from .ratios import Figure, Row
@@ -25,30 +24,30 @@ LOOKS = 0.5
 """Between two looks at the memory, in seconds."""
 
 
-async def backlog(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def backlog(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Append events without a relay, then let one empty the outbox."""
     outbox = SQLiteOutbox(str(directory / "backlog.db"))
     count = effort.amount(EVENTS)
-    customers = itertools.cycle(f"customer-{number}" for number in range(CUSTOMERS))
     began = time.perf_counter()
-    for _ in range(0, count, APPENDED_AT_ONCE):
-        some = itertools.islice(customers, min(APPENDED_AT_ONCE, count))
-        outbox.append(impressions(some))
+    for begin in range(0, count, APPENDED_AT_ONCE):
+        begins = begin % CUSTOMERS
+        some = [f"customer-{begins + number}" for number in range(APPENDED_AT_ONCE)]
+        outbox.append(impressions(min(APPENDED_AT_ONCE, count), some))
         await outbox.flush()
     rate = count / (time.perf_counter() - began)
     yield Figure(what=f"{count:,} events appended", text=f"{rate:,.0f}/s")
-    async with (
-        upstream(directory) as server,
-        MoEngageClient(settings(server.url)) as client,
-    ):
-        before, most = resident() / MIB, 0.0
-        began = time.perf_counter()
-        run = asyncio.create_task(Relay(outbox, client.report).run(until_empty=True))
-        while not run.done():
-            await asyncio.wait([run], timeout=LOOKS)
-            most = max(most, resident() / MIB)
-        rate = count / (time.perf_counter() - began)
-        arrived, _ = await server.events()
+    with upstream(directory) as server:
+        async with MoEngageClient(settings(server.url)) as client:
+            before, most = resident() / MIB, 0.0
+            began = time.perf_counter()
+            run = asyncio.create_task(
+                Relay(outbox, client.report).run(until_empty=True)
+            )
+            while not run.done():
+                await asyncio.wait([run], timeout=LOOKS)
+                most = max(most, resident() / MIB)
+            rate = count / (time.perf_counter() - began)
+            arrived, _ = server.events()
     waiting = (await outbox.count()).waiting
     outbox.close()
     if waiting or arrived != count:

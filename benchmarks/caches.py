@@ -10,9 +10,9 @@ import sys
 import time
 from array import array
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cachetools import TTLCache
 
@@ -27,8 +27,9 @@ from moe_middleware.models.experience import Experience
 from moe_middleware.models.identity import Identity
 from moe_middleware.models.reasons import Source
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .machine import resident
+from .peers.contract import CONTEXT
 from .ratios import (
     NO_GOAL,
     Comparison,
@@ -58,17 +59,7 @@ TTL = 60.0
 MIB = 1024 * 1024
 
 
-class Kept(Protocol):
-    """What keeps the answers of visitors."""
-
-    def put(self, visitor: bytes, bodies: dict[str, bytes]) -> None:
-        """Keep a visitor's answers."""
-
-    def get(self, visitor: bytes) -> list[Experience]:
-        """Return both of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What one process measured, alone with its visitors.
 
@@ -89,7 +80,7 @@ class Report:
     expired: float
 
 
-async def caches(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def caches(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Measure each in a process of its own, as memory is the process's."""
     count = effort.amount(MILLION)
     rounds = effort.rounds_of(ROUNDS)
@@ -117,32 +108,33 @@ async def caches(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
                 value=report.memory / report.size,
             )
     for name in EVERYONE:
-        report = reports[name]
+        memory = reports[name].memory
         yield Figure(
             what=f"{count:,} visitors without a bound: {name}",
-            text=f"{report.memory / MIB:.0f} MiB, {report.memory / count:.0f} B each",
+            text=f"{memory / MIB:.0f} MiB, {memory / count:.0f} B each",
         )
     async for row in _hit_rows(count, rounds):
         yield row
-    for name, goal in (
-        ("ours", "<= 1 ms"),
-        ("bounded", "<= 1 ms"),
-        ("TTLCache", NO_GOAL),
-        ("dict", NO_GOAL),
+    for what, values in (
+        (
+            f"longest put while {count:,} came",
+            {
+                name: reports[name].steps
+                for name in ("ours", "bounded", "TTLCache", "dict")
+            },
+        ),
+        (
+            f"the put after {count:,} have expired",
+            {name: reports[name].expired for name in ("ours", "TTLCache")},
+        ),
     ):
-        yield Figure(
-            what=f"longest put while {count:,} came: {name}",
-            text=f"{reports[name].steps:.2f} ms CPU",
-            goal=goal,
-            value=reports[name].steps,
-        )
-    for name, goal in (("ours", "<= 1 ms"), ("TTLCache", NO_GOAL)):
-        yield Figure(
-            what=f"the put after {count:,} have expired: {name}",
-            text=f"{reports[name].expired:.2f} ms CPU",
-            goal=goal,
-            value=reports[name].expired,
-        )
+        for name, milliseconds in values.items():
+            yield Figure(
+                what=f"{what}: {name}",
+                text=f"{milliseconds:.2f} ms CPU",
+                goal="<= 1 ms" if name in ("ours", "bounded") else NO_GOAL,
+                value=milliseconds,
+            )
     for name in EVERYONE:
         yield Figure(
             what=f"what a full garbage collection takes longer: {name}",
@@ -232,7 +224,7 @@ class Clock:
         return self.now
 
 
-def _made(name: str, clock: Clock) -> Kept:
+def _made(name: str, clock: Clock) -> Ours | Mapped:
     match name:
         case "TTLCache":
             return Mapped(TTLCache(10 * MILLION, TTL, clock))
@@ -275,10 +267,10 @@ def _memory_of(name: str, count: int) -> dict[str, Any]:
         collection=(with_them - without) * 1e3,
         expired=expired * 1e3,
     )
-    return {field.name: getattr(report, field.name) for field in fields(Report)}
+    return asdict(report)
 
 
-def _fill(kept: Kept, name: str, count: int, took: array[float]) -> None:
+def _fill(kept: Ours | Mapped, name: str, count: int, took: array[float]) -> None:
     """Let visitors come, and note how long each one took."""
     for number in range(count):
         visitor, bodies = _visitor(number), _bodies(name, number)
@@ -304,7 +296,7 @@ async def _hits_of_everyone(count: int, rounds: int) -> dict[str, Any]:
     return measured
 
 
-def _hits(kept: Kept, visitors: int) -> Measure:
+def _hits(kept: Ours | Mapped, visitors: int) -> Measure:
     async def measure() -> float:
         wanted = [_visitor(random.randrange(visitors)) for _ in range(HITS)]
         began = time.thread_time()
@@ -339,14 +331,10 @@ BODIES = [
                     "Greeting": "Hello",
                 },
                 experience_context={
-                    "cid": f"66d55ae445921e4d35ae4368_F_T_WP_AB_{variation}_P_0_AU_5A",
+                    **CONTEXT,
+                    "cid": CONTEXT["cid"].replace("_2_", f"_{variation}_"),
                     "experience": key,
-                    "moe_locale_id": "0",
                     "moe_variation_id": f"{variation}",
-                    "audience_name": "All Users",
-                    "audience_id": "5A",
-                    "type": "Web Personalization",
-                    "experience_type": "API based Experience",
                 },
             )
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -14,11 +13,10 @@ from statistics import median
 from moe_middleware import Event, MoEngageClient, SQLiteOutbox
 from moe_middleware.outbox.relay import Relay
 
-from .effort import FULL, Effort
-from .orders import Worker
-from .peers.contract import USERS
+from .effort import Effort
 from .peers.crews import crew
 from .peers.ours import impressions, settings
+from .processes import Worker
 from .ratios import Comparison, Figure, Measure, Note, Row, measure_in_turns, spread
 from .upstream import Upstream, upstream
 
@@ -31,13 +29,11 @@ ARRIVAL_TIMEOUT = 60.0
 """How long the last event may take to arrive, in seconds."""
 
 
-async def delivery(
-    directory: Path, effort: Effort = FULL, rivals: tuple[str, ...] = RIVALS
-) -> AsyncIterator[Row]:
+async def delivery(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Measure the outbox and the relay alone, then everyone from end to end."""
     async for row in _alone(directory, effort):
         yield row
-    async for row in _end_to_end(directory, effort, rivals):
+    async for row in _end_to_end(directory, effort):
         yield row
 
 
@@ -46,13 +42,13 @@ async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     delivered: list[float] = []
     # As the command ``relay`` does at its start.
     gc.freeze()
-    async with upstream(directory) as server:
+    with upstream(directory) as server:
         for number in range(effort.rounds_of(ROUNDS)):
             outbox = SQLiteOutbox(str(directory / f"delivery-{number}.db"))
             count = effort.amount(APPENDED)
-            await _opened(outbox)
+            await outbox.count()  # it makes its file now, not while it is measured
             # No list of them is left: a relay's garbage collections do not visit it.
-            appended.append(await _append_rate(outbox, _events(count)))
+            appended.append(await _append_rate(outbox, impressions(count)))
             delivered.append(await _delivery_rate(outbox, server, count))
             outbox.close()
     gc.unfreeze()
@@ -64,16 +60,6 @@ async def _alone(directory: Path, effort: Effort) -> AsyncIterator[Row]:
         yield Figure(what=what, text=text, goal=goal, value=median(values))
 
 
-def _events(count: int) -> list[Event]:
-    users = itertools.islice(itertools.cycle(USERS), count)
-    return impressions(users)
-
-
-async def _opened(outbox: SQLiteOutbox) -> None:
-    """Let it make its file, which is not what is measured."""
-    await outbox.count()
-
-
 async def _append_rate(outbox: SQLiteOutbox, events: list[Event]) -> float:
     began = time.perf_counter()
     for event in events:
@@ -83,22 +69,20 @@ async def _append_rate(outbox: SQLiteOutbox, events: list[Event]) -> float:
 
 
 async def _delivery_rate(outbox: SQLiteOutbox, server: Upstream, count: int) -> float:
-    await server.behave()
+    server.behave()
     async with MoEngageClient(settings(server.url)) as client:
         began = time.perf_counter()
         await Relay(outbox, client.report).deliver()
         took = time.perf_counter() - began
-    waiting, (arrived, _) = (await outbox.count()).waiting, await server.events()
+    waiting, (arrived, _) = (await outbox.count()).waiting, server.events()
     if waiting or arrived != count:
         raise RuntimeError(f"{arrived} of {count} events arrived, {waiting} wait")
     return count / took
 
 
-async def _end_to_end(
-    directory: Path, effort: Effort, rivals: tuple[str, ...]
-) -> AsyncIterator[Row]:
+async def _end_to_end(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     worked: defaultdict[str, list[float]] = defaultdict(list)
-    async with crew(directory, [OURS, *rivals]) as together:
+    with crew(directory, effort, [OURS, *RIVALS]) as together:
         for note in together.missing:
             yield note
         rates = await measure_in_turns(
@@ -127,7 +111,7 @@ async def _end_to_end(
             ours=worked[OURS][1:],
             rival=worked[name][1:],
         )
-    if rivals:
+    if len(rates) > 1:
         yield Note(text="ours are on the disk before they go out; theirs never are")
 
 
@@ -135,11 +119,11 @@ def _delivering(
     worker: Worker, server: Upstream, count: int, worked: list[float]
 ) -> Measure:
     async def measure() -> float:
-        await server.behave()
-        before = (await worker.ask("worked"))["seconds"]
-        began_at = (await worker.ask("deliver", count=count))["began_at"]
+        server.behave()
+        before = worker.ask("worked")["seconds"]
+        began_at = worker.ask("deliver", count=count)["began_at"]
         last_at = await _all_arrived(server, count)
-        after = (await worker.ask("worked"))["seconds"]
+        after = worker.ask("worked")["seconds"]
         worked.append((after - before) / count * 1e6)
         # Both clocks are the machine's monotonic one.
         return count / (last_at - float(began_at))
@@ -151,7 +135,7 @@ async def _all_arrived(server: Upstream, count: int) -> float:
     """Wait for the last event; return when it came."""
     async with asyncio.timeout(ARRIVAL_TIMEOUT):
         while True:
-            arrived, last_at = await server.events()
+            arrived, last_at = server.events()
             if arrived >= count:
                 return last_at
             await asyncio.sleep(0.01)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2wsgi import ASGIMiddleware, WSGIMiddleware
-from jinja2 import DictLoader, Environment
 from sentry_sdk.integrations.wsgi import SentryWsgiMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
@@ -18,13 +18,12 @@ from starlette.responses import Response
 from moe_middleware import MoEngageMiddleware, MoEngageWSGIMiddleware, Settings
 from moe_middleware.concurrency.background_loop import background
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .in_process import page_cost, sentry
 from .ratios import NO_GOAL, Measure, Row, compare
 from .shop import (
     BANNER,
     HEADERS,
-    PAGE,
     PERSONAL,
     PLAIN,
     PRODUCTS,
@@ -34,6 +33,7 @@ from .shop import (
     our_shop,
     request_scope,
     shop_settings,
+    template,
 )
 
 if TYPE_CHECKING:
@@ -44,12 +44,61 @@ PAGE_REQUESTS = 500
 ROUNDS = 9
 
 
-async def doors(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def doors(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Compare an unmapped path and a cached page, at the ASGI and the WSGI door."""
-    async for row in _asgi(directory / "asgi", effort):
-        yield row
-    async for row in _wsgi(directory, effort):
-        yield row
+    requests, pages = effort.amount(UNMAPPED_REQUESTS), effort.amount(PAGE_REQUESTS)
+    beside = partial(compare, unit="us CPU", rounds=effort.rounds_of(ROUNDS))
+    ours, base = our_shop(directory / "asgi"), _Base(bare_shop())
+    await fill_cache(ours, WARM_VISITORS)
+    for path, what, goal in (
+        ("/unmapped", "an unmapped path", "<= 1.0"),
+        ("/", "a cached page", NO_GOAL),
+    ):
+        yield await beside(
+            f"{what}, in process, beside an empty BaseHTTPMiddleware",
+            ours=page_cost(ours, [request_scope(path, 1)], requests),
+            rival=page_cost(base, [request_scope(path, 1)], requests),
+            goal=goal,
+        )
+    await ours.runtime.stop()
+    # The rival of a page at the WSGI door is the only other way to it: a2wsgi around
+    # the ASGI door around a2wsgi around the app.
+    bare = _shop(PLAIN, {"banner": BANNER, "strip": BANNER})
+    routes = [{"path": "/", "experiences": ["homepage-banner", "promo-strip"]}]
+    settings = shop_settings(directory, routes)
+    door = MoEngageWSGIMiddleware(_shop(PERSONAL, {}), config=settings)
+    visitors = _visitors()
+    unmapped = [{**visitors[0], "PATH_INFO": "/unmapped"}]
+    for environ in visitors:
+        _visit(door, environ)
+    cpu, wall = time.process_time, time.perf_counter
+    yield await beside(
+        "WSGI: unmapped path, beside the bare app",
+        ours=_cost(door, unmapped, requests, cpu),
+        rival=_cost(bare, unmapped, requests, cpu),
+    )
+    with sentry():
+        yield await beside(
+            "  and Sentry's WSGI middleware, beside the bare app",
+            ours=_cost(SentryWsgiMiddleware(bare), unmapped, requests, cpu),
+            rival=_cost(bare, unmapped, requests, cpu),
+        )
+    yield await beside(
+        "WSGI: cached page, 2 tags, 2 impressions, beside the bare app",
+        ours=_cost(door, visitors, pages, cpu),
+        rival=_cost(bare, visitors, pages, cpu),
+        goal="<= 20 us more",
+    )
+    bridged = _bridged(_shop(PERSONAL, {}), settings)
+    for environ in visitors:
+        _visit(bridged, environ)
+    yield await beside(
+        "WSGI: cached page, beside a2wsgi and the ASGI door",
+        ours=_cost(door, visitors, pages, wall),
+        rival=_cost(bridged, visitors, pages, wall),
+        unit="us",
+        goal="<= 0.8",
+    )
 
 
 class _Base(BaseHTTPMiddleware):
@@ -57,76 +106,6 @@ class _Base(BaseHTTPMiddleware):
         self, request: Request, call_next: RequestResponseEndpoint
     ) -> Response:
         return await call_next(request)
-
-
-async def _asgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:
-    ours, base = our_shop(directory), _Base(bare_shop())
-    await fill_cache(ours, WARM_VISITORS)
-    for path, what, goal in (
-        ("/unmapped", "an unmapped path", "<= 1.0"),
-        ("/", "a cached page", NO_GOAL),
-    ):
-        requests = effort.amount(UNMAPPED_REQUESTS)
-        yield await compare(
-            f"{what}, in process, beside an empty BaseHTTPMiddleware",
-            ours=page_cost(ours, [request_scope(path, 1)], requests),
-            rival=page_cost(base, [request_scope(path, 1)], requests),
-            unit="us CPU",
-            goal=goal,
-            rounds=effort.rounds_of(ROUNDS),
-        )
-    await ours.runtime.stop()
-
-
-async def _wsgi(directory: Path, effort: Effort) -> AsyncIterator[Row]:
-    """Compare an unmapped path and a cached page with the bare app's, and with a2wsgi.
-
-    The rival of a page is the only other way to it: a2wsgi around the ASGI door around
-    a2wsgi around the app.
-    """
-    bare = _shop(PLAIN, {"banner": BANNER, "strip": BANNER})
-    routes = [{"path": "/", "experiences": ["homepage-banner", "promo-strip"]}]
-    settings = shop_settings(directory, routes)
-    ours = MoEngageWSGIMiddleware(_shop(PERSONAL, {}), config=settings)
-    requests, pages = effort.amount(UNMAPPED_REQUESTS), effort.amount(PAGE_REQUESTS)
-    rounds = effort.rounds_of(ROUNDS)
-    for environ in _visitors():
-        _visit(ours, environ)
-    unmapped = {**next(iter(_visitors())), "PATH_INFO": "/unmapped"}
-    yield await compare(
-        "WSGI: unmapped path, beside the bare app",
-        ours=_cpu(ours, [unmapped], requests),
-        rival=_cpu(bare, [unmapped], requests),
-        unit="us CPU",
-        rounds=rounds,
-    )
-    with sentry():
-        yield await compare(
-            "  and Sentry's WSGI middleware, beside the bare app",
-            ours=_cpu(SentryWsgiMiddleware(bare), [unmapped], requests),
-            rival=_cpu(bare, [unmapped], requests),
-            unit="us CPU",
-            rounds=rounds,
-        )
-    yield await compare(
-        "WSGI: cached page, 2 tags, 2 impressions, beside the bare app",
-        ours=_cpu(ours, _visitors(), pages),
-        rival=_cpu(bare, _visitors(), pages),
-        unit="us CPU",
-        goal="<= 20 us more",
-        rounds=rounds,
-    )
-    bridged = _bridged(_shop(PERSONAL, {}), settings)
-    for environ in _visitors():
-        _visit(bridged, environ)
-    yield await compare(
-        "WSGI: cached page, beside a2wsgi and the ASGI door",
-        ours=_wall(ours, _visitors(), pages),
-        rival=_wall(bridged, _visitors(), pages),
-        unit="us",
-        goal="<= 0.8",
-        rounds=rounds,
-    )
 
 
 def _bridged(app: WSGIApplication, settings: Settings) -> Any:
@@ -137,18 +116,13 @@ def _bridged(app: WSGIApplication, settings: Settings) -> Any:
 
 
 def _shop(source: str, variables: dict[str, Any]) -> WSGIApplication:
-    environment = Environment(
-        loader=DictLoader({"page": PAGE, "shop": source}),
-        autoescape=True,
-        extensions=["moe_middleware.jinja.MoEngageExtension"],
-    )
-    template = environment.get_template("shop")
+    shown = template(source)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/unmapped":
             body = b"ok"
         else:
-            body = template.render(products=PRODUCTS, **variables).encode()
+            body = shown.render(products=PRODUCTS, **variables).encode()
         headers = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
         start_response("200 OK", headers)
         return [body]
@@ -180,33 +154,20 @@ def _visitors() -> list[WSGIEnvironment]:
 
 
 def _visit(app: WSGIApplication, environ: WSGIEnvironment) -> None:
-    body = app({**environ}, _start_response)
+    body = app({**environ}, lambda *_: lambda _: None)
     for _ in body:
         pass
-    close = getattr(body, "close", None)
-    if close is not None:
-        close()
+    getattr(body, "close", lambda: None)()
 
 
-def _start_response(*_: Any) -> Callable[[bytes], object]:
-    return lambda _: None
-
-
-def _cpu(app: WSGIApplication, environs: list[WSGIEnvironment], count: int) -> Measure:
-    # Of all threads: the one that commits the impressions counts as well.
-    return _timed(app, environs, count, time.process_time)
-
-
-def _wall(app: WSGIApplication, environs: list[WSGIEnvironment], count: int) -> Measure:
-    return _timed(app, environs, count, time.perf_counter)
-
-
-def _timed(
+def _cost(
     app: WSGIApplication,
     environs: list[WSGIEnvironment],
     count: int,
     clock: Callable[[], float],
 ) -> Measure:
+    """Measure one request, in microseconds of this clock, impressions included."""
+
     async def measure() -> float:
         started = clock()
         for environ in itertools.islice(itertools.cycle(environs), count):

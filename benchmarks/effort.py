@@ -15,10 +15,12 @@ class Effort:
     Attributes:
         rounds: Rounds of every measurement; None leaves each its own number.
         quick: Do just enough to see that everything works.
+        alone: Leave out the rivals that have an environment of their own.
     """
 
     rounds: int | None = None
     quick: bool = False
+    alone: bool = False
 
     def rounds_of(self, usual: int) -> int:
         """Return how many rounds to measure where ``usual`` is a part's own number."""
@@ -27,6 +29,3 @@ class Effort:
     def amount(self, usual: int) -> int:
         """Return how much work one round does."""
         return max(1, usual // QUICK_SHARE) if self.quick else usual
-
-
-FULL = Effort()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from .effort import FULL, Effort
-from .orders import Worker
+from .effort import Effort
 from .peers.crews import crew
+from .processes import Worker
 from .ratios import NO_GOAL, Comparison, Measure, Row, measure_in_turns
 
 FETCHES = 640
@@ -27,13 +27,10 @@ AT_ONCE = (1, 16, 64, 128)
 GOALS = {(STOCK, 64): "<= 0.20", (AIOHTTP, 64): "<= 1.20"}
 
 
-async def fetches(
-    directory: Path, effort: Effort = FULL, rivals: dict[str, str] = RIVALS
-) -> AsyncIterator[Row]:
+async def fetches(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Compare a fetch and its answer, read; connections are kept."""
-    async with crew(
-        directory, [OURS, *rivals], at_home=[WITH_SNIFFIO, LIMIT]
-    ) as together:
+    names, at_home = [OURS, *RIVALS], [WITH_SNIFFIO, LIMIT]
+    with crew(directory, effort, names, at_home=at_home) as together:
         for note in together.missing:
             yield note
         for at_once in AT_ONCE:
@@ -45,10 +42,10 @@ async def fetches(
                 },
                 effort.rounds_of(ROUNDS),
             )
-            for name in rivals:
+            for name in RIVALS:
                 if name in figures:
                     yield Comparison(
-                        what=f"one fetch, {at_once} at once, beside {rivals[name]}",
+                        what=f"one fetch, {at_once} at once, beside {RIVALS[name]}",
                         unit="us CPU",
                         ours=figures[OURS],
                         rival=figures[name],
@@ -58,8 +55,7 @@ async def fetches(
 
 def _fetching(worker: Worker, count: int, at_once: int) -> Measure:
     async def measure() -> float:
-        answer = await worker.ask("fetches", count=count, at_once=at_once)
-        seconds: float = answer["seconds"]
-        return seconds * 1e6
+        answer = worker.ask("fetches", count=count, at_once=at_once)
+        return float(answer["seconds"]) * 1e6
 
     return measure

@@ -9,20 +9,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from statistics import median
 
-from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from moe_middleware import Event, MoEngageMiddleware, SQLiteOutbox
+from moe_middleware import MoEngageMiddleware, SQLiteOutbox
 
-from .effort import FULL, Effort
-from .peers.contract import USERS
+from .effort import Effort
+from .in_process import page_cost
 from .peers.ours import impressions, settings
 from .ratios import NO_GOAL, Comparison, Figure, Measure, Row, compare, measure_in_turns
-from .shop import bare_shop, request_scope, visit
+from .shop import bare_shop, request_scope, template
 from .upstream import MANY_KEYS, upstream
 
 PAGES = 300
@@ -41,7 +40,7 @@ UNSAVED = 50_000
 """How many of them may wait for the disk."""
 
 
-async def growth(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def growth(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Measure the same work on little and on much."""
     async for row in _keys(directory, effort):
         yield row
@@ -53,7 +52,7 @@ async def growth(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
 
 
 async def _keys(directory: Path, effort: Effort) -> AsyncIterator[Row]:
-    async with upstream(directory) as server:
+    with upstream(directory) as server:
         url = f"{server.url}/many"
         few, many = _site(url, 1), _site(url, len(MANY_KEYS))
         comparison = await compare(
@@ -88,15 +87,10 @@ def _site(url: str, keys: int) -> MoEngageMiddleware:
         "{% endexperience %}"
         for key in wanted
     )
-    environment = Environment(
-        loader=DictLoader({"page": tags}),
-        autoescape=True,
-        extensions=["moe_middleware.jinja.MoEngageExtension"],
-    )
-    template = environment.get_template("page")
+    shown = template(tags)
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(template.render())
+        return HTMLResponse(shown.render())
 
     return MoEngageMiddleware(
         Starlette(routes=[Route("/", page)]),
@@ -113,14 +107,7 @@ def _site(url: str, keys: int) -> MoEngageMiddleware:
 
 def _visiting(app: ASGIApp, pages: int, path: str = "/") -> Measure:
     scopes = [request_scope(path, visitor) for visitor in range(VISITORS)]
-
-    async def measure() -> float:
-        started = time.process_time()
-        for scope in itertools.islice(itertools.cycle(scopes), pages):
-            await visit(app, scope)
-        return (time.process_time() - started) / pages * 1e6
-
-    return measure
+    return page_cost(app, scopes, pages)
 
 
 # --- events that wait ------------------------------------------------------
@@ -200,15 +187,10 @@ async def _waiting(directory: Path, effort: Effort) -> AsyncIterator[Row]:
 
 async def _fill(outbox: SQLiteOutbox, count: int) -> None:
     for start in range(0, count, AT_ONCE):
-        outbox.append(_events(min(AT_ONCE, count - start)))
+        outbox.append(impressions(min(AT_ONCE, count - start)))
         if start % UNSAVED == 0:
             await outbox.flush()
     await outbox.flush()
-
-
-def _events(count: int) -> list[Event]:
-    users = itertools.islice(itertools.cycle(USERS), count)
-    return impressions(users)
 
 
 async def _append(
@@ -219,7 +201,7 @@ async def _append(
     Every append is timed, and so is a step beside it that does nothing: what makes
     that one long is the machine, or a thread that has the interpreter.
     """
-    events, clock = _events(count), time.perf_counter
+    events, clock = impressions(count), time.perf_counter
     began = clock()
     for event in events:
         at = clock()

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Scope
 
 from moe_middleware import MoEngageMiddleware
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .ratios import NO_GOAL, Figure, Measure, Row, measure_in_turns, spread
 from .shop import (
     MANY_VISITORS,
@@ -61,7 +61,7 @@ GOALS = {
 }
 
 
-async def in_process(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def in_process(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Compare unmapped paths and mapped, cached pages with the bare shop's."""
     bare = bare_shop()
     shops = {

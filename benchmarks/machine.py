@@ -30,9 +30,9 @@ def machine(load: float, peers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "rivals", _listed(peers) or "none"
 
 
-def resident() -> int:
-    """Return the memory of this process, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def resident(pid: int | str = "self") -> int:
+    """Return the memory of a process, in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

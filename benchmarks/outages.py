@@ -7,18 +7,25 @@ something is wrong, and once more while nothing is: `docs/explanation/outages.md
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from types import MappingProxyType
 
 from moe_middleware.personalizer.fetcher import REFUSED_FOR
 from tests.end_to_end.visits import Browser, Visited, browsing
@@ -26,7 +33,7 @@ from tests.misbehaving import API, RESET_AFTER, Authority, Fault, misbehaving
 from tests.redis_servers import RedisServer, redis_server
 from tests.servers import free_port, running
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .machine import machine
 from .ratios import Figure, Note, Row
 
@@ -57,8 +64,6 @@ metadata: {{interval: 0}}
 budget: {{calls_per_minute: 1000000}}
 events: {{outbox: "memory:", relay: "off"}}
 """
-
-Opened = TypeVar("Opened")
 
 Change = Callable[[], Awaitable[object]]
 
@@ -91,135 +96,128 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trouble:
-    """One row: what is wrong, how it begins and how it ends.
+class _Stage:
+    """Where one run plays.
 
     Attributes:
-        name: What is wrong.
-        run: Serves the site and visits it; with the fault, or without.
+        browser: At the site.
+        api: What the site asks.
+        begin: Begins the fault.
+        end: Ends it.
+        known: Whether there are visitors before it.
+        other: At another site of the same shared cache: the recovery is complete when
+            it has what the first site fetched.
     """
 
-    name: str
-    run: Callable[[Path, bool, float], Awaitable[_Run]]
+    browser: Browser
+    api: API
+    begin: Change
+    end: Change
+    known: bool = True
+    other: Browser | None = None
 
 
-async def outages(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def outages(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Measure every fault beside its control, and write the report of a whole run."""
     lines, load = [], os.getloadavg()[0]
-    for number, trouble in enumerate(_troubles()):
+    for number, (name, staged) in enumerate(_TROUBLES.items()):
         runs = []
         for faulty in (False, True):
             folder = directory / f"{number}-{faulty}"
             folder.mkdir()
             lasts = LASTS / 4 if effort.quick else LASTS if faulty else LASTS / 2
-            runs.append(await trouble.run(folder, faulty, lasts))
+            async with staged(folder, faulty) as stage:
+                runs.append(await _visited(stage, faulty, lasts))
         control, run = runs
-        for row in _rows(trouble.name, run, control):
+        for row in _rows(name, run, control):
             yield row
-        lines.append(_line(trouble.name, run, control))
+        lines.append(_line(name, run, control))
     if not effort.quick:
         REPORT.write_text(_report(lines, load))
         yield Note(text=f"written to docs/explanation/{REPORT.name}")
 
 
-def _troubles() -> Iterable[_Trouble]:
-    for fault in Fault:
-        if fault is not Fault.NONE:
-            run = _with(fault, tls=fault in _OF_TLS)
-            yield _Trouble(name=f"API {fault}", run=run)
-    yield _Trouble(name="DNS hangs from the start", run=_without_names(True))
-    yield _Trouble(name="DNS hangs later", run=_without_names(False))
-    yield _Trouble(name="Redis hangs", run=_with_redis(RedisServer.hang))
-    yield _Trouble(name="Redis is killed", run=_with_redis(RedisServer.kill))
+# --- where one run plays ---------------------------------------------------------
 
 
-_OF_TLS = (Fault.UNTRUSTED, Fault.NO_TLS)
+@asynccontextmanager
+async def _api(fault: Fault, folder: Path, _faulty: bool) -> AsyncIterator[_Stage]:
+    authority = Authority() if fault in (Fault.UNTRUSTED, Fault.NO_TLS) else None
+    environ = {}
+    if authority is not None:
+        (folder / "ca.pem").write_bytes(authority.certificate())
+        environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
+    async with (
+        misbehaving(authority=authority) as api,
+        _serving(folder, api.url, environ) as browser,
+    ):
+        yield _Stage(
+            browser=browser,
+            api=api,
+            begin=partial(api.behave, fault),
+            end=partial(api.behave, Fault.NONE),
+        )
 
 
-# --- one run ---------------------------------------------------------------------
-
-
-def _with(
-    fault: Fault, *, tls: bool = False
-) -> Callable[[Path, bool, float], Awaitable[_Run]]:
-    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
-        authority = Authority() if tls else None
-        environ = {}
-        if authority is not None:
-            (folder / "ca.pem").write_bytes(authority.certificate())
-            environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
-        async with (
-            misbehaving(authority=authority) as api,
-            _serving(folder, api.url, environ) as browser,
-        ):
-
-            async def begin() -> None:
-                await api.behave(fault if faulty else Fault.NONE)
-
-            return await _visited(
-                browser, api, begin, lambda: api.behave(Fault.NONE), lasts
+@asynccontextmanager
+async def _names(at_first: bool, folder: Path, faulty: bool) -> AsyncIterator[_Stage]:
+    hangs = folder / "hangs"
+    if at_first and faulty:
+        hangs.touch()
+    async with misbehaving() as api:
+        url = f"http://api.test:{api.port}/v1"
+        async with _serving(folder, url, {"HANGING_NAMES": str(hangs)}) as browser:
+            yield _Stage(
+                browser=browser,
+                api=api,
+                begin=partial(asyncio.to_thread, hangs.touch),
+                end=partial(asyncio.to_thread, hangs.unlink),
+                known=not (at_first and faulty),
             )
 
-    return run
 
-
-def _without_names(at_first: bool) -> Callable[[Path, bool, float], Awaitable[_Run]]:
-    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
-        hangs = folder / "hangs"
-        environ = {"HANGING_NAMES": str(hangs)}
-
-        async def begin() -> None:
-            if faulty:
-                hangs.touch()
-
-        async def end() -> None:
-            hangs.unlink(missing_ok=True)
-
-        if at_first:
-            await begin()
-        async with misbehaving() as api:
-            url = f"http://api.test:{api.port}/v1"
-            async with _serving(folder, url, environ) as browser:
-                known = not (at_first and faulty)
-                return await _visited(browser, api, begin, end, lasts, known=known)
-
-    return run
-
-
-def _with_redis(
+@asynccontextmanager
+async def _redis(
     harm: Callable[[RedisServer], None],
-) -> Callable[[Path, bool, float], Awaitable[_Run]]:
-    async def run(folder: Path, faulty: bool, lasts: float) -> _Run:
-        with contextlib.ExitStack() as stack:
-            redis = await _in_thread(stack, redis_server(folder))
+    repair: Callable[[RedisServer], None],
+    folder: Path,
+    _faulty: bool,
+) -> AsyncIterator[_Stage]:
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+    with redis_server(folder) as redis:
+        async with (
+            misbehaving() as api,
+            _serving(folder / "one", api.url, redis=redis.url) as browser,
+            _serving(folder / "other", api.url, redis=redis.url) as other,
+        ):
+            yield _Stage(
+                browser=browser,
+                api=api,
+                begin=partial(asyncio.to_thread, harm, redis),
+                end=partial(asyncio.to_thread, repair, redis),
+                other=other,
+            )
 
-            async def begin() -> None:
-                if faulty:
-                    await asyncio.to_thread(harm, redis)
 
-            async def end() -> None:
-                if faulty and harm is RedisServer.hang:
-                    redis.resume()
-                elif faulty:
-                    await asyncio.to_thread(redis.restart)
-
-            for name in ("one", "other"):
-                (folder / name).mkdir()
-            async with (
-                misbehaving() as api,
-                _serving(folder / "one", api.url, redis=redis.url) as browser,
-                _serving(folder / "other", api.url, redis=redis.url) as other,
-            ):
-                return await _visited(browser, api, begin, end, lasts, other=other)
-
-    return run
+_TROUBLES: dict[str, Callable[[Path, bool], AbstractAsyncContextManager[_Stage]]] = {
+    **{
+        f"API {fault}": partial(_api, fault)
+        for fault in Fault
+        if fault is not Fault.NONE
+    },
+    "DNS hangs from the start": partial(_names, True),
+    "DNS hangs later": partial(_names, False),
+    "Redis hangs": partial(_redis, RedisServer.hang, RedisServer.resume),
+    "Redis is killed": partial(_redis, RedisServer.kill, RedisServer.restart),
+}
 
 
 @asynccontextmanager
 async def _serving(
     folder: Path,
     url: str,
-    environ: dict[str, str] | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
     redis: str | None = None,
 ) -> AsyncIterator[Browser]:
     """Serve the site by a uvicorn of its own until the block ends."""
@@ -228,69 +226,50 @@ async def _serving(
         CONFIG.format(budget=BUDGET, ttl=TTL, shared=shared)
     )
     port = free_port()
-    with contextlib.ExitStack() as stack:
-        await _in_thread(
-            stack,
-            running(
-                *("-m", "uvicorn", "--factory", "--port", str(port)),
-                *("--log-level", "error"),
-                "tests.end_to_end.counting_site:configured",
-                port=port,
-                log=folder / "site.log",
-                environ={
-                    "MOE_CONFIG": str(folder / "moe.yml"),
-                    "MOE_BASE_URL": url,
-                    **(environ or {}),
-                },
-            ),
-        )
+    with running(
+        *("-m", "uvicorn", "--factory", "--port", str(port)),
+        *("--log-level", "error", "tests.end_to_end.counting_site:configured"),
+        port=port,
+        log=folder / "site.log",
+        environ={
+            "MOE_CONFIG": str(folder / "moe.yml"),
+            "MOE_BASE_URL": url,
+            **environ,
+        },
+    ):
         async with browsing(port) as browser:
             yield browser
 
 
-async def _visited(
-    browser: Browser,
-    api: API,
-    begin: Change,
-    end: Change,
-    lasts: float,
-    *,
-    known: bool = True,
-    other: Browser | None = None,
-) -> _Run:
-    """Visit while it lasts, then until all is well.
+# --- one run ---------------------------------------------------------------------
 
-    Args:
-        browser: At the site.
-        api: What the site asks.
-        begin: Begins the fault; nothing, in a control.
-        end: Ends it.
-        lasts: For how long, in seconds.
-        known: Whether there were visitors before.
-        other: At another site of the same shared cache: the recovery is complete when
-            it has what the first site fetched.
-    """
-    run, numbers = _Run(), iter(range(1_000_000))
-    for number in range(KNOWN if known else 0):
+
+async def _visited(stage: _Stage, faulty: bool, lasts: float) -> _Run:
+    """Visit for so many seconds, with the fault or without, then until all is well."""
+    run, browser, api = _Run(), stage.browser, stage.api
+    for number in range(KNOWN if stage.known else 0):
         await _primed(browser, f"known-{number}")
     await browser.visit(path="/plain")
     await asyncio.sleep(TTL * 2)
     calls, received = await _calls(browser), api.heard
-    await begin()
+    if faulty:
+        await stage.begin()
     until = time.monotonic() + lasts
-    while time.monotonic() < until:
-        number = next(numbers)
+    for number in itertools.count():
+        if time.monotonic() > until:
+            break
         page = await browser.visit(f"new-{number}")
         plain = await browser.visit(path="/plain")
         _sort(run, page, plain)
         run.pages += 1
-        if known:
+        if stage.known:
             page = await browser.visit(f"known-{number % KNOWN}")
             run.known.append(page)
             run.pages += 1
     run.calls, run.received = await _calls(browser) - calls, api.heard - received
-    await end()
-    run.recovery = await _recovered(browser, other)
+    if faulty:
+        await stage.end()
+    run.recovery = await _recovered(browser, stage.other)
     return run
 
 
@@ -330,13 +309,6 @@ async def _recovered(browser: Browser, other: Browser | None) -> float:
                 break
             await asyncio.sleep(0.02)
     return time.monotonic() - started
-
-
-async def _in_thread(
-    stack: contextlib.ExitStack, opened: contextlib.AbstractContextManager[Opened]
-) -> Opened:
-    """Open what blocks until it is open, as a process's start does."""
-    return await asyncio.to_thread(stack.enter_context, opened)
 
 
 # --- telling ---------------------------------------------------------------------

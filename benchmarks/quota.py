@@ -27,7 +27,7 @@ from tests.client.budget.makers import in_memory
 from tests.client.budget.spender import Clock
 from tests.redis_servers import redis_server
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .ratios import NO_GOAL, Figure, Row
 
 LIMIT = 10_000
@@ -44,7 +44,7 @@ SIMULATED_LIMIT = 2_000
 BODY = b'{"experiences":{"hero":{"payload":{"a":1},"experience_context":{"cid":"1"}}}}'
 
 
-async def quota(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def quota(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Let a spike, an overload and a neighbour come."""
     visits = effort.amount(VISITS)
     with redis_server(directory) as redis:

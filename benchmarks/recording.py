@@ -15,9 +15,9 @@ from starlette.types import Message
 
 from moe_middleware import Observer
 
-from .effort import FULL, Effort
-from .orders import Worker
+from .effort import Effort
 from .peers.crews import crew
+from .processes import Worker
 from .ratios import (
     NO_GOAL,
     Comparison,
@@ -38,12 +38,10 @@ RIVALS = ("segment", "posthog", "amplitude", "launchdarkly")
 GOALS = {"segment": "<= 0.1"}
 
 
-async def recording(
-    directory: Path, effort: Effort = FULL, rivals: tuple[str, ...] = RIVALS
-) -> AsyncIterator[Row]:
+async def recording(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Compare the thread's CPU time, and the time that it takes by the clock."""
     walls: defaultdict[str, list[float]] = defaultdict(list)
-    async with crew(directory, [OURS, *rivals]) as together:
+    with crew(directory, effort, [OURS, *RIVALS]) as together:
         for note in together.missing:
             yield note
         figures = await measure_in_turns(
@@ -75,7 +73,7 @@ async def recording(
             ours=walls[OURS][1:],
             rival=walls[name][1:],
         )
-    if rivals:
+    if len(figures) > 1:
         yield Note(
             text="the rivals keep events in memory only; LaunchDarkly's have no id"
         )
@@ -116,9 +114,8 @@ async def _windows(directory: Path, pages: int) -> list[float]:
 
 def _recording(worker: Worker, count: int, walls: list[float]) -> Measure:
     async def measure() -> float:
-        answer = await worker.ask("record", count=count)
+        answer = worker.ask("record", count=count)
         walls.append(answer["wall_seconds"] * 1e6)
-        seconds: float = answer["seconds"]
-        return seconds * 1e6
+        return float(answer["seconds"]) * 1e6
 
     return measure

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .goals import MET, NOT_MET
-from .orders import REPOSITORY
+from .processes import REPOSITORY
 from .ratios import HEADINGS, Comparison, Figure, Note, Row
 
 PREFACE = """\

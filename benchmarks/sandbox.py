@@ -11,14 +11,17 @@ from statistics import median
 
 import httpx
 
-from moe_middleware.sandbox import Experience, sample_workspace
+from moe_middleware.sandbox import sample_workspace
 from moe_middleware.sandbox.memory.stores import Store
 from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
 from moe_middleware.sandbox.reports.reports import build_report
 
-from .effort import FULL, Effort
+from .effort import Effort
+from .machine import resident
+from .peers.contract import CONTEXT
+from .processes import Worker
 from .ratios import Figure, Measure, Note, Row, compare
-from .servers import SANDBOX_FILE, process, server
+from .servers import SANDBOX_FILE, server
 from .throughput import wrk, wrk_is_here
 
 SECONDS = 3
@@ -77,7 +80,7 @@ end
 
 async def sandbox(
     directory: Path,
-    effort: Effort = FULL,
+    effort: Effort,
     *,
     calls: int = FEW_CALLS,
     stored: int = FEW_STORED,
@@ -105,40 +108,39 @@ async def _under_load(
     calls = effort.amount(usual_calls)
     script = directory / "fetch.lua"
     script.write_text(FETCH)
-    async with server("json", directory) as bare, process("sandbox", directory) as ours:
-        port, pid = ours
+    with server("json", directory) as bare, server("sandbox", directory) as ours:
         yield await compare(
             f"sandbox fetch, {CONNECTIONS} connections, beside a bare JSON route",
-            ours=_fetching(port, script),
+            ours=_fetching(ours, script),
             rival=_fetching(bare, script),
             unit="fetch/s",
             goal=">= 0.5",
             rounds=effort.rounds_of(ROUNDS),
         )
-        before, taken = _resident(pid), 0
+        before, taken = _resident(ours), 0
         while taken < calls:
-            taken += (await _wrk(port, "fetch", script))[0]
-        text = f"{before:.0f} MB before, {_resident(pid):.0f} MB after {taken:,} more"
+            taken += (await _wrk(ours, "fetch", script))[0]
+        text = f"{before:.0f} MB before, {_resident(ours):.0f} MB after {taken:,} more"
         yield Figure(what="  its memory", text=text, goal="flat")
     for name, what in (("sandbox", "in memory"), ("sandbox-file", "in a file")):
-        async with process(name, directory) as ours:
-            async for row in _taking_events(*ours, what, directory, calls):
+        with server(name, directory) as ours:
+            async for row in _taking_events(ours, what, directory, calls):
                 yield row
 
 
-def _fetching(port: int, script: Path) -> Measure:
+def _fetching(server: Worker, script: Path) -> Measure:
     async def measure() -> float:
-        return (await _wrk(port, "fetch", script))[1]
+        return (await _wrk(server, "fetch", script))[1]
 
     return measure
 
 
 async def _taking_events(
-    port: int, pid: int, what: str, directory: Path, calls: int
+    server: Worker, what: str, directory: Path, calls: int
 ) -> AsyncIterator[Figure]:
     """Take so many events and so many again: only the second half may not grow."""
     rates: list[float] = []
-    sizes = [_resident(pid)]
+    sizes = [_resident(server)]
     sent = round_number = 0
     for half in (1, 2):
         while sent < half * calls:
@@ -146,11 +148,11 @@ async def _taking_events(
             script = directory / f"events-{round_number}.lua"
             values = {"round": round_number, "now": time.time(), "token": _TOKEN}
             script.write_text(REPORT % values)
-            count, rate = await _wrk(port, "events", script)
+            count, rate = await _wrk(server, "events", script)
             sent += count
             rates.append(rate)
-        sizes.append(_resident(pid))
-    counted = await _counted(port)
+        sizes.append(_resident(server))
+    counted = await _counted(server)
     # Calls that were on their way when wrk stopped count, but not for wrk.
     if not sent <= counted <= sent + CONNECTIONS * round_number:
         raise RuntimeError(f"{counted} events counted of {sent}")
@@ -166,23 +168,21 @@ async def _taking_events(
     )
 
 
-async def _wrk(port: int, endpoint: str, script: Path) -> tuple[int, float]:
+async def _wrk(server: Worker, endpoint: str, script: Path) -> tuple[int, float]:
     """Return how many calls were answered, and how many a second."""
-    url = f"http://127.0.0.1:{port}/v1/experiences/{endpoint}"
+    url = f"{server.url}/v1/experiences/{endpoint}"
     return await wrk(url, script, connections=CONNECTIONS, seconds=SECONDS)
 
 
-async def _counted(port: int) -> int:
-    async with _client(port) as client:
+async def _counted(server: Worker) -> int:
+    async with _client(server) as client:
         report = (await client.get("/_sandbox/report")).json()
     return int(report["impressions"] + report["clicks"])
 
 
-def _resident(pid: int) -> float:
-    """Return how much memory a process holds, in megabytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
+def _resident(server: Worker) -> float:
+    """Return how much memory a server holds, in megabytes."""
+    return resident(server.process.pid) / 2**20
 
 
 # --- with many events ------------------------------------------------------------
@@ -214,11 +214,12 @@ async def _many_events(
         text=f"{seconds / stored * 1e6:.0f} us, {size:.0f} bytes for each",
     )
     yield _answering("  the report alone, in process", times)
-    async with server("sandbox-file", path.parent) as port, _client(port) as client:
-        for what, page in PAGES.items():
-            yield _answering(
-                f"  {what}", [await _look(client, page) for _ in range(LOOKS)]
-            )
+    with server("sandbox-file", path.parent) as ours:
+        async with _client(ours) as client:
+            for what, page in PAGES.items():
+                yield _answering(
+                    f"  {what}", [await _look(client, page) for _ in range(LOOKS)]
+                )
 
 
 def _answering(what: str, times: list[float]) -> Figure:
@@ -239,9 +240,9 @@ async def _look(client: httpx.AsyncClient, page: str) -> float:
     return time.perf_counter() - started
 
 
-def _client(port: int) -> httpx.AsyncClient:
+def _client(server: Worker) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}",
+        base_url=server.url,
         headers={"accept": "text/html"},
         timeout=30,
         trust_env=False,
@@ -272,7 +273,15 @@ def _element(draw: random.Random, uuid: str, now: int) -> Element:
         uuid=f"{draw.getrandbits(64):016x}-{uuid}",
         event_time=now - draw.randrange(STORED_DAYS * 86_400),
         platform="web",
-        attributes=_context(experience, audience.audience_id, variation_id),
+        attributes={
+            **CONTEXT,
+            "cid": f"{experience.cid_token}_F_T_WP_AB_{variation_id}_P_0_AU_"
+            f"{audience.audience_id}",
+            "experience": experience.name,
+            "moe_variation_id": variation_id,
+            "audience_name": audience.audience_id,
+            "audience_id": audience.audience_id,
+        },
         b_id=draw.choice(("Buy", "More", "Close")) if clicked else None,
     )
     return Element(
@@ -281,18 +290,3 @@ def _element(draw: random.Random, uuid: str, now: int) -> Element:
         user_timezone_offset=None,
         actions=(action,),
     )
-
-
-def _context(
-    experience: Experience, audience_id: str, variation_id: str
-) -> dict[str, str]:
-    return {
-        "cid": f"{experience.cid_token}_F_T_WP_AB_{variation_id}_P_0_AU_{audience_id}",
-        "experience": experience.name,
-        "moe_locale_id": "0",
-        "moe_variation_id": variation_id,
-        "audience_name": audience_id,
-        "audience_id": audience_id,
-        "type": "Web Personalization",
-        "experience_type": "API based Experience",
-    }

@@ -6,17 +6,17 @@ import itertools
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Scope
 
 from moe_middleware import MoEngageMiddleware
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .in_process import page_cost
 from .ratios import NO_GOAL, Comparison, Figure, Measure, Note, Row, measure_in_turns
 from .scripts_site import (
@@ -46,31 +46,29 @@ FRESH = 1_000_000
 """The first of the visitors who come once: no visitor's rate is used up."""
 
 
-async def scripts_pages(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def scripts_pages(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Tell sizes, then the CPU of a page with each feature and of our own paths."""
     site = scripts_site(directory)
     await fill_cache(site, WARM_VISITORS)
-    try:
-        async for row in _sizes(site):
-            yield row
-        async for row in _costs(site, effort):
-            yield row
-    finally:
-        await site.runtime.stop()
+    async for row in _sizes(site):
+        yield row
+    async for row in _costs(site, effort):
+        yield row
+    await site.runtime.stop()
 
 
 # --- sizes --------------------------------------------------------------------
 
 
 async def _sizes(site: MoEngageMiddleware) -> AsyncIterator[Row]:
-    plain = (await _ask(site, TAG, 1)).body
-    pages = {path: (await _ask(site, path, 1)).body for path in FEATURES}
+    plain = await _ask(site, TAG, 1)
+    pages = {path: await _ask(site, path, 1) for path in FEATURES}
     for path, name, goal in (
         (SCRIPT, "that counts", LIMIT),
         (WEB_SDK, "for the Web SDK", NO_GOAL),
     ):
-        [script] = _SCRIPTS.findall(pages[path].decode())
-        served = (await _ask(site, script, 1)).body
+        [script] = _SCRIPTS.findall(pages[path])
+        served = await _ask(site, script, 1)
         yield Figure(
             what=f"the script {name}, as it is served",
             text=f"{len(served):,} bytes, {_packed(served):,} gzipped",
@@ -91,8 +89,8 @@ async def _sizes(site: MoEngageMiddleware) -> AsyncIterator[Row]:
 _SCRIPTS = re.compile(r'<script[^>]* src="([^"]+)"')
 
 
-def _packed(body: bytes) -> int:
-    return len(zlib.compress(body, 9, wbits=31))
+def _packed(text: str) -> int:
+    return len(zlib.compress(text.encode(), 9, wbits=31))
 
 
 # --- what a page and an own path cost -----------------------------------------
@@ -133,8 +131,6 @@ async def _costs(site: MoEngageMiddleware, effort: Effort) -> AsyncIterator[Row]
         yield row(f"  with {added}", path, TAG)
     for name in paths:
         yield row(name, name, TAG)
-    for name, own in paths.items():
-        own.check(name)
     counted = (await site.runtime.outbox.count()).waiting
     wanted = sum(path.events for path in paths.values())
     if counted < wanted:
@@ -146,14 +142,7 @@ def _pages(app: ASGIApp, path: str, pages: int) -> Measure:
     return page_cost(app, scopes, pages)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(NamedTuple):
     """What a browser sends once it has a page.
 
     Attributes:
@@ -179,7 +168,6 @@ class _OwnPath:
         requests: Of one round.
         make: Visits a page, and returns what its browser sends then.
         events: How many events were reported.
-        refused: The statuses that were not to be.
     """
 
     site: MoEngageMiddleware
@@ -187,11 +175,10 @@ class _OwnPath:
     requests: int
     make: Callable[[MoEngageMiddleware, int], Awaitable[_Request]]
     events: int = 0
-    refused: list[int] = field(default_factory=list)
 
     async def measure(self) -> float:
         """Return what one costs, in microseconds of CPU."""
-        sent: Sequence[_Request] = [
+        sent = [
             await self.make(self.site, next(self.visitors))
             for _ in range(self.requests)
         ]
@@ -199,41 +186,34 @@ class _OwnPath:
         started = time.process_time()
         answers = [await _send(self.site, one.scope, one.body) for one in sent]
         taken = time.process_time() - started
+        # The figure is that of requests which were taken.
+        if [status for status, _ in answers] != [one.status for one in sent]:
+            raise RuntimeError(f"{sent[0].scope['path']}: answered {answers[0]}")
         self.events += sum(one.events for one in sent)
-        self.refused += [
-            answer.status
-            for answer, one in zip(answers, sent, strict=True)
-            if answer.status != one.status
-        ]
         return taken / self.requests * 1e6
-
-    def check(self, name: str) -> None:
-        """See that the figure is that of requests which were taken."""
-        if self.refused:
-            raise RuntimeError(f"{name}: answered with {self.refused[0]}")
 
 
 async def _click(site: MoEngageMiddleware, visitor: int) -> _Request:
-    page = (await _ask(site, CLICK_URL, visitor)).body.decode()
+    page = await _ask(site, CLICK_URL, visitor)
     [path] = re.findall(r'href="(/_moe/c/[^"]+)"', page)
     return _Request(request_scope(path, visitor), 302, events=1)
 
 
 async def _beacon(site: MoEngageMiddleware, visitor: int) -> _Request:
-    page = (await _ask(site, ATTRS, visitor)).body.decode()
+    page = await _ask(site, ATTRS, visitor)
     [token] = _TOKENS.findall(page)
     return _Request(_post(visitor), 204, f"c {token} 1".encode(), events=1)
 
 
 async def _full_beacon(site: MoEngageMiddleware, visitor: int) -> _Request:
     path = elements("marked", MANY_SIGNALS)
-    tokens = _TOKENS.findall((await _ask(site, path, visitor)).body.decode())
+    tokens = _TOKENS.findall(await _ask(site, path, visitor))
     lines = [f"c {token} {number}" for number, token in enumerate(tokens)]
     return _Request(_post(visitor), 204, "\n".join(lines).encode(), events=len(lines))
 
 
 async def _script(site: MoEngageMiddleware, visitor: int) -> _Request:
-    page = (await _ask(site, SCRIPT, visitor)).body.decode()
+    page = await _ask(site, SCRIPT, visitor)
     [path] = _SCRIPTS.findall(page)
     return _Request(request_scope(path, visitor), 200)
 
@@ -247,14 +227,14 @@ def _post(visitor: int) -> dict[str, Any]:
     return {**scope, "method": "POST", "headers": headers}
 
 
-async def _ask(site: MoEngageMiddleware, path: str, visitor: int) -> _Answer:
-    answer = await _send(site, request_scope(path, visitor))
-    if answer.status != 200:
-        raise RuntimeError(f"{path} answers with {answer.status}")
-    return answer
+async def _ask(site: MoEngageMiddleware, path: str, visitor: int) -> str:
+    status, body = await _send(site, request_scope(path, visitor))
+    if status != 200:
+        raise RuntimeError(f"{path} answers with {status}")
+    return body
 
 
-async def _send(app: ASGIApp, scope: Scope, body: bytes = b"") -> _Answer:
+async def _send(app: ASGIApp, scope: Scope, body: bytes = b"") -> tuple[int, str]:
     status, pieces = 0, list[bytes]()
 
     async def receive() -> Message:
@@ -268,4 +248,4 @@ async def _send(app: ASGIApp, scope: Scope, body: bytes = b"") -> _Answer:
             pieces.append(message.get("body", b""))
 
     await app({**scope, "state": {}}, receive, send)
-    return _Answer(status, b"".join(pieces))
+    return status, b"".join(pieces).decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -13,7 +12,7 @@ from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware
 
-from .shop import BANNER, PAGE, PRODUCTS, shop_settings
+from .shop import BANNER, PRODUCTS, shop_settings, template
 
 KEY = "homepage-banner"
 
@@ -39,9 +38,6 @@ FEATURES = {
     WEB_SDK: "attrs() and web_sdk()",
 }
 """What each page has more than the one with the tag alone."""
-
-ELEMENTS = (1, 25, 500)
-"""How many marked elements the pages have that a browser visits."""
 
 _LINK = "<h1>{{{{ hero.Title }}}}</h1><a {}>{{{{ hero['CTA Label'] }}}}</a>"
 _PLAIN = _LINK.format('href="/shop"')
@@ -86,10 +82,10 @@ def elements(kind: str, count: int) -> str:
 def bare_site() -> ASGIApp:
     """Return the site without us: one page, the same HTML from plain variables."""
     shown = f"{{% if hero %}}{_PLAIN}{{% endif %}}"
-    template = _environment({TAG: shown}).get_template(TAG)
+    bare = template(_page(shown))
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(template.render(products=PRODUCTS, hero=BANNER))
+        return HTMLResponse(bare.render(products=PRODUCTS, hero=BANNER))
 
     return Starlette(routes=[Route(TAG, page)])
 
@@ -97,8 +93,7 @@ def bare_site() -> ASGIApp:
 def scripts_site(directory: Path) -> MoEngageMiddleware:
     """Return the site with us in front, whose outbox is a file in ``directory``."""
     shown = {name: _tag(*how) for name, how in (_SHOWN | _KINDS).items()}
-    environment = _environment(shown)
-    templates = {name: environment.get_template(name) for name in shown}
+    templates = {name: template(_page(banner)) for name, banner in shown.items()}
 
     async def page(request: Request) -> Response:
         name, count = request.path_params.get("kind", request.url.path), 0
@@ -133,13 +128,5 @@ def _tag(how: str, shown: str) -> str:
     return f'{{% experience "{KEY}" as hero {how} %}}{shown}{{% endexperience %}}'
 
 
-def _environment(shown: dict[str, str]) -> Environment:
-    pages = {
-        name: f'{{% extends "page" %}}{{% block banner %}}{banner}{{% endblock %}}'
-        for name, banner in shown.items()
-    }
-    return Environment(
-        loader=DictLoader({**pages, "page": PAGE}),
-        autoescape=True,
-        extensions=["moe_middleware.jinja.MoEngageExtension"],
-    )
+def _page(banner: str) -> str:
+    return f'{{% extends "page" %}}{{% block banner %}}{banner}{{% endblock %}}'

@@ -1,21 +1,20 @@
 """The servers under measurement, each a process of its own.
 
 ``python -m benchmarks.servers NAME DIRECTORY`` is such a process: it listens on a free
-port of 127.0.0.1 and prints its number once it is ready.
+port of 127.0.0.1 and prints its number, as JSON, once it is ready.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
 import logging
-import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,61 +25,27 @@ from starlette.types import ASGIApp
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.listeners import listen
 
+from .peers.contract import CONTEXT, KEY
+from .processes import Worker, worker
 from .scripts_site import scripts_site
 from .shop import MANY_VISITORS, WARM_VISITORS, bare_shop, fill_cache, our_shop
-
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 10.0
-
-ANSWER = (
-    b'{"experiences":{"homepage-banner":{"payload":{'
-    b'"Title":{"value":"Slow mornings, good tea","data_type":"string"},'
-    b'"Subtitle":{"value":"Small-batch leaves, blended by hand","data_type":"string"},'
-    b'"CTA Label":{"value":"Shop now","data_type":"string"},'
-    b'"CTA URL":{"value":"/shop","data_type":"string"}},'
-    b'"experience_context":{"cid":"66d55ae445921e4d35ae4368_F_T_WP_AB_2_P_0_AU_5A",'
-    b'"experience":"Homepage banner","moe_locale_id":"0","moe_variation_id":"2",'
-    b'"audience_name":"All Users","audience_id":"5A","type":"Web Personalization",'
-    b'"experience_type":"API based Experience"}}}}'
-)
-
+from .upstream import PAYLOAD
 
 SANDBOX_FILE = "sandbox.db"
 
 
-@asynccontextmanager
-async def server(name: str, directory: Path) -> AsyncIterator[int]:
-    """Run a server; the value is its port. It ends with the block."""
-    async with process(name, directory) as (port, _):
-        yield port
+@contextmanager
+def server(name: str, directory: Path) -> Iterator[Worker]:
+    """Run a server until the block ends."""
+    module = "benchmarks.servers"
+    with worker(name, module, name, directory, folder=directory) as started:
+        yield started
 
 
-@asynccontextmanager
-async def process(name: str, directory: Path) -> AsyncIterator[tuple[int, int]]:
-    """Run a server; the values are its port and its process id."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.servers", name, str(directory)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(START_TIMEOUT):
-            port = int(await process.stdout.readline())
-        yield port, process.pid
-    finally:
-        await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+def _listening() -> socket.socket:
+    listener = listen()
+    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    return listener
 
 
 async def _serve(name: str, directory: Path) -> None:
@@ -99,15 +64,13 @@ async def _serve(name: str, directory: Path) -> None:
             app = _json_route()
         case _:
             raise ValueError(f"{name!r} is no server of the benchmarks")
-    listener = listen()
     config = uvicorn.Config(app, log_level="error", access_log=False)
-    print(listener.getsockname()[1], flush=True)
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await uvicorn.Server(config).serve(sockets=[_listening()])
 
 
 def _json_route() -> Starlette:
     """Return an app that sends the same answer as JSON from a plain route."""
-    answer = orjson.loads(ANSWER)
+    answer = {"experiences": {KEY: {"payload": PAYLOAD, "experience_context": CONTEXT}}}
 
     async def fetch(_request: Request) -> JSONResponse:
         return JSONResponse(answer)
@@ -120,9 +83,7 @@ def _serve_sandbox(db: str) -> None:
     from moe_middleware.sandbox.uvicorn import run
 
     workspace = replace(sample_workspace(), fetch_limit=10**9)
-    listener = listen()
-    print(listener.getsockname()[1], flush=True)
-    run(Sandbox(workspace, db=db), listener, "error")
+    run(Sandbox(workspace, db=db), _listening(), "error")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ PERSONAL = f"""\
 
 def bare_shop() -> ASGIApp:
     """Return the shop without us: the same HTML from plain variables."""
-    return _shop(_template(PLAIN), {"banner": BANNER, "strip": BANNER})
+    return _shop(template(PLAIN), {"banner": BANNER, "strip": BANNER})
 
 
 def our_shop(directory: str | Path, **sections: Any) -> MoEngageMiddleware:
@@ -93,7 +93,7 @@ def our_shop(directory: str | Path, **sections: Any) -> MoEngageMiddleware:
         ],
         **sections,
     )
-    return MoEngageMiddleware(_shop(_template(PERSONAL), {}), config=settings)
+    return MoEngageMiddleware(_shop(template(PERSONAL), {}), config=settings)
 
 
 def shop_settings(
@@ -168,7 +168,8 @@ async def fill_cache(app: MoEngageMiddleware, visitors: int) -> None:
         await visit(app, request_scope("/", customer))
 
 
-def _template(source: str) -> Template:
+def template(source: str) -> Template:
+    """Return a template that may extend ``page`` and use our tag."""
     environment = Environment(
         loader=DictLoader({"page": PAGE, "shop": source}),
         autoescape=True,
@@ -177,9 +178,9 @@ def _template(source: str) -> Template:
     return environment.get_template("shop")
 
 
-def _shop(template: Template, variables: dict[str, Any]) -> Starlette:
+def _shop(shown: Template, variables: dict[str, Any]) -> Starlette:
     async def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(template.render(products=PRODUCTS, **variables))
+        return HTMLResponse(shown.render(products=PRODUCTS, **variables))
 
     async def unmapped(request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")

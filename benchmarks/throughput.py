@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from moe_middleware import SQLiteOutbox
 
-from .effort import FULL, Effort
+from .effort import Effort
 from .ratios import Measure, Note, Row, compare
 from .servers import server
 from .shop import HEADERS, MANY_VISITORS, WARM_VISITORS
@@ -30,20 +30,20 @@ end
 """
 
 
-async def throughput(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def throughput(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Compare a mapped, cached page with the bare shop's; needs wrk."""
     if not wrk_is_here():
         yield Note(text="left out: wrk is not on the PATH")
         return
     pages: list[int] = []
-    async with server("bare", directory) as bare, server("ours", directory) as ours:
+    with server("bare", directory) as bare, server("ours", directory) as ours:
         for visitors, goal in ((WARM_VISITORS, ">= 0.85"), (MANY_VISITORS, ">= 0.80")):
             script = directory / f"visitors-{visitors}.lua"
             script.write_text(SCRIPT % {"visitors": visitors})
             yield await compare(
                 f"cached page under uvicorn, {visitors} random visitors",
-                ours=_wrk(ours, script, pages),
-                rival=_wrk(bare, script, []),
+                ours=_wrk(ours.url, script, pages),
+                rival=_wrk(bare.url, script, []),
                 unit="pages/s",
                 goal=goal,
                 rounds=effort.rounds_of(ROUNDS),
@@ -56,10 +56,10 @@ def wrk_is_here() -> bool:
     return shutil.which("wrk") is not None
 
 
-def _wrk(port: int, script: Path, pages: list[int]) -> Measure:
+def _wrk(url: str, script: Path, pages: list[int]) -> Measure:
     async def measure() -> float:
         count, rate = await wrk(
-            f"http://127.0.0.1:{port}/",
+            f"{url}/",
             script,
             connections=CONNECTIONS,
             seconds=SECONDS,

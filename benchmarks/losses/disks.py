@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 EXT4_SIZE = 64 << 20
 """Bytes of a disk with a file system of its own."""
@@ -54,7 +55,7 @@ _WITHOUT_THE_LOG = 2
 
 
 class Ext4Disk:
-    """A disk with ext4, in a file of the folder.
+    """A disk with ext4, in a file of the folder, until the block ends.
 
     Args:
         folder: Where it is mounted, as ``disk``.
@@ -75,6 +76,12 @@ class Ext4Disk:
         except (OSError, subprocess.CalledProcessError):
             raise NotHere("mkfs.ext4 is missing") from None
         self._mount()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.go()
 
     def fail(self) -> None:
         """Fail for good: what was not synced before never reaches the disk."""

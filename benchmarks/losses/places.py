@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tests.servers import PATIENCE, Process, browser, free_port, running, wait_for
+from tests.servers import PATIENCE, browser, free_port, running, wait_for
+from tests.servers import Process as Server
 
-from ..orders import REPOSITORY
+from ..processes import REPOSITORY, Process
+from ..upstream import Trouble
 
 CONFIG = """
 workspace: {{id: sandbox, api_key: sandbox-key, base_url: "{url}/v1"}}
@@ -37,6 +38,12 @@ experiences:
     audiences:
       - {name: All Users, variations: [{payload: {Title: Slow mornings}}]}
 """
+
+_FAULTS: dict[Trouble, dict[str, Any]] = {
+    "status 503": {"status": 503},
+    "cut": {"drop": True},
+    "hang": {"latency": 3600},
+}
 
 PRELOAD = "gunicorn, --preload, 3 workers"
 
@@ -109,7 +116,7 @@ class Place:
     # --- processes ---------------------------------------------------------
 
     @contextmanager
-    def sandbox(self) -> Iterator[Process]:
+    def sandbox(self) -> Iterator[Server]:
         """Run the sandbox; what it counted outlives it."""
         with running(
             *("-m", "moe_middleware", "sandbox", "--port", str(self.port)),
@@ -121,7 +128,7 @@ class Place:
             yield process
 
     @contextmanager
-    def site(self, server: str = "uvicorn") -> Iterator[Process]:
+    def site(self, server: str = "uvicorn") -> Iterator[Server]:
         """Serve the site; ``server`` is one of ``SITES``."""
         port = free_port()
         with running(
@@ -132,32 +139,40 @@ class Place:
         ) as process:
             yield process
 
-    def begin_relay(self, *options: str) -> subprocess.Popen[bytes]:
-        """Begin ``moe-middleware relay`` as a process of its own."""
+    @contextmanager
+    def relay(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run ``moe-middleware relay``; it is killed at the block's end, if needed."""
         self._relays += 1
         with (self.folder / f"relay-{self._relays}.log").open("wb") as log:
-            return subprocess.Popen(
+            relay = subprocess.Popen(
                 [sys.executable, "-m", "moe_middleware", "relay", *options],
                 env={**os.environ, **self.environ},
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        try:
+            yield relay
+        finally:
+            relay.kill()
+            relay.wait()
 
     def deliver(self) -> None:
         """Let a relay of its own deliver what is left; the sandbox must run."""
-        relay = self.begin_relay("--until-empty")
-        try:
-            ended = relay.wait(DELIVERED_WITHIN)
-        except subprocess.TimeoutExpired:
-            relay.kill()
-            relay.wait()
-            raise AssertionError(f"not empty: {self.relay_log()}") from None
+        with self.relay("--until-empty") as relay:
+            try:
+                ended = relay.wait(DELIVERED_WITHIN)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"not empty: {self.relay_log()}") from None
         assert ended == 0, self.relay_log()
 
     def relay_log(self) -> str:
         """Return the output of the last relay."""
         return (self.folder / f"relay-{self._relays}.log").read_text()
+
+    def script(self, steps: str, name: str) -> Script:
+        """Begin a script that shows our pages; see ``benchmarks.losses.script``."""
+        return Script("ours", "", steps, name, folder=self.folder, environ=self.environ)
 
     # --- the sandbox -------------------------------------------------------
 
@@ -166,8 +181,23 @@ class Place:
         answer = browser.post(f"{self.url}/_sandbox/faults", json=fault)
         assert answer.status_code == 200, answer.text
 
+    def faults(self) -> list[Any]:
+        """The faults that are still to be applied."""
+        found: list[Any] = browser.get(f"{self.url}/_sandbox/faults").json()["faults"]
+        return found
+
     def no_more_faults(self) -> None:
         assert browser.delete(f"{self.url}/_sandbox/faults").status_code == 200
+
+    def fail(self, trouble: Trouble) -> None:
+        """Let reports fail from now on, or no longer."""
+        self.no_more_faults()
+        if trouble != "none":
+            self.fault(path="events", times=None, **_FAULTS[trouble])
+
+    def lose_answer(self) -> None:
+        """Store the next report and cut its connection."""
+        self.fault(path="events", lose_response=True)
 
     def stored(self) -> Counter[str]:
         """How many impressions are stored, by customer; the sandbox need not run."""
@@ -206,105 +236,58 @@ class Place:
             raise AssertionError(f"{error}: {about}; the site: {log!r}") from error
 
 
-@dataclass(slots=True)
-class Script:
+class Script(Process):
     """One ``benchmarks.losses.script`` at work.
-
-    Attributes:
-        log: Where its error output goes.
-        shown: The ids that it and its children have printed as shown.
-        words: Its other lines, in order.
-    """
-
-    process: subprocess.Popen[str]
-    log: Path
-    shown: list[str] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    _reader: threading.Thread | None = None
-
-    def read(self) -> None:
-        """Read its output in a thread."""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def wait_for_word(self, word: str) -> None:
-        """Wait until it prints a word; fail if it ends without it."""
-
-        def is_printed() -> bool:
-            ended = self.process.poll() is not None and not self._reads
-            if ended and word not in self.words:
-                raise AssertionError(f"never {word!r}: {self.log.read_text()[-500:]}")
-            return word in self.words
-
-        wait_for(is_printed, what=f"a script to print {word!r}")
-
-    @property
-    def _reads(self) -> bool:
-        return self._reader is not None and self._reader.is_alive()
-
-    def go_on(self) -> None:
-        """Let a script continue after ``hold``."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def end(self, timeout: float = PATIENCE) -> bool:
-        """Wait for its end; return whether it ended by itself. Kill its children."""
-        by_itself = True
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            by_itself = False
-        # It is the first of a group of its own.
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        assert self._reader is not None
-        self._reader.join()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-        return by_itself
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            kind, _, what = line.strip().partition(" ")
-            (self.shown if kind == "shown" else self.words).append(what or kind)
-
-
-def begin_script(
-    who: str,
-    url: str,
-    steps: str,
-    *,
-    name: str,
-    log: Path,
-    python: str = sys.executable,
-    environ: Mapping[str, str] | None = None,
-) -> Script:
-    """Begin a process that shows and ends as ``steps`` say; see ``script``.
 
     Args:
         who: ``ours`` or a rival.
         url: Where a rival's events go.
         steps: What it does, as in ``"show 20, wait"``.
         name: What its ids begin with.
-        log: Where its error output goes.
+        folder: Gets its error output.
         python: Whose packages it has.
         environ: What it finds in its environment, beside ours.
+
+    Attributes:
+        shown: The ids that it and its children have printed as shown.
     """
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [python, "-m", "benchmarks.losses.script", who, url, steps, name],
-            env={**os.environ, **(environ or {})},
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    script = Script(process, log)
-    script.read()
-    return script
+
+    def __init__(
+        self,
+        who: str,
+        url: str,
+        steps: str,
+        name: str,
+        *,
+        folder: Path,
+        python: str = sys.executable,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        command = [python, "-m", "benchmarks.losses.script", who, url, steps, name]
+        super().__init__(name, command, folder / "script.log", environ)
+        self.shown: list[str] = []
+
+    def wait_for_word(self, word: str) -> None:
+        """Wait until it prints a word; fail if it ends without it."""
+        with self.lines(PATIENCE) as lines:
+            for line in lines:
+                if self._take(line) == word:
+                    return
+        raise self.failed()
+
+    def go_on(self) -> None:
+        """Let it continue after ``hold``."""
+        self.say("")
+
+    def end(self, timeout: float = PATIENCE) -> bool:
+        """Wait for its end; return whether it ended by itself. Kill its children."""
+        by_itself = super().end(timeout)
+        for line in self.rest:
+            self._take(line)
+        return by_itself
+
+    def _take(self, line: str) -> str:
+        word, _, shown = line.strip().partition(" ")
+        if shown:
+            self.shown.append(shown)
+        return word

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..orders import REPOSITORY
+from ..processes import REPOSITORY
 from .scenarios import SCENARIOS, Result, Scenario
 from .side_by_side import DUELS, RECOVERS_WITHIN, SETTLED_WITHIN, SHOWN, Cell, Duel
 

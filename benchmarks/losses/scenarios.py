@@ -8,18 +8,20 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.redis_servers import redis_server
-from tests.servers import Process, wait_for
+from tests.servers import Process as Server
+from tests.servers import wait_for
 
 from .crowds import Crowd
 from .disks import Ext4Disk, NotHere, fill, small_disk
-from .places import SITES, Place, Tally, begin_script
+from .places import SITES, Place, Tally
+from .side_by_side import Bench, steps
 
 SIGTERM = signal.SIGTERM
 
@@ -45,7 +47,7 @@ ENDED_WITHIN = 60.0
 """How long a process may take to end before it counts as hanging, in seconds."""
 
 ANSWERS = 5
-"""How many answers are lost in a row at most: the pauses in between double."""
+"""How many answers are lost in a row: the pauses in between double."""
 
 TMPFS = "16m"
 """How large a small disk is."""
@@ -84,20 +86,23 @@ class Result:
     note: str = ""
 
 
+Play = Callable[[Path, bool, int], Result]
+"""Plays a scenario in an empty folder: with its fault or without, so many times."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One row of the table.
 
     Attributes:
         name: What happens.
-        play: Plays it in an empty folder: with its fault or without, so many times.
         repeats: How often it is played where chance has a part in it.
         window: Whether events may be lost that were not stored yet.
         takes_minutes: Whether it is left out of a quick run.
     """
 
     name: str
-    play: Callable[[Path, bool, int], Result]
+    play: Play
     repeats: int = 1
     window: bool = False
     takes_minutes: bool = False
@@ -106,54 +111,36 @@ class Scenario:
 # --- sites -----------------------------------------------------------------
 
 
-def stopped(server: str) -> Callable[[Path, bool, int], Result]:
-    """SIGTERM, as every deploy sends it, while pages are loaded."""
-
-    def play(folder: Path, faulty: bool, repeats: int) -> Result:
-        place, crowds, ended = Place(folder), [], []
-        with place.sandbox():
-            for number in range(repeats):
-                with place.site(server) as site:
-                    with _crowd(site, number) as crowd:
-                        if not faulty:
-                            crowd.leave()
-                            place.wait_until_stored(crowd.received)
-                        ended.append(_terminate(site))
-                    crowds.append(crowd)
-            place.deliver()
-        return _result(place, crowds, ended=ended)
-
-    return play
-
-
-def killed(
+def ended(
     server: str,
+    how: signal.Signals,
     *,
     settled_for: float | None = None,
-    how: signal.Signals = signal.SIGKILL,
-) -> Callable[[Path, bool, int], Result]:
-    """A signal that kills, at a random moment or once all is quiet for some seconds."""
+) -> Play:
+    """A signal ends the site, at a random moment or once all is quiet for some seconds.
+
+    Without the fault it ends as by a deploy, once all is stored.
+    """
 
     def play(folder: Path, faulty: bool, repeats: int) -> Result:
-        place, crowds, moments = Place(folder), [], []
+        place, crowds, ends = Place(folder), [], []
         with place.sandbox():
             for number in range(repeats):
                 with place.site(server) as site, _crowd(site, number) as crowd:
                     if settled_for is not None or not faulty:
                         crowd.leave()
                         time.sleep(settled_for or 0.0)
-                    if faulty:
-                        moments.append(_kill(site, how))
-                    else:
+                    if not faulty:
                         place.wait_until_stored(crowd.received)
+                    ends.append(_end(site, how if faulty else SIGTERM))
                 crowds.append(crowd)
             place.deliver()
-        return _result(place, crowds, moments=moments)
+        return _result(place, crowds, ends, killed=how is not SIGTERM)
 
     return play
 
 
-def outage(lasts: float, **fault: Any) -> Callable[[Path, bool, int], Result]:
+def outage(lasts: float, **fault: Any) -> Play:
     """No report arrives for so many seconds, while visitors go on to come.
 
     Args:
@@ -178,11 +165,11 @@ def outage(lasts: float, **fault: Any) -> Callable[[Path, bool, int], Result]:
     return play
 
 
-def upstream_dead_at_exit(hangs: bool) -> Callable[[Path, bool, int], Result]:
+def upstream_dead_at_exit(hangs: bool) -> Play:
     """SIGTERM while no report is answered; the exit must not wait for long."""
 
     def play(folder: Path, faulty: bool, repeats: int) -> Result:
-        place, crowds, ended = Place(folder), [], []
+        place, crowds, ends = Place(folder), [], []
         for number in range(repeats):
             with place.sandbox() as sandbox, place.site() as site:
                 if faulty:
@@ -192,50 +179,71 @@ def upstream_dead_at_exit(hangs: bool) -> Callable[[Path, bool, int], Result]:
                 crowds.append(crowd)
                 if faulty:
                     _silence(sandbox, hangs)
-                ended.append(_terminate(site))
+                ends.append(_end(site, SIGTERM))
                 if hangs:
                     sandbox.process.send_signal(signal.SIGCONT)
         with place.sandbox():
             place.deliver()
-        return _result(place, crowds, ended=ended)
+        return _result(place, crowds, ends)
 
     return play
 
 
-def answers_lost(folder: Path, faulty: bool, repeats: int) -> Result:
+def under_load(
+    happens: Callable[[Place, Server, Crowd, int], None],
+    *,
+    refused: bool = True,
+    **settings: str,
+) -> Play:
+    """Something happens to a site while pages are loaded, and it recovers by itself.
+
+    Args:
+        happens: Does it so many times; returns when the site has noticed.
+        refused: Whether reports are refused meanwhile, so that nothing leaves.
+        settings: See ``Place``.
+    """
+
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
+        place = Place(folder, **settings)
+        with place.sandbox():
+            with place.site() as site, _crowd(site, 0) as crowd:
+                if refused:
+                    place.fail("status 503")
+                if faulty:
+                    happens(place, site, crowd, repeats)
+                crowd.leave()
+                place.no_more_faults()
+                place.wait_until_stored(crowd.received)
+            place.deliver()
+        return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
+
+    return play
+
+
+def answers_lost(place: Place, _site: Server, _crowd: Crowd, repeats: int) -> None:
     """Connections are cut after their reports were stored; these are sent again."""
-    place, answers = Place(folder), min(repeats, ANSWERS)
-    with place.sandbox(), place.site() as site:
-        if faulty:
-            place.fault(path="events", lose_response=True, times=answers)
-        with _crowd(site, 0) as crowd:
-            crowd.leave()
-        place.wait_until_stored(crowd.received)
-        wait_for(lambda: _waiting(place) == 0, what="an empty outbox")
-        return replace(_result(place, [crowd]), repeats=answers)
+    place.fault(path="events", lose_response=True, times=repeats)
+    wait_for(lambda: not place.faults(), what="so many lost answers")
 
 
 def redis_killed(folder: Path, faulty: bool, repeats: int) -> Result:
     """Redis, which keeps the outbox on its disk, is killed under load, and returns."""
     if shutil.which("redis-server") is None:
         raise NotHere("redis-server is missing")
+
+    def happens(_place: Place, _site: Server, crowd: Crowd, repeats: int) -> None:
+        for _ in range(repeats):
+            redis.kill()
+            crowd.wait_for_pages(PAGES)
+            redis.restart()
+            crowd.wait_for_pages(PAGES)
+
     with redis_server(folder, aof=True) as redis:
-        place = Place(folder, outbox=redis.url)
-        with place.sandbox():
-            with place.site() as site, _crowd(site, 0) as crowd:
-                for _ in range(repeats if faulty else 0):
-                    redis.kill()
-                    crowd.wait_for_pages(PAGES)
-                    redis.restart()
-                    crowd.wait_for_pages(PAGES)
-                crowd.leave()
-                if not faulty:
-                    place.wait_until_stored(crowd.received)
-            place.deliver()
-        return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
+        play = under_load(happens, refused=False, outbox=redis.url)
+        return play(folder, faulty, repeats)
 
 
-def disk_full(*, room_is_made: bool) -> Callable[[Path, bool, int], Result]:
+def disk_full(*, room_is_made: bool) -> Play:
     """The outbox's disk is filled by another's file while MoEngage refuses reports.
 
     Args:
@@ -243,28 +251,20 @@ def disk_full(*, room_is_made: bool) -> Callable[[Path, bool, int], Result]:
             the outbox holds is delivered from the full disk.
     """
 
-    def play(folder: Path, faulty: bool, _repeats: int) -> Result:
+    def play(folder: Path, faulty: bool, repeats: int) -> Result:
         with small_disk(folder, TMPFS) as disk:
-            place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
-            with place.sandbox():
-                with place.site() as site, _crowd(site, 0) as crowd:
-                    # So that deliveries make no room meanwhile.
-                    place.fault(path="events", status=503, times=None)
-                    if faulty:
-                        fill(disk / "ballast")
-                        crowd.wait_for_pages(PAGES)
-                        if room_is_made:
-                            wait_for(lambda: DISK_FULL in site.log(), what="full")
-                            (disk / "ballast").unlink()
-                            crowd.wait_for_pages(PAGES)
-                    crowd.leave()
-                    place.no_more_faults()
-                    if not faulty or not room_is_made:
-                        place.wait_until_stored(crowd.received)
-                    else:
-                        wait_for(lambda: "outbox_recovered" in site.log(), what="room")
-                place.deliver()
-            return _result(place, [crowd])
+
+            def happens(_place: Place, site: Server, crowd: Crowd, _: int) -> None:
+                fill(disk / "ballast")
+                crowd.wait_for_pages(PAGES)
+                if room_is_made:
+                    wait_for(lambda: DISK_FULL in site.log(), what="full")
+                    (disk / "ballast").unlink()
+                    wait_for(lambda: "outbox_recovered" in site.log(), what="room")
+                    crowd.wait_for_pages(PAGES)
+
+            play = under_load(happens, outbox=f"sqlite:///{disk}/outbox.db")
+            return play(folder, faulty, repeats)
 
     return play
 
@@ -277,19 +277,11 @@ def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
     with small_disk(folder, TINY) as disk:
         place = Place(folder, outbox=f"sqlite:///{disk}/outbox.db")
         with place.sandbox():
-            place.fault(path="events", status=503, times=None)
-            one = begin_script(
-                "ours",
-                "",
-                f"show {TOO_MANY if faulty else FEW}, hold, close",
-                name="c",
-                log=folder / "script.log",
-                environ=place.environ,
-            )
+            place.fail("status 503")
+            one = place.script(f"show {TOO_MANY if faulty else FEW}, hold, close", "c")
             one.wait_for_word("holding")
             if faulty:
-                log = folder / "script.log"
-                wait_for(lambda: DISK_FULL in log.read_text(), what="a full disk")
+                wait_for(lambda: DISK_FULL in one.log.read_text(), what="a full disk")
             place.no_more_faults()
             # The API is back while the process runs: what waits in its memory has room
             # as soon as what is stored has been delivered.
@@ -297,138 +289,95 @@ def disk_filled_by_itself(folder: Path, faulty: bool, _repeats: int) -> Result:
             one.go_on()
             assert one.end(ENDED_WITHIN), "it hangs"
             place.deliver()
-        return _result_of(place, one.shown)
+        return Result(tally=place.tally(one.shown))
 
 
-def disk_fails(folder: Path, faulty: bool, _repeats: int) -> Result:
-    """The outbox's disk fails under load, and a copy is mounted in its place.
+def disk_fails(folder: Path, faulty: bool, repeats: int) -> Result:
+    """The outbox's disk fails under load, and a copy is mounted in its place."""
 
-    MoEngage refuses reports meanwhile.
-    """
-    disk = Ext4Disk(folder)
-    try:
-        outbox = f"sqlite:///{disk.path}/outbox.db"
-        place = Place(folder, outbox=outbox, events="synchronous: full")
-        with place.sandbox():
-            with place.site() as site, _crowd(site, 0) as crowd:
-                place.fault(path="events", status=503, times=None)
-                if faulty:
-                    disk.fail()
-                    wait_for(lambda: "outbox_failed" in site.log(), what="a failure")
-                    crowd.wait_for_pages(PAGES)
-                    disk.go()
-                    disk.come_back()
-                    wait_for(lambda: "outbox_recovered" in site.log(), what="a disk")
-                    crowd.wait_for_pages(PAGES)
-                crowd.leave()
-                place.no_more_faults()
-                place.wait_until_stored(crowd.received)
-            place.deliver()
-        return _result(place, [crowd])
-    finally:
+    def happens(_place: Place, site: Server, crowd: Crowd, _repeats: int) -> None:
+        disk.fail()
+        wait_for(lambda: "outbox_failed" in site.log(), what="a failure")
+        crowd.wait_for_pages(PAGES)
         disk.go()
+        disk.come_back()
+        wait_for(lambda: "outbox_recovered" in site.log(), what="a disk")
+        crowd.wait_for_pages(PAGES)
+
+    with Ext4Disk(folder) as disk:
+        outbox = f"sqlite:///{disk.path}/outbox.db"
+        play = under_load(happens, outbox=outbox, events="synchronous: full")
+        return play(folder, faulty, repeats)
 
 
 def disk_gone(folder: Path, faulty: bool, repeats: int) -> Result:
     """The outbox's disk is unmounted under load, and mounted again at the end."""
-    disk = Ext4Disk(folder)
-    try:
-        place = Place(folder, outbox=f"sqlite:///{disk.path}/outbox.db")
-        with place.sandbox():
-            with place.site() as site, _crowd(site, 0) as crowd:
-                place.fault(path="events", status=503, times=None)
-                if faulty:
-                    disk.go()
-                    wait_for(lambda: "moved=" in site.log(), what="the move")
-                    crowd.wait_for_pages(PAGES)
-                    # The file in the bare folder is hidden from now on.
-                    disk.come_back()
-                    wait_for(lambda: site.log().count("moved=") == 2, what="a move")
-                    crowd.wait_for_pages(PAGES)
-                crowd.leave()
-                place.no_more_faults()
-                place.wait_until_stored(crowd.received)
-            place.deliver()
-        return _result(place, [crowd])
-    finally:
+
+    def happens(_place: Place, site: Server, crowd: Crowd, _repeats: int) -> None:
         disk.go()
+        wait_for(lambda: "moved=" in site.log(), what="the move")
+        crowd.wait_for_pages(PAGES)
+        # The file in the bare folder is hidden from now on.
+        disk.come_back()
+        wait_for(lambda: site.log().count("moved=") == 2, what="a move")
+        crowd.wait_for_pages(PAGES)
+
+    with Ext4Disk(folder) as disk:
+        play = under_load(happens, outbox=f"sqlite:///{disk.path}/outbox.db")
+        return play(folder, faulty, repeats)
 
 
-def file_taken_away(*, renamed: bool) -> Callable[[Path, bool, int], Result]:
+def file_taken_away(*, renamed: bool) -> Callable[[Place, Server, Crowd, int], None]:
     """The outbox's file is deleted, or renamed, while pages are shown and none leaves.
 
     Args:
         renamed: Whether it only gets another name.
     """
 
-    def play(folder: Path, faulty: bool, repeats: int) -> Result:
-        place = Place(folder)
-        with place.sandbox():
-            with place.site() as site, _crowd(site, 0) as crowd:
-                place.fault(path="events", status=503, times=None)
-                for number in range(repeats if faulty else 0):
-                    crowd.wait_for_pages(PAGES)
-                    if renamed:
-                        place.outbox.rename(folder / f"outbox.db.{number}")
-                    else:
-                        place.outbox.unlink()
-                    moved = number + 1
-                    wait_for(
-                        lambda moved=moved: site.log().count("moved=") == moved,
-                        what="the move",
-                    )
-                crowd.leave()
-                place.no_more_faults()
-                place.wait_until_stored(crowd.received)
-            place.deliver()
-        return replace(_result(place, [crowd]), repeats=repeats if faulty else 1)
+    def happens(place: Place, site: Server, crowd: Crowd, repeats: int) -> None:
+        for number in range(repeats):
+            crowd.wait_for_pages(PAGES)
+            if renamed:
+                place.outbox.rename(place.folder / f"outbox.db.{number}")
+            else:
+                place.outbox.unlink()
+            moved = number + 1
+            wait_for(
+                lambda moved=moved: site.log().count("moved=") == moved,
+                what="the move",
+            )
 
-    return play
+    return happens
 
 
 # --- scripts ---------------------------------------------------------------
 
 
-def script(
-    steps: str, *, end: signal.Signals | None = None, after: float = 0.0
-) -> Callable[[Path, bool, int], Result]:
-    """A plain script, without a server.
-
-    Args:
-        steps: What it does instead of closing.
-        end: The signal that ends it.
-        after: How long it does nothing before that, in seconds.
-    """
+def script(does: str, *, end: signal.Signals | None = None, after: float = 0.0) -> Play:
+    """A plain script, without a server: ``steps`` of the common table, for us alone."""
 
     def play(folder: Path, faulty: bool, repeats: int) -> Result:
-        place, scripts, ended = Place(folder), [], []
+        place = Place(folder)
+        played = steps(does, end=end, after=after) if faulty else _CLOSED
         with place.sandbox():
-            for number in range(repeats):
-                one = begin_script(
-                    "ours",
-                    "",
-                    steps if faulty else f"show {FEW}, close",
-                    name=f"c{number}",
-                    log=folder / "script.log",
-                    environ=place.environ,
-                )
-                scripts.append(one)
-                word = "waiting" if faulty and end else "done"
-                one.wait_for_word(word)
-                time.sleep(after)
-                began = time.monotonic()
-                if faulty and end:
-                    one.process.send_signal(end)
-                assert one.end(ENDED_WITHIN), "it hangs"
-                ended.append(time.monotonic() - began)
+            bench = Bench(place, place.script)
+            ends = [played(bench, number) for number in range(repeats)]
             place.deliver()
-        shown = [one for each in scripts for one in each.shown]
+        assert all(by_itself for _, _, by_itself in ends), "it hangs"
         stored = place.stored()
-        lost = tuple(sum(not stored[c] for c in one.shown) for one in scripts)
-        tally = place.tally(shown)
-        return Result(tally=tally, repeats=repeats, lost_each=lost, ended=tuple(ended))
+        return Result(
+            tally=place.tally(shown for one, _, _ in ends for shown in one.shown),
+            repeats=repeats,
+            lost_each=tuple(
+                sum(not stored[c] for c in one.shown) for one, _, _ in ends
+            ),
+            ended=tuple(seconds for _, seconds, _ in ends),
+        )
 
     return play
+
+
+_CLOSED = steps(f"show {FEW}, close")
 
 
 # --- relays ----------------------------------------------------------------
@@ -442,21 +391,12 @@ def relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
         for number in range(repeats):
             shown += script_shows(place, f"c{number}", 300)
             if faulty:
-                place.fault(path="events", latency=0.2, times=None)
-                relay = place.begin_relay()
-                try:
-                    before = place.stored().total()
-                    wait_for(
-                        lambda before=before: place.stored().total() > before,
-                        what="the first reports",
-                    )
+                with _relay_at_work(place, latency=0.2) as relay:
                     time.sleep(random.uniform(0, 0.2))
-                finally:
                     relay.kill()
-                    relay.wait()
                 place.no_more_faults()
             place.deliver()
-    return replace(_result_of(place, shown), repeats=repeats)
+    return Result(tally=place.tally(shown), repeats=repeats)
 
 
 def take_over_killed(folder: Path, faulty: bool, repeats: int) -> Result:
@@ -469,53 +409,43 @@ def take_over_killed(folder: Path, faulty: bool, repeats: int) -> Result:
             shown += script_shows(place, f"w{number}", 1)
             with closing(sqlite3.connect(place.outbox, isolation_level=None)) as db:
                 db.execute("begin immediate")
-                one = begin_script(
-                    "ours",
-                    "",
-                    f"show {JOURNALED}, drop",
-                    name=f"c{number}",
-                    log=folder / "script.log",
-                    environ=place.environ,
-                )
+                one = place.script(f"show {JOURNALED}, drop", f"c{number}")
                 assert one.end(ENDED_WITHIN), "it hangs"
                 shown += one.shown
                 if faulty:
                     # It has the journal's lock until the file's is released.
                     [journal] = folder.glob("outbox.db.journal-*.1")
                     inode = f":{journal.stat().st_ino} "
-                    relay = place.begin_relay()
-                    wait_for(
-                        lambda inode=inode: inode in LOCKS.read_text(),
-                        what="a take-over",
-                    )
-                    db.rollback()
-                    time.sleep(random.uniform(0, TAKE_OVER_PAUSE))
-                    relay.kill()
-                    relay.wait()
+                    with place.relay():
+                        wait_for(
+                            lambda inode=inode: inode in LOCKS.read_text(),
+                            what="a take-over",
+                        )
+                        db.rollback()
+                        time.sleep(random.uniform(0, TAKE_OVER_PAUSE))
             place.deliver()
-    return replace(_result_of(place, shown), repeats=repeats)
+    return Result(tally=place.tally(shown), repeats=repeats)
 
 
 def site_and_relay_killed(folder: Path, faulty: bool, repeats: int) -> Result:
     """SIGKILL for a site under load and for the relay that delivers beside it."""
-    place, crowds, moments = Place(folder, events="relay: off"), [], []
+    place, crowds, ends = Place(folder, events="relay: off"), [], []
     with place.sandbox():
         for number in range(repeats):
-            relay = place.begin_relay()
-            try:
-                with place.site() as site, _crowd(site, number) as crowd:
-                    if faulty:
-                        moments.append(_kill(site, signal.SIGKILL))
-                        relay.kill()
-                    else:
-                        crowd.leave()
-                        place.wait_until_stored(crowd.received)
-                crowds.append(crowd)
-            finally:
-                relay.kill()
-                relay.wait()
+            with (
+                place.relay() as relay,
+                place.site() as site,
+                _crowd(site, number) as crowd,
+            ):
+                if faulty:
+                    ends.append(_end(site, signal.SIGKILL))
+                    relay.kill()
+                else:
+                    crowd.leave()
+                    place.wait_until_stored(crowd.received)
+            crowds.append(crowd)
         place.deliver()
-    return _result(place, crowds, moments=moments)
+    return _result(place, crowds, ends, killed=True)
 
 
 def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
@@ -526,34 +456,20 @@ def two_relays(folder: Path, faulty: bool, repeats: int) -> Result:
         for number in range(repeats):
             shown += script_shows(place, f"c{number}", 600)
             if faulty:
-                place.fault(path="events", latency=0.05, times=None)
-                one, other = place.begin_relay(), place.begin_relay("--until-empty")
-                before = place.stored().total()
-                try:
-                    wait_for(
-                        lambda before=before: place.stored().total() > before,
-                        what="the first reports",
-                    )
-                finally:
-                    one.send_signal(SIGTERM)
-                    ended = [_wait(relay) for relay in (one, other)]
-                # A signal before it listens to signals ends it at once.
-                assert ended[0] in (0, -SIGTERM) and not ended[1], place.relay_log()
+                with place.relay("--until-empty") as other:
+                    with _relay_at_work(place, latency=0.05) as one:
+                        one.send_signal(SIGTERM)
+                        # A signal before it listens to signals ends it at once.
+                        assert one.wait(ENDED_WITHIN) in (0, -SIGTERM)
+                    assert not other.wait(ENDED_WITHIN), place.relay_log()
                 place.no_more_faults()
             place.deliver()
-    return replace(_result_of(place, shown), repeats=repeats)
+    return Result(tally=place.tally(shown), repeats=repeats)
 
 
 def script_shows(place: Place, name: str, count: int) -> list[str]:
     """Have a script show so many pages, without a relay; return the customers."""
-    script = begin_script(
-        "ours",
-        "",
-        f"show {count}, close",
-        name=name,
-        log=place.folder / "script.log",
-        environ=place.environ,
-    )
+    script = place.script(f"show {count}, close", name)
     script.wait_for_word("done")
     assert script.end(ENDED_WITHIN), "it hangs"
     return script.shown
@@ -563,7 +479,7 @@ def script_shows(place: Place, name: str, count: int) -> list[str]:
 
 
 @contextmanager
-def _crowd(site: Process, number: int, *, pause: float = 0.0) -> Iterator[Crowd]:
+def _crowd(site: Server, number: int, *, pause: float = 0.0) -> Iterator[Crowd]:
     """Visit until the block ends; it begins once some pages are received."""
     with Crowd(site.port, f"c{number}", pause=pause) as crowd:
         crowd.wait_for_pages(PAGES)
@@ -571,23 +487,15 @@ def _crowd(site: Process, number: int, *, pause: float = 0.0) -> Iterator[Crowd]
         yield crowd
 
 
-def _terminate(site: Process) -> float:
-    """Send SIGTERM; return how long the end took, in seconds."""
+def _end(site: Server, how: signal.Signals) -> tuple[float, float]:
+    """End it; return when, by the monotonic clock, and how long that took."""
     began = time.monotonic()
-    site.process.terminate()
-    site.process.wait(ENDED_WITHIN)
-    return time.monotonic() - began
-
-
-def _kill(site: Process, how: signal.Signals) -> float:
-    """Kill it; return when that was, by the monotonic clock."""
-    moment = time.monotonic()
     site.process.send_signal(how)
-    site.process.wait()
-    return moment
+    site.process.wait(ENDED_WITHIN)
+    return began, time.monotonic() - began
 
 
-def _silence(sandbox: Process, hangs: bool) -> None:
+def _silence(sandbox: Server, hangs: bool) -> None:
     if hangs:
         sandbox.process.send_signal(signal.SIGSTOP)
     else:
@@ -595,46 +503,47 @@ def _silence(sandbox: Process, hangs: bool) -> None:
         sandbox.process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(ENDED_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def _waiting(place: Place) -> int:
-    with sqlite3.connect(place.outbox) as db:
-        [count] = db.execute("select count(*) from event").fetchone()
-    db.close()
-    return int(count)
+@contextmanager
+def _relay_at_work(
+    place: Place, *, latency: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a relay; the block begins after its first report, the next one takes long."""
+    place.fault(path="events", latency=latency, times=None)
+    before = place.stored().total()
+    with place.relay() as relay:
+        wait_for(lambda: place.stored().total() > before, what="the first reports")
+        yield relay
 
 
 def _result(
     place: Place,
     crowds: list[Crowd],
+    ends: Sequence[tuple[float, float]] = (),
     *,
-    moments: list[float] | None = None,
-    ended: list[float] | None = None,
+    killed: bool = False,
 ) -> Result:
+    """Return what the crowds have lost.
+
+    Args:
+        place: Where they were.
+        crowds: They.
+        ends: When the site of each ended, and how long that took.
+        killed: Whether it had no time to end in an orderly way.
+    """
     stored = place.stored()
     lost = [[c for c in crowd.received if not stored[c]] for crowd in crowds]
     ages = [
         moment - crowd.received[customer]
-        for crowd, moment, customers in zip(crowds, moments or (), lost, strict=False)
+        for crowd, (moment, _), customers in zip(crowds, ends, lost, strict=False)
         for customer in customers
     ]
-    return replace(
-        _result_of(place, [one for crowd in crowds for one in crowd.received]),
+    return Result(
+        tally=place.tally(one for crowd in crowds for one in crowd.received),
         repeats=len(crowds),
-        lost_each=tuple(len(customers) for customers in lost),
-        ages=tuple(ages),
-        ended=tuple(ended or ()),
+        lost_each=tuple(map(len, lost)),
+        ages=tuple(ages) if killed else (),
+        ended=() if killed else tuple(seconds for _, seconds in ends),
     )
-
-
-def _result_of(place: Place, shown: list[str]) -> Result:
-    return Result(tally=place.tally(shown))
 
 
 # --- the table -------------------------------------------------------------
@@ -647,24 +556,28 @@ SCENARIOS = (
         repeats=20,
     ),
     *(
-        Scenario(name=f"SIGTERM under load: {server}", play=stopped(server), repeats=10)
+        Scenario(
+            name=f"SIGTERM under load: {server}",
+            play=ended(server, SIGTERM),
+            repeats=10,
+        )
         for server in SITES
     ),
     Scenario(
         name="SIGKILL at random moments under load: uvicorn",
-        play=killed("uvicorn"),
+        play=ended("uvicorn", signal.SIGKILL),
         repeats=60,
         window=True,
     ),
     Scenario(
         name="SIGSEGV at random moments under load: uvicorn",
-        play=killed("uvicorn", how=signal.SIGSEGV),
+        play=ended("uvicorn", signal.SIGSEGV),
         repeats=20,
         window=True,
     ),
     Scenario(
         name="SIGKILL one second after the last page: uvicorn",
-        play=killed("uvicorn", settled_for=SETTLED),
+        play=ended("uvicorn", signal.SIGKILL, settled_for=SETTLED),
         repeats=20,
     ),
     Scenario(
@@ -704,8 +617,8 @@ SCENARIOS = (
     ),
     Scenario(
         name="connections are cut after a report was stored",
-        play=answers_lost,
-        repeats=20,
+        play=under_load(answers_lost, refused=False),
+        repeats=ANSWERS,
     ),
     Scenario(name="a relay is killed mid-batch", play=relay_killed, repeats=20),
     Scenario(
@@ -740,12 +653,12 @@ SCENARIOS = (
     ),
     Scenario(
         name="the outbox's file is deleted under load",
-        play=file_taken_away(renamed=False),
+        play=under_load(file_taken_away(renamed=False)),
         repeats=10,
     ),
     Scenario(
         name="the outbox's file is renamed under load",
-        play=file_taken_away(renamed=True),
+        play=under_load(file_taken_away(renamed=True)),
         repeats=10,
     ),
 )

@@ -16,15 +16,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
-from ..peers.contract import DEFAULTS, Closing
+from ..peers.contract import DEFAULTS
 
 
-def main(who: str, url: str, steps: str, name: str) -> Closing:
+def main(who: str, url: str, steps: str, name: str) -> Any:
     """Do the steps as one of the peers, and return it."""
     # Each has the packages of its own environment only.
     module = importlib.import_module(f"benchmarks.peers.{who}")
-    recorder: Closing = module.peer(url, Path(), DEFAULTS)
+    recorder = module.peer(url, Path(), DEFAULTS)
     child, number = 0, 0
     left = steps.count("show")
     for step in steps.split(","):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from .places import Place, Script, begin_script
-from .sinks import Sink, Trouble, sink
+from ..upstream import Trouble, Upstream, upstream
+from .places import Place, Script
 
 OURS = "ours"
 RIVALS = ("posthog", "segment", "amplitude", "flagsmith", "launchdarkly")
@@ -62,31 +61,21 @@ class Cell:
         return text
 
 
-class Upstream(Protocol):
-    """Where a package's events go."""
-
-    def behave(self, trouble: Trouble) -> None: ...
-
-    def lose_answer(self) -> None:
-        """Store the next report and cut its connection."""
-        ...
-
-    def counts(self) -> Counter[str]:
-        """Return how many events are stored, by customer."""
-        ...
-
-    def deliver_the_rest(self) -> None:
-        """Do what the next start of the same app would."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One package, ready to be played with."""
+    """One package, ready to be played with.
 
-    who: str
-    upstream: Upstream
+    Attributes:
+        upstream: Where its events go.
+        begin: Begins a script, with these steps and this name.
+    """
+
+    upstream: Place | Upstream
     begin: Callable[[str, str], Script]
+
+
+Played = tuple[Script, float, bool]
+"""A process, the seconds that it took to end, and whether it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +91,7 @@ class Duel:
     """
 
     name: str
-    play: Callable[[Bench, int], tuple[Script, float, bool]]
+    play: Callable[[Bench, int], Played]
     repeats: int = 5
     takes_minutes: bool = False
     is_long: bool = False
@@ -128,9 +117,9 @@ def played(duel: Duel, who: str, python: str, folder: Path, repeats: int) -> Cel
             ended.append(seconds)
             hung += not by_itself
         shown = [one for script in scripts for one in script.shown]
-        bench.upstream.behave("none")
-        bench.upstream.deliver_the_rest()
-        counts = bench.upstream.counts()
+        bench.upstream.fail("none")
+        bench.upstream.deliver()
+        counts = bench.upstream.stored()
     return Cell(
         shown=len(shown),
         lost=sum(not counts[one] for one in shown),
@@ -143,15 +132,24 @@ def played(duel: Duel, who: str, python: str, folder: Path, repeats: int) -> Cel
 # --- the rows --------------------------------------------------------------
 
 
-def _steps(
-    steps: str,
+def steps(
+    does: str,
     *,
     end: signal.Signals | None = None,
     after: float = 0.0,
     lives: float = 0.0,
-) -> Callable[[Bench, int], tuple[Script, float, bool]]:
-    def play(bench: Bench, number: int) -> tuple[Script, float, bool]:
-        script = bench.begin(steps, f"c{number}")
+) -> Callable[[Bench, int], Played]:
+    """Begin a script and wait for its end.
+
+    Args:
+        does: Its steps.
+        end: The signal that ends it; None if it ends by itself.
+        after: How long it does nothing before that, in seconds.
+        lives: How long it lives on after its last impression, in seconds.
+    """
+
+    def play(bench: Bench, number: int) -> Played:
+        script = bench.begin(does, f"c{number}")
         script.wait_for_word("waiting" if end else "all")
         time.sleep(after)
         began = time.monotonic()
@@ -165,31 +163,29 @@ def _steps(
 
 def _in_trouble(
     trouble: Trouble,
-) -> Callable[[Bench, int], tuple[Script, float, bool]]:
+) -> Callable[[Bench, int], Played]:
     """Fall off the end while no report arrives."""
-    play = _steps(f"show {SHOWN}")
+    play = steps(f"show {SHOWN}")
 
-    def with_trouble(bench: Bench, number: int) -> tuple[Script, float, bool]:
-        bench.upstream.behave(trouble)
+    def with_trouble(bench: Bench, number: int) -> Played:
+        bench.upstream.fail(trouble)
         return play(bench, number)
 
     return with_trouble
 
 
-def _outage(
-    trouble: Trouble, lasts: float
-) -> Callable[[Bench, int], tuple[Script, float, bool]]:
+def _outage(trouble: Trouble, lasts: float) -> Callable[[Bench, int], Played]:
     """Live through an outage of so many seconds, and long enough after it."""
 
-    def play(bench: Bench, number: int) -> tuple[Script, float, bool]:
-        bench.upstream.behave(trouble)
+    def play(bench: Bench, number: int) -> Played:
+        bench.upstream.fail(trouble)
         script = bench.begin(f"show {SHOWN}, hold, close", f"c{number}")
         script.wait_for_word("holding")
         time.sleep(lasts)
-        bench.upstream.behave("none")
+        bench.upstream.fail("none")
         until = time.monotonic() + RECOVERS_WITHIN
         while time.monotonic() < until:
-            counts = bench.upstream.counts()
+            counts = bench.upstream.stored()
             if all(counts[one] for one in script.shown):
                 break
             time.sleep(0.5)
@@ -198,7 +194,7 @@ def _outage(
     return play
 
 
-def _answer_lost(bench: Bench, number: int) -> tuple[Script, float, bool]:
+def _answer_lost(bench: Bench, number: int) -> Played:
     bench.upstream.lose_answer()
     script = bench.begin(f"show {SHOWN}, hold, close", f"c{number}")
     script.wait_for_word("holding")
@@ -207,7 +203,7 @@ def _answer_lost(bench: Bench, number: int) -> tuple[Script, float, bool]:
     return _let_go(script)
 
 
-def _let_go(script: Script) -> tuple[Script, float, bool]:
+def _let_go(script: Script) -> Played:
     began = time.monotonic()
     script.go_on()
     by_itself = script.end(HANGS_AFTER)
@@ -217,29 +213,29 @@ def _let_go(script: Script) -> tuple[Script, float, bool]:
 _FORKED = f"sleep {SETTLED_WITHIN:g}"
 
 DUELS = (
-    Duel(name="control: closed as documented", play=_steps(f"show {SHOWN}, close")),
-    Duel(name="ends without a flush", play=_steps(f"show {SHOWN}")),
+    Duel(name="control: closed as documented", play=steps(f"show {SHOWN}, close")),
+    Duel(name="ends without a flush", play=steps(f"show {SHOWN}")),
     Duel(
         name="SIGTERM",
-        play=_steps(f"show {SHOWN}, wait", end=signal.SIGTERM, after=0.2),
+        play=steps(f"show {SHOWN}, wait", end=signal.SIGTERM, after=0.2),
     ),
     Duel(
         name="SIGKILL, straight after the last impression",
-        play=_steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=0.0),
+        play=steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=0.0),
     ),
     Duel(
         name="SIGKILL, 1 s after the last impression",
-        play=_steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=1.0),
+        play=steps(f"show {SHOWN}, wait", end=signal.SIGKILL, after=1.0),
     ),
     Duel(
         name="fork before the first impression",
-        play=_steps(f"fork, show {SHOWN}, {_FORKED}", lives=SETTLED_WITHIN),
+        play=steps(f"fork, show {SHOWN}, {_FORKED}", lives=SETTLED_WITHIN),
         repeats=3,
         takes_minutes=True,
     ),
     Duel(
         name="fork after the first impression",
-        play=_steps(
+        play=steps(
             f"show {SHOWN}, fork, show {SHOWN}, {_FORKED}", lives=SETTLED_WITHIN
         ),
         repeats=3,
@@ -247,7 +243,7 @@ DUELS = (
     ),
     Duel(
         name="the same, closed as documented",
-        play=_steps(f"show {SHOWN}, fork, show {SHOWN}, close"),
+        play=steps(f"show {SHOWN}, fork, show {SHOWN}, close"),
         repeats=3,
         takes_minutes=True,
     ),
@@ -275,69 +271,13 @@ DUELS = (
 )
 
 
-# --- the upstream ----------------------------------------------------------
-
-
-class _Ours:
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    def behave(self, trouble: Trouble) -> None:
-        self._place.no_more_faults()
-        match trouble:
-            case "status 503":
-                self._place.fault(path="events", status=503, times=None)
-            case "cut":
-                self._place.fault(path="events", drop=True, times=None)
-            case "hang":
-                self._place.fault(path="events", latency=3600, times=None)
-
-    def lose_answer(self) -> None:
-        self._place.fault(path="events", lose_response=True)
-
-    def counts(self) -> Counter[str]:
-        return self._place.stored()
-
-    def deliver_the_rest(self) -> None:
-        self._place.deliver()
-
-
-class _Theirs:
-    def __init__(self, service: Sink) -> None:
-        self._sink = service
-
-    def behave(self, trouble: Trouble) -> None:
-        self._sink.behave(trouble)
-
-    def lose_answer(self) -> None:
-        self._sink.lose_answers += 1
-
-    def counts(self) -> Counter[str]:
-        return Counter(self._sink.stored)
-
-    def deliver_the_rest(self) -> None:
-        """What was in memory only is gone: there is nothing to do."""
-
-
 @contextmanager
 def _bench(who: str, python: str, folder: Path) -> Iterator[Bench]:
-    log = folder / "script.log"
     if who == OURS:
         place = Place(folder)
-
-        def begin_ours(steps: str, name: str) -> Script:
-            return begin_script(
-                who, "", steps, name=name, log=log, environ=place.environ
-            )
-
         with place.sandbox():
-            yield Bench(who, _Ours(place), begin_ours)
+            yield Bench(place, place.script)
         return
-    with sink() as service:
-
-        def begin(steps: str, name: str) -> Script:
-            return begin_script(
-                who, service.url, steps, name=name, log=log, python=python
-            )
-
-        yield Bench(who, _Theirs(service), begin)
+    with upstream(folder, keeps=True) as service:
+        begin = partial(Script, who, service.url, folder=folder, python=python)
+        yield Bench(service, begin)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..effort import FULL, Effort
+from ..effort import Effort
 from ..machine import machine
 from ..peers.environment import peers_python, peers_versions
 from ..ratios import Figure, Note, Row
@@ -30,7 +30,7 @@ GOAL = "<= 0 lost"
 Played = TypeVar("Played")
 
 
-async def losses(directory: Path, effort: Effort = FULL) -> AsyncIterator[Row]:
+async def losses(directory: Path, effort: Effort) -> AsyncIterator[Row]:
     """Play every scenario beside its control, and write the report of a whole run.
 
     Rows that mostly wait are played beside the others, and printed when they are done.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from ..orders import cannot_start, obey
+from ..processes import cannot_start, obey
 from .jobs import Jobs
 
 

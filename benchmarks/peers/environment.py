@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from ..orders import REPOSITORY
+from ..processes import REPOSITORY
 
 ENVIRONMENT = REPOSITORY / ".venv-bench"
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .contract import USERS, Fetcher, Recorder, Site
+from .contract import USERS
 
 Answer = dict[str, Any]
 
@@ -23,27 +23,15 @@ SETTLE = 0.05
 class Jobs:
     """The jobs of one peer."""
 
-    def __init__(self, peer: object) -> None:
+    def __init__(self, peer: Any) -> None:
         self._peer = peer
-
-    @property
-    def _site(self) -> Site:
-        assert isinstance(self._peer, Site)
-        return self._peer
-
-    @property
-    def _recorder(self) -> Recorder:
-        assert isinstance(self._peer, Recorder)
-        return self._peer
 
     async def fetches(self, count: int, at_once: int) -> Answer:
         """Fetch so often, so many at once; the figure is this process's CPU time."""
-        peer = self._peer
-        assert isinstance(peer, Fetcher)
 
         async def one_after_the_other() -> None:
             for _ in range(count // at_once):
-                assert await peer.fetch("customer-7")
+                assert await self._peer.fetch("customer-7")
 
         started = time.process_time()
         await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
@@ -63,7 +51,7 @@ class Jobs:
         ticking = asyncio.ensure_future(tick())
         await asyncio.sleep(SETTLE)
         latest = 0.0
-        page = self._site.page(user, 1)
+        page = self._peer.page(user, 1)
         if inspect.isawaitable(page):
             await page
         await asyncio.sleep(SETTLE)
@@ -74,7 +62,7 @@ class Jobs:
 
     async def pages(self, user: str, visits: int, reads: int) -> Answer:
         """Serve one user's pages at once, in threads where a page blocks its own."""
-        page = self._site.page
+        page = self._peer.page
         if inspect.iscoroutinefunction(page):
             await asyncio.gather(*(page(user, reads) for _ in range(visits)))
             return {}
@@ -90,7 +78,7 @@ class Jobs:
 
     async def record(self, count: int) -> Answer:
         """Record so many impressions one by one; what does the thread pay for each?"""
-        record = self._recorder.record
+        record = self._peer.record
         users = list(itertools.islice(itertools.cycle(USERS), count))
         began, worked = time.perf_counter(), time.thread_time()
         for user in users:
@@ -102,7 +90,7 @@ class Jobs:
     async def deliver(self, count: int) -> Answer:
         """Record so many impressions and have them delivered."""
         users = itertools.islice(itertools.cycle(USERS), count)
-        record = self._recorder.record
+        record = self._peer.record
         began = time.monotonic()
         for user in users:
             record(user)
@@ -114,7 +102,7 @@ class Jobs:
         return {"seconds": time.process_time()}
 
     async def _flush(self) -> None:
-        flush = self._recorder.flush
+        flush = self._peer.flush
         if inspect.iscoroutinefunction(flush):
             await flush()
         else:

@@ -5,7 +5,7 @@ It is installed in the project's own virtual environment, not in the rivals'.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from moe_middleware.outbox.relay import Relay
 from moe_middleware.personalizer.page_elements import PageElements
 
 from ..shop import request_scope, visit
-from .contract import CONTEXT, DEFAULTS, KEY
+from .contract import CONTEXT, DEFAULTS, KEY, USERS
 
 if TYPE_CHECKING:
     from ..losses.site import Shown
@@ -48,10 +48,10 @@ def settings(url: str, **sections: Any) -> Settings:
     return Settings(workspace=workspace, **sections)
 
 
-def impressions(users: Iterable[str]) -> list[Event]:
-    """Return an impression of each user."""
+def impressions(count: int, users: Sequence[str] = USERS) -> list[Event]:
+    """Return so many impressions, of these users in turn."""
     shown = Experience(key=KEY, experience_context=CONTEXT)
-    return [Event.impression(shown, user) for user in users]
+    return [Event.impression(shown, users[n % len(users)]) for n in range(count)]
 
 
 class Client:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.goals import MET, NOT_MET, figure_verdict, ratio_verdict
 from benchmarks.machine import machine
-from benchmarks.orders import REPOSITORY
+from benchmarks.processes import REPOSITORY
 from benchmarks.ratios import Comparison, Figure, Measure, Note, measure_in_turns
 from benchmarks.results import Section, save, summary
 

@@ -2,126 +2,145 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from benchmarks.orders import WorkerError, worker
+from benchmarks.effort import Effort
 from benchmarks.peers.contract import KEY
 from benchmarks.peers.crews import crew
-from benchmarks.upstream import upstream
+from benchmarks.processes import ProcessError, worker
+from benchmarks.upstream import Trouble, Upstream, upstream
+
+from ..servers import browser
 
 BATCHES: dict[str, Any] = {
-    "/v1/experiences/events": {"elements": [{"actions": [1, 2]}, {"actions": [3]}]},
-    "/batch/": {"batch": [1, 2, 3]},
-    "/v1/batch": {"batch": [1, 2, 3]},
-    "/2/httpapi": {"events": [1, 2, 3]},
-    "/bulk": [{"kind": "custom"}] * 3 + [{"kind": "index"}],
+    "/v1/experiences/events": {"elements": [{"actions": [{}, {}]}, {"actions": [{}]}]},
+    "/batch/": {"batch": [{"distinct_id": "posthog", "uuid": n} for n in "123"]},
+    "/v1/batch": {"batch": [{"userId": "segment", "messageId": n} for n in "456"]},
+    "/2/httpapi": {"events": [{"user_id": "amplitude", "insert_id": n} for n in "789"]},
+    "/v1/events": {"events": [{"identifier": "flagsmith"}] * 3},
+    "/bulk": [
+        *[{"kind": "custom", "context": {"key": "launchdarkly"}}] * 3,
+        {"kind": "index"},
+    ],
 }
 
 
-async def test_events_are_counted_in_every_protocol(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    with upstream(tmp_path_factory.mktemp("upstream")) as server:
+        yield server
+
+
+def test_events_are_counted_in_every_protocol(server: Upstream) -> None:
     counted: dict[str, list[int]] = {}
 
-    async with upstream(tmp_path) as server, _browser(server.url) as browser:
-        for path, batch in BATCHES.items():
-            plain = json.dumps(batch).encode()
-            await server.behave()
-            await browser.post(path, content=plain)
-            once, _ = await server.events()
-            packed = {"content-encoding": "gzip"}
-            await browser.post(path, content=gzip.compress(plain), headers=packed)
-            twice, _ = await server.events()
-            counted[path] = [once, twice]
+    for path, batch in BATCHES.items():
+        plain = json.dumps(batch).encode()
+        server.behave()
+        browser.post(f"{server.url}{path}", content=plain)
+        once, _ = server.events()
+        packed = {"content-encoding": "gzip"}
+        content = gzip.compress(plain)
+        browser.post(f"{server.url}{path}", content=content, headers=packed)
+        twice, _ = server.events()
+        counted[path] = [once, twice]
 
     assert counted == {path: [3, 6] for path in BATCHES}
 
 
-async def test_the_last_event_is_timed_by_the_clock_of_all_processes(
-    tmp_path: Path,
+def test_the_last_event_is_timed_by_the_clock_of_all_processes(
+    server: Upstream,
 ) -> None:
-    async with upstream(tmp_path) as server, _browser(server.url) as browser:
-        before = time.monotonic()
-        await browser.post("/batch/", json=BATCHES["/batch/"])
-        _, last_at = await server.events()
+    before = time.monotonic()
+    browser.post(f"{server.url}/batch/", json=BATCHES["/batch/"])
+    _, last_at = server.events()
 
     assert before <= last_at <= time.monotonic()
 
 
-async def test_only_calls_for_variations_are_counted_and_only_since_the_start(
-    tmp_path: Path,
+def test_only_calls_for_variations_are_counted_and_only_since_the_start(
+    server: Upstream,
 ) -> None:
-    async with upstream(tmp_path) as server, _browser(server.url) as browser:
-        await browser.post("/flags/?v=4", json={})
-        await server.behave()
-        fetched = await browser.post("/v1/experiences/fetch", json={})
-        await browser.post("/sdk/v2/vardata", json={})
-        await browser.get("/v1/experiences/metadata")
-        missing = await browser.get("/nothing")
-        counted = await server.calls()
+    browser.post(f"{server.url}/flags/?v=4", json={})
+    server.behave()
+    fetched = browser.post(f"{server.url}/v1/experiences/fetch", json={})
+    browser.post(f"{server.url}/sdk/v2/vardata", json={})
+    browser.get(f"{server.url}/v1/experiences/metadata")
+    missing = browser.get(f"{server.url}/nothing")
 
     assert KEY in fetched.json()["experiences"]
     assert missing.status_code == 404
-    assert counted == 2
+    assert server.calls() == 2
 
 
-async def test_what_a_broken_upstream_refused_has_not_arrived(tmp_path: Path) -> None:
-    async with upstream(tmp_path) as server, _browser(server.url) as browser:
-        await server.behave(status=503)
-        answer = await browser.post("/batch/", json=BATCHES["/batch/"])
-        arrived, _ = await server.events()
+@pytest.mark.parametrize("trouble", ["status 503", "cut", "hang"])
+def test_what_a_broken_upstream_refused_has_not_arrived(
+    server: Upstream, trouble: Trouble
+) -> None:
+    server.behave()
+    server.fail(trouble)
+    try:
+        answer = browser.post(
+            f"{server.url}/batch/", json=BATCHES["/batch/"], timeout=0.5
+        )
+        assert answer.status_code == 503
+    except httpx.TransportError as error:
+        silent = isinstance(error, httpx.ReadTimeout)
+        assert silent == (trouble == "hang") and trouble != "status 503"
+    finally:
+        server.fail("none")
 
-    assert (answer.status_code, arrived) == (503, 0)
+    assert server.events()[0] == 0
 
 
-async def test_a_silent_upstream_never_answers(tmp_path: Path) -> None:
-    async with upstream(tmp_path) as server, _browser(server.url) as browser:
-        await server.behave(silent=True)
-        asking = asyncio.ensure_future(browser.post("/flags/", json={}))
-        while not await server.calls():
-            await asyncio.sleep(0.01)
-        done = asking.done()
-        asking.cancel()
-
-    assert not done
-
-
-async def test_a_worker_that_cannot_do_something_says_so_and_goes_on(
+def test_an_event_that_is_sent_again_is_kept_once_if_it_has_an_id(
     tmp_path: Path,
 ) -> None:
-    command = [sys.executable, "-m", "benchmarks.upstream"]
+    headers = {"x-launchdarkly-payload-id": "payload"}
 
-    async with worker("upstream", command, tmp_path) as server:
-        with pytest.raises(WorkerError, match=r"upstream: KeyError: 'dance'"):
-            await server.ask("dance")
+    with upstream(tmp_path, keeps=True) as server:
+        for path in [*BATCHES][1:]:
+            sent = {"json": BATCHES[path], "headers": headers if "bulk" in path else {}}
+            server.lose_answer()
+            with pytest.raises(httpx.RemoteProtocolError):
+                browser.post(f"{server.url}{path}", **sent)
+            browser.post(f"{server.url}{path}", **sent)
+        stored = server.stored()
 
-        assert await server.ask("tell")
-
-
-async def test_a_worker_that_ends_is_quoted(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "raise SystemExit('no upstream today')"]
-
-    with pytest.raises(WorkerError, match="no upstream today"):
-        async with worker("upstream", command, tmp_path):
-            pytest.fail("it cannot have started")
+    once = dict.fromkeys(("posthog", "segment", "amplitude", "launchdarkly"), 3)
+    assert stored == {**once, "flagsmith": 6}
 
 
-async def test_a_rival_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
-    async with crew(
-        tmp_path, ["sockets", "segment"], at_home=["sockets", "segment"]
-    ) as (together):
+def test_a_worker_that_cannot_do_something_says_so_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    with worker("upstream", "benchmarks.upstream", folder=tmp_path) as process:
+        with pytest.raises(ProcessError, match=r"upstream: KeyError: 'dance'"):
+            process.ask("dance")
+
+        assert process.ask("tell")
+
+
+def test_a_worker_that_ends_is_quoted(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ProcessError, match=r"No module named benchmarks\.nothing"),
+        worker("nothing", "benchmarks.nothing", folder=tmp_path),
+    ):
+        pytest.fail("it cannot have started")
+
+
+def test_a_rival_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
+    names = ["sockets", "segment"]
+    with crew(tmp_path, Effort(), names, at_home=names) as together:
         present = list(together.workers)
 
     assert present == ["sockets"]
     assert "left out: segment: ModuleNotFoundError" in str(together.missing[0])
-
-
-def _browser(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, trust_env=False)

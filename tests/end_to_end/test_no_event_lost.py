@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.losses import scenarios
-from benchmarks.losses.places import PRELOAD, Place, Script, begin_script
+from benchmarks.losses.places import PRELOAD, Place
 from benchmarks.losses.scenarios import Result
 
 from ..redis_servers import redis_server
@@ -31,8 +31,10 @@ within milliseconds, and on a busy machine within this."""
 Play = Callable[[Path, bool, int], Result]
 
 BAD_ENDS: dict[str, Play] = {
-    "SIGTERM, gunicorn --preload": scenarios.stopped(PRELOAD),
-    "SIGKILL, after the last page": scenarios.killed("uvicorn", settled_for=SETTLED),
+    "SIGTERM, gunicorn --preload": scenarios.ended(PRELOAD, signal.SIGTERM),
+    "SIGKILL, after the last page": scenarios.ended(
+        "uvicorn", signal.SIGKILL, settled_for=SETTLED
+    ),
     "SIGTERM, MoEngage hangs": scenarios.upstream_dead_at_exit(hangs=True),
     "a relay is killed mid-batch": scenarios.relay_killed,
 }
@@ -48,19 +50,14 @@ def test_every_page_received_is_counted_once(name: str, tmp_path: Path) -> None:
     assert max(result.ended, default=0) < SHUTDOWN_TIMEOUT + SPARE
 
 
-def begin(place: Place, steps: str, *, name: str = "c") -> Script:
-    log = place.folder / "script.log"
-    return begin_script("ours", "", steps, name=name, log=log, environ=place.environ)
-
-
 def test_scripts_that_end_without_a_flush_lose_nothing(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with place.sandbox():
         scripts = [
-            begin(place, "fork, show 20", name="forks-first"),
-            begin(place, "show 20, fork, show 20", name="forks-later"),
-            begin(place, "show 20, wait", name="is-ended"),
-            *(begin(place, "show 1", name="control") for _ in range(2)),
+            place.script("fork, show 20", "forks-first"),
+            place.script("show 20, fork, show 20", "forks-later"),
+            place.script("show 20, wait", "is-ended"),
+            *(place.script("show 1", "control") for _ in range(2)),
         ]
         scripts[2].wait_for_word("waiting")
         time.sleep(SETTLED)
@@ -79,7 +76,7 @@ def test_a_redis_that_hangs_is_waited_for_once_at_the_exit(tmp_path: Path) -> No
     with redis_server(tmp_path) as redis:
         place = Place(tmp_path, outbox=redis.url)
         with place.sandbox():
-            script = begin(place, "show 3, hold, show 3")
+            script = place.script("show 3, hold, show 3", "c")
             script.wait_for_word("holding")
             redis.hang()
             script.go_on()
