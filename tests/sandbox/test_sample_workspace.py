@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from moe_middleware.sandbox import Experience, sample_workspace
+from moe_middleware.sandbox import Experience, Sandbox, sample_workspace
+from moe_middleware.sandbox.workspace.file import load_workspace
+from moe_middleware.sandbox.workspace.sample import sample_text
 
 from ..rows import each
 from .calls import Api
@@ -26,11 +28,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("customer_id", EXPECTED)
-async def test_sample_customer_gets_the_same_each_time(
-    api: Api, customer_id: str
-) -> None:
-    experiences = await api.experiences({"customer_id": customer_id})
+@each("customer_id", EXPECTED)
+async def test_sample_customer_gets_the_same_each_time(customer_id: str) -> None:
+    experiences = await Api(Sandbox()).experiences({"customer_id": customer_id})
 
     found = {
         key: "{audience_name} {moe_variation_id}".format(**one["experience_context"])
@@ -40,31 +40,24 @@ async def test_sample_customer_gets_the_same_each_time(
     assert found == {key: arm for key, arm in expected if arm}
 
 
-@pytest.mark.parametrize("key", NAMES)
-def test_every_variation_has_the_same_names(key: str) -> None:
-    (experience,) = [one for one in sample_workspace().experiences if one.key == key]
-
-    names = [
-        set(variation.payload)
-        for audience in experience.audiences
-        for variation in audience.variations
-    ]
-
-    assert all(one == NAMES[key] for one in names)
-
-
-@each("one", sample_workspace().experiences)
-def test_links_and_skus_exist_in_the_shop(one: Experience) -> None:
+@each("one", [one for one in sample_workspace().experiences if one.key in NAMES])
+def test_names_links_and_skus_are_those_of_the_shop(one: Experience) -> None:
     for audience in one.audiences:
         for variation in audience.variations:
             values = {name: value.value for name, value in variation.payload.items()}
             links = {values[name] for name in ("CTA Link", "Link") if name in values}
+            assert values.keys() == NAMES[one.key]
             assert links <= {f"/products/{sku}" for sku in SKUS}
             assert set(values.get("Products", ())) <= SKUS
             assert {values.get("Sku", "sencha")} <= SKUS
 
 
-def test_cid_tokens_tell_the_experiences_apart() -> None:
-    experiences = sample_workspace().experiences
+def test_file_loads_and_its_cid_tokens_tell_the_experiences_apart(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "workspace.yml").write_text(sample_text(), encoding="utf-8")
+    sample = load_workspace(tmp_path / "workspace.yml", environ={})
 
-    assert len({one.cid_token for one in experiences}) == len(experiences)
+    assert sample == sample_workspace()
+    tokens = {one.cid_token for one in sample.experiences}
+    assert len(tokens) == len(sample.experiences)

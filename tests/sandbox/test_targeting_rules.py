@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from moe_middleware.sandbox.decisions.judgements import Surroundings, holds
 from moe_middleware.sandbox.decisions.visitors import Visitor, locale_of
 from moe_middleware.sandbox.workspace.geography import Geography, Location
@@ -72,7 +70,6 @@ def meets(value: Any, operator: str, *operands: Any, ignore_case: bool = False) 
     [
         ("gold", "is", ["gold", "none"], True),
         ("Gold", "is", ["gold"], False),
-        ("gold", "is_not", ["silver"], True),
         ("gold", "is_not", ["silver", "gold"], False),
         ("Earl Grey", "contains", ["Grey"], True),
         ("Earl Grey", "contains", ["grey", "mint"], False),
@@ -81,13 +78,10 @@ def meets(value: Any, operator: str, *operands: Any, ignore_case: bool = False) 
         ("Earl Grey", "starts_with", ["Ea", "No"], True),
         ("Earl Grey", "starts_with", ["Grey"], False),
         ("Earl Grey", "ends_with", ["Grey"], True),
-        (7, "starts_with", ["7"], False),
         (7, "is", [7.0], True),
         (1, "is", [True], False),
-        (True, "is", [True], True),
         (0, "is_not", [False], True),
         (7, "above", [7], False),
-        (7.1, "above", [7], True),
         (7, "at_least", [7], True),
         (6, "below", [7], True),
         (7, "below", [7], False),
@@ -104,18 +98,14 @@ def meets(value: Any, operator: str, *operands: Any, ignore_case: bool = False) 
         (["tea"], "has_any", ["mug"], False),
         ("tea", "has_any", ["tea"], False),
         (["tea", "mug", "tin"], "has_all", ["tin", "tea"], True),
-        (["tea"], "has_all", ["tin", "tea"], False),
         (["tea"], "has_none", ["mug"], True),
         (["tea"], "has_none", ["mug", "tea"], False),
-        ("tea", "has_none", ["mug"], False),
         ([1], "has_any", [True], False),
         ("x", "exists", [True], True),
         ("x", "exists", [False], False),
-        (False, "exists", [True], True),
         (None, "exists", [True], False),
         (None, "exists", [False], True),
         (None, "is_not", ["gold"], False),
-        (None, "does_not_contain", ["gold"], False),
         (None, "has_none", ["gold"], False),
         ({"a": 1}, "contains", ["a"], False),
     ],
@@ -133,7 +123,6 @@ def test_operator_compares(
         ("2026-11-22T18:29:59+00:00", "on", ["2026-11-22"], True),
         ("2026-11-22T18:30:00+00:00", "on", ["2026-11-22"], False),
         ("2026-11-21T18:30:00Z", "on", ["2026-11-22"], True),
-        ("2026-11-22", "on", ["2026-11-22"], True),
         ("2026-11-22T00:00", "on", ["2026-11-22"], True),
         (NOW, "on", ["2026-11-22"], True),
         ("2026-11-21", "before", ["2026-11-22"], True),
@@ -144,13 +133,10 @@ def test_operator_compares(
         ("2026-11-22T09:00", "after", ["2026-11-22T09:00"], False),
         ("2026-11-22T23:59", "between", ["2026-11-01", "2026-11-22"], True),
         ("2026-11-23", "between", ["2026-11-01", "2026-11-22"], False),
-        ("2026-10-31", "between", ["2026-11-01", "2026-11-22"], False),
         ("2026-11-22T09:00", "between", ["2026-11-01", "2026-11-22T09:00"], True),
         ("2026-11-16", "in_the_last", [7], True),
         ("2026-11-15", "in_the_last", [7], False),
-        ("2026-11-23", "in_the_last", [7], False),
         ("2026-11-23", "in_the_next", [7], True),
-        ("2026-11-22", "in_the_next", [7], False),
         ("2026-12-01", "in_the_next", [7], False),
         ("0001-01-01", "in_the_last", [7], False),
         ("yesterday", "before", ["2026-11-22"], False),
@@ -185,7 +171,6 @@ OFTEN = AttributeMeets("orders", Operator.AT_LEAST, (10,))
         (AllOf((GOLD, OFTEN)), customer(tier="gold", orders=10), True),
         (AllOf((GOLD, OFTEN)), customer(tier="gold", orders=9), False),
         (AnyOf((GOLD, OFTEN)), customer(tier="none", orders=10), True),
-        (AnyOf((GOLD, OFTEN)), customer(tier="none", orders=9), False),
         (AllOf((OFTEN, AnyOf((GOLD, SILVER)))), customer(orders=11), False),
         (
             AllOf((OFTEN, AnyOf((GOLD, SILVER)))),
@@ -202,18 +187,11 @@ OFTEN = AttributeMeets("orders", Operator.AT_LEAST, (10,))
         (GOLD, customer(tier=["gold"]), False),
         (GOLD, customer(), False),
         (GOLD, stranger(tier="gold"), False),
-        (AttributeIs("tier", ("gold", "none")), customer(tier="none"), True),
-        (AttributeIs("orders", (1,)), customer(orders=1.0), True),
-        (AttributeIs("orders", (1,)), customer(orders=True), False),
-        (AttributeIs("member", (True,)), customer(member=True), True),
         (UserIsIn(("ada",)), customer("ada"), True),
-        (UserIsIn(("ada",)), customer("bob"), False),
         (UserIsIn(("ada",)), stranger("ada"), False),
         (SegmentIs("readers"), customer("ada"), True),
-        (SegmentIs("readers"), customer("bob"), False),
         (SegmentIs("readers"), stranger("ada"), False),
         (SegmentIs("gold"), customer("bob", tier="gold"), True),
-        (SegmentIs("gold"), customer("bob", tier="silver"), False),
         (SegmentIs("both"), customer("ada"), True),
         (SegmentIs("both"), customer("bob"), False),
         (SegmentIs("gone"), customer("ada"), False),
@@ -250,7 +228,7 @@ def test_place_is_that_of_the_narrowest_network(
 ANDROID = "Mozilla/5.0 (Linux; Android 16) Chrome/140.0"
 
 
-@pytest.mark.parametrize(
+@each(
     ("user_agent", "device"),
     [
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Mobile/15E148", Device.MOBILE),

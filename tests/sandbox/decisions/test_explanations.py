@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from moe_middleware.sandbox import sample_workspace
 from moe_middleware.sandbox.decisions.decisions import Outcome
 from moe_middleware.sandbox.decisions.explanations import text_of
@@ -36,7 +34,6 @@ from moe_middleware.sandbox.workspace.workspace import (
     ControlGroup,
     Experience,
     Value,
-    Workspace,
 )
 
 from ...rows import each
@@ -125,62 +122,47 @@ def test_no_match_says_that_the_visitor_is_unknown() -> None:
     )
 
 
-def test_experience_that_is_not_active_tries_nothing() -> None:
-    found = explained(sample(schedule=Schedule(start_at=NOW + 1)), visitor("alice"))
-
-    assert found.outcome is Outcome.NOT_ACTIVE
-    assert found.reason == (
-        "Scheduled from 2026-09-21 14:13 UTC: the API returns only Active experiences."
-    )
-    assert (found.steps, found.payload, found.context) == ((), {}, {})
-
-
-@pytest.mark.parametrize(
+@each(
     ("status", "schedule", "begins"),
     [
+        (
+            *(Status.ACTIVE, Schedule(start_at=NOW + 1)),
+            "Scheduled from 2026-09-21 14:13 UTC: the API returns only Active",
+        ),
         (Status.PAUSED, None, "Paused: "),
         (
-            Status.ACTIVE,
-            Schedule(end_at=NOW, timezone="Asia/Kolkata"),
+            *(Status.ACTIVE, Schedule(end_at=NOW, timezone="Asia/Kolkata")),
             "Expired since 2026-09-21 19:43 Asia/Kolkata: ",
         ),
         (Status.SCHEDULED, None, "Scheduled: "),
     ],
 )
-def test_explanation_names_the_date_of_a_status(
+def test_experience_that_is_not_active_tries_nothing(
     status: Status, schedule: Schedule | None, begins: str
 ) -> None:
     found = explained(sample(status=status, schedule=schedule), visitor("alice"))
 
+    assert found.outcome is Outcome.NOT_ACTIVE
     assert found.reason.startswith(begins)
+    assert (found.steps, found.payload, found.context) == ((), {}, {})
 
 
-@pytest.mark.parametrize(
-    ("own", "of_all", "holds_globally", "reason"),
-    [
-        (100, 0, True, "the experience's control group"),
-        (0, 100, True, "the global control group"),
-        (0, 100, False, None),
-    ],
-)
-def test_control_user_gets_nothing(
-    own: float, of_all: float, holds_globally: bool, reason: str | None
-) -> None:
-    one = sample(
-        control_group=ControlGroup(percent=own), global_control_group=holds_globally
+def test_control_user_gets_nothing() -> None:
+    everyone = ControlGroup(percent=100)
+    own = explained(sample(control_group=everyone), visitor("alice"))
+    of_all = explained(sample(), visitor("alice"), control_group=everyone)
+    spared = explained(
+        sample(global_control_group=False), visitor("alice"), control_group=everyone
     )
 
-    found = explained(one, visitor("alice"), control_group=ControlGroup(percent=of_all))
-
-    if reason is None:
-        assert found.outcome is Outcome.SERVED
-    else:
+    matches = "The audience 'Gold members' matches, but the user is in the"
+    assert own.reason == f"{matches} experience's control group."
+    assert of_all.reason == f"{matches} global control group."
+    for found in (own, of_all):
         assert found.outcome is Outcome.CONTROL_GROUP
         assert found.audience and found.audience.name == "Gold members"
-        assert found.reason == (
-            f"The audience 'Gold members' matches, but the user is in {reason}."
-        )
         assert (found.variation, found.payload, found.context) == (None, {}, {})
+    assert spared.outcome is Outcome.SERVED
 
 
 def test_withheld_payload_says_which_value_and_why() -> None:
@@ -256,20 +238,18 @@ def test_every_operator_has_a_sentence() -> None:
         assert text_of(meets(operator, 1, 2)).startswith("x ")
 
 
-@pytest.mark.parametrize("key", [one.key for one in sample_workspace().experiences])
-@pytest.mark.parametrize("who", ["alice", "bob", "carol", "dave", "nobody", ""])
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"control_group": ControlGroup(percent=50)}],
-    ids=["as it is", "half controlled"],
-)
-def test_explanation_and_fetch_agree(
-    key: str, who: str, changes: dict[str, Any]
-) -> None:
-    workspace: Workspace = replace(sample_workspace(), **changes)
-    for hour in ("07", "19"):
-        for medium in ("email", "web"):
-            someone = visitor(who, TIME_OF_THE_DAY=hour, utm_medium=medium)
+@each("key", [one.key for one in sample_workspace().experiences])
+def test_explanation_and_fetch_agree(key: str) -> None:
+    customers = [visitor(who) for who in ("alice", "bob", "carol", "nobody", "")]
+    visits = [
+        replace(one, session={"TIME_OF_THE_DAY": hour, "utm_medium": medium})
+        for one in customers
+        for hour in ("07", "19")
+        for medium in ("email", "web")
+    ]
+    half = replace(sample_workspace(), control_group=ControlGroup(percent=50))
+    for workspace in (sample_workspace(), half):
+        for someone in visits:
             found = explain(workspace, sample(key), someone, now=NOW)
             answer = fetch_answer(workspace, [key], someone, now=NOW)["experiences"]
             served = found.outcome is Outcome.SERVED

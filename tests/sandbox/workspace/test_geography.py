@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from moe_middleware.models.errors import SettingsError
-from moe_middleware.sandbox.workspace.file import load_workspace
+from moe_middleware.sandbox.workspace.file import load_workspace, parse_workspace
 from moe_middleware.sandbox.workspace.geography import Geography, Location
 
 pytest.importorskip("maxminddb")
@@ -103,32 +102,31 @@ def test_workspace_file_finds_its_database_beside_it(tmp_path: Path) -> None:
     assert location.city == "Lisbon"
 
 
-def test_file_that_is_no_database_is_a_mistake(tmp_path: Path) -> None:
-    (tmp_path / "city.mmdb").write_text("no database")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("notes.txt", "{0} is no database in MaxMind's format"),
+        ("none.mmdb", "'{0}' cannot be read: No such file or directory"),
+    ],
+)
+def test_file_that_is_no_database_is_a_mistake(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("no database")
     path = tmp_path / "workspace.yml"
-    path.write_text("name: Tea\ngeography:\n  database: city.mmdb\n")
+    path.write_text(f"name: Tea\ngeography:\n  database: {name}\n")
 
     with pytest.raises(SettingsError) as caught:
         load_workspace(path)
 
-    assert str(caught.value) == (
-        f"{path}:3: geography.database: {tmp_path / 'city.mmdb'} is no database in "
-        "MaxMind's format"
-    )
+    given = why.format(tmp_path / name)
+    assert str(caught.value) == f"{path}:3: geography.database: {given}"
 
 
-def test_missing_package_is_reported_with_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "workspace.yml"
-    path.write_text("geography: {database: city.mmdb}")
-    program = (
-        "import sys\n"
-        "sys.modules['maxminddb'] = None\n"
-        "from moe_middleware.sandbox.workspace.file import load_workspace\n"
-        f"load_workspace({str(path)!r})"
-    )
+def test_missing_package_is_reported_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "maxminddb", None)
 
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-
-    assert "pip install 'moe_middleware[geo]'" in ran.stderr
+    with pytest.raises(SettingsError, match=r"pip install 'moe_middleware\[geo\]'"):
+        parse_workspace("geography: {database: none-yet.mmdb}")

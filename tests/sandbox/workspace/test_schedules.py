@@ -2,17 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from moe_middleware.sandbox import Sandbox, sample_workspace
 from moe_middleware.sandbox.workspace.schedules import Schedule, Status, status_at
 
+from ...rows import each
 from ..calls import Api
 
 TEN_TO_TWENTY = Schedule(start_at=10, end_at=20)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "before", "during", "after"),
     [
         ("Active", "Scheduled", "Active", "Expired"),
@@ -30,14 +29,10 @@ def test_status_follows_the_clock(
     assert seen == [before, during, after]
 
 
-@pytest.mark.parametrize("status", Status)
-def test_status_without_a_schedule_stays(status: Status) -> None:
-    assert status_at(status, None, 15) is status
-
-
-def test_schedule_may_be_open_at_either_end() -> None:
+def test_schedule_may_be_open_at_either_end_or_missing() -> None:
     assert status_at(Status.ACTIVE, Schedule(end_at=20), 0) is Status.ACTIVE
     assert status_at(Status.SCHEDULED, Schedule(start_at=10), 1e12) is Status.ACTIVE
+    assert [status_at(one, None, 15) for one in Status] == [*Status]
 
 
 async def test_experience_comes_and_goes_with_its_schedule() -> None:
