@@ -7,6 +7,7 @@ from typing import Any
 
 from moe_middleware.sandbox import Audience, Variation
 from moe_middleware.sandbox.protocol.events import ACTIONS, Action, Element
+from moe_middleware.sandbox.workspace.rules import AttributeMeets, Operator
 
 HERO = "66d55ae445921e4d35ae4368"
 STRIP = "66d55ae445921e4d35ae4369"
@@ -66,6 +67,11 @@ def action(
         | attributes,
         b_id=b_id,
     )
+
+
+def has(name: str, *values: Any) -> AttributeMeets:
+    """The customer's attribute has one of these values."""
+    return AttributeMeets(name, Operator.IS, values)
 
 
 def audience(audience_id: str, *percents: float) -> Audience:

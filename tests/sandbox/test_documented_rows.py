@@ -29,14 +29,12 @@ from moe_middleware.sandbox import (
 )
 from moe_middleware.sandbox.workspace.geography import Geography, Location
 from moe_middleware.sandbox.workspace.rules import (
-    AttributeIs,
+    AttributeMeets,
     Device,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     Operator,
     ParameterMeets,
-    Region,
-    RegionIsIn,
     Rule,
 )
 from moe_middleware.sandbox.workspace.workspace import ControlGroup
@@ -79,12 +77,12 @@ WORKSPACE = Workspace(
     geography=Geography(places=(("203.0.113.0/24", Location(country="Portugal")),)),
     experiences=(
         experience("everyone"),
-        experience("gold", AttributeIs("tier", ("gold",))),
+        experience("gold", AttributeMeets("tier", Operator.IS, ("gold",))),
         experience("email", ParameterMeets("utm_medium", Operator.IS, ("email",))),
-        experience("seven", HourIsIn((7,))),
-        experience("phone", DeviceIsIn((Device.MOBILE,))),
-        experience("no-phone", DeviceIsIn((Device.MOBILE,), exclude=True)),
-        experience("portugal", RegionIsIn(Region.COUNTRY, ("Portugal",))),
+        experience("seven", FactIsIn(Fact.HOURS, ("07",))),
+        experience("phone", FactIsIn(Fact.DEVICE, (Device.MOBILE,))),
+        experience("no-phone", FactIsIn(Fact.DEVICE, (Device.MOBILE,), exclude=True)),
+        experience("portugal", FactIsIn(Fact.COUNTRY, ("Portugal",))),
         experience("control", control_group=ControlGroup(percent=100)),
         experience("paused", status=Status.PAUSED),
         experience("scheduled", status=Status.SCHEDULED),

@@ -12,14 +12,12 @@ from moe_middleware.sandbox.workspace.geography import Geography, Location
 from moe_middleware.sandbox.workspace.rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
     Device,
-    DeviceIsIn,
+    Fact,
+    FactIsIn,
     NoneOf,
     Operator,
-    Region,
-    RegionIsIn,
     Rule,
     SegmentIs,
     UserIsIn,
@@ -27,11 +25,12 @@ from moe_middleware.sandbox.workspace.rules import (
 from moe_middleware.sandbox.workspace.workspace import Segment
 
 from ..rows import each
+from .arrivals import has
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
-GOLD = AttributeIs("tier", ("gold",))
+GOLD = has("tier", "gold")
 AROUND = Surroundings(
     now=NOW,
     zone=KOLKATA,
@@ -161,7 +160,7 @@ def test_case_counts_unless_it_is_ignored() -> None:
     assert meets(7, "is", 7, ignore_case=True)
 
 
-SILVER = AttributeIs("tier", ("silver",))
+SILVER = has("tier", "silver")
 OFTEN = AttributeMeets("orders", Operator.AT_LEAST, (10,))
 
 
@@ -204,19 +203,19 @@ def test_group_or_segment_holds(rule: Rule, who: Visitor, expected: bool) -> Non
 @each(
     ("address", "rule", "expected"),
     [
-        ("203.0.113.1", RegionIsIn(Region.COUNTRY, ("portugal",)), True),
-        ("203.0.113.1", RegionIsIn(Region.COUNTRY, ("pt",)), True),
-        ("203.0.113.200", RegionIsIn(Region.COUNTRY, ("Portugal",)), False),
-        ("203.0.113.200", RegionIsIn(Region.CITY, ("Vigo", "Lugo")), True),
-        ("::ffff:203.0.113.200", RegionIsIn(Region.CITY, ("Vigo",)), True),
-        ("2001:db8::7", RegionIsIn(Region.STATE, ("Kerala",)), True),
-        ("203.0.113.1", RegionIsIn(Region.COUNTRY, ("India",), exclude=True), True),
-        ("2001:db8::7", RegionIsIn(Region.COUNTRY, ("India",), exclude=True), False),
-        ("203.0.113.1", RegionIsIn(Region.CITY, ("Vigo",), exclude=True), False),
-        ("192.0.2.1", RegionIsIn(Region.COUNTRY, ("India",), exclude=True), False),
-        ("not an address", RegionIsIn(Region.COUNTRY, ("Portugal",)), False),
-        (None, RegionIsIn(Region.COUNTRY, ("India",), exclude=True), False),
-        (7, RegionIsIn(Region.COUNTRY, ("Portugal",)), False),
+        ("203.0.113.1", FactIsIn(Fact.COUNTRY, ("portugal",)), True),
+        ("203.0.113.1", FactIsIn(Fact.COUNTRY, ("pt",)), True),
+        ("203.0.113.200", FactIsIn(Fact.COUNTRY, ("Portugal",)), False),
+        ("203.0.113.200", FactIsIn(Fact.CITY, ("Vigo", "Lugo")), True),
+        ("::ffff:203.0.113.200", FactIsIn(Fact.CITY, ("Vigo",)), True),
+        ("2001:db8::7", FactIsIn(Fact.STATE, ("Kerala",)), True),
+        ("203.0.113.1", FactIsIn(Fact.COUNTRY, ("India",), exclude=True), True),
+        ("2001:db8::7", FactIsIn(Fact.COUNTRY, ("India",), exclude=True), False),
+        ("203.0.113.1", FactIsIn(Fact.CITY, ("Vigo",), exclude=True), False),
+        ("192.0.2.1", FactIsIn(Fact.COUNTRY, ("India",), exclude=True), False),
+        ("not an address", FactIsIn(Fact.COUNTRY, ("Portugal",)), False),
+        (None, FactIsIn(Fact.COUNTRY, ("India",), exclude=True), False),
+        (7, FactIsIn(Fact.COUNTRY, ("Portugal",)), False),
     ],
 )
 def test_place_is_that_of_the_narrowest_network(
@@ -246,10 +245,10 @@ def test_device_is_read_from_the_user_agent(
 ) -> None:
     who = stranger(USER_AGENT=user_agent)
 
-    assert {one for one in Device if holds(DeviceIsIn((one,)), who)} == {device} - {
-        None
-    }
-    excluded = DeviceIsIn((Device.MOBILE,), exclude=True)
+    assert {one for one in Device if holds(FactIsIn(Fact.DEVICE, (one,)), who)} == {
+        device
+    } - {None}
+    excluded = FactIsIn(Fact.DEVICE, (Device.MOBILE,), exclude=True)
     assert holds(excluded, who) is (device not in (None, Device.MOBILE))
 
 

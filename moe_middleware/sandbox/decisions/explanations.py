@@ -9,23 +9,20 @@ from typing import Any, assert_never
 from ..workspace.rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
-    DayIsIn,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     Leaf,
     NoneOf,
     Operator,
     ParameterMeets,
-    RegionIsIn,
     Rule,
     SegmentIs,
     UserIsIn,
 )
 from ..workspace.workspace import Audience
-from .judgements import Surroundings, holds
-from .visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor, device_of
+from .judgements import Surroundings, facts_of, holds
+from .visitors import Visitor
 
 NOT_SENT, NOT_SET = "not sent", "not set"
 _SHOWN = 80
@@ -76,22 +73,15 @@ def text_of(rule: Rule) -> str:
             return "at least one of these holds"
         case NoneOf():
             return "none of these holds"
-        case AttributeIs(name, values):
-            return _among(f"{name} is", values)
         case AttributeMeets() | ParameterMeets():
             return _comparison_text(rule)
         case UserIsIn(customer_ids):
             return _among("the customer is", customer_ids)
         case SegmentIs(name):
             return f"belongs to the segment {name}"
-        case DayIsIn(days, exclude):
-            return _among(f"the day is{_not(exclude)}", days)
-        case HourIsIn(hours, exclude):
-            return _among(f"the hour in UTC is{_not(exclude)}", _slots(hours))
-        case DeviceIsIn(devices, exclude):
-            return _among(f"the device is{_not(exclude)}", devices)
-        case RegionIsIn(region, names, exclude):
-            return _among(f"the {region} is{_not(exclude)}", names)
+        case FactIsIn(fact, values, exclude):
+            name = _FACTS.get(fact, fact)
+            return _among(f"the {name} is{' not' if exclude else ''}", values)
         case _:
             assert_never(rule)
 
@@ -120,9 +110,8 @@ def _checks(
 
 
 def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
-    session = visitor.session
     match rule:
-        case AttributeIs(name) | AttributeMeets(name):
+        case AttributeMeets(name):
             return _of_customer(visitor, (visitor.attributes or {}).get(name))
         case UserIsIn():
             return _of_customer(visitor, visitor.user_id)
@@ -130,17 +119,9 @@ def _given(rule: Leaf, visitor: Visitor, around: Surroundings) -> str:
             about = "a member" if holds(rule, visitor, around) else "not a member"
             return _of_customer(visitor, about)
         case ParameterMeets(name):
-            return _plain(session.get(name))
-        case DayIsIn():
-            return _plain(session.get(DAY))
-        case HourIsIn():
-            return _plain(session.get(HOUR))
-        case DeviceIsIn():
-            return _plain(device_of(session.get(USER_AGENT)))
-        case RegionIsIn(region):
-            location = around.geography.locate(session.get(IP_ADDRESS))
-            names = location.names(region) if location else ()
-            return names[0] if names else NOT_SENT
+            return _plain(visitor.session.get(name))
+        case FactIsIn(fact):
+            return next(iter(facts_of(fact, visitor, around)), NOT_SENT)
         case _:
             assert_never(rule)
 
@@ -150,6 +131,8 @@ def _of_customer(visitor: Visitor, value: object) -> str:
         return f"{NOT_SENT} (unknown customer)"
     return NOT_SET if value is None else _plain(value)
 
+
+_FACTS = {Fact.DAYS: "day", Fact.HOURS: "hour in UTC"}
 
 _VERBS = {
     Operator.IS: "is",
@@ -198,14 +181,6 @@ def _among(sentence: str, values: tuple[Any, ...]) -> str:
 
 def _list(values: tuple[Any, ...]) -> str:
     return ", ".join(map(_plain, values))
-
-
-def _not(exclude: bool) -> str:
-    return " not" if exclude else ""
-
-
-def _slots(hours: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(f"{hour:02}" for hour in hours)
 
 
 def _plain(value: object) -> str:

@@ -12,19 +12,16 @@ from functools import lru_cache
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
-from ..workspace.comparisons import compares, is_one_of, parameter_compares
+from ..workspace.comparisons import compares, parameter_compares
 from ..workspace.geography import NOWHERE, Geography
 from ..workspace.rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
-    DayIsIn,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     NoneOf,
     ParameterMeets,
-    RegionIsIn,
     Rule,
     SegmentIs,
     UserIsIn,
@@ -65,7 +62,6 @@ def surroundings_of(workspace: Workspace, now: float) -> Surroundings:
 
 def holds(rule: Rule, visitor: Visitor, around: Surroundings = NOTHING_AROUND) -> bool:
     """Whether a rule holds for the visitor."""
-    session = visitor.session
     match rule:
         case AllOf(rules):
             return all(holds(one, visitor, around) for one in rules)
@@ -73,53 +69,48 @@ def holds(rule: Rule, visitor: Visitor, around: Surroundings = NOTHING_AROUND) -
             return any(holds(one, visitor, around) for one in rules)
         case NoneOf(rules):
             return not any(holds(one, visitor, around) for one in rules)
-        case AttributeIs(name, values):
-            return is_one_of((visitor.attributes or {}).get(name), values)
-        case AttributeMeets():
-            return _attribute_meets(rule, visitor, around)
+        case AttributeMeets() | ParameterMeets():
+            return _meets(rule, visitor, around)
         case UserIsIn(customer_ids):
             return visitor.attributes is not None and visitor.user_id in customer_ids
         case SegmentIs(name):
             return _is_in_segment(around.segments.get(name), visitor, around)
-        case ParameterMeets():
-            return _parameter_meets(rule, visitor, around)
-        case DayIsIn(days, exclude):
-            day = session.get(DAY)
-            return day is not None and (day in days) is not exclude
-        case HourIsIn(hours, exclude):
-            hour = session.get(HOUR)
-            slots = [f"{one:02}" for one in hours]
-            return hour is not None and (hour in slots) is not exclude
-        case DeviceIsIn(devices, exclude):
-            device = device_of(session.get(USER_AGENT))
-            return device is not None and (device in devices) is not exclude
-        case RegionIsIn():
-            return _is_in_region(rule, visitor, around)
+        case FactIsIn(fact, values, exclude):
+            given = {one.casefold() for one in facts_of(fact, visitor, around)}
+            return (
+                bool(given) and given.isdisjoint(map(str.casefold, values)) is exclude
+            )
         case _:
             assert_never(rule)
 
 
-def _attribute_meets(
-    rule: AttributeMeets, visitor: Visitor, around: Surroundings
+def facts_of(fact: Fact, visitor: Visitor, around: Surroundings) -> tuple[str, ...]:
+    """Return a fact of the visit, by each of its names; empty if it is unknown."""
+    match fact:
+        case Fact.DAYS:
+            given = visitor.session.get(DAY)
+        case Fact.HOURS:
+            given = visitor.session.get(HOUR)
+        case Fact.DEVICE:
+            given = device_of(visitor.session.get(USER_AGENT))
+        case _:
+            location = around.geography.locate(visitor.session.get(IP_ADDRESS))
+            return location.names(fact) if location else ()
+    return () if given is None else (given,)
+
+
+def _meets(
+    rule: AttributeMeets | ParameterMeets, visitor: Visitor, around: Surroundings
 ) -> bool:
-    if visitor.attributes is None:
+    if isinstance(rule, ParameterMeets):
+        meets, values = parameter_compares, visitor.session
+    elif visitor.attributes is None:
         return False
-    return compares(
+    else:
+        meets, values = compares, visitor.attributes
+    return meets(
         rule.operator,
-        visitor.attributes.get(rule.name),
-        rule.operands,
-        ignore_case=rule.ignore_case,
-        now=around.now,
-        zone=around.zone,
-    )
-
-
-def _parameter_meets(
-    rule: ParameterMeets, visitor: Visitor, around: Surroundings
-) -> bool:
-    return parameter_compares(
-        rule.operator,
-        visitor.session.get(rule.name),
+        values.get(rule.name),
         rule.operands,
         ignore_case=rule.ignore_case,
         now=around.now,
@@ -135,15 +126,6 @@ def _is_in_segment(
     if visitor.user_id in segment.customer_ids:
         return True
     return segment.rule is not None and holds(segment.rule, visitor, around)
-
-
-def _is_in_region(rule: RegionIsIn, visitor: Visitor, around: Surroundings) -> bool:
-    location = around.geography.locate(visitor.session.get(IP_ADDRESS))
-    names = location.names(rule.region) if location else ()
-    if not names:
-        return False
-    wanted = {name.casefold() for name in rule.names}
-    return any(name.casefold() in wanted for name in names) is not rule.exclude
 
 
 @lru_cache

@@ -14,29 +14,20 @@ from .conditions import ComparisonSection, ConditionSection, ExcludeSection
 from .experiences import (
     AudienceSection,
     ControlGroupSection,
-    DaysSection,
-    DeviceSection,
     ExperienceSection,
-    HoursSection,
     InSessionSection,
-    RegionSection,
     ScheduleSection,
 )
 from .geography import Geography, Location
 from .rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
-    DayIsIn,
-    Device,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     NoneOf,
     Operator,
     ParameterMeets,
-    Region,
-    RegionIsIn,
     Rule,
     SegmentIs,
     UserIsIn,
@@ -194,24 +185,10 @@ def _in_session(section: InSessionSection) -> Iterator[Rule]:
             wanted.append((Operator.IS_NOT, parameter.exclude))
         for operator, operands in wanted:
             yield ParameterMeets(name, operator, operands, parameter.ignore_case)
-    if section.days:
-        yield DayIsIn(*_side(section.days))
-    if section.hours:
-        hours, exclude = _side(section.hours)
-        yield HourIsIn(tuple(int(hour) for hour in hours), exclude)
-    for region in Region:
-        if place := getattr(section, region):
-            yield RegionIsIn(region, *_side(place))
-    if section.device:
-        names, exclude = _side(section.device)
-        yield DeviceIsIn(tuple(Device(name) for name in names), exclude)
-
-
-def _side(
-    section: DaysSection | HoursSection | RegionSection | DeviceSection,
-) -> tuple[tuple[Any, ...], bool]:
-    """Return the listed values, and whether they are excluded."""
-    return section.exclude or section.include or (), section.exclude is not None
+    for fact in Fact:
+        if sides := getattr(section, fact):
+            values = sides.exclude or sides.include
+            yield FactIsIn(fact, values, sides.exclude is not None)
 
 
 def _comparisons(
@@ -232,6 +209,4 @@ def _condition(section: ConditionSection) -> Rule:
         return SegmentIs(section.segment)
     assert section.attribute is not None
     ((operator, operands),) = _comparisons(section)
-    if operator is Operator.IS and not section.ignore_case:
-        return AttributeIs(section.attribute, operands)
     return AttributeMeets(section.attribute, operator, operands, section.ignore_case)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from .rules import AttributeIs
+from .rules import AttributeMeets, Operator
 from .schedules import Status
 from .workspace import Audience, Customer, DataType, Experience, Value, Variation
 
@@ -61,7 +61,9 @@ def define_experience(
     audience = Audience(
         audience_id="1A",
         name=", ".join(f"{k} {v}" for k, v in to.items()) if to else "All Users",
-        rules=tuple(AttributeIs(k, (v,)) for k, v in (to or {}).items()),
+        rules=tuple(
+            AttributeMeets(k, Operator.IS, (v,)) for k, v in (to or {}).items()
+        ),
         variations=tuple(
             Variation(
                 variation_id=str(number),

@@ -147,9 +147,9 @@ def _check_among(names: tuple[str, ...], kind: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _check_hour(given: str) -> int:
-    if given.isdecimal() and len(given) <= 2 and int(given) < 24:
-        return int(given)
+def _check_hour(given: str) -> str:
+    if (hour := given.zfill(2)) in HOURS:
+        return hour
     raise ValueError(f"{given!r} is no hour: use 0 to 23, hours of the day in UTC")
 
 

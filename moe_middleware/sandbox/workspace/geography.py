@@ -15,7 +15,7 @@ from ipaddress import (
 )
 from typing import Any
 
-from .rules import Region
+from .rules import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +34,12 @@ class Location:
     city: str = ""
     country_code: str = ""
 
-    def names(self, region: Region) -> tuple[str, ...]:
-        """Return the name of a part of it; empty if unknown."""
-        match region:
-            case Region.COUNTRY:
-                names = [self.country, self.country_code]
-            case Region.STATE:
-                names = [self.state]
-            case Region.CITY:
-                names = [self.city]
-        return tuple(name for name in names if name)
+    def names(self, part: Fact) -> tuple[str, ...]:
+        """Return the names of its country, state or city; empty if unknown."""
+        names = [getattr(self, part)]
+        if part is Fact.COUNTRY:
+            names.append(self.country_code)
+        return tuple(filter(None, names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,15 @@ class Device(StrEnum):
     DESKTOP = "desktop"
 
 
-class Region(StrEnum):
-    """The parts of a location that the dashboard offers."""
+class Fact(StrEnum):
+    """What is known of a visit, spelled as in the workspace file."""
 
+    DAYS = "days"
+    HOURS = "hours"
     COUNTRY = "country"
     STATE = "state"
     CITY = "city"
+    DEVICE = "device"
 
 
 class Operator(StrEnum):
@@ -58,14 +61,6 @@ class Operator(StrEnum):
     HAS_ALL = "has_all"
     HAS_NONE = "has_none"
     EXISTS = "exists"
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeIs:
-    """A known customer's attribute has one of these values."""
-
-    name: str
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +98,12 @@ class ParameterMeets:
 
 
 @dataclass(frozen=True, slots=True)
-class DayIsIn:
-    """The visit is on one of these days, as in ``Sunday``; or on another one."""
+class FactIsIn:
+    """A fact of the visit, as in the day or the city, has one of these values; or has
+    another one."""
 
-    days: tuple[str, ...]
-    exclude: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HourIsIn:
-    """The visit is in one of these hours in UTC, 0 to 23; or in another one."""
-
-    hours: tuple[int, ...]
-    exclude: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceIsIn:
-    """The visitor's User-Agent names one of these devices; or none of them."""
-
-    devices: tuple[Device, ...]
-    exclude: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RegionIsIn:
-    """The visitor's IP address is in one of these places; or in none of them."""
-
-    region: Region
-    names: tuple[str, ...]
+    fact: Fact
+    values: tuple[str, ...]
     exclude: bool = False
 
 
@@ -157,15 +129,5 @@ class NoneOf:
 
 
 Group = AllOf | AnyOf | NoneOf
-Leaf = (
-    AttributeIs
-    | AttributeMeets
-    | UserIsIn
-    | SegmentIs
-    | ParameterMeets
-    | DayIsIn
-    | HourIsIn
-    | DeviceIsIn
-    | RegionIsIn
-)
+Leaf = AttributeMeets | UserIsIn | SegmentIs | ParameterMeets | FactIsIn
 Rule = Leaf | Group

@@ -14,17 +14,13 @@ from moe_middleware.sandbox.protocol.answers import fetch_answer
 from moe_middleware.sandbox.workspace.rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
-    DayIsIn,
     Device,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     NoneOf,
     Operator,
     ParameterMeets,
-    Region,
-    RegionIsIn,
     Rule,
     SegmentIs,
     UserIsIn,
@@ -37,6 +33,7 @@ from moe_middleware.sandbox.workspace.workspace import (
 )
 
 from ...rows import each
+from ..arrivals import has
 
 NOW = 1_790_000_000.0
 
@@ -184,10 +181,15 @@ def test_withheld_payload_says_which_value_and_why() -> None:
 
 def test_groups_are_reported_line_by_line() -> None:
     rules: tuple[Rule, ...] = (
-        AnyOf((AttributeIs("tier", ("silver",)), AttributeIs("city", ("Lisbon",)))),
+        AnyOf(
+            (
+                has("tier", "silver"),
+                has("city", "Lisbon"),
+            )
+        ),
         NoneOf((SegmentIs("Regulars"), UserIsIn(("dave",)))),
-        RegionIsIn(Region.CITY, ("Lisbon",)),
-        DeviceIsIn((Device.MOBILE,), exclude=True),
+        FactIsIn(Fact.CITY, ("Lisbon",)),
+        FactIsIn(Fact.DEVICE, (Device.MOBILE,), exclude=True),
     )
     audience = replace(sample().audiences[0], name="A", rules=rules)
     who = visitor("alice", USER_IP_ADDRESS="203.0.113.9", USER_AGENT="iPhone")
@@ -214,8 +216,8 @@ def meets(operator: Operator, *operands: Any, ignore_case: bool = False) -> Rule
     ("rule", "text"),
     [
         (AllOf(()), "all of these hold"),
-        (DayIsIn(("Sunday", "Monday")), "the day is one of Sunday, Monday"),
-        (HourIsIn((7,)), "the hour in UTC is 07"),
+        (FactIsIn(Fact.DAYS, ("Sunday", "Monday")), "the day is one of Sunday, Monday"),
+        (FactIsIn(Fact.HOURS, ("07",)), "the hour in UTC is 07"),
         (ParameterMeets("a", Operator.IS, ("",)), "a is empty text"),
         (meets(Operator.IS_NOT, "a", True), "x is not one of a, true"),
         (meets(Operator.AT_LEAST, 10.0), "x is at least 10"),

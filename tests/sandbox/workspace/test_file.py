@@ -23,17 +23,13 @@ from moe_middleware.sandbox.workspace.file import (
 from moe_middleware.sandbox.workspace.rules import (
     AllOf,
     AnyOf,
-    AttributeIs,
     AttributeMeets,
-    DayIsIn,
     Device,
-    DeviceIsIn,
-    HourIsIn,
+    Fact,
+    FactIsIn,
     NoneOf,
     Operator,
     ParameterMeets,
-    Region,
-    RegionIsIn,
     SegmentIs,
     UserIsIn,
 )
@@ -46,6 +42,7 @@ from moe_middleware.sandbox.workspace.workspace import (
 )
 
 from ...rows import each
+from ..arrivals import has
 
 ALL_USERS = "{name: All Users, variations: [{payload: {}}]}"
 
@@ -154,10 +151,13 @@ faults: [{path: fetch, status: 503, times: 2}]
 @each(
     ("text", "rules"),
     [
-        ("where: {attribute: tier, is: gold}", (AttributeIs("tier", ("gold",)),)),
+        (
+            "where: {attribute: tier, is: gold}",
+            (has("tier", "gold"),),
+        ),
         (
             "where: {attribute: orders, is: [1, 2.5, true]}",
-            (AttributeIs("orders", (1, 2.5, True)),),
+            (has("orders", 1, 2.5, True),),
         ),
         (
             "where: {attribute: tier, is: Gold, ignore_case: true}",
@@ -179,7 +179,7 @@ faults: [{path: fetch, status: 503, times: 2}]
             "where:\n  all:\n    - {attribute: a, is: 1}\n    - any:\n"
             "        - {attribute: b, above: 2}\n        - {segment: Readers}",
             (
-                AttributeIs("a", (1,)),
+                has("a", 1),
                 AnyOf(
                     (
                         AttributeMeets("b", Operator.ABOVE, (2,)),
@@ -194,8 +194,13 @@ faults: [{path: fetch, status: 503, times: 2}]
             (
                 AnyOf(
                     (
-                        AttributeIs("a", (1,)),
-                        AllOf((AttributeIs("b", (2,)), AttributeIs("c", (3,)))),
+                        has("a", 1),
+                        AllOf(
+                            (
+                                has("b", 2),
+                                has("c", 3),
+                            )
+                        ),
                     )
                 ),
             ),
@@ -206,7 +211,7 @@ faults: [{path: fetch, status: 503, times: 2}]
             (
                 NoneOf(
                     (
-                        AttributeIs("a", (1,)),
+                        has("a", 1),
                         SegmentIs("Readers"),
                         UserIsIn(("bob",)),
                     )
@@ -223,18 +228,21 @@ faults: [{path: fetch, status: 503, times: 2}]
         ),
         (
             "in_session: {days: [sunday, Monday], hours: [7, 08, '23']}",
-            (DayIsIn(("Sunday", "Monday")), HourIsIn((7, 8, 23))),
+            (
+                FactIsIn(Fact.DAYS, ("Sunday", "Monday")),
+                FactIsIn(Fact.HOURS, ("07", "08", "23")),
+            ),
         ),
         (
             "in_session: {country: {include: [PT, Spain]}, city: {exclude: Lisbon}}",
             (
-                RegionIsIn(Region.COUNTRY, ("PT", "Spain")),
-                RegionIsIn(Region.CITY, ("Lisbon",), exclude=True),
+                FactIsIn(Fact.COUNTRY, ("PT", "Spain")),
+                FactIsIn(Fact.CITY, ("Lisbon",), exclude=True),
             ),
         ),
         (
             "in_session: {device: {exclude: [Mobile, tablet]}}",
-            (DeviceIsIn((Device.MOBILE, Device.TABLET), exclude=True),),
+            (FactIsIn(Fact.DEVICE, (Device.MOBILE, Device.TABLET), exclude=True),),
         ),
     ],
 )
