@@ -17,6 +17,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from ..concurrency.threads import in_thread
+from .memory.request_log import MAX_KEPT, Exchange
 from .memory.state import State
 from .protocol.answers import LISTED, events_answer, fetch_answer, metadata_answer
 from .protocol.bodies import parse_body, read_body
@@ -103,15 +104,24 @@ class Api:
         call = self._call(endpoint, scope, body)
         answer = None if dropped else await self._answer(call, hit)
         lost = answer is None or (hit is not None and hit.fault.lose_response)
+        kept = answer.body if answer else b""
         self._sandbox.requests.add(
-            scope,
-            endpoint=endpoint,
-            at=at,
-            seconds=time.perf_counter() - started,
-            status=None if answer is None or lost else answer.status,
-            request_body=body,
-            response_body=answer.body if answer else b"",
-            fault=hit.fault.describe() if hit else "",
+            Exchange(
+                number=0,
+                at=at,
+                endpoint=endpoint,
+                method=call.method,
+                raw_path=scope["path"],
+                raw_query=call.query,
+                raw_headers=scope["headers"],
+                status=None if answer is None or lost else answer.status,
+                seconds=time.perf_counter() - started,
+                request_body=(body or b"")[:MAX_KEPT],
+                request_size=None if body is None else len(body),
+                response_body=kept[:MAX_KEPT],
+                response_size=len(kept),
+                fault=hit.fault.describe() if hit else "",
+            )
         )
         if answer is None or lost:
             await hang_up(scope, receive)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shlex
 import socket
 from collections.abc import Iterable
-from typing import Any
+from textwrap import indent
 from urllib.parse import urlencode
 
 from .app import Sandbox
 from .listeners import CannotListen, address_of, listen, token_for, url_of
 from .memory.tables import MEMORY, StoreError
-from .protocol.endpoints import ROOT
+from .pages.calls import sample_calls
 from .workspace.workspace import Workspace
 
 
@@ -119,7 +117,7 @@ def start_text(workspace: Workspace, address: str, token: str = "") -> str:
             *_columns(customers),
             "",
             "Try",
-            *_curl(workspace, address),
+            indent(sample_calls(workspace, address, 0).fetch, "  "),
             "",
         ]
     )
@@ -129,22 +127,6 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-
-
-def _curl(workspace: Workspace, address: str) -> list[str]:
-    body: dict[str, Any] = {
-        "experience_key": [one.key for one in workspace.experiences[:1]]
-    }
-    for customer in workspace.customers[:1]:
-        body["identifiers"] = {"customer_id": customer.customer_id}
-    credentials = f"{workspace.workspace_id}:{workspace.api_keys[0]}"
-    return [
-        f"  curl -u {shlex.quote(credentials)} \\",
-        f"    -H {shlex.quote(f'MOE-APPKEY: {workspace.workspace_id}')} \\",
-        "    -H 'Content-Type: application/json' \\",
-        f"    -d {shlex.quote(json.dumps(body))} \\",
-        f"    {address}{ROOT}fetch",
-    ]
 
 
 def _listen(host: str, port: int) -> socket.socket:

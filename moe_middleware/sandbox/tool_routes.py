@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from .memory.state import State
-from .openapi import openapi_document
 from .protocol.bodies import parse_body, read_body
 from .protocol.endpoints import METHODS, ROOT
 from .protocol.refusals import Refusal
@@ -80,7 +82,8 @@ class _Tools:
         return json_response({"status": "success"})
 
     async def show_openapi(self, request: Request) -> Response:
-        return json_response(openapi_document(str(request.base_url).rstrip("/")))
+        server = {"url": f"{request.base_url}v1"}
+        return json_response({**_openapi(), "servers": [server]})
 
     async def introduce(self, _request: Request) -> Response:
         workspace = self._sandbox.workspace
@@ -109,3 +112,10 @@ def _read_number(request: Request, name: str, default: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise Refusal(400, f"Bad {name}", f"{name} is a number, 0 or more.")
     return int(text)
+
+
+@cache
+def _openapi() -> Any:
+    """Return the three endpoints as an OpenAPI 3.1 document."""
+    file = Path(__file__).with_name("openapi.yml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))

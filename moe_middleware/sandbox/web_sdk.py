@@ -7,8 +7,6 @@ Nothing is deduplicated: the SDK's events have no id, so each call counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -57,52 +55,6 @@ _PREFLIGHT = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """One call of ``trackImpression`` or ``trackClick``.
-
-    Attributes:
-        app_id: The workspace in the page's configuration.
-        device_uuid: The result of ``Moengage.device.getUuid()``.
-        user: The arguments of ``identifyUser``, ``uid`` and identifiers; empty for an
-            anonymous visitor.
-        action: One of ``events.ACTIONS``.
-        attributes: The experience_context, with additions of the SDK and the page.
-        b_id: The clicked element, if the page names it.
-    """
-
-    app_id: str
-    device_uuid: str
-    user: Mapping[str, str]
-    action: str
-    attributes: Mapping[str, Any]
-    b_id: str | None
-
-
-def parse_report(document: object) -> Report:
-    """Parse a page's report.
-
-    Raises:
-        Refusal: A field is missing or invalid.
-    """
-    report = read_object(document, "body")
-    app_id = read_text(report, "app_id")
-    action = read_enum(report, "action", WEB_SDK_ACTIONS)
-    if action is None:
-        raise invalid_field("action", "Value cannot be None")
-    attributes = read_context(report.get("attributes"))
-    if not attributes["cid"]:
-        raise invalid_field("cid", "String value empty not allowed")
-    return Report(
-        app_id=app_id,
-        device_uuid=_read_uuid(report, "device_uuid"),
-        user=_read_user(report),
-        action=ACTIONS[WEB_SDK_ACTIONS.index(action)],
-        attributes=attributes,
-        b_id=_read_b_id(attributes),
-    )
-
-
 def web_sdk_routes(sandbox: State) -> list[Route]:
     """Return the routes of the script and of its reports."""
     web_sdk = _WebSdk(sandbox)
@@ -140,31 +92,20 @@ class _WebSdk:
         return Response(status_code=204, headers=_ANYWHERE)
 
     async def _record(self, request: Request) -> None:
-        body = await read_body(request.receive)
-        if body is None or len(body) > MAX_REPORT:
+        body = await read_body(request.receive, MAX_REPORT)
+        if body is None:
             raise too_large(MAX_REPORT)
-        report = parse_report(parse_body(body))
-        sandbox = self._sandbox
-        if report.app_id not in app_keys(sandbox.workspace):
+        sandbox, now = self._sandbox, self._sandbox.clock()
+        report = read_object(parse_body(body), "body")
+        if read_text(report, "app_id") not in app_keys(sandbox.workspace):
             raise Refusal(
                 400,
                 "Request Error",
                 "No workspace has this app_id: the SDK's appId is the workspace id.",
             )
-        now = sandbox.clock()
-        action = Action(
-            action=report.action,
-            # The store needs an id and the page has none: each report is a new event.
-            uuid=str(uuid4()),
-            event_time=int(now),
-            platform="web",
-            attributes=report.attributes,
-            b_id=report.b_id,
-            via=Via.WEB_SDK,
-            device_uuid=report.device_uuid,
-        )
+        action = _read_action(report, int(now))
         element = Element(
-            customer_id=_find_customer(report, sandbox.store),
+            customer_id=_find_customer(report, action.device_uuid, sandbox.store),
             user_attributes={},
             user_timezone_offset=None,
             actions=(action,),
@@ -172,15 +113,47 @@ class _WebSdk:
         sandbox.store.record([element], now)
 
 
-def _find_customer(report: Report, store: Store) -> str:
-    """Return the id for an event: the customer's, or else the device's."""
-    if "uid" in report.user:
-        return report.user["uid"]
+def _read_action(report: dict[str, Any], now: int) -> Action:
+    """Return the event of one call of ``trackImpression`` or ``trackClick``."""
+    name = read_enum(report, "action", WEB_SDK_ACTIONS)
+    if name is None:
+        raise invalid_field("action", "Value cannot be None")
+    attributes = read_context(report.get("attributes"))
+    if not attributes["cid"]:
+        raise invalid_field("cid", "String value empty not allowed")
+    b_ids = (read_text(attributes, one, None) for one in ELEMENT_IDS)
+    return Action(
+        action=ACTIONS[WEB_SDK_ACTIONS.index(name)],
+        # The store needs an id and the page has none: each report is a new event.
+        uuid=str(uuid4()),
+        event_time=now,
+        platform="web",
+        attributes=attributes,
+        b_id=next(filter(None, b_ids), None),
+        via=Via.WEB_SDK,
+        device_uuid=_read_uuid(report, "device_uuid"),
+    )
+
+
+def _find_customer(
+    report: dict[str, Any], device_uuid: str | None, store: Store
+) -> str:
+    """Return the id for an event: the customer's, or else the device's.
+
+    ``user`` has the arguments of ``identifyUser``, ``uid`` and identifiers; it is empty
+    for an anonymous visitor.
+    """
+    user = read_object(report.get("user", {}), "user")
+    for name in user:
+        if not read_text(user, name):
+            raise invalid_field(name, "String value empty not allowed")
+    if "uid" in user:
+        return str(user["uid"])
     fetch = Fetch(
         keys=None,
         customer_id=None,
-        visitor_id=report.device_uuid,
-        user_identifiers=report.user,
+        visitor_id=device_uuid,
+        user_identifiers=user,
         session={},
     )
     return store.visitor(fetch).user_id
@@ -195,16 +168,3 @@ def _read_uuid(document: dict[str, Any], field: str) -> str:
     if not same:
         raise invalid_field(field, "Value is no UUID")
     return text.lower()
-
-
-def _read_user(document: dict[str, Any]) -> dict[str, str]:
-    user = read_object(document.get("user", {}), "user")
-    for name in user:
-        if not read_text(user, name):
-            raise invalid_field(name, "String value empty not allowed")
-    return user
-
-
-def _read_b_id(attributes: dict[str, Any]) -> str | None:
-    named = (read_text(attributes, name, None) for name in ELEMENT_IDS)
-    return next((b_id for b_id in named if b_id), None)

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from starlette.types import Scope
-
 KEPT = 500
 """The number of calls that are kept, the latest ones."""
 
@@ -99,38 +97,10 @@ class RequestLog:
         self._numbers = itertools.count(1)
         self._kept: deque[Exchange] = deque(maxlen=KEPT)
 
-    def add(
-        self,
-        scope: Scope,
-        *,
-        endpoint: str,
-        at: float,
-        seconds: float,
-        status: int | None,
-        request_body: bytes | None,
-        response_body: bytes,
-        fault: str,
-    ) -> None:
-        """Add a call; a body of None was too large."""
+    def add(self, exchange: Exchange) -> None:
+        """Add a call, whose number is given here."""
         with self._lock:
-            self._kept.append(
-                Exchange(
-                    number=next(self._numbers),
-                    at=at,
-                    endpoint=endpoint,
-                    method=scope["method"],
-                    raw_path=scope["path"],
-                    raw_query=scope["query_string"],
-                    raw_headers=scope["headers"],
-                    status=status,
-                    seconds=seconds,
-                    request_body=(request_body or b"")[:MAX_KEPT],
-                    request_size=None if request_body is None else len(request_body),
-                    response_body=response_body[:MAX_KEPT],
-                    response_size=len(response_body),
-                    fault=fault,
-                )
-            )
+            self._kept.append(exchange._replace(number=next(self._numbers)))
 
     def latest(self, limit: int = KEPT, endpoint: str | None = None) -> list[Exchange]:
         """Return the last calls, newest first.

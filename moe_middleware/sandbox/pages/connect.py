@@ -10,10 +10,9 @@ from starlette.responses import Response
 
 from ..memory.state import State
 from ..workspace.workspace import Workspace
-from .addresses import address_of
 from .calls import sample_calls
 from .forms import read_form
-from .rendering import Endpoint, go
+from .rendering import Endpoint, address_of, go
 
 TOOLS = (
     ("_sandbox/report", "Report (JSON)"),

@@ -10,16 +10,14 @@ from starlette.requests import Request
 
 from ..decisions.explanations import text_of
 from ..memory.state import State
-from ..reports.activity import read_activity
 from ..reports.reports import AudienceReport, ExperienceReport, build_report
 from ..workspace.rules import AllOf, AnyOf, NoneOf, Rule
 from ..workspace.schedules import Schedule
 from ..workspace.workspace import Audience, Experience, Workspace
 from . import words
-from .addresses import address_of
 from .calls import sample_calls
-from .charts import draw
-from .ranges import RANGES, find_range
+from .ranges import chart_of
+from .rendering import address_of
 from .splits import check_split
 
 LEAST_USERS = 30
@@ -35,33 +33,21 @@ def experience(sandbox: State, request: Request) -> dict[str, Any]:
         HTTPException: There is no such experience.
     """
     workspace, now = sandbox.workspace, sandbox.clock()
-    key, chosen = request.path_params["key"], find_range(request)
+    key = request.path_params["key"]
     known = {one.key: one for one in workspace.experiences}
     if key not in known:
         raise HTTPException(404, f"This workspace has no experience “{key}”.")
     experience = known[key]
     report = build_report(sandbox.store, workspace, now=now, experience_key=key)
     (figures,) = report.experiences
-    return {
+    return chart_of(sandbox, request, experience.cid_token) | {
         "experience": experience,
         "status": experience.status_at(now).value,
         "schedule": _in_words(experience.schedule),
         "report": figures,
         "audiences": [_audience(one) for one in figures.audiences],
         "b_ids": _b_ids(figures),
-        "chart": draw(
-            read_activity(
-                sandbox.store,
-                workspace,
-                now=now,
-                window=chosen.seconds,
-                cid_token=experience.cid_token,
-            )
-        ),
-        "ranges": RANGES,
-        "chosen": chosen,
         "least": LEAST_USERS,
-        "zone": workspace.timezone,
         "first": sample_calls(workspace, address_of(request), now, experience),
         "control": _control(workspace, experience),
         "definitions": [_definition(one) for one in experience.audiences],

@@ -21,9 +21,8 @@ from ..protocol.leniencies import reading_of
 from ..protocol.refusals import Refusal
 from ..workspace.rules import DAYS, HOURS
 from ..workspace.workspace import Audience, Experience, Workspace
-from .addresses import address_of
 from .calls import curl
-from .rendering import Endpoint, links_of, render
+from .rendering import Endpoint, address_of, links_of, render
 from .visits import DEVICES, FormError, VisitForm, read_visit_form
 
 LABELS = {

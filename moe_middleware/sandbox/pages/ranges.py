@@ -1,10 +1,15 @@
-"""The ranges of time of a chart. Pure."""
+"""The chart of a page, over a range of time that its address names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
+
+from ..memory.state import State
+from ..reports.activity import read_activity
+from .charts import draw
 
 _HOUR = 3600.0
 
@@ -32,7 +37,23 @@ RANGES = (
 )
 
 
-def find_range(request: Request) -> Range:
-    """Return the range that a page's address names, or the default."""
+def chart_of(
+    sandbox: State, request: Request, cid_token: str | None = None
+) -> dict[str, Any]:
+    """Return the values of a page's chart, of one experience or of all."""
     name = request.query_params.get("range", "")
-    return next((one for one in RANGES if one.name == name), RANGES[0])
+    chosen = next((one for one in RANGES if one.name == name), RANGES[0])
+    workspace = sandbox.workspace
+    activity = read_activity(
+        sandbox.store,
+        workspace,
+        now=sandbox.clock(),
+        window=chosen.seconds,
+        cid_token=cid_token,
+    )
+    return {
+        "chart": draw(activity),
+        "ranges": RANGES,
+        "chosen": chosen,
+        "zone": workspace.timezone,
+    }

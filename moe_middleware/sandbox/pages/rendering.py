@@ -72,6 +72,11 @@ def links_of(request: Request) -> Links:
     return Links(str(request.scope.get("root_path", "")).rstrip("/"))
 
 
+def address_of(request: Request) -> str:
+    """Return the sandbox's URL as the reader sees it, with its mount."""
+    return f"{request.url.scheme}://{request.url.netloc}{links_of(request).root}"
+
+
 async def render(
     sandbox: State,
     request: Request,

@@ -14,8 +14,8 @@ MAX_BODY = 4 * 1024 * 1024
 """The largest body, in bytes; MoEngage publishes no limit."""
 
 
-async def read_body(receive: Receive) -> bytes | None:
-    """Return the body, or None if it is larger than ``MAX_BODY``.
+async def read_body(receive: Receive, most: int = MAX_BODY) -> bytes | None:
+    """Return the body, or None if it has more than ``most`` bytes.
 
     A body that is too large is also read to its end: a client that is still sending
     would miss the response.
@@ -32,11 +32,11 @@ async def read_body(receive: Receive) -> bytes | None:
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > most:
             chunks.clear()
         else:
             chunks.append(chunk)
-    return b"".join(chunks) if size <= MAX_BODY else None
+    return b"".join(chunks) if size <= most else None
 
 
 def parse_body(body: bytes | None) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -126,18 +125,13 @@ def reading_of(workspace: Workspace) -> Reading:
     return Reading(refused)
 
 
-@dataclass(slots=True)
-class _Noted:
-    calls: int = 0
-    last_at: float = 0.0
-
-
 class Leniencies:
     """The deviations since the start or the last reset. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._noted: dict[Leniency, _Noted] = {}
+        # The number of calls, and the time of the last one.
+        self._noted: dict[Leniency, tuple[int, float]] = {}
 
     def add(self, used: Collection[Leniency], at: float) -> None:
         """Note the deviations of a call; log a warning at the first of each kind.
@@ -148,10 +142,9 @@ class Leniencies:
         """
         for leniency in used:
             with self._lock:
-                noted = self._noted.setdefault(leniency, _Noted())
-                noted.calls, noted.last_at = noted.calls + 1, at
-                first = noted.calls == 1
-            if first:
+                calls, _ = self._noted.get(leniency, (0, at))
+                self._noted[leniency] = calls + 1, at
+            if not calls:
                 logger.log(
                     _LEVELS.get(leniency, logging.WARNING),
                     "lenient_reading kind=%s: %s; strict refuses it",
@@ -162,12 +155,10 @@ class Leniencies:
     def as_documents(self) -> list[dict[str, Any]]:
         """Return them as JSON values, the latest first."""
         with self._lock:
-            noted = [
-                (kind, one.calls, one.last_at) for kind, one in self._noted.items()
-            ]
+            noted = sorted(self._noted.items(), key=lambda one: -one[1][1])
         return [
             {"kind": kind, "calls": calls, "last_at": at, "advice": ADVICE[kind]}
-            for kind, calls, at in sorted(noted, key=lambda one: -one[2])
+            for kind, (calls, at) in noted
         ]
 
     def clear(self) -> None:

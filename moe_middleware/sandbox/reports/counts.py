@@ -72,13 +72,8 @@ class Sums(NamedTuple):
         return self.named() | interval
 
 
-class Level(NamedTuple):
-    """A level of counting: the column of a tally's row with its customers."""
-
-    column: int
-
-
-VARIATION, AUDIENCE, EXPERIENCE = Level(5), Level(6), Level(7)
+# The columns of a tally's row with the customers of each level.
+VARIATION, AUDIENCE, EXPERIENCE = 5, 6, 7
 
 Row = list[Any]
 
@@ -157,11 +152,11 @@ class Counts:
         return tuple(buckets) if any(one[1] + one[2] for one in buckets) else ()
 
 
-def sum_up(rows: Iterable[Row], level: Level) -> Sums:
+def sum_up(rows: Iterable[Row], column: int) -> Sums:
     sums = [0, 0, 0, 0, 0]
     for row in rows:
         sums[2 * row[3]] += row[4]
-        sums[2 * row[3] + 1] += row[level.column]
+        sums[2 * row[3] + 1] += row[column]
         sums[4] += row[8]
     return Sums(*sums)
 

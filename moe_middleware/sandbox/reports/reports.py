@@ -22,18 +22,32 @@ from .timelines import Bucket, Grain, find_zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariationReport:
+class Figures:
+    """The counts of an experience, an audience or a variation.
+
+    Attributes:
+        impressions: The number of impressions.
+        unique_impressions: The customers with an impression.
+        clicks: The number of clicks.
+        unique_clicks: The customers with a click.
+        ctr: Clicks per impression; None without an impression. It may exceed 1.
+    """
+
+    impressions: int
+    unique_impressions: int
+    clicks: int
+    unique_clicks: int
+    ctr: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariationReport(Figures):
     """One variation of one audience.
 
     Attributes:
         variation_id: Its ``moe_variation_id``.
         name: The name in the workspace, if it has one.
-        impressions: The number of impressions.
-        unique_impressions: The customers with an impression.
-        clicks: The number of clicks.
-        unique_clicks: The customers with a click.
-        converted: The customers with both.
-        ctr: Clicks per impression; None without an impression. It may exceed 1.
+        converted: The customers with both an impression and a click.
         low: The lower bound of the 95 % credible interval of the rate of converted
             customers, 0 to 1.
         high: Its upper bound.
@@ -47,12 +61,7 @@ class VariationReport:
 
     variation_id: str
     name: str
-    impressions: int
-    unique_impressions: int
-    clicks: int
-    unique_clicks: int
     converted: int
-    ctr: float | None
     low: float
     high: float
     chance_to_win: float | None
@@ -62,7 +71,7 @@ class VariationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AudienceReport:
+class AudienceReport(Figures):
     """One audience of one experience.
 
     Attributes:
@@ -72,17 +81,12 @@ class AudienceReport:
 
     audience_id: str
     name: str
-    impressions: int
-    unique_impressions: int
-    clicks: int
-    unique_clicks: int
-    ctr: float | None
     split_p_value: float | None
     variations: tuple[VariationReport, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExperienceReport:
+class ExperienceReport(Figures):
     """One experience.
 
     Attributes:
@@ -92,11 +96,6 @@ class ExperienceReport:
     key: str
     name: str
     status: str
-    impressions: int
-    unique_impressions: int
-    clicks: int
-    unique_clicks: int
-    ctr: float | None
     audiences: tuple[AudienceReport, ...]
     over_time: tuple[Bucket, ...]
 

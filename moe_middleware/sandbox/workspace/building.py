@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections.abc import Iterator
 from datetime import UTC, tzinfo
@@ -43,6 +42,7 @@ from .workspace import (
     Segment,
     Variation,
     Workspace,
+    cid_token_of,
 )
 
 
@@ -112,11 +112,6 @@ def _experience(section: ExperienceSection, timezone: str) -> Experience:
             _audience(one, number) for number, one in enumerate(section.audiences)
         ),
     )
-
-
-def cid_token_of(key: str) -> str:
-    """Return the cid_token of an experience without one in the file."""
-    return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
 def _schedule(section: ScheduleSection, timezone: str) -> Schedule:

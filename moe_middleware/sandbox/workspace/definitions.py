@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,18 +10,17 @@ import orjson
 
 from .rules import AttributeMeets, Operator
 from .schedules import Status
-from .workspace import Audience, Customer, DataType, Experience, Value, Variation
+from .values import type_of
+from .workspace import (
+    Audience,
+    Customer,
+    Experience,
+    Value,
+    Variation,
+    cid_token_of,
+)
 
 Payload = Mapping[str, Any]
-
-_TYPES: Mapping[type, DataType] = {
-    str: DataType.STRING,
-    bool: DataType.BOOLEAN,
-    int: DataType.NUMBER,
-    float: DataType.FLOAT,
-    dict: DataType.JSON,
-    list: DataType.JSON,
-}
 
 
 def define_experience(
@@ -76,7 +74,7 @@ def define_experience(
     return Experience(
         key=key,
         name=name or key,
-        cid_token=hashlib.sha256(key.encode()).hexdigest()[:24],
+        cid_token=cid_token_of(key),
         audiences=(audience,),
         status=Status(status),
     )
@@ -97,8 +95,7 @@ def define_customer(customer_id: object, attributes: Mapping[str, Any]) -> Custo
 def _value(name: str, value: object) -> Value:
     if isinstance(value, Value):
         return value
-    kind = _TYPES.get(type(value))
-    if kind is None:
+    if type(value) not in (str, bool, int, float, dict, list):
         raise ValueError(
             f"{name} is a {type(value).__name__}: use text, a number, true or false, "
             "a list or a dict."
@@ -110,4 +107,4 @@ def _value(name: str, value: object) -> Value:
         raise ValueError(
             f"{name} is no JSON that the API can answer: {error}"
         ) from None
-    return Value(value, kind)
+    return Value(value, type_of(value))

@@ -34,8 +34,6 @@ from .schedules import Status
 from .values import as_value, check_json, plain
 
 _VARIABLE: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
-_ID = re.compile(r"[0-9A-Za-z]{1,10}")
-_CID_TOKEN = re.compile(r"[0-9a-f]{24}")
 
 
 def as_operand(given: Any) -> Any:
@@ -153,16 +151,13 @@ def _check_hour(given: str) -> str:
     raise ValueError(f"{given!r} is no hour: use 0 to 23, hours of the day in UTC")
 
 
-def _check_id(given: str) -> str:
-    if not _ID.fullmatch(given):
-        raise ValueError(f"{given!r} is no id: use 1 to 10 letters and digits")
-    return given
+def _check_form(form: str, why: str) -> AfterValidator:
+    def check(given: str) -> str:
+        if not re.fullmatch(form, given):
+            raise ValueError(f"{given!r} is {why}")
+        return given
 
-
-def _check_cid_token(given: str) -> str:
-    if not _CID_TOKEN.fullmatch(given):
-        raise ValueError(f"{given!r} is not 24 hex digits in lower case")
-    return given
+    return AfterValidator(check)
 
 
 def _check_network(given: str) -> str:
@@ -289,8 +284,12 @@ Days = Annotated[tuple[Day, ...], Listed, Unique]
 Hours = Annotated[tuple[Hour, ...], Listed, Unique]
 DeviceNames = Annotated[tuple[DeviceName, ...], Listed, Unique]
 Percent = Annotated[float, Field(ge=0, le=100)]
-ShortId = Annotated[str, AfterValidator(_check_id)]
-CidToken = Annotated[str, AfterValidator(_check_cid_token)]
+ShortId = Annotated[
+    str, _check_form("[0-9A-Za-z]{1,10}", "no id: use 1 to 10 letters and digits")
+]
+CidToken = Annotated[
+    str, _check_form("[0-9a-f]{24}", "not 24 hex digits in lower case")
+]
 NetworkName = Annotated[str, AfterValidator(_check_network)]
 TooDeep = Annotated[Any, BeforeValidator(_refuse_depth), WithJsonSchema({"not": {}})]
 FaultOrder = Annotated[

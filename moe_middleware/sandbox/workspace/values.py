@@ -40,11 +40,12 @@ def as_value(given: Any) -> Value:
                 known = ("value", "data_type")
                 raise ValueError(suggestion(str(key), known, kind="key"))
         data_type = given.get("data_type")
-        return _checked(given["value"], data_type or _type_of(given["value"]))
-    return _checked(given, _type_of(given))
+        return _checked(given["value"], data_type or type_of(given["value"]))
+    return _checked(given, type_of(given))
 
 
-def _type_of(value: Any) -> DataType:
+def type_of(value: Any) -> DataType:
+    """Return the type of a native value."""
     match value:
         case bool():
             return DataType.BOOLEAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,11 @@ class Experience:
     def status_at(self, now: float) -> Status:
         """Return the effective status at a time, in unix seconds."""
         return status_at(self.status, self.schedule, now)
+
+
+def cid_token_of(key: str) -> str:
+    """Return the cid_token of an experience that has none of its own."""
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
