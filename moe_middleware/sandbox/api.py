@@ -50,15 +50,9 @@ _JSON: Pairs = ((b"content-type", b"application/json"),)
 
 
 class Call(NamedTuple):
-    """One call, read to its end.
+    """One call, read to its end; a body of None was too large.
 
-    Attributes:
-        workspace: The workspace at the time of the call.
-        endpoint: One of ``METHODS``.
-        method: The HTTP method.
-        query: The query string, as in ASGI.
-        headers: The headers by lower-case name, as in ASGI.
-        body: The body; None if it is too large.
+    Query and headers are those of ASGI, the headers by lower-case name.
     """
 
     workspace: Workspace

@@ -71,13 +71,7 @@ def _show_log() -> None:
 
 
 def start_text(workspace: Workspace, address: str, token: str = "") -> str:
-    """Return the text for people on how to call the sandbox.
-
-    Args:
-        workspace: The workspace.
-        address: The sandbox's URL, as in ``http://127.0.0.1:8787``.
-        token: The token that its pages and tools require; empty for none.
-    """
+    """Return the text for people on how to call the sandbox at its URL."""
     shown = f"?{urlencode({'token': token})}" if token else ""
     warning = (
         [

@@ -20,7 +20,6 @@ class Assignment:
     """One user's variation.
 
     Attributes:
-        variation: What the user gets.
         bucket: The user's place, 0 to 100, on a bar on which the variations lie side by
             side, each as long as its percentage.
     """
@@ -48,10 +47,7 @@ def assign(experience: Experience, audience: Audience, user_id: str) -> Assignme
 def is_held_back(group: ControlGroup, user_id: str, salt: str) -> bool:
     """Whether a user is in a control group; users without an id are in none.
 
-    Args:
-        group: The global group, or an experience's.
-        user_id: The customer's or the visitor's.
-        salt: Makes this draw independent of others.
+    ``salt`` makes this draw independent of others.
     """
     if not user_id:
         return False

@@ -30,10 +30,6 @@ class Decision:
     """The decision for a visitor and one experience.
 
     Attributes:
-        outcome: Whether the experience is served, or why not.
-        status: The experience's status at the time.
-        audience: The first audience that matches.
-        assignment: The variation within the audience.
         payload: The payload as sent, if the outcome is ``served``.
         locale: The payload's language; None for the default.
         about: Details: the control group, or the message of a template.

@@ -35,7 +35,6 @@ class Check:
     Attributes:
         text: The rule, as in ``tier is one of gold, silver``.
         given: The visitor's value, as in ``silver``, or ``not sent``, ``not set``.
-        holds: Whether the rule holds.
         depth: The level of nesting: 0 for the audience's own rules.
     """
 

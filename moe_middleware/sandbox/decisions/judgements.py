@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from functools import lru_cache
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 from ..workspace.comparisons import compares, parameter_compares
 from ..workspace.geography import NOWHERE, Geography
@@ -26,6 +24,7 @@ from ..workspace.rules import (
     SegmentIs,
     UserIsIn,
 )
+from ..workspace.schedules import find_zone
 from ..workspace.workspace import Segment, Workspace
 from .visitors import DAY, HOUR, IP_ADDRESS, USER_AGENT, Visitor, device_of
 
@@ -37,8 +36,6 @@ class Surroundings:
     Attributes:
         now: The time, in unix seconds.
         zone: The timezone of dates without one.
-        geography: The places of IP addresses.
-        segments: The custom segments by name.
     """
 
     now: float = 0.0
@@ -54,7 +51,7 @@ def surroundings_of(workspace: Workspace, now: float) -> Surroundings:
     """Return the inputs of a workspace's rules, at a time in unix seconds."""
     return Surroundings(
         now=now,
-        zone=_zone(workspace.timezone),
+        zone=find_zone(workspace.timezone),
         geography=workspace.geography,
         segments={one.name: one for one in workspace.segments},
     )
@@ -126,8 +123,3 @@ def _is_in_segment(
     if visitor.user_id in segment.customer_ids:
         return True
     return segment.rule is not None and holds(segment.rule, visitor, around)
-
-
-@lru_cache
-def _zone(name: str) -> tzinfo:
-    return UTC if name == "UTC" else ZoneInfo(name)

@@ -23,7 +23,6 @@ def payload_for(
     """Return the payload for a visitor.
 
     Args:
-        variation: The visitor's variation.
         attributes: A known customer's attributes; None for other visitors.
         locale: The visitor's language, if the experience has it.
 

@@ -45,14 +45,7 @@ class Explanation:
 def explain(
     workspace: Workspace, experience: Experience, visitor: Visitor, *, now: float
 ) -> Explanation:
-    """Return what a visitor gets of an experience at a time, and why.
-
-    Args:
-        workspace: The experience's workspace.
-        experience: The experience.
-        visitor: The visitor.
-        now: The time, in unix seconds.
-    """
+    """Return what a visitor gets at a time, in unix seconds, and why."""
     around = surroundings_of(workspace, now)
     decision = decide(workspace, experience, visitor, around)
     assignment = decision.assignment

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import orjson
-
-from ..workspace.workspace import Customer, Workspace
+from ..workspace.workspace import Workspace
 
 
 class Known:
@@ -28,12 +26,3 @@ class Known:
             return self._by_identifier.get(user_identifiers)
         found = map(self._by_identifier.get, user_identifiers.items())
         return next((one for one in found if one is not None), None)
-
-
-def with_attributes(customer: Customer, attributes: str) -> Customer:
-    """Return a customer with more attributes, given as JSON."""
-    return Customer(
-        customer_id=customer.customer_id,
-        attributes={**customer.attributes, **orjson.loads(attributes)},
-        identifiers=customer.identifiers,
-    )

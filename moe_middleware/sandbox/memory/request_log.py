@@ -26,8 +26,6 @@ class Exchange(NamedTuple):
     Attributes:
         number: Counts the calls; newer ones are larger.
         at: The time of the call, in unix seconds.
-        endpoint: ``fetch``, ``metadata`` or ``events``.
-        method: The HTTP method.
         raw_path: The path as in ASGI; to show it, use ``path``.
         raw_query: The query string as in ASGI.
         raw_headers: The headers as in ASGI, with credentials; to show them, use
@@ -36,8 +34,6 @@ class Exchange(NamedTuple):
         seconds: Seconds until the response began.
         request_body: The beginning of the request's body.
         request_size: Its size in bytes; None if it is too large.
-        response_body: The beginning of the response's body.
-        response_size: Its size in bytes.
         fault: The fault applied to it, in words; empty for none.
     """
 
@@ -103,12 +99,7 @@ class RequestLog:
             self._kept.append(exchange._replace(number=next(self._numbers)))
 
     def latest(self, limit: int = KEPT, endpoint: str | None = None) -> list[Exchange]:
-        """Return the last calls, newest first.
-
-        Args:
-            limit: The most calls to return.
-            endpoint: Return only calls of this endpoint.
-        """
+        """Return the last calls, newest first, of one endpoint or of all."""
         with self._lock:
             kept = list(self._kept)
         wanted = [one for one in kept if endpoint in (None, one.endpoint)]

@@ -38,11 +38,6 @@ class State:
     ``Sandbox``.
 
     Attributes:
-        store: The events and profiles.
-        faults: The faults of the next calls.
-        requests: The last calls.
-        limit: The limit of fetches per minute.
-        leniencies: The calls' deviations from the newest documents.
         letters: Makes the codes of errors and receipts.
         hosts: The host names that browsers may use, beside addresses and names without
             a dot; other names could belong to other sites.
@@ -117,11 +112,7 @@ class State:
         return self._time() if self._frozen_at is None else self._frozen_at
 
     def freeze(self, at: float | datetime | None = None) -> None:
-        """Freeze the sandbox's clock until the next reset.
-
-        Args:
-            at: The time, in unix seconds; left out, now.
-        """
+        """Freeze the clock until the next reset, at a time in unix seconds or now."""
         if isinstance(at, datetime):
             at = at.timestamp()
         self._frozen_at = self.clock() if at is None else at

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 from weakref import WeakSet
 
@@ -22,7 +23,7 @@ from ..decisions.visitors import Visitor
 from ..protocol.events import ACTIONS, Element
 from ..protocol.fetches import Fetch
 from ..workspace.workspace import Customer, Workspace
-from .known import Known, with_attributes
+from .known import Known
 from .queries import (
     ARRIVE,
     COUNT,
@@ -49,9 +50,7 @@ class Filters(TypedDict, total=False):
     """The actions to look for.
 
     Attributes:
-        experience_key: Actions of this experience.
         action: One of ``events.ACTIONS``, by the API or by the Web SDK.
-        customer_id: Actions of this customer.
         variation_id: Actions of the variation with this id, in any audience.
         b_id: Clicks on this element.
     """
@@ -77,7 +76,6 @@ class Store:
 
     Args:
         path: The file, created if it is missing; ``:memory:`` for none.
-        workspace: The workspace.
 
     Raises:
         StoreError: The file cannot be used.
@@ -108,12 +106,7 @@ class Store:
     # --- writing -------------------------------------------------------------
 
     def record(self, elements: Iterable[Element], received_at: float) -> None:
-        """Store new actions, and update the customers' profiles.
-
-        Args:
-            elements: The valid elements of one call.
-            received_at: The time of the call, in unix seconds.
-        """
+        """Store the actions of one call, received at a time in unix seconds."""
         elements = tuple(elements)
         events = [row for one in elements for row in event_rows(one, received_at)]
         attributes = [row for one in elements for row in attribute_rows(one)]
@@ -135,15 +128,10 @@ class Store:
     def visitor(self, fetch: Fetch) -> Visitor:
         """Return the visitor of a fetch."""
         customer = self._find_customer(fetch)
-        if customer is None:
-            return Visitor(
-                user_id=fetch.customer_id or fetch.visitor_id or "",
-                attributes=None,
-                session=fetch.session,
-            )
+        anonymous = fetch.customer_id or fetch.visitor_id or ""
         return Visitor(
-            user_id=customer.customer_id,
-            attributes=customer.attributes,
+            user_id=customer.customer_id if customer else anonymous,
+            attributes=customer.attributes if customer else None,
             session=fetch.session,
         )
 
@@ -154,7 +142,8 @@ class Store:
         known = self._known.customers.get(customer_id)
         if row is None:
             return known
-        return with_attributes(known or Customer(customer_id=customer_id), row[0])
+        known = known or Customer(customer_id=customer_id)
+        return replace(known, attributes={**known.attributes, **orjson.loads(row[0])})
 
     def profiles(self, *, limit: int | None = None) -> list[Customer]:
         """Return the workspace's customers, then the others, the oldest first."""
@@ -196,8 +185,6 @@ class Store:
         Args:
             since: Start after this id. Ids count from 1, without gaps, and again after
                 each reset.
-            limit: The most actions to return.
-            newest_first: Whether to return the newest action first.
             filters: The actions to return; None does not filter.
         """
         where, values = self._where(filters)
@@ -236,14 +223,9 @@ class Store:
         return last or 0
 
     async def after(self, id: int, timeout: float) -> int:
-        """Wait for the first event after ``id``, or for a reset.
+        """Wait for the first event after ``id``, or for a reset, for so many seconds.
 
-        Args:
-            id: The newest id that the caller knows.
-            timeout: The time to wait, in seconds.
-
-        Returns:
-            The id of the newest event; ``id`` itself if none came in time.
+        Return the id of the newest event; ``id`` itself if none came in time.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout

@@ -30,12 +30,9 @@ def sample_calls(
     now: float,
     experience: Experience | None = None,
 ) -> Calls:
-    """Return calls that work.
+    """Return calls that work at a time in unix seconds.
 
     Args:
-        workspace: The workspace with the credentials.
-        address: The sandbox's URL, as in ``http://127.0.0.1:8787``.
-        now: The time of the impression, in unix seconds.
         experience: The experience to use; left out, the first one. If it does not match
             the first customer, the event's context is left to be filled in.
     """

@@ -32,10 +32,7 @@ class Plot:
     """The bars of one figure.
 
     Attributes:
-        name: ``impressions`` or ``clicks``.
-        svg: The drawing.
         top: The value at its upper edge.
-        total: The sum of all bars.
     """
 
     name: str
@@ -49,9 +46,7 @@ class Chart:
     """Two plots above one axis.
 
     Attributes:
-        plots: Impressions and clicks.
         ticks: Labels of the axis, for the first, the middle and the last bucket.
-        grain: The time of one bar, as in ``minute``.
         day: The day of all buckets; empty if there are several.
         rows: The buckets that are not empty, for the table.
     """

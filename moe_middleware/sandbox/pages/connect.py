@@ -68,7 +68,7 @@ def _settings(workspace: Workspace) -> list[tuple[str, str]]:
         ("Reading", "strict" if workspace.strict else "lenient, with warnings"),
         ("Timezone", workspace.timezone),
         ("Fetches a minute", f"{workspace.fetch_limit:,}"),
-        ("Identity Resolution", _on(workspace.identity_resolution)),
+        ("Identity Resolution", "on" if workspace.identity_resolution else "off"),
         ("Global control group", f"{workspace.control_group.percent:g}%"),
         (
             "Custom segments",
@@ -83,7 +83,3 @@ def _settings(workspace: Workspace) -> list[tuple[str, str]]:
             "refused" if workspace.strict_platform else "stored as Unknown",
         ),
     ]
-
-
-def _on(switch: bool) -> str:
-    return "on" if switch else "off"

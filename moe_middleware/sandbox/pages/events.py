@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from ..memory.state import State
 from ..protocol.events import ACTIONS, WEB_SDK_ACTIONS, Via
-from . import words
+from ..workspace.schedules import find_zone
 
 LIMIT = 50
 """Events on the page."""
@@ -44,7 +44,7 @@ def events(sandbox: State, request: Request) -> dict[str, Any]:
         "limit": LIMIT,
         "events": [_row(event, names) for event in found],
         "zone": workspace.timezone,
-        "tz": words.zone(workspace.timezone),
+        "tz": find_zone(workspace.timezone),
     }
 
 

@@ -39,9 +39,7 @@ class Summary:
 def summarize(one: Exchange, keys: Mapping[str, str]) -> Summary:
     """Return the summary of a call, as far as its bodies are readable.
 
-    Args:
-        one: The call.
-        keys: Experience keys by name: events have the name only.
+    ``keys`` has the experience keys by name: events have the name only.
     """
     match one.endpoint:
         case "fetch":

@@ -12,7 +12,7 @@ from ..decisions.explanations import text_of
 from ..memory.state import State
 from ..reports.reports import AudienceReport, ExperienceReport, build_report
 from ..workspace.rules import AllOf, AnyOf, NoneOf, Rule
-from ..workspace.schedules import Schedule
+from ..workspace.schedules import Schedule, find_zone
 from ..workspace.workspace import Audience, Experience, Workspace
 from . import words
 from .calls import sample_calls
@@ -117,7 +117,7 @@ def _in_words(schedule: Schedule | None) -> str:
     """Return the time in which an experience is active, in its own timezone."""
     if schedule is None:
         return ""
-    zone = words.zone(schedule.timezone)
+    zone = find_zone(schedule.timezone)
     parts = [
         f"{word} {words.moment(at, zone)}"
         for word, at in (("from", schedule.start_at), ("until", schedule.end_at))

@@ -88,12 +88,8 @@ async def render(
     """Render a page.
 
     Args:
-        sandbox: The sandbox's state.
-        request: The request.
-        template: The template's name.
         build: Returns the template's values. It may read the store for a while, so it
             runs in a thread, and the API stays responsive.
-        status: The HTTP status.
     """
 
     def work() -> str:

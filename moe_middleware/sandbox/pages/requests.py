@@ -13,7 +13,7 @@ from ...models.json_texts import JSONTextError, parse_json
 from ..memory.request_log import MAX_SHOWN, Exchange
 from ..memory.state import State
 from ..protocol.endpoints import METHODS
-from . import words
+from ..workspace.schedules import find_zone
 from .exchanges import summarize
 
 LIMIT = 100
@@ -38,7 +38,7 @@ def requests(sandbox: State, request: Request) -> dict[str, Any]:
         "limit": LIMIT,
         "requests": [_row(one, keys) for one in found[:LIMIT]],
         "zone": workspace.timezone,
-        "tz": words.zone(workspace.timezone),
+        "tz": find_zone(workspace.timezone),
     }
 
 

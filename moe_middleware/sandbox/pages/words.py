@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 NOTHING = "\N{EN DASH}"
 
@@ -56,14 +55,6 @@ def value(given: Any) -> str:
     if isinstance(given, str):
         return given
     return json.dumps(given, ensure_ascii=False, indent=2, default=str)
-
-
-def zone(name: str | None) -> tzinfo:
-    """Return the timezone of this name; UTC for an unknown name."""
-    try:
-        return ZoneInfo(name) if name else UTC
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
 
 
 def _moment(at: float, zone: tzinfo) -> datetime:

@@ -25,11 +25,7 @@ def fetch_answer(
 ) -> dict[str, Any]:
     """Return the visitor's experiences; keys without a match are left out.
 
-    Args:
-        workspace: The workspace of the experiences.
-        keys: The requested keys; None for all Active experiences.
-        visitor: The visitor of the fetch.
-        now: The time, in unix seconds.
+    Without keys it returns all Active experiences. ``now`` is in unix seconds.
     """
     known = {experience.key: experience for experience in workspace.experiences}
     around = surroundings_of(workspace, now)

@@ -13,11 +13,7 @@ from .refusals import unknown_app, wrong_credentials
 
 
 def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> None:
-    """Check the credentials of a call.
-
-    Args:
-        workspace: The workspace with its ids and keys.
-        headers: The headers by lower-case name, as in ASGI.
+    """Check the credentials in headers by lower-case name, as in ASGI.
 
     Raises:
         Refusal: 400 for a missing or unknown app key (401 if the workspace says so),

@@ -76,12 +76,9 @@ class Action:
 
     Attributes:
         action: One of ``ACTIONS``, also for the Web SDK's names.
-        uuid: The uuid by which the event is deduplicated.
         event_time: The time of the event, in whole unix seconds.
-        platform: One of ``PLATFORMS``, or ``Unknown``.
         attributes: The experience_context as received, with extra keys.
         b_id: The clicked element, from either place.
-        via: The origin.
         device_uuid: The Web SDK's id of the browser; None for other origins.
     """
 
@@ -103,7 +100,6 @@ class Element:
         customer_id: The user; a profile is made for an unknown one.
         user_attributes: Attributes to update in the profile.
         user_timezone_offset: The offset from UTC, in seconds; None if not given.
-        actions: The actions, at least one.
     """
 
     customer_id: str
@@ -114,10 +110,6 @@ class Element:
 
 def parse_elements(document: object, reading: Reading) -> tuple[Element, ...]:
     """Return the elements of an events call, all of them valid.
-
-    Args:
-        document: The call's body.
-        reading: The deviations from the newest documents that are allowed.
 
     Raises:
         Refusal: One of them is invalid; it names the element's field, no deeper.

@@ -27,7 +27,6 @@ class Fetch:
 
     Attributes:
         keys: The experience keys; None for all experiences.
-        customer_id: The brand's own id.
         visitor_id: The id of an anonymous browser, an older dialect.
         user_identifiers: Identifiers by name, or one bare value of any name.
         session: All other top-level fields: the in-session attributes. They include ids
@@ -43,10 +42,6 @@ class Fetch:
 
 def parse_fetch(document: object, reading: Reading) -> Fetch:
     """Parse the body of a fetch.
-
-    Args:
-        document: The call's body.
-        reading: The deviations from the newest documents that are allowed.
 
     Raises:
         Refusal: A field has a value that the API does not accept.

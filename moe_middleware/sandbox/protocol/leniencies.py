@@ -78,14 +78,7 @@ Frameworks such as Litestar print all lines from info on."""
 
 
 class Reading:
-    """The reading of one call: its allowed deviations, and those it had.
-
-    Args:
-        refused: The deviations that are not allowed.
-
-    Attributes:
-        used: The deviations of the call so far.
-    """
+    """The reading of one call: the deviations it may not have, and those it had."""
 
     __slots__ = ("_refused", "used")
 
@@ -134,12 +127,7 @@ class Leniencies:
         self._noted: dict[Leniency, tuple[int, float]] = {}
 
     def add(self, used: Collection[Leniency], at: float) -> None:
-        """Note the deviations of a call; log a warning at the first of each kind.
-
-        Args:
-            used: The deviations of its reading.
-            at: The time, in unix seconds.
-        """
+        """Note a call's deviations; log a warning at the first of each kind."""
         for leniency in used:
             with self._lock:
                 calls, _ = self._noted.get(leniency, (0, at))

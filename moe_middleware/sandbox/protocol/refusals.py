@@ -11,9 +11,6 @@ class Refusal(Exception):
     """A call that the API refuses.
 
     Attributes:
-        status: The HTTP status.
-        title: The envelope's title.
-        description: The envelope's description.
         coded: Whether the envelope has an eight-letter code.
     """
 
@@ -27,11 +24,7 @@ class Refusal(Exception):
         super().__init__(status, title, description)
 
     def envelope(self, letters: Callable[[], str]) -> dict[str, Any]:
-        """Return the error in the API's JSON.
-
-        Args:
-            letters: Makes the code of a validation failure.
-        """
+        """Return the error in the API's JSON; ``letters`` makes its code."""
         document = {"title": self.title, "description": self.description}
         return document | {"code": letters()} if self.coded else document
 

@@ -13,6 +13,7 @@ from datetime import tzinfo
 from ..memory.stores import Store
 from ..memory.tables import QUARTER
 from ..protocol.events import MILLISECONDS_FROM
+from ..workspace.schedules import find_zone
 from ..workspace.workspace import Workspace
 from .timelines import (
     DAY,
@@ -20,7 +21,6 @@ from .timelines import (
     Grain,
     Span,
     choose_drawn_grain,
-    find_zone,
     label_of,
     spans,
 )
@@ -74,7 +74,6 @@ class Activity:
     """The impressions and clicks of a window of time.
 
     Attributes:
-        grain: The time of one bucket.
         buckets: The buckets without gaps, the oldest first; empty without any event.
     """
 
@@ -90,12 +89,9 @@ def read_activity(
     window: float | None = None,
     cid_token: str | None = None,
 ) -> Activity:
-    """Return impressions and clicks over time.
+    """Return impressions and clicks over time, up to ``now`` in unix seconds.
 
     Args:
-        store: The events.
-        workspace: The workspace with the timezone of hours and days.
-        now: The time, in unix seconds.
         window: Seconds to look back from now; None for all events.
         cid_token: The only experience to count; None for all.
     """

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..memory.stores import Store
+from ..workspace.schedules import find_zone
 from ..workspace.workspace import Audience, Experience, Workspace
 from .counts import AUDIENCE, EXPERIENCE, VARIATION, Counts, Sums, count, sum_up
 from .statistics import chances_to_win, split_p_value
-from .timelines import Bucket, Grain, find_zone
+from .timelines import Bucket, Grain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,7 @@ class Figures:
     """The counts of an experience, an audience or a variation.
 
     Attributes:
-        impressions: The number of impressions.
         unique_impressions: The customers with an impression.
-        clicks: The number of clicks.
         unique_clicks: The customers with a click.
         ctr: Clicks per impression; None without an impression. It may exceed 1.
     """
@@ -107,11 +106,7 @@ class Report:
     Attributes:
         generated_at: The time of the report, in unix seconds.
         timezone: The timezone of ``over_time``.
-        grain: The time of one bucket of ``over_time``.
-        impressions: All impressions.
-        clicks: All clicks.
         ctr: Clicks per impression; None without an impression.
-        experiences: The experiences in the workspace's order.
         unknown: Events whose cid belongs to no experience of the workspace, with a
             customer counted once per first part of a cid; None if there are none.
         over_time: All experiences, including the unknown.
@@ -134,13 +129,9 @@ class Report:
 def build_report(
     store: Store, workspace: Workspace, *, now: float, experience_key: str | None = None
 ) -> Report:
-    """Return the report on all events so far.
+    """Return the report on all events so far, or on those of one experience.
 
-    Args:
-        store: The events.
-        workspace: The workspace with the experiences and the app's timezone.
-        now: The time, in unix seconds; a status may depend on it.
-        experience_key: The only experience to report; None for all.
+    A status may depend on ``now``, in unix seconds.
 
     Raises:
         KeyError: There is no such experience.

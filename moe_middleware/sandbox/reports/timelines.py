@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from ..memory.tables import QUARTER
 
@@ -54,11 +53,6 @@ _LONGEST = {Grain.HOUR: 2 * DAY, Grain.DAY: 92 * DAY, Grain.MONTH: 10 * 366 * DA
 _LONGEST_DRAWN = {Grain.MINUTE: DAY // 12, Grain.QUARTER: DAY + QUARTER} | (
     _LONGEST | {Grain.HOUR: 8 * DAY}
 )
-
-
-def find_zone(name: str) -> tzinfo:
-    """Return a timezone by its name, as in ``Asia/Kolkata``."""
-    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def choose_grain(first: int, last: int) -> Grain:

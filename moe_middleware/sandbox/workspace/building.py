@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from .comparisons import parse_days
 from .conditions import ComparisonSection, ConditionSection, ExcludeSection
@@ -31,7 +29,7 @@ from .rules import (
     SegmentIs,
     UserIsIn,
 )
-from .schedules import Schedule, Status
+from .schedules import Schedule, Status, find_zone
 from .sections import GeographySection, SegmentSection, WorkspaceSection
 from .values import plain
 from .workspace import (
@@ -125,8 +123,7 @@ def _schedule(section: ScheduleSection, timezone: str) -> Schedule:
 
 def instant_of(moment: str | None, timezone: str) -> float | None:
     """Return a local time of a timezone in unix seconds; None for None."""
-    zone: tzinfo = UTC if timezone == "UTC" else ZoneInfo(timezone)
-    span = parse_days(moment, zone)
+    span = parse_days(moment, find_zone(timezone))
     return span[0].timestamp() if span else None
 
 

@@ -27,11 +27,8 @@ def compares(
     """Whether an attribute's value matches an operator and its operands.
 
     Args:
-        operator: The operator.
         value: The attribute's value; None if the customer has none, which only
             ``exists`` can match.
-        operands: The operands to compare with.
-        ignore_case: Whether to compare text without case.
         now: The time, in unix seconds.
         zone: The timezone of dates without one.
     """

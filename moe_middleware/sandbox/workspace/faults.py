@@ -9,7 +9,7 @@ import math
 import random
 import threading
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import httpx
@@ -137,7 +137,6 @@ class Hit:
     """One fault applied to one call, with its draws made.
 
     Attributes:
-        fault: The fault.
         delay: Seconds that the call waits, with jitter.
         noise: The body of a garbage response.
     """
@@ -152,7 +151,7 @@ class _Active:
     fault_id: int
     fault: Fault
     left: float
-    draws: random.Random = field(default_factory=random.Random)
+    draws: random.Random
 
     def hit(self) -> Hit:
         self.left -= 1

@@ -212,11 +212,7 @@ class _ListOf:
 
 @dataclass(frozen=True, slots=True)
 class OrListed:
-    """A section that can be given by its main field alone: one value or a list.
-
-    Attributes:
-        field: The main field.
-    """
+    """A section that can be given by one field alone: one value or a list."""
 
     field: str
 

@@ -56,7 +56,6 @@ def parse_workspace(
     """Return the workspace of a text, as ``load_workspace`` does.
 
     Args:
-        text: The content of a workspace file.
         file: The file name that problems show.
         environ: The variables, for ``${VAR}``.
 
@@ -80,12 +79,10 @@ class WorkspaceFile:
     line.
 
     Args:
-        path: The file.
         environ: The variables, for ``${VAR}``.
         clock: A clock that never jumps, in seconds.
 
     Attributes:
-        path: The file.
         problems: The current problems of the file.
 
     Raises:

@@ -24,8 +24,6 @@ class Location:
 
     Attributes:
         country: Its name, as in ``Portugal``.
-        state: The state or region.
-        city: Its name.
         country_code: Two letters, as in ``PT``.
     """
 

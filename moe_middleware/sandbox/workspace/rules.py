@@ -28,7 +28,7 @@ class Device(StrEnum):
 
 
 class Fact(StrEnum):
-    """What is known of a visit, spelled as in the workspace file."""
+    """The facts of a visit, spelled as in the workspace file."""
 
     DAYS = "days"
     HOURS = "hours"

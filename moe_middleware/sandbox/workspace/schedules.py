@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 
@@ -33,10 +34,18 @@ class Schedule:
     timezone: str = "UTC"
 
 
+@lru_cache
+def find_zone(name: str) -> tzinfo:
+    """Return a timezone by its name, as in ``Asia/Kolkata``."""
+    # Windows has no database of timezones, unless the package tzdata is there.
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
 def local_time(at: float, timezone: str) -> str:
     """Return a time in unix seconds, as in ``2026-01-31 09:00 Asia/Kolkata``."""
-    zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
-    return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M} {timezone}"
+    return (
+        f"{datetime.fromtimestamp(at, find_zone(timezone)):%Y-%m-%d %H:%M} {timezone}"
+    )
 
 
 def status_at(status: Status, schedule: Schedule | None, now: float) -> Status:

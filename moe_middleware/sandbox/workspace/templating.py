@@ -104,7 +104,6 @@ def render(text: str, attributes: Mapping[str, Any]) -> str:
     """Return the text with its template rendered.
 
     Args:
-        text: The template.
         attributes: The values of ``UserAttribute``; None counts as missing.
 
     Raises:
