@@ -70,6 +70,7 @@ def litestar_cookies(lines: Iterable[bytes]) -> dict[str, str]:
 
 def sanic_cookies(lines: Iterable[bytes]) -> dict[str, str]:
     """Read cookies as Sanic: as Starlette, but the first of a name counts."""
+    # Backwards, so that the first of a name is read last, and counts.
     return starlette_cookies(b";".join(lines).split(b";")[::-1])
 
 

@@ -74,6 +74,7 @@ class Event:
     trace: str | None = None
 
     def __hash__(self) -> int:
+        # Two events with one uuid are the same one.
         return hash(self.uuid)
 
     @classmethod

@@ -87,12 +87,14 @@ class Experience(_OnPage):
         return bool(self.payload or self.experience_context)
 
     def __hash__(self) -> int:
+        # Not the payload: it is a dict, and the page may change it.
         return hash((self.key, self.source, self.reason))
 
     def __getitem__(self, name: str) -> Any:
         return self.payload[name]
 
     def __contains__(self, name: object) -> bool:
+        # A subclass of str may have a hash of its own, which raises.
         return isinstance(name, str) and str.__str__(name) in self.payload
 
     def __iter__(self) -> Iterator[str]:
@@ -103,6 +105,7 @@ class Experience(_OnPage):
         return len(self.payload)
 
     def __getattr__(self, name: str) -> Any:
+        # Most pages hand it on as the bytes that came, and never read it.
         if name == "experience_context":
             return _read_context(self)
         # Unpickling reads dunder names before the fields exist.

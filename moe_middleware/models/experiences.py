@@ -125,6 +125,7 @@ class Experiences(Payloads):
         if self.phase is SHARED and not self._may_still_read("all"):
             return iter(())
         self.used = True
+        # A copy: reading one may add others.
         return iter(tuple(self._found))
 
     def __len__(self) -> int:

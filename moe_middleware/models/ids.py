@@ -35,6 +35,7 @@ class IdMint:
         try:
             return [pool.pop() for _ in range(count)]
         except IndexError:
+            # The pool has run out in between: what was taken from it is dropped.
             return [self._next() for _ in range(count)]
 
     def _next(self) -> bytes:
@@ -43,6 +44,7 @@ class IdMint:
                 return self._pool.pop()
             except IndexError:
                 with self._lock:
+                    # Another thread may have filled it meanwhile.
                     self._pool = self._pool or _minted()
 
 

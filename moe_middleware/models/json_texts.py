@@ -30,10 +30,12 @@ def parse_json(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
+        # orjson refuses what is deeper still as if it were no JSON.
         if _opens_deeper(content, max_depth):
             raise _too_deep(max_depth) from None
         place = f"line {error.lineno}, column {error.colno}"
         raise JSONTextError(f"it is no JSON: {error.msg} at {place}") from None
+    # Counting brackets is cheap, and most documents have too few of them.
     if may_be_deeper(content, max_depth) and is_deeper(document, max_depth):
         raise _too_deep(max_depth)
     return document

@@ -223,5 +223,6 @@ def wants_evaluations(observer: Observer) -> bool:
     """Whether an observer does anything with an evaluation."""
     if isinstance(observer, Observers):
         return observer.wants_evaluations
+    # A bound method is a new object at each access; its function is not.
     method = getattr(observer.evaluated, "__func__", observer.evaluated)
     return method is not Observer.evaluated

@@ -31,6 +31,7 @@ def text_of(value: object) -> str | None:
     A framework's URL, a lazy translation and safe markup are text-like. Numbers, bytes
     and containers are not, and neither is an empty text.
     """
+    # Nearly all are.
     if type(value) is str:
         return value
     if isinstance(value, str):
@@ -120,6 +121,7 @@ def encodable(text: str) -> str:
     """Return a text that UTF-8 can encode: half surrogate pairs become U+FFFD."""
     if text.isascii():
         return text
+    # UTF-16 joins two halves that belong together.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

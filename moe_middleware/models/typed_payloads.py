@@ -64,6 +64,7 @@ def typed_payload(experience: Experience, kind: type[T]) -> T | None:
     Raises:
         TypeError: ``kind`` is no such class.
     """
+    # Also without a match: a wrong class shows at the first page.
     reader = reader_of(kind)
     if not experience:
         return None

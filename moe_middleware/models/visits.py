@@ -136,7 +136,10 @@ class Visit:
         if self._query is None:
             pairs = [part.partition(b"=") for part in self.query_string.split(b"&")]
             self._query = {
-                _unquoted(key): value for key, _, value in reversed(pairs) if key
+                # Reversed, so that the first of two wins.
+                _unquoted(key): value
+                for key, _, value in reversed(pairs)
+                if key
             }
         value = self._query.get(name)
         return None if value is None else _unquoted(value)

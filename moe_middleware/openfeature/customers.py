@@ -34,6 +34,7 @@ class Customers:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        # A test's runtime has another workspace, with other keys.
         self._listed: WeakKeyDictionary[Runtime, Mapping[str, str]]
         self._listed = WeakKeyDictionary()
         self._listed_at = 0.0
@@ -65,6 +66,7 @@ class Customers:
     async def look_for(self, key: str) -> None:
         """List again if a key is unknown and the list is some seconds old."""
         since = self._door.runtime.personalizer.stopwatch() - self._listed_at
+        # A typo in a flag key must not cost a call at each evaluation.
         if key not in self.keys and since >= LIST_AFTER:
             try:
                 await self.list_keys()

@@ -59,12 +59,7 @@ def details(
 ) -> FlagResolutionDetails[T]:
     """Return the value of a flag, or the default with the reason.
 
-    Args:
-        flag: The flag.
-        found: The visitor's experience.
-        kind: The type that is asked for.
-        default: The app's default.
-        is_known: Whether the workspace has the experience, as far as is known.
+    ``is_known`` says whether the workspace has the experience, as far as is known.
     """
     about = _metadata(found)
     if found:
@@ -148,6 +143,7 @@ def _metadata(found: Experience) -> dict[str, str]:
 
 def _fit(kind: FlagType, value: Any) -> Any:
     """Return a payload value as the type that is asked for, or ``_WRONG``."""
+    # Python counts a boolean as an integer.
     if isinstance(value, bool) or kind is FlagType.BOOLEAN:
         return value if isinstance(value, bool) and kind is FlagType.BOOLEAN else _WRONG
     if kind is FlagType.INTEGER and isinstance(value, float) and value.is_integer():

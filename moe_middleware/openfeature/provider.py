@@ -151,6 +151,7 @@ class MoEngageProvider(AbstractProvider):
                 timeout = self.runtime.settings.fetch.timeout + LIST_WITHIN + GRACE
                 answer = self._of_customer(*asked, evaluation_context)
                 return background.run(answer, timeout)
+            # On a loop nothing may block: the default has the reason "not ready".
             if page.pending and not on_event_loop():
                 page.ready_sync()
             return self._on_page(*asked, page)

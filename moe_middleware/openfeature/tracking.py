@@ -60,11 +60,9 @@ class Tracking:
         context: EvaluationContext | None,
         page: Experiences | None,
     ) -> None:
-        """Report an event.
+        """Report an event; an unknown name is logged, once.
 
         Args:
-            name: Its name; an unknown one is logged, once.
-            attributes: Its details.
             context: Names the customer, outside of a request.
             page: The request's experiences; None outside.
         """

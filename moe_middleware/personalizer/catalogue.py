@@ -101,6 +101,7 @@ class Catalogue:
         """
         with self._lock:
             task = self._task
+            # A task can be cancelled on its own loop only.
             if task is None or task.get_loop() is not asyncio.get_running_loop():
                 return
             self._task = None
@@ -122,15 +123,18 @@ class Catalogue:
             self._failures = 0
             logger.info("metadata_back active=%d", len(active))
         self._note_emptiness(not active)
+        # A list without any is that of a wrong workspace: pages go on as without one.
         self._active = active or None
         missing = [key for key in self._keys if not self.is_active(key)]
         if not self._logged.issuperset(missing):
             await self._explain(missing)
+        # Processes that start together do not list together for long.
         return self._interval * (0.9 + self._jitter() / 10)
 
     async def _run(self) -> None:
         """Update forever, or until another event loop takes over."""
         this = asyncio.current_task()
+        # After a stop and a start elsewhere there is another one.
         while self._task is this:
             await self._sleep(await self.look())
 

@@ -44,11 +44,8 @@ class Fetcher:
     """Makes as few API calls as possible, and none that cannot succeed.
 
     Args:
-        client: Calls the API.
-        cache: Stores the answers.
-        shared_cache: Stores them for other processes; None if not configured.
-        timeout: The least time for a fetch, in seconds: a page may have less time left,
-            but other pages and the cache also use it.
+        shared_cache: None if it is not configured.
+        timeout: The least time for a fetch, in seconds.
         observer: Receives the breaker's states and spent budgets.
         advise: Returns advice on a failed fetch, without ids, for the log.
         joined: Receives each running fetch that a further page waits for.
@@ -95,14 +92,13 @@ class Fetcher:
         """Return the fetches for keys, after starting the missing ones.
 
         Args:
-            keys: The keys without a fresh answer in the cache.
-            visitor: The visitor.
+            keys: Those without a fresh answer in the cache.
             attributes: All in-session attributes of the fetch.
             timeout: Seconds that the page can wait.
             last: The last hour's answers, if they may be served.
         """
+        # A page may have less time left, but others and the cache use the answer, too.
         budget = max(timeout, self._timeout)
-
         return self._under_way.start(
             visitor.key,
             visitor.variant,
@@ -148,6 +144,7 @@ class Fetcher:
         missing = [key for key in keys if key not in fresh]
         if missing and last is not None:
             fresh_then, stale_then = await self._of_last_hour(visitor, missing, last)
+            # This hour's answers win.
             fresh, stale = fresh | fresh_then, stale_then | stale
             missing = [key for key in keys if key not in fresh]
         if all(key in stale for key in missing):
@@ -243,6 +240,7 @@ class Fetcher:
             except ValueError:
                 continue  # unreadable: counts as missing
             good[key] = (fresh_for, body)
+        # After a login or forget(), these may be of the time before.
         if good and self._under_way.holds(visitor.key):
             self._cache.put_encoded(visitor.key, variant, good)
         return fresh, stale
@@ -266,6 +264,7 @@ class Fetcher:
             self._note_failure(error, len(keys))
             return error.reason
         except BaseException:
+            # It was cancelled, which says nothing of the API.
             breaker.abandoned()
             raise
         breaker.succeeded(clock())
@@ -278,6 +277,7 @@ class Fetcher:
     def _note_failure(self, error: MoEngageError, keys: int) -> None:
         now = self._stopwatch()
         if isinstance(error, BudgetError):
+            # No call was made.
             self.breaker.abandoned()
             self._observer.budget_spent(error.retry_after)
         elif isinstance(error, RateLimitedError) and error.retry_after is not None:

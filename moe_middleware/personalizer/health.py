@@ -95,11 +95,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return the content of a process's note, as JSON values.
 
-    Args:
-        breaker: The breaker of fetches.
-        cache: The cache.
-        relay: The state of its relay; None if it does not deliver.
-        counters: Its counts.
+    Without a ``relay`` it does not deliver.
     """
     delivery = describe_relay(relay) if relay is not None else None
     asking = None if breaker.state == "closed" else problem_of(breaker.reason)
@@ -118,7 +114,6 @@ async def state_of(
     """Return the state of this process and of its outbox; see ``health``.
 
     Args:
-        outbox: The outbox.
         mine: The content of this process's note.
         relay_here: Whether this process delivers.
         everyone: Whether to add the other processes' notes, and the totals.

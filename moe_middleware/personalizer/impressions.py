@@ -109,6 +109,7 @@ class Impressions(PageMarkup):
         visitor = self._visitor
         if not self._shown or not self._counts or visitor is None:
             return
+        # Most pages track nothing, and need no second list.
         shown = self.shown if self._tracked else self._shown.values()
         try:
             # The page must have been seen, by a visitor with an id.
@@ -144,6 +145,7 @@ class Impressions(PageMarkup):
             details["uuid"] = sight
         uuid = self._track(Action.IMPRESSION, experience, None, **details)
         if uuid is not None:
+            # Only now: one that was refused may be tracked again.
             self._tracked |= {experience.key}
         return uuid
 

@@ -51,6 +51,7 @@ class LoginWatch:
             for name, value in headers:
                 if name.lower() == b"set-cookie" and value.startswith(cookie):
                     return True
+        # A session may have changed without any header of its own.
         return self.reads_session
 
     def changed(

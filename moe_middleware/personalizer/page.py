@@ -65,6 +65,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         """
         engine = self._engine
         try:
+            # Now: the handler may log the visitor in or out.
             if engine.reads_session:
                 self._customer_before = engine.logins.by_session(self.visit)
             routes = engine.routes
@@ -72,10 +73,12 @@ class Page(PageEnding, PageResponse, PageThreads):
             match = routes.match(method, path, host)
             if match is None:
                 return False
+            # Most pages are plain, which is known without a call.
             plain = not match.path_params and method != "OPTIONS"
             if not plain and self._is_no_page(method, match):
                 return False
             self._match = match
+            # Every tag reads it.
             self._may_be_watched = match.impression in ("visible", "web_sdk")
         except Exception as error:
             self._failed("prefetch_failed", error)
@@ -117,6 +120,8 @@ class Page(PageEnding, PageResponse, PageThreads):
             bodies = engine.cache.bodies(visitor.key, visitor.variant, keys)
             if len(bodies) < len(keys):
                 return False
+            # Encoded until they are read: many pages read only some. A copy, as the
+            # page puts what it reads into it.
             self._found = {**bodies}
             self._all_cached = True
             if self.is_preview:
@@ -175,6 +180,7 @@ class Page(PageEnding, PageResponse, PageThreads):
     async def fetch(self, key: str) -> Experience:
         await self.ready()
         name = text_of(key)
+        # A fetch makes the page personal, which caches may have stored by now.
         late = self.phase is SHARED and not self._may_still_read(key)
         if name is not None and name not in self._found and not late:
             found = await self._fetch(name)
@@ -251,6 +257,7 @@ class Page(PageEnding, PageResponse, PageThreads):
 
     def _take_late(self, pending: PendingAnswers) -> None:
         """Take the answers of a concurrent fetch; further ones are not waited for."""
+        # First, or taking them would look for pending ones again.
         self._pending_answers = None
         self._take(pending.late)
 
@@ -278,6 +285,7 @@ class Page(PageEnding, PageResponse, PageThreads):
         visitor = await waiting(self._meet, self.left)
         if isinstance(visitor, Reason):
             return PendingAnswers(_fallbacks(keys, visitor))
+        # Without consent a fetch has nothing of the request.
         visit = self.visit if visitor.consents else NO_VISIT
         return self._engine.ask(keys, visitor, visit, timeout=self.left())
 

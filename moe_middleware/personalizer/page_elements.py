@@ -125,6 +125,7 @@ class PageElements:
         key = experience.key
         if target is None:
             logger.warning("click_target_missing b_id=%s: %s", _log(b_id), _NO_TARGET)
+        # The SDK reports its clicks: a counted link would count them twice.
         if not self.counts or key in self.left_to_sdk:
             return harmless(target)
         links, reporting_id = self._kit.links, self._reporting_id
@@ -152,6 +153,7 @@ class PageElements:
             self._miss_secret("attrs")
             return ""
         sight = self._sights.get(key)
+        # There is nothing that the script could report.
         if element is None and sight is None:
             return ""
         self._counted |= {key}

@@ -38,9 +38,7 @@ class PageResponse(PageState):
     def response_headers(self, headers: Headers, *, final: bool = True) -> Headers:
         """Return the headers to send: unchanged, unless the response is personal.
 
-        Args:
-            headers: The app's headers.
-            final: Whether they are sent now, so that they cannot change any more.
+        If ``final``, they are sent now, and cannot change any more.
         """
         engine, given, visitor = self._engine, headers, self._visitor
         ordinary, may_log_in = True, engine.reads_session
@@ -87,11 +85,8 @@ class PageResponse(PageState):
     def private_headers(self, headers: Headers, *, needed: bool = False) -> Headers:
         """Return headers that make the page private, for its uses so far.
 
-        Called again after further uses, it adds only missing ones.
-
-        Args:
-            headers: The response's headers.
-            needed: Whether to make it private without any use, too.
+        Called again after further uses, it adds only missing ones. If ``needed``, the
+        page is private without any use, too.
         """
         visitor = self._visitor
         cookies: list[bytes] = []
@@ -122,11 +117,7 @@ class PageResponse(PageState):
         )
 
     def headers_left(self, headers: Headers) -> None:
-        """Note that the response has begun with the headers that were made last.
-
-        Args:
-            headers: The app's headers.
-        """
+        """Note that the response has begun with the headers that were made last."""
         self._headers = headers
         self.phase = OPEN if self._personal else SHARED
 

@@ -36,11 +36,11 @@ logger = logging.getLogger(__name__)
 class PageState(Experiences):
     """The experiences of a request, with the state of its personalization.
 
-    The behaviour is in ``page`` (fetches), ``impressions``, ``page_caching`` and
-    ``page_parts``: one class each, without state of its own.
+    The behaviour is in classes without a state of their own: ``Page`` has the fetches,
+    ``PageMarkup``, ``Impressions``, ``PageEnding``, ``PageResponse`` and
+    ``PageThreads`` have the rest.
 
     Args:
-        engine: The personalizer.
         request: The request as it came in: a copy that later layers do not change.
         visit_of: Makes its visit when it is first needed.
         loop: The event loop that its fetches run on.
@@ -142,12 +142,14 @@ class PageState(Experiences):
                 self._visit or self.visit,
                 self._counts,
             )
+            # Without a visitor nothing counts: a later call makes better ones.
             if visitor is not None:
                 self._elements = elements
         return elements
 
     def add(self, found: Iterable[Experience]) -> None:
         """Add answers, bound to this page."""
+        # The Server-Timing has to look at each from now on.
         self._all_cached = False
         if not self._found:
             self._found = {}

@@ -37,6 +37,7 @@ class PageThreads(PageState):
                 "this would block the event loop for every visitor: await "
                 "experiences.ready() or experiences.fetch() here"
             )
+        # Sources are read in the app's own thread, with its database connections.
         self._meet_here()
         if (submitted := self._submit(steps)) is not None:
             try:

@@ -61,13 +61,7 @@ class Personalizer:
     """The objects that all pages of one configuration share. It opens nothing itself.
 
     Args:
-        settings: The whole configuration.
-        fetcher: Fetches from the API.
-        cache: Stores the answers.
-        outbox: Stores the events.
-        shared_cache: Stores answers for other processes, too; None if not configured.
-        catalogue: Knows which experiences are active.
-        observer: Receives the sources and reasons of pages' answers.
+        shared_cache: None if it is not configured.
         trace: Returns the trace of the current request; None if events keep none.
         clock: Returns the time, in unix seconds.
         stopwatch: Returns the seconds of a clock that never jumps.
@@ -142,13 +136,8 @@ class Personalizer:
         """Answer from the cache, and start a fetch for the other keys.
 
         An expired answer is served at once while a fetch refreshes it, and one of the
-        last hour until then, see ``last_hour``.
-
-        Args:
-            keys: The experience keys.
-            visitor: The visitor.
-            visit: The request, for the fetch's attributes.
-            timeout: Seconds that the page can wait.
+        last hour until then, see ``last_hour``. The page can wait for ``timeout``
+        seconds.
         """
         found = self.cache.get(visitor.key, visitor.variant, keys)
         if len(found) == len(keys):

@@ -57,7 +57,6 @@ class Runtime:
     at exit the interpreter delivers what it can.
 
     Args:
-        settings: The configuration.
         clock: Returns the time, in unix seconds.
         stopwatch: Returns the seconds of a clock that never jumps.
     """
@@ -148,11 +147,7 @@ class Runtime:
         atexit.register(_stop_all)
 
     def start(self) -> asyncio.AbstractEventLoop:
-        """Start the background tasks on the running event loop.
-
-        Returns:
-            That event loop.
-        """
+        """Start the background tasks on the running event loop, and return that."""
         loop = asyncio.get_running_loop()
         if loop is self.last[0]():
             return loop
@@ -182,11 +177,13 @@ class Runtime:
         Undelivered events stay in the outbox for the next start.
         """
         until = time.monotonic() + self.settings.events.shutdown_timeout
+        # The next request must start it again, on whichever loop.
         self.last = _NO_LOOP
         life = self._lives.pop()
         await self.catalogue.stop()
         events = self.settings.events
         if events.relay == "on":
+            # Before the client closes, which it needs.
             relay = life.relay if life is not None and life.relay else self.new_relay()
             await relay.drain(events.shutdown_timeout)
         for task in life.tasks if life is not None else ():
@@ -267,6 +264,7 @@ class Runtime:
     def _use_keys(self, keys: Sequence[SecretStr]) -> None:
         """Use new API keys from now on, also if the old ones were just refused."""
         self.client.use_keys(keys)
+        # Pauses that the old keys caused are over.
         self.fetcher.breaker.rouse(Reason.UNAUTHORIZED)
         for relay in list(self._relays):
             relay.rouse()

@@ -23,9 +23,6 @@ _UnderWay = dict[tuple[bytes, str], "asyncio.Task[Answers]"]
 class SharedFetches:
     """Starts a fetch for keys without a running one, and joins the others.
 
-    A fetch belongs to no page: if a page is cancelled or its time is up, the fetch goes
-    on for the others and the cache.
-
     Args:
         joined: Receives each running fetch that a further page waits for.
     """
@@ -48,8 +45,7 @@ class SharedFetches:
         Args:
             visitor: See ``cache.visitor_key``.
             variant: See ``cache.variant_key``.
-            keys: The experience keys.
-            fetch: Fetches keys; it must not raise.
+            fetch: It must not raise.
         """
         visitors = self._loops.current()
         under_way = visitors.setdefault(visitor, {})
@@ -65,6 +61,8 @@ class SharedFetches:
             }:
                 self._joined(task)
         if missing:
+            # It belongs to no page: if one is cancelled or its time is up, the fetch
+            # goes on for the others and the cache.
             task = asyncio.ensure_future(fetch(missing))
             names = [wanted[key] for key in missing]
             under_way.update(dict.fromkeys(names, task))
@@ -79,6 +77,7 @@ class SharedFetches:
         Pages that are waiting still get their answers; ``holds`` becomes False.
         """
         for visitors in self._loops.values():
+            # Pages that wait have the task itself.
             visitors.pop(visitor, None)
 
     async def aclose(self) -> None:

@@ -31,6 +31,7 @@ class UnaskedKeys:
 
     def advice(self, key: str, place: str) -> str | None:
         """Return advice on a key at a place in a template; None if given before."""
+        # A template may make keys of a request's text: the set must not grow.
         if (key, place) in self._logged or len(self._logged) >= MAX_LOGGED:
             return None
         self._logged.add((key, place))

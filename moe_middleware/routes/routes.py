@@ -223,6 +223,7 @@ class _Fixed:
 
 def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | None:
     if len(entries) > 1:
+        # The trie finds them in no order, and the file's order decides.
         entries = sorted(entries, key=attrgetter("index"))
     matched: list[tuple[_Entry, Mapping[str, Any]]] = []
     for entry in entries:
@@ -235,6 +236,7 @@ def _build(entries: Sequence[_Entry], path: str, host: str | None) -> Match | No
 
 
 def _merge(matched: Sequence[tuple[_Entry, Mapping[str, Any]]]) -> Match:
+    # One route is the rule.
     last, path_params = matched[-1]
     if len(matched) == 1:
         return Match(

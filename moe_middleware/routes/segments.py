@@ -26,13 +26,7 @@ class SegmentTrie(Generic[T]):
         self._lengths: tuple[int, ...] = ()
 
     def add(self, path: str, item: T, crossing: Collection[str] = ()) -> None:
-        """Add an item.
-
-        Args:
-            path: The pattern, as in ``/products/{sku}``.
-            item: The item to find.
-            crossing: The names of parameters that may match a slash.
-        """
+        """Add an item; the parameters in ``crossing`` may match a slash."""
         self._add(path.split("/")[1:], item, [f"{{{name}" for name in crossing])
 
     def find(self, path: str, start: int = 1) -> Sequence[T]:

@@ -159,6 +159,7 @@ def _read_address(node: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    # Servers that listen on IPv6 have IPv4 peers in this form.
     return getattr(address, "ipv4_mapped", None) or address
 
 

@@ -12,6 +12,7 @@ from ..models.visits import Visit
 
 def is_prefetch(visit: Visit) -> bool:
     """Whether a browser or a script requests a page ahead of its user."""
+    # Every page with an impression asks, and hardly any has one of them.
     if _TELLING.isdisjoint(visit.first_headers):
         return False
     for name, value in visit.all_headers:

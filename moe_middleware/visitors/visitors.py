@@ -34,7 +34,6 @@ class Visitors:
     and ``waiting`` waits for it.
 
     Args:
-        settings: The whole configuration.
         clock: The time, in unix seconds.
 
     Raises:
@@ -45,17 +44,13 @@ class Visitors:
         consents: Reads the consent; None if everyone consents.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
         wanted, reader = settings.identity, SourceReader()
         self._vary: Collection[str] | None = settings.cache.vary
         self._vary_in_vain = _unknown_names(settings)
         self._clock = clock
-        self._timeout = settings.fetch.timeout
+        # The seconds that a source may take outside of a page.
+        self._left = lambda: settings.fetch.timeout
         bots = settings.bots
         library = load_crawlers() if bots.library == "on" else None
         self._judge = BotFilter(bots.also, bots.never, library).judge
@@ -88,11 +83,6 @@ class Visitors:
     ) -> Visitor | None:
         """Return the visitor of a request; None for a bot that gets nothing.
 
-        Args:
-            visit: The request.
-            match: Its routes, for their path parameters and attributes.
-            now: The time, in unix seconds.
-
         Raises:
             MustWaitError: A value needs waiting.
         """
@@ -118,6 +108,7 @@ class Visitors:
         visitor_id, is_new = None, False
         identifiers: Mapping[str, str] = EMPTY
         attributes: Mapping[str, str] = EMPTY
+        # A known customer needs no id of the browser, and gets no cookie.
         customer_id = self._customer_id(visit, visit.path_params)
         if customer_id is None:
             visitor_id, is_new = self._anonymous_id(visit)
@@ -162,10 +153,6 @@ class Visitors:
             user_identifiers=self._user_identifiers(visit),
         )
         return identity, is_new
-
-    def _left(self) -> float:
-        """Return the seconds that a source may take outside of a page."""
-        return self._timeout
 
     async def log_name(self, visit: Visit) -> str:
         """Return the end of a log line about a request; usually empty."""
@@ -232,6 +219,7 @@ class Visitors:
         if visitor_id is not None or not self._mints:
             return visitor_id, False
         visitor_id = self._minted(visit)
+        # A bot keeps no cookie: each of its pages would be a new visitor.
         if visitor_id is not None or self.is_bot(visit):
             return visitor_id, False
         return new_id(), True
@@ -248,10 +236,7 @@ class Visitors:
     ) -> dict[str, str]:
         """Return the in-session attributes that the settings and the routes name.
 
-        Args:
-            visit: The request.
-            match: Its routes.
-            of_the_page: Whether to leave out those that depend on the visitor.
+        Those ``of_the_page`` do not depend on the visitor.
         """
         named: dict[str, str] = {}
         if self._attributes.readers:
@@ -265,12 +250,7 @@ class Visitors:
     def session_attributes(
         self, visit: Visit, named: Mapping[str, str]
     ) -> dict[str, str]:
-        """Return all in-session attributes of a fetch.
-
-        Args:
-            visit: The request.
-            named: The attributes that the file names; they have precedence.
-        """
+        """Return all in-session attributes of a fetch; ``named`` ones win."""
         attributes = session_attributes(
             now=self._clock(),
             address=self._address(visit),

@@ -226,16 +226,20 @@ async def test_it_looks_at_once_and_after_each_pause_until_it_is_stopped(
     )
     never = catalogue(client, interval=0)
 
+    def tasks() -> list[asyncio.Task[None]]:
+        found = asyncio.all_tasks()
+        return [task for task in found if task.get_name() == "moe-catalogue"]
+
     never.start()
     for _ in range(2):
         made.start()
     first = await pauses.next()
-    calls = sandbox.calls["metadata"]
+    calls, running = sandbox.calls["metadata"], tasks()
     pauses.end()
     await pauses.next()
     for _ in range(2):
         await made.stop()
-    left = [task for task in asyncio.all_tasks() if task.get_name() == "moe-catalogue"]
+    left = tasks()
     looked = sandbox.calls["metadata"]
     made.start()
     await pauses.next()
@@ -243,7 +247,7 @@ async def test_it_looks_at_once_and_after_each_pause_until_it_is_stopped(
 
     assert first == pytest.approx(0.9 * INTERVAL)
     assert (calls, looked, sandbox.calls["metadata"]) == (1, 2, 3)
-    assert left == []
+    assert (len(running), left) == (1, [])
     assert not made.is_active("elsewhere") and never.is_active("elsewhere")
 
 

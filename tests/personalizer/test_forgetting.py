@@ -126,6 +126,7 @@ async def test_forget_makes_the_next_page_ask_anew_also_during_a_fetch(
 
     assert (await early).text == "api"  # the page that waited still gets it
     assert joined.text == "api"
+    assert sandbox.calls["fetch"] == 3
     assert (await site.get("/", customer="alice")).text == "cache"
     await site.get("/buy", customer="alice")
     assert (await site.get("/", customer="alice")).text == "api"
