@@ -24,7 +24,7 @@ from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
-from .lifespan import Lifespan
+from .lifespan import run_lifespan
 from .page import OVER, ASGIPage
 from .state import EXPERIENCES, State, mapping_of
 from .visit import ASGIVisit
@@ -174,7 +174,7 @@ class MoEngageMiddleware:
         if error is None and not on_event_loop():
             error = RuntimeError(_NO_ASYNCIO)
         if error is None:
-            await Lifespan(self.app, self.runtime, receive, send).run(scope)
+            await run_lifespan(self.app, self.runtime, scope, receive, send)
             return
         await receive()
         await send({"type": "lifespan.startup.failed", "message": str(error)})

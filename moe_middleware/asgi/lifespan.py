@@ -11,57 +11,49 @@ from ..personalizer.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-class Lifespan:
-    """Runs startup and shutdown around the app's lifespan, also where it has none."""
+async def run_lifespan(
+    app: ASGIApp, runtime: Runtime, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Run startup and shutdown around the app's lifespan, also where it has none."""
+    startup: Message | None = await receive()
+    takes_part = False
+    try:
+        runtime.start()
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        await send({"type": "lifespan.startup.failed", "message": text})
+        raise
 
-    def __init__(
-        self, app: ASGIApp, runtime: Runtime, receive: Receive, send: Send
-    ) -> None:
-        self._app = app
-        self._runtime = runtime
-        self._receive = receive
-        self._send = send
-        self._startup: Message | None = None
-        self._app_takes_part = False
-
-    async def run(self, scope: Scope) -> None:
-        self._startup = await self._receive()
-        try:
-            self._runtime.start()
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            await self._send({"type": "lifespan.startup.failed", "message": text})
-            raise
-        try:
-            await self._app(scope, self.receive, self.send)
-        except BaseException as error:
-            if self._app_takes_part or not _has_no_lifespan(error):
-                await self._runtime.stop()
-                raise
-            kind = type(error).__name__
-            logger.info("lifespan_unsupported error=%s: %s", kind, _UNSUPPORTED)
-        if not self._app_takes_part:
-            await self._answer_for_app()
-
-    async def receive(self) -> Message:
-        self._app_takes_part = True
-        if self._startup is not None:
-            message, self._startup = self._startup, None
+    async def receive_for_app() -> Message:
+        nonlocal startup, takes_part
+        takes_part = True
+        if startup is not None:
+            message, startup = startup, None
             return message
-        return await self._receive()
+        return await receive()
 
-    async def send(self, message: Message) -> None:
-        self._app_takes_part = True
+    async def send_of_app(message: Message) -> None:
+        nonlocal takes_part
+        takes_part = True
+        # After its shutdown, and after a startup that failed.
         if message["type"] != "lifespan.startup.complete":
-            await self._runtime.stop()
-        await self._send(message)
+            await runtime.stop()
+        await send(message)
 
-    async def _answer_for_app(self) -> None:
-        """Answer the server for an app without a lifespan."""
-        await self._send({"type": "lifespan.startup.complete"})
-        await self._receive()
-        await self._runtime.stop()
-        await self._send({"type": "lifespan.shutdown.complete"})
+    try:
+        await app(scope, receive_for_app, send_of_app)
+    except BaseException as error:
+        if takes_part or not _has_no_lifespan(error):
+            await runtime.stop()
+            raise
+        kind = type(error).__name__
+        logger.info("lifespan_unsupported error=%s: %s", kind, _UNSUPPORTED)
+    if not takes_part:
+        # The server gets its answers from us.
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await runtime.stop()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 _UNSUPPORTED = "the app has no lifespan, so the middleware answers the server"

@@ -28,7 +28,6 @@ try:
         markcoroutinefunction,
         sync_to_async,
     )
-    from django.conf import settings as project
     from django.contrib.auth.signals import user_logged_in, user_logged_out
     from django.core.exceptions import ImproperlyConfigured
     from django.http import HttpRequest, HttpResponse
@@ -38,8 +37,13 @@ except ImportError as error:
         "moe_middleware.django needs Django: pip install django"
     ) from error
 
-from .configuration import SIGNED_IN, project_settings, warn_without_app
-from .middleware_order import NEEDED, order_faults
+from .configuration import (
+    NEEDED,
+    needed_kinds,
+    order_faults,
+    project_settings,
+    warn_without_app,
+)
 from .pages import DjangoPage, DjangoSession
 from .responses import send_off
 
@@ -79,15 +83,11 @@ class MoEngageMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
         self.get_response = get_response
         open_door(self, project_settings())
-        sources = [source for _, source in self.runtime.settings.sources()]
         own = f"{type(self).__module__}.{type(self).__qualname__}"
-        kinds = {source.kind for source in sources}
-        for fault in order_faults(own, [*project.MIDDLEWARE], kinds):
+        for fault in order_faults(own, self.runtime.settings):
             raise ImproperlyConfigured(fault)
         warn_without_app()
-        # Without a user, the default source gives None, which is fine.
-        named = {source.kind for source in sources if source is not SIGNED_IN}
-        self._needed = [kind for kind in NEEDED if kind in named]
+        self._needed = needed_kinds(self.runtime.settings)
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -293,7 +293,8 @@ def _marked(request: HttpRequest, page: DjangoPage) -> Iterator[None]:
     """
     holder = _holder(request)
     outer = holder.get(KEY)
-    if outer is not None and not _is_of_another(outer, request):
+    of_another = isinstance(outer, DjangoPage) and not outer.is_of(request)
+    if outer is not None and not of_another:
         raise DuplicateMiddlewareError(_TWICE)
     holder[KEY] = page
     token = current.set(page)
@@ -305,10 +306,6 @@ def _marked(request: HttpRequest, page: DjangoPage) -> Iterator[None]:
             holder.pop(KEY, None)
         else:
             holder[KEY] = outer
-
-
-def _is_of_another(page: object, request: HttpRequest) -> bool:
-    return isinstance(page, DjangoPage) and not page.is_of(request)
 
 
 def _page_of(request: HttpRequest) -> DjangoPage | None:

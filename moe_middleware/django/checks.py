@@ -13,8 +13,7 @@ from ..models.errors import SettingsError
 from ..settings.import_strings import call_fault
 from ..settings.settings import Settings
 from . import MoEngageMiddleware
-from .configuration import SIGNED_IN, project_settings
-from .middleware_order import NEEDED, order_faults
+from .configuration import NEEDED, needed_kinds, order_faults, project_settings
 
 _LISTED = "moe_middleware.django.MoEngageMiddleware"
 
@@ -85,18 +84,13 @@ def _doubts(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _order(own: str, settings: Settings) -> Iterator[CheckMessage]:
-    sources = [source for _, source in settings.sources()]
-    listed = [*project.MIDDLEWARE]
-    kinds = {source.kind for source in sources}
-    for fault in order_faults(own, listed, kinds):
+    for fault in order_faults(own, settings):
         yield Error(f"{fault}.", id="moe_middleware.E002")
-    # Without a user, the default source gives None, which is fine.
-    named = {source.kind for source in sources if source is not SIGNED_IN}
-    for kind, middleware in NEEDED.items():
-        if kind in named and middleware not in listed:
+    for kind in needed_kinds(settings):
+        if NEEDED[kind] not in project.MIDDLEWARE:
             yield Warning(
                 f"The settings read the {kind} of a request, and MIDDLEWARE does not "
-                f"list {middleware}.",
+                f"list {NEEDED[kind]}.",
                 hint=f"List it above ours, unless another middleware sets the {kind}.",
                 id="moe_middleware.W004",
             )

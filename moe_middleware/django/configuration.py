@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from ..settings.value_sources import ValueSource
 
 SIGNED_IN = ValueSource(user="pk")
 """The default source of the customer_id."""
+
+NEEDED = {
+    "session": "django.contrib.sessions.middleware.SessionMiddleware",
+    "user": "django.contrib.auth.middleware.AuthenticationMiddleware",
+}
+"""The middlewares that requests have a session and a user from."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +53,31 @@ def project_settings(**keywords: Any) -> Settings:
         identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
         loaded = loaded.model_copy(update={"identity": identity})
     return _known.setdefault(name, (given, loaded))[1]
+
+
+def order_faults(own: str, settings: Settings) -> Iterator[str]:
+    """Yield which middlewares stand below ours, although the settings need them.
+
+    Args:
+        own: Our middleware's name in ``MIDDLEWARE``.
+        settings: The project's.
+    """
+    kinds = {source.kind for _, source in settings.sources()}
+    listed = [*project.MIDDLEWARE]
+    above = listed[: listed.index(own)] if own in listed else listed
+    for kind, other in NEEDED.items():
+        if kind in kinds and other in listed and other not in above:
+            yield (
+                f"MIDDLEWARE lists {own} above {other}, where a request has no "
+                f"{kind} yet: list it below"
+            )
+
+
+def needed_kinds(settings: Settings) -> list[str]:
+    """Return the kinds of sources that pages miss without a middleware of Django's."""
+    # Without a user, the default source gives None, which is fine.
+    named = {source.kind for _, source in settings.sources() if source is not SIGNED_IN}
+    return [kind for kind in NEEDED if kind in named]
 
 
 def warn_without_app() -> None:

@@ -56,11 +56,6 @@ class DjangoPage(Page):
         note_personal()
         self.note_use()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended, so that nothing counts any more."""
-        return self.ended
-
     def is_of(self, request: object) -> bool:
         """Whether it belongs to this request, not to one derived from it."""
         return self._request is request

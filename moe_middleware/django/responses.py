@@ -1,15 +1,11 @@
-"""Adds our headers to a Django response, and counts when it has ended.
-
-Our objects on a response or a request survive Django and its caches: they are copied as
-themselves, and pickled as nothing.
-"""
+"""Adds our headers to a Django response, and counts when it has ended."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any, TypeGuard, cast
+from typing import Any, Self, TypeGuard, cast
 from weakref import ref
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -37,19 +33,12 @@ def send_off(
     page.change_headers = partial(_change_if_there, ref(response))
     ending = _Ending(page, response)
     if _streams(response):
-        # A file is passed to the server unchanged, which may send it by itself.
         ending.complete = False
-        found = ref(response)
-        content = response.streaming_content
-        if isinstance(content, AsyncIterator):
-            later = _watched_async(content, page, found, ending)
-            joined = later if writer is None else _written_async(later, writer)
-            response.streaming_content = joined
-        else:
-            parts = _watched(content, page, found, ending)
-            response.streaming_content = (
-                parts if writer is None else _written(parts, writer)
-            )
+        content: Any = response.streaming_content
+        watched = _watched_async if isinstance(content, AsyncIterator) else _watched
+        response.streaming_content = watched(
+            content, page, ref(response), ending, writer
+        )
     elif writer is not None:
         whole = cast(HttpResponse, response)
         writer.look_at(whole.content)
@@ -60,6 +49,7 @@ def send_off(
 
 
 def _streams(response: HttpResponseBase) -> TypeGuard[StreamingHttpResponse]:
+    # A file is passed to the server unchanged, which may send it by itself.
     return response.streaming and getattr(response, "file_to_stream", None) is None
 
 
@@ -84,22 +74,6 @@ _READ = (
     "Content-Security-Policy",
 )
 """The headers that decide what is added to a page."""
-
-
-def _written(parts: Iterator[bytes], writer: EndingWriter) -> Iterator[bytes]:
-    for part in parts:
-        writer.look_at(part)
-        yield part
-    yield writer.end()
-
-
-async def _written_async(
-    parts: AsyncIterator[bytes], writer: EndingWriter
-) -> AsyncIterator[bytes]:
-    async for part in parts:
-        writer.look_at(part)
-        yield part
-    yield writer.end()
 
 
 def change_headers(response: HttpResponseBase, change: Change) -> bool:
@@ -137,7 +111,20 @@ def _change_if_there(found: Found, change: Change) -> bool:
     return response is not None and change_headers(response, change)
 
 
-class _Ending:
+class _NotKept:
+    """What survives Django's caches: it is copied as itself, and pickled as nothing."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A function of Python's that does nothing: a cache works without this package.
+        return partial, (bool,)
+
+
+class _Ending(_NotKept):
     """Counts what was shown once the server has closed the response.
 
     Attributes:
@@ -154,7 +141,7 @@ class _Ending:
 
     def __call__(self) -> None:
         page = self._page
-        if page.is_over:
+        if page.ended:
             return
         response = self._response()
         status = self._status if response is None else response.status_code
@@ -169,7 +156,7 @@ class _Ending:
         Django's ConditionalGetMiddleware makes a new response for a 304.
         """
         page = self._page
-        if page.is_over:
+        if page.ended:
             return
         if _is_conditional(request):
             page.record(304)
@@ -182,14 +169,8 @@ class _Ending:
             )
         page.end()
 
-    def __deepcopy__(self, _: object) -> _Ending:
-        return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _NOTHING
-
-
-class _RequestEnding:
+class _RequestEnding(_NotKept):
     """A request's ``close``, which the response that answers it calls."""
 
     __slots__ = ("_earlier", "_ending", "_request")
@@ -206,17 +187,6 @@ class _RequestEnding:
         request.__dict__.pop("close", None)
         (self._earlier or request.close)()
 
-    def __deepcopy__(self, _: object) -> _RequestEnding:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _NOTHING
-
-
-_NOTHING = (partial, (bool,))
-"""Our callables are pickled as a function of Python's that does nothing, so that a
-cache works without this package."""
-
 
 def _is_conditional(request: HttpRequest) -> bool:
     headers = request.META
@@ -229,7 +199,11 @@ def _leave(page: DjangoPage, response: HttpResponseBase | None) -> None:
 
 
 def _watched(
-    parts: Iterator[bytes], page: DjangoPage, response: Found, ending: _Ending
+    parts: Iterator[bytes],
+    page: DjangoPage,
+    response: Found,
+    ending: _Ending,
+    writer: EndingWriter | None,
 ) -> Iterator[bytes]:
     """Yield the parts of a body, each made with the page's experiences as current."""
     _leave(page, response())
@@ -241,12 +215,20 @@ def _watched(
             break
         finally:
             current.reset(token)
+        if writer is not None:
+            writer.look_at(part)
         yield part
     ending.complete = True
+    if writer is not None:
+        yield writer.end()
 
 
 async def _watched_async(
-    parts: AsyncIterator[bytes], page: DjangoPage, response: Found, ending: _Ending
+    parts: AsyncIterator[bytes],
+    page: DjangoPage,
+    response: Found,
+    ending: _Ending,
+    writer: EndingWriter | None,
 ) -> AsyncIterator[bytes]:
     _leave(page, response())
     while True:
@@ -257,5 +239,9 @@ async def _watched_async(
             break
         finally:
             current.reset(token)
+        if writer is not None:
+            writer.look_at(part)
         yield part
     ending.complete = True
+    if writer is not None:
+        yield writer.end()

@@ -14,7 +14,7 @@ from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
 from ..models.experience import Experience
-from .lookups import find, match, meet, script, show, web_sdk
+from .lookups import find, match, script, show, web_sdk
 from .personal_templates import personal
 
 DEFAULT_NAME = "experience"
@@ -23,7 +23,6 @@ DEFAULT_NAME = "experience"
 # release: keep what they do, and only add other names.
 FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
-MEET = "moe_middleware.meet"
 MATCH = "moe_middleware.match"
 METHODS = {
     f"moe_middleware.{one.__name__}": one
@@ -60,7 +59,6 @@ class MoEngageExtension(Extension):
         # which takes three times as long, and more in a sandbox.
         environment.filters[FIND] = find
         environment.filters[SHOW] = show
-        environment.filters[MEET] = meet
         environment.filters[MATCH] = match
         environment.filters.update(METHODS)
         environment.template_class = personal(environment.template_class)

@@ -33,29 +33,6 @@ _current, _fragment = current.get, fragment.get
 
 
 @pass_context
-def meet(
-    context: Context, key: object, lineno: int, impression: object
-) -> Experience | Coroutine[Any, Any, Experience]:
-    """Return the experience of a key; count it if it matches."""
-    if (noted := _fragment()) is not None:
-        noted.personal = True
-    experiences = experiences_of(context)
-    counting: Counting | None = (
-        impression if isinstance(impression, str) else None  # type: ignore[assignment]
-    )
-    if type(key) is str:
-        experience = experiences.show(key, counting) if impression else experiences[key]
-        if experience.reason not in _MISSED:
-            return experience
-    found = find(context, key, lineno)
-    if isinstance(found, tuple):
-        if found[0]:
-            show(found[1], found[0], impression)
-        return found[0]
-    return _shown_when_ready(found, impression)
-
-
-@pass_context
 def match(
     context: Context, key: object, lineno: int, counting: Counting | None
 ) -> tuple[Experience, bool] | Coroutine[Any, Any, tuple[Experience, bool]]:
@@ -68,26 +45,23 @@ def match(
             return experience, True
         if experience.reason not in _MISSED:
             return experience, bool(experience)
-    found = meet(context, key, lineno, counting or True)
-    if isinstance(found, Experience):
-        return found, bool(found)
-    return _match_when_ready(found)
+    found = find(context, key, lineno)
+    if isinstance(found, tuple):
+        return _matched(found, counting)
+    return _matched_when_ready(found, counting)
 
 
-async def _match_when_ready(
-    found: Coroutine[Any, Any, Experience],
-) -> tuple[Experience, bool]:
-    experience = await found
+def _matched(found: _Found, counting: Counting | None) -> tuple[Experience, bool]:
+    experience, experiences = found
+    if experience:
+        experiences.show(experience.key, counting)
     return experience, bool(experience)
 
 
-async def _shown_when_ready(
-    found: Coroutine[Any, Any, _Found], impression: object
-) -> Experience:
-    experience, experiences = await found
-    if experience:
-        show(experiences, experience, impression)
-    return experience
+async def _matched_when_ready(
+    found: Coroutine[Any, Any, _Found], counting: Counting | None
+) -> tuple[Experience, bool]:
+    return _matched(await found, counting)
 
 
 _MISSED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..browser.html_endings import UNWANTED_META
 from ..concurrency.background_loop import background
@@ -20,7 +20,7 @@ from ..personalizer.runtime import Runtime
 from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
-from .body import Body, FileWrapper, ListBody, SizedBody, is_file
+from .body import Body, FileWrapper, ListBody, SizedBody
 from .environ import method_of, path_of, read_body
 from .response import Response
 from .visit import SESSION, WebObVisit, WSGIVisit
@@ -103,7 +103,7 @@ class MoEngageWSGIMiddleware:
             mapped = page.find_routes(method_of(environ), path)
             if mapped and not page.answer_at_once(page.wait_for):
                 background.run(page.prefetch())
-            wrapper = environ.get(FILE_WRAPPER)
+            wrapper: Any = environ.get(FILE_WRAPPER)
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = FileWrapper(wrapper)
             if page.has_ending:
@@ -122,7 +122,8 @@ class MoEngageWSGIMiddleware:
             response.leave()
             response.end(complete=False)
             raise
-        if is_file(body, wrapper):
+        is_file = wrapper is not None and isinstance(body, wrapper)
+        if is_file:
             # The server sends the file by itself if it gets its own object back, and
             # does not report the end.
             if response.ending is not None:

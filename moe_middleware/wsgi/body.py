@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from ..models.experiences import SENT, Experiences
 from ..personalizer.current import enter, leave
@@ -126,8 +125,3 @@ class FileWrapper:
 
     def __instancecheck__(self, body: object) -> bool:
         return body is self._last is not None
-
-
-def is_file(body: object, wrapper: Any) -> bool:
-    """Whether a body is a file that the server sends by itself."""
-    return wrapper is not None and isinstance(body, wrapper)
