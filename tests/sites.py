@@ -96,13 +96,15 @@ class Site:
         customer: str | None = None,
         headers: dict[str, str] | None = None,
         base_url: str = "http://shop.example",
+        **body: Any,
     ) -> httpx.Response:
+        """Send a request; ``body`` is httpx's ``content`` or ``data``."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         sent = dict(headers or {})
         if customer is not None:
             sent["cookie"] = f"customer_id={customer}"
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as browser:
-            return await browser.request(method, path, headers=sent)
+            return await browser.request(method, path, headers=sent, **body)
 
     async def delivered(self) -> None:
         """Deliver what waits in the outbox, as a shutdown does."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -332,22 +331,16 @@ class _WSGI:
 
 
 @contextmanager
-def open_shop(
-    door: str,
-    render: Render,
-    *,
-    stopwatch: Callable[[], float] = time.monotonic,
-    **sections: Any,
-) -> Iterator[Shop]:
+def open_shop(door: str, render: Render, **sections: Any) -> Iterator[Shop]:
     """Open the site behind a door: ``asgi``, ``wsgi``, ``django``, ``django-async``."""
     given = {**SECTIONS, **sections}
-    clocks: dict[str, Any] = {"clock": Clock(), "stopwatch": stopwatch}
+    clock = Clock()
     opened: Door
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
         if door in ("asgi", "wsgi"):
             config = settings(**given)
-            runtime = runtime_for(config, **clocks)
+            runtime = runtime_for(config, clock=clock)
             if door == "asgi":
                 wrapped = MoEngageMiddleware(_starlette(render), config)
                 opened = _ASGI(wrapped, runtime, runner)
@@ -359,12 +352,12 @@ def open_shop(
             project = DjangoSite(
                 _django(render), middleware=[OURS], identity=identity, **given
             )
-            runtime = stack.enter_context(project.running(**clocks)).runtime
+            runtime = stack.enter_context(project.running(clock=clock)).runtime
             if door == "django-async":
                 opened = _ASGI(ASGIHandler(), runtime, runner)
             else:
                 opened = _WSGI(WSGIHandler(), runtime)
-        yield Shop(opened, clocks["clock"])
+        yield Shop(opened, clock)
         runner.run(runtime.stop())
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 from moe_middleware.browser.preview_links import COOKIE
 
 from .conftest import MakeShop
@@ -37,7 +35,7 @@ PLACES = (
     *("x-forwarded-host", "x-forwarded-proto", "sec-purpose", "purpose", "sec-gpc"),
     *("x-request-id", "x-original-url", "if-none-match", "range", "accept-language"),
 )
-COOKIES = ("moe_visitor", "moe_uuid", "moe_device", COOKIE, "customer_id", "moe_dis")
+COOKIES = ("customer_id", "moe_visitor", "moe_uuid", "moe_device", COOKIE, "moe_dis")
 
 
 def check_is_whole(answer: Answer) -> None:
@@ -74,20 +72,15 @@ def all_answers(shop: Shop, headers: Headers = (), **given: Any) -> list[Answer]
     ]
 
 
-def test_no_header_of_a_request_gets_into_a_response(shop: Shop) -> None:
+def test_no_header_and_no_cookie_gets_into_a_response(shop: Shop) -> None:
     for value in HOSTILE:
-        headers = [(name, value) for name in PLACES]
-
-        for answer in all_answers(shop, headers):
+        for answer in all_answers(shop, [(name, value) for name in PLACES]):
             check_is_whole(answer)
-
-
-@pytest.mark.parametrize("name", COOKIES)
-def test_no_cookie_gets_into_a_response(shop: Shop, name: str) -> None:
-    for value in HOSTILE:
-        # Its own name in it, so that it is seen where it comes out again.
-        for answer in all_answers(shop, cookie=f"{name}={value}"):
-            check_is_whole(answer)
+        # Of a customer, and of a visitor who is not known.
+        for names in (COOKIES, COOKIES[1:]):
+            cookie = "; ".join(f"{name}={value}" for name in names)
+            for answer in all_answers(shop, cookie=cookie):
+                check_is_whole(answer)
 
 
 def test_no_path_gets_into_a_response(shop: Shop) -> None:
@@ -131,13 +124,9 @@ def test_a_forged_visitor_cookie_is_nobodys(shop: Shop) -> None:
         customer_id = shop.events[-1].customer_id
         assert customer_id == cookie.partition("=")[2].partition(";")[0]
         assert customer_id not in (forged, MINTED)
-
-
-def test_a_cookie_of_ours_is_known_again(shop: Shop) -> None:
-    page = shop.ask(cookie=f"moe_visitor={MINTED}")
-
-    assert page.all("set-cookie") == []
-    assert [event.customer_id for event in shop.events] == [MINTED]
+    # One of ours is known again.
+    assert shop.ask(cookie=f"moe_visitor={MINTED}").all("set-cookie") == []
+    assert shop.events[-1].customer_id == MINTED
 
 
 def test_a_stranger_says_nothing_about_their_connection(make_shop: MakeShop) -> None:
@@ -158,12 +147,10 @@ def test_a_stranger_says_nothing_about_their_connection(make_shop: MakeShop) -> 
     assert "secure" in trusting.ask(headers=https).all("set-cookie")[0].lower()
 
 
-@pytest.mark.parametrize("prefix", ["//evil.example", "/\\evil.example", "/a\r\nb: c"])
-def test_nonces_and_prefixes_cannot_break_out(make_shop: MakeShop, prefix: str) -> None:
-    shop = make_shop(page_of("{{ found.script(nonce) }}", nonce=f'x" src={prefix}'))
+def test_no_nonce_breaks_out(make_shop: MakeShop) -> None:
+    shop = make_shop(page_of("{{ found.script(nonce) }}", nonce='x" src=/a\r\nb: c'))
 
     page = shop.ask(customer="alice").text
 
     assert page.count('src="') == 1 and 'src="/_moe/' in page
-    assert page.count("<") == page.count(">") == 2
     assert re.fullmatch(r'<script src="[^"<>]*" defer nonce="[^"<>]*"></script>', page)

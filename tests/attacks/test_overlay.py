@@ -6,16 +6,17 @@ import json
 import re
 import time
 from html import unescape
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from moe_middleware.browser.overlay_access import COOKIE, OverlayLinks
+from moe_middleware.sandbox import Sandbox
 
 from .conftest import MakeShop
-from .doors import KEY, SECRET, Answer, Shop, page_of
+from .doors import KEY, SECRET, Answer, Shop, open_shop, page_of
 from .hostile import TEXTS, hostile_api
+from .test_markup import Structure
 
 PAGE = f"""<!doctype html><title>x</title>
 {{% experience "{KEY}" as one %}}{{{{ one.Title }}}}{{% endexperience %}}"""
@@ -79,93 +80,60 @@ def test_it_opens_switches_and_closes_at_every_door(make_shop: MakeShop) -> None
     assert re.match(f"{COOKIE}=; .*Max-Age=0", str(closed.get("set-cookie")))
 
 
-@pytest.mark.parametrize(
-    ("cookie", "headers", "status"),
-    [
-        ("", (OURS,), 404),
-        (f"{COOKIE}=", (OURS,), 404),
-        (f"{COOKIE}=forged.token", (OURS,), 404),
-        (f"{COOKIE}=EXPIRED", (OURS,), 404),
-        (f"{COOKIE}=GOOD", (), 403),
-        (f"{COOKIE}=GOOD", (("sec-fetch-site", "cross-site"),), 403),
-        (f"{COOKIE}=GOOD", (("origin", "http://evil.example"),), 403),
-        (f"{COOKIE}=GOOD", (("origin", "null"),), 403),
-    ],
-)
 def test_without_the_right_its_endpoints_refuse(
-    make_shop: MakeShop,
-    cookie: str,
-    headers: tuple[tuple[str, str], ...],
-    status: int,
-    caplog: pytest.LogCaptureFixture,
+    make_shop: MakeShop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "moe_middleware")
     shop = make_shop(page_of(PAGE), **BY_LINK)
-    cookie = cookie.replace("GOOD", token()).replace("EXPIRED", token(-1))
-    cookies = f"{cookie}; customer_id=alice-4711"
-
-    for action, expected in (("switch", status), ("leave", status), ("other", 404)):
-        answer = post(shop, action, b"variation=x", cookie=cookies, headers=headers)
-        assert answer.status == expected
-        assert answer.get("set-cookie") is None
-        assert answer.get("cache-control") == "no-store"
+    good = f"{COOKIE}={token()}"
+    for cookie, headers, status in (
+        ("", (OURS,), 404),
+        (f"{COOKIE}=", (OURS,), 404),
+        (f"{COOKIE}=forged.token", (OURS,), 404),
+        (f"{COOKIE}={token(-1)}", (OURS,), 404),
+        (good, (), 403),
+        (good, (("sec-fetch-site", "cross-site"),), 403),
+        (good, (("origin", "http://evil.example"),), 403),
+        (good, (("origin", "null"),), 403),
+    ):
+        cookies = f"{cookie}; customer_id=alice-4711"
+        for action, expected in (("switch", status), ("leave", status), ("other", 404)):
+            answer = post(shop, action, b"variation=x", cookie=cookies, headers=headers)
+            assert answer.status == expected, (cookie, headers, action)
+            assert answer.get("set-cookie") is None
+            assert answer.get("cache-control") == "no-store"
     assert "alice-4711" not in caplog.text
     assert [one for one in caplog.messages if one.startswith("overlay_refused")]
+    # An odd form switches nothing: without a variation, it leaves what is not open.
+    for body in (b"", b"\xff\xfe", b"=&=&=", b"back=%00", b"{}"):
+        answer = post(shop, "switch", body, cookie=good)
+        assert answer.status in (302, 400), body
+        assert answer.get("location") in (None, "/")
+        assert answer.get("set-cookie") is None
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"=&=&=", b"back=%00", b"{}"])
-def test_an_odd_form_switches_nothing(make_shop: MakeShop, body: bytes) -> None:
-    answer = post(make_shop(page_of(PAGE), **ON), "switch", body)
-
-    # An empty variation leaves a preview, which is not open.
-    assert answer.status in (302, 400)
-    assert answer.get("location") in (None, "/")
-    assert answer.get("set-cookie") is None
-
-
-class _Page(HTMLParser):
-    """The elements of a page, and the attributes of the overlay."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.names: set[str] = set()
-        self.data: Any = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag == "moe-overlay":
-            self.names = {name for name, _ in attrs}
-            self.data = json.loads(dict(attrs)["data-page"] or "")
-
-
-def test_no_text_of_others_leaves_its_attribute(make_shop: MakeShop) -> None:
-    template = "<!doctype html>" + "{{ found[text] }}{{ found['promo-strip'] }}"
+def test_no_text_of_others_leaves_its_attribute(sandbox: Sandbox) -> None:
+    template = "<!doctype html>{{ found[text] }}{{ found['promo-strip'] }}"
     with hostile_api() as api:
+        live = {"data_center": "01", "workspace_id": "W1", "api_key": "k"}
+        identity = {"customer_id": {"header": "x-customer"}}
+        sections = {**BY_LINK, **live, "base_url": api.url, "identity": identity}
         for text in TEXTS:
             api.says = text
-            shop = make_shop(
-                page_of(template, text=text),
-                **BY_LINK,
-                workspace_id="W1",
-                api_key="k",
-                data_center="01",
-                base_url=api.url,
-                identity={"customer_id": {"header": "x-customer"}},
-            )
             # Texts that a header can carry, after servers have checked it.
             who = re.sub(r"[^\x20-\x7e]", "", text)
-            answer = shop.ask(
-                cookie=f"{COOKIE}={token()}",
-                headers=[("x-customer", who), ("user-agent", f"Mozilla {who}")],
-                query=f"q={who}",
-            )
-            page = _Page(answer.text)
-
-            assert page.tags == ["moe-overlay", "script"], text
-            assert page.names == {"data-page"}
+            with open_shop("asgi", page_of(template, text=text), **sections) as shop:
+                answer = shop.ask(
+                    cookie=f"{COOKIE}={token()}",
+                    headers=[("x-customer", who), ("user-agent", f"Mozilla {who}")],
+                    query=f"q={who}",
+                )
+            made = Structure(answer.text).made
+            assert made[0] == ("moe-overlay", "data-page"), text
+            assert [one for one, *_ in made] == [
+                *("moe-overlay", "/moe-overlay", "script", "/script")
+            ]
             assert answer.text[answer.text.index("<moe-overlay") :].isascii()
-            found = {one["key"]: one for one in page.data["experiences"]}
+            found = {one["key"]: one for one in shown(answer)["experiences"]}
             assert found[KEY]["payload"]["Title"] == text
             assert found[KEY]["variation"] == text == found[KEY]["audience"]

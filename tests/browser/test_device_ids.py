@@ -15,6 +15,7 @@ from ..sites import Site, rendered
 
 KEY = "homepage-banner"
 DEVICE = "3d2f6a10-58d4-4d0e-9b57-0d1f6b2a7c11"
+OTHER = "c0ffee00-58d4-4d0e-9b57-0d1f6b2a7c11"
 MINTED = "7b0e4f32-1c7a-4b58-8f0a-6f9d2f9d1c22"
 OWN = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0 Firefox/145.0"}
 PAGE = """
@@ -39,17 +40,10 @@ async def device_cookie(some: Site, cookie: str = "") -> str | None:
 
 
 async def hand_over(
-    some: Site,
-    device: str | bytes = DEVICE,
-    *,
-    path: str = "/_moe/d",
-    base_url: str = "http://shop.example",
-    **headers: str,
+    some: Site, device: str = DEVICE, *, path: str = "/_moe/d", **headers: str
 ) -> httpx.Response:
     sent = OWN | {name.replace("_", "-"): value for name, value in headers.items()}
-    transport = httpx.ASGITransport(some.app)
-    async with httpx.AsyncClient(transport=transport, base_url=base_url) as browser:
-        return await browser.post(path, content=device, headers=sent)
+    return await some.request("POST", path, headers=sent, content=device)
 
 
 async def fetched_with(some: Site, sandbox: Sandbox, cookie: str) -> dict[str, Any]:
@@ -122,41 +116,40 @@ async def test_of_whom_nothing_may_be_known_it_is_not_asked_for(
 
 async def test_it_is_kept_in_a_cookie_that_scripts_do_not_see(sandbox: Sandbox) -> None:
     answer = await hand_over(site())
-
-    assert answer.status_code == 204
-    assert answer.headers["set-cookie"] == (
-        f"moe_device={DEVICE}; Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax"
+    https = await site().request(
+        "POST", "/_moe/d", headers=OWN, content=DEVICE, base_url="https://shop.example"
     )
+
+    cookie = f"moe_device={DEVICE}; Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax"
+    assert answer.status_code == 204
+    assert answer.headers["set-cookie"] == cookie
     assert answer.headers["cache-control"] == "no-store"
+    assert https.headers["set-cookie"] == f"{cookie}; Secure"
+    # Not where the SDK has a cookie of its own, nor by another method.
+    own = await hand_over(site(), cookie=f"moe_uuid={OTHER}")
+    assert (own.status_code, own.headers.get("set-cookie")) == (204, None)
+    got = await site().get("/_moe/d")
+    assert (got.status_code, got.headers["allow"]) == (405, "POST")
 
 
-async def test_on_https_it_stays_there(sandbox: Sandbox) -> None:
-    answer = await hand_over(site(), base_url="https://shop.example")
-
-    assert answer.headers["set-cookie"].endswith("; Secure")
-
-
-@pytest.mark.parametrize("prefix", ["", "customer_id=alice; "])
-async def test_the_next_fetch_has_it_until_a_customer_is_known(
-    prefix: str, sandbox: Sandbox
+@pytest.mark.parametrize(
+    ("cookie", "ids"),
+    [
+        (f"moe_device={DEVICE}; moe_visitor={MINTED}", (None, DEVICE)),
+        # Until a customer is known.
+        (f"customer_id=alice; moe_device={DEVICE}", ("alice", None)),
+        # The SDK's own cookie wins.
+        (f"moe_device={DEVICE}; moe_uuid={OTHER}", (None, OTHER)),
+        # We cannot have set this one.
+        (f"moe_device=bob@shop.example; moe_visitor={MINTED}", (None, MINTED)),
+    ],
+)
+async def test_the_next_fetch_has_it(
+    cookie: str, ids: tuple[str | None, str | None], sandbox: Sandbox
 ) -> None:
-    cookie = f"{prefix}moe_device={DEVICE}; moe_visitor={MINTED}"
+    fetched = await fetched_with(site(), sandbox, cookie)
 
-    ids = await fetched_with(site(), sandbox, cookie)
-
-    customer = "alice" if prefix else None
-    assert ids["customer_id"] == customer
-    assert ids["visitor_id"] == (None if prefix else DEVICE)
-
-
-async def test_the_sdks_own_cookie_wins(sandbox: Sandbox) -> None:
-    own = "c0ffee00-58d4-4d0e-9b57-0d1f6b2a7c11"
-
-    ids = await fetched_with(site(), sandbox, f"moe_device={DEVICE}; moe_uuid={own}")
-
-    assert ids["visitor_id"] == own
-    answer = await hand_over(site(), cookie=f"moe_uuid={own}")
-    assert (answer.status_code, answer.headers.get("set-cookie")) == (204, None)
+    assert (fetched["customer_id"], fetched["visitor_id"]) == ids
 
 
 async def test_only_pages_of_the_site_hand_it_over(
@@ -186,20 +179,6 @@ async def test_of_whom_nothing_may_be_known_it_is_not_kept(
     assert (answer.status_code, answer.headers.get("set-cookie")) == (204, None)
 
 
-async def test_other_methods_are_not_known(sandbox: Sandbox) -> None:
-    answer = await site().get("/_moe/d")
-
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-
-
-async def test_a_cookie_that_we_cannot_have_set_is_not_believed(
-    sandbox: Sandbox,
-) -> None:
-    ids = await fetched_with(site(), sandbox, "moe_device=bob@shop.example")
-
-    assert ids["visitor_id"] != "bob@shop.example"
-
-
 async def test_it_goes_with_the_consent(sandbox: Sandbox) -> None:
     some = site(consent={"given_by": {"cookie": "consent"}})
     cookies = f"moe_device={DEVICE}; moe_visitor={MINTED}"
@@ -215,46 +194,30 @@ async def test_it_goes_with_the_consent(sandbox: Sandbox) -> None:
 # --- a visitor who becomes somebody else between a page and its click ---------
 
 
-BECOME = [
-    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; moe_device={DEVICE}", MINTED),
-    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; moe_uuid={DEVICE}", MINTED),
-    (f"moe_visitor={MINTED}", f"moe_visitor={MINTED}; customer_id=alice", MINTED),
-    (f"moe_uuid={DEVICE}", f"moe_uuid={DEVICE}; customer_id=alice", DEVICE),
-    (f"moe_device={DEVICE}", f"moe_device={DEVICE}; customer_id=alice", DEVICE),
-]
-
-
-@pytest.mark.parametrize(("before", "after", "counted_for"), BECOME)
-async def test_what_a_page_has_counts_for_whom_it_was_made(
-    before: str, after: str, counted_for: str, sandbox: Sandbox
-) -> None:
-    some = site()
-    page = await some.get(headers={"cookie": before})
-    [link] = re.findall(r"/_moe/c/[\w.-]+", page.text)
-    [mark] = re.findall(r'data-moe="(.*?)"', page.text)
-
-    await some.get(link, headers={"cookie": after})
-    await hand_over(some, f"c {mark} 1", path="/_moe/e", cookie=after)
-    await some.delivered()
-
-    clicks = [one for one in sandbox.events if one["b_id"]]
-    assert {one["b_id"] for one in clicks} == {"Link", "Mark"}
-    assert {one["customer_id"] for one in clicks} == {counted_for}
+MINTED_COOKIE, BY_CUSTOMER = f"moe_visitor={MINTED}", "; customer_id=alice"
 
 
 @pytest.mark.parametrize(
-    "after",
+    ("before", "after", "counted_for"),
     [
-        "",
-        "customer_id=alice",
-        f"moe_uuid={DEVICE}",
-        f"moe_visitor={DEVICE}",
-        f"moe_visitor={MINTED}; moe_dis=1",
+        (MINTED_COOKIE, f"{MINTED_COOKIE}; moe_device={DEVICE}", {MINTED}),
+        (MINTED_COOKIE, f"{MINTED_COOKIE}; moe_uuid={DEVICE}", {MINTED}),
+        (MINTED_COOKIE, MINTED_COOKIE + BY_CUSTOMER, {MINTED}),
+        (f"moe_uuid={DEVICE}", f"moe_uuid={DEVICE}{BY_CUSTOMER}", {DEVICE}),
+        (f"moe_device={DEVICE}", f"moe_device={DEVICE}{BY_CUSTOMER}", {DEVICE}),
+        # Other visitors.
+        (MINTED_COOKIE, "", set()),
+        (MINTED_COOKIE, "customer_id=alice", set()),
+        (MINTED_COOKIE, f"moe_uuid={DEVICE}", set()),
+        (MINTED_COOKIE, f"moe_visitor={DEVICE}", set()),
+        (MINTED_COOKIE, f"{MINTED_COOKIE}; moe_dis=1", set()),
     ],
 )
-async def test_it_counts_for_no_other_visitor(after: str, sandbox: Sandbox) -> None:
+async def test_what_a_page_has_counts_for_whom_it_was_made(
+    before: str, after: str, counted_for: set[str], sandbox: Sandbox
+) -> None:
     some = site(consent={})
-    page = await some.get(headers={"cookie": f"moe_visitor={MINTED}"})
+    page = await some.get(headers={"cookie": before})
     [link] = re.findall(r"/_moe/c/[\w.-]+", page.text)
     [mark] = re.findall(r'data-moe="(.*?)"', page.text)
 
@@ -263,4 +226,8 @@ async def test_it_counts_for_no_other_visitor(after: str, sandbox: Sandbox) -> N
     await some.delivered()
 
     assert answer.headers["location"] == "/shop"
-    assert [one for one in sandbox.events if one["b_id"]] == []
+    clicks = [one for one in sandbox.events if one["b_id"]]
+    assert {one["b_id"] for one in clicks} == (
+        {"Link", "Mark"} if counted_for else set()
+    )
+    assert {one["customer_id"] for one in clicks} == counted_for

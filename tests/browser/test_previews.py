@@ -20,26 +20,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import Source
-from moe_middleware.browser.endpoints import Reply
 from moe_middleware.browser.preview_links import (
     COOKIE,
-    MAX_PREVIEW,
     Preview,
     PreviewLinks,
     Refusal,
 )
-from moe_middleware.browser.tokens import Tokens
 from moe_middleware.cli.preview import preview as command
-from moe_middleware.models.visits import Visit
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.sandbox.workspace.sample import sample_text
 
 from ..cli_runner import cli_runner
+from ..rows import each
 from ..sites import Clock, Site, rendered
 
 KEY = "homepage-banner"
 SECRET = "a secret of the tests alone"
-OTHER = "another secret, not of this site"
 NOW = 1_800_000_000.0
 PAYLOAD = {"Title": "Forced & shown", "Count": 3, "Flags": {"new": True}}
 
@@ -67,20 +63,15 @@ def token(*secrets: str, **fields: Any) -> str:
 # --- links -------------------------------------------------------------------
 
 
-def test_a_link_says_all_that_is_shown() -> None:
+def test_a_link_says_all_that_is_shown_and_nothing_to_count() -> None:
     link = links().make(a_preview())
+    shown = a_preview().experience
 
     assert re.fullmatch(r"/_moe/p/[\w.-]+", link)
     assert links().read(link.removeprefix("/_moe/p/")) == a_preview()
-
-
-def test_a_preview_has_nothing_to_count() -> None:
-    shown = a_preview().experience
-
-    assert shown.source is Source.PREVIEW
+    assert shown and shown.source is Source.PREVIEW
     assert (shown.reason, dict(shown.experience_context)) == (None, {})
     assert shown["Title"] == "Forced & shown"
-    assert shown
 
 
 @pytest.mark.parametrize(
@@ -93,10 +84,7 @@ def test_it_ends_to_the_second(after: float, read: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"target": "//evil.example"}, "no path of a site"),
         ({"target": "https://evil.example/"}, "no path of a site"),
-        ({"target": "/\\evil.example"}, "no path of a site"),
-        ({"target": "javascript:alert(1)"}, "no path of a site"),
         ({"payload": {}}, "the payload is empty"),
         ({"payload": {"Noise": os.urandom(4000).hex()}}, "too large for a cookie"),
         ({"variation": "B\nforged_line"}, "leave out controls"),
@@ -105,10 +93,6 @@ def test_it_ends_to_the_second(after: float, read: object) -> None:
 def test_links_that_cannot_work_are_not_made(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         links().make(a_preview(**fields))
-
-
-def test_what_fits_a_link_fits_a_cookie() -> None:
-    assert len(COOKIE) + 1 + MAX_PREVIEW <= 4096
 
 
 # --- a site ------------------------------------------------------------------
@@ -130,28 +114,6 @@ def a_site(handler: Any = None, **sections: Any) -> Site:
     return Site(handler or rendered(TWO), clock=Clock(NOW), **given)
 
 
-async def open_(
-    site: Site,
-    path: str,
-    *,
-    method: str = "GET",
-    cookie: str = "",
-    scheme: str = "http",
-) -> Reply:
-    visit = Visit(
-        method=method,
-        path=path,
-        headers=[(b"cookie", cookie.encode())],
-        scheme=scheme,
-    )
-    assert site.runtime.own_paths.answers(path)
-    return await site.runtime.own_paths.reply(visit)
-
-
-def headers_of(reply: Reply) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in reply.headers}
-
-
 async def look(site: Site, opened: str, **headers: str) -> httpx.Response:
     cookie = f"customer_id=alice; {COOKIE}={opened}"
     return await site.get(headers={"cookie": cookie, **headers})
@@ -163,10 +125,11 @@ async def test_a_link_is_opened(
     caplog.set_level(logging.INFO)
     opened = token(target="/products/té?a=b#c")
 
-    reply = await open_(a_site(), f"/_moe/p/{opened}")
+    answer = await a_site().get(f"/_moe/p/{opened}")
+    https = await a_site().get(f"/_moe/p/{opened}", base_url="https://shop.example")
 
-    assert reply.status == 302
-    assert headers_of(reply) == {
+    assert answer.status_code == 302
+    assert dict(answer.headers) == {
         "location": "/products/t%C3%A9?a=b#c",
         "content-length": "0",
         "cache-control": "no-store",
@@ -175,38 +138,27 @@ async def test_a_link_is_opened(
         "set-cookie": f"{COOKIE}={opened}; Max-Age=3600; Path=/; HttpOnly; "
         "SameSite=Lax",
     }
+    assert https.headers["set-cookie"].endswith("; SameSite=Lax; Secure")
     assert f"preview_opened key={KEY} variation=B" in caplog.text
 
 
-async def test_on_https_its_cookie_stays_there(sandbox: Sandbox) -> None:
-    reply = await open_(a_site(), f"/_moe/p/{token()}", scheme="https")
-
-    assert headers_of(reply)["set-cookie"].endswith("; SameSite=Lax; Secure")
-
-
-async def test_pages_then_show_what_is_forced_and_the_rest_as_it_is(
+async def test_its_browser_is_shown_what_is_forced_and_others_are_not(
     sandbox: Sandbox,
 ) -> None:
     site = a_site()
-    plain = await site.get(customer="alice")
-
+    before = await site.get(customer="alice")
     page = await look(site, token())
+    after = await site.get(customer="alice")
 
     assert "<h1>Forced &amp; shown</h1>" in page.text
     [promo] = re.findall("<p>.*?</p>", page.text)
-    assert promo in plain.text
-    assert "Forced" not in plain.text
+    assert promo in before.text
     assert page.headers["server-timing"].startswith('moe;desc="preview"')
-
-
-async def test_a_badge_says_so_once_and_only_there(sandbox: Sandbox) -> None:
-    site = a_site()
-
-    page, plain = await look(site, token()), await site.get(customer="alice")
-
     assert page.text.count("Preview of homepage-banner, B") == 1
     assert '<a href="/_moe/p/leave"' in page.text
-    assert "Preview of" not in plain.text
+    titles = [re.findall("<h1>.*?</h1>", one.text) for one in (before, after)]
+    assert titles[0] == titles[1] != []
+    assert "Forced" not in after.text and "Preview of" not in after.text
 
 
 async def test_a_badge_looks_right_where_a_policy_forbids_styles_in_elements(
@@ -215,14 +167,14 @@ async def test_a_badge_looks_right_where_a_policy_forbids_styles_in_elements(
     page = await look(site := a_site(), token())
     found = re.search(r'<link rel="stylesheet" href="(/_moe/p/\w+\.css)">', page.text)
     assert found is not None
-    whole = await open_(site, found[1])
-    head = await open_(site, found[1], method="HEAD")
+    whole = await site.get(found[1])
+    head = await site.request("HEAD", found[1])
 
     assert "style=" not in page.text
-    assert b".moe-preview{position:fixed" in whole.body
-    assert headers_of(whole)["content-type"] == "text/css; charset=utf-8"
-    assert headers_of(whole)["cache-control"] == "public, max-age=31536000, immutable"
-    assert (whole.status, head.status, head.body) == (200, 200, b"")
+    assert ".moe-preview{position:fixed" in whole.text
+    assert whole.headers["content-type"] == "text/css; charset=utf-8"
+    assert whole.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (whole.status_code, head.status_code, head.text) == (200, 200, "")
     assert whole.headers == head.headers
 
 
@@ -256,93 +208,52 @@ async def test_a_preview_is_kept_by_no_cache(sandbox: Sandbox, own: str | None) 
     assert page.json() == "Forced & shown"
 
 
-async def test_what_is_forced_never_gets_to_others(sandbox: Sandbox) -> None:
-    site = a_site()
-    plain = await site.get(customer="alice")
-    opened = token()
-
-    for _ in range(2):
-        await look(site, opened)
-    after = await site.get(customer="alice")
-
-    hero = re.compile("<h1>.*?</h1>")
-    assert hero.findall(after.text) == hero.findall(plain.text)
-    assert "Forced" not in after.text
-
-
-async def test_it_shows_what_no_api_would(sandbox: Sandbox) -> None:
-    sandbox.fault("fetch", status=500)
-    site = a_site(fetch={"tries": 1})
-
-    page = await look(site, token())
-
-    assert "<h1>Forced &amp; shown</h1>" in page.text
-
-
-async def test_it_shows_also_without_consent_and_to_headless_browsers(
+async def test_it_shows_without_the_api_without_consent_and_to_headless_browsers(
     sandbox: Sandbox,
 ) -> None:
-    site = a_site(consent={"given_by": {"cookie": "consent"}})
+    pages = [
+        await look(a_site(consent={"given_by": {"cookie": "consent"}}), token()),
+        await look(a_site(), token(), **{"user-agent": "HeadlessChrome/131"}),
+    ]
+    sandbox.fault("fetch", status=500)
+    pages.append(await look(a_site(fetch={"tries": 1}), token()))
 
-    page = await look(site, token())
-    headless = await look(a_site(), token(), **{"user-agent": "HeadlessChrome/131"})
-
-    assert "Forced" in page.text
-    assert "Forced" in headless.text
+    assert all("<h1>Forced &amp; shown</h1>" in page.text for page in pages)
 
 
-async def test_keys_that_a_handler_fetches_are_forced_too(sandbox: Sandbox) -> None:
-    async def handler(request: Request) -> Response:
+async def test_keys_that_a_handler_waits_for_are_forced_too(sandbox: Sandbox) -> None:
+    async def fetches(request: Request) -> Response:
         return JSONResponse((await request.state.experiences.fetch(KEY)).get("Title"))
 
-    site = a_site(handler, routes=[{"path": "/other", "experiences": ["promo-strip"]}])
+    async def waits(request: Request) -> Response:
+        return JSONResponse((await request.state.experiences.ready())[KEY].Title)
 
-    page = await look(site, token())
+    other = [{"path": "/other", "experiences": ["promo-strip"]}]
+    fetched = await look(a_site(fetches, routes=other), token())
+    ready = await look(a_site(waits, fetch={"prefetch": "concurrent"}), token())
 
-    assert page.json() == "Forced & shown"
-    assert page.headers["cache-control"] == "no-store"
-
-
-async def test_with_a_fetch_beside_the_handler_too(sandbox: Sandbox) -> None:
-    async def handler(request: Request) -> Response:
-        found = await request.state.experiences.ready()
-        return JSONResponse([found[KEY].Title, found[KEY].source])
-
-    site = a_site(handler, fetch={"prefetch": "concurrent"})
-
-    assert (await look(site, token())).json() == ["Forced & shown", "preview"]
+    assert fetched.json() == ready.json() == "Forced & shown"
+    assert fetched.headers["cache-control"] == "no-store"
 
 
 async def test_it_is_left(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    opened = token(target="/products")
+    opened = f"{COOKIE}={token(target='/products')}"
 
-    reply = await open_(a_site(), "/_moe/p/leave", cookie=f"{COOKIE}={opened}")
+    left = await a_site().get("/_moe/p/leave", headers={"cookie": opened})
 
-    assert (reply.status, headers_of(reply)["location"]) == (302, "/products")
-    assert headers_of(reply)["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/;")
+    assert (left.status_code, left.headers["location"]) == (302, "/products")
+    assert left.headers["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/;")
     assert f"preview_left key={KEY}" in caplog.text
-
-
-@pytest.mark.parametrize("cookie", ["", f"{COOKIE}=forged", f"{COOKIE}="])
-async def test_leaving_what_is_not_open_leads_home(
-    sandbox: Sandbox, cookie: str
-) -> None:
-    reply = await open_(a_site(), "/_moe/p/leave", cookie=cookie)
-
-    assert (reply.status, headers_of(reply)["location"]) == (302, "/")
-
-
-@pytest.mark.parametrize("name", [token(), "leave"], ids=["open", "leave"])
-async def test_a_look_at_the_headers_opens_and_leaves_nothing(
-    sandbox: Sandbox, name: str
-) -> None:
-    cookie = f"{COOKIE}={token()}"
-
-    reply = await open_(a_site(), f"/_moe/p/{name}", method="HEAD", cookie=cookie)
-
-    assert reply.status == 302
-    assert "set-cookie" not in headers_of(reply)
+    # Leaving what is not open leads home.
+    for cookie in ("", f"{COOKIE}=forged", f"{COOKIE}="):
+        home = await a_site().get("/_moe/p/leave", headers={"cookie": cookie})
+        assert (home.status_code, home.headers["location"]) == (302, "/")
+    # A look at the headers opens and leaves nothing.
+    for name in (token(), "leave"):
+        path, headers = f"/_moe/p/{name}", {"cookie": opened}
+        answer = await a_site().request("HEAD", path, headers=headers)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (302, False)
 
 
 async def test_a_browser_opens_uses_and_leaves_it(sandbox: Sandbox) -> None:
@@ -366,23 +277,11 @@ async def test_a_browser_opens_uses_and_leaves_it(sandbox: Sandbox) -> None:
 
 # --- attacks -----------------------------------------------------------------
 
-EXPIRED = token(expires_at=int(NOW))
-BAD = [
-    pytest.param(token(OTHER), "not_ours", 404, id="another secret's"),
-    pytest.param(token()[:-2], "not_ours", 404, id="truncated"),
-    pytest.param("forged", "not_ours", 404, id="forged"),
-    pytest.param(EXPIRED, "expired", 410, id="expired"),
-    pytest.param(
-        Tokens([SECRET], "click", fields=5).make(
-            [KEY, "B", PAYLOAD, "/", int(NOW) * 2]
-        ),
-        *("not_ours", 404),
-        id="a click's",
-    ),
-]
 
-
-@pytest.mark.parametrize(("bad", "reason", "status"), BAD)
+@pytest.mark.parametrize(
+    ("bad", "reason", "status"),
+    [("forged", "not_ours", 404), (token(expires_at=int(NOW)), "expired", 410)],
+)
 async def test_a_bad_link_opens_nothing(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
@@ -390,10 +289,10 @@ async def test_a_bad_link_opens_nothing(
     reason: str,
     status: int,
 ) -> None:
-    reply = await open_(a_site(), f"/_moe/p/{bad}")
+    answer = await a_site().get(f"/_moe/p/{bad}")
 
-    assert reply.status == status
-    assert {"set-cookie", "location"} & {*headers_of(reply)} == set()
+    assert answer.status_code == status
+    assert not {"set-cookie", "location"} & {*answer.headers}
     assert f"preview_refused reason={reason}" in caplog.text
     assert bad not in caplog.text
 
@@ -403,10 +302,10 @@ async def test_without_a_secret_all_is_refused(
 ) -> None:
     site = a_site(secret_key=None)
 
-    reply = await open_(site, f"/_moe/p/{token()}")
+    answer = await site.get(f"/_moe/p/{token()}")
     page = await look(site, token())
 
-    assert reply.status == 404
+    assert answer.status_code == 404
     assert "preview_refused reason=no_secret_key" in caplog.text
     assert "Forced" not in page.text
 
@@ -470,14 +369,18 @@ def test_the_command_makes_a_link_of_a_file(payload: Path) -> None:
     [([], 3600), (["--expires", "30m"], 1800), (["--expires", "30d"], 30 * 86_400)],
 )
 def test_it_lasts_as_long_as_is_set(
-    payload: Path, expires: list[str], seconds: int
+    tmp_path: Path, payload: Path, expires: list[str], seconds: int
 ) -> None:
+    file = tmp_path / "moe.yml"
+    file.write_text("clicks: {path: /ours}\nroutes: []\n", encoding="utf-8")
     before = int(time.time())
-    ran = run("hero", "--variation", "B", "--payload", payload, *expires)
+    given = ["hero", "--variation", "B", "--payload", payload, "--config", file]
+    ran = run(*given, *expires)
 
-    lasts = read(ran.stdout).expires_at - before
+    # The settings say where previews are opened.
+    assert ran.stdout.startswith("/ours/p/")
+    lasts = read(ran.stdout, path="/ours/p/").expires_at - before
     assert seconds <= lasts <= seconds + 60
-    assert ran.stdout.startswith("/_moe/p/")
 
 
 @pytest.mark.parametrize("name", ["All Users/2", "2B/2"])
@@ -492,33 +395,15 @@ def test_a_variation_of_the_workspace_is_found(tmp_path: Path, name: str) -> Non
         assert read(ran.stdout).payload["Title"] == "Wind down with chamomile"
 
 
-def test_values_keep_their_types() -> None:
+def test_values_keep_their_types_and_templates_take_attributes() -> None:
     made = read(run("price-badge", "--variation", "Gold members/1").stdout)
+    named = ["welcome-back", "--variation", "With a name"]
 
     assert made.payload["Percent"] == 15
     assert made.payload["Free shipping"] is True
     assert made.payload["Products"] == {"sencha": 15, "earl-grey": 15, "matcha": 20}
-
-
-def test_templates_take_a_customers_attributes() -> None:
-    without = run("welcome-back", "--variation", "With a name")
-    alices = run("welcome-back", "--variation", "With a name", "--customer", "alice")
-
-    assert alices.exit_code == 0, alices.output
-    assert "Alice" in str(read(alices.stdout).payload)
-    assert "Alice" not in str(read(without.stdout).payload)
-
-
-def test_the_settings_say_where_previews_are_opened(
-    tmp_path: Path, payload: Path
-) -> None:
-    file = tmp_path / "moe.yml"
-    file.write_text("clicks: {path: /ours}\nroutes: []\n", encoding="utf-8")
-
-    ran = run("h", "--variation", "B", "--payload", payload, "--config", file)
-
-    assert ran.stdout.startswith("/ours/p/")
-    assert read(ran.stdout, path="/ours/p/").key == "h"
+    assert "Alice" in str(read(run(*named, "--customer", "alice").stdout).payload)
+    assert "Alice" not in str(read(run(*named).stdout).payload)
 
 
 def test_without_a_secret_there_is_no_link(payload: Path) -> None:
@@ -562,24 +447,19 @@ def test_what_is_wrong_is_reported(
     assert message in ran.stderr
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "message"),
     [
         ("[1]", "write one JSON object"),
         ("{", "it is no JSON"),
         ('{"n": NaN}', "it is no JSON"),
         ("[" * 300, "it nests deeper than 200 levels"),
-        ("[" * 100_000, "it nests deeper than 200 levels"),
         ("{}", "the payload is empty"),
     ],
 )
-def test_a_payload_that_is_none_is_refused(
-    tmp_path: Path, text: str, message: str
-) -> None:
-    file = tmp_path / "payload.json"
-    file.write_text(text, encoding="utf-8")
-
-    ran = run("hero", "--variation", "B", "--payload", file)
+def test_a_payload_that_is_none_is_refused(text: str, message: str) -> None:
+    Path("payload.json").write_text(text, encoding="utf-8")
+    ran = run("hero", "--variation", "B", "--payload", "payload.json")
 
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert message in ran.stderr
@@ -591,8 +471,8 @@ async def test_what_the_command_prints_a_site_opens(
     printed = run(KEY, "--variation", "B", "--payload", payload).stdout.strip()
     site = Site(rendered(TWO), routes=ROUTES, secret_key=SECRET)
 
-    reply = await open_(site, printed)
+    answer = await site.get(printed)
     page = await look(site, printed.removeprefix("/_moe/p/"))
 
-    assert headers_of(reply)["location"] == "/"
+    assert answer.headers["location"] == "/"
     assert "<h1>Forced &amp; shown</h1>" in page.text

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moe_middleware.browser.tokens import (
@@ -30,13 +30,15 @@ def tokens(*secrets: str, purpose: str = "click", **options: Any) -> Tokens:
     return Tokens(secrets or ("secret",), purpose, **{"fields": 1, **options})
 
 
-def visitor_tokens(*secrets: str, workspace_id: str = "tea") -> VisitorTokens:
+def visitor_tokens(
+    *secrets: str, workspace_id: str = "tea", max_age: float = 60
+) -> VisitorTokens:
     return VisitorTokens(
         secrets or ("secret",),
         "click",
         fields=1,
         workspace_id=workspace_id,
-        max_age=60,
+        max_age=max_age,
         clock=lambda: NOW,
     )
 
@@ -59,14 +61,12 @@ def test_a_usual_message_takes_a_third_of_its_text() -> None:
     assert (len(token) - 44) * 0.75 * 3 < len(orjson.dumps(message)) + 30
 
 
-@pytest.mark.parametrize(
-    "token", ["", ".", "a.b", "é.é", "\ud800.x", "x" * (MAX_TOKEN + 1), "=.="]
-)
-def test_garbage_is_none(token: str) -> None:
-    assert tokens().read(token) is None
-
-
 @given(st.text())
+@example(".")
+@example("a.b")
+@example("=.=")
+@example("\ud800.x")
+@example("x" * (MAX_TOKEN + 1))
 def test_no_text_breaks_the_reader(text: str) -> None:
     assert tokens().read(text) is None
 
@@ -125,14 +125,7 @@ def test_a_rotated_secret_still_knows_the_visitor_and_another_workspace_does_not
 
 
 def test_a_token_may_count_for_ages() -> None:
-    some = VisitorTokens(
-        *(["secret"], "click"),
-        fields=1,
-        workspace_id="tea",
-        max_age=1e12,
-        clock=lambda: NOW,
-    )
-
+    some = visitor_tokens(max_age=1e12)
     read = some.read(some.make(b'["x"]', "alice"))
 
     assert read is not None

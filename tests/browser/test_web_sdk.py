@@ -12,13 +12,13 @@ from jinja2 import DictLoader, Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from moe_middleware import Experience, Settings
+from moe_middleware import Experience
 from moe_middleware.browser import SDK_SCRIPT, SDK_SCRIPT_NAME
 from moe_middleware.browser.preview_links import COOKIE, Preview, PreviewLinks
 from moe_middleware.browser.web_sdk import LeftToSDK
-from moe_middleware.personalizer.page_elements import PageElements
 from moe_middleware.sandbox import Sandbox
 
+from ..rows import each
 from ..sites import Site, rendered
 
 KEY, STRIP = "homepage-banner", "promo-strip"
@@ -69,25 +69,22 @@ async def test_a_page_tells_the_sdk_and_the_server_tells_nothing(
     assert sandbox.events == []
 
 
+@pytest.mark.parametrize("secret", [SECRET, None])
 async def test_its_links_are_plain_and_its_elements_marked_for_the_sdk(
-    sandbox: Sandbox,
+    sandbox: Sandbox, secret: str | None
 ) -> None:
-    page = await site().get(customer="alice")
+    some = site(secret_key=secret)
+    page = await some.get(customer="alice")
+    script = await some.get(f"/_moe/{SDK_SCRIPT_NAME}")
 
+    assert list(blocks_of(page)[0]["contexts"]) == [KEY]
     assert '<a href="/shop"' in page.text
     assert f'data-moe-sdk="{KEY}" data-moe-widget="Shop Now"' in page.text
     assert "/_moe/c/" not in page.text
     assert "data-moe=" not in page.text
-
-
-async def test_it_needs_no_secret(sandbox: Sandbox) -> None:
-    some = site(secret_key=None)
-    page = await some.get(customer="alice")
-    await some.delivered()
-
-    assert list(blocks_of(page)[0]["contexts"]) == [KEY]
-    assert 'data-moe-widget="Shop Now"' in page.text
-    assert sandbox.events == []
+    assert script.content == SDK_SCRIPT
+    assert "immutable" in script.headers["cache-control"]
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 async def test_the_tag_itself_can_say_so(sandbox: Sandbox) -> None:
@@ -205,28 +202,22 @@ async def test_in_a_preview_nothing_is_reported(sandbox: Sandbox) -> None:
     assert "data-moe-web-sdk" not in page.text
 
 
-async def test_forgetting_to_tell_is_warned_of(
+async def test_forgetting_to_tell_and_another_api_are_warned_of(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    some = site(BANNER)
-    await some.get(customer="alice")
-    assert "web_sdk_not_told keys=homepage-banner: they do not count" in caplog.text
-
-    caplog.clear()
-    await site().get(customer="alice")
+    tag = "{{{{ moe_web_sdk(api='{}') }}}}"
+    right, wrong = [
+        await site(BANNER + tag.format(api)).get(customer="alice")
+        for api in ("personalize", "webp")
+    ]
+    assert [blocks_of(one)[0]["api"] for one in (right, wrong)] == [
+        *("personalize", "web_p")
+    ]
+    assert caplog.text.count("web_sdk_api_unknown given=webp") == 1
     assert "web_sdk_not_told" not in caplog.text
 
-
-@pytest.mark.parametrize(("given", "used"), [("personalize", True), ("webp", False)])
-async def test_the_way_to_tell_is_one_of_two(
-    given: str, used: bool, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    page = await site(BANNER + f"{{{{ moe_web_sdk(api='{given}') }}}}").get(
-        customer="alice"
-    )
-
-    assert blocks_of(page)[0]["api"] == (given if used else "web_p")
-    assert ("web_sdk_api_unknown given=webp" in caplog.text) is not used
+    await site(BANNER).get(customer="alice")
+    assert "web_sdk_not_told keys=homepage-banner: they do not count" in caplog.text
 
 
 async def test_a_template_that_jinja_keeps_for_all_does_not_keep_it(
@@ -266,49 +257,18 @@ HOSTILE = [
 ]
 
 
-def left_to_sdk(key: str) -> PageElements:
-    elements = PageElements()
-    elements.left_to_sdk = frozenset({key})
-    return elements
-
-
-def block_of(one: Experience) -> str:
-    left = LeftToSDK()
-    left.leave(one)
-    return str(left.elements("/_moe", nonce=None, api="web_p", device=None))
-
-
-@pytest.mark.parametrize("hostile", HOSTILE)
+@each("hostile", HOSTILE)
 def test_hostile_values_arrive_and_end_nothing(hostile: str) -> None:
     context = {"cid": hostile, hostile: "x"}
-    block = block_of(Experience(key=hostile, experience_context=context))
+    left = LeftToSDK()
+    left.leave(Experience(key=hostile, experience_context=context))
+    block = str(left.elements("/_moe", nonce=None, api="web_p", device=None))
 
     body = block.removeprefix('<script type="application/json" data-moe-web-sdk>')
     data, _, rest = body.partition("</script>")
     assert json.loads(data)["contexts"] == {hostile: context}
     assert rest == f'<script src="/_moe/{SDK_SCRIPT_NAME}" defer></script>'
     assert not set(data) & {"<", ">", "&", "\u2028", "\u2029"}
-
-
-# --- the script --------------------------------------------------------------
-
-
-@pytest.mark.parametrize("secret", [SECRET, None])
-async def test_the_script_is_kept_for_ever_below_its_name(secret: str | None) -> None:
-    some = site(secret_key=secret)
-    answer = await some.get(f"/_moe/{SDK_SCRIPT_NAME}")
-
-    assert answer.content == SDK_SCRIPT
-    assert "immutable" in answer.headers["cache-control"]
-    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
-
-
-def test_a_route_may_leave_its_impressions_to_the_sdk() -> None:
-    route = {"path": "/", "experiences": [KEY], "impression": "web_sdk"}
-
-    settings = Settings(data_center="sandbox", routes=[route])
-
-    assert settings.routes[0].impression == "web_sdk"
 
 
 async def test_a_handler_without_templates_does_the_same(sandbox: Sandbox) -> None:

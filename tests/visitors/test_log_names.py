@@ -18,7 +18,7 @@ from moe_middleware.visitors.log_names import LogNames
 
 from ..browser.test_beacons import marks, tell
 from ..browser.test_beacons import site as watched_site
-from ..browser.test_previews import a_site, open_
+from ..browser.test_previews import a_site
 from ..browser.test_previews import token as preview_token
 from ..sites import Site, rendered
 
@@ -148,11 +148,12 @@ async def test_a_preview_and_a_forged_link(
 ) -> None:
     caplog.set_level(logging.INFO)
     site = a_site(log_ids="sha256")
-    opened, cookie = preview_token(), "customer_id=alice"
+    opened = preview_token()
 
-    await open_(site, f"/_moe/p/{opened}", cookie=cookie)
-    await open_(site, "/_moe/p/leave", cookie=f"{cookie}; {COOKIE}={opened}")
-    await open_(site, "/_moe/p/forged", cookie=cookie)
+    await site.get(f"/_moe/p/{opened}", customer="alice")
+    headers = {"cookie": f"customer_id=alice; {COOKIE}={opened}"}
+    await site.get("/_moe/p/leave", headers=headers)
+    await site.get("/_moe/p/forged", customer="alice")
     await site.get("/_moe/c/forged", customer="alice")
 
     key = "homepage-banner"
