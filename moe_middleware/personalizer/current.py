@@ -35,7 +35,7 @@ def current_experiences() -> Experiences:
     if found is None:
         _log_place(sys._getframe(1))
         return Experiences(missing=Reason.NO_REQUEST)
-    # Whoever has it may read it while the response streams.
+    # It may be read while the response streams.
     found.handed_out = True
     return found
 

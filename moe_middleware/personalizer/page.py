@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Self, TypeVar
 
 from ..browser.preview_links import COOKIE, Preview, Refusal
-from ..browser.web_sdk import LeftToSDK
 from ..cache import visitor_key
 from ..logs.log_lines import one_line
 from ..models.experience import Experience
@@ -44,15 +43,12 @@ class Page(PageEnding, PageResponse, PageThreads):
 
     def end(self) -> None:
         """Note that the request is over. Objects that the app keeps go on working."""
-        if self._sdk is not None and not self.ended:
-            self._log_pending(self._sdk)
-        self.ended = True
-        self.phase = SENT
-
-    def _log_pending(self, sdk: LeftToSDK) -> None:
-        if self._counts and sdk.pending:
+        sdk = self._sdk
+        if sdk is not None and sdk.pending and self._counts and not self.ended:
             keys = ",".join(map(one_line, sdk.pending))
             logger.warning("web_sdk_not_told keys=%s: %s", keys, _PENDING)
+        self.ended = True
+        self.phase = SENT
 
     # --- before the app --------------------------------------------------------
 
