@@ -136,7 +136,7 @@ async def _deliver(
     relay = runtime.new_relay()
 
     def describe() -> dict[str, Any]:
-        state = describe_relay(relay.state())
+        state = describe_relay(relay.state)
         counters = dict(runtime.counters.snapshot())
         return {"relay": state, "problem": state["problem"], "counters": counters}
 
@@ -204,7 +204,7 @@ async def _status_line(runtime: Runtime, relay: Relay) -> str:
         waiting, dead = "unknown", "unknown"
     else:
         waiting, dead = str(counts.waiting), str(counts.dead)
-    left = [f"waiting={waiting}", f"dead={dead}", f"failures={relay.failures}"]
+    left = [f"waiting={waiting}", f"dead={dead}", f"failures={relay.state.failures}"]
     return " ".join([*done, *left])
 
 

@@ -12,7 +12,7 @@ import orjson
 from ..models.errors import OutboxError
 from ..models.reasons import Reason
 from . import Outbox
-from .relay import RelayState
+from .relay_state import RelayState
 
 SILENT_AFTER = 35.0
 """Seconds without a note after which a process is gone, or stuck."""

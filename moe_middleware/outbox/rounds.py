@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from asyncio import FIRST_COMPLETED, Task
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from secrets import token_hex
 from typing import Any, assert_never
 
@@ -18,8 +19,8 @@ from . import Claim, Outbox
 from .batches import Backlog
 from .contract import EventId
 from .losses import observe
-from .outages import Outage
-from .verdicts import Ack, Bury, Halve, Retry, Verdict, judge, old_age, too_old
+from .relay_state import RelayState
+from .verdicts import DAY, Ack, Bury, Halve, Retry, Verdict, judge, old_age, too_old
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,14 @@ GIVE_BACK_FOR = 0.5
 Report = Callable[[Sequence[Event]], Awaitable[None]]
 
 
+@dataclass(eq=False)
 class Deliverer:
     """Delivers an outbox's events, round by round.
 
     Args:
         outbox: The outbox.
-        report: Reports events or raises; it has a timeout of its own.
+        report: Reports events or raises, with a timeout of its own, as
+            ``MoEngageClient.report`` does.
         parallel: The number of concurrent reports.
         lease_for: Seconds of a lease.
         max_age: The most seconds between an event and a further try.
@@ -56,51 +59,42 @@ class Deliverer:
         jitter: Returns a random number from 0 to 1.
 
     Attributes:
-        outage: The failures of the last reports.
-        delivered: How many events were delivered.
-        delivered_at: The time of the last delivery, in unix seconds.
-        give_back_for: Seconds that releasing claims may take.
+        state: What was delivered, and the failures of the last reports.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        report: Report,
-        *,
-        parallel: int,
-        lease_for: float,
-        max_age: float,
-        observer: Observer,
-        clock: Callable[[], float],
-        stopwatch: Callable[[], float],
-        jitter: Callable[[], float],
-    ) -> None:
-        self._outbox = outbox
-        self._report = report
-        self._parallel = parallel
-        self._lease_for = lease_for
-        self._max_age = max_age
-        self._observer = observer
-        self._clock = clock
-        self._stopwatch = stopwatch
-        self._began_at = clock() - stopwatch()
-        self._jitter = jitter
+    outbox: Outbox
+    report: Report
+    _: KW_ONLY
+    parallel: int = 8
+    lease_for: float = 30.0
+    max_age: float = 7 * DAY
+    observer: Observer = field(default_factory=Observer)
+    clock: Callable[[], float] = time.time
+    stopwatch: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        self.state = RelayState()
+        self._began_at = self.clock() - self.stopwatch()
         self._is_stopped = False
-        self.outage = Outage()
-        self.delivered = 0
-        self.delivered_at: float | None = None
-        self.give_back_for = GIVE_BACK_FOR
+        self._give_back_for = GIVE_BACK_FOR
 
     def stop(self) -> None:
         """Start no further reports, except in rounds that ignore it."""
         self._is_stopped = True
 
-    async def deliver(self, *, to_the_end: bool, heeds_stop: bool = True) -> float:
-        """Run one round; return the seconds to wait before the next one.
+    async def deliver(
+        self, *, to_the_end: bool = False, heeds_stop: bool = True
+    ) -> float:
+        """Deliver claimable events until a report fails: one round.
 
         Args:
-            to_the_end: Whether to claim again until no event is claimable.
+            to_the_end: Whether to claim again until no event is claimable; otherwise
+                the last few events wait for further ones.
             heeds_stop: Whether ``stop`` ends it.
+
+        Returns:
+            Seconds to wait before the next round; 0.0 without a failure.
         """
         round = _Round(to_the_end=to_the_end, heeds_stop=heeds_stop)
         try:
@@ -111,7 +105,7 @@ class Deliverer:
 
     async def _empty(self, round: _Round) -> None:
         """Run reports and claims until there is nothing more to do."""
-        extend_after = self._lease_for * EXTEND_AFTER
+        extend_after = self.lease_for * EXTEND_AFTER
         extend_at = time.monotonic() + extend_after
         while True:
             self._begin(round)
@@ -129,13 +123,13 @@ class Deliverer:
 
     def _begin(self, round: _Round) -> None:
         """Start the reports and the claim that may run now."""
-        at_once = 1 if self.outage.failures else self._parallel
+        at_once = 1 if self.state.failures else self.parallel
         while len(round.reports) < at_once and not self._over(round):
             batch = round.backlog.next_batch()
             if not batch:
                 break
             round.reports.add(asyncio.create_task(self._deliver_batch(round, batch)))
-        low = not round.open if self.outage.failures else len(round.backlog) <= CLAIM_AT
+        low = not round.open if self.state.failures else len(round.backlog) <= CLAIM_AT
         if low and round.more and not round.claiming and not self._over(round):
             round.claiming = True
             round.begin_chore(self._claim(round))
@@ -146,10 +140,10 @@ class Deliverer:
         return bool(round.pause or round.error or stopped)
 
     async def _claim(self, round: _Round) -> None:
-        limit = PROBE_LIMIT if self.outage.failures else CLAIM_LIMIT
+        limit = PROBE_LIMIT if self.state.failures else CLAIM_LIMIT
         try:
-            claims = await self._outbox.claim(
-                limit=limit, lease_for=self._lease_for, relay=round.name
+            claims = await self.outbox.claim(
+                limit=limit, lease_for=self.lease_for, relay=round.name
             )
         finally:
             round.claiming = False
@@ -161,11 +155,11 @@ class Deliverer:
         self, round: _Round, claims: Sequence[Claim]
     ) -> Sequence[Claim]:
         """While reports fail, bury the events that are too old; return the others."""
-        if not self.outage.failures:
+        if not self.state.failures:
             return claims
         # If the clock jumps ahead, no event becomes old by it: the stopwatch counts.
-        now = min(self._clock(), self._began_at + self._stopwatch())
-        max_age = self._max_age
+        now = min(self.clock(), self._began_at + self.stopwatch())
+        max_age = self.max_age
         old = [
             claim
             for claim in claims
@@ -173,12 +167,12 @@ class Deliverer:
         ]
         if not old:
             return claims
-        await self._bury(round, old, old_age(max_age, self.outage.error).reason)
+        await self._bury(round, old, old_age(max_age, self.state.error).reason)
         return [claim for claim in claims if claim.id in round.open]
 
     async def _extend(self, round: _Round) -> None:
         if round.open:
-            await self._outbox.extend(list(round.open), lease_for=self._lease_for)
+            await self.outbox.extend(list(round.open), lease_for=self.lease_for)
 
     async def _deliver_batch(self, round: _Round, batch: Sequence[Claim]) -> None:
         try:
@@ -199,8 +193,8 @@ class Deliverer:
             verdict = judge(
                 error,
                 events=len(claims),
-                failures=self.outage.failures + (0 if round.pause else 1),
-                jitter=self._jitter(),
+                failures=self.state.failures + (0 if round.pause else 1),
+                jitter=self.jitter(),
             )
         match verdict:
             case Ack():
@@ -208,14 +202,14 @@ class Deliverer:
                 return True
             case Retry(delay):
                 if not round.pause and error is not None:
-                    self.outage.go_on(
-                        error, events=len(claims), pause=delay, now=self._clock()
+                    self.state.go_on(
+                        error, events=len(claims), pause=delay, now=self.clock()
                     )
                 round.pause = max(round.pause, delay)
                 # Another relay may have a valid key, and must not wait.
                 if not isinstance(error, AuthenticationError):
                     round.held_for = round.pause
-                observe(self._observer, "retried", len(claims))
+                observe(self.observer, "retried", len(claims))
             case Halve(one_is_wrong):
                 middle = len(claims) // 2
                 delivered = await self._settle(round, claims[:middle])
@@ -231,14 +225,14 @@ class Deliverer:
 
     async def _reported(self, claims: Sequence[Claim]) -> Exception | None:
         try:
-            await self._report([claim.event for claim in claims])
+            await self.report([claim.event for claim in claims])
         except Exception as error:
             return error
         return None
 
     def _note_delivered(self, round: _Round, claims: Sequence[Claim]) -> None:
         if not round.pause:
-            self.outage.end()
+            self.state.end()
         round.delivered.update(claim.id for claim in claims)
         if not round.acking:
             round.acking = True
@@ -248,28 +242,28 @@ class Deliverer:
         """Ack delivered events, also those delivered meanwhile."""
         try:
             while ids := list(round.delivered):
-                await self._outbox.ack(ids)
+                await self.outbox.ack(ids)
                 round.delivered.difference_update(ids)
                 round.open.difference_update(ids)
-                self.delivered += len(ids)
-                self.delivered_at = self._clock()
-                observe(self._observer, "delivered", len(ids))
+                self.state.delivered += len(ids)
+                self.state.delivered_at = self.clock()
+                observe(self.observer, "delivered", len(ids))
         finally:
             round.acking = False
 
     async def _bury(self, round: _Round, claims: Sequence[Claim], reason: str) -> None:
         ids = [claim.id for claim in claims]
-        await self._outbox.bury(ids, reason=reason)
+        await self.outbox.bury(ids, reason=reason)
         round.open.difference_update(ids)
         round.buried += len(ids)
-        observe(self._observer, "buried", len(ids))
+        observe(self.observer, "buried", len(ids))
 
     async def _give_back(self, round: _Round) -> None:
         """End the reports, and release the claims that are left."""
         for report in round.reports:
             report.cancel()
         try:
-            async with asyncio.timeout(self.give_back_for):
+            async with asyncio.timeout(self._give_back_for):
                 # A cancelled claim or ack may be carried out in the store.
                 while tasks := round.tasks:
                     await asyncio.wait(tasks)
@@ -277,7 +271,7 @@ class Deliverer:
                 # An ack that failed before may succeed now.
                 await self._ack(round)
                 if round.open:
-                    await self._outbox.retry(list(round.open), delay=round.held_for)
+                    await self.outbox.retry(list(round.open), delay=round.held_for)
         except Exception as error:
             logger.warning("give_back_failed error=%s", type(error).__name__)
         finally:

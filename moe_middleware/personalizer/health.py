@@ -21,7 +21,7 @@ from ..outbox.process_status import (
     read_processes,
     read_totals,
 )
-from ..outbox.relay import RelayState
+from ..outbox.relay_state import RelayState
 
 
 class CacheState(TypedDict):

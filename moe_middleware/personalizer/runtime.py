@@ -31,7 +31,8 @@ from ..models.observers import Counters
 from ..models.reasons import Reason
 from ..outbox import open_outbox
 from ..outbox.processes import ProcessNotes
-from ..outbox.relay import Relay, RelayState
+from ..outbox.relay import Relay
+from ..outbox.relay_state import RelayState
 from ..settings.settings import Settings
 from ..settings.stand_ins import remove_follower
 from ..telemetry.sampling import Sampler
@@ -218,7 +219,7 @@ class Runtime:
         relay = None
         if self.settings.events.relay == "on":
             relays = [life.relay for life in self._lives.values() if life.relay]
-            relay = relays[0].state() if relays else RelayState()
+            relay = relays[0].state if relays else RelayState()
         return describe(self.fetcher.breaker, self.cache, relay, self.counters)
 
     def _begin_life(self) -> _Life:

@@ -139,12 +139,12 @@ async def test_a_mended_key_rouses_pages_and_the_relay(
     runtime.outbox.append([event(occurred_at=int(time.time()))])
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(60):
-        while (next_try_at := relay.state().next_try_at) is None:
+        while (next_try_at := relay.state.next_try_at) is None:
             await asyncio.sleep(0.02)
         secret.write_text("sandbox-key")
         # As a signal's handler or another loop's look would, from a thread.
         await asyncio.to_thread(runtime.key_files.read)
-        while (delivered_at := relay.state().delivered_at) is None:
+        while (delivered_at := relay.state.delivered_at) is None:
             await asyncio.sleep(0.02)
     asks_again = runtime.fetcher.breaker.allows(time.monotonic())
     relay.stop()

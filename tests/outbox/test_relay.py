@@ -300,11 +300,11 @@ async def test_while_reports_fail_one_tries_for_all(
 
     assert first == 4
     assert len(service.reports) == first + 2
-    assert tried.failures == 3
+    assert tried.state.failures == 3
 
     await deliver_through(tried, clock)
     assert len(service.stored) == 2000
-    assert tried.failures == 0
+    assert tried.state.failures == 0
 
 
 async def test_pauses_grow_with_the_outage_not_with_the_reports_under_way(

@@ -1,4 +1,4 @@
-"""Consecutive failures of reports, and their log lines."""
+"""The state of a relay: its deliveries, its failures, and their log lines."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ REMIND_EVERY = 300.0
 
 
 @dataclass(slots=True)
-class Outage:
-    """Consecutive failures.
+class RelayState:
+    """The state of a relay's deliveries. Times are in unix seconds.
 
     Attributes:
-        failures: How many attempts failed in a row.
-        error: The last one's error.
-        failed_at: The time of the last failure ever, in unix seconds.
-        next_try_at: The time of the next attempt after it.
+        failures: How many attempts failed since the last success.
+        error: The last one's error; None without failures.
+        delivered: How many events it has delivered.
+        delivered_at: The time of its last delivery.
+        failed_at: The time of its last failure ever.
+        next_try_at: The time of the next attempt after a failure; else None.
     """
 
     failures: int = 0
     error: Exception | None = None
+    delivered: int = 0
+    delivered_at: float | None = None
     failed_at: float | None = None
     next_try_at: float | None = None
     _logged: str = ""
@@ -73,6 +77,7 @@ class Outage:
         if self.failures:
             logger.warning("reports_arrive_again failures=%d", self.failures)
             self.failures, self.error, self._logged = 0, None, ""
+            self.next_try_at = None
 
 
 def _advice(error: Exception) -> str:
