@@ -160,11 +160,9 @@ class Outbox(Protocol):
         Raises:
             TypeError: An event is no JSON; then none of them is appended.
         """
-        ...
 
     def append_encoded(self, customer_id: str, bodies: Sequence[bytes]) -> None:
         """Append encoded events of one customer; see ``append``."""
-        ...
 
     async def claim(
         self, *, limit: int, lease_for: float, relay: str = ""
@@ -181,30 +179,24 @@ class Outbox(Protocol):
             relay: A unique name of the relay. Its own leases do not keep it from
                 claiming later events of the same customers; without a name they do.
         """
-        ...
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
         """Extend the lease of claimed events to ``lease_for`` seconds from now."""
-        ...
 
     async def ack(self, ids: Sequence[EventId]) -> None:
         """Delete delivered events."""
-        ...
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
         """Release claimed events, to be claimed again after ``delay`` seconds.
 
         Later events of their customers wait, too.
         """
-        ...
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
         """Turn events into dead letters; later events of their customers go on."""
-        ...
 
     async def flush(self) -> None:
         """Wait until all events appended so far are stored."""
-        ...
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Store all events and close the store; a later ``append`` opens it again.
@@ -212,13 +204,11 @@ class Outbox(Protocol):
         It takes ``timeout`` seconds at most; events that could not be stored by then
         are counted and logged as lost. It never raises.
         """
-        ...
 
     # --- notes of processes ------------------------------------------------
 
     async def note(self, name: str, note: bytes) -> None:
         """Store a process's note in place of its last one; an empty one deletes it."""
-        ...
 
     async def replace_notes(
         self, expected: Mapping[str, bytes], new: Mapping[str, bytes]
@@ -227,24 +217,20 @@ class Outbox(Protocol):
 
         It is atomic. In both, an empty note means that there is none.
         """
-        ...
 
     async def notes(self) -> dict[str, bytes]:
         """Return all notes by name, also those of ended processes."""
-        ...
 
     # --- status and repair -------------------------------------------------
 
     async def count(self) -> Counts:
         """Count the entries, in constant time."""
-        ...
 
     async def health(self, *, timeout: float = 1.0) -> Health:
         """Return whether the store can be written, within ``timeout`` seconds.
 
         It raises nothing but CancelledError.
         """
-        ...
 
     async def waiting(
         self, *, limit: int = 100, after: EventId | None = None
@@ -255,7 +241,6 @@ class Outbox(Protocol):
             limit: The most events.
             after: The last id of the previous page.
         """
-        ...
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
@@ -266,11 +251,9 @@ class Outbox(Protocol):
             limit: The most dead letters.
             after: The last id of the previous page.
         """
-        ...
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
         """Return the entry with this id, or None."""
-        ...
 
     async def replay(
         self, *, ids: Sequence[EventId] | None = None, limit: int | None = None
@@ -284,7 +267,6 @@ class Outbox(Protocol):
             ids: Only these; all by default.
             limit: The most of them, oldest first, to show progress on long work.
         """
-        ...
 
     async def purge(
         self,
@@ -300,7 +282,6 @@ class Outbox(Protocol):
             ids: Only these; all by default.
             limit: The most of them, oldest first, to show progress on long work.
         """
-        ...
 
     async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
         """Store entries of another outbox; they are stored when it returns.
@@ -308,4 +289,3 @@ class Outbox(Protocol):
         Bodies stay unchanged; ids, attempts and leases start anew. A full outbox does
         not refuse them.
         """
-        ...

@@ -21,16 +21,8 @@ from weakref import WeakSet
 from ..concurrency.fork_hooks import register_fork_hooks
 from .disk_space import is_remote_or_copied
 from .journal import Journal
-from .journal_records import Record
-from .journal_segments import (
-    HAS_LOCKS,
-    MAGIC,
-    SEGMENT_SIZE,
-    FileSegment,
-    Segment,
-    lock,
-    records_in,
-)
+from .journal_records import MAGIC, Record, records_in
+from .journal_segments import HAS_LOCKS, SEGMENT_SIZE, FileSegment, Segment, lock
 
 logger = logging.getLogger(__name__)
 

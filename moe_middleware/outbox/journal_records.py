@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
+
+MAGIC = b"moe-journal 1\0\0\n"
+"""The first bytes of a segment's file; another version has others."""
 
 HEAD = Struct("<IIQI")
 """A record begins with the size of its body in bytes, the count of its events, the
@@ -42,24 +45,21 @@ new_record = Record._make
 """Faster than the class itself, as it runs for every event."""
 
 
-def checksum(body: bytes, sequence: int, events: int) -> int:
-    """Return the checksum of a record; an incomplete record has a wrong one."""
-    return crc32(body, sequence + (events << 16))
-
-
-def whole_records(data: bytes, at: int) -> Iterable[Record]:
+def records_in(data: bytes) -> Iterator[Record]:
     """Yield the records of a segment's bytes, up to the first incomplete one.
 
-    Dropped records are skipped. Events are numbered without a gap in a segment: lower
-    numbers are left over from its last use.
+    Dropped records are skipped.
     """
-    last = None
-    while at + HEAD_SIZE <= len(data):
-        size, count, sequence, found = unpack_head(data, at)
+    last, at = None, len(MAGIC)
+    while data.startswith(MAGIC) and at + HEAD_SIZE <= len(data):
+        size, count, sequence, check = unpack_head(data, at)
         events = count & ~DROPPED
         start, at = at + HEAD_SIZE, at + HEAD_SIZE + size
         body = data[start:at]
-        is_whole = 0 < size == len(body) and found == checksum(body, sequence, events)
+        is_whole = 0 < size == len(body) and check == crc32(
+            body, sequence + (events << 16)
+        )
+        # Numbered without a gap: lower numbers are left over from the last use.
         if not is_whole or (last is not None and sequence != last + events):
             return
         last = sequence

@@ -6,14 +6,14 @@ import errno
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Protocol
 
 from .disk_space import allocate, keep_in_place
-from .journal_records import HEAD, HEAD_SIZE, Record, pack_head_into, whole_records
+from .journal_records import HEAD, HEAD_SIZE, MAGIC, pack_head_into
 
 try:
     import fcntl
@@ -21,9 +21,6 @@ except ImportError:  # pragma: no cover - Windows
     HAS_LOCKS = False
 else:
     HAS_LOCKS = True
-
-MAGIC = b"moe-journal 1\0\0\n"
-"""The first bytes of a segment; another version has others."""
 
 SEGMENT_SIZE = 1 << 20
 """Bytes of a segment; a larger record gets a segment of its own."""
@@ -202,12 +199,6 @@ class Writes:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def records_in(data: bytes) -> Iterator[Record]:
-    """Yield the records of a file's bytes, up to the first incomplete one."""
-    if data.startswith(MAGIC):
-        yield from whole_records(data, len(MAGIC))
 
 
 def lock(file: int, path: str) -> bool:

@@ -179,19 +179,22 @@ def _is_gone(one: Mapping[str, Any], now: float) -> bool:
     silent_for: float = now - one["noted_at"]
     if silent_for <= SILENT_AFTER:
         return False
-    host, _, pid = str(one["process"]).rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    runs = _runs_here(one)
+    if runs is None:
         return silent_for > FORGOTTEN_AFTER
-    if int(pid) == os.getpid():
-        return one.get("life") != _LIFE
-    return not is_alive(int(pid))
+    return not runs or (one["process"] == _this_process() and one.get("life") != _LIFE)
 
 
 def _is_there(one: Mapping[str, Any], now: float) -> bool:
+    return now - one["noted_at"] <= SILENT_AFTER and _runs_here(one) is not False
+
+
+def _runs_here(one: Mapping[str, Any]) -> bool | None:
+    """Whether a process of this host runs; None for one of another host."""
     host, _, pid = str(one["process"]).rpartition(":")
-    if host == socket.gethostname() and pid.isdigit() and not is_alive(int(pid)):
-        return False
-    return bool(now - one["noted_at"] <= SILENT_AFTER)
+    if host != socket.gethostname() or not pid.isdigit():
+        return None
+    return is_alive(int(pid))
 
 
 _LIFE = new_id()

@@ -167,7 +167,7 @@ class Deliverer:
         ]
         if not old:
             return claims
-        await self._bury(round, old, old_age(max_age, self.state.error).reason)
+        await self._bury(round, old, old_age(max_age, self.state.error))
         return [claim for claim in claims if claim.id in round.open]
 
     async def _extend(self, round: _Round) -> None:
@@ -286,38 +286,24 @@ class Deliverer:
 
 @dataclass(slots=True)
 class _Round:
-    """The state of one round.
-
-    Attributes:
-        to_the_end: Whether it goes on until no event is claimable.
-        heeds_stop: Whether it ends when the relay is stopped.
-        name: The relay's name in claims. Each round has its own: events that an earlier
-            round could not release keep later ones of their customers from this round.
-        backlog: Claims that are not in a report yet.
-        open: The ids of claims that are neither acked nor buried.
-        delivered: The ids of events to be acked.
-        reports: The running reports.
-        chores: The running claims, acks and extensions.
-        claiming: Whether a claim is running.
-        acking: Whether an ack is running.
-        more: Whether another claim may find events.
-        pause: Seconds to wait after a failed report.
-        held_for: Seconds until any relay may claim the events again.
-        error: The outbox's error.
-        buried: How many events were buried.
-    """
+    """The state of one round."""
 
     to_the_end: bool
     heeds_stop: bool = True
+    # Each round has its own: events that an earlier one could not release keep later
+    # ones of their customers from this round.
     name: str = field(default_factory=lambda: token_hex(8))
     backlog: Backlog = field(default_factory=Backlog)
+    # Claims that are neither acked nor buried, and those of them to be acked.
     open: set[EventId] = field(default_factory=set)
     delivered: set[EventId] = field(default_factory=set)
     reports: set[Task[None]] = field(default_factory=set)
+    # Claims, acks and extensions.
     chores: set[Task[None]] = field(default_factory=set)
     claiming: bool = False
     acking: bool = False
     more: bool = True
+    # Seconds until this relay's next round, and until any relay may claim its events.
     pause: float = 0.0
     held_for: float = 0.0
     error: BaseException | None = None

@@ -25,7 +25,7 @@ class StoredOutbox(ABC):
         new_store: Returns a store, without opening it.
         files: The journals; None keeps appended events in memory.
         max_events: The most events that wait, and that wait to be stored.
-        when_full: Whether new events are refused or the oldest dropped when more do.
+        when_full: As in ``BatchWriter``.
         synchronous: With ``full``, a journal is written to the disk while the store
             fails.
         observer: Receives the counts of events.

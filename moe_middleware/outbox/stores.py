@@ -93,12 +93,9 @@ class Store(Protocol):
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
         """Store a batch and run operations; failures are in the outcome."""
-        ...
 
     def log_failure(self, error: Exception, unsaved: int) -> None:
         """Log why records are not stored, with advice."""
-        ...
 
     def close(self) -> int:
         """Close it; return how many stored events are lost with it."""
-        ...

@@ -84,13 +84,11 @@ def judge(
             return Retry(REFUSED_PAUSE)
         case _:
             retry_after: float | None = getattr(error, "retry_after", None)
-            if retry_after is None:
-                return Retry(_pause(failures, jitter))
-            return Retry(min(retry_after, LONGEST_WAIT) + _pause(1, jitter))
-
-
-def _pause(failures: int, jitter: float) -> float:
-    return backoff(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=jitter)
+            tried = failures if retry_after is None else 1
+            pause = backoff(
+                tried, first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=jitter
+            )
+            return Retry(min(retry_after or 0.0, LONGEST_WAIT) + pause)
 
 
 def too_old(occurred_at: float, attempts: int, now: float, max_age: float) -> bool:
@@ -105,12 +103,12 @@ def too_old(occurred_at: float, attempts: int, now: float, max_age: float) -> bo
     return now - occurred_at > max_age and attempts > 1
 
 
-def old_age(max_age: float, error: Exception | None) -> Bury:
-    """Return the verdict on an event that is too old.
+def old_age(max_age: float, error: Exception | None) -> str:
+    """Return the reason for burying an event that is too old.
 
     Args:
         max_age: See ``too_old``.
         error: The last report's exception, if known.
     """
     spoken = f"{max_age / DAY:g} days" if max_age >= DAY else f"{max_age:g} seconds"
-    return Bury(f"older than {spoken}" + (f"; last: {error}" if error else ""))
+    return f"older than {spoken}" + (f"; last: {error}" if error else "")

@@ -180,6 +180,22 @@ async def test_a_hundred_pages_of_an_outage_are_two_lines(
     assert "customer-" not in caplog.text
 
 
+async def test_what_was_counted_is_logged_when_a_site_stops(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sandbox.fault("fetch", times=None, status=401)
+    site = Site(fetch={"tries": 1})
+    for number in range(30):
+        await site.get(customer=f"customer-{number}")
+
+    # uvicorn ends by the signal that it was sent: no atexit function runs.
+    await site.runtime.stop()
+
+    counts = [line for line in caplog.messages if line.startswith("answered again=")]
+    assert any("reason=unauthorized" in line for line in counts)
+
+
 @pytest.mark.parametrize(
     ("base_url", "advice"),
     [

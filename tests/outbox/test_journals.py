@@ -26,12 +26,8 @@ from hypothesis import strategies as st
 
 from moe_middleware.outbox import Outbox, SQLiteOutbox
 from moe_middleware.outbox.journal import Journal
-from moe_middleware.outbox.journal_segments import (
-    SEGMENT_SIZE,
-    FileSegment,
-    Segment,
-    records_in,
-)
+from moe_middleware.outbox.journal_records import records_in
+from moe_middleware.outbox.journal_segments import SEGMENT_SIZE, FileSegment, Segment
 from moe_middleware.outbox.redis.outbox import RedisOutbox
 
 from ..cli_runner import run

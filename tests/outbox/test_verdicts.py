@@ -90,4 +90,4 @@ def test_an_event_is_tried_for_so_long_and_once_at_least(
 def test_old_age_is_the_reason_that_is_given(
     max_age: float, error: Exception | None, reason: str
 ) -> None:
-    assert old_age(max_age, error) == Bury(reason)
+    assert old_age(max_age, error) == reason

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...models.errors import OutboxError
 from ...network.redis import Command
 from ...network.redis.options import RedisOptions, redis_options
 from .scripts import FORGET_RELAYS_AFTER, TIDY
-from .store import Call, Replicated
 
 if TYPE_CHECKING:
     from ...network.redis.blocking import BlockingRedis
@@ -44,6 +44,20 @@ KEYS = (
 
 SCHEMA_VERSION = 1
 """Part of every key: another version has other keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script, its arguments, and the writer of its record."""
+
+    script: str
+    arguments: tuple[Any, ...] = ()
+    writer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """Waits until replicas have all earlier writes."""
 
 
 class Connector:

@@ -86,12 +86,8 @@ def number_of(id: EventId) -> int:
     return int(found[1]) if found else 0
 
 
-def age_of(claim: Claim) -> int:
-    return int(str(claim.id).partition("-")[0])
-
-
-def words(ids: Iterable[str | bytes]) -> bytes:
-    return b" ".join(id if isinstance(id, bytes) else id.encode() for id in ids)
+def words(ids: Iterable[str]) -> bytes:
+    return " ".join(ids).encode()
 
 
 def chunks_of(ids: Iterable[EventId]) -> Iterator[Sequence[str]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ...models.arguments import events_of
 from ...models.events import Event
@@ -32,9 +33,8 @@ from ..losses import observe
 from ..stored import StoredOutbox
 from ..stores import Operation
 from . import scripts
-from .connection import Connector
+from .connection import Call, Connector
 from .encoding import (
-    age_of,
     chunked,
     chunks_of,
     customer_of,
@@ -48,7 +48,7 @@ from .encoding import (
     waiting_event,
     words,
 )
-from .store import Call, Chunk, RedisStore
+from .store import Chunk, RedisStore
 
 
 class RedisOutbox(StoredOutbox):
@@ -147,7 +147,7 @@ class RedisOutbox(StoredOutbox):
     ) -> list[Claim]:
         def abandoned(answer: list[bytes]) -> Operation:
             # The relay was cancelled: others must not wait for the lease.
-            return Operation(self._hold(answer[0].split(), 0.0, is_retry=True))
+            return Operation(Call(scripts.HOLD, (answer[0], self._now(), 0.0, "1")))
 
         call = Call(
             scripts.CLAIM,
@@ -163,30 +163,25 @@ class RedisOutbox(StoredOutbox):
                 await self.bury(unreadable, reason=UNREADABLE)
                 observe(self._observer, "buried", len(unreadable))
             if claims or not may_be_more:
-                return sorted(claims, key=age_of)
+                return sorted(claims, key=lambda claim: number_of(claim.id))
 
     async def extend(self, ids: Sequence[EventId], *, lease_for: float) -> None:
-        for some in chunks_of(ids):
-            await self._do(self._hold(some, lease_for, is_retry=False))
+        await self._for_each(ids, scripts.HOLD, self._now(), lease_for, "0")
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        for some in chunks_of(ids):
-            await self._do(Call(scripts.ACK, (words(some),)))
+        await self._for_each(ids, scripts.ACK)
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
-        for some in chunks_of(ids):
-            await self._do(self._hold(some, delay, is_retry=True))
-
-    def _hold(
-        self, ids: Iterable[str | bytes], seconds: float, *, is_retry: bool
-    ) -> Call:
-        return Call(
-            scripts.HOLD, (self._now(), seconds, words(ids), "1" if is_retry else "0")
-        )
+        await self._for_each(ids, scripts.HOLD, self._now(), delay, "1")
 
     async def bury(self, ids: Sequence[EventId], *, reason: str) -> None:
+        await self._for_each(ids, scripts.BURY, self._now(), reason)
+
+    async def _for_each(
+        self, ids: Sequence[EventId], script: str, *arguments: object
+    ) -> None:
         for some in chunks_of(ids):
-            await self._do(Call(scripts.BURY, (self._now(), reason, words(some))))
+            await self._do(Call(script, (words(some), *arguments)))
 
     # --- notes of processes ------------------------------------------------
 
@@ -215,31 +210,38 @@ class RedisOutbox(StoredOutbox):
     async def waiting(
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[WaitingEvent]:
-        start = "-"
-        if after is not None:
-            start = f"({after}" if is_id(after) else "+"
-        found: list[WaitingEvent] = []
-        while len(found) < limit:
-            wanted = min(scripts.CHUNK, limit - len(found))
-            rows = await self._do(Call(scripts.WAITING, (start, "+", wanted)))
-            found += [waiting_event(*row) for row in rows]
-            if len(rows) < wanted:
-                break
-            start = f"({found[-1].id}"
-        return found
+        def script(after: EventId | None, count: int) -> Call:
+            start = "-"
+            if after is not None:
+                start = f"({after}" if is_id(after) else "+"
+            return Call(scripts.WAITING, (start, "+", count))
+
+        return [waiting_event(*row) for row in await self._page(script, limit, after)]
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
     ) -> list[DeadLetter]:
-        newest = "+inf" if after is None else f"({number_of(after)}"
-        found: list[DeadLetter] = []
+        def script(after: EventId | None, count: int) -> Call:
+            newest = "+inf" if after is None else f"({number_of(after)}"
+            return Call(scripts.DEAD_LETTERS, (newest, count))
+
+        return [dead_letter(*row) for row in await self._page(script, limit, after)]
+
+    async def _page(
+        self,
+        script: Callable[[EventId | None, int], Call],
+        limit: int,
+        after: EventId | None,
+    ) -> list[Any]:
+        """Return the rows of a page, as many at a time as one script takes."""
+        found: list[Any] = []
         while len(found) < limit:
             wanted = min(scripts.CHUNK, limit - len(found))
-            rows = await self._do(Call(scripts.DEAD_LETTERS, (newest, wanted)))
-            found += [dead_letter(*row) for row in rows]
+            rows = await self._do(script(after, wanted))
+            found += rows
             if len(rows) < wanted:
                 break
-            newest = f"({number_of(found[-1].id)}"
+            after = rows[-1][0].decode()
         return found
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:

@@ -396,7 +396,7 @@ ACK = COMMON + "return forget(words(ARGV[1]))"
 HOLD = (
     COMMON
     + """
-local till, ids, is_retry = now_of(ARGV[1]) + ARGV[2], words(ARGV[3]), ARGV[4] == '1'
+local ids, till, is_retry = words(ARGV[1]), now_of(ARGV[2]) + ARGV[3], ARGV[4] == '1'
 local held = {}
 for _, id in ipairs(ids) do
   if call('HEXISTS', TIMES, id) == 1 then
@@ -413,7 +413,7 @@ return #held
 BURY = (
     COMMON
     + """
-local now, reason, ids = now_of(ARGV[1]), ARGV[2], words(ARGV[3])
+local ids, now, reason = words(ARGV[1]), now_of(ARGV[2]), ARGV[3]
 local buried, letters = {}, {}
 for _, id in ipairs(ids) do
   local entry = call('XRANGE', EVENTS, id, id)[1]
@@ -454,8 +454,8 @@ PURGE_WAITING = (
     + """
 local ids = words(ARGV[2])
 if #ids == 0 then
-  for _, entry in ipairs(call('XRANGE', EVENTS, '-', '+', 'COUNT', ARGV[1])) do
-    ids[#ids + 1] = entry[1]
+  for at, entry in ipairs(call('XRANGE', EVENTS, '-', '+', 'COUNT', ARGV[1])) do
+    ids[at] = entry[1]
   end
 end
 return forget(ids)

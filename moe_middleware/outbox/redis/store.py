@@ -5,45 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ...models.errors import OutboxError
 from ..journal_records import Record
 from ..stores import Batch, Operation, Outcome
+from .connection import Call, Connection, Replicated
 from .scripts import CHUNK, CHUNK_BYTES, STORED
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 5_000_000
 """The most bytes of events in one pipeline, so that no operation waits long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A script, its arguments, and the writer of its record."""
-
-    script: str
-    arguments: tuple[Any, ...] = ()
-    writer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Replicated:
-    """Waits until replicas have all earlier writes."""
-
-
-class Connection(Protocol):
-    """A connected client, which sends many scripts at once."""
-
-    def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
-        """Return the calls' answers in order; a call's error is its answer.
-
-        Raises:
-            OutboxError: The server cannot be reached; some calls may have run.
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

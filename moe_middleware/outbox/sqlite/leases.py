@@ -12,7 +12,7 @@ from ..contract import UNREADABLE, Claim
 from ..encoding import from_fields
 from . import statements as sql
 from .files import OutboxFile
-from .rows import first_id, read_rows, to_json
+from .rows import first_id, forget, read_rows, to_json
 
 MAX_PARKED = 10_000
 """The most events that may wait behind earlier ones of their customers: each claim
@@ -92,6 +92,5 @@ class Leases:
     def bury(self, db: sqlite3.Connection, ids: str, reason: str) -> None:
         values = {"ids": ids, "reason": reason, "now": self._clock()}
         buried = db.execute(sql.BURY, values).rowcount
-        db.execute(sql.FORGET, values)
-        db.execute(sql.UNLEASE, values)
-        db.execute(sql.TALLY, {"waiting": -buried, "dead": buried})
+        db.execute(sql.TALLY, {"waiting": 0, "dead": buried})
+        forget(db, ids)

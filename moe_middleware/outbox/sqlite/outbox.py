@@ -39,6 +39,8 @@ from .rows import (
     append,
     claimed_rows,
     dead_letter,
+    forget,
+    forget_dead,
     ids_json,
     number_of,
     to_json,
@@ -144,9 +146,8 @@ class SQLiteOutbox(StoredOutbox):
         if excess > 0 and self._when_full == "drop_oldest":
             oldest = {"now": self._clock(), "count": excess}
             (ids,) = db.execute(sql.DROP, oldest).fetchone()
-            dropped = db.execute(sql.FORGET, {"ids": ids}).rowcount
-            db.execute(sql.UNLEASE, {"ids": ids})
-        db.execute(sql.TALLY, {"waiting": taken - dropped, "dead": 0})
+            dropped = forget(db, ids)
+        db.execute(sql.TALLY, {"waiting": taken, "dead": 0})
         return Outcome(
             saved=len(batch.records),
             added=count,
@@ -182,13 +183,7 @@ class SQLiteOutbox(StoredOutbox):
         await self._do(self._hold(sql.EXTEND, ids, lease_for))
 
     async def ack(self, ids: Sequence[EventId]) -> None:
-        def run(db: OutboxFile) -> None:
-            values = {"ids": claimed_rows(db, ids)}
-            acked = db.execute(sql.FORGET, values).rowcount
-            db.execute(sql.UNLEASE, values)
-            db.execute(sql.TALLY, {"waiting": -acked, "dead": 0})
-
-        await self._do(run)
+        await self._do(lambda db: forget(db, claimed_rows(db, ids)))
 
     async def retry(self, ids: Sequence[EventId], *, delay: float) -> None:
         await self._do(self._hold(sql.RETRY, ids, delay))
@@ -268,9 +263,8 @@ class SQLiteOutbox(StoredOutbox):
     ) -> int:
         def run(db: sqlite3.Connection, ids: str) -> int:
             replayed = db.execute(sql.REVIVE, {"ids": ids}).rowcount
-            db.execute(sql.FORGET_DEAD, {"ids": ids})
-            db.execute(sql.TALLY, {"waiting": replayed, "dead": -replayed})
-            return replayed
+            db.execute(sql.TALLY, {"waiting": replayed, "dead": 0})
+            return forget_dead(db, ids)
 
         return await self._in_chunks("dead_letter", run, ids, limit)
 
@@ -281,20 +275,9 @@ class SQLiteOutbox(StoredOutbox):
         ids: Sequence[EventId] | None = None,
         limit: int | None = None,
     ) -> int:
-        def run_waiting(db: sqlite3.Connection, ids: str) -> int:
-            purged = db.execute(sql.FORGET, {"ids": ids}).rowcount
-            db.execute(sql.UNLEASE, {"ids": ids})
-            db.execute(sql.TALLY, {"waiting": -purged, "dead": 0})
-            return purged
-
-        def run_dead(db: sqlite3.Connection, ids: str) -> int:
-            purged = db.execute(sql.FORGET_DEAD, {"ids": ids}).rowcount
-            db.execute(sql.TALLY, {"waiting": 0, "dead": -purged})
-            return purged
-
         if kind == "waiting":
-            return await self._in_chunks("event", run_waiting, ids, limit)
-        return await self._in_chunks("dead_letter", run_dead, ids, limit)
+            return await self._in_chunks("event", forget, ids, limit)
+        return await self._in_chunks("dead_letter", forget_dead, ids, limit)
 
     async def restore(self, kept: Sequence[WaitingEvent | DeadLetter]) -> None:
         now = self._clock()

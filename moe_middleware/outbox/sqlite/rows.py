@@ -25,6 +25,21 @@ def append(db: sqlite3.Connection, bodies: Sequence[str]) -> None:
         db.execute(sql.APPEND[count], [*some, *[None] * (count - len(some))])
 
 
+def forget(db: sqlite3.Connection, ids: str) -> int:
+    """Delete waiting events; return how many there were."""
+    forgotten = db.execute(sql.FORGET, {"ids": ids}).rowcount
+    db.execute(sql.UNLEASE, {"ids": ids})
+    db.execute(sql.TALLY, {"waiting": -forgotten, "dead": 0})
+    return forgotten
+
+
+def forget_dead(db: sqlite3.Connection, ids: str) -> int:
+    """Delete dead letters; return how many there were."""
+    forgotten = db.execute(sql.FORGET_DEAD, {"ids": ids}).rowcount
+    db.execute(sql.TALLY, {"waiting": 0, "dead": -forgotten})
+    return forgotten
+
+
 def read_rows(
     db: sqlite3.Connection, statement: str, values: dict[str, Any]
 ) -> list[tuple[int, int, Any]]:

@@ -17,10 +17,9 @@ from redis import Redis
 
 from moe_middleware import Counters, OutboxError, SettingsError
 from moe_middleware.outbox import Claim, Outbox
-from moe_middleware.outbox.redis.connection import Connector
+from moe_middleware.outbox.redis.connection import Call, Connector
 from moe_middleware.outbox.redis.outbox import RedisOutbox
 from moe_middleware.outbox.redis.scripts import APPEND, TIDY
-from moe_middleware.outbox.redis.store import Call
 
 from ...makers import event
 from ...redis_servers import VALKEY, RedisServer, redis_server
