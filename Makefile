@@ -13,9 +13,10 @@ NEWEST := .venv-newest
 LOWEST := .venv-lowest
 # Beside that of .venv: all tests run with each of them that is there.
 PYTHONS ?= python3.12 python3.13 python3.14
-# Many tests wait for servers and clocks of their own: two of them keep a core busy.
+# Some tests wait for servers and clocks of their own. Each worker takes seconds to
+# collect the tests, and twice as many with coverage. There are two sets of them.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-WORKERS ?= $(shell echo $$(( $(CORES) * 2 )))
+WORKERS ?= $(shell echo $$(( ($(CORES) * 3 + 1) / 2 )))
 
 PIP := python -m pip --disable-pip-version-check --quiet
 TESTS := pytest -n $(WORKERS) --dist worksteal
@@ -57,10 +58,11 @@ test: $(READY_DEV)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# All workers, half of them slowed by coverage, would compile the same files at once.
-# They show what is wrong, if something is.
+# In a new checkout, all workers, half of them slowed by coverage, would compile the same
+# files at once. They show what is wrong, if something is.
 .compiled:
-	@$(BIN)/python -m pytest --collect-only -q > /dev/null 2>&1 || true
+	@test -d tests/__pycache__ || \
+		$(BIN)/python -m pytest --collect-only -q > /dev/null 2>&1 || true
 
 .measured: .compiled
 	$(BIN)/coverage run -m $(TESTS) $(UNMEASURED:%=--ignore=%)

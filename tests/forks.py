@@ -13,6 +13,7 @@ import gc
 import importlib
 import io
 import json
+import multiprocessing.process
 import os
 import runpy
 import selectors
@@ -41,7 +42,7 @@ STARTUP = ("PYTHON", "LC_", "LANG", "LD_")
 """How the names begin of variables that Python reads when it starts."""
 MODULES = (
     *("concurrent.futures.thread", "email.mime.text", "html.parser", "sqlite3", "uuid"),
-    *("multiprocessing.spawn", "unittest.main", "xml.dom.minidom", "zoneinfo"),
+    *("unittest.main", "xml.dom.minidom", "zoneinfo"),
     *("httpx", "jinja2", "orjson", "pydantic", "starlette.testclient", "yaml"),
     *("anyio._backends._asyncio", "httpcore", "h11", "uvicorn.main"),
     *("uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto"),
@@ -260,6 +261,8 @@ def _become(request: Any, fds: list[int]) -> NoReturn:
     for fd in fds:
         os.close(fd)
     os.chdir(folder)
+    # It remembers the folder in which it was imported.
+    vars(multiprocessing.process)["ORIGINAL_DIR"] = folder
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()

@@ -42,7 +42,15 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = built.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
     subprocess.run(
-        [*pip, "--no-index", "--no-deps", "--target", str(folder), str(wheel)],
+        [
+            *pip,
+            "--no-index",
+            "--no-deps",
+            "--no-compile",
+            "--target",
+            str(folder),
+            str(wheel),
+        ],
         check=True,
         capture_output=True,
     )
@@ -84,25 +92,19 @@ def test_the_sdist_has_all_files_of_the_repository(built: Path) -> None:
 
 def test_the_wheel_works_from_elsewhere(installed: Path, tmp_path: Path) -> None:
     [script] = installed.glob("*/moe-middleware*")
-    shown = run(
-        [sys.executable, "-c", "import moe_middleware; print(moe_middleware.__file__)"],
-        installed,
-        tmp_path,
-    )
-    run(
-        [str(script), "sandbox", "--write-sample", "workspace.yml"], installed, tmp_path
-    )
-    command = [str(script), "explain", "homepage-banner", "--workspace"]
-    explained = run([*command, "workspace.yml"], installed, tmp_path)
+    command = [str(script), "sandbox", "--write-sample", "workspace.yml"]
 
-    assert Path(shown.strip()).is_relative_to(installed)
-    assert "homepage-banner" in explained
+    run(command, installed, tmp_path)
+
+    assert "homepage-banner" in (tmp_path / "workspace.yml").read_text()
 
 
 ENTRY_POINTS = """
 import sys
 from importlib.metadata import Distribution
 from pathlib import Path
+import moe_middleware
+print(moe_middleware.__file__)
 [path] = Path(sys.argv[1]).glob("*.dist-info")
 for one in Distribution.at(path).entry_points:
     print(one.group, one.name, one.load() is not None)
@@ -112,7 +114,10 @@ for one in Distribution.at(path).entry_points:
 def test_its_entry_points_are_there(installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", ENTRY_POINTS, str(installed)]
 
-    assert run(command, installed, tmp_path).splitlines() == [
+    file, *points = run(command, installed, tmp_path).splitlines()
+
+    assert Path(file).is_relative_to(installed)
+    assert points == [
         "console_scripts moe-middleware True",
         "pytest11 moe_middleware True",
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,8 @@ from moe_middleware import (
 from moe_middleware.openfeature import MoEngageProvider
 from moe_middleware.sandbox import Workspace, embedded
 from moe_middleware.testing import deliver, sandboxed
+
+from . import forks
 
 KEY = "hero"
 
@@ -231,13 +231,7 @@ def test_djangos_runner_reaches_no_server(tmp_path: Path, options: list[str]) ->
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
 
-    ran = subprocess.run(
-        [sys.executable, "manage.py", "test", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
+    ran = forks.run("manage.py", "test", *options, cwd=tmp_path)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Ran 3 tests" in ran.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -476,9 +477,11 @@ def read_as_editors_do(path: Path) -> object:
     return YAML(typ="safe").load(path.read_text())
 
 
+validator = functools.cache(lambda: Draft7Validator(Settings.json_schema()))
+
+
 def schema_problems(value: object) -> list[str]:
-    validator = Draft7Validator(Settings.json_schema())
-    return [error.message for error in validator.iter_errors(value)]
+    return [error.message for error in validator().iter_errors(value)]
 
 
 def test_schema_is_a_schema_with_descriptions() -> None:
