@@ -99,7 +99,7 @@ def is_page_load(visit: Visit) -> bool:
     destination = visit.header("sec-fetch-dest")
     if destination is not None:
         return destination in _PAGES
-    return not visit.any_of(_HEADERS_OF_SCRIPTS)
+    return _HEADERS_OF_SCRIPTS.isdisjoint(visit.first_headers)
 
 
 def for_longer_body(headers: Headers) -> Headers:

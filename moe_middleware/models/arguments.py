@@ -18,12 +18,7 @@ EVENT = "make each with Event.impression or Event.click"
 
 
 def texts_of(given: object, name: str, example: str) -> tuple[str, ...]:
-    """Return a caller's list of texts.
-
-    Args:
-        given: The list.
-        name: The parameter's name.
-        example: One text that it may hold.
+    """Return a caller's list of texts, which an error calls by its ``name``.
 
     Raises:
         TypeError: It is one text, no list, or a list of something else.
@@ -70,12 +65,7 @@ def mapping_of(
     name: str = "attributes",
     example: str = "{'utm_medium': 'email'}",
 ) -> Mapping[str, Any]:
-    """Return a caller's mapping.
-
-    Args:
-        given: The mapping.
-        name: The parameter's name.
-        example: A mapping that it may be.
+    """Return a caller's mapping, which an error calls by its ``name``.
 
     Raises:
         TypeError: It is no mapping.

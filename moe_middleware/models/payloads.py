@@ -13,6 +13,7 @@ import orjson
 from ..logs.log_lines import one_line
 from ..logs.repeated_lines import RepeatLogger
 from .experience import Experience
+from .plain_values import plain_of
 from .reasons import Reason
 
 T = TypeVar("T")
@@ -129,10 +130,4 @@ _EARLY = (
 
 def _json(content: object) -> bytes:
     options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    return orjson.dumps(content, default=_plain, option=options)
-
-
-def _plain(value: object) -> object:
-    from .plain_values import plain_of
-
-    return plain_of(value)
+    return orjson.dumps(content, default=plain_of, option=options)

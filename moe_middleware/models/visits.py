@@ -7,7 +7,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Container,
     Iterable,
     Mapping,
 )
@@ -96,10 +95,6 @@ class Visit:
         return [
             value.decode("latin-1") for key, value in self._headers if key == wanted
         ]
-
-    def any_of(self, names: Container[bytes]) -> list[str]:
-        """Return the values of all headers with one of these lower-case names."""
-        return [value.decode("latin-1") for key, value in self._headers if key in names]
 
     def header(self, name: str) -> str | None:
         """Return a header's first value, or None."""

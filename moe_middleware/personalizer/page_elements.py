@@ -124,7 +124,8 @@ class PageElements:
     def click_url(self, experience: Experience, target: object, b_id: object) -> str:
         key = experience.key
         if target is None:
-            logger.warning("click_target_missing b_id=%s: %s", _log(b_id), _NO_TARGET)
+            given = "none" if b_id is None else "given"
+            logger.warning("click_target_missing b_id=%s: %s", given, _NO_TARGET)
         # The SDK reports its clicks: a counted link would count them twice.
         if not self.counts or key in self.left_to_sdk:
             return harmless(target)
@@ -201,7 +202,3 @@ def _element(b_id: object) -> str | None:
     except ValueError as error:
         logger.warning("element_name_ignored: b_id: %s: give a text", error)
         return None
-
-
-def _log(b_id: object) -> str:
-    return "none" if b_id is None else "given"

@@ -12,11 +12,15 @@ from functools import lru_cache, partial
 from ..models.errors import Problem, SettingsError
 
 MAX_USER_AGENT = 512
-"""Bytes of a User-Agent that are read; browsers' are shorter."""
+"""Bytes of a User-Agent that are judged; browsers' are shorter."""
 
 
-class BotFilter:
-    """Recognises bots by their User-Agent.
+def bot_judge(
+    also: Sequence[str] = (),
+    never: Sequence[str] = (),
+    library: Callable[[str], bool] | None = None,
+) -> Callable[[bytes], bool]:
+    """Return a function that tells by a User-Agent header whether it is a bot's.
 
     Bots are search engines, link previews, SEO tools, AI fetchers, feed readers, uptime
     probes, health checks, scanners, headless browsers, and any User-Agent containing
@@ -31,31 +35,13 @@ class BotFilter:
         never: Texts that make it no bot's, whatever else it contains.
         library: Recognises further bots by their User-Agent.
 
-    Attributes:
-        judge: Whether a User-Agent header is a bot's: its first MAX_USER_AGENT bytes.
-
     Raises:
         ValueError: One of the texts is empty, which would match every User-Agent.
     """
-
-    def __init__(
-        self,
-        also: Sequence[str] = (),
-        never: Sequence[str] = (),
-        library: Callable[[str], bool] | None = None,
-    ) -> None:
-        bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
-        spared = re.compile("|".join(_literals(never)) or _NOTHING)
-        # The caches refer to the patterns, not to this filter, so they end with it.
-        remembered = lru_cache(maxsize=4096)
-        self._is_bot = remembered(partial(_is_bot, bots, spared, library))
-        self.judge: Callable[[bytes], bool] = remembered(
-            partial(_is_bots_header, self._is_bot)
-        )
-
-    def is_bot(self, user_agent: str | None) -> bool:
-        """Whether this User-Agent is a bot's."""
-        return self._is_bot(user_agent[:MAX_USER_AGENT]) if user_agent else False
+    bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
+    spared = re.compile("|".join(_literals(never)) or _NOTHING)
+    # Searching takes many times as long as all else that identifies a visitor.
+    return lru_cache(maxsize=4096)(partial(_is_bot, bots, spared, library))
 
 
 _NOTHING = r"(?!)"
@@ -65,22 +51,15 @@ def _is_bot(
     bots: re.Pattern[str],
     spared: re.Pattern[str],
     library: Callable[[str], bool] | None,
-    user_agent: str,
+    header: bytes,
 ) -> bool:
+    user_agent = header.decode("latin-1")
     text = user_agent.lower()
     if spared.search(text) is not None:
         return False
     if bots.search(text) is not None:
         return True
-    return library is not None and not _is_tool(text) and library(user_agent)
-
-
-def _is_bots_header(is_bot: Callable[[str], bool], header: bytes) -> bool:
-    return bool(header) and is_bot(header.decode("latin-1"))
-
-
-def _is_tool(text: str) -> bool:
-    return _TOOLS.match(text) is not None
+    return library is not None and not _TOOLS.match(text) and library(user_agent)
 
 
 def _literals(texts: Iterable[str]) -> list[str]:

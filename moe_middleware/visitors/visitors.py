@@ -14,7 +14,7 @@ from ..models.visits import Visit
 from ..routes.routes import Match
 from ..settings.settings import Settings
 from .addresses import TrustedProxies, client_address
-from .bots import MAX_USER_AGENT, BotFilter, load_crawlers
+from .bots import MAX_USER_AGENT, bot_judge, load_crawlers
 from .consents import Consents
 from .ids import DEVICE_COOKIE, device_id, minted_id
 from .log_names import LogNames
@@ -53,7 +53,7 @@ class Visitors:
         self._left = lambda: settings.fetch.timeout
         bots = settings.bots
         library = load_crawlers() if bots.library == "on" else None
-        self._judge = BotFilter(bots.also, bots.never, library).judge
+        self._judge = bot_judge(bots.also, bots.never, library)
         self._turns_bots_away = bots.personalize != "on"
         self._trusted = TrustedProxies(settings.trusted_proxies)
         self.log_names = LogNames(settings.log_ids)
