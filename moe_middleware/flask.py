@@ -18,7 +18,7 @@ except ImportError as error:
 from .concurrency.background_loop import background
 from .jinja.app_extensions import AppExtension
 from .models.experience import EMPTY
-from .models.visits import Visit
+from .models.visits import LazySession, Visit
 from .personalizer.current import KEY, current
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
@@ -148,7 +148,7 @@ def _after_prefetch(dispatch: Callable[P, T]) -> Callable[P, T]:
     return dispatch_request
 
 
-class _Session(Mapping[str, Any]):
+class _Session(LazySession):
     """The request's session, opened at its first use.
 
     While the app handles the request it is the app's own, so that a login shows. Our
@@ -161,16 +161,7 @@ class _Session(Mapping[str, Any]):
         self._environ = environ
         self._before: Mapping[str, Any] | None = None
 
-    def __getitem__(self, name: str) -> Any:
-        return self._reading(lambda session: session[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return self._reading(lambda session: iter([*session]))
-
-    def __len__(self) -> int:
-        return self._reading(len)
-
-    def _reading(self, read: Callable[[Mapping[str, Any]], T]) -> T:
+    def reading(self, read: Callable[[Mapping[str, Any]], T]) -> T:
         if _is_handled():
             with _unnoticed() as session:
                 return read(session)
@@ -180,6 +171,7 @@ class _Session(Mapping[str, Any]):
 
     def _opened(self) -> Mapping[str, Any]:
         app, interface = self._app, self._app.session_interface
+        # Shallow: it cannot read the body, which is for our endpoint.
         request = app.request_class(self._environ, populate_request=False, shallow=True)
 
         def opened() -> Mapping[str, Any]:

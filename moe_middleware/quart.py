@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -21,7 +21,7 @@ from .asgi.page import ASGIPage
 from .jinja.app_extensions import AppExtension
 from .models.cookies import werkzeug_cookies
 from .models.experience import EMPTY
-from .models.visits import Visit
+from .models.visits import LazySession, Visit
 from .personalizer.current import KEY
 from .personalizer.postponed_pages import PostponedPage, lacking
 from .settings.settings import Config
@@ -70,6 +70,7 @@ class _Door(MoEngageMiddleware):
             dispatch = _after_prefetch(app.dispatch_request)
             app.dispatch_request = dispatch  # type: ignore[method-assign, assignment]
         if self._reads_session:
+            # A login or logout is in the session only after the handler.
             app.after_request(_note_session)
 
     async def _answer(
@@ -84,6 +85,7 @@ class _Door(MoEngageMiddleware):
         visit.session = _Session(scope)
         absent = _NO_USER
         visit.absent = lacking(self._quart, SecureCookieSessionInterface, absent)
+        # Quart reads them by werkzeug, other ASGI frameworks as Starlette does.
         visit.read_cookies = werkzeug_cookies
         return visit
 
@@ -149,27 +151,18 @@ class _Page(PostponedPage, ASGIPage):
         return await super().ready()
 
 
-class _Session(Mapping[str, Any]):
+class _Session(LazySession):
     """The request's session: the app's own, or its last noted copy."""
 
     def __init__(self, scope: Scope) -> None:
         self.noted: Mapping[str, Any] = scope.get(SESSION, EMPTY)
 
-    def __getitem__(self, name: str) -> Any:
-        return self._now()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._now())
-
-    def __len__(self) -> int:
-        return len(self._now())
-
-    def _now(self) -> Mapping[str, Any]:
+    def reading(self, read: Callable[[Mapping[str, Any]], T]) -> T:
         if quart.has_request_context():
             page = _page_here()
             if page is not None and page.is_underway:
-                return _copied()
-        return self.noted
+                return read(_copied())
+        return read(self.noted)
 
 
 def _copied() -> dict[str, Any]:

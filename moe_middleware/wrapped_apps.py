@@ -35,6 +35,7 @@ def check_wrapped(app: object, kind: Kind) -> None:
     # A class has the parameters of its __init__.
     if inspect.isclass(app) or _takes(app, _ARGUMENTS[kind]):
         return
+    # Only an app of a kind that we know is refused.
     for other, instead in _INSTEAD.items():
         if _takes(app, _ARGUMENTS[other]):
             name = getattr(app, "__qualname__", type(app).__name__)

@@ -81,6 +81,31 @@ async def test_a_key_that_the_route_did_not_name_can_be_fetched(
     assert "moe_visitor" in response.headers["set-cookie"]
 
 
+async def test_a_page_that_changes_an_answer_changes_no_other_page(
+    sandbox: Sandbox,
+) -> None:
+    seen: list[tuple[str | None, str, str]] = []
+
+    async def handler(request: Request) -> Response:
+        strip = request.state.experiences.show("promo-strip")
+        seen.append((strip.source, strip["Text"], strip.experience_context["cid"]))
+        strip.payload.update(Text="changed", More="of it")
+        strip.experience_context.update(cid="changed")
+        return PlainTextResponse("ok")
+
+    # Email visitors have one variation, at any hour: one answer, which is kept once.
+    site = Site(
+        handler,
+        routes=[{"path": "/", "experiences": ["promo-strip"]}],
+        attributes={"utm_medium": {"query": "utm_medium"}},
+    )
+    for customer in ("alice", "bob", "carol", "carol", "bob", "alice", "alice"):
+        await site.get("/?utm_medium=email", customer=customer)
+
+    assert [source for source, *_ in seen] == ["api"] * 3 + ["cache"] * 4
+    assert len({one[1:] for one in seen}) == 1
+
+
 async def test_installing_it_twice_explains_itself() -> None:
     once = Site(title).app
     twice = MoEngageMiddleware(once, config=settings())

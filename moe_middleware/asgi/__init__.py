@@ -69,6 +69,7 @@ class MoEngageMiddleware:
         try:
             open_door(self, config, **workspace)
         except SettingsError as error:
+            # Starlette builds its middlewares at the first call: for the lifespan.
             if not _is_built_within_lifespan(sys._getframe(1)):
                 raise
             # Most servers go on if the lifespan raises, and then every page would fail.
@@ -92,9 +93,11 @@ class MoEngageMiddleware:
         loop = last_loop()
         if loop is None or thread != get_ident() or not loop.is_running():
             loop = self._start()
+        # Most paths are taken as they are, without a call.
         path = scope["path"]
         if not path or _UNREADABLE in path or scope.get("root_path"):
             path = _path_of(scope)
+        # Looking for a piece of text spares most pages the call.
         if self._own_prefix in path and runtime.own_paths.answers(path):
             await self._answer(path, scope, receive, send)
             return
@@ -123,6 +126,7 @@ class MoEngageMiddleware:
         try:
             if page.find_routes(scope["method"], path) and not page.answer_at_once():
                 await page.prefetch()
+            # What is added to a page needs all of it, and not compressed.
             if page.has_ending:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))
             app = self.app

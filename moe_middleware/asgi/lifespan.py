@@ -43,6 +43,7 @@ async def run_lifespan(
     try:
         await app(scope, receive_for_app, send_of_app)
     except BaseException as error:
+        # An app without a lifespan raises before it takes a message.
         if takes_part or not _has_no_lifespan(error):
             await runtime.stop()
             raise

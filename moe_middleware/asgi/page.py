@@ -171,6 +171,7 @@ class ASGIPage(Page):
             await self._some_turns(asking.done)
         finally:
             self._asking = None
+            # It waits in the server's receive, so no message is lost.
             asking.cancel()
 
     async def _keep_unread(self) -> None:

@@ -88,6 +88,7 @@ class MoEngageMiddleware:
             raise ImproperlyConfigured(fault)
         warn_without_app()
         self._needed = needed_kinds(self.runtime.settings)
+        # By its id, each is connected once: test clients make many middlewares.
         user_logged_in.connect(_user_changed, dispatch_uid=KEY)
         user_logged_out.connect(_user_changed, dispatch_uid=KEY)
         self._is_async = iscoroutinefunction(get_response)
@@ -167,6 +168,7 @@ class MoEngageMiddleware:
         """Return the reply of one of our endpoints."""
         own_paths = self.runtime.own_paths
         most = own_paths.max_body(request.path_info)
+        # The body may still be on its way.
         body = await sync_to_async(request.read)(most + 1) if most else b""
         return await own_paths.reply(self.visit_of(request), body)
 
@@ -206,6 +208,7 @@ class MoEngageMiddleware:
             session=session,
             user=getattr(request, "user", None),
             absent=self._absent_from(request),
+            # Functions of the settings may use the ORM, which needs Django's thread.
             in_thread=sync_to_async,
             # Under WSGI, Django decodes cookies as UTF-8.
             read_cookies=django_cookies if scope is None else starlette_cookies,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -14,13 +14,12 @@ from ..models.experience import Experience
 from ..models.experiences import Counting
 from ..models.identity import Identity
 from ..models.texts import Headers
-from ..models.visits import Visit
+from ..models.visits import LazySession, Visit
 from ..personalizer.current import on_event_loop
 from ..personalizer.fragments import note_personal
 from ..personalizer.page import Page
 
 if TYPE_CHECKING:
-    from django.contrib.sessions.backends.base import SessionBase
     from django.http import HttpRequest
 
 T = TypeVar("T")
@@ -172,22 +171,13 @@ def _is_editing(toolbar: object) -> bool:
         return False
 
 
-class DjangoSession(Mapping[str, Any]):
+class DjangoSession(LazySession):
     """Django's session, read without Django taking it for a use by the view."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
 
-    def __getitem__(self, key: str) -> Any:
-        return self._reading(lambda session: session[key])
-
-    def __iter__(self) -> Iterator[str]:
-        return self._reading(lambda session: iter([*session.keys()]))
-
-    def __len__(self) -> int:
-        return self._reading(lambda session: len(session.keys()))
-
-    def _reading(self, read: Callable[[SessionBase], T]) -> T:
+    def reading(self, read: Callable[[Any], T]) -> T:
         session = self._request.session
         accessed = getattr(session, "accessed", True)
         try:

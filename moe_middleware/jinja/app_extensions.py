@@ -53,6 +53,7 @@ def _add_tag(app: flask.Flask | quart.Quart) -> None:
     change, so it is not made here.
     """
     name = f"{MoEngageExtension.__module__}.{MoEngageExtension.__qualname__}"
+    # A cached property: it is there once something has used it.
     if "jinja_env" in vars(app):
         app.jinja_env.add_extension(name)
         return

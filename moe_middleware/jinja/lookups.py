@@ -18,7 +18,7 @@ from ..models.experiences import Counting, Experiences, WebSDKApi
 from ..models.reasons import Reason
 from ..personalizer.current import current, on_event_loop
 from ..personalizer.fragments import fragment, note_personal
-from ..personalizer.unmet_requests import is_request, note_unmet
+from ..personalizer.unmet_requests import unmet
 
 logger = logging.getLogger(__name__)
 _lines: WeakKeyDictionary[Environment, RepeatLogger] = WeakKeyDictionary()
@@ -181,11 +181,7 @@ def experiences_of(context: Context) -> Experiences:
     found = None if request is missing else _of_request(request)
     if found is None:
         found = _current()
-    if found is not None:
-        return found
-    if is_request(request):
-        note_unmet(context.name)
-    return Experiences(missing=Reason.NO_REQUEST)
+    return found if found is not None else unmet(request, context.name)
 
 
 def _of_request(request: Any) -> Experiences | None:

@@ -17,6 +17,7 @@ class _PersonalTemplate(Template):
     """
 
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        # From an async environment, Jinja raises here.
         if self._is_made(ctx) or self.environment.is_async:
             return super()._get_default_module(ctx)
         with noting() as noted:
@@ -38,6 +39,7 @@ class _PersonalTemplate(Template):
 
     def _is_made(self, ctx: Context | None) -> bool:
         """Whether it is prepared already, or is rendered anew every time."""
+        # With globals of the importing template, Jinja keeps no module.
         if ctx is not None and ctx.globals_keys - self.globals.keys():
             return True
         return self._module is not None

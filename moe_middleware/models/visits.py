@@ -8,15 +8,18 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Mapping,
 )
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from .cookies import CookieReader, starlette_cookies
 from .experience import EMPTY
 from .texts import decoded
+
+T = TypeVar("T")
 
 
 class Visit:
@@ -163,3 +166,20 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 def _unquoted(raw: bytes) -> str:
     return decoded(unquote_to_bytes(raw.replace(b"+", b" ")))
+
+
+class LazySession(Mapping[str, Any]):
+    """A framework's session, which is opened when it is first read."""
+
+    def reading(self, read: Callable[[Any], T]) -> T:
+        """Return what ``read`` returns for the session."""
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Any:
+        return self.reading(lambda session: session[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return self.reading(lambda session: iter([*session.keys()]))
+
+    def __len__(self) -> int:
+        return self.reading(lambda session: len(session.keys()))

@@ -1,4 +1,4 @@
-"""Detects templates that are rendered for a request without our middleware."""
+"""What a template shows for a request that did not pass our middleware."""
 
 from __future__ import annotations
 
@@ -7,11 +7,29 @@ from collections.abc import Mapping
 
 from ..logs.log_lines import one_line
 from ..logs.repeated_lines import RepeatLogger
+from ..models.experiences import Experiences
+from ..models.reasons import Reason
 
 _lines = RepeatLogger(logging.getLogger(__name__))
 
 
-def is_request(candidate: object) -> bool:
+def unmet(request: object, template: object) -> Experiences:
+    """Return an object without matches; log if a request should have had others.
+
+    Args:
+        request: What the template has for its request; a framework's, or anything.
+        template: Its name.
+    """
+    if _is_request(request):
+        _lines.log(
+            logging.WARNING,
+            "middleware_not_met template=%s: %s",
+            *(one_line(str(template or "<template>")), _ADVICE),
+        )
+    return Experiences(missing=Reason.NO_REQUEST)
+
+
+def _is_request(candidate: object) -> bool:
     """Whether an object is a framework's HTTP request."""
     try:
         scope = getattr(candidate, "scope", None)
@@ -23,15 +41,6 @@ def is_request(candidate: object) -> bool:
     except Exception:
         # Outside of a request, a proxy raises an exception.
         return False
-
-
-def note_unmet(template: object) -> None:
-    """Log that a template needs experiences and its request has none."""
-    _lines.log(
-        logging.WARNING,
-        "middleware_not_met template=%s: %s",
-        *(one_line(str(template or "<template>")), _ADVICE),
-    )
 
 
 _ADVICE = (

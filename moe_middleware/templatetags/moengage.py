@@ -27,7 +27,7 @@ from ..models.experiences import Counting, Experiences, WebSDKApi
 from ..models.reasons import Reason
 from ..personalizer.current import current, on_event_loop
 from ..personalizer.fragments import fragment, note_personal
-from ..personalizer.unmet_requests import is_request, note_unmet
+from ..personalizer.unmet_requests import unmet
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class ExperienceNode(Node):
             experiences, self.key.resolve(context), self.origin, self._unlogged
         )
         with context.push():
+            # A layer of ours tells {% cache %} what a fragment reads.
             context.dicts[-1] = _Layer({self.name: found})
             if not found:
                 return str(self.otherwise.render(context))
@@ -93,6 +94,7 @@ class _Layer(dict[str, Any]):
             return value
         elements = elements_of(value)
         if elements is not None:
+            # A copy: used outside of the fragment, it makes nothing personal.
             value = copy(value)
             bind(value, _PersonalElements(elements))
         return value
@@ -230,10 +232,9 @@ def experiences_of(context: Context) -> Experiences:
     if found is None:
         found = current.get()
     if found is not None:
-        return found
-    if is_request(request):
-        note_unmet(getattr(getattr(context, "template", None), "name", None))
-    return Experiences(missing=Reason.NO_REQUEST)
+        return cast(Experiences, found)
+    template = getattr(context, "template", None)
+    return unmet(request, getattr(template, "name", None))
 
 
 def _find(

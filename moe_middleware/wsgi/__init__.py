@@ -85,6 +85,7 @@ class MoEngageWSGIMiddleware:
             loop = self.runtime.start_in_background()
         except Exception as error:
             logger.error("start_failed error=%s: %s", type(error).__name__, error)
+            # Without us the page still has its fallbacks.
             environ[EXPERIENCES] = Experiences(missing=Reason.ERROR)
             return self.app(environ, start_response)
         path = path_of(environ)
@@ -104,6 +105,7 @@ class MoEngageWSGIMiddleware:
             if mapped and not page.answer_at_once(page.wait_for):
                 background.run(page.prefetch())
             wrapper: Any = environ.get(FILE_WRAPPER)
+            # A body is compared with it below, which needs a class.
             if wrapper is not None and not isinstance(wrapper, type):
                 wrapper = environ[FILE_WRAPPER] = FileWrapper(wrapper)
             if page.has_ending:

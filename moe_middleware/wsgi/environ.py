@@ -31,6 +31,7 @@ def headers_of(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
         for name, value in environ.items()
         if name[:5] == "HTTP_"
     ]
+    # These two have no HTTP_ (PEP 3333).
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if value := environ.get(name):
             headers.append((_header_name(name), latin(value)))
@@ -57,6 +58,7 @@ def latin(value: object) -> bytes:
 def read_body(environ: WSGIEnvironment, max_size: int) -> bytes:
     """Return a request's body, or the first ``max_size + 1`` bytes of a longer one."""
     try:
+        # A negative size would read to the end, which not every server marks.
         size = max(0, int(environ.get("CONTENT_LENGTH") or 0))
     except ValueError:
         size = 0

@@ -132,6 +132,7 @@ class Response:
             made = page.response_headers(start.headers.plain, final=False)
         page.headers_left(start.headers.plain)
         if page.forgetting is not None:
+            # The next page may be another process's, and must not find the old answers.
             wait((page.forgetting,), INVALIDATION_TIMEOUT)
         if page.has_ending:
             self.ending = page.ending_for(self._status, made)
