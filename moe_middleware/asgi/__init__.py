@@ -126,7 +126,7 @@ class MoEngageMiddleware:
         try:
             if page.find_routes(scope["method"], path) and not page.answer_at_once():
                 await page.prefetch()
-            # What is added to a page needs all of it, and not compressed.
+            # An ending is added to whole pages, and to none that is compressed.
             if page.has_ending:
                 scope["headers"] = wanted_headers(scope.get("headers", ()))
             app = self.app

@@ -48,7 +48,7 @@ def project_settings(**keywords: Any) -> Settings:
     """
     given = getattr(project, "MOENGAGE", None)
     loaded = _loaded(given, keywords)
-    # What was given is kept with its settings, so that no other gets its id.
+    # It is kept with its settings, so that no other object gets its id.
     name = str(id(given)) if loaded is given else loaded.fingerprint.hex()
     if loaded.identity.customer_id is None:
         identity = loaded.identity.model_copy(update={"customer_id": SIGNED_IN})
