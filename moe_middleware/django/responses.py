@@ -112,7 +112,7 @@ def _change_if_there(found: Found, change: Change) -> bool:
 
 
 class _NotKept:
-    """What survives Django's caches: it is copied as itself, and pickled as nothing."""
+    """Survives Django's caches: it is copied as itself, and pickled as nothing."""
 
     __slots__ = ()
 

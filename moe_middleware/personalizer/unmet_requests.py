@@ -1,4 +1,4 @@
-"""What a template shows for a request that did not pass our middleware."""
+"""The experiences of a request that did not pass our middleware: none, and a log line."""
 
 from __future__ import annotations
 
