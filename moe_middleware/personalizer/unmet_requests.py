@@ -1,4 +1,4 @@
-"""The experiences of a request that did not pass our middleware: none, and a log line."""
+"""The experiences of a request that did not pass our middleware: none; it is logged."""
 
 from __future__ import annotations
 
