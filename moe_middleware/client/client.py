@@ -255,15 +255,12 @@ class MoEngageClient:
             partial(wire.parse_experiences, answer, keys, values=values), answer
         )
         for one in found:
-            if one.reason is Reason.BAD_ANSWER and one.key not in self._unusable:
-                self._say_unusable(one.key)
+            is_new = one.reason is Reason.BAD_ANSWER and one.key not in self._unusable
+            if is_new and len(self._unusable) < MAX_UNUSABLE:
+                self._unusable.add(one.key)
+                shown = one_line(one.key)
+                logger.warning("experience_unusable key=%s: %s", shown, UNUSABLE)
         return found
-
-    def _say_unusable(self, key: str) -> None:
-        """Log a key with an unusable answer, once."""
-        if len(self._unusable) < MAX_UNUSABLE:
-            self._unusable.add(key)
-            logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
 
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float

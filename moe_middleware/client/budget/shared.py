@@ -24,6 +24,11 @@ RETRY_AFTER = 2.0
 ASK_AGAIN_AFTER = 0.25
 """Seconds until a refusal is checked again: other processes may learn of new calls."""
 
+SEEN_EVERY = 10.0
+SEEN_FOR = 30.0
+"""How often a process registers in a ledger, and how long it then counts, in
+seconds."""
+
 
 class LedgerError(Exception):
     """The ledger did not answer; the text contains neither ids nor passwords."""
@@ -35,7 +40,6 @@ class Ledger(Protocol):
     @property
     def shown(self) -> str:
         """The store's address, for logs."""
-        ...
 
     async def spend(self, order: Order) -> Spent:
         """Take a call.
@@ -43,15 +47,12 @@ class Ledger(Protocol):
         Raises:
             LedgerError: The store cannot be read or written.
         """
-        ...
 
     async def warm(self) -> None:
         """Connect the running event loop; the first order reports a failure."""
-        ...
 
     async def aclose(self) -> None:
         """Close the running event loop's connections."""
-        ...
 
 
 class SharedBudget:

@@ -56,9 +56,6 @@ class RedisClients:
         self._parents: list[object] = []
         begin_in_children(self)
 
-    def __repr__(self) -> str:
-        return f"RedisClients({self.shown!r})"
-
     async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Return the commands' answers in order; a command's error is its
         answer.

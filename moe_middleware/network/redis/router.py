@@ -73,7 +73,6 @@ class Link(Protocol):
 
     def is_lost(self) -> bool:
         """Whether the server has closed it."""
-        ...
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Return the answers in order; an error that came for one is its answer.
@@ -82,7 +81,6 @@ class Link(Protocol):
             Unsent: It cannot be opened.
             RedisError, OSError: It broke; some commands may have been carried out.
         """
-        ...
 
     async def close(self) -> None: ...
 
