@@ -297,7 +297,7 @@ async def test_a_closed_port_is_a_connect_error(transport: KeptConnections) -> N
     async with serving(answering(GOOD)) as server:
         pass
 
-    # Ahead of need, nothing is said of it.
+    # Ahead of need, it is not logged.
     await transport.warm(url(server), 2)
     with pytest.raises(ConnectError):
         await ask(transport, server)
