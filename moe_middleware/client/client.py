@@ -7,12 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from ..concurrency.event_loops import PerLoop
 from ..logs.log_lines import one_line
 from ..models import arguments
 from ..models.errors import (
@@ -39,14 +38,12 @@ from .budget import CallBudget
 from .parsing import merge, parse_in_time
 from .retries import retry_pause, take_turn
 from .sending import (
-    abandon,
-    close,
     fixed_headers,
     is_receipt,
     joined_url,
     plain_body,
     send,
-    transport_maker,
+    transports_of,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +61,8 @@ UNUSABLE = (
     "its answer is no object with a payload and an experience_context, or it is nested "
     f"deeper than {MAX_DEPTH} levels: look at the experience in the dashboard"
 )
+
+T = TypeVar("T")
 
 
 class MoEngageClient:
@@ -121,8 +120,7 @@ class MoEngageClient:
         self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
-        make = transport_maker(settings, self._url, self._transport)
-        self._transports = PerLoop(make, end=close, drop=abandon)
+        self._transports = transports_of(settings, self._url, self._transport)
 
     def follow(self, change: Callable[[Settings], Settings]) -> Callable[[], None]:
         """Use changed settings, as tests do; return the function that ends this."""
@@ -253,15 +251,19 @@ class MoEngageClient:
             logger.warning("user_identifiers_not_sent: %s", FLAT_HAS_NO_IDENTIFIERS)
         answer = await self._call("POST", "fetch", body, timeout)
         values = self._settings.fetch.payload_values
-        parse = partial(wire.parse_experiences, answer, keys, values=values)
-        found = await parse_in_time(parse, answer)
+        found = await parse_in_time(
+            partial(wire.parse_experiences, answer, keys, values=values), answer
+        )
         for one in found:
-            is_new = one.reason is Reason.BAD_ANSWER and one.key not in self._unusable
-            if is_new and len(self._unusable) < MAX_UNUSABLE:
-                self._unusable.add(one.key)
-                shown = one_line(one.key)
-                logger.warning("experience_unusable key=%s: %s", shown, UNUSABLE)
+            if one.reason is Reason.BAD_ANSWER and one.key not in self._unusable:
+                self._say_unusable(one.key)
         return found
+
+    def _say_unusable(self, key: str) -> None:
+        """Log a key with an unusable answer, once."""
+        if len(self._unusable) < MAX_UNUSABLE:
+            self._unusable.add(key)
+            logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
 
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float

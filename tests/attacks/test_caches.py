@@ -145,17 +145,19 @@ def test_no_unkeyed_header_changes_what_others_get(make_shop: MakeShop) -> None:
         assert all(strangers.all("set-cookie")) and not bobs.all("set-cookie"), name
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_every_personal_response_says_so(make_shop: MakeShop, method: str) -> None:
+def test_every_personal_response_says_so(make_shop: MakeShop) -> None:
     tagged = [("etag", '"x"'), ("cache-control", "public, max-age=60")]
     shop = make_shop(page_of(PAGE, tagged), routes=ROUTES)
-    for customer in ("alice", None):
-        for headers in ([], [("if-none-match", '"x"')], [("range", "bytes=0-1")]):
-            answer = shop.ask(method=method, headers=headers, customer=customer)
+    for method, customer, headers in itertools.product(
+        ("GET", "HEAD"),
+        ("alice", None),
+        ([], [("if-none-match", '"x"')], [("range", "bytes=0-1")]),
+    ):
+        answer = shop.ask(method=method, headers=headers, customer=customer)
 
-            assert "private" in _joined(answer, "cache-control").split(", ")
-            assert "public" not in _joined(answer, "cache-control")
-            assert "Cookie" in _joined(answer, "vary").split(", ")
+        assert "private" in _joined(answer, "cache-control").split(", ")
+        assert "public" not in _joined(answer, "cache-control")
+        assert "Cookie" in _joined(answer, "vary").split(", ")
 
 
 def test_what_is_ours_alone_is_kept_by_no_cache(make_shop: MakeShop) -> None:
@@ -193,17 +195,10 @@ def test_what_is_everybodys_is_nobodys_in_particular(shop: Shop) -> None:
 # Each of them is somebody else, however much they look like each other.
 IDS = [
     *("alice", "Alice", "alice:", "alice|bob", "alice,bob", "alice/bob", "alice bob"),
-    *(
-        "calice",
-        "valice",
-        "nalice",
-        "5:alice",
-        "b5:alicebob",
-        "alice\u0301",
-        "alic\u00e9",
-    ),
-    *("\u0430lice", "alice%20", "alice%2520", "{alice}", "*", "?", "[a-z]", "a" * 256),
-    *("a" * 255 + "b", "a" * 255, "('alice', None)", "\\x00alice", "g:alice"),
+    *("calice", "valice", "nalice", "5:alice", "b5:alicebob", "alice\u0301"),
+    *("alic\u00e9", "\u0430lice", "alice%20", "alice%2520", "{alice}", "*", "?"),
+    *("[a-z]", "a" * 256, "a" * 255 + "b", "a" * 255, "('alice', None)"),
+    *("\\x00alice", "g:alice"),
 ]
 
 

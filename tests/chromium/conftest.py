@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from moe_middleware.sandbox import Sandbox
 
@@ -23,9 +23,9 @@ USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Chrome/145.0.0.0 Safari/537.36"
 POLICY = "default-src 'none'; script-src 'nonce-n0nce'; connect-src 'self'"
 KEY = "homepage-banner"
 
-FRAME = """<!doctype html><meta charset="utf-8"><title>{{ path }}</title>
-{{ experiences.script("n0nce") }}
-<body>{% block body %}{% endblock %}"""
+HEAD = """<!doctype html><meta charset="utf-8"><title>Shop</title>
+{{ moe_script("n0nce") }}<body>
+{%- set hero = request.state.experiences.show("homepage-banner") -%}"""
 
 BODIES = {
     "/": """<a href="/next" {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
@@ -62,37 +62,37 @@ class Shop:
         return self.sandbox.impressions(KEY)
 
 
-def site() -> Site:
+def site_of(
+    pages: Mapping[str, str], policy: str, impression: str, mounts: Sequence[Mount] = ()
+) -> Site:
+    """Return a site whose pages, by their paths, are templates."""
     environment = Environment(
-        loader=DictLoader(
-            {
-                path: '{% extends "frame" %}{% block body %}' + body + "{% endblock %}"
-                for path, body in BODIES.items()
-            }
-            | {"frame": FRAME}
-        ),
+        loader=DictLoader(pages),
         autoescape=True,
+        extensions=["moe_middleware.jinja.MoEngageExtension"],
     )
 
     async def handler(request: Request) -> Response:
-        experiences, path = request.state.experiences, request.url.path
-        if path not in BODIES:
+        if request.url.path not in pages:
             return PlainTextResponse("nothing is here", 404)
-        html = environment.get_template(path).render(
-            path=path, experiences=experiences, hero=experiences.show(KEY)
-        )
-        headers = {"content-security-policy": f"{POLICY}; style-src 'unsafe-inline'"}
-        return HTMLResponse(html, headers=headers)
+        html = environment.get_template(request.url.path).render(request=request)
+        return HTMLResponse(html, headers={"content-security-policy": policy})
 
     routes = [
-        {"path": path, "experiences": [KEY], "impression": "visible"} for path in BODIES
+        {"path": path, "experiences": [KEY], "impression": impression} for path in pages
     ]
     return Site(
-        app=Starlette(routes=[Route("/{rest:path}", handler)]),
+        app=Starlette(routes=[*mounts, Route("/{rest:path}", handler)]),
         routes=routes,
         secret_key="a secret of sixteen or more",
         events={"outbox": "memory:", "interval": 0.05},
     )
+
+
+def site() -> Site:
+    policy = f"{POLICY}; style-src 'unsafe-inline'"
+    pages = {path: HEAD + body for path, body in BODIES.items()}
+    return site_of(pages, policy, "visible")
 
 
 @pytest.fixture

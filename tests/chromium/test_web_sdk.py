@@ -6,21 +6,16 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from jinja2 import DictLoader, Environment
 from playwright.sync_api import Browser, BrowserContext, Page
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from moe_middleware.sandbox import Sandbox, embedded
 
 from ..servers import PATIENCE, wait_for
 from ..sites import Site
-from .conftest import USER_AGENT
+from .conftest import KEY, USER_AGENT, site_of
 from .looking import complaints_of, reach, serving, until
 
-KEY = "homepage-banner"
 POLICY = (
     "default-src 'none'; img-src data:; script-src 'nonce-n0nce'; connect-src 'self'"
 )
@@ -29,66 +24,33 @@ LONGER = 400
 """Milliseconds; long enough for a second report."""
 
 SDK = """<script src="/sandbox/_sandbox/web_sdk.js" data-app-id="sandbox"
-  nonce="n0nce" {{ how }}></script>"""
+  nonce="n0nce" {}></script>"""
 BANNER = """{% experience "homepage-banner" as hero %}
   <h1 {{ hero.attrs("Title") }}>{{ hero.Title }}</h1>
   <a href="{{ hero.click_url('/next', 'Shop Now') }}"
      {{ hero.attrs("Shop Now") }}><b>Go on</b></a>
 {% else %}<h1>Welcome</h1>{% endexperience %}"""
-REPORT = "{{ moe_web_sdk(nonce='n0nce', api=api) }}"
+REPORT = "{{ moe_web_sdk(nonce='n0nce') }}"
+REPORTED = BANNER + REPORT
 
-BODIES = {
-    "/": ("defer", BANNER + REPORT),
-    "/first": ("data-delay=0", BANNER + REPORT),
-    "/slow": ("defer data-delay=700", BANNER + REPORT),
-    "/in-an-hour": ("defer data-delay=3600000", BANNER + REPORT),
-    "/personalize": ("defer", BANNER + REPORT),
-    "/hidden-cookie": ("defer data-disable-cookies", BANNER + REPORT),
-    "/twice": ("defer", BANNER + REPORT + REPORT),
-    "/without-sdk": (None, BANNER + REPORT),
-    "/broken": ("defer", BANNER + REPORT),
-    "/fragment": (None, BANNER + REPORT),
-    "/next": ("defer", "<p>Next</p>" + REPORT),
+PAGES = {
+    "/": SDK.format("defer") + REPORTED,
+    "/first": SDK.format("data-delay=0") + REPORTED,
+    "/slow": SDK.format("defer data-delay=700") + REPORTED,
+    "/in-an-hour": SDK.format("defer data-delay=3600000") + REPORTED,
+    "/personalize": SDK.format("defer")
+    + REPORTED.replace("nonce=", "api='personalize', nonce="),
+    "/hidden-cookie": SDK.format("defer data-disable-cookies") + REPORTED,
+    "/twice": SDK.format("defer") + REPORTED + REPORT,
+    "/without-sdk": REPORTED,
+    "/next": SDK.format("defer") + "<p>Next</p>" + REPORT,
 }
 
 
 def site() -> Site:
-    environment = Environment(
-        loader=DictLoader(
-            {
-                path: "<!doctype html><title>x</title><link rel=icon href=data:,>"
-                + (SDK if how is not None else "")
-                + body
-                for path, (how, body) in BODIES.items()
-            }
-        ),
-        autoescape=True,
-        extensions=["moe_middleware.jinja.MoEngageExtension"],
-    )
-
-    async def handler(request: Request) -> Response:
-        path = request.url.path
-        if path not in BODIES:
-            return PlainTextResponse("nothing is here", 404)
-        html = environment.get_template(path).render(
-            request=request,
-            how=BODIES[path][0],
-            api="personalize" if path == "/personalize" else "web_p",
-        )
-        return HTMLResponse(html, headers={"content-security-policy": POLICY})
-
-    routes = [
-        {"path": path, "experiences": [KEY], "impression": "web_sdk"} for path in BODIES
-    ]
-    app = Starlette(
-        routes=[Mount("/sandbox", embedded()), Route("/{rest:path}", handler)]
-    )
-    return Site(
-        app=app,
-        routes=routes,
-        secret_key="a secret of sixteen or more",
-        events={"outbox": "memory:", "interval": 0.05},
-    )
+    head = "<!doctype html><title>x</title><link rel=icon href=data:,>"
+    pages = {path: head + page for path, page in PAGES.items()}
+    return site_of(pages, POLICY, "web_sdk", [Mount("/sandbox", embedded())])
 
 
 @pytest.fixture
@@ -115,7 +77,7 @@ def page(visitor: BrowserContext) -> Iterator[Page]:
 
 
 LATER = """async () => {
-  const page = await (await fetch("/fragment")).text();
+  const page = await (await fetch("/without-sdk")).text();
   const parsed = new DOMParser().parseFromString(page, "text/html");
   document.body.replaceChildren(
     ...parsed.querySelectorAll("h1, script[data-moe-web-sdk]")
@@ -233,7 +195,7 @@ def test_an_sdk_that_is_missing_or_fails_does_the_page_no_harm(
     assert sandbox.events == []
 
     page.route("**/web_sdk.js", lambda route: route.fulfill(body=BROKEN))
-    page.goto("/broken")
+    page.goto("/")
     wait_for(lambda: len(warnings) > 0, what="a warning")
     assert "the Web SDK took no trackImpression" in warnings[0]
     page.get_by_text("Go on").click()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +15,7 @@ from demo_app.app import CONFIG, build_app
 from moe_middleware import Settings
 from moe_middleware.sandbox import embedded
 
-from ..servers import PATIENCE
+from ..servers import PATIENCE, free_port, running
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Firefox/145.0"}
 CONSENT = {"consent": "yes"}
@@ -65,27 +61,21 @@ def newcomer(shop: TestClient) -> TestClient:
 
 
 @contextmanager
-def served(*command: str, environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run a command until its address is printed; yield that address."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MOE_")}
-    with subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=inherited | dict(environ or {}),
-    ) as process:
-        try:
-            yield _address(process)
-        finally:
-            process.terminate()
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-            return found[0]
-    pytest.fail("the server ended without printing its address")
+def served_demo(folder: Path) -> Iterator[str]:
+    """The address of a shop served as ``make demo`` serves it."""
+    port = free_port()
+    environ = {
+        "MOE_DEMO_OUTBOX": f"sqlite:///{folder}/served.db",
+        "MOE_DEMO_BUDGET": "5",
+    }
+    with running(
+        *("-m", "demo_app", "--port", str(port)),
+        port=port,
+        log=folder / "demo.log",
+        environ=environ,
+        measured=False,
+    ) as shop:
+        yield shop.url
 
 
 def consent(context: BrowserContext, address: str) -> None:

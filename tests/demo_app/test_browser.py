@@ -11,16 +11,12 @@ from playwright.sync_api import Browser, Page, expect
 from ..chromium.looking import complaints_of
 from ..screenshots import HEIGHT, IMAGES, WIDTH, photograph, size_of
 from ..servers import PATIENCE
-from .conftest import consent, eventually, served
+from .conftest import consent, eventually, served_demo
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    environ = {
-        "MOE_DEMO_OUTBOX": f"sqlite:///{tmp_path_factory.mktemp('demo')}/served.db",
-        "MOE_DEMO_BUDGET": "5",
-    }
-    with served("-m", "demo_app", "--port", "0", environ=environ) as address:
+    with served_demo(tmp_path_factory.mktemp("demo")) as address:
         yield address
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from demo_app.shop import (
     TEAS,
     add_to_cart,
@@ -12,6 +10,8 @@ from demo_app.shop import (
     write_cart,
 )
 
+from ..rows import each
+
 GOLD = {
     "Label": "Gold price",
     "Percent": 15,
@@ -21,58 +21,46 @@ GOLD = {
 }
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "cart"),
     [
-        pytest.param("sencha:2.earl-grey:1", {"sencha": 2, "earl-grey": 1}, id="two"),
-        pytest.param("", {}, id="empty"),
-        pytest.param("coffee:1.assam:1", {"assam": 1}, id="unknown tea"),
-        pytest.param("sencha:0.assam:-1.rooibos:x", {}, id="no counts"),
-        pytest.param("sencha:99", {"sencha": 9}, id="too many"),
-        pytest.param("sencha:10000000000", {}, id="absurdly many"),
-        pytest.param("sencha:²", {}, id="not an ascii digit"),
+        ("sencha:2.earl-grey:1", {"sencha": 2, "earl-grey": 1}),
+        ("", {}),
+        ("coffee:1.assam:1", {"assam": 1}),
+        ("sencha:0.assam:-1.rooibos:x", {}),
+        ("sencha:99", {"sencha": 9}),
+        ("sencha:10000000000", {}),
+        ("sencha:²", {}),
     ],
 )
 def test_cart_is_read_as_far_as_it_makes_sense(text: str, cart: dict[str, int]) -> None:
     assert read_cart(text) == cart
 
 
-def test_cart_reads_back_as_it_was_written() -> None:
+def test_cart_takes_nine_of_a_tea_and_reads_back_as_it_was_written() -> None:
     cart = add_to_cart(add_to_cart({}, "sencha", 2), "earl-grey", 1)
 
     assert read_cart(write_cart(cart)) == cart
-
-
-def test_one_parcel_takes_nine_of_a_tea() -> None:
     assert add_to_cart({"sencha": 9}, "sencha", 1) == {"sencha": 9}
+    assert remove_from_cart(cart, "sencha") == {"earl-grey": 1}
 
 
-def test_removed_tea_leaves_the_others() -> None:
-    assert remove_from_cart({"sencha": 1, "assam": 2}, "sencha") == {"assam": 2}
-
-
-@pytest.mark.parametrize(
-    ("sku", "price"),
-    [
-        pytest.param("sencha", 800, id="15% of 9.50, down to 50 pence"),
-        pytest.param("matcha", 1400, id="20% of 18.00, down to 50 pence"),
-        pytest.param("assam", 780, id="not on offer"),
-    ],
-)
+# Prices are rounded down to 50 pence: of 9.50 less 15%, of 18.00 less 20%.
+@each(("sku", "price"), [("sencha", 800), ("matcha", 1400), ("assam", 780)])
 def test_offer_lowers_the_price_of_its_own_teas(sku: str, price: int) -> None:
     assert read_offer(GOLD).price(TEAS[sku]) == price
 
 
-@pytest.mark.parametrize(
+@each(
     "wrong",
     [
-        pytest.param({}, id="nothing"),
-        pytest.param(GOLD | {"Products": None}, id="no products"),
-        pytest.param(GOLD | {"Products": {"sencha": "free"}}, id="text"),
-        pytest.param(GOLD | {"Products": {"sencha": float("nan")}}, id="no number"),
-        pytest.param(GOLD | {"Products": {"sencha": 100}}, id="for nothing"),
-        pytest.param(GOLD | {"Products": {"sencha": -15}}, id="dearer"),
-        pytest.param(GOLD | {"Products": ["coffee", 1, ["sencha"]]}, id="no teas"),
+        {},
+        GOLD | {"Products": None},
+        GOLD | {"Products": {"sencha": "free"}},
+        GOLD | {"Products": {"sencha": float("nan")}},
+        GOLD | {"Products": {"sencha": 100}},
+        GOLD | {"Products": {"sencha": -15}},
+        GOLD | {"Products": ["coffee", 1, ["sencha"]]},
     ],
 )
 def test_offer_that_makes_no_sense_leaves_the_price(wrong: dict[str, object]) -> None:

@@ -56,14 +56,21 @@ class MemoryBudget:
     """The budget contract in the process's own memory.
 
     Args:
-        limits: Calls per minute.
+        limit: Calls per minute.
+        fixed: Whether to ignore a higher limit that the API publishes.
+        smooth: Whether calls are spread evenly over the time.
         clock: A clock that never jumps, in seconds.
     """
 
     def __init__(
-        self, limits: Limits, *, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int,
+        *,
+        fixed: bool = False,
+        smooth: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits = limits
+        self._limits = Limits(limit, fixed, smooth)
         self._count = Count()
         self._clock = clock
 

@@ -11,18 +11,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ...concurrency.fork_hooks import begin_in_children
 from ...models.ids import new_id
-from .shared import SEEN_EVERY, SEEN_FOR, LedgerError
+from .shared import LedgerError
 from .window import Order, Spent, Window
 
 OPENING_TIMEOUT = 1.0
 """Seconds to wait for the file while other processes create it, too."""
+
+SEEN_EVERY = 10.0
+SEEN_FOR = 30.0
+"""How often a process registers as present, and how long that lasts, in seconds."""
 
 MAX_GROUP = 1_000
 """Orders settled together at most."""
@@ -57,11 +61,24 @@ _STATE = TypeAdapter(Window)
 """Reads and writes ``moe_budget_window.state``, as JSON."""
 
 
-_Order = tuple[Order, asyncio.Future[Any]]
-"""An order, and the future on its event loop that waits for the result."""
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An order, and the future on its event loop that waits for the result."""
 
-_Work = _Order | asyncio.Future[Any]
-"""An order; or the end of the queue: a future that waits until the file is closed."""
+    order: Order
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Spent]
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """The end of the queue; the future waits until the file is closed."""
+
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+
+_Work = _Pending | _Closing
 
 
 class SQLiteLedger:
@@ -104,25 +121,27 @@ class SQLiteLedger:
         self._seen_at = -math.inf
 
     async def spend(self, order: Order) -> Spent:
-        done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
-        self._put((order, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Spent] = loop.create_future()
+        self._put(_Pending(order, loop, done))
         return await done
 
     async def warm(self) -> None:
         """A file needs no connection."""
 
     async def aclose(self) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
         with self._lock:
             if self._thread is None:
                 return
             self._thread = None
-            self._work.put(done)
+            done: asyncio.Future[None] = loop.create_future()
+            self._work.put(_Closing(loop, done))
             self._work = queue.SimpleQueue()
         # A file that hangs must not delay a shutdown.
         await asyncio.wait([done], timeout=OPENING_TIMEOUT)
 
-    def _put(self, work: _Order) -> None:
+    def _put(self, work: _Pending) -> None:
         with self._lock:
             self._work.put(work)
             if self._thread is not None:
@@ -143,11 +162,11 @@ class SQLiteLedger:
         while True:
             group, closing = _gathered(work)
             # Callers that timed out have counted the call in their memory.
-            group = [(order, done) for order, done in group if not done.done()]
+            group = [one for one in group if not one.done.done()]
             try:
                 if group:
                     db = db or _open(self._path, self._busy_timeout)
-                    _resolve(group, self._settle(db, [order for order, _ in group]))
+                    _resolve(group, self._settle(db, [one.order for one in group]))
             except (sqlite3.Error, OSError, ValueError) as error:
                 _fail(group, f"{type(error).__name__}: {error}")
                 _close(db)
@@ -155,7 +174,7 @@ class SQLiteLedger:
             if closing is not None:
                 _close(db)
                 with suppress(RuntimeError):
-                    closing.get_loop().call_soon_threadsafe(_set, [(closing, None)])
+                    closing.loop.call_soon_threadsafe(_set, [(closing.done, None)])
                 return
 
     def _settle(self, db: sqlite3.Connection, orders: Sequence[Order]) -> list[Spent]:
@@ -189,13 +208,11 @@ class SQLiteLedger:
         return users
 
 
-def _gathered(
-    work: queue.SimpleQueue[_Work],
-) -> tuple[list[_Order], asyncio.Future[Any] | None]:
+def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Pending], _Closing | None]:
     """Wait for work, then return all that is queued."""
-    group: list[_Order] = []
+    group: list[_Pending] = []
     item = work.get()
-    while isinstance(item, tuple):
+    while isinstance(item, _Pending):
         group.append(item)
         try:
             if len(group) >= MAX_GROUP:
@@ -248,18 +265,18 @@ def _close(db: sqlite3.Connection | None) -> None:
             db.close()
 
 
-def _resolve(group: Sequence[_Order], results: Sequence[Spent | LedgerError]) -> None:
+def _resolve(group: Sequence[_Pending], results: Sequence[Spent | LedgerError]) -> None:
     """Wake each event loop once, with all its results."""
     settled = defaultdict(list)
-    for (_, done), result in zip(group, results, strict=True):
-        settled[done.get_loop()].append((done, result))
+    for one, result in zip(group, results, strict=True):
+        settled[one.loop].append((one.done, result))
     for loop, results_here in settled.items():
         # The loop may be closed by now.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_set, results_here)
 
 
-def _fail(group: Sequence[_Order], message: str) -> None:
+def _fail(group: Sequence[_Pending], message: str) -> None:
     _resolve(group, [LedgerError(message) for _ in group])
 
 
