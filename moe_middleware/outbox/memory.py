@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakSet
 
@@ -298,13 +298,7 @@ class MemoryOutbox:
                     self._keep([one.body])
                 else:
                     self._last_id += 1
-                    self._dead[self._last_id] = DeadLetter(
-                        id=self._last_id,
-                        body=one.body,
-                        reason=one.reason,
-                        attempts=one.attempts,
-                        buried_at=one.buried_at,
-                    )
+                    self._dead[self._last_id] = replace(one, id=self._last_id)
 
 
 _outboxes: WeakSet[MemoryOutbox] = WeakSet()

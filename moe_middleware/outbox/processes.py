@@ -90,7 +90,9 @@ class ProcessNotes:
             try:
                 if number % TIDY_EVERY == 0:
                     await self._tidy()
-                await self._note()
+                mine = orjson.dumps(self._mine())
+                self._noted = True
+                await self._outbox.note(self._name, mine)
                 if self._met is not None and (others := await self._others()):
                     self._met(others)
                     self._met = None
@@ -119,11 +121,6 @@ class ProcessNotes:
     @property
     def _name(self) -> str:
         return f"{self._process}:{self._role}:{self._id}"
-
-    async def _note(self) -> None:
-        mine = orjson.dumps(self._mine())
-        self._noted = True
-        await self._outbox.note(self._name, mine)
 
     def _mine(self) -> dict[str, Any]:
         """Return the content of this process's note."""

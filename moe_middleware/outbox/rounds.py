@@ -189,7 +189,10 @@ class Deliverer:
         error: Exception | None = None
         verdict: Verdict = Halve(one_is_wrong=True)
         if len(claims) == 1 or not one_is_wrong:
-            error = await self._reported(claims)
+            try:
+                await self.report([claim.event for claim in claims])
+            except Exception as failure:
+                error = failure
             verdict = judge(
                 error,
                 events=len(claims),
@@ -222,13 +225,6 @@ class Deliverer:
             case _:
                 assert_never(verdict)
         return False
-
-    async def _reported(self, claims: Sequence[Claim]) -> Exception | None:
-        try:
-            await self.report([claim.event for claim in claims])
-        except Exception as error:
-            return error
-        return None
 
     def _note_delivered(self, round: _Round, claims: Sequence[Claim]) -> None:
         if not round.pause:

@@ -15,19 +15,15 @@ MAX_BATCH = 10_000
 
 @dataclass(slots=True)
 class Operation:
-    """One operation of a store, with a future for its result.
+    """One operation of a store, with a future for its result."""
 
-    Attributes:
-        work: The work, in the store's own form; None only waits for earlier appends.
-        reads: Whether it only reads, and needs no lock.
-        after_saving: Whether it fails if earlier appends cannot be stored.
-        abandoned: Returns the operation that undoes a result for a cancelled caller.
-        done: Its result or error.
-    """
-
+    # In the store's own form; None only waits for earlier appends.
     work: Any = None
+    # Whether it only reads, and needs no lock.
     reads: bool = False
+    # Whether it fails if earlier appends cannot be stored.
     after_saving: bool = False
+    # Returns the operation that undoes a result for a cancelled caller.
     abandoned: Callable[[Any], Operation | None] | None = None
     done: Future[Any] = field(default_factory=Future)
 
@@ -46,36 +42,35 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one journal, in order.
-
-    Attributes:
-        journal: The journal's name.
-        records: The records; the store skips those that are stored already.
-    """
+    """Records of one journal, in order."""
 
     journal: str
+    # The store skips those that are stored already: a killed process may have stored
+    # them without marking it.
     records: Sequence[Record]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of ``Store.do``.
+    """The result of ``Store.do``."""
 
-    Attributes:
-        saved: How many of the batch's records are stored.
-        added: How many of their events were not stored before.
-        refused: How many of these were refused.
-        dropped: How many older events were dropped for them.
-        results: Each operation's result or error.
-        error: Why records are not stored, or why the store cannot be used.
-    """
-
+    # How many of the batch's records are stored, of their events: how many were not
+    # stored before, were refused, and how many older ones were dropped for them.
     saved: int = 0
     added: int = 0
     refused: int = 0
     dropped: int = 0
+    # Each operation's result or error.
     results: Sequence[Any] = ()
+    # Why records are not stored, or why the store cannot be used.
     error: Exception | None = None
+
+    def add(self, part: Outcome) -> None:
+        """Add the counts of a part of the batch."""
+        self.saved += part.saved
+        self.added += part.added
+        self.refused += part.refused
+        self.dropped += part.dropped
 
 
 class Store(Protocol):

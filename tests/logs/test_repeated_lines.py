@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moe_middleware import JSONFormatter
-from moe_middleware.cache.redis import RedisCache
 from moe_middleware.logs.repeated_lines import RepeatLogger
 from moe_middleware.sandbox import Sandbox
 
@@ -230,21 +229,6 @@ async def test_a_base_url_without_v1_says_so(
     (line,) = lines_of(caplog, "fetch_failed")
     assert "status=405" in line or "status=404" in line
     assert line.endswith("write base_url with its /v1 at the end")
-
-
-async def test_a_redis_that_is_not_there_is_reported_at_the_start(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    cache = RedisCache(
-        "redis://:s3cret@127.0.0.1:9/0", workspace_id="W", ttl=60, stale=600
-    )
-    await cache.warm()
-    await cache.warm()
-    await cache.aclose()
-
-    (line,) = lines_of(caplog, "shared_cache_down")
-    assert "redis=redis://127.0.0.1:9/0" in line
-    assert "s3cret" not in line
 
 
 async def test_a_key_of_another_route_says_which(

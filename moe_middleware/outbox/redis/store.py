@@ -21,20 +21,15 @@ MAX_BATCH_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Records for one script, and the data by which it detects a repetition.
-
-    Attributes:
-        journal: The journal's name.
-        records: The records, with events numbered without gaps.
-        after: The number of the last event before them that was stored or sent.
-        stored: The number of the last event that is known to be stored.
-        refused: How many of the journal's events were refused up to ``stored``.
-        dropped: How many events were dropped for them up to ``stored``.
-    """
+    """Records for one script, and the data by which it detects a repetition."""
 
     journal: str
+    # With events numbered without gaps.
     records: Sequence[Record]
+    # The number of the last event before them that was stored or sent.
     after: int
+    # The number of the last event that is known to be stored, and how many of the
+    # journal's events were refused, and others dropped for them, up to it.
     stored: int
     refused: int
     dropped: int

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 from ...models.arguments import events_of
 from ...models.events import Event
@@ -47,8 +47,6 @@ from .rows import (
     waiting_event,
 )
 from .store import SQLiteStore
-
-T = TypeVar("T")
 
 CHUNK = 1_000
 """Events replayed or purged per transaction: others can write in between."""
@@ -213,13 +211,12 @@ class SQLiteOutbox(StoredOutbox):
         return bool(await self._do(replace))
 
     async def notes(self) -> dict[str, bytes]:
-        rows = await self._read(lambda db: db.execute(sql.NOTES).fetchall())
-        return dict(rows)
+        return dict(await self._rows(sql.NOTES, {}))
 
     # --- status and repair -------------------------------------------------
 
     async def _entries(self) -> tuple[int, int]:
-        waiting, dead = await self._read(lambda db: db.execute(sql.COUNT).fetchone())
+        [(waiting, dead)] = await self._rows(sql.COUNT, {})
         return waiting, dead
 
     async def _try_to_write(self) -> None:
@@ -235,8 +232,7 @@ class SQLiteOutbox(StoredOutbox):
     ) -> list[WaitingEvent]:
         statement = f"{sql.WAITING} where id > :after order by id limit :limit"
         values = {"after": 0 if after is None else number_of(after), "limit": limit}
-        rows = await self._read(lambda db: db.execute(statement, values).fetchall())
-        return [waiting_event(row) for row in rows]
+        return [waiting_event(row) for row in await self._rows(statement, values)]
 
     async def dead_letters(
         self, *, limit: int = 100, after: EventId | None = None
@@ -244,19 +240,15 @@ class SQLiteOutbox(StoredOutbox):
         where = "" if after is None else "where id < :after"
         statement = f"{sql.DEAD} {where} order by id desc limit :limit"
         values = {"after": 0 if after is None else number_of(after), "limit": limit}
-        rows = await self._read(lambda db: db.execute(statement, values).fetchall())
-        return [dead_letter(row) for row in rows]
+        return [dead_letter(row) for row in await self._rows(statement, values)]
 
     async def find(self, id: EventId) -> WaitingEvent | DeadLetter | None:
         values = {"id": number_of(id)}
-
-        def run(db: sqlite3.Connection) -> WaitingEvent | DeadLetter | None:
-            if row := db.execute(f"{sql.WAITING} where id = :id", values).fetchone():
-                return waiting_event(row)
-            row = db.execute(f"{sql.DEAD} where id = :id", values).fetchone()
-            return dead_letter(row) if row else None
-
-        return await self._read(run)
+        for row in await self._rows(f"{sql.WAITING} where id = :id", values):
+            return waiting_event(row)
+        for row in await self._rows(f"{sql.DEAD} where id = :id", values):
+            return dead_letter(row)
+        return None
 
     async def replay(
         self, *, ids: Sequence[EventId] | None = None, limit: int | None = None
@@ -311,8 +303,8 @@ class SQLiteOutbox(StoredOutbox):
         )
         """
         newest = f"select coalesce(max(id), 0) from {table}"
-        values = {"ids": "[]" if ids is None else ids_json(ids)}
-        values["last"] = (await self._read(lambda db: db.execute(newest).fetchone()))[0]
+        [(last,)] = await self._rows(newest, {})
+        values = {"ids": "[]" if ids is None else ids_json(ids), "last": last}
         left, done = limit, 0
         while left is None or left > 0:
             step = CHUNK if left is None else min(CHUNK, left)
@@ -328,6 +320,9 @@ class SQLiteOutbox(StoredOutbox):
             left = None if left is None else left - changed
         return done
 
-    async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        result: T = await self._do(run, reads=True)
-        return result
+    async def _rows(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
+        def run(db: sqlite3.Connection) -> list[Any]:
+            return db.execute(statement, values).fetchall()
+
+        rows: list[Any] = await self._do(run, reads=True)
+        return rows

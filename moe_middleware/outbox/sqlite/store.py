@@ -159,10 +159,7 @@ class SQLiteStore:
             part = self._transact(Batch(batch.journal, records[:size]), ())
             if part.error is None:
                 records = records[size:]
-                total.saved += part.saved
-                total.added += part.added
-                total.refused += part.refused
-                total.dropped += part.dropped
+                total.add(part)
                 size = 2 * size if grows else size
             elif size > 1 and self._lacks_room(part.error):
                 size, grows = size // 2, False

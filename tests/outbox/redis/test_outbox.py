@@ -352,14 +352,14 @@ async def test_an_emptied_redis_is_begun_anew(
 # --- sent twice ------------------------------------------------------------
 
 
-async def test_a_batch_never_overtakes_one_that_was_not_stored(
+async def test_a_batch_is_stored_once_and_never_before_an_earlier_one(
     redis: RedisServer, tmp_path: Path, open_redis: Open
 ) -> None:
-    """Else the earlier one would count as stored when it is sent again."""
+    """Sent again after a lost answer, it is stored once; a gap is an error."""
     connection = Connector(redis.url, tmp_path.name)()
 
-    def append(first: int, last: int, after: int, known: int) -> Call:
-        values = (first, last, after, known, 0, 0, 10, "refuse", "")
+    def append(first: int, last: int, after: int, known: int, most: int = 9) -> Call:
+        values = (first, last, after, known, 0, 0, most, "refuse", "")
         packed = (struct.pack(">II", 1, 2) + b"{}") * (last - first + 1)
         return Call(APPEND, (*values, packed, 60), writer="w")
 
@@ -369,14 +369,17 @@ async def test_a_batch_never_overtakes_one_that_was_not_stored(
         # Again, with a record more; then after a restart of Redis that lost it all.
         append(1, 2, 0, 0),
         append(9, 9, 8, 8),
+        # There is room for one of three; when it is sent again, two are refused still.
+        *[append(10, 12, 9, 9, most=4)] * 2,
     ]
-    first, third, again, later = connection.run(calls)
+    first, third, again, later, *refused = connection.run(calls)
     waiting = await open_redis().waiting()
     connection.close()
 
     assert first == again == later == [0, 0]
     assert isinstance(third, OutboxError)
-    assert len(waiting) == 3
+    assert refused == [[2, 0]] * 2
+    assert len(waiting) == 4
 
 
 # --- relays ----------------------------------------------------------------

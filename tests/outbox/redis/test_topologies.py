@@ -16,6 +16,7 @@ from moe_middleware.outbox.redis.outbox import RedisOutbox
 from ...makers import event
 from ...redis_topologies import Pair
 from ...servers import PATIENCE
+from .test_outbox import stored_in_time, uuids_of
 
 Open = Callable[..., RedisOutbox]
 
@@ -38,18 +39,6 @@ def open_on() -> Iterator[Open]:
     yield open_one
     for one in opened:
         one.close(timeout=0.5)
-
-
-async def stored(outbox: RedisOutbox) -> None:
-    """Wait until nothing waits to be stored, whatever fails in between."""
-    async with asyncio.timeout(PATIENCE):
-        while (await outbox.health(timeout=5)).unsaved:
-            await asyncio.sleep(0.05)
-
-
-async def uuids(outbox: RedisOutbox) -> list[str]:
-    found = await outbox.waiting(limit=100_000)
-    return [one.event.uuid for one in found if one.event]
 
 
 async def test_an_event_goes_its_way(pair: Pair, open_on: Open) -> None:
@@ -104,8 +93,8 @@ async def test_a_failover_under_load_loses_nothing(
     outbox.append(later := [event("afterwards") for _ in range(10)])
     thread.join()
     await asyncio.to_thread(pair.heal, former)
-    await stored(outbox)
-    found = await uuids(outbox)
+    await stored_in_time(outbox)
+    found = await uuids_of(outbox)
 
     assert sorted(found) == sorted(one.uuid for one in (*events, *later))
     failures = [one for one in caplog.messages if one.startswith("outbox_failed")]
@@ -135,7 +124,7 @@ async def test_events_wait_here_until_as_many_replicas_have_them_as_must(
 ) -> None:
     outbox = open_on(sentinels, replicas=1)
     outbox.append([event("alice")])
-    await stored(outbox)
+    await stored_in_time(outbox)
     before = (await outbox.count()).unsaved
 
     with without_replica(sentinels):
@@ -144,10 +133,10 @@ async def test_events_wait_here_until_as_many_replicas_have_them_as_must(
         for _ in range(2):  # each tries again
             await outbox.health(timeout=5)
         kept = (await outbox.count()).unsaved
-    await stored(outbox)
+    await stored_in_time(outbox)
 
     assert (before, kept) == (0, 1)
-    assert len(await uuids(outbox)) == 2
+    assert len(await uuids_of(outbox)) == 2
 
 
 async def test_without_any_replica_events_are_stored_after_a_while_and_a_line_says_so(
@@ -162,7 +151,7 @@ async def test_without_any_replica_events_are_stored_after_a_while_and_a_line_sa
     with without_replica(sentinels):
         for _ in range(3):
             outbox.append([event("alice")])
-            await stored(outbox)
+            await stored_in_time(outbox)
 
     events = [line.split()[0] for line in caplog.messages]
     assert sorted(events) == [
@@ -170,4 +159,4 @@ async def test_without_any_replica_events_are_stored_after_a_while_and_a_line_sa
         "outbox_not_replicated",
         "outbox_recovered",
     ]
-    assert len(await uuids(outbox)) == 3
+    assert len(await uuids_of(outbox)) == 3
