@@ -27,7 +27,9 @@ from moe_middleware.outbox.relay import Relay
 from moe_middleware.outbox.rounds import Report
 from moe_middleware.outbox.sqlite.files import (
     SCHEMA_VERSION,
+    identity_of,
     open_file,
+    set_aside,
 )
 
 from ...alone import alone
@@ -556,6 +558,20 @@ async def test_a_file_that_is_no_database_is_set_aside(
     assert (path.parent / kept[0]).read_bytes().startswith(b"no database")
     assert "outbox_corrupt" in caplog.text
     assert kept[0] in caplog.text
+
+
+def test_what_belongs_to_a_corrupt_file_goes_with_it(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").write_text(suffix)
+
+    set_aside(str(path), corrupt=(0, 0))
+    untouched = sorted(os.listdir(path.parent))
+    set_aside(str(path), corrupt=identity_of(str(path)))
+
+    assert untouched == ["outbox.db", "outbox.db-shm", "outbox.db-wal"]
+    names = sorted(os.listdir(path.parent))
+    assert [name.startswith("outbox.db.corrupt-") for name in names] == [True] * 3
+    assert [(path.parent / name).read_text() for name in names] == ["", "-shm", "-wal"]
 
 
 async def test_a_file_that_is_damaged_in_use_is_set_aside_once_by_all(
