@@ -129,13 +129,6 @@ async def test_events_differ_from_other_records(
         outbox.close()
 
 
-async def test_an_event_that_no_json_has_a_form_for_is_not_sent(
-    client: MoEngageClient,
-) -> None:
-    with pytest.raises(InvalidRequestError, match="JSON has no form for one of its"):
-        await client.report([replace(SHOWN, user_attributes={"plan": {1}})])
-
-
 NO_IDENTITY: Any = {"identity": "an-id"}
 
 
@@ -173,23 +166,9 @@ def test_makers_and_test_helpers_name_what_to_pass(
     assert "77123" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("given", "about"),
-    [
-        ({"observer": print}, "inherits from moe_middleware.Observer"),
-        ({"observer": Observer}, "inherits from moe_middleware.Observer"),
-        ({"budget": 5}, "budget is of type int"),
-    ],
-)
-def test_a_client_takes_no_parts_that_it_cannot_use(
-    given: dict[str, Any], about: str
-) -> None:
-    for kind in (MoEngageClient, SyncMoEngageClient):
-        with pytest.raises(TypeError, match=about):
-            kind(data_center="sandbox", **given)
-
-
 async def test_the_rest_of_a_client_names_what_to_pass(client: MoEngageClient) -> None:
+    with pytest.raises(InvalidRequestError, match="JSON has no form for one of its"):
+        await client.report([replace(SHOWN, user_attributes={"plan": {1}})])
     with pytest.raises(TypeError, match=r"statuses contains .* of type int"):
         await client.metadata([1])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="timeout is NaN"):
@@ -198,6 +177,12 @@ async def test_the_rest_of_a_client_names_what_to_pass(client: MoEngageClient) -
         with pytest.raises(TypeError, match="SecretStr") as raised:
             client.use_keys(keys)  # type: ignore[arg-type]
         assert "a-key" not in str(raised.value)
+    parts: list[Any] = [{"observer": print}, {"observer": Observer}, {"budget": 5}]
+    about = r"inherits from moe_middleware\.Observer|budget is of type int"
+    for kind in (MoEngageClient, SyncMoEngageClient):
+        for part in parts:
+            with pytest.raises(TypeError, match=about):
+                kind(data_center="sandbox", **part)
 
 
 async def test_an_observer_that_raises_spoils_no_call_of_a_client(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.requests import Request
@@ -58,16 +58,13 @@ async def test_stale_answers_and_fallbacks_are_counted_by_their_reason(
 def test_counters_count_exactly_from_many_threads() -> None:
     counters = Counters()
 
-    def work() -> None:
+    def work(_: int) -> None:
         for _ in range(2_000):
             counters.answered(Source.CACHE, None, 1)
             counters.events("appended", 2)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        [*threads.map(work, range(8))]
 
     assert counters.snapshot() == {"answers.cache": 16_000, "events.appended": 32_000}
 

@@ -103,6 +103,10 @@ def test_each_kind_of_class_has_the_values() -> None:
     model = given.typed("hero", Model)
 
     assert given.typed("hero", Hero) == {"Title": "Sale", "Percent": 15}
+    aliased = of(Title="Sale", Label="Shop", Percent=15)
+    assert aliased.typed("hero", Renamed) == Renamed("Shop", "Sale")
+    named = Named.model_construct(title="Sale", label="Shop", share=15)
+    assert aliased.typed("hero", Named) == named
     assert given.typed("hero", Camel) == Camel("Shop")
     assert of(**{"Gro\u0308ße": "L"}).typed("hero", Accented) == Accented("L")
     assert given.typed("hero", Loose) == {"Title": "Sale", "Percent": 15}
@@ -110,16 +114,6 @@ def test_each_kind_of_class_has_the_values() -> None:
     assert record == Record("Sale", "Shop", 15, date(2026, 12, 24), ["A"])
     assert model is not None
     assert (model.title, model.label, model.percent) == ("Sale", "Shop", 15)
-
-
-def test_aliases_are_kept() -> None:
-    given = of(Title="Sale", Label="Shop", Percent=15)
-
-    named = given.typed("hero", Named)
-
-    assert named is not None
-    assert (named.title, named.label, named.share) == ("Sale", "Shop", 15)
-    assert given.typed("hero", Renamed) == Renamed("Shop", "Sale")
 
 
 def test_infinity_is_a_title_or_a_default_but_no_price_of_a_payload() -> None:

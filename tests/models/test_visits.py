@@ -98,17 +98,11 @@ async def test_a_function_that_raises_is_no_value_and_its_text_stays_out_of_the_
     assert "secret" not in caplog.text
 
 
-async def test_a_user_who_is_not_signed_in_is_unknown() -> None:
-    visit = Visit(user=User(is_authenticated=False))
-    source = ValueSource.model_validate({"user": "identity"})
-
-    assert await read_text(source, visit, {}) is None
-
-
-async def test_without_session_or_user_there_is_no_value() -> None:
-    for kind in ("session", "user"):
-        source = ValueSource.model_validate({kind: "id"})
-        assert await read_text(source, Visit(), {}) is None
+async def test_without_session_or_signed_in_user_there_is_no_value() -> None:
+    signed_out = Visit(user=User(is_authenticated=False))
+    for kind, visit in [("session", Visit()), ("user", Visit()), ("user", signed_out)]:
+        source = ValueSource.model_validate({kind: "identity"})
+        assert await read_text(source, visit, {}) is None
 
 
 @pytest.mark.parametrize("given", [{}, {"cookie": "a", "header": "b"}])

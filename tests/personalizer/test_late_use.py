@@ -218,19 +218,6 @@ async def test_a_task_that_outlives_its_request_tracks_and_fetches(
     assert sandbox.clicks(KEY, "b") == 1
 
 
-async def test_what_was_never_asked_for_is_not_ignored_in_silence(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def handler(request: Request) -> Response:
-        found = request.state.experiences
-        return JSONResponse([found.track_click("homepage-baner") for _ in range(3)])
-
-    answer = await Site(handler).get(customer="alice")
-
-    assert answer.json() == [None] * 3
-    assert lines(caplog, "track_ignored key=homepage-baner reason=not_requested") == 1
-
-
 def test_a_thread_without_the_request_says_so_and_one_with_it_works(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

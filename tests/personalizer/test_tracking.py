@@ -37,22 +37,26 @@ async def test_an_impression_counts_at_once_and_whatever_the_response(
 
 
 async def test_tracked_and_shown_is_counted_once_and_what_did_not_match_is_not(
-    sandbox: Sandbox,
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handler(request: Request) -> Response:
         found = request.state.experiences
         found.show(KEY)
         tracked = [found.track_impression(KEY) for _ in range(2)]
-        tracked += [found.track_impression("promo-strip"), found.track_click("nothing")]
+        tracked += [found.track_click("homepage-baner") for _ in range(2)]
+        tracked.append(found.track_impression("promo-strip"))
         return JSONResponse([one is None for one in tracked])
 
-    site = Site(handler)
+    site = Site(handler, routes=[{"path": "/", "experiences": [KEY, "autumn-hero"]}])
 
     response = await site.get(customer="alice")
     await site.delivered()
 
-    assert response.json() == [False, True, True, True]
+    assert response.json() == [False, True, True, True, True]
     assert len(sandbox.events) == 1
+    # What was never asked for is a mistake.
+    line = "track_ignored key=homepage-baner reason=not_requested: "
+    assert caplog.text.count(line) == 1
 
 
 async def test_clicks_carry_their_element_and_their_attributes(
