@@ -110,7 +110,9 @@ class Payloads:
             key: [one.payload, one.variation] if one else None
             for key, one in found.items()
         }
-        digest = blake2b(_json(content), digest_size=DIGEST).hexdigest()
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+        text = orjson.dumps(content, default=plain_of, option=options)
+        digest = blake2b(text, digest_size=DIGEST).hexdigest()
         for key, one in found.items():
             if one.reason in _UNSETTLED:
                 digest = os.urandom(DIGEST).hex()
@@ -126,8 +128,3 @@ _EARLY = (
     "it will match no other one: name the key in a route of moe.yml, 'await "
     "experiences.ready()' or fetch it, and then take the fingerprint"
 )
-
-
-def _json(content: object) -> bytes:
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    return orjson.dumps(content, default=plain_of, option=options)

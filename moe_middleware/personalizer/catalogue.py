@@ -122,7 +122,12 @@ class Catalogue:
         if self._failures:
             self._failures = 0
             logger.info("metadata_back active=%d", len(active))
-        self._note_emptiness(not active)
+        if not (active or self._is_empty):
+            logger.warning(
+                "metadata_empty hint=%r",
+                "no experience is Active: is it the right workspace?",
+            )
+        self._is_empty = not active
         # A list without any is that of a wrong workspace: pages go on as without one.
         self._active = active or None
         missing = [key for key in self._keys if not self.is_active(key)]
@@ -198,14 +203,6 @@ class Catalogue:
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
             pause += min(error.retry_after, LONGEST_WAIT)
         return pause
-
-    def _note_emptiness(self, is_empty: bool) -> None:
-        if is_empty and not self._is_empty:
-            logger.warning(
-                "metadata_empty hint=%r",
-                "no experience is Active: is it the right workspace?",
-            )
-        self._is_empty = is_empty
 
     def _forget_after_fork(self) -> None:
         # The task's event loop runs in the parent only. Dropping the task here would

@@ -315,8 +315,5 @@ def _is_good(experience: Experience) -> bool:
 
 def _better(brought: Experience, stale: Experience | None) -> Experience:
     """Return a stale answer if the fetch failed."""
-    return stale if stale is not None and not _is_answer(brought) else brought
-
-
-def _is_answer(experience: Experience) -> bool:
-    return experience.source is not Source.FALLBACK
+    failed = brought.source is Source.FALLBACK
+    return stale if stale is not None and failed else brought

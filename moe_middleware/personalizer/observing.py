@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ..models.errors import SettingsError
 from ..models.observers import Counters, Observer, Observers
@@ -39,10 +39,7 @@ def telemetry_of(settings: Settings) -> Telemetries:
     Raises:
         SettingsError: The package for one of them is missing.
     """
-    return Telemetries(_telemetry(settings))
-
-
-def _telemetry(settings: Settings) -> Iterator[Telemetry]:
+    found: list[Telemetry] = []
     keys = [key for route in settings.routes for key in route.experiences]
     outbox, wanted = settings.events.outbox, settings.observability
     if wanted.prometheus:
@@ -55,13 +52,16 @@ def _telemetry(settings: Settings) -> Iterator[Telemetry]:
             from ..telemetry.prometheus import PrometheusObserver
         except ImportError as error:
             raise _missing(settings, "prometheus", "prometheus-client") from error
-        yield PrometheusObserver(keys, str(outbox), outbox_is_own=outbox.is_memory)
+        found.append(
+            PrometheusObserver(keys, str(outbox), outbox_is_own=outbox.is_memory)
+        )
     if wanted.otel:
         try:
             from ..telemetry.otel import OpenTelemetryObserver
         except ImportError as error:
             raise _missing(settings, "otel", "opentelemetry-api") from error
-        yield OpenTelemetryObserver(keys, str(outbox))
+        found.append(OpenTelemetryObserver(keys, str(outbox)))
+    return Telemetries(found)
 
 
 def _missing(settings: Settings, extra: str, package: str) -> SettingsError:

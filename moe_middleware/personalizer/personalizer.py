@@ -12,7 +12,7 @@ from ..browser.overlay_access import OVERLAY, OverlayAccess, OverlayLinks
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
 from ..cache.encoding import NO_MATCH, decode_all, variation_in
-from ..cache.hours import LastHour, last_hour
+from ..cache.hours import last_hour
 from ..cache.redis import RedisCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience
@@ -143,10 +143,17 @@ class Personalizer:
         if len(found) == len(keys):
             return PendingAnswers(found)
         missing = _without(keys, found)
-        if inactive := self._inactive(missing):
-            found += [Experience(key=key, reason=Reason.NOT_ACTIVE) for key in inactive]
-            missing = _without(missing, found)
-        last = self._last_hour(visitor)
+        found += [
+            Experience(key=key, reason=Reason.NOT_ACTIVE)
+            for key in missing
+            if not self.catalogue.is_active(key)
+        ]
+        missing = _without(missing, found)
+        wanted = self.settings.cache
+        last_variant, now = visitor.last_variant, self.clock()
+        last = last_hour(
+            visitor.key, last_variant, now, ttl=wanted.ttl, stale=wanted.stale
+        )
         if last is not None and not last.is_due:
             kept = self.cache.bodies(visitor.key, last.variant, missing)
             found += decode_all(kept, Source.STALE, Reason.REVALIDATING)
@@ -167,15 +174,6 @@ class Personalizer:
             missing, visitor, attributes, timeout=timeout, last=last
         )
         return PendingAnswers(found, needed, waiting)
-
-    def _last_hour(self, visitor: Visitor) -> LastHour | None:
-        wanted, now = self.settings.cache, self.clock()
-        return last_hour(
-            visitor.key, visitor.last_variant, now, ttl=wanted.ttl, stale=wanted.stale
-        )
-
-    def _inactive(self, keys: Sequence[str]) -> list[str]:
-        return [key for key in keys if not self.catalogue.is_active(key)]
 
     def note(
         self, found: Sequence[Experience], reporting_id: str | None = None

@@ -136,16 +136,13 @@ def _answer(task: asyncio.Task[Answers], key: str) -> Experience:
             return Experience(key=key, reason=reason)
         case found:
             fallback = Experience(key=key, reason=Reason.BAD_ANSWER)
-            return _own(next((one for one in found if one.key == key), fallback))
-
-
-def _own(shared: Experience) -> Experience:
-    """Return a copy of an answer for one page, which may change it."""
-    return replace(
-        shared,
-        payload=deepcopy(shared.payload),
-        experience_context=deepcopy(shared.experience_context),
-    )
+            shared = next((one for one in found if one.key == key), fallback)
+            # A copy: each page may change what it gets.
+            return replace(
+                shared,
+                payload=deepcopy(shared.payload),
+                experience_context=deepcopy(shared.experience_context),
+            )
 
 
 def _end(

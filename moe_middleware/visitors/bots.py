@@ -39,12 +39,9 @@ def bot_judge(
         ValueError: One of the texts is empty, which would match every User-Agent.
     """
     bots = re.compile("|".join([*_SIGNS, *_literals(also)]))
-    spared = re.compile("|".join(_literals(never)) or _NOTHING)
+    spared = re.compile("|".join(_literals(never)) or r"(?!)")
     # Searching takes many times as long as all else that identifies a visitor.
     return lru_cache(maxsize=4096)(partial(_is_bot, bots, spared, library))
-
-
-_NOTHING = r"(?!)"
 
 
 def _is_bot(

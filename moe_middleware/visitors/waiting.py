@@ -54,14 +54,13 @@ class MustWaitError(Exception):
         """Wait for the value, so that the next reading finds it, or its error."""
         # Another reading at the same time waits for a value of its own.
         self._visit.values_read.pop(self._name, None)
+        value: object = self._begun
         try:
             if self._value_of is not None and self._visit.in_thread is not None:
-                self._value = await self._visit.in_thread(self._value_of)()
-            begun = self._begun
-            if inspect.isawaitable(self._value):
-                begun = self._value
-            if begun is not None:
-                self._value = await _within(left(), begun)
+                value = await self._visit.in_thread(self._value_of)()
+            if inspect.isawaitable(value):
+                value = await _within(left(), value)
+            self._value = value
         except Exception as error:
             self._error = error
         self._end()
@@ -73,16 +72,14 @@ class MustWaitError(Exception):
             CannotWaitError: ``wait`` raised it; read the value again elsewhere.
         """
         self._visit.values_read.pop(self._name, None)
-        begun = self._begun
+        value: object = self._begun
         try:
             if self._value_of is not None:
-                self._value = self._value_of()
-                begun = self._value if inspect.isawaitable(self._value) else None
-            if begun is not None:
-                self._value = wait(begun)
+                value = self._value_of()
+            self._value = wait(value) if inspect.isawaitable(value) else value
         except CannotWaitError:
-            if inspect.iscoroutine(begun):
-                begun.close()
+            if inspect.iscoroutine(value):
+                value.close()
             raise
         except Exception as error:
             self._error = error
