@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sqlite3
 import sys
 import threading
@@ -20,6 +19,7 @@ from moe_middleware.cli.checks import check
 
 from ..cli_runner import run
 from ..redis_servers import redis_server
+from ..servers import free_port
 from ..sites import Site
 
 HEAD = "workspace: {id: W1, api_key: QWERTY0123456789}\n"
@@ -41,12 +41,6 @@ def refused(folder: Path, text: str) -> list[str]:
     return result.stderr.splitlines()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("section", "key"), [("cache", "redis"), ("budget", "store"), ("events", "outbox")]
 )
@@ -61,17 +55,14 @@ def test_a_redis_that_is_not_there(folder: Path, section: str, key: str) -> None
 
 def test_a_redis_that_is_there(folder: Path, tmp_path_factory: Any) -> None:
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        _check_redis(folder, server.url)
+        url = server.url
+        (folder / "moe.yml").write_text(
+            f"{HEAD}routes: []\ncache: {{redis: '{url}'}}\n"
+            f"budget: {{store: '{url}'}}\n"
+            f"events: {{outbox: '{url}'}}\n"
+        )
 
-
-def _check_redis(folder: Path, url: str) -> None:
-    (folder / "moe.yml").write_text(
-        f"{HEAD}routes: []\ncache: {{redis: '{url}'}}\n"
-        f"budget: {{store: '{url}'}}\n"
-        f"events: {{outbox: '{url}'}}\n"
-    )
-
-    result = run("check")
+        result = run("check")
 
     assert result.exit_code == 0, result.output
     assert f"cache        {url}" in result.stdout
@@ -405,20 +396,6 @@ def test_json_of_a_broken_file(folder: Path) -> None:
             "message": "unknown key 'fetsh': did you mean 'fetch'?",
         }
     ]
-
-
-def test_templates_are_read(folder: Path) -> None:
-    (folder / "moe.yml").write_text(
-        f"{HEAD}routes: [{{path: /, experiences: [hero]}}]\n"
-    )
-    (folder / "home.html").write_text("\n{% experience 'heor' %}{% endexperience %}")
-
-    result = run("check", "--templates", "home.html")
-
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "home.html:2: no route asks for 'heor': did you mean 'hero'?\n"
-    )
 
 
 # --- a preview ----------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from moe_middleware.cli import main
 
 from ..cli_runner import cli_runner
@@ -57,22 +55,3 @@ def test_profile_is_added_and_json_is_the_endpoints_own(tmp_path: Path) -> None:
     assert code == 0
     assert (one["outcome"], one["audience"]) == ("served", "Big")
     assert "\x1b" not in plain
-
-
-@pytest.mark.parametrize(
-    ("words", "exit_code", "complaint"),
-    [
-        (("none-such",), 1, "none-such: not in the workspace"),
-        (("--attribute", "email"), 2, "'email' is not of the form NAME=VALUE"),
-        (("--profile", "email"), 2, "'email' is not of the form NAME=VALUE"),
-        (("--workspace", "no-such-file.yml"), 1, "no-such-file.yml"),
-    ],
-)
-def test_mistake_is_one_plain_line(
-    words: tuple[str, ...], exit_code: int, complaint: str
-) -> None:
-    code, text = run(*words)
-
-    assert code == exit_code
-    assert complaint in text
-    assert "Traceback" not in text

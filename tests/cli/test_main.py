@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from moe_middleware.sandbox.workspace.file import workspace_schema
 from moe_middleware.settings.settings import Settings
 from moe_middleware.version import __version__
 
+from .. import forks
 from ..cli_runner import cli_runner, run
 
 SECRET = "sekret-5f0c"
@@ -85,13 +84,6 @@ def test_check_puts_every_mistake_on_a_line_of_stderr(folder: Path) -> None:
     ]
 
 
-def test_check_reads_the_file_that_moe_config_names(folder: Path) -> None:
-    (folder / "other.yml").write_text(FILE)
-
-    assert run("check", MOE_CONFIG="other.yml").exit_code == 0
-    assert "moe.yml: there is no such file" in run("check").stderr
-
-
 def test_check_imports_every_call(folder: Path) -> None:
     (folder / "shop_calls.py").write_text("limit = 3\ndef ask(visit): return None\n")
     (folder / "shop_broken.py").write_text("raise RuntimeError('at import')\n")
@@ -122,14 +114,14 @@ def test_check_imports_every_call(folder: Path) -> None:
 
 
 def test_schema_prints_the_json_schema_in_a_new_process() -> None:
-    command = [sys.executable, "-m", "moe_middleware", "schema"]
-    settings, workspace = (
-        subprocess.run([*command, *more], capture_output=True, check=True).stdout
-        for more in ([], ["--workspace"])
+    settings, workspace, version = (
+        forks.run("-m", "moe_middleware", *words).stdout
+        for words in (["schema"], ["schema", "--workspace"], ["--version"])
     )
 
     assert json.loads(settings) == Settings.json_schema()
     assert json.loads(workspace) == workspace_schema()
+    assert version == f"moe-middleware {__version__}\n"
 
 
 def test_fetch_shows_what_a_visitor_gets(folder: Path) -> None:
@@ -211,34 +203,13 @@ def test_fetch_that_fails_says_why(folder: Path) -> None:
     assert SECRET not in result.stderr
 
 
-def test_fetch_without_a_workspace_says_so(folder: Path) -> None:
-    result = run("fetch", "hero")
-
-    assert result.exit_code == 1
-    assert result.stderr.startswith("workspace: missing: ")
-
-
-def test_fetch_names_a_pair_that_is_none(folder: Path) -> None:
-    result = run("fetch", "--attribute", "utm_medium")
-
-    assert result.exit_code == 2
-    assert "'utm_medium' is not of the form NAME=VALUE" in result.stderr
-
-
-def test_match_without_a_payload_is_shown() -> None:
+def test_answers_without_a_payload_say_why() -> None:
     matched = Experience(key="hero", experience_context={"moe_variation_id": "2"})
-
-    assert answer_text([matched]).endswith("\n  the payload is empty")
-
-
-def test_reason_of_a_failure_is_shown() -> None:
     failed = Experience(key="hero", reason=Reason.TIMEOUT)
 
-    assert answer_text([failed]) == "hero\n  nothing: timeout"
-
-
-def test_no_answer_at_all_is_reported() -> None:
     assert answer_text([]).startswith("nothing: ")
+    assert answer_text([matched]).endswith("\n  the payload is empty")
+    assert answer_text([failed]) == "hero\n  nothing: timeout"
 
 
 def test_sandbox_that_cannot_listen_says_so() -> None:
@@ -248,10 +219,6 @@ def test_sandbox_that_cannot_listen_says_so() -> None:
     assert result.exit_code != 0
 
 
-def test_version_is_the_package_s() -> None:
-    assert run("--version").stdout.split()[-1] == __version__
-
-
 def test_every_command_teaches_with_examples() -> None:
     assert {"check", "fetch", "sandbox", "schema"} <= main.commands.keys()
     for name in ("", *main.commands):
@@ -259,17 +226,6 @@ def test_every_command_teaches_with_examples() -> None:
         assert "Example" in text
         assert f"moe-middleware {name}" in text
         assert click.unstyle(text) == text
-
-
-def test_module_is_the_same_command_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "moe_middleware", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout == f"moe-middleware {__version__}\n"
 
 
 def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[Any]:

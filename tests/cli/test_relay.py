@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,13 @@ from moe_middleware.cli.relay import relay
 from moe_middleware.outbox import Counts
 from moe_middleware.sandbox import Sandbox
 
+from .. import forks
 from ..cli_runner import cli_runner
 from ..makers import event
 from ..servers import Process, browser, counted, free_port, sandbox_server, wait_for
 
 PATIENT = 50.0
 """Seconds: a process of its own takes its time to begin on a busy machine."""
-
-PROGRAM = "from moe_middleware.cli.relay import relay; relay()"
 
 
 class Setup:
@@ -34,7 +31,7 @@ class Setup:
         self.server = server
         self.path = folder / "outbox.db"
         self.folder = folder
-        self.began: list[subprocess.Popen[bytes]] = []
+        self.began: list[forks.Program] = []
 
     def append(self, events: Sequence[Event]) -> None:
         async def append(outbox: SQLiteOutbox) -> None:
@@ -64,24 +61,19 @@ class Setup:
         finally:
             outbox.close()
 
-    def begin(self, *options: str, **environ: str) -> subprocess.Popen[bytes]:
+    def begin(self, *options: str) -> forks.Program:
         """Run the command as a process of its own."""
-        log = (self.folder / f"relay-{len(self.began)}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *options],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "PYTHONUNBUFFERED": "1",
-                "MOE_DATA_CENTER": "sandbox",
-                "MOE_BASE_URL": f"{self.server.url}/v1",
-                **environ,
-            },
-        )
-        log.close()
+        with (self.folder / f"relay-{len(self.began)}.log").open("wb") as log:
+            process = forks.start(
+                *("-m", "moe_middleware", "relay", *options),
+                stdout=log,
+                cwd=self.folder,
+                environ={
+                    **os.environ,
+                    "MOE_DATA_CENTER": "sandbox",
+                    "MOE_BASE_URL": f"{self.server.url}/v1",
+                },
+            )
         self.began.append(process)
         return process
 

@@ -105,8 +105,9 @@ def test_a_folder_that_is_not_there_has_no_near_file(tmp_path: Path) -> None:
 
 
 def test_options_that_take_pairs_are_refused_alike(tmp_path: Path) -> None:
-    for option in ("--profile", "--attribute", "--identifier"):
-        ended, output = run(tmp_path, "explain", option, "tier")
+    options = ("--profile", "--attribute", "--identifier")
+    for words in (*(("explain", one) for one in options), ("fetch", "--attribute")):
+        ended, output = run(tmp_path, *words, "tier")
 
         assert ended == 2
         assert "'tier' is not of the form NAME=VALUE" in output

@@ -118,14 +118,6 @@ def test_an_unusual_path_is_still_one(path: str) -> None:
     assert settings(routes=[route(path)]).routes[0].path == path
 
 
-def test_a_path_in_braces_without_quotes_says_so(tmp_path: Path) -> None:
-    file = tmp_path / "moe.yml"
-    file.write_text("routes:\n  - {path: /breads/{slug}/, experiences: [hero]}\n")
-
-    with pytest.raises(SettingsError, match=r":2: .*put a path with braces in quotes"):
-        Settings.load(file, environ={})
-
-
 def test_a_parameter_alone_in_braces_says_so_too(tmp_path: Path) -> None:
     file = tmp_path / "moe.yml"
     file.write_text("routes:\n  - {path: {slug}, experiences: [hero]}\n")

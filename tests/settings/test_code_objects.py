@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from moe_middleware.personalizer.runtime import Runtime
 from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
+from .. import forks
 from ..attacks.doors import DOORS, Headers, open_shop
 from ..rows import each
 from ..sites import settings
@@ -91,8 +91,10 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: type(one).__name__)
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("door", "function"),
+    [*((door, reads_later) for door in DOORS), *(("wsgi", one) for one in FUNCTIONS)],
+)
 def test_a_function_is_used_at_every_door(
     sandbox: Sandbox,
     door: str,
@@ -360,12 +362,6 @@ if __name__ == "__main__":
 def test_other_processes_have_them(tmp_path: Path, method: str) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
 
-    ran = subprocess.run(
-        [sys.executable, "shop.py", method],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ran = forks.run("-W", "error", "shop.py", method, cwd=tmp_path)
 
     assert ran.stdout.startswith("('3', <class '__m")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -40,6 +39,7 @@ UNSEEN_BY_THE_SCHEMA = {
 def problems_of(path: Path, environ: Mapping[str, str] = {}) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         Settings.load(path, environ=environ)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert all(problem.file == str(path) for problem in caught.value.problems)
     return [str(problem) for problem in caught.value.problems]
 
@@ -77,17 +77,6 @@ def test_every_mistake_is_reported_at_its_line(path: Path) -> None:
 
     assert problems == expected_problems(path)
     assert problems
-
-
-@each("path", BAD)
-def test_no_message_holds_the_key(path: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.load(path, environ={"MOE_WORKSPACE_ID": "ENV"})
-
-    error = caught.value
-    assert SECRET not in str(error)
-    assert SECRET not in repr(error)
-    assert SECRET not in "".join(traceback.format_exception(error))
 
 
 def test_architecture_sample_means_what_it_says() -> None:
@@ -211,12 +200,6 @@ def test_overridden_variable_need_not_exist(tmp_path: Path) -> None:
 
     assert loaded.workspace.id == "ENV"
     assert keys_of(loaded) == [SECRET]
-
-
-def test_override_fills_a_workspace_that_is_not_there(tmp_path: Path) -> None:
-    loaded = Settings.load(write(tmp_path, "routes: []"), environ=CREDENTIALS)
-
-    assert loaded.workspace.id == "ENV"
 
 
 @pytest.mark.parametrize(
@@ -447,15 +430,6 @@ def test_settings_need_a_workspace() -> None:
         Settings()
 
 
-def test_environment_alone_makes_settings() -> None:
-    made = Settings.from_env(environ=OVERRIDES, fetch={"tries": 1})
-
-    assert made.workspace.id == "ENV"
-    assert made.workspace.data_center == "04"
-    assert made.routes == ()
-    assert made.fetch.tries == 1
-
-
 def test_plain_settings_do_not_look_at_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -601,18 +575,6 @@ def test_nothing_but_a_settings_error_comes_of_any_tree(tree: dict[str, Any]) ->
         assert made.workspace.keys
 
 
-def _sources_in(section: BaseModel) -> Iterator[ValueSource]:
-    """Yield every source below a section, by its fields and not by our own walk."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        for one in value.values() if isinstance(value, dict) else (value,):
-            for inner in one if isinstance(one, tuple) else (one,):
-                if isinstance(inner, ValueSource):
-                    yield inner
-                elif isinstance(inner, BaseModel):
-                    yield from _sources_in(inner)
-
-
 def test_the_walk_over_the_sources_names_each_by_its_place() -> None:
     route = {"path": "/{sku}", "experiences": ["hero"]}
     made = Settings(
@@ -641,7 +603,6 @@ def test_the_walk_over_the_sources_names_each_by_its_place() -> None:
         "routes.0.attributes.sku": "path sku",
         "routes.1.attributes.plan": "value gold",
     }
-    assert sorted(map(str, _sources_in(made))) == sorted(walked.values())
 
 
 def test_a_name_in_vary_that_no_attribute_has_stops_a_file(tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import flask
 import httpx
 import pytest
-from quart import Quart
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
 from starlette.concurrency import run_in_threadpool
@@ -36,8 +34,6 @@ from moe_middleware import (
     Visit,
     current_experiences,
 )
-from moe_middleware.flask import MoEngage as FlaskMoEngage
-from moe_middleware.quart import MoEngage as QuartMoEngage
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import settings
@@ -99,10 +95,6 @@ async def fails_later(visit: Visit) -> str:
 async def waits(visit: Visit) -> str | None:
     await asyncio.sleep(0.001)
     return visit.cookie("who")
-
-
-def makes_a_task(visit: Visit) -> object:
-    return waits(visit)
 
 
 def reads(visit: Visit) -> str | None:
@@ -361,22 +353,6 @@ def _ask_wsgi(
 # --- sync or async, at every door -------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [reads, waits, makes_a_task])
-def test_every_function_works_at_the_wsgi_door(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, function: Callable[..., Any]
-) -> None:
-    wanted = settings(
-        identity={"customer_id": call(function)},
-        consent={"given_by": call(function), "values": ["alice"]},
-    )
-    client = _wsgi_client(customer_of, wanted)
-
-    pages = [client.get("/", headers={"cookie": "who=alice"}).text for _ in range(2)]
-
-    assert pages == ["alice", "alice"]
-    assert "failed" not in caplog.text
-
-
 @pytest.mark.parametrize("function", [reads, waits])
 @pytest.mark.parametrize("door", ["wsgi", "asgi", "asgi-thread"])
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "unmapped"])
@@ -518,38 +494,6 @@ def test_a_session_middleware_outside_of_the_wsgi_door_is_read(
 
     assert page.text == "alice"
     assert missing(caplog) == []
-
-
-def test_flask_without_flask_login_has_no_user_and_says_so(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = flask.Flask("shop")
-    app.add_url_rule("/", view_func=lambda: "home")
-    FlaskMoEngage(app, settings(identity={"customer_id": {"user": "id"}}))
-
-    app.test_client().get("/")
-    app.test_client().get("/")
-
-    [line] = missing(caplog)
-    assert "flask_login" in line
-
-
-async def test_quart_has_no_user_and_says_so(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = Quart("shop")
-
-    @app.get("/")
-    async def home() -> str:
-        return "home"
-
-    QuartMoEngage(app, settings(identity={"customer_id": {"user": "id"}}))
-
-    await app.test_client().get("/")
-    await app.test_client().get("/")
-
-    [line] = missing(caplog)
-    assert "Quart" in line
 
 
 def test_a_source_knows_itself() -> None:
