@@ -566,25 +566,28 @@ def test_translations_stand_in_the_body(experiences: Experiences) -> None:
     ]
 
 
-def test_native_environments_keep_the_values_kind() -> None:
+@each("asking", BOTH_WAYS)
+def test_native_environments_keep_the_values_kind(asking: str) -> None:
     env = NativeEnvironment(extensions=EXTENSIONS)
     day = date(2024, 9, 2)
     own = Experiences([experience("hero", Day=day, Sizes=[36, 37])])
 
     def value(name: str) -> Any:
-        tag = f'{{% experience "hero" as h %}}{{{{ h.{name} }}}}{{% endexperience %}}'
-        return env.from_string(tag).render(experiences=own)
+        tag = f'{{% experience "hero" {asking} as h %}}{{{{ h.{name} }}}}'
+        return env.from_string(f"{tag}{{% endexperience %}}").render(experiences=own)
 
     assert value("Day") is day
     assert value("Sizes") == [36, 37]
     assert keys(own) == ["hero"]
 
 
-def test_a_finalize_of_the_environment_sees_the_templates_own_outputs_alone() -> None:
+@each("asking", BOTH_WAYS)
+def test_a_finalize_sees_the_templates_own_outputs_alone(asking: str) -> None:
     env = plain({}, finalize=lambda value: "nothing" if value in ("", None) else value)
     own = Experiences([experience("hero", Title=None)])
+    source = HERO.replace("as h", f"{asking} as h")
 
-    assert env.from_string(HERO).render(experiences=own) == "nothing"
+    assert env.from_string(source).render(experiences=own) == "nothing"
     assert keys(own) == ["hero"]
 
 

@@ -136,3 +136,22 @@ def test_an_app_that_refuses_the_lifespan_is_answered_for(error: Exception) -> N
 
     with TestClient(MoEngageMiddleware(app, config=settings())) as browser:
         assert browser.get("/").text == "up"
+
+
+def test_a_door_without_its_framework_says_what_to_install() -> None:
+    names = ("flask", "quart", "django")
+    program = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    sys.modules[name] = None\n"
+        "    try: importlib.import_module(f'moe_middleware.{name}')\n"
+        "    except ImportError as error: print(error)\n"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    for name, line in zip(names, ran.stdout.splitlines(), strict=True):
+        assert line.startswith(f"moe_middleware.{name} needs")
+        assert line.endswith(f"pip install {name}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,18 +77,6 @@ def test_the_tag_works_in_the_apps_templates(sandbox: Sandbox) -> None:
     assert pages[0] != pages[1]
     assert "Welcome" not in "".join(pages)
     assert asyncio.run(door(app).runtime.outbox.count()).waiting == 2
-
-
-def test_plain_wrapping_works_too(sandbox: Sandbox) -> None:
-    app = bare_shop()
-    app.jinja_env.add_extension("moe_middleware.jinja.MoEngageExtension")
-    app.wsgi_app = MoEngageWSGIMiddleware(  # type: ignore[method-assign]
-        app.wsgi_app, config=settings()
-    )
-    browser = app.test_client()
-    browser.set_cookie("customer_id", "alice")
-
-    assert "Welcome" not in browser.get("/").text
 
 
 def test_an_app_factory_calls_init_app(sandbox: Sandbox) -> None:
@@ -614,13 +600,3 @@ def test_where_proxy_fix_stands(
     assert caplog.text.count("proxy_fix_inside") == lines
     secure = "Secure" in answers[0].headers["Set-Cookie"]
     assert secure == (lines == 0)
-
-
-def test_without_flask_it_says_what_to_install() -> None:
-    program = "import sys; sys.modules['flask'] = None; import moe_middleware.flask"
-
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True
-    )
-
-    assert "ImportError: moe_middleware.flask needs Flask: pip install" in ran.stderr
