@@ -7,8 +7,6 @@ import copy
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from moe_middleware.client.key_files import KeyFiles
 from moe_middleware.models.reasons import Reason
 from moe_middleware.personalizer.runtime import Runtime
 
+from .. import forks
 from ..makers import event
 
 
@@ -182,10 +181,12 @@ def test_the_relay_reads_it_at_a_hup(tmp_path: Path, address: str) -> None:
         "MOE_OUTBOX": "sqlite:///outbox.db",
     }
     environ.pop("MOE_API_KEY", None)
-    command = [sys.executable, "-m", "moe_middleware", "relay"]
-    with (tmp_path / "log").open("w") as log:
-        relay = subprocess.Popen(
-            command, cwd=tmp_path, env=environ, stdout=log, stderr=log
+    with (tmp_path / "log").open("wb") as log:
+        relay = forks.start(
+            *("-m", "moe_middleware", "relay"),
+            cwd=tmp_path,
+            environ=environ,
+            stdout=log,
         )
     try:
         log_text = (tmp_path / "log").read_text
@@ -200,7 +201,7 @@ def test_the_relay_reads_it_at_a_hup(tmp_path: Path, address: str) -> None:
     assert relay.wait(30) == 0
 
 
-def wait_for(is_so: Any, process: subprocess.Popen[bytes]) -> None:
+def wait_for(is_so: Any, process: forks.Program) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
         assert process.poll() is None

@@ -14,6 +14,7 @@ import pytest
 import redis
 from celery import Celery  # type: ignore[import-untyped]
 
+from .. import forks
 from ..documents import Document
 from ..redis_servers import RedisServer, redis_server
 from ..servers import PATIENCE, Process, counted, free_port, sandbox_server, wait_for
@@ -88,8 +89,8 @@ class Shop:
         return [one.decode() for one in self.redis.lrange("done", 0, -1)]  # type: ignore[union-attr]
 
     def relay(self) -> None:
-        command = [sys.executable, "-m", "moe_middleware", "relay", "--once"]
-        subprocess.run(command, cwd=self.folder, env=self.environ, check=True)
+        words = ("-m", "moe_middleware", "relay", "--once")
+        forks.run(*words, cwd=self.folder, environ=self.environ).check_returncode()
 
     def customers(self) -> list[str]:
         return sorted(str(event["customer_id"]) for event in counted(self.sandbox))

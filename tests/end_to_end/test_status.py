@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from moe_middleware.cli import main
 from moe_middleware.outbox import open_outbox
 from moe_middleware.outbox.process_status import read_processes, read_totals
 
+from .. import forks
 from ..cli_runner import cli_runner
 from ..redis_servers import RedisServer, redis_server
 from ..servers import (
@@ -119,12 +118,7 @@ def test_looking_says_nothing_on_stderr(tmp_path: Path) -> None:
     with redis_server(tmp_path, aof=False) as server:
         text = CONFIG.format(key="sandbox-key", redis=server.url)
         (tmp_path / "moe.yml").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-m", "moe_middleware", "status"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
+        done = forks.run("-m", "moe_middleware", "status", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from moe_middleware import MoEngageMiddleware, SettingsError
 
-from ..servers import PATIENCE
+from .. import forks
 from ..sites import settings
 
 WRONG = "workspace: {data_center: sandbox}\nfetch: {timout: 0.3}\nroutes: []\n"
@@ -57,18 +57,11 @@ def test_the_server_ends_and_our_message_is_what_is_seen(
     (tmp_path / "shop_site.py").write_text(site)
     (tmp_path / "moe.yml").write_text(WRONG)
 
-    ran = subprocess.run(
-        [sys.executable, "-m", *server.split(), "shop_site:app"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    ran = forks.run("-m", *server.split(), "shop_site:app", cwd=tmp_path)
 
-    assert MESSAGE in "\n".join(ran.stdout.splitlines()[-12:]), ran.stdout
-    assert "appears unsupported" not in ran.stdout
+    output = ran.stdout + ran.stderr
+    assert MESSAGE in "\n".join(output.splitlines()[-12:]), output
+    assert "appears unsupported" not in output
 
 
 class Broken(Exception):
