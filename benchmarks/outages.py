@@ -228,7 +228,8 @@ async def _serving(
     port = free_port()
     with running(
         *("-m", "uvicorn", "--factory", "--port", str(port)),
-        *("--log-level", "error", "tests.end_to_end.counting_site:configured"),
+        *("--log-level", "error", "--timeout-keep-alive", "60"),
+        "tests.end_to_end.counting_site:configured",
         port=port,
         log=folder / "site.log",
         environ={
