@@ -13,10 +13,10 @@ from .ratios import NO_GOAL, Comparison, Measure, Row, measure_in_turns
 FETCHES = 640
 ROUNDS = 5
 OURS = "ours/client"
-STOCK = "httpx"
-AIOHTTP = "aiohttp"
-WITH_SNIFFIO = "httpx/sniffio"
-LIMIT = "sockets"
+STOCK = "clients/httpx"
+AIOHTTP = "clients/aiohttp"
+WITH_SNIFFIO = "clients/httpx with sniffio"
+LIMIT = "clients/sockets"
 RIVALS = {
     STOCK: "stock httpx, tuned",
     WITH_SNIFFIO: "stock httpx with sniffio",

@@ -138,9 +138,9 @@ def test_a_worker_that_ends_is_quoted(tmp_path: Path) -> None:
 
 
 def test_a_rival_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
-    names = ["sockets", "segment"]
+    names = ["clients/sockets", "segment"]
     with crew(tmp_path, Effort(), names, at_home=names) as together:
         present = list(together.workers)
 
-    assert present == ["sockets"]
+    assert present == ["clients/sockets"]
     assert "left out: segment: ModuleNotFoundError" in str(together.missing[0])
