@@ -105,7 +105,7 @@ def _check_place(events: EventSettings, workspace_id: str, *, make: bool) -> Non
     if path is None or make or os.path.exists(path):
         return
     # A process may have ended before it created the file.
-    if not JournalFiles(journal_prefix(events, workspace_id)).exist():
+    if not JournalFiles(journal_prefix(events, workspace_id)).names():
         stop(
             [
                 f"{path}: there is no such file: either nothing was ever appended, or "

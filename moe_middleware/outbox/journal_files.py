@@ -124,10 +124,6 @@ class JournalFiles:
             if left < LEAST_LEFT:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def exist(self) -> bool:
-        """Whether there are journals."""
-        return bool(self._paths())
-
     def names(self) -> list[str]:
         """Return the names of all journals, of running and of ended processes."""
         return [*self._paths()]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.errors import OutboxError
 from ...network.redis import Command
-from ...network.redis.options import RedisOptions, redis_options
+from ...network.redis.options import RedisOptions
 from .scripts import FORGET_RELAYS_AFTER, TIDY
 
 if TYPE_CHECKING:
@@ -60,64 +60,27 @@ class Replicated:
     """Waits until replicas have all earlier writes."""
 
 
-class Connector:
-    """Connects to the outbox of one workspace.
+class Connection:
+    """Runs scripts on the outbox of one workspace, connected when it is first needed.
 
     Args:
-        url: The address, with redis-py's options as its query.
+        options: The address.
         workspace_id: Part of every key. The braces keep all keys in one slot of a
             cluster.
         replicas: How many replicas must have a batch before it counts as stored. None
             asks for one where sentinels or a cluster can make it the primary, and goes
             on without one while there is none.
-
-    Raises:
-        SettingsError: The redis package is missing, or the address is none.
     """
 
     def __init__(
-        self, url: str, workspace_id: str, *, replicas: int | None = None
+        self, options: RedisOptions, workspace_id: str, *, replicas: int | None = None
     ) -> None:
+        self._options = options
+        self._name = options.shown
         self._prefix = f"moe-outbox:{SCHEMA_VERSION}:{{{workspace_id}}}:"
-        self._options = redis_options(url, where="events.outbox", timeout=TIMEOUT)
-        self._replicas = _Replicas(self._options, replicas)
-        self._is_checked = False
-
-    def __call__(self) -> Connection:
-        """Connect.
-
-        Raises:
-            OutboxError: It cannot be reached.
-        """
-        from ...network.redis.blocking import BlockingRedis
-
-        redis = BlockingRedis(self._options, patience=PATIENCE)
-        connection = Connection(
-            redis, self._options.shown, self._prefix, self._replicas
-        )
-        try:
-            connection.run_commands([("PING",)])
-            if not self._is_checked:
-                self._is_checked = True
-                connection.warn_if_not_durable()
-                connection.run([Call(TIDY, (FORGET_RELAYS_AFTER,))])
-        except OutboxError:
-            connection.close()
-            raise
-        return connection
-
-
-class Connection:
-    """A connected client that runs scripts."""
-
-    def __init__(
-        self, redis: BlockingRedis, name: str, prefix: str, replicas: _Replicas
-    ) -> None:
-        self._redis = redis
-        self._name = name
-        self._prefix = prefix
-        self._keys = [prefix + key for key in KEYS]
-        self._replicas = replicas
+        self._keys = [self._prefix + key for key in KEYS]
+        self._replicas = _Replicas(options, replicas)
+        self._redis: BlockingRedis | None = None
 
     def run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
         """Return the calls' answers in order; a call's error is its answer.
@@ -125,29 +88,45 @@ class Connection:
         Raises:
             OutboxError: The server cannot be reached; some calls may have run.
         """
-        answers = self.run_commands([self._command(call) for call in calls])
+        if not calls:
+            return []
+        answers = self._run([self._command(call) for call in calls])
         return [
             self._replicas.verdict(answer) if isinstance(call, Replicated) else answer
             for call, answer in zip(calls, answers, strict=True)
         ]
 
-    def run_commands(self, commands: Sequence[Command]) -> list[Any]:
-        """Do the same with bare commands."""
+    def close(self) -> None:
+        """Disconnect; a later call connects again."""
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            redis.close()
+
+    def _run(self, commands: Sequence[Command]) -> list[Any]:
         from redis.exceptions import RedisError
 
         try:
-            answers = self._redis.ask(self._prefix, commands)
+            answers = self._connected().ask(self._prefix, commands)
         except (RedisError, OSError) as error:
             raise OutboxError(f"{self._name}: {_described(error)}") from error
         return [self._translated(answer) for answer in answers]
 
-    def close(self) -> None:
-        self._redis.close()
+    def _connected(self) -> BlockingRedis:
+        if self._redis is None:
+            from ...network.redis.blocking import BlockingRedis
 
-    def warn_if_not_durable(self) -> None:
+            self._redis = BlockingRedis(self._options, patience=PATIENCE)
+            self._run([("PING",)])
+            if self._prefix + self._name not in _checked:
+                _checked.add(self._prefix + self._name)
+                self._warn_if_not_durable()
+                self.run([Call(TIDY, (FORGET_RELAYS_AFTER,))])
+        return self._redis
+
+    def _warn_if_not_durable(self) -> None:
         """Log once that this Redis may lose events."""
         wanted = ("appendonly", "maxmemory-policy", "maxmemory")
-        answers = self.run_commands([("CONFIG", "GET", one) for one in wanted])
+        answers = self._run([("CONFIG", "GET", one) for one in wanted])
         if any(isinstance(answer, Exception) for answer in answers):
             # Services often forbid it, and manage their disks themselves.
             logger.info("outbox_durability_unknown outbox=%s", self._name)
@@ -184,6 +163,10 @@ class Connection:
         translated = OutboxError(f"{self._name}: {_described(answer)}")
         translated.__cause__ = answer
         return translated
+
+
+_checked: set[str] = set()
+"""The outboxes whose durability this process has checked."""
 
 
 class _Replicas:

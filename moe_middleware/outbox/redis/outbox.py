@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from ...models.arguments import events_of
 from ...models.events import Event
 from ...models.observers import Observer
+from ...network.redis.options import redis_options
 from ...settings.store_addresses import StoreAddress
 from ..contract import (
     MAX_EVENTS,
@@ -33,7 +33,7 @@ from ..losses import observe
 from ..stored import StoredOutbox
 from ..stores import Operation
 from . import scripts
-from .connection import Call, Connector
+from .connection import TIMEOUT, Call, Connection
 from .encoding import (
     chunked,
     chunks_of,
@@ -95,12 +95,13 @@ class RedisOutbox(StoredOutbox):
         self._max_events = max_events
         self._when_full: WhenFull = when_full
         self._clock = clock
+        options = redis_options(url, where="events.outbox", timeout=TIMEOUT)
         super().__init__(
             name,
-            new_store=partial(
-                RedisStore,
+            # With a connection of its own: after a fork, the open one is the parent's.
+            new_store=lambda: RedisStore(
                 name,
-                connect=Connector(url, workspace_id, replicas=replicas),
+                connection=Connection(options, workspace_id, replicas=replicas),
                 save=self._save,
             ),
             files=JournalFiles(journal) if journal else None,

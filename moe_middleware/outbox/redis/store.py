@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...models.errors import OutboxError
 from ..journal_records import Record
@@ -49,7 +48,7 @@ class RedisStore:
 
     Args:
         name: The outbox's name in logs.
-        connect: Connects, or raises ``OutboxError``.
+        connection: Runs scripts.
         save: Returns the call that stores a chunk. Its answer is the journal's totals
             of refused and dropped events.
     """
@@ -61,14 +60,13 @@ class RedisStore:
         self,
         name: str,
         *,
-        connect: Callable[[], Connection],
+        connection: Connection,
         save: Callable[[Chunk], Call],
     ) -> None:
         self.deadline = float("inf")
         self._name = name
-        self._connect = connect
+        self._connection = connection
         self._save = save
-        self._connection: Connection | None = None
         self._journals: dict[str, _Progress] = {}
 
     def do(self, batch: Batch | None, operations: Sequence[Operation]) -> Outcome:
@@ -79,7 +77,7 @@ class RedisStore:
             if chunks:
                 calls.append(Replicated())
             calls += [one.work for one in operations if one.work]
-            answers = self._run(calls)
+            answers = self._connection.run(calls)
         except Exception as error:
             self.close()
             if not isinstance(error, OutboxError):
@@ -112,17 +110,8 @@ class RedisStore:
 
     def close(self) -> int:
         """Disconnect."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._connection.close()
         return 0
-
-    def _run(self, calls: Sequence[Call | Replicated]) -> list[Any]:
-        if not calls:
-            return []
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection.run(calls)
 
     def _chunks(self, batch: Batch) -> Iterator[Chunk]:
         """Divide a batch into chunks for one script each."""
@@ -146,7 +135,7 @@ class RedisStore:
 
     def _progress(self, journal: str) -> _Progress:
         """Return the progress of a journal, also of an ended process's."""
-        [answer] = self._run([Call(STORED, writer=journal)])
+        [answer] = self._connection.run([Call(STORED, writer=journal)])
         if isinstance(answer, Exception):
             raise answer
         return _Progress(*answer)

@@ -16,8 +16,9 @@ import pytest
 from redis import Redis
 
 from moe_middleware import Counters, OutboxError, SettingsError
+from moe_middleware.network.redis.options import redis_options
 from moe_middleware.outbox import Claim, Outbox
-from moe_middleware.outbox.redis.connection import Call, Connector
+from moe_middleware.outbox.redis.connection import TIMEOUT, Call, Connection
 from moe_middleware.outbox.redis.outbox import RedisOutbox
 from moe_middleware.outbox.redis.scripts import APPEND, TIDY
 
@@ -48,6 +49,11 @@ def open_redis(redis: RedisServer, tmp_path: Path) -> Iterator[Open]:
     yield open_one
     for one in opened:
         one.close(timeout=0.5)
+
+
+def connection_to(redis: RedisServer, workspace: str) -> Connection:
+    options = redis_options(redis.url, where="events.outbox", timeout=TIMEOUT)
+    return Connection(options, workspace)
 
 
 async def claimed(outbox: Outbox, limit: int = 1000, relay: str = "") -> list[Claim]:
@@ -356,7 +362,7 @@ async def test_a_batch_is_stored_once_and_never_before_an_earlier_one(
     redis: RedisServer, tmp_path: Path, open_redis: Open
 ) -> None:
     """Sent again after a lost answer, it is stored once; a gap is an error."""
-    connection = Connector(redis.url, tmp_path.name)()
+    connection = connection_to(redis, tmp_path.name)
 
     def append(first: int, last: int, after: int, known: int, most: int = 9) -> Call:
         values = (first, last, after, known, 0, 0, most, "refuse", "")
@@ -429,7 +435,7 @@ async def test_redis_own_tools_show_what_is_claimed(
     outbox.append([event("alice"), event("bob")])
     claims = await claimed(outbox, relay="one")
     await outbox.ack([claims[0].id])
-    connection = Connector(redis.url, tmp_path.name)()
+    connection = connection_to(redis, tmp_path.name)
     await outbox.ack([one.id for one in await claimed(outbox, relay="idle")])
     await claimed(outbox, 1, relay="idle")
     time.sleep(0.01)
