@@ -91,6 +91,7 @@ class RepeatLogger:
                 known.again += 1
                 self._wake_at(known.ends - now)
                 return
+            # The oldest gives way: what it counted so far is not logged.
             if known is None and len(self._outcomes) >= MOST:
                 self._outcomes.pop(next(iter(self._outcomes)))
             self._outcomes[key] = _Outcome(level, line, args, now + self._every)

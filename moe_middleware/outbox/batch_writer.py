@@ -153,6 +153,7 @@ class BatchWriter:
         with self._lock:
             life = self._life or self._begin()
             taken = life.journal.append(body, count)
+            # A store that failed is tried again by the clock, not for each event.
             if not (life.is_woken or life.failing):
                 life.is_woken = True
                 life.wakeups.put(None)
@@ -226,6 +227,7 @@ class BatchWriter:
         else:
             journal = self._files.new(self._max_events)
         life = self._life = _Life(journal, self._new_store())
+        # A daemon: a script's end does not wait for it, but closes the writer.
         thread = threading.Thread(
             target=self._work, args=(life,), name="moe-outbox", daemon=True
         )
@@ -239,6 +241,7 @@ class BatchWriter:
         with self._lock:
             operations = list(life.operations)
             life.operations.clear()
+            # What stands in a file is not lost: another process stores it.
             lost += life.journal.give_up()
         for one in operations:
             one.settle(OutboxError(f"{self._name}: closed"))

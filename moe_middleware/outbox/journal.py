@@ -102,6 +102,7 @@ class Journal:
             segment.buffer[start + HEAD_SIZE : end] = body
             segment.write_head(start, size, count, sequence, check)
         except OSError as error:
+            # Its disk is full or gone: the record goes to another segment.
             if self._begin_segment(HEAD_SIZE + size, error):
                 return self.append(body, count)
             return False
@@ -169,6 +170,7 @@ class Journal:
                 segment.next = at + HEAD_SIZE + size
                 if events < DROPPED:
                     mark = pack_count(events | DROPPED)
+                    # If that fails, another process may store it after all.
                     with suppress(OSError):
                         segment.buffer[at + COUNT_AT : at + COUNT_END] = mark
                     self._forget(segment, events)

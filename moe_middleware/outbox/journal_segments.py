@@ -38,21 +38,12 @@ class Memory(Protocol):
 
 
 class Segment:
-    """Memory for consecutive records; this kind ends with the process.
+    """Memory for consecutive records; this kind ends with the process."""
 
-    Attributes:
-        buffer: The memory.
-        write_head: Writes the head of a record at a place.
-        size: Its size, in bytes.
-        start: Where its first record begins.
-        next: The start of the first record that was not taken yet.
-        end: The end of the last record.
-        live: How many of its events are neither stored nor dropped.
-        in_memory: Whether it is in this process's memory only.
-    """
-
+    # Where its first record begins: a file has a mark before it.
     start = 0
     in_memory = True
+    # Writes the head of a record at a place.
     write_head: Callable[..., None]
 
     def __init__(self, size: int, *, until: float = inf) -> None:
@@ -61,7 +52,9 @@ class Segment:
         self.buffer: Memory = memory
         self.write_head = partial(pack_head_into, memory)
         self.size = size
+        # Where the first record begins that was not taken yet, and the last one ends.
         self.next = self.end = self.start
+        # How many of its events are neither stored nor dropped.
         self.live = 0
         self._until = until
 

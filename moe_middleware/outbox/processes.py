@@ -112,6 +112,7 @@ class ProcessNotes:
         self._noted = False
         try:
             async with asyncio.timeout(timeout):
+                # The last counts, which are then added to the totals.
                 await self._outbox.note(self._name, orjson.dumps(mine))
                 await _retire(self._outbox, self._name)
                 self._retired = sum_of([{"counters": self._retired}, mine])["counters"]

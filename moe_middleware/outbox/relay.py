@@ -105,6 +105,7 @@ class Relay(Deliverer):
                 await self.deliver(to_the_end=True, heeds_stop=False)
         except TimeoutError:
             logger.warning("drain_cut timeout=%g", timeout)
+            # It gives back what it holds, so that no other relay waits for the leases.
             if running is not None and running.cancel():
                 await asyncio.wait([running], timeout=give_back_for)
         except Exception as error:

@@ -123,6 +123,7 @@ class Deliverer:
 
     def _begin(self, round: _Round) -> None:
         """Start the reports and the claim that may run now."""
+        # While reports fail, one tries for all: the others would fail, too.
         at_once = 1 if self.state.failures else self.parallel
         while len(round.reports) < at_once and not self._over(round):
             batch = round.backlog.next_batch()
@@ -237,6 +238,7 @@ class Deliverer:
     async def _ack(self, round: _Round) -> None:
         """Ack delivered events, also those delivered meanwhile."""
         try:
+            # In one transaction for all reports that arrive while the last ack runs.
             while ids := list(round.delivered):
                 await self.outbox.ack(ids)
                 round.delivered.difference_update(ids)

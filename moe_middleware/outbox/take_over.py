@@ -32,6 +32,7 @@ def store_abandoned(
                 files.log_unreadable(journal.name, error)
                 continue
             if added is None:
+                # The store fails: the others would, too, and are found again later.
                 return
             journal.delete()
             if added:

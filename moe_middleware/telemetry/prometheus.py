@@ -139,6 +139,7 @@ def metrics_in(registry: CollectorRegistry) -> Metrics:
     """Return the metrics of a registry, made at the first call."""
     found = _METRICS.get(registry)
     if found is None:
+        # A registry takes no metric twice, and may serve several configurations.
         found = _METRICS[registry] = Metrics(registry)
     return found
 

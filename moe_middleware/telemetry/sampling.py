@@ -62,6 +62,7 @@ class Sampler:
                 logger.warning("sample_failed error=%s", type(error).__name__)
 
     async def _read(self) -> Sample:
+        # A store that is out of reach would keep the counts waiting, too.
         health = await self._outbox.health()
         waiting = dead = oldest_age = None
         if health.writable:

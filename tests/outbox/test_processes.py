@@ -24,7 +24,6 @@ from moe_middleware.models.observers import Counters
 from moe_middleware.models.reasons import Reason
 from moe_middleware.outbox import MemoryOutbox, SQLiteOutbox
 from moe_middleware.outbox.process_status import (
-    SILENT_AFTER,
     delivery_of,
     problem_of,
     read_processes,
@@ -66,19 +65,6 @@ async def noted(outbox: Any, **kept: Any) -> None:
 )
 def test_a_problem_has_words_to_look_for(error: object, words: str | None) -> None:
     assert problem_of(error) == words
-
-
-async def test_a_process_that_notes_nothing_any_more_is_silent() -> None:
-    outbox = MemoryOutbox()
-    await noted(outbox, process="a:1", started_at=NOW - 100)
-    await noted(outbox, process="b:2", noted_at=NOW - SILENT_AFTER - 1)
-
-    found = await read_processes(outbox, clock=lambda: NOW)
-
-    assert [(one["process"], one["silent"]) for one in found] == [
-        ("a:1", False),
-        ("b:2", True),
-    ]
 
 
 @pytest.mark.parametrize("note", [b"{", b"[]", b"7", b'{"process": "x:1"}'])

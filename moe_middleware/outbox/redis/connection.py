@@ -188,6 +188,7 @@ class _Replicas:
 
     def command(self) -> Command:
         """Return the command that waits for them."""
+        # In place of WAIT, so that each pipeline has as many answers.
         if not self._count or time.monotonic() < self._look_at:
             return ("PING",)
         within = TRIED_FOR if self._goes_without() else REPLICAS_WITHIN

@@ -143,6 +143,7 @@ class RedisStore:
     def _count(self, outcome: Outcome, chunk: Chunk, answer: Sequence[int]) -> None:
         progress = self._journals[chunk.journal]
         outcome.saved += len(chunk.records)
+        # Of a repeated chunk, the first records were stored before.
         outcome.added += chunk.records[-1].sequence - max(
             chunk.records[0].sequence - chunk.records[0].events, progress.stored
         )

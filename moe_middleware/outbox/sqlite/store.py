@@ -125,6 +125,7 @@ class SQLiteStore:
         for one in operations:
             if unsaved is not None and one.after_saving:
                 results.append(self._translated(unsaved))
+            # Each would wait for the same lock again.
             elif is_busy(error) and not one.reads:
                 results.append(self._translated(error))
             else:
@@ -161,6 +162,7 @@ class SQLiteStore:
                 records = records[size:]
                 total.add(part)
                 size = 2 * size if grows else size
+            # There may be room for fewer: acks have freed pages.
             elif size > 1 and self._lacks_room(part.error):
                 size, grows = size // 2, False
             else:
