@@ -47,6 +47,7 @@ _ABOUT_TOKEN = """\
 def main() -> None:
     options = _options()
     try:
+        # Here, so that a mistake in the settings is one line and no traceback.
         from .app import app
     except SettingsError as error:
         sys.exit(str(error))

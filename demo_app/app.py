@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from moe_middleware import MoEngageMiddleware, Settings
 from moe_middleware.sandbox import embedded
 
 from . import consent
-from .counted import open_ledger, read_counted, sandbox_pages
+from .counted import read_counted, sandbox_pages
 from .explained import explain_link
 from .forms import read_form, same_site
 from .policy import new_nonce, policy
@@ -86,7 +87,7 @@ async def cart(request: Request) -> Response:
 
 
 async def club(request: Request) -> Response:
-    """The page whose counting is the Web SDK's part."""
+    # The counting on this page is the Web SDK's part.
     return await page(request, "club.html", web_sdk=True)
 
 
@@ -104,13 +105,11 @@ async def change_cart(request: Request) -> Response:
 
 
 async def become(request: Request) -> Response:
-    """Play another visitor: a stand-in for signing in and out.
-
-    It ends a preview, which belongs to the visitor before.
-    """
+    """Play another visitor: a stand-in for signing in and out."""
     form = await read_form(request)
     who = form.get("customer_id", "")
     cookies = {"customer_id": who if who in CUSTOMERS else ""}
+    # A preview belongs to the visitor before.
     if PREVIEW in request.cookies:
         cookies[PREVIEW] = ""
     return go(same_site(form.get("back")), **cookies)
@@ -126,7 +125,7 @@ async def decide(request: Request) -> Response:
 
 async def counted(request: Request) -> Response:
     """The figures at the foot; the page's script fetches them every second."""
-    summary = await read_counted(request.state.ledger)
+    summary = await request.state.read_counted()
     return templates.TemplateResponse(
         request,
         "counted.html",
@@ -151,7 +150,8 @@ async def sorry(request: Request, error: Exception) -> Response:
 
 
 async def broken(request: Request, _error: Exception) -> Response:
-    """The page for an unexpected error: it needs nothing that may be broken."""
+    """The page for an unexpected error."""
+    # Without `page`: what that needs may be broken.
     return templates.TemplateResponse(
         request,
         "broken.html",
@@ -184,7 +184,7 @@ async def page(
         "who": who if who in CUSTOMERS else "",
         "here": here,
         "shelf": TEAS,
-        "counted": await read_counted(request.state.ledger),
+        "counted": await request.state.read_counted(),
         "sandbox": request.state.sandbox,
     }
     return templates.TemplateResponse(
@@ -228,21 +228,17 @@ def build_app(
         config: The settings of moe_middleware, or their file.
         environ: Names the workspace, so that its ledger can be found.
     """
-
     pages = sandbox_pages(environ)
-    settings = (
-        config
-        if isinstance(config, Settings)
-        else Settings.load(config, environ=environ)
-    )
-    previews = PreviewDesk(settings, embedded()) if pages == "/sandbox" else None
+    if isinstance(config, Path):
+        config = Settings.load(config, environ=environ)
+    previews = PreviewDesk(config) if pages == "/sandbox" else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         # A sandbox is a neighbour: a proxy between us would only be in the way.
         async with httpx.AsyncClient(trust_env=False) as client:
             yield {
-                "ledger": open_ledger(environ, client),
+                "read_counted": partial(read_counted, environ, client),
                 "sandbox": pages,
                 "previews": previews,
             }
@@ -264,7 +260,7 @@ def build_app(
             # The sandbox inside this process shows its pages at our own address.
             *([Mount(pages, embedded())] if pages == "/sandbox" else []),
         ],
-        middleware=[Middleware(MoEngageMiddleware, config=settings)],
+        middleware=[Middleware(MoEngageMiddleware, config=config)],
         exception_handlers={**dict.fromkeys(SORRY, sorry), 500: broken},
         lifespan=lifespan,
     )

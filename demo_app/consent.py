@@ -10,10 +10,8 @@ OBJECTS = "objects"
 
 
 def answer(request: Request) -> str:
-    """Return ``yes``, ``no``, ``objects``, or empty where the question is still open.
-
-    A browser with Global Privacy Control objects for every site.
-    """
+    """Return ``yes``, ``no``, ``objects``, or empty while the question is open."""
+    # A browser with Global Privacy Control objects for every site.
     if request.headers.get("sec-gpc") == "1":
         return OBJECTS
     given = request.cookies.get(COOKIE, "")

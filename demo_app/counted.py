@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 
@@ -20,63 +20,10 @@ TIMEOUT = 0.4
 Event = Mapping[str, Any]
 
 
-class Ledger(Protocol):
-    """Where the counted events are read. Without an answer it raises LedgerError."""
-
-    async def events(self) -> Sequence[Event]: ...
-
-
-class LedgerError(Exception):
-    """Nothing can be read; the text says why, in words for the page."""
-
-
-class EmbeddedLedger:
-    """The sandbox inside this very process."""
-
-    async def events(self) -> Sequence[Event]:
-        return embedded().events
-
-
-class ServerLedger:
-    """A sandbox that runs as a server of its own.
-
-    Args:
-        base_url: The address the demo fetches from, as in ``MOE_BASE_URL``.
-        client: Who asks; the caller closes it.
-        token: What a sandbox asks for that listens to other machines.
-    """
-
-    def __init__(
-        self, base_url: str, client: httpx.AsyncClient, token: str = ""
-    ) -> None:
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._site = base_url.rstrip("/").removesuffix("/v1")
-        self._client = client
-
-    async def events(self) -> Sequence[Event]:
-        try:
-            answer = await self._client.get(
-                f"{self._site}/_sandbox/events",
-                headers=self._headers,
-                timeout=TIMEOUT,
-            )
-            events: Sequence[Event] = answer.raise_for_status().json()["events"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise LedgerError(
-                f"The sandbox at {self._site} does not answer, so nothing can be read "
-                "here. The shop goes on with its templates' defaults."
-            ) from error
-        return events
-
-
-class NoLedger:
-    """A real workspace: its figures are in MoEngage's own reports."""
-
-    async def events(self) -> Sequence[Event]:
-        raise LedgerError(
-            "This demo talks to a real MoEngage workspace, which does its counting "
-            "in its own reports. Here, only a sandbox can be read."
-        )
+REAL = (
+    "This demo talks to a real MoEngage workspace, which does its counting in its own "
+    "reports. Here, only a sandbox can be read."
+)
 
 
 def sandbox_pages(environ: Mapping[str, str]) -> str | None:
@@ -86,15 +33,6 @@ def sandbox_pages(environ: Mapping[str, str]) -> str | None:
     return (
         "/sandbox" if environ.get("MOE_DATA_CENTER", "sandbox") == "sandbox" else None
     )
-
-
-def open_ledger(environ: Mapping[str, str], client: httpx.AsyncClient) -> Ledger:
-    """Choose the ledger that belongs to the workspace this demo talks to."""
-    if base_url := environ.get("MOE_BASE_URL"):
-        return ServerLedger(base_url, client, environ.get("MOE_SANDBOX_TOKEN", ""))
-    if environ.get("MOE_DATA_CENTER", "sandbox") == "sandbox":
-        return EmbeddedLedger()
-    return NoLedger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +95,31 @@ class Counted:
     notice: str | None = None
 
 
-async def read_counted(ledger: Ledger) -> Counted:
-    """Read the ledger and sum it up; where it cannot be read, the notice says why."""
+async def read_counted(
+    environ: Mapping[str, str], client: httpx.AsyncClient
+) -> Counted:
+    """Read the events of the workspace that this demo talks to, and sum them up.
+
+    Where they cannot be read, the notice says why.
+    """
+    site = sandbox_pages(environ)
+    if site is None:
+        return Counted(notice=REAL)
+    if site == "/sandbox":
+        return sum_up(embedded().events)
+    # A sandbox that listens to other machines asks for its token.
+    token = environ.get("MOE_SANDBOX_TOKEN", "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        events = await ledger.events()
-    except LedgerError as error:
-        return Counted(notice=str(error))
-    return sum_up(events)
+        answer = await client.get(
+            f"{site}/_sandbox/events", headers=headers, timeout=TIMEOUT
+        )
+        return sum_up(answer.raise_for_status().json()["events"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Counted(
+            notice=f"The sandbox at {site} does not answer, so nothing can be read "
+            "here. The shop goes on with its templates' defaults."
+        )
 
 
 def sum_up(events: Sequence[Event]) -> Counted:

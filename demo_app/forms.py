@@ -13,11 +13,10 @@ MOST_FORM_BYTES = 2_000
 async def read_form(request: Request) -> dict[str, str]:
     """Read an ordinary HTML form.
 
-    Starlette's own reader wants python-multipart, for files that no form here sends.
-
     Raises:
         HTTPException: 413 for a form larger than any of ours.
     """
+    # Starlette's own reader wants python-multipart, for files that no form here sends.
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -27,11 +26,9 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def same_site(target: object, otherwise: str = "/") -> str:
-    """Return ``target`` if it is a path of this site, else ``otherwise``.
-
-    Browsers drop tabs and line ends and read ``\\`` as ``/``: ``/<tab>/evil.example``
-    would lead away as ``//evil.example`` does.
-    """
+    """Return ``target`` if it is a path of this site, else ``otherwise``."""
+    # Browsers drop tabs and line ends and read `\\` as `/`: `/<tab>/evil.example` would
+    # lead away as `//evil.example` does.
     if (
         isinstance(target, str)
         and target.startswith("/")

@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from moe_middleware import Settings
 from moe_middleware.browser.overlay_access import OVERLAY, OverlayLinks
 from moe_middleware.browser.preview_links import PREVIEWS
+from moe_middleware.browser.sandbox_variations import variation_names, variation_payload
 from moe_middleware.preview_links import Preview, PreviewLinks
-from moe_middleware.sandbox import Sandbox
-from moe_middleware.sandbox.decisions.variations import (
-    attributes_of,
-    values_of,
-    variations_of,
-)
-from moe_middleware.sandbox.workspace.template_worker import Withheld
 
 LASTS = 3600
 """How long a link works, in seconds."""
@@ -41,15 +35,13 @@ class PreviewDesk:
     """Offers, for each experience, the variation after the one that is shown.
 
     Args:
-        settings: Whose ``secret_key`` signs the links.
-        sandbox: Has the variations.
+        settings: Their ``secret_key`` signs the links.
     """
 
-    def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    def __init__(self, settings: Settings) -> None:
         secrets = [secret.get_secret_value() for secret in settings.secret_key or ()]
         own = settings.clicks.path
-        self._links = PreviewLinks(secrets, path=f"{own}/{PREVIEWS}/")
+        self._links = PreviewLinks(secrets, path=f"{own}/{PREVIEWS}/", clock=time.time)
         self._overlays = OverlayLinks(
             secrets, path=f"{own}/{OVERLAY}/", clock=time.time
         )
@@ -78,18 +70,15 @@ class PreviewDesk:
             who: The customer whose attributes its templates are rendered with.
             back: The page to see it on.
         """
-        workspace = self._sandbox.workspace
-        names = variations_of(workspace, key)
-        order = [*names]
-        after = order.index(shown) + 1 if shown in names else 0
-        name = (order[after:] or order or [""])[0]
-        if name in ("", shown):
+        names = variation_names(key)
+        after = names.index(shown) + 1 if shown in names else 0
+        name = (names[after:] or names or [shown])[0]
+        if name == shown:
             return None
         try:
-            payload = values_of(names[name], attributes_of(workspace, who))
+            payload = variation_payload(key, name, who) or {}
             preview = Preview(key, name, payload, back, int(time.time()) + LASTS)
-            link = self._links.make(preview)
-        except (Withheld, ValueError):
+            return Offered(name=name, link=self._links.make(preview))
+        except ValueError:
             # Its templates withhold it, or it does not fit into a cookie.
             return None
-        return Offered(name=name, link=link)

@@ -119,6 +119,7 @@ def read_cart(text: str) -> Cart:
     cart: Cart = {}
     for part in text.split("."):
         sku, _, count = part.partition(":")
+        # The cookie is the browser's: `isdigit` takes digits that `int` does not.
         if sku in TEAS and count.isascii() and count.isdigit() and len(count) < 3:
             cart[sku] = min(int(count), MOST_OF_ONE_TEA)
     return {sku: count for sku, count in cart.items() if count}

@@ -10,23 +10,16 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 
-def _served(source: str) -> bytes:
+def _read(name: str) -> bytes:
     """Return a script without comments and needless blanks.
 
     Scripts must be written accordingly: each comment has its own lines, and no quoted
     text has an operator or a comma with spaces beside it.
     """
+    source = Path(__file__).with_name(name).read_text(encoding="utf-8")
     lines = (line.strip() for line in source.splitlines())
     text = "\n".join(line for line in lines if line and not line.startswith("//"))
-    return re.sub(r" (=>|[=<+*|&]+) |, ", _narrow, text).encode()
-
-
-def _narrow(mark: re.Match[str]) -> str:
-    return mark[0].strip()
-
-
-def _read(name: str) -> bytes:
-    return _served(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return re.sub(r" (=>|[=<+*|&]+) |, ", lambda mark: mark[0].strip(), text).encode()
 
 
 def _named(script: bytes) -> str:
@@ -50,6 +43,7 @@ def script_element(path: str, nonce: str | None, name: str = SCRIPT_NAME) -> Mar
         name: The script: the one that reports clicks and views, or the one for
             MoEngage's Web SDK.
     """
+    # Most of its text is the same on every page; a nonce is another one on each.
     if not nonce:
         return _element(path, name)
     return Markup(f'{_beginning(path, name)} nonce="{escape(nonce)}"></script>')

@@ -67,6 +67,7 @@ class BeaconReceiver:
             return await self._refused(400, "malformed", visit)
         marks = [(signal, self._beacons.read(signal.token)) for signal in signals]
         known = [(signal, mark) for signal, mark in marks if mark is not None]
+        # Only our script sends beacons: with one foreign token, none of it is.
         if len(known) < len(signals):
             return await self._refused(400, "not_ours", visit)
         if self._visitors.is_bot(visit) or is_prefetch(visit):
@@ -98,6 +99,7 @@ class BeaconReceiver:
         self, signals: list[tuple[Signal, Mark]], known_as: list[Identity]
     ) -> list[Event]:
         now = self._clock()
+        # By uuid: a repeated signal is the same event.
         events: dict[str, Event] = {}
         for signal, mark in signals:
             uuid = signal.uuid(mark)
@@ -122,6 +124,7 @@ class BeaconReceiver:
             return _NOTHING
         who = self._visitors.log_names.of(identity.reporting_id)
         if isinstance(error, TimeoutError):
+            # The outbox goes on: a beacon that is sent again would not count twice.
             logger.warning("beacon_not_stored_yet events=%d%s", len(events), who)
             return _NOTHING
         logger.warning("beacon_not_stored error=%s%s", type(error).__name__, who)

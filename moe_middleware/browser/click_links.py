@@ -79,6 +79,7 @@ class ClickLinks:
             clock=clock,
         )
         self._path = path
+        # A host's case means nothing.
         self._hosts = frozenset(host.lower() for host in hosts)
         self._message_once = lru_cache(maxsize=1_024)(self._message)
 
@@ -124,6 +125,7 @@ class ClickLinks:
                 "long for a link",
                 one_line(key),
             )
+        # It does not count, but the visitor still gets there.
         return harmless(target)
 
     def _message(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from urllib.parse import quote
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.events import Action
@@ -12,14 +11,12 @@ from ..models.visits import Visit
 from ..visitors.page_views import is_prefetch
 from ..visitors.visitors import Visitors
 from .click_links import Click, ClickLinks
-from .endpoints import NEVER_KEPT, PLAIN_TEXT, Reply, refused
+from .endpoints import PLAIN_TEXT, Reply, redirect, refused
 from .reported_events import ReportedEvents
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD")
-
-_URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
 
 class Clicks:
@@ -53,6 +50,7 @@ class Clicks:
     async def follow(self, visit: Visit, token: str, body: bytes) -> Reply:
         """Store the event of a click, and redirect."""
         click = self._links.read(token)
+        # The hosts may have changed since the link was made.
         if click is None or not self._links.may_lead_to(click.target):
             who = await self._visitors.log_name(visit)
             self._logger.log(logging.WARNING, "click_refused reason=not_ours", who=who)
@@ -63,13 +61,11 @@ class Clicks:
             # The redirect works even if counting fails.
             who = await self._visitors.log_name(visit)
             logger.error("click_failed error=%s%s", type(error).__name__, who)
-        # Characters beyond ASCII are percent-encoded; existing escapes stay.
-        location = quote(click.target, safe=_URL_MARKS).encode()
-        headers = [(b"location", location), *PLAIN_TEXT, (b"content-length", b"0")]
-        return Reply(302, [*headers, *NEVER_KEPT])
+        return redirect(click.target, PLAIN_TEXT)
 
     async def _count(self, click: Click, visit: Visit) -> None:
         now = self._clock()
+        # A HEAD is a look at the link, as of a mail scanner.
         if (
             visit.method != "GET"
             or now > click.token.expires_at
@@ -78,6 +74,7 @@ class Clicks:
         ):
             return
         known_as = await self._visitors.known_as(visit)
+        # Somebody who was sent the link gets there, but the click is not theirs.
         owners = [one for one in known_as if self._links.is_of(click, one)]
         if not owners:
             return

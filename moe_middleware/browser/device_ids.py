@@ -6,9 +6,9 @@ import logging
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.visits import Visit
-from ..visitors.ids import DEVICE_COOKIE, device_id, visitor_cookie
+from ..visitors.ids import DEVICE_COOKIE, device_id
 from ..visitors.visitors import Visitors
-from .endpoints import NEVER_KEPT, Reply, is_own_site, refused
+from .endpoints import NEVER_KEPT, Reply, is_own_site, refused, set_cookie
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ MAX_BODY = 36
 class Devices:
     """Keeps a device id in a cookie, for the fetches of the next pages.
 
-    The visitor chooses it, as with the SDK's cookie. Pages of other sites cannot set
-    it, and without the visitor's consent it is not kept.
+    The visitor chooses it, as with the SDK's cookie. Without the visitor's consent it
+    is not kept.
 
     Args:
         visitors: Identifies the visitor.
@@ -37,6 +37,7 @@ class Devices:
 
     async def take(self, visit: Visit, rest: str, body: bytes) -> Reply:
         """Set the cookie, if the request has no device id yet."""
+        # A page of another site could make its visitor somebody else.
         if not is_own_site(visit):
             return await self._refused(403, "other_site", visit)
         received = device_id(body.decode("latin-1"))
@@ -48,11 +49,9 @@ class Devices:
             and await self._visitors.consent(visit)
             and await self._visitors.wants_device_id(visit)
         ):
-            secure = self._visitors.is_https(visit)
-            cookie = visitor_cookie(
-                DEVICE_COOKIE, received, max_age=self._max_age, secure=secure
+            headers += set_cookie(
+                self._visitors, visit, DEVICE_COOKIE, received, self._max_age
             )
-            headers.append((b"set-cookie", cookie.encode()))
         return Reply(204, headers)
 
     async def _refused(self, status: int, reason: str, visit: Visit) -> Reply:

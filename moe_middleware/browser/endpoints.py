@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..models.texts import Headers
 from ..models.visits import Visit
+from ..visitors.ids import visitor_cookie
+from ..visitors.visitors import Visitors
 
 logger = logging.getLogger(__name__)
 
@@ -109,17 +111,19 @@ class OwnPaths:
         return self._paths.get(name), rest
 
 
-def asset_handler(content: bytes, kind: bytes) -> Handler:
+def asset_handler(content: bytes, kind: bytes, cache: bytes = b"public") -> Handler:
     """Return an endpoint for a file whose content never changes.
 
     Args:
         content: The content, in UTF-8.
         kind: The media type, as in ``text/css``.
+        cache: The caches that may keep it.
     """
     headers = [
         (b"content-type", kind + b"; charset=utf-8"),
         (b"content-length", str(len(content)).encode()),
-        (b"cache-control", b"public, max-age=31536000, immutable"),
+        # Its name changes with its content.
+        (b"cache-control", cache + b", max-age=31536000, immutable"),
         (b"x-content-type-options", b"nosniff"),
     ]
 
@@ -130,17 +134,32 @@ def asset_handler(content: bytes, kind: bytes) -> Handler:
 
 
 def is_own_site(visit: Visit) -> bool:
-    """Whether a page of the same origin sent a request, by its browser's headers.
-
-    If the browser sends no Sec-Fetch-Site, the Origin must be the host.
-    """
+    """Whether a page of the same origin sent a request, by its browser's headers."""
     if (site := visit.header("sec-fetch-site")) is not None:
         return site == "same-origin"
+    # Older browsers, and all without TLS, send no Sec-Fetch-Site.
     host, origin = visit.header("host"), visit.header("origin")
     try:
         return bool(host) and urlsplit(origin or "").netloc == host
     except ValueError:
         return False
+
+
+def redirect(target: str, more: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    """Return a redirect that must not be cached, with ``more`` headers."""
+    # Characters beyond ASCII are percent-encoded; existing escapes stay.
+    location = quote(target, safe="/?#[]@!$&'()*+,;=:%~").encode()
+    headers = [(b"location", location), (b"content-length", b"0")]
+    return Reply(302, [*headers, *NEVER_KEPT, *more])
+
+
+def set_cookie(
+    visitors: Visitors, visit: Visit, name: str, value: str, max_age: int
+) -> Headers:
+    """Return the header that sets a cookie for the browser of a request."""
+    secure = visitors.is_https(visit)
+    cookie = visitor_cookie(name, value, max_age=max_age, secure=secure)
+    return [(b"set-cookie", cookie.encode())]
 
 
 def refused(status: int, text: str, *, allow: tuple[str, ...] = ()) -> Reply:

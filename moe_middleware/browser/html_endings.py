@@ -61,6 +61,7 @@ class EndingWriter:
 
     def look_at(self, part: bytes) -> None:
         """Read the next part of the body."""
+        # The rest of a large page is not kept.
         if len(self._begin) < LOOKED_AT:
             self._begin += part[: LOOKED_AT - len(self._begin)]
 
@@ -96,6 +97,7 @@ def is_encoded(headers: Headers) -> bool:
 
 def is_page_load(visit: Visit) -> bool:
     """Whether a browser navigates to a page, and no script requests a part of one."""
+    # Browsers say it themselves; before they did, scripts had headers of their own.
     destination = visit.header("sec-fetch-dest")
     if destination is not None:
         return destination in _PAGES

@@ -63,14 +63,12 @@ class Signal:
     number: int = 0
 
     def uuid(self, mark: Mark) -> str | None:
-        """Return the uuid of its event; None if the mark does not count this action.
-
-        A repeated signal has the same uuid.
-        """
+        """Return the uuid of its event; None if the mark does not count this action."""
         if self.action is Action.IMPRESSION:
             return mark.sight
         if mark.b_id is None:
             return None
+        # Made of the signal: one that is sent again has the same uuid.
         text = mark.token.id + self.number.to_bytes(8, "big")
         digest = blake2b(text, digest_size=16, person=b"moe_mw click").digest()
         return str(UUID(bytes=digest, version=4))

@@ -89,16 +89,14 @@ class OverlayAccess:
 
 
 def _is_of_a_page(visit: Visit) -> bool:
-    """Whether a request may be for a whole page, in a window of its own.
-
-    Requests by scripts are for parts of pages, except for those of Turbo and htmx that
-    replace the whole page.
-    """
+    """Whether a request may be for a whole page, in a window of its own."""
     if visit.method == "HEAD" or visit.header("range") is not None:
         return False
     match visit.header("sec-fetch-dest"):
         case "document":
             return True
+        # A script asks for a part of a page, but for Turbo and htmx, which may replace
+        # the whole one.
         case "empty":
             accepted = visit.header("accept") or ""
             whole = visit.header("turbo-frame") is None and "text/html" in accepted

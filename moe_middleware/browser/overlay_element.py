@@ -39,6 +39,7 @@ def overlay_element(
     message = json.dumps(about, separators=(",", ":"))
     nonced = Markup(' nonce="{}"').format(nonce) if nonce else Markup()
     name = overlay_script()[0]
+    # In ASCII, it fits into a page of any encoding.
     ascii_badge = Markup(badge.encode("ascii", "xmlcharrefreplace").decode())
     return _ELEMENT.format(message, ascii_badge, escape(path), name, nonced)
 
@@ -46,6 +47,7 @@ def overlay_element(
 def nonce_in(headers: Headers) -> str | None:
     """Return the nonce that a response's Content-Security-Policy has for scripts."""
     for name, value in headers:
+        # A policy that only reports forbids nothing.
         if name.lower() != b"content-security-policy":
             continue
         directives = [one.split(None, 1) for one in re.split(rb"[;,]", value)]
@@ -65,9 +67,7 @@ def overlay_script() -> tuple[str, bytes]:
     here = Path(__file__).parent
     style = (here / "overlay.css").read_text(encoding="utf-8")
     source = (here / "overlay.js").read_text(encoding="utf-8")
-    script = source.replace('"the style"', json.dumps(_packed(style))).encode()
+    packed = "".join(line.strip() for line in style.splitlines())
+    # Within the script: a shadow root takes a stylesheet where a policy forbids styles.
+    script = source.replace('"the style"', json.dumps(packed)).encode()
     return f"{blake2b(script, digest_size=8).hexdigest()}.js", script
-
-
-def _packed(style: str) -> str:
-    return "".join(line.strip() for line in style.splitlines())

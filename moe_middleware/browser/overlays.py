@@ -7,15 +7,22 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from ..logs.repeated_lines import RepeatLogger
+from ..models.texts import Headers
 from ..models.urls import leads_to
 from ..models.visits import Visit
-from ..visitors.ids import visitor_cookie
 from ..visitors.visitors import Visitors
-from .endpoints import Reply, asset_handler, is_own_site, refused
+from .endpoints import (
+    Reply,
+    asset_handler,
+    is_own_site,
+    redirect,
+    refused,
+    set_cookie,
+)
 from .overlay_access import COOKIE, OverlayAccess
 from .overlay_element import overlay_script
 from .preview_links import Preview, PreviewLinks, Refusal
-from .previews import Previews, redirect
+from .previews import Previews
 from .sandbox_variations import variation_payload
 
 logger = logging.getLogger(__name__)
@@ -61,17 +68,16 @@ class Overlays:
         self._previews = previews
         self._visitors = visitors
         self._clock = clock
-        self._script = asset_handler(overlay_script()[1], b"text/javascript")
+        self._script = asset_handler(
+            overlay_script()[1], b"text/javascript", b"private"
+        )
         self._logger = RepeatLogger(logger)
 
     async def script(self, visit: Visit, rest: str, body: bytes) -> Reply:
         """Return the script, to browsers that have the overlay."""
         if not self._access.allows(visit):
             return refused(404, "not found")
-        reply = await self._script(visit, rest, body)
-        kept = [one for one in reply.headers if one[0] != b"cache-control"]
-        kept.append((b"cache-control", b"private, max-age=31536000, immutable"))
-        return Reply(reply.status, kept, reply.body)
+        return await self._script(visit, rest, body)
 
     async def answer(self, visit: Visit, rest: str, body: bytes) -> Reply:
         """Turn the overlay on or off, or switch a variation."""
@@ -107,9 +113,11 @@ class Overlays:
             status, about = _REFUSED[found]
             return self._refused(status, found, who, about)
         target, expires_at = found
+        # A look at the headers, as of a mail scanner, opens nothing.
         if visit.method == "HEAD":
             return redirect(target)
         logger.info("overlay_opened by=link%s", who)
+        # A Max-Age of 0 would delete the cookie.
         max_age = max(1, int(expires_at - self._clock()))
         return redirect(target, self._cookie(visit, token, max_age))
 
@@ -137,9 +145,8 @@ class Overlays:
         self._logger.log(logging.WARNING, "overlay_refused reason=%s", reason, who=who)
         return refused(status, about)
 
-    def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
-        secure = self._visitors.is_https(visit)
-        return visitor_cookie(COOKIE, token, max_age=max_age, secure=secure).encode()
+    def _cookie(self, visit: Visit, token: str, max_age: int) -> Headers:
+        return set_cookie(self._visitors, visit, COOKIE, token, max_age)
 
 
 _REFUSED = {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from urllib.parse import quote
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.texts import Headers
 from ..models.urls import mounted_at
 from ..models.visits import Visit
-from ..visitors.ids import visitor_cookie
 from ..visitors.visitors import Visitors
-from .endpoints import NEVER_KEPT, Reply, asset_handler, refused
+from .endpoints import Reply, asset_handler, redirect, refused, set_cookie
 from .preview_links import (
     COOKIE,
     LEAVE,
@@ -26,8 +24,6 @@ from .preview_links import (
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD")
-
-_URL_MARKS = "/?#[]@!$&'()*+,;=:%~"
 
 
 class Previews:
@@ -79,11 +75,13 @@ class Previews:
                 logging.WARNING, "preview_refused reason=%s", preview, who=who
             )
             return _REFUSED[preview]
+        # A look at the headers, as of a mail scanner, opens nothing.
         if visit.method == "HEAD":
             return redirect(preview.target)
         logger.info(
             "preview_opened key=%s variation=%s%s", preview.key, preview.variation, who
         )
+        # A Max-Age of 0 would delete the cookie.
         max_age = max(1, int(preview.expires_at - self._clock()))
         return redirect(preview.target, self._cookie(visit, token, max_age))
 
@@ -104,9 +102,8 @@ class Previews:
             logger.info("preview_left key=%s%s", preview.key, who)
         return redirect(target or home, self._cookie(visit, "", 0))
 
-    def _cookie(self, visit: Visit, token: str, max_age: int) -> bytes:
-        secure = self._visitors.is_https(visit)
-        return visitor_cookie(COOKIE, token, max_age=max_age, secure=secure).encode()
+    def _cookie(self, visit: Visit, token: str, max_age: int) -> Headers:
+        return set_cookie(self._visitors, visit, COOKIE, token, max_age)
 
 
 _REFUSED = {
@@ -116,17 +113,3 @@ _REFUSED = {
 
 
 _style = asset_handler(STYLE, b"text/css")
-
-
-def redirect(target: str, cookie: bytes | None = None) -> Reply:
-    """Return a redirect to a path of this site, which may set a cookie."""
-    # Characters beyond ASCII are percent-encoded; existing escapes stay.
-    location = quote(target, safe=_URL_MARKS).encode()
-    headers: Headers = [
-        (b"location", location),
-        (b"content-length", b"0"),
-        *NEVER_KEPT,
-    ]
-    if cookie is not None:
-        headers.append((b"set-cookie", cookie))
-    return Reply(302, headers)

@@ -61,6 +61,7 @@ class ReportedEvents:
 
     async def store(self, events: Sequence[Event]) -> OutboxError | TimeoutError | None:
         """Append events; return the error if they are not stored in time."""
+        # Stored before the response leaves: the process may end right after it.
         self._outbox.append(events)
         try:
             async with asyncio.timeout(STORE_WITHIN):

@@ -34,6 +34,7 @@ async def show_pages(visit: Visit, rest: str, body: bytes) -> Reply:
     """Answer requests as the sandbox does: its pages, and its tools."""
     place = visit.path.removesuffix(f"/{rest}")
     mount = f"{visit.root_path}{place}"
+    # The pages' relative links need the slash at the end.
     if place == visit.path:
         location = (b"location", quote(f"{mount}/").encode())
         return Reply(308, [location, (b"content-length", b"0"), *NEVER_KEPT])

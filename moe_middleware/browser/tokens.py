@@ -60,21 +60,24 @@ class Tokens:
         self._head_size = head_size
         self._max_length = max_length
 
-    def make(self, message: Sequence[Any], head: bytes = b"") -> str:
+    def make(self, message: Sequence[Any]) -> str:
+        """Return the token of ``fields`` JSON values, without a head; see ``sign``.
+
+        Raises:
+            TypeError: A value of the message is no JSON.
+        """
+        return self.sign(pack(orjson.dumps(message)))
+
+    def sign(self, packed: bytes, head: bytes = b"") -> str:
         """Return a token, of characters that are safe in URLs, cookies and attributes.
 
         Args:
-            message: ``fields`` JSON values.
+            packed: The message, a JSON array of ``fields`` values, packed.
             head: ``head_size`` bytes, unchanged in the token.
 
         Raises:
             TokenTooLongError: The token has more than ``max_length`` characters.
-            TypeError: A value of the message is no JSON.
         """
-        return self.sign(pack(orjson.dumps(message)), head)
-
-    def sign(self, packed: bytes, head: bytes = b"") -> str:
-        """Return a token of a packed message, as ``make`` does."""
         body = _encoded(_VERSION + head + packed)
         token = b"%b.%b" % (body, self._signers[0].get_signature(body))
         if len(token) > self._max_length:
@@ -85,6 +88,7 @@ class Tokens:
 
     def read(self, token: str) -> tuple[bytes, list[Any]] | None:
         """Return a token's head and message; None if it is not ours."""
+        # Before anything is computed from it: it may be megabytes of anybody's.
         if len(token) > MAX_TOKEN or not token.isascii():
             return None
         signed = token.encode()
@@ -162,20 +166,16 @@ class VisitorTokens:
         self._max_age = max_age
         self._clock = clock
 
-    def make(self, text: bytes, visitor_id: str | None) -> str:
+    def sign(self, packed: bytes, visitor_id: str | None) -> str:
         """Return a token for one visitor.
 
         Args:
-            text: The message, a JSON array of ``fields`` values.
+            packed: The message, a JSON array of ``fields`` values, packed.
             visitor_id: The id that the visitor's events carry.
 
         Raises:
             TokenTooLongError: The token has more than MAX_TOKEN characters.
         """
-        return self.sign(pack(text), visitor_id)
-
-    def sign(self, packed: bytes, visitor_id: str | None) -> str:
-        """Return a token of a packed message, as ``make`` does."""
         token_id = os.urandom(16)
         digest = _visitor_digest(self._keyed[0], token_id, visitor_id)
         expires_at = min(int(self._clock() + self._max_age), _LATEST)

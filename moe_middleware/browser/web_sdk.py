@@ -47,6 +47,7 @@ class LeftToSDK:
             return _NOTHING
         message = {"api": api, "contexts": contexts, "device": device}
         elements = _BLOCK.format(Markup(_json(message)))
+        # One script reads all blocks of a page.
         if not self._script_given:
             elements += script_element(path, nonce, SDK_SCRIPT_NAME)
         self._script_given = True

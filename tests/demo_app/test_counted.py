@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from demo_app.counted import ServerLedger, read_counted, sandbox_pages, short, sum_up
+from demo_app.counted import read_counted, sandbox_pages, short, sum_up
 
 from ..rows import each
 
@@ -72,7 +72,7 @@ def test_long_id_of_a_browser_is_shortened() -> None:
 )
 async def test_answer_of_something_else_becomes_a_notice(answer: Response) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(answer)) as client:
-        counted = await read_counted(ServerLedger("http://sandbox.test/v1", client))
+        counted = await read_counted({"MOE_BASE_URL": "http://sandbox.test/v1"}, client)
 
     assert counted.notice is not None
     assert "http://sandbox.test does not answer" in counted.notice

@@ -15,8 +15,8 @@ from ..rows import each
 HERO = "homepage-banner"
 
 
-def desk(sandbox: Sandbox | None = None) -> PreviewDesk:
-    return PreviewDesk(Settings.load(CONFIG, environ={}), sandbox or Sandbox())
+def desk() -> PreviewDesk:
+    return PreviewDesk(Settings.load(CONFIG, environ={}))
 
 
 @each(
@@ -41,27 +41,27 @@ def test_the_variation_behind_the_shown_one_is_offered(
     assert opened.target == "/?utm_medium=email"
 
 
-def test_templates_are_rendered_with_the_customers_attributes() -> None:
-    sandbox = Sandbox()
+def test_templates_are_rendered_with_the_customers_attributes(sandbox: Sandbox) -> None:
     sandbox.define("hero", {"Title": "For {{ UserAttribute['first_name'] }}"})
 
-    for_alice = desk(sandbox).offer("hero", "/", "alice", "/")
+    for_alice = desk().offer("hero", "/", "alice", "/")
     assert for_alice is not None
     opened = desk().opened(for_alice.link.rpartition("/")[2])
     assert opened is not None
     assert opened.payload == {"Title": "For Alice"}
     # Of a stranger no first name is known: the sandbox would withhold it, too.
-    assert desk(sandbox).offer("hero", "/", "", "/") is None
+    assert desk().offer("hero", "/", "", "/") is None
 
 
-def test_what_has_no_other_variation_or_is_too_large_is_not_offered() -> None:
-    sandbox = Sandbox()
+def test_what_has_no_other_variation_or_is_too_large_is_not_offered(
+    sandbox: Sandbox,
+) -> None:
     sandbox.define("one", {"Title": "Hello"})
     sandbox.define("large", {"Title": "".join(map(chr, range(0x4E00, 0x6000)))})
 
-    assert desk(sandbox).offer("one", "All Users/1", "", "/") is None
-    assert desk(sandbox).offer("no-such-key", "/", "", "/") is None
-    assert desk(sandbox).offer("large", "/", "", "/") is None
+    assert desk().offer("one", "All Users/1", "", "/") is None
+    assert desk().offer("no-such-key", "/", "", "/") is None
+    assert desk().offer("large", "/", "", "/") is None
     assert desk().overlay("/" + "a" * 5_000) is None
     for cookie in (None, "", "forged", "a.b"):
         assert desk().opened(cookie) is None
