@@ -27,7 +27,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 def same_site(target: object, otherwise: str = "/") -> str:
     """Return ``target`` if it is a path of this site, else ``otherwise``."""
-    # Browsers drop tabs and line ends and read `\\` as `/`: `/<tab>/evil.example` would
+    # Browsers drop tabs and line ends and read `\` as `/`: `/<tab>/evil.example` would
     # lead away as `//evil.example` does.
     if (
         isinstance(target, str)
