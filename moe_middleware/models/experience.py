@@ -107,7 +107,9 @@ class Experience(_OnPage):
     def __getattr__(self, name: str) -> Any:
         # Most pages hand it on as the bytes that came, and never read it.
         if name == "experience_context":
-            return _read_context(self)
+            context = orjson.loads(kept_context(self))
+            _set_context(self, context)
+            return context
         # Unpickling reads dunder names before the fields exist.
         if name[:2] != "__" and name in (payload := self.payload):
             return payload[name]
@@ -173,12 +175,6 @@ def id_of(context: Mapping[str, Any], name: str) -> str | None:
     """Return a name or an id in a context as text; None where there is none."""
     found = context.get(name)
     return str(found) if isinstance(found, str | int) and found != "" else None
-
-
-def _read_context(experience: Experience) -> Mapping[str, Any]:
-    context: Mapping[str, Any] = orjson.loads(kept_context(experience))
-    _set_context(experience, context)
-    return context
 
 
 class Draft(_OnPage):

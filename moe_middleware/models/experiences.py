@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, Literal, Self, Unpack
 
 from .arguments import identity_of
@@ -139,7 +140,7 @@ class Experiences(Payloads):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy or a pickle belongs to no page, so nothing in it counts.
-        return _detached, (self._all(), self.identity)
+        return partial(Experiences, identity=self.identity), (self._all(),)
 
     def __repr__(self) -> str:
         answers = ", ".join(
@@ -333,7 +334,3 @@ class Experiences(Payloads):
 
     def _all(self) -> tuple[Experience, ...]:
         return tuple([self._made(*answer) for answer in [*self._found.items()]])
-
-
-def _detached(found: tuple[Experience, ...], identity: Identity) -> Experiences:
-    return Experiences(found, identity=identity)

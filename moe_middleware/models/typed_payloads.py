@@ -233,17 +233,13 @@ def _without_number(given: Mapping[str, Any], value: Any) -> list[str]:
             value.get(name)
             if isinstance(value, Mapping)
             else getattr(value, name, value),
-            _is_odd_float,
+            lambda one: isinstance(one, float) and not isfinite(one),
         )
     ]
 
 
 def _is_odd_text(value: object) -> bool:
     return isinstance(value, str) and _ODD_TEXT.fullmatch(value) is not None
-
-
-def _is_odd_float(value: object) -> bool:
-    return isinstance(value, float) and not isfinite(value)
 
 
 _ODD_TEXT = re.compile(

@@ -152,7 +152,9 @@ def _split(target: str) -> tuple[str, str | None] | None:
         parts = urlsplit(target)
         host = parts.hostname
         # Browsers recognise more schemes than urlsplit does.
-        scheme = parts.scheme or ("?" if _may_be_scheme(target) else "")
+        before, colon, _ = target.partition(":")
+        is_scheme = colon and not any(mark in before for mark in "/?#")
+        scheme = parts.scheme or ("?" if is_scheme else "")
     except ValueError:
         return None
     # Browsers also see a host, and credentials, in "https:user@evil.example".
@@ -160,8 +162,3 @@ def _split(target: str) -> tuple[str, str | None] | None:
     if parts.username is not None or (has_host and host is None):
         return None
     return scheme, host
-
-
-def _may_be_scheme(target: str) -> bool:
-    before, found, _ = target.partition(":")
-    return bool(found) and not any(mark in before for mark in "/?#")

@@ -68,7 +68,10 @@ class Tracking:
         """
         action, key = ACTIONS.get(name), attributes.get("key")
         if action is None or not isinstance(key, str) or not key:
-            self._say_ignored(name)
+            if name not in self._logged and len(self._logged) < MAX_LOGGED:
+                self._logged.add(name)
+                given = one_line(name)
+                logger.warning("track_ignored_event name=%s: %s", given, _OTHERS)
             return
         b_id = attributes.get("b_id")
         if page is None:
@@ -125,8 +128,3 @@ class Tracking:
             logger.warning("track_refused: %s", error.error_message)
         except Exception as error:
             logger.error("track_failed error=%s", type(error).__name__)
-
-    def _say_ignored(self, name: str) -> None:
-        if name not in self._logged and len(self._logged) < MAX_LOGGED:
-            self._logged.add(name)
-            logger.warning("track_ignored_event name=%s: %s", one_line(name), _OTHERS)

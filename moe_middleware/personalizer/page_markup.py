@@ -79,8 +79,13 @@ class PageMarkup(PageState):
             given = "web_p"
         if self._sdk is None:
             self._sdk = LeftToSDK()
-        visitor = self._visitor
-        if visitor is None or not self._may_be_counted(visitor):
+        engine, visitor = self._engine, self._visitor
+        if (
+            visitor is None
+            or not visitor.consents
+            or self.is_preview
+            or (engine.personalizes_bots and engine.visitors.is_bot(self.visit))
+        ):
             self._sdk.pending = {}
             return ""
         return self._sdk.elements(
@@ -88,14 +93,6 @@ class PageMarkup(PageState):
             nonce=nonce,
             api=cast(WebSDKApi, given),
             device=self._device_wanted(visitor),
-        )
-
-    def _may_be_counted(self, visitor: Visitor) -> bool:
-        engine = self._engine
-        return (
-            visitor.consents
-            and not self.is_preview
-            and not (engine.personalizes_bots and engine.visitors.is_bot(self.visit))
         )
 
     def _device_wanted(self, visitor: Visitor) -> str | None:

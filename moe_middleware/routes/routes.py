@@ -142,7 +142,11 @@ class _Entry:
         return not self.pattern.convertors and not self._excluded
 
     def answers(self, host: str | None) -> bool:
-        name = _without_port(host or "")
+        name = (host or "").lower()
+        # The port follows an IPv6 address in brackets, or any other name.
+        if not name.endswith("]"):
+            name = name.partition("]:")[0] + "]" if "]:" in name else name.split(":")[0]
+        name = name.removesuffix(".")
         return name in self._hosts or name.endswith(self._domains)
 
     def params(self, path: str) -> Mapping[str, Any] | None:
@@ -272,11 +276,3 @@ def _with_head(methods: Collection[str] | None) -> frozenset[str] | None:
         return None
     named = {method.upper() for method in methods}
     return frozenset(named | {"HEAD"} if "GET" in named else named)
-
-
-def _without_port(host: str) -> str:
-    """Return a Host header's name, in lower case and without a final dot."""
-    name = host.lower()
-    if not name.endswith("]"):
-        name = name.partition("]:")[0] + "]" if "]:" in name else name.split(":")[0]
-    return name.removesuffix(".")

@@ -11,13 +11,8 @@ from ..cache import variant_key
 MAX_USER_AGENT_LENGTH = 1024
 
 DAYS = (
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
+    *("Monday", "Tuesday", "Wednesday", "Thursday"),
+    *("Friday", "Saturday", "Sunday"),
 )
 
 
@@ -31,21 +26,12 @@ def session_attributes(
         address: The visitor's address; left out if None.
         user_agent: The User-Agent header; left out if None.
     """
-    attributes = day_and_hour(now)
+    attributes = {**_of_the_hour(int(now // 3600))}
     if address:
         attributes["USER_IP_ADDRESS"] = address
     if user_agent:
         attributes["USER_AGENT"] = user_agent[:MAX_USER_AGENT_LENGTH]
     return attributes
-
-
-def day_and_hour(now: float) -> dict[str, str]:
-    """Return the attributes that depend on the time alone.
-
-    Args:
-        now: The time, in unix seconds; the day and the hour are UTC's.
-    """
-    return dict(_of_the_hour(int(now // 3600)))
 
 
 def variants(named: Mapping[str, str], now: float) -> tuple[bytes, bytes]:
@@ -66,7 +52,7 @@ def _variants(named: tuple[tuple[str, str], ...], hours: int) -> tuple[bytes, by
 
 
 OF_THE_HOUR = frozenset({"DAY_OF_THE_WEEK", "TIME_OF_THE_DAY"})
-"""The names of ``day_and_hour``."""
+"""The names of the attributes that depend on the time alone."""
 
 
 @lru_cache(maxsize=2)

@@ -217,8 +217,10 @@ def as_text(value: object) -> str:
     """
     if isinstance(value, str):
         text = str.__str__(value)
-        if not text.isascii():
-            _check_whole(text)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotTextError("half-a-character") from None
         return text
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -245,13 +247,6 @@ def as_id(value: object) -> str:
     if isinstance(value, bool):
         raise NotTextError("bool")
     return as_text(value).strip(BLANKS)
-
-
-def _check_whole(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise NotTextError("half-a-character") from None
 
 
 def _of(source: ValueSource) -> str:
