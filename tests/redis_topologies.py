@@ -126,12 +126,11 @@ class Pair:
     def _follow(self, former: RedisServer) -> None:
         """A cluster's server finds its primary by itself."""
 
-    def name(self, tag: str = "{}") -> str:
-        """Return a new name, whose hash tag is that of a slot of the pair."""
-        while True:
-            name = new_id()
-            if key_slot(tag.format(name).encode()) < SLOTS // 3:
-                return name
+    def name(self) -> str:
+        """Return a new name in a slot of the pair."""
+        while key_slot((name := new_id()).encode()) >= SLOTS // 3:
+            pass
+        return name
 
 
 class Cluster(Pair):

@@ -28,6 +28,7 @@ class RecurringBodies:
 
     Attributes:
         bodies: The bodies by number.
+        size: The estimated memory of all bodies, in bytes.
     """
 
     def __init__(self) -> None:
@@ -36,15 +37,7 @@ class RecurringBodies:
         self._numbers: dict[bytes, int] = {}
         self._free: list[int] = []
         self._seen: LRUCache[int, None] = LRUCache(REMEMBERED)
-        self._size = 0
-
-    def __len__(self) -> int:
-        return len(self.bodies)
-
-    @property
-    def size(self) -> int:
-        """The estimated memory of all bodies, in bytes."""
-        return self._size
+        self.size = 0
 
     def take(self, body: Body) -> Body:
         """Return what a record stores: a recurring body's number, else the body.
@@ -64,20 +57,20 @@ class RecurringBodies:
             body = self.bodies.pop(number)
             del self._numbers[body], self._holders[number]
             self._free.append(number)
-            self._size -= body.size + OVERHEAD
+            self.size -= body.size + OVERHEAD
 
     def _number(self, body: bytes) -> int | None:
         number = self._numbers.get(body)
         if number is not None or len(body) < WORTH_IT:
             return number
         seen = hash(body)
-        if seen not in self._seen or len(self) == MAX_RECURRING:
+        if seen not in self._seen or len(self.bodies) == MAX_RECURRING:
             self._seen[seen] = None
             return None
         del self._seen[seen]
-        number = self._free.pop() if self._free else len(self)
+        number = self._free.pop() if self._free else len(self.bodies)
         parsed = ParsedBody(body)
         self.bodies[number], self._holders[number] = parsed, 0
         self._numbers[parsed] = number
-        self._size += parsed.size + OVERHEAD
+        self.size += parsed.size + OVERHEAD
         return number

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from ..concurrency.event_loops import PerLoop
 from ..logs.log_lines import one_line
 from ..models import arguments
 from ..models.errors import (
@@ -38,12 +39,14 @@ from .budget import CallBudget
 from .parsing import merge, parse_in_time
 from .retries import retry_pause, take_turn
 from .sending import (
+    abandon,
+    close,
     fixed_headers,
     is_receipt,
     joined_url,
     plain_body,
     send,
-    transports_of,
+    transport_maker,
 )
 
 if TYPE_CHECKING:
@@ -61,8 +64,6 @@ UNUSABLE = (
     "its answer is no object with a payload and an experience_context, or it is nested "
     f"deeper than {MAX_DEPTH} levels: look at the experience in the dashboard"
 )
-
-T = TypeVar("T")
 
 
 class MoEngageClient:
@@ -120,7 +121,8 @@ class MoEngageClient:
         self.use_keys(workspace.keys)
         self._says_flat = workspace.dialect == "flat"
         self._unusable: set[str] = set()
-        self._transports = transports_of(settings, self._url, self._transport)
+        make = transport_maker(settings, self._url, self._transport)
+        self._transports = PerLoop(make, end=close, drop=abandon)
 
     def follow(self, change: Callable[[Settings], Settings]) -> Callable[[], None]:
         """Use changed settings, as tests do; return the function that ends this."""
@@ -251,19 +253,15 @@ class MoEngageClient:
             logger.warning("user_identifiers_not_sent: %s", FLAT_HAS_NO_IDENTIFIERS)
         answer = await self._call("POST", "fetch", body, timeout)
         values = self._settings.fetch.payload_values
-        found = await parse_in_time(
-            partial(wire.parse_experiences, answer, keys, values=values), answer
-        )
+        parse = partial(wire.parse_experiences, answer, keys, values=values)
+        found = await parse_in_time(parse, answer)
         for one in found:
-            if one.reason is Reason.BAD_ANSWER and one.key not in self._unusable:
-                self._say_unusable(one.key)
+            is_new = one.reason is Reason.BAD_ANSWER and one.key not in self._unusable
+            if is_new and len(self._unusable) < MAX_UNUSABLE:
+                self._unusable.add(one.key)
+                shown = one_line(one.key)
+                logger.warning("experience_unusable key=%s: %s", shown, UNUSABLE)
         return found
-
-    def _say_unusable(self, key: str) -> None:
-        """Log a key with an unusable answer, once."""
-        if len(self._unusable) < MAX_UNUSABLE:
-            self._unusable.add(key)
-            logger.warning("experience_unusable key=%s: %s", one_line(key), UNUSABLE)
 
     async def _call(
         self, method: str, endpoint: str, body: bytes, timeout: float

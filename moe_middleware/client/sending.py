@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
-from ..concurrency.event_loops import PerLoop
 from ..models.errors import AnswerError, MoEngageError, TransportError
 from ..network.addresses import URL
 from ..network.http import Headers, KeptConnections
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 SANDBOX_TRANSPORT = "moe_middleware.sandbox:embedded_transport"
 
 
-def transports_of(
+def transport_maker(
     settings: Settings, url: URL, given: TransportFactory | None
-) -> PerLoop[Transport]:
-    """Return a client's transports, one for each event loop.
+) -> Callable[[], Transport]:
+    """Return a function that makes a client's transport.
 
     Args:
         url: An address of the API.
@@ -42,12 +41,6 @@ def transports_of(
         TypeError: ``given`` is no function; or, when called, its result is no httpx
             transport.
     """
-    return PerLoop(_maker(settings, url, given), end=close, drop=abandon)
-
-
-def _maker(
-    settings: Settings, url: URL, given: TransportFactory | None
-) -> Callable[[], Transport]:
     proxy = _proxy(url) if settings.fetch.trust_env else None
     embedded = settings.workspace.embedded
     if given is None and not embedded and proxy is None:

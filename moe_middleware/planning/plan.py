@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 
 from . import costs
 from .formula import fetches_a_minute, fetches_after_the_hour
@@ -87,21 +86,6 @@ class Plan:
     parts: list[Part]
     changes: list[Change]
 
-    @property
-    def relays_needed(self) -> int:
-        """Relays that the busiest minute needs."""
-        return max(1, ceil(self.traffic.events_a_second / self.setup.relay_bears))
-
-    @property
-    def redis_commands(self) -> float:
-        """Commands a second that the Redis gets in the busiest minute."""
-        return _redis_load(self.traffic, self.setup, self.unbounded)[0]
-
-    @property
-    def outbox_lasts(self) -> float:
-        """Seconds until an outbox is full, if nothing is delivered at the busiest."""
-        return self.setup.events_bear / max(self.traffic.events_a_second, 1e-9)
-
 
 def plan(traffic: Traffic, setup: Setup, *, seed: int = 1) -> Plan:
     """Simulate a site and return what its parts must bear."""
@@ -155,7 +139,7 @@ def _memory(setup: Setup, wanted: Simulated) -> Iterator[Part]:
     )
 
 
-def _redis_load(
+def redis_load(
     traffic: Traffic, setup: Setup, wanted: Simulated
 ) -> tuple[float, float]:
     """Return the commands and the CPU seconds a second of all that is in Redis."""
@@ -175,7 +159,7 @@ def _redis_load(
 
 
 def _redis(traffic: Traffic, setup: Setup, wanted: Simulated) -> Iterator[Part]:
-    seconds = _redis_load(traffic, setup, wanted)[1]
+    seconds = redis_load(traffic, setup, wanted)[1]
     if seconds:
         yield Part(
             "Redis",

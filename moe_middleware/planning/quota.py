@@ -44,10 +44,7 @@ class Quota:
             "all": setup.all_processes,
         }[setup.budget]
         budgets = -(-setup.all_processes // self._processes_of)
-        self._budgets = [
-            (Limits(setup.limit, fixed=False, smooth=False), Window())
-            for _ in range(budgets)
-        ]
+        self._budgets = [(Limits(setup.limit), Window()) for _ in range(budgets)]
         self._minute, self._taken = 0, 0
 
     def take(self, process: int, now: float, weight: int) -> Outcome:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any
 
 from . import costs
 from .formula import fetches_a_minute, fetches_after_the_hour
-from .plan import Plan
+from .plan import Plan, redis_load
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "bytes_a_visitor": round(costs.visitor_bytes(round(traffic.keys))),
         },
         "redis": {
-            "commands_a_second": round(plan.redis_commands),
+            "commands_a_second": round(redis_load(traffic, setup, wanted)[0]),
             "cache_bytes": round(
                 wanted.p99("shared_answers")
                 * (costs.REDIS_ENTRY_BYTES + setup.answer_bytes)
@@ -65,12 +65,14 @@ def summary(plan: Plan) -> dict[str, Any]:
             "bytes_an_hour_undelivered": round(
                 traffic.events_a_second * 3600 * event_bytes
             ),
-            "full_after_seconds": round(plan.outbox_lasts),
+            "full_after_seconds": round(
+                setup.events_bear / max(traffic.events_a_second, 1e-9)
+            ),
         },
         "relay": {
             "relays": setup.all_relays,
             "events_a_second_each": round(setup.relay_bears),
-            "needed": plan.relays_needed,
+            "needed": max(1, ceil(traffic.events_a_second / setup.relay_bears)),
             "cpu_percent": round(
                 100 * traffic.events_a_second / costs.RELAY_CPU_EVENTS, 2
             ),

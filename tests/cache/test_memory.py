@@ -642,6 +642,20 @@ def test_a_child_forked_amid_a_change_starts_with_an_empty_cache() -> None:
     assert titles(cache, ALICE) == ["old"]
 
 
+def test_a_forked_child_has_what_its_parent_had() -> None:
+    cache = memory_cache()
+    cache.put(ALICE, NINE, [experience(Title="Sale")])
+
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if titles(cache, ALICE) == ["Sale"] else 1)
+        finally:
+            os._exit(2)
+
+    assert exit_code(child, within=30) == 0
+
+
 def exit_code(child: int, *, within: float) -> int:
     """Return how a child ended; one that hangs is killed after so many seconds."""
     end = time.monotonic() + within

@@ -1,37 +1,20 @@
-"""The shared cache in a cluster and behind sentinels."""
+"""The shared cache in a cluster whose servers fail."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from moe_middleware.cache.redis import RedisCache
 
-from ..redis_topologies import Pair, redis_cluster
+from ..redis_topologies import Cluster, redis_cluster
 from ..servers import PATIENCE
 
 VARIANT = b"s" * 8
 BODIES = {"hero": b"{}", "strip": b"[]"}
-
-
-@pytest.fixture(params=["cluster", "sentinels"])
-def pair(request: pytest.FixtureRequest) -> Pair:
-    found: Pair = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-async def cache(pair: Pair) -> AsyncIterator[RedisCache]:
-    made = RedisCache(
-        pair.url, workspace_id=pair.name(), ttl=60, stale=600, timeout=3.0
-    )
-    await made.warm()
-    yield made
-    await made.aclose()
 
 
 def visitors(count: int) -> list[bytes]:
@@ -54,29 +37,20 @@ async def kept(cache: RedisCache, visitor: bytes) -> dict[str, bytes]:
     return {key: body for key, (_, body) in found.entries.items()}
 
 
-async def test_every_visitor_is_kept_shared_and_forgotten(cache: RedisCache) -> None:
-    some = visitors(20)
-    await asyncio.gather(*(keep(cache, visitor) for visitor in some))
-    known = await cache.get(some[0], VARIANT, ["new"])
-    first, second = [
-        await cache.lead(some[0], VARIANT, ["new"], known.generation, for_seconds=30)
-        for _ in range(2)
-    ]
-
-    assert [await kept(cache, visitor) for visitor in some] == [BODIES] * 20
-    assert (first.keys, second.others) == (("new",), ("new",))
-    assert await cache.forget(some[0])
-    assert await kept(cache, some[0]) == {}
-
-
 async def test_a_failover_costs_pages_their_cache_and_nothing_else(
-    pair: Pair, cache: RedisCache, caplog: pytest.LogCaptureFixture
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     some = visitors(9)
-    killed = await asyncio.to_thread(pair.kill_primary)
+    cache = RedisCache(
+        cluster.url, workspace_id=cluster.name(), ttl=60, stale=600, timeout=3.0
+    )
+    await cache.warm()
+    killed = await asyncio.to_thread(cluster.kill_primary)
 
     # Pages go on meanwhile: without an answer, and none raises.
-    failover = asyncio.ensure_future(asyncio.to_thread(pair.wait_for_failover, killed))
+    failover = asyncio.ensure_future(
+        asyncio.to_thread(cluster.wait_for_failover, killed)
+    )
     while not failover.done():
         for visitor in some:
             await kept(cache, visitor)
@@ -87,7 +61,8 @@ async def test_a_failover_costs_pages_their_cache_and_nothing_else(
     for visitor in some:
         await keep(cache, visitor)
     found = [await kept(cache, visitor) for visitor in some]
-    await asyncio.to_thread(pair.heal, killed)
+    await asyncio.to_thread(cluster.heal, killed)
+    await cache.aclose()
 
     assert found == [BODIES] * 9
     events = [line.split()[0] for line in caplog.messages]

@@ -26,7 +26,7 @@ from moe_middleware import (
     Settings,
     TransportError,
 )
-from moe_middleware.client.budget import CallBudget, MemoryBudget, Taken
+from moe_middleware.client.budget import CallBudget, Limits, MemoryBudget, Taken
 from moe_middleware.network.published_limits import Published
 from moe_middleware.sandbox import Sandbox
 
@@ -563,7 +563,7 @@ async def test_the_budget_hears_the_limits_of_each_answer() -> None:
 
 
 async def test_while_the_budget_lasts_every_fetch_of_a_burst_goes() -> None:
-    made = with_budget(MemoryBudget(50), *(good() for _ in range(50)))
+    made = with_budget(MemoryBudget(Limits(50)), *(good() for _ in range(50)))
 
     answers = await asyncio.gather(
         *(made.fetch(["hero"]) for _ in range(60)), return_exceptions=True
@@ -580,7 +580,7 @@ async def test_what_a_transport_of_ones_own_raises_is_a_transport_error(
     error: Exception,
 ) -> None:
     with pytest.raises(TransportError) as raised:
-        await client(Answers(*[error] * 3)).fetch(["hero"])
+        await client(Answers(*[error] * 3)).fetch(["hero"], timeout=5)
 
     assert raised.value.__cause__ is error
 

@@ -9,7 +9,6 @@ import pickle
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from moe_middleware.personalizer.runtime import Runtime
 
 from .. import forks
 from ..makers import event
+from ..servers import wait_for
 
 
 def load(tmp_path: Path, url: str, text: str | None = None, **environ: str) -> Settings:
@@ -190,20 +190,12 @@ def test_the_relay_reads_it_at_a_hup(tmp_path: Path, address: str) -> None:
         )
     try:
         log_text = (tmp_path / "log").read_text
-        wait_for(lambda: "delivering from" in log_text(), relay)
+        wait_for(lambda: "delivering from" in log_text(), what="the relay")
         # The handler is there once the outbox is.
-        wait_for((tmp_path / "outbox.db").exists, relay)
+        wait_for((tmp_path / "outbox.db").exists, what="the outbox")
         secret.write_text("sandbox-key")
         relay.send_signal(signal.SIGHUP)
-        wait_for(lambda: "api_key_changed keys=1" in log_text(), relay)
+        wait_for(lambda: "api_key_changed keys=1" in log_text(), what="the key")
     finally:
         relay.send_signal(signal.SIGTERM)
     assert relay.wait(30) == 0
-
-
-def wait_for(is_so: Any, process: forks.Program) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

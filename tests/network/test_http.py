@@ -195,6 +195,17 @@ async def test_an_answer_that_ends_with_the_connection_is_whole(
         assert server.connections == 2
 
 
+async def test_a_connection_that_the_server_wants_closed_is_not_used_again(
+    transport: KeptConnections,
+) -> None:
+    bye = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbye"
+    async with serving(answering(bye)) as server:
+        for _ in range(2):
+            assert await ask(transport, server) == b"bye"
+
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.02])
 async def test_a_kept_connection_that_was_closed_costs_nothing_but_a_new_one(
     transport: KeptConnections, pause: float
@@ -286,7 +297,7 @@ async def test_a_closed_port_is_a_connect_error(transport: KeptConnections) -> N
     async with serving(answering(GOOD)) as server:
         pass
 
-    # Ahead of need, nothing is said of it.
+    # Ahead of need, it is not logged.
     await transport.warm(url(server), 2)
     with pytest.raises(ConnectError):
         await ask(transport, server)

@@ -222,11 +222,11 @@ def test_what_a_process_left_that_died_before_it_made_the_file_is_shown(
 
 
 def test_the_journal_of_a_process_that_lives_is_left_alone(path: Path) -> None:
-    appended, told = os.pipe()
+    appended, written = os.pipe()
 
     def live_on() -> None:
         SQLiteOutbox(str(path), busy_timeout=600).append([event("alive")])
-        os.write(told, b".")
+        os.write(written, b".")
         signal.pause()
 
     with locked(path):
@@ -239,7 +239,7 @@ def test_the_journal_of_a_process_that_lives_is_left_alone(path: Path) -> None:
     kept = journals(path)
     os.kill(living, signal.SIGKILL)
     os.waitpid(living, 0)
-    for end in (appended, told):
+    for end in (appended, written):
         os.close(end)
 
     found = stored(path, count=1)

@@ -10,7 +10,7 @@ import pytest
 
 from moe_middleware import MoEngageClient, Reason, Settings
 from moe_middleware.cache import MemoryCache
-from moe_middleware.client.budget import MemoryBudget
+from moe_middleware.client.budget import Limits, MemoryBudget
 from moe_middleware.models.errors import RateLimitedError
 from moe_middleware.models.observers import Observer
 from moe_middleware.network.published_limits import LONGEST_WAIT
@@ -58,7 +58,7 @@ async def test_a_minute_after_one_refusal_pages_have_their_experiences(
 
     client = MoEngageClient(
         Settings(workspace_id="W1", api_key="K1", fetch={"tries": 1}),
-        budget=MemoryBudget(10_000, clock=lambda: now),
+        budget=MemoryBudget(Limits(10_000), clock=lambda: now),
         transport=lambda: httpx.MockTransport(answer),
         clock=lambda: now,
     )

@@ -21,7 +21,7 @@ from moe_middleware.settings.sections import EventSettings
 from ..makers import event, experience
 from ..redis_servers import RedisServer, redis_server
 
-VISITORS, EVENTS = 300, 2_000
+VISITORS, EVENTS = 1_000, 2_000
 VARIANT = variant_key({})
 
 

@@ -6,10 +6,11 @@ from hashlib import blake2b
 
 from ...settings.store_addresses import StoreAddress
 from .contract import CallBudget, Taken
+from .limits import Limits
 from .memory import MemoryBudget
 from .shared import SharedBudget
 
-__all__ = ["CallBudget", "MemoryBudget", "Taken", "open_budget"]
+__all__ = ["CallBudget", "Limits", "MemoryBudget", "Taken", "open_budget"]
 
 
 SQLITE_PATIENCE = 0.1
@@ -44,14 +45,12 @@ def open_budget(
     """
     # The store must not show the workspace's id.
     name = blake2b(workspace_id.encode(), digest_size=8).hexdigest()
-    address = StoreAddress(store)
+    address, limits = StoreAddress(store), Limits(limit, fixed, smooth)
     if address.file is not None:
         from .sqlite import SQLiteLedger
 
         file = SQLiteLedger(address.file, name, busy_timeout=SQLITE_PATIENCE)
-        return SharedBudget(
-            file, limit, fixed=fixed, smooth=smooth, patience=SQLITE_PATIENCE
-        )
+        return SharedBudget(file, limits, patience=SQLITE_PATIENCE)
     if address.is_redis:
         from ...network.redis import RedisClients
 
@@ -61,7 +60,6 @@ def open_budget(
         from .redis import RedisLedger
 
         redis = RedisLedger(clients, name)
-        return SharedBudget(
-            redis, limit, fixed=fixed, smooth=smooth, patience=2 * timeout
-        )
-    return MemoryBudget(limit, fixed=fixed, smooth=smooth)
+        # Time to connect, and for the answer.
+        return SharedBudget(redis, limits, patience=2 * timeout)
+    return MemoryBudget(limits)

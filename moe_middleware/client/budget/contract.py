@@ -39,16 +39,12 @@ class CallBudget(Protocol):
         Args:
             within: How long the call can wait for its turn, in seconds.
         """
-        ...
 
     def learn(self, taken: Taken, published: Published) -> None:
         """Apply the workspace's limit as a response published it, for a minute."""
-        ...
 
     async def warm(self) -> None:
         """Connect the running event loop ahead of the first ``take``; never raise."""
-        ...
 
     async def aclose(self) -> None:
         """Close the running event loop's connections; the next ``take`` reopens."""
-        ...

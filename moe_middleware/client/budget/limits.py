@@ -34,8 +34,8 @@ class Limits:
     """
 
     limit: int
-    fixed: bool
-    smooth: bool
+    fixed: bool = False
+    smooth: bool = False
     _published: int = 0
     _published_until: float = 0.0
 

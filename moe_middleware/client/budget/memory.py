@@ -56,21 +56,14 @@ class MemoryBudget:
     """The budget contract in the process's own memory.
 
     Args:
-        limit: Calls per minute.
-        fixed: Whether to ignore a higher limit that the API publishes.
-        smooth: Whether calls are spread evenly over the time.
+        limits: Calls per minute.
         clock: A clock that never jumps, in seconds.
     """
 
     def __init__(
-        self,
-        limit: int,
-        *,
-        fixed: bool = False,
-        smooth: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        self, limits: Limits, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._limits = Limits(limit, fixed, smooth)
+        self._limits = limits
         self._count = Count()
         self._clock = clock
 

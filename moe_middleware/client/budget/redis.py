@@ -16,12 +16,8 @@ from ...models.ids import new_id
 from ...network.rate_limit import BURST_SHARE, ROUNDING, WINDOW, rate_for
 from ...network.redis import RedisClients
 from ...network.redis.advice import described
-from .shared import LedgerError
+from .shared import SEEN_EVERY, SEEN_FOR, LedgerError
 from .window import News, Order, Spent
-
-SEEN_EVERY = 10.0
-SEEN_FOR = 30.0
-"""How often a process registers as present, and how long that lasts, in seconds."""
 
 # The arithmetic of window.Window, run in the server; the tests compare the two.
 SPEND = f"""

@@ -24,6 +24,11 @@ RETRY_AFTER = 2.0
 ASK_AGAIN_AFTER = 0.25
 """Seconds until a refusal is checked again: other processes may learn of new calls."""
 
+SEEN_EVERY = 10.0
+SEEN_FOR = 30.0
+"""How often a process registers in a ledger, and how long it then counts, in
+seconds."""
+
 
 class LedgerError(Exception):
     """The ledger did not answer; the text contains neither ids nor passwords."""
@@ -35,7 +40,6 @@ class Ledger(Protocol):
     @property
     def shown(self) -> str:
         """The store's address, for logs."""
-        ...
 
     async def spend(self, order: Order) -> Spent:
         """Take a call.
@@ -43,15 +47,12 @@ class Ledger(Protocol):
         Raises:
             LedgerError: The store cannot be read or written.
         """
-        ...
 
     async def warm(self) -> None:
         """Connect the running event loop; the first order reports a failure."""
-        ...
 
     async def aclose(self) -> None:
         """Close the running event loop's connections."""
-        ...
 
 
 class SharedBudget:
@@ -63,9 +64,7 @@ class SharedBudget:
 
     Args:
         ledger: The shared count.
-        limit: Calls per minute of all processes together.
-        fixed: Whether to ignore a higher limit that the API publishes.
-        smooth: Whether calls are spread evenly over the time.
+        limits: Calls per minute of all processes together.
         patience: How long one ``take`` waits for the ledger, in seconds.
         clock: A clock that never jumps, in seconds.
     """
@@ -73,19 +72,17 @@ class SharedBudget:
     def __init__(
         self,
         ledger: Ledger,
-        limit: int,
+        limits: Limits,
         *,
-        fixed: bool = False,
-        smooth: bool = False,
         patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
-        self._limits = Limits(limit, fixed, smooth)
+        self._limits = limits
         self._patience = patience
         self._clock = clock
         self._users = 1
-        self._left = limit
+        self._left = limits.limit
         self._count = Count()
         self._seen = (0, 0)
         self._lost = 0
@@ -94,7 +91,7 @@ class SharedBudget:
         self._ask_again_at = 0.0
         self._alone = False
         self._alone_until = 0.0
-        self._left_at, self._left_total, self._share = 0.0, 0, limit
+        self._left_at, self._left_total, self._share = 0.0, 0, limits.limit
 
     async def take(self, within: float = 0.0) -> Taken:
         now = self._clock()

@@ -11,22 +11,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ...concurrency.fork_hooks import begin_in_children
 from ...models.ids import new_id
-from .shared import LedgerError
+from .shared import SEEN_EVERY, SEEN_FOR, LedgerError
 from .window import Order, Spent, Window
 
 OPENING_TIMEOUT = 1.0
 """Seconds to wait for the file while other processes create it, too."""
-
-SEEN_EVERY = 10.0
-SEEN_FOR = 30.0
-"""How often a process registers as present, and how long that lasts, in seconds."""
 
 MAX_GROUP = 1_000
 """Orders settled together at most."""
@@ -61,24 +57,11 @@ _STATE = TypeAdapter(Window)
 """Reads and writes ``moe_budget_window.state``, as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """An order, and the future on its event loop that waits for the result."""
+_Order = tuple[Order, asyncio.Future[Any]]
+"""An order, and the future on its event loop that waits for the result."""
 
-    order: Order
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Spent]
-
-
-@dataclass(frozen=True, slots=True)
-class _Closing:
-    """The end of the queue; the future waits until the file is closed."""
-
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-
-
-_Work = _Pending | _Closing
+_Work = _Order | asyncio.Future[Any]
+"""An order; or the end of the queue: a future that waits until the file is closed."""
 
 
 class SQLiteLedger:
@@ -121,27 +104,25 @@ class SQLiteLedger:
         self._seen_at = -math.inf
 
     async def spend(self, order: Order) -> Spent:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Spent] = loop.create_future()
-        self._put(_Pending(order, loop, done))
+        done: asyncio.Future[Spent] = asyncio.get_running_loop().create_future()
+        self._put((order, done))
         return await done
 
     async def warm(self) -> None:
         """A file needs no connection."""
 
     async def aclose(self) -> None:
-        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._thread is None:
                 return
             self._thread = None
-            done: asyncio.Future[None] = loop.create_future()
-            self._work.put(_Closing(loop, done))
+            self._work.put(done)
             self._work = queue.SimpleQueue()
         # A file that hangs must not delay a shutdown.
         await asyncio.wait([done], timeout=OPENING_TIMEOUT)
 
-    def _put(self, work: _Pending) -> None:
+    def _put(self, work: _Order) -> None:
         with self._lock:
             self._work.put(work)
             if self._thread is not None:
@@ -162,11 +143,11 @@ class SQLiteLedger:
         while True:
             group, closing = _gathered(work)
             # Callers that timed out have counted the call in their memory.
-            group = [one for one in group if not one.done.done()]
+            group = [(order, done) for order, done in group if not done.done()]
             try:
                 if group:
                     db = db or _open(self._path, self._busy_timeout)
-                    _resolve(group, self._settle(db, [one.order for one in group]))
+                    _resolve(group, self._settle(db, [order for order, _ in group]))
             except (sqlite3.Error, OSError, ValueError) as error:
                 _fail(group, f"{type(error).__name__}: {error}")
                 _close(db)
@@ -174,7 +155,7 @@ class SQLiteLedger:
             if closing is not None:
                 _close(db)
                 with suppress(RuntimeError):
-                    closing.loop.call_soon_threadsafe(_set, [(closing.done, None)])
+                    closing.get_loop().call_soon_threadsafe(_set, [(closing, None)])
                 return
 
     def _settle(self, db: sqlite3.Connection, orders: Sequence[Order]) -> list[Spent]:
@@ -208,11 +189,13 @@ class SQLiteLedger:
         return users
 
 
-def _gathered(work: queue.SimpleQueue[_Work]) -> tuple[list[_Pending], _Closing | None]:
+def _gathered(
+    work: queue.SimpleQueue[_Work],
+) -> tuple[list[_Order], asyncio.Future[Any] | None]:
     """Wait for work, then return all that is queued."""
-    group: list[_Pending] = []
+    group: list[_Order] = []
     item = work.get()
-    while isinstance(item, _Pending):
+    while isinstance(item, tuple):
         group.append(item)
         try:
             if len(group) >= MAX_GROUP:
@@ -265,18 +248,18 @@ def _close(db: sqlite3.Connection | None) -> None:
             db.close()
 
 
-def _resolve(group: Sequence[_Pending], results: Sequence[Spent | LedgerError]) -> None:
+def _resolve(group: Sequence[_Order], results: Sequence[Spent | LedgerError]) -> None:
     """Wake each event loop once, with all its results."""
     settled = defaultdict(list)
-    for one, result in zip(group, results, strict=True):
-        settled[one.loop].append((one.done, result))
+    for (_, done), result in zip(group, results, strict=True):
+        settled[done.get_loop()].append((done, result))
     for loop, results_here in settled.items():
         # The loop may be closed by now.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_set, results_here)
 
 
-def _fail(group: Sequence[_Pending], message: str) -> None:
+def _fail(group: Sequence[_Order], message: str) -> None:
     _resolve(group, [LedgerError(message) for _ in group])
 
 

@@ -27,18 +27,13 @@ class BlockingRedis:
 
     def __init__(self, options: RedisOptions, *, patience: float) -> None:
         self._options = options
-        self._patience = patience
-        self._router = Router(options, self._link, sleep=_sleep, clock=time.monotonic)
+        self._router = Router(
+            options, self._link, patience=patience, sleep=_sleep, clock=time.monotonic
+        )
 
     def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """Return the commands' answers in order; a command's error is its
-        answer.
-
-        Raises:
-            RedisError, OSError: The server cannot be reached; some commands may have
-                been carried out.
-        """
-        return _done(self._router.ask(key, commands, patience=self._patience))
+        """Do as ``Router.ask`` does."""
+        return _done(self._router.ask(key, commands))
 
     def close(self) -> None:
         _done(self._router.close())

@@ -45,34 +45,18 @@ class RedisClients:
         tls = tls_context(options)
         self.shown = options.shown
         self.options: RedisOptions = options
-        self._patience = timeout if patience is None else patience
+        patience = timeout if patience is None else patience
 
         def new_router() -> LoopRouter:
-            return LoopRouter(
-                options, tls, patience=self._patience, clock=time.monotonic
-            )
+            return LoopRouter(options, tls, patience=patience, clock=time.monotonic)
 
         self._routers: PerLoop[LoopRouter] = PerLoop(new_router, end=LoopRouter.stop)
         self._parents: list[object] = []
         begin_in_children(self)
 
-    def __repr__(self) -> str:
-        return f"RedisClients({self.shown!r})"
-
     async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        """Return the commands' answers in order; a command's error is its
-        answer.
-
-        Args:
-            key: A key of theirs; in a cluster, all of their keys have its slot.
-            commands: Each the words of one command.
-
-        Raises:
-            RedisError, OSError: The server cannot be reached; some commands may have
-                been carried out.
-        """
-        router = self._routers.current()
-        return await router.ask(key, commands, patience=self._patience)
+        """Do as ``Router.ask`` does."""
+        return await self._routers.current().ask(key, commands)
 
     async def reach(self) -> list[Exception | None]:
         """Connect to every primary; return the errors.

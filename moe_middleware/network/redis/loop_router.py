@@ -47,7 +47,7 @@ class LoopRouter(Router):
     Args:
         options: Where the Redis is.
         tls: What ``tls_context`` returned.
-        patience: Seconds after which a server that does not answer counts as silent.
+        patience: As for ``Router``; after it, a server without an answer is silent.
         clock: A clock that never jumps, in seconds.
     """
 
@@ -59,9 +59,14 @@ class LoopRouter(Router):
         patience: float,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(options, self._new_pipe, sleep=asyncio.sleep, clock=clock)
+        super().__init__(
+            options,
+            self._new_pipe,
+            patience=patience,
+            sleep=asyncio.sleep,
+            clock=clock,
+        )
         self._tls = tls
-        self._patience = patience
         # Those whose last connection timed out, until they answer.
         self._silent: set[Place] = set()
         self._pipes: WeakSet[Pipe] = WeakSet()

@@ -73,7 +73,6 @@ class Link(Protocol):
 
     def is_lost(self) -> bool:
         """Whether the server has closed it."""
-        ...
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Return the answers in order; an error that came for one is its answer.
@@ -82,7 +81,6 @@ class Link(Protocol):
             Unsent: It cannot be opened.
             RedisError, OSError: It broke; some commands may have been carried out.
         """
-        ...
 
     async def close(self) -> None: ...
 
@@ -97,6 +95,7 @@ class Router:
     Args:
         options: The address and its options.
         connect: Returns a link to a server, without opening it.
+        patience: Seconds during which a command is repeated that was not carried out.
         sleep: Waits for seconds.
         clock: A clock that never jumps, in seconds.
     """
@@ -106,6 +105,7 @@ class Router:
         options: RedisOptions,
         connect: Callable[[Place, bool], Link],
         *,
+        patience: float,
         sleep: Callable[[float], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
@@ -113,27 +113,25 @@ class Router:
         self._is_single = options.address.kind == "single"
         self._is_cluster = options.address.kind == "cluster"
         self._connect = connect
+        self._patience = patience
         self._sleep = sleep
         self._clock = clock
         self._topology = Topology(options.address)
         self._links: dict[Place, Link] = {}
 
-    async def ask(
-        self, key: str, commands: Sequence[Command], *, patience: float
-    ) -> list[Any]:
+    async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """Return the answers in order; an error that came for one is its answer.
 
         Args:
             key: A key of theirs; in a cluster, all of their keys have its slot.
-            commands: The commands.
-            patience: Seconds during which a command is repeated that was not carried
-                out.
+            commands: Each the words of one command.
 
         Raises:
-            RedisError, OSError: The server cannot be reached.
+            RedisError, OSError: The server cannot be reached; some commands may have
+                been carried out.
         """
         slot = int(key_slot(key.encode())) if self._is_cluster else 0
-        until, pause, detours = self._clock() + patience, FIRST_PAUSE, 0
+        until, pause, detours = self._clock() + self._patience, FIRST_PAUSE, 0
         answers: list[Any] = [None] * len(commands)
         left = [*range(len(commands))]
         redirected: Place | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from redis import Redis
 
 from moe_middleware.client.budget.contract import CallBudget, Taken
+from moe_middleware.client.budget.limits import Limits
 from moe_middleware.client.budget.memory import MemoryBudget
 from moe_middleware.client.budget.redis import RedisLedger
 from moe_middleware.client.budget.shared import SharedBudget
@@ -25,10 +26,8 @@ LIMIT = 600
 Make = Callable[..., CallBudget]
 
 
-def in_memory(
-    clock: Clock, limit: int = LIMIT, *, fixed: bool = False, smooth: bool = False
-) -> CallBudget:
-    return MemoryBudget(limit, fixed=fixed, smooth=smooth, clock=clock)
+def in_memory(clock: Clock, limit: int = LIMIT, **pace: bool) -> CallBudget:
+    return MemoryBudget(Limits(limit, **pace), clock=clock)
 
 
 def in_sqlite(
@@ -37,14 +36,11 @@ def in_sqlite(
     limit: int = LIMIT,
     *,
     name: str = "w1",
-    fixed: bool = False,
-    smooth: bool = False,
     busy_timeout: float = PATIENCE,
+    **pace: bool,
 ) -> SharedBudget:
     ledger = SQLiteLedger(str(path), name, busy_timeout=busy_timeout, clock=clock)
-    return SharedBudget(
-        ledger, limit, fixed=fixed, smooth=smooth, patience=PATIENCE, clock=clock
-    )
+    return SharedBudget(ledger, Limits(limit, **pace), patience=PATIENCE, clock=clock)
 
 
 def in_redis(
@@ -53,14 +49,13 @@ def in_redis(
     limit: int = LIMIT,
     *,
     name: str = "w1",
-    fixed: bool = False,
-    smooth: bool = False,
     timeout: float = PATIENCE,
+    **pace: bool,
 ) -> SharedBudget:
     clients = RedisClients(url, where="budget.store", timeout=timeout)
     ledger = RedisLedger(clients, name, clock=clock)
     return SharedBudget(
-        ledger, limit, fixed=fixed, smooth=smooth, patience=2 * timeout, clock=clock
+        ledger, Limits(limit, **pace), patience=2 * timeout, clock=clock
     )
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 from moe_middleware.client.budget.contract import CallBudget
+from moe_middleware.client.budget.limits import Limits
 from moe_middleware.client.budget.shared import Ledger, SharedBudget
 from moe_middleware.client.budget.sqlite import SQLiteLedger
 
@@ -40,7 +41,8 @@ def for_real(store: str, limit: int, clock: Clock | None = None) -> SharedBudget
         ledger = SQLiteLedger(
             store, "w1", busy_timeout=PATIENCE, clock=clock or time.time
         )
-    return SharedBudget(ledger, limit, patience=PATIENCE, clock=clock or time.monotonic)
+    used = clock or time.monotonic
+    return SharedBudget(ledger, Limits(limit), patience=PATIENCE, clock=used)
 
 
 async def taken_at_once(budget: CallBudget, most: int = 100_000) -> int:

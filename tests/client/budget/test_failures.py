@@ -78,11 +78,7 @@ def read_only(path: Path) -> None:
     path.write_bytes(body)
 
 
-def directory(path: Path) -> None:
-    path.mkdir()
-
-
-@pytest.mark.parametrize("spoil", [corrupt, read_only, directory])
+@pytest.mark.parametrize("spoil", [corrupt, read_only, Path.mkdir])
 async def test_a_file_that_cannot_be_used_is_reported_once_and_left_as_it_is(
     path: Path,
     clock: Clock,
