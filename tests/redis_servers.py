@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import trustme
@@ -54,6 +55,17 @@ class Certificates:
 class RedisServer:
     """A server process and its address.
 
+    Args:
+        folder: Where its files go; several servers may share it.
+        options: More of its command line, as in ``"--maxmemory", "2mb"``.
+        aof: Whether it keeps everything on disk before it answers.
+        tls: Whether it speaks TLS only, with these certificates, or with some of an
+            authority of its own.
+        client_certificates: Whether clients need one of them, too.
+        password: What clients must say.
+        sentinel_config: Makes it a sentinel; its own file, which it writes.
+        binary: ``redis-server`` or ``VALKEY``.
+
     Attributes:
         url: Its address, with the password and the TLS options where there are some.
         port: Its port; the same after a restart.
@@ -62,14 +74,13 @@ class RedisServer:
     def __init__(
         self,
         folder: Path,
-        *,
-        binary: str,
-        aof: bool,
-        tls: Certificates | bool,
-        client_certificates: bool,
-        password: str | None,
-        sentinel_config: Path | None,
-        options: tuple[str, ...],
+        *options: str,
+        aof: bool = False,
+        tls: Certificates | bool = False,
+        client_certificates: bool = False,
+        password: str | None = None,
+        sentinel_config: Path | None = None,
+        binary: str = "redis-server",
     ) -> None:
         self.port = _quiet_port()
         self._folder = folder / f"redis-{self.port}"
@@ -88,7 +99,7 @@ class RedisServer:
             if client_certificates:
                 self.url += f"&ssl_certfile={files.client}"
                 self.url += f"&ssl_keyfile={files.client_key}"
-        self._command = [binary]
+        self._command = [_found(binary)]
         self._ready = "Ready to accept connections"
         if sentinel_config is not None:
             self._command += [str(sentinel_config), "--sentinel"]
@@ -168,39 +179,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(
-    folder: Path,
-    *options: str,
-    aof: bool = False,
-    tls: Certificates | bool = False,
-    client_certificates: bool = False,
-    password: str | None = None,
-    sentinel_config: Path | None = None,
-    binary: str = "redis-server",
-) -> Iterator[RedisServer]:
-    """Run a server until the block ends.
-
-    Args:
-        folder: Where its files go; several servers may share it.
-        options: More of its command line, as in ``"--maxmemory", "2mb"``.
-        aof: Whether it keeps everything on disk before it answers.
-        tls: Whether it speaks TLS only, with these certificates, or with some of an
-            authority of its own.
-        client_certificates: Whether clients need one of them, too.
-        password: What clients must say.
-        sentinel_config: Makes it a sentinel; its own file, which it writes.
-        binary: ``redis-server`` or ``VALKEY``.
-    """
-    server = RedisServer(
-        folder,
-        binary=_found(binary),
-        aof=aof,
-        tls=tls,
-        client_certificates=client_certificates,
-        password=password,
-        sentinel_config=sentinel_config,
-        options=options,
-    )
+def redis_server(folder: Path, *options: str, **how: Any) -> Iterator[RedisServer]:
+    """Run a server until the block ends; the arguments are those of ``RedisServer``."""
+    server = RedisServer(folder, *options, **how)
     server.start()
     try:
         yield server

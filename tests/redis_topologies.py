@@ -31,6 +31,9 @@ SERVICE = "mymaster"
 
 SLOTS = 16_384
 
+REPLICATION = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+"""Replicas follow at once."""
+
 
 def command(server: RedisServer, *words: object) -> Any:
     """Send one command to a server, and return its answer."""
@@ -218,12 +221,7 @@ def redis_cluster(
                     *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
                     *("--cluster-node-timeout", str(node_timeout)),
                     *("--cluster-replica-validity-factor", "0"),
-                    *(
-                        "--repl-diskless-sync-delay",
-                        "0",
-                        "--repl-ping-replica-period",
-                        "1",
-                    ),
+                    *REPLICATION,
                     **{"aof": True, **options},
                 )
             )
@@ -294,14 +292,13 @@ def redis_sentinels(
         password: What clients must say to primary and replica.
         tls: How they are encrypted, as for ``redis_server``.
     """
-    common = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
     encrypted = ("--tls-replication", "yes") if tls else ()
     known = ("--masterauth", password) if password else ()
     with ExitStack() as stack:
         primary, replica = (
             stack.enter_context(
                 redis_server(
-                    *(folder, *common, *encrypted, *known),
+                    *(folder, *REPLICATION, *encrypted, *known),
                     aof=True,
                     password=password,
                     **tls,

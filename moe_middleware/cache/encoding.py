@@ -43,6 +43,8 @@ class ParsedBody(bytes):
             parsed = orjson.loads(payload)
         except ValueError:
             return
+        # A copy of the dict shares its values: only those that cannot change may be
+        # kept.
         if type(parsed) is dict and _PLAIN.issuperset(map(type, parsed.values())):
             self.payload, self.context = parsed, context
             self.size += getsizeof(parsed) + getsizeof(context)

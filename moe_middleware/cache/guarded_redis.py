@@ -89,6 +89,7 @@ class GuardedRedis:
         self._failures = 0
         self._answered_at = self._stopwatch()
         self._is_down = False
+        # The first failure is logged whatever the stopwatch shows.
         self._logged_at = -LOG_EVERY
 
     async def ask(self, key: str, *commands: Command) -> list[Any] | None:
@@ -99,6 +100,7 @@ class GuardedRedis:
             commands: The words of each.
         """
         breaker = self._breaker
+        # A loop that was closed by hand never calls back.
         if self._probing is not None and self._probing.get_loop().is_closed():
             self._probe_ended(self._probing)
         if not breaker.allows(self._stopwatch()):
@@ -138,6 +140,7 @@ class GuardedRedis:
             return
         error = reaching.exception()
         failed = reaching.result() if error is None else [error]
+        # One primary of a cluster that answers is worth asking.
         if self._breaker.state is State.CLOSED and failed and all(failed):
             self._failure = str(_no_answer(next(filter(None, failed))))
             self._breaker.pause(self._stopwatch(), SILENT_FOR, Reason.UNREACHABLE)
@@ -201,7 +204,9 @@ class GuardedRedis:
         """Find out whether Redis answers again, in time, and accepts writes."""
         breaker, name = self._breaker, self._probe_key
         try:
+            # A new connection may take longer than a page would wait.
             await self._try(name, [("PING",)], PATIENCE * self._timeout)
+            # A full or read-only server answers PING all the same.
             await self._try(name, [("SET", name, b"", "PX", 1000)], self._timeout)
         except _NoAnswer as failure:
             self._failure = str(failure)

@@ -42,4 +42,5 @@ def last_hour(
     since = now % HOUR
     if since >= stale:
         return None
+    # A digest's first byte spreads visitors evenly, and on all hosts alike.
     return LastHour(variant, ttl > stale and since >= stale * visitor[0] / 256)

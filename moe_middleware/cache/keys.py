@@ -35,6 +35,7 @@ def key_of_ids(
         text = f"b{len(customer_id)}:{customer_id}{visitor_id}"
     # Copying a prepared digest takes half the time of making one.
     digest = _VISITOR.copy()
+    # A cookie may hold bytes that are no UTF-8: they come as surrogates.
     digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.digest()
 

@@ -315,6 +315,7 @@ class MemoryCache:
         groups = self._groups
         place = len(groups) - self._round
         moving = groups[place]
+        # A dict keeps its size when keys leave it: both halves begin anew.
         groups[place] = {}
         groups.append({})
         for visitor, record in moving.items():

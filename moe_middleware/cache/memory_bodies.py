@@ -63,6 +63,7 @@ class RecurringBodies:
         number = self._numbers.get(body)
         if number is not None or len(body) < WORTH_IT:
             return number
+        # Not the body itself: a thousand long ones would be held in vain.
         seen = hash(body)
         if seen not in self._seen or len(self.bodies) == MAX_RECURRING:
             self._seen[seen] = None

@@ -79,6 +79,7 @@ def fresh_in(
     for key, digest in wanted:
         name = variant + digest
         at = record.find(name, 1, end)
+        # The same bytes may occur across two headers.
         while at > 0 and (at - 1) % HEADER.size:
             at = record.find(name, at + 1, end)
         if at < 0:
@@ -115,6 +116,7 @@ def expiry_of(record: bytes) -> float:
 
 def size_of(data: bytes) -> int:
     """Return the estimated memory of a bytes object, in bytes."""
+    # The header of a bytes object, and the steps of the allocator.
     return len(data) + 33 + 7 & ~15
 
 

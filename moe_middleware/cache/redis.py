@@ -126,7 +126,9 @@ class RedisCache:
         """
         wanted = list(keys)
         if generation is None:
+            # Redis did not answer a moment ago: the page does not wait for it again.
             return Lease(keys=tuple(wanted))
+        # Whoever is late must not end the lease of the next holder.
         token = os.urandom(8)
         leases = self._leases(visitor, variant, wanted, generation)
         # The last holder stored its answer before it gave the lease up: it is found.
@@ -215,6 +217,7 @@ class RedisCache:
         pause = FIRST_PAUSE
         wanted = list(keys)
         names = [self._generation(visitor), *self._entries(visitor, variant, wanted)]
+        # In the same round trip: whether each key is still being fetched.
         names += self._leases(visitor, variant, wanted, generation)
         while True:
             answers = await self._redis.ask(names[0], ("MGET", *names))
@@ -247,6 +250,7 @@ class RedisCache:
         if stored is not None:
             self._pending.pop(visitor, None)
             return generation
+        # Until Redis has it, this process at least asks for the visitor anew.
         if len(self._pending) < MAX_PENDING:
             self._pending[visitor] = None
         return None
@@ -287,6 +291,7 @@ class RedisCache:
 
     def _found(self, keys: Sequence[str], values: Sequence[Any]) -> Found:
         """Read a generation and the keys' entries; ignore values of another format."""
+        # A value of another program becomes a generation that no answer has.
         generation = (values[0] or b"")[:8].ljust(8, b"\0")
         now = self._clock()
         entries: dict[str, Entry] = {}

@@ -80,6 +80,7 @@ def checked(factory: object) -> Callable[[], HTTPXTransport]:
 
 def through(proxy: str) -> HTTPXTransport:
     """Return a transport that sends everything through a proxy."""
+    # The environment was asked before: it named this proxy.
     return HTTPXTransport(httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy))
 
 

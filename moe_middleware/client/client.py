@@ -313,6 +313,7 @@ class MoEngageClient:
         except AuthenticationError:
             if len(keys) == 1:
                 raise
+        # The settings take two keys at most.
         other = 1 - first
         answer = await self._send(method, endpoint, body, keys[other], deadline)
         if self._headers is keys:

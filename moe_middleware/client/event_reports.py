@@ -41,6 +41,7 @@ class Room:
     def takes(self, event: Event) -> bool:
         """Reserve room for an event if it fits; the first one always does."""
         key, size = _element_key(event), _size(event)
+        # An event beyond the limit goes alone: nothing else would ever send it.
         if self._elements:
             full = len(self._elements) == MAX_EVENT_ELEMENTS
             if size > self._bytes_left or (full and key not in self._elements):

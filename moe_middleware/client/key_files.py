@@ -85,4 +85,5 @@ def _state(path: str) -> tuple[int, int, int] | None:
         found = os.stat(path)
     except (OSError, ValueError):
         return None
+    # Kubernetes replaces a file: the new one may have the time of the old one.
     return found.st_ino, found.st_mtime_ns, found.st_size

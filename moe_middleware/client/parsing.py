@@ -20,6 +20,7 @@ async def parse_in_time(read: Callable[[], T], body: bytes) -> T:
     """Parse a body; a large one in a thread, so that the event loop goes on."""
     if len(body) <= READ_AT_ONCE:
         return read()
+    # A cancelled page leaves the thread to its end.
     return await asyncio.shield(in_thread(read, "moe-read"))
 
 

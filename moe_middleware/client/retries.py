@@ -41,6 +41,7 @@ async def take_turn(budget: CallBudget, deadline: float) -> Taken:
 
 def retry_pause(error: MoEngageError, failures: int, left: float) -> float | None:
     """Return the seconds before the next try; None if a retry makes no sense."""
+    # ``take_turn`` has waited for the budget already.
     if not error.retryable or isinstance(error, BudgetError):
         return None
     pause = backoff(

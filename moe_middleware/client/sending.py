@@ -64,6 +64,7 @@ def fixed_headers(url: URL, workspace_id: str, api_key: str) -> Headers:
         (b"MOE-APPKEY", workspace_id.encode()),
         (b"Content-Type", b"application/json"),
         (b"Accept", b"application/json"),
+        # A compressed response could expand to any size.
         (b"Accept-Encoding", b"identity"),
         (b"User-Agent", f"moe_middleware/{__version__}".encode()),
     ]

@@ -82,6 +82,7 @@ def fetch_body(
     customer_id = identity.customer_id
     if not customer_id and anonymous_as == "customer_id":
         customer_id = identity.visitor_id
+    # The ids come after them: no attribute can take the place of an id.
     body: dict[str, Any] = dict(attributes)
     if keys:
         body["experience_key"] = list(keys)
@@ -288,6 +289,7 @@ def _envelope(body: bytes) -> dict[str, Any]:
 
 def _text_of(envelope: Mapping[str, Any], name: str) -> str:
     text = envelope.get(name)
+    # A gateway may send a page of text, and this is logged.
     return text[:500] if isinstance(text, str) else ""
 
 

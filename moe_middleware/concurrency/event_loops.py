@@ -75,6 +75,7 @@ class PerLoop(Generic[T]):
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> T:
         for other in list(self._held):
+            # A loop closed by hand has ended nothing of ours.
             if other.is_closed() and (dropped := self._pop(other)) is not None:
                 self._drop(dropped)
         held = _Held(self._make(), self._watch(loop))

@@ -14,6 +14,7 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    # Another user's process may not be signalled, but it is there.
     except (OSError, OverflowError):
         pass
     return True

@@ -45,5 +45,6 @@ def in_thread(call: Callable[[], Result], name: str) -> asyncio.Future[Result]:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 
+    # A call that hangs must not keep the interpreter from ending.
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

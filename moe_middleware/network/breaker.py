@@ -91,6 +91,7 @@ class Breaker:
         """Whether a call is allowed at ``now``, in seconds."""
         if self.state is State.CLOSED:
             return True
+        # A probe whose event loop has ended reports nothing.
         probing = self.state is State.PROBING and now < self._probe_until
         if probing or now < self._open_until:
             return False

@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if self._transport is not None:
+            # ``close`` would wait until a peer that may be gone has read what was sent.
             self._transport.abort()
 
     def abandon(self) -> None:

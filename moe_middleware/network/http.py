@@ -106,6 +106,7 @@ class KeptConnections:
         await self._enter()
         try:
             while self._idle:
+                # The one used last is the least likely to have been closed meanwhile.
                 connection = self._idle.pop()
                 try:
                     return await self._exchange(connection, request)

@@ -82,6 +82,7 @@ def _wait(headers: Mapping[str, str], name: str, now: float) -> float | None:
     if moment is None:
         return None
     if moment >= EPOCH_FROM:
+        # In milliseconds, microseconds or nanoseconds.
         while moment >= EPOCH_BELOW:
             moment /= 1000
         # Relative to the server's clock, as ours may be wrong by minutes.
@@ -108,6 +109,7 @@ def _date(text: str) -> float | None:
     """Return an HTTP or ISO date in unix seconds; responses of one second share it."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
+            # A date of long ago must not pass for seconds from now.
             return max(EPOCH_FROM, read(text.strip()).timestamp())
         except (ValueError, OverflowError, OSError):
             continue

@@ -77,6 +77,7 @@ def spend(
         The new ``used_until``, to be stored in either case, and the seconds until the
         calls are allowed: 0 for now.
     """
+    # After a clock was set back, the old end may lie hours ahead.
     start = min(max(used_until, now), now + rate.ahead)
     cost = calls * rate.interval
     wait = start + cost - now - max(rate.ahead, cost)

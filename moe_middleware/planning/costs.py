@@ -60,6 +60,7 @@ def visitor_bytes(keys: int) -> float:
 
     It is measured on a cache, with answers that many visitors have in common.
     """
+    # Bounds that nothing reaches: an eviction would spoil the measurement.
     cache = MemoryCache(ttl=60, stale=0, max_entries=2**40, max_bytes=2**40)
     answers = {f"key-{number}": (60.0, b"") for number in range(keys)}
     visitors = 50

@@ -68,5 +68,6 @@ def fetches_after_the_hour(traffic: Traffic, setup: Setup) -> float:
         total += there * again * len(split_keys(keys))
     pages = visits * traffic.pages * traffic.fetches_of_a_page
     usual = fetches_a_minute(traffic, setup)
+    # Visitors take turns in the seconds of ``stale``, as ``last_hour`` says.
     spread = 0.0 if setup.stale >= setup.ttl else 60 / max(60.0, setup.stale)
     return usual + spread * max(0.0, min(pages, total) - usual)

@@ -93,6 +93,7 @@ def plan(traffic: Traffic, setup: Setup, *, seed: int = 1) -> Plan:
     is_free = not (
         simulated.is_full or simulated.total("kept_back") or simulated.total("refused")
     )
+    # Where no bound was met, a second run would be the same.
     unbounded = (
         simulated if is_free else simulate(traffic, setup, seed=seed, bounded=False)
     )

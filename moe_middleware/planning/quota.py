@@ -58,6 +58,7 @@ class Quota:
         limits, window = self._budgets[process // self._processes_of]
         if not window.take(now, limits.order(now, 0.0)).granted:
             return Outcome(kept_back=weight)
+        # ``take`` has counted one of them.
         window.note(now, weight - 1)
         made, published = self._answer(now, weight)
         news = limits.learn(now, window.total, published)

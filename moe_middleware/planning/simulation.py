@@ -130,6 +130,7 @@ def simulate(
     for request in drawn:
         run.serve(request)
     run.go_to_minute(traffic.minutes)
+    # The first is the time before the minutes, the last has only begun.
     return Simulated(run.minutes[1:-1], one_in, run.is_full)
 
 

@@ -25,6 +25,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "events": round(traffic.events_a_day),
         },
         "busiest_minute": {
+            # Bots get pages, too, but no experiences.
             "requests": round(height / (1 - traffic.bots)),
             "pages": round(height),
             "visits": round(traffic.busiest_visits),

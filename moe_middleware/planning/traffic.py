@@ -56,6 +56,7 @@ def requests(
     random = Random(seed)
     kinds = list(accumulate(traffic.popularity))
     go_on = 1 - 1 / traffic.pages
+    # A change can come before each page but the first.
     change = min(1.0, traffic.changes / max(traffic.pages - 1, 1e-9))
     found = []
     for at in _begins(traffic, before, one_in, random):

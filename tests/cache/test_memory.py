@@ -467,32 +467,25 @@ class AsADict(RuleBasedStateMachine):
         self.use(who)
         self.evicted()
 
-    @rule(who=visitors, variant=variants, keys=st.lists(keys, unique=True))
-    def get(self, who: bytes, variant: bytes, keys: list[str]) -> None:
-        found = self.cache.get(who, variant, keys)
+    @rule(
+        who=visitors,
+        variant=variants,
+        keys=st.lists(keys, unique=True),
+        stale=st.booleans(),
+    )
+    def get(self, who: bytes, variant: bytes, keys: list[str], stale: bool) -> None:
+        found = (
+            self.cache.get_stale(who, variant, keys, Reason.TIMEOUT)
+            if stale
+            else self.cache.get(who, variant, keys)
+        )
 
+        nothing = (0.0, "")
+        known = [(key, self.known.get((who, variant, key), nothing)) for key in keys]
+        after = self.clock.now - (100.0 if stale else 0.0)
         assert [(one.key, one["Title"]) for one in found] == [
-            (key, self.known[who, variant, key][1])
-            for key in keys
-            if (who, variant, key) in self.known
-            and self.known[who, variant, key][0] > self.clock.now
+            (key, text) for key, (until, text) in known if until > after
         ]
-        assert {one.source for one in found} <= {Source.CACHE}
-        self.use(who)
-
-    @rule(who=visitors, variant=variants, keys=st.lists(keys, unique=True))
-    def get_stale(self, who: bytes, variant: bytes, keys: list[str]) -> None:
-        found = self.cache.get_stale(who, variant, keys, Reason.TIMEOUT)
-
-        assert [(one.key, one["Title"]) for one in found] == [
-            (key, self.known[who, variant, key][1])
-            for key in keys
-            if (who, variant, key) in self.known
-            and self.known[who, variant, key][0] + 100.0 > self.clock.now
-        ]
-        assert {(one.source, one.reason) for one in found} <= {
-            (Source.STALE, Reason.TIMEOUT)
-        }
         self.use(who)
 
     @rule(who=visitors)

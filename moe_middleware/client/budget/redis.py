@@ -162,6 +162,7 @@ class RedisLedger:
     def begin_in_child(self) -> None:
         """Take a new name after a fork: there is one more process."""
         self._user = new_id()
+        # The first order registers the process, whenever it comes.
         self._seen_at = -math.inf
 
     async def spend(self, order: Order) -> Spent:

@@ -115,6 +115,7 @@ class SharedBudget:
         except (LedgerError, TimeoutError) as error:
             self._news = self._news or waiting
             self._leave(now, order, error)
+            # Those calls are in this process's count already.
             return self._take_alone(self._clock(), replace(order, more=0))
         self._compare(now, seen, spent)
         return self._taken(now, order, spent)
@@ -145,6 +146,7 @@ class SharedBudget:
         if spent.granted:
             own = self._count.note(now)
             return Taken(True, spent.wait, spent.number, own)
+        # A smooth budget's refusal ends with the next turn, not with the window.
         if not order.smooth:
             # Until then the ledger would give the same answer.
             self._closed_until = now + spent.wait
@@ -161,6 +163,7 @@ class SharedBudget:
             spent: The result of the order.
         """
         times, number = self._seen
+        # An order that was sent before the loss was noticed tells nothing new.
         if times != seen[0]:
             return
         if spent.number < seen[1]:

@@ -159,6 +159,7 @@ class SQLiteLedger:
                 return
 
     def _settle(self, db: sqlite3.Connection, orders: Sequence[Order]) -> list[Spent]:
+        # Two that have read, and then both want to write, would fail at once.
         db.execute("begin immediate")
         try:
             now = self._clock()
@@ -180,6 +181,7 @@ class SQLiteLedger:
         return spent
 
     def _count_users(self, db: sqlite3.Connection, now: float) -> int:
+        # The clock may have been set back.
         if abs(now - self._seen_at) < SEEN_EVERY:
             return 0
         db.execute(SEEN, {"name": self._name, "user": self._user, "now": now})
@@ -207,9 +209,12 @@ def _gathered(
 
 
 def _open(path: str, busy_timeout: float) -> sqlite3.Connection:
+    # Left to itself, sqlite3 begins transactions that can fail at their first write.
     db = sqlite3.connect(path, timeout=OPENING_TIMEOUT, isolation_level=None)
     try:
         _use_wal(db)
+        # A power cut may lose the last calls: the API's next response corrects the
+        # count.
         db.execute("pragma synchronous = normal")
         db.executescript(CREATE)
         db.execute(f"pragma busy_timeout = {busy_timeout * 1000:.0f}")

@@ -114,6 +114,7 @@ class Window:
     def note(self, now: float, calls: int = 1) -> None:
         """Count calls without checking the limit."""
         second = int(now)
+        # Once a second is often enough to drop the old ones.
         if second not in self.slots:
             self.slots = {
                 kept: count
@@ -139,6 +140,7 @@ class Window:
         """Return the number of calls that may be made now."""
         known = is_ahead(self.ends_at, now)
         if known:
+            # Calls that went after the response's own are not in its count.
             left = min(self.remaining, order.limit) - (self.total - self.number)
             return min(left, self._own(now, order.limit)) if order.fixed else left
         return self._own(now, order.limit)
@@ -154,6 +156,7 @@ class Window:
     def _own(self, now: float, limit: int) -> int:
         """Return the calls left of a limit by our own count."""
         known = is_ahead(self.ends_at, now)
+        # The API does not count calls from before its window.
         begun = self.ends_at - WINDOW if known else self.ends_at
         since = begun if now - WINDOW < begun <= now else now - WINDOW
         return limit - self.count(now, since)
@@ -164,6 +167,7 @@ class Window:
             return self.ends_at
         counted = (one for one in self.slots if now - WINDOW < one + 1 and one <= now)
         oldest = min(counted, default=now)
+        # A slot's last call may have come at the end of its second.
         return max(oldest + 1 + WINDOW, now + ROUNDING)
 
     def _turn(self, now: float, order: Order, left: int) -> float:

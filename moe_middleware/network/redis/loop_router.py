@@ -86,6 +86,7 @@ class LoopRouter(Router):
     async def stop(self) -> None:
         """Close everything at once; waiting commands fail."""
         if self._discovery is not None:
+            # It would open connections after these were closed.
             self._discovery.cancel()
             await asyncio.wait([self._discovery])
         for pipe in [*self._pipes]:
@@ -123,6 +124,7 @@ class LoopRouter(Router):
     def _new_pipe(self, place: Place, is_sentinel: bool) -> Link:
         options = self._options.sentinels if is_sentinel else self._options.servers
         timeout = options["socket_timeout"]
+        # The pipe has a limit of its own, and says why.
         options = {**options, "socket_timeout": None}
         connection: Connection
         if self._tls is None:

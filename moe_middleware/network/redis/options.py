@@ -130,6 +130,7 @@ def _make_both(options: RedisOptions) -> None:
         made = getattr(module, name)(host="h", port=1, **options.servers)
         tls = getattr(made, "ssl_context", None)
         if tls is not None and module is waiting:
+            # Only now are the certificates read.
             tls.get()
 
 

@@ -154,6 +154,7 @@ class Router:
                 refused = [at for at in left if self._may_repeat(answers[at])]
                 if not refused:
                     return answers
+                # All have one slot, so one reason holds for all.
                 again = answers[refused[0]]
                 left = [
                     at
@@ -207,6 +208,7 @@ class Router:
         try:
             if not asking:
                 return await link.run(commands)
+            # ASKING holds for the next command alone.
             pairs = [one for command in commands for one in (("ASKING",), command)]
             return (await link.run(pairs))[1::2]
         except BusyLoadingError as error:
@@ -266,6 +268,7 @@ class Router:
             return True
         lasting = (AuthenticationError, ResponseError, ssl.SSLError)
         lasts = any(isinstance(cause, lasting) for cause in causes(error))
+        # A single server has no other to turn to: its callers pause by themselves.
         return not (self._is_single or lasts)
 
     def _relearn(self) -> None:
@@ -296,6 +299,7 @@ class Router:
                 failures.insert(at, answer)
             else:
                 self._learn(answer, place)
+                # A former primary would go on answering with what it had.
                 for other in self._links.keys() - self._topology.places():
                     await self._links.pop(other).close()
                 return

@@ -47,6 +47,7 @@ class Topology:
         self._turn += 1
         known = sorted(self.places()) if self._is_cluster else []
         others = [seed for seed in self._seeds if seed not in known]
+        # Servers in use come first: those in the settings may be gone for long.
         return _turned(known, self._turn) + _turned(others, self._turn - 1)
 
     def is_at(self, slot: int, place: Place) -> None:

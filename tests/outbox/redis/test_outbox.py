@@ -111,7 +111,7 @@ async def test_an_event_goes_its_way_on_every_kind_of_server(
     tmp_path: Path, open_redis: Open, options: dict[str, object]
 ) -> None:
     events = [event("alice"), event("bob"), event("alice"), event("bob")]
-    with redis_server(tmp_path, aof=True, **options) as server:  # type: ignore[arg-type]
+    with redis_server(tmp_path, aof=True, **options) as server:
         outbox = open_redis(server.url)
         outbox.append(events)
 
