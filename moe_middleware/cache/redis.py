@@ -128,7 +128,7 @@ class RedisCache:
         if generation is None:
             # Redis did not answer a moment ago: the page does not wait for it again.
             return Lease(keys=tuple(wanted))
-        # Whoever is late must not end the lease of the next holder.
+        # A holder that is late must not end the lease of the next one.
         token = os.urandom(8)
         leases = self._leases(visitor, variant, wanted, generation)
         # The last holder stored its answer before it gave the lease up: it is found.
