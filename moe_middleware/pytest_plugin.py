@@ -28,9 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     An app that a test module imports loads its settings before any fixture runs.
     """
     given = os.environ.get("MOE_OUTBOX", "")
+    # pytest-xdist's workers inherit the folder of the process that started them.
     is_worker = hasattr(config, "workerinput")
     if given and not (is_worker and _FOLDER in given):
         return
+    # Windows removes no file that is open, as an app's outbox may be at the end.
     folder = tempfile.TemporaryDirectory(prefix=_FOLDER, ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
     patch = pytest.MonkeyPatch()
@@ -62,6 +64,7 @@ def moe_sandbox(
 
     with sandboxed(moe_workspace) as sandbox:
         _name(sandbox, monkeypatch)
+        # It would lead from the embedded sandbox to a server.
         monkeypatch.delenv("MOE_BASE_URL", raising=False)
         yield sandbox
 

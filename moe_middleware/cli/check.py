@@ -125,6 +125,7 @@ def check(
         answers = _ask(settings)
         problems += answers.problems
         about["live"] = dict(answers.lines)
+    # Templates are read without their loader: any tag may be on any route's page.
     wanted = {key for route in settings.routes for key in route.experiences}
     found = _read_templates(templates)
     problems += [*found.problems, *_unmapped(found.tags, wanted | set(fetched))]

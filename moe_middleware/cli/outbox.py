@@ -237,6 +237,7 @@ def purge(
             lambda part, limit: outbox.purge(kind, ids=part, limit=limit),
         )
 
+    # Outside of the event loop: the question waits for a person.
     address, held = use_outbox(config, url, count)
     total = len(ids) or held
     if total and not yes:

@@ -23,6 +23,7 @@ def new_file(name: str) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     try:
+        # It has the ids of customers: it is its owner's alone from the first byte on.
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         stop([f"{name}: is there already: name a new file"])
@@ -72,6 +73,7 @@ def line_of(one: WaitingEvent | DeadLetter) -> bytes:
     about: dict[str, Any] = {"kind": "waiting", "attempts": one.attempts}
     if isinstance(one, DeadLetter):
         about |= {"kind": "dead", "reason": one.reason, "buried_at": one.buried_at}
+    # A body that is no event's is kept as its bytes.
     if one.event:
         about["event"] = orjson.Fragment(one.body)
     else:

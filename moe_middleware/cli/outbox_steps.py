@@ -48,6 +48,7 @@ def report(verb: str, count: int, ids: Sequence[str]) -> None:
 @contextlib.contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar, on a terminal only."""
+    # In a log file it would be hundreds of lines.
     if not sys.stderr.isatty():
         yield lambda count: None
         return

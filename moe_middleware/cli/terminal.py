@@ -35,6 +35,7 @@ def duration(seconds: float | None) -> str:
 
 def printable(value: object) -> str:
     """Return a value for a terminal, with control characters escaped."""
+    # An escape sequence in a payload could rewrite what the terminal shows.
     if isinstance(value, str) and value.isprintable():
         return value
     return json.dumps(value, default=dict)

@@ -126,6 +126,7 @@ class Document:
         message, place = mistake.message, mistake.place
         for known, (text, written) in self.filled.items():
             if known[: len(place)] == place:
+                # A value may be a secret; its variable's name helps more, too.
                 message = message.replace(repr(text), repr(written))
                 if len(text) >= _TELLING:
                     message = message.replace(text, written)

@@ -47,6 +47,7 @@ def find_overrides(
                 found[place] = Override(value, name)
         except VariableError as error:
             mistakes.append(Mistake(place, str(error)))
+            # The file's value must not stand in for the one that cannot be read.
             found[place] = Override("", name)
     # api_key replaces the file's api_keys, and the other way round.
     for one, other in ((_API_KEY, _API_KEYS), (_API_KEYS, _API_KEY)):

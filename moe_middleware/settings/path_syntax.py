@@ -10,6 +10,8 @@ from urllib.parse import unquote
 
 from starlette.convertors import CONVERTOR_TYPES
 
+from .trimming import trimmed
+
 __all__ = ["check_path", "check_syntax", "path_parameters"]
 
 
@@ -49,9 +51,6 @@ def path_parameters(path: str) -> frozenset[str]:
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _PARAMETER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?")
 
-_ENDS = "\ufeff\u200b \t\r\n\v\f\u0085\u00a0\u2028\u2029"
-"""Characters that copying and YAML's block scalars leave at the ends of a text."""
-
 # Each of these would be literal text in the path, which no browser requests.
 _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), fault)
@@ -81,7 +80,7 @@ _FOREIGN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 def _fault(path: str) -> str | None:
     """Return the fault of a path; None if it has none."""
-    if path.strip(_ENDS) != path:
+    if trimmed(path) != path:
         return "has a blank or a line break at its end"
     if not path.isprintable():
         return "has a control character"
@@ -212,7 +211,8 @@ _TRANSLATIONS: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
 
 def _translated(path: str) -> str:
     """Return a path of another framework's syntax in ours, as far as that is clear."""
-    path = "".join(path.strip(_ENDS).splitlines())
+    path = "".join(trimmed(path).splitlines())
+    # In this order: what one of them makes, such as {name}, the next ones leave alone.
     for pattern, replacement in _TRANSLATIONS:
         path = pattern.sub(replacement, path)
     path = _without_twins(unquote(path))

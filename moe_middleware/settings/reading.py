@@ -44,6 +44,7 @@ def read_document(
     """
     document = Document(str(path), overrides)
     try:
+        # One byte more shows that it is too large, also where a device has no size.
         with path.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -55,7 +56,7 @@ def read_document(
     if len(content) > MAX_BYTES:
         return document.give_up(f"is larger than {MAX_BYTES} bytes")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")  # editors on Windows write a BOM
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return document.give_up("is not UTF-8 text: save it as UTF-8", line)
@@ -88,6 +89,7 @@ def _why_unread(error: Exception, path: Path, named_by: str | None) -> str:
 def _near_file(path: Path) -> str:
     """Return the end of the message if a file of nearly this name is beside it."""
     with suppress(OSError, ValueError):
+        # A folder may have millions of files, and this is only a suggestion.
         names = [one.name for one in islice(path.absolute().parent.iterdir(), 1000)]
         readable = [name for name in names if name.endswith((".yml", ".yaml"))]
         if near := get_close_matches(path.name, readable, n=1):
@@ -160,6 +162,7 @@ class _Reader:
             raise TextError(message, line_of(node))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
+        # An alias is the very node of its anchor.
         if id(node) in self._within:
             raise TextError("holds an alias of itself", line_of(node))
         self._within.add(id(node))
@@ -217,6 +220,7 @@ class _Reader:
         try:
             text = self._variables.fill_in(node.value)
         except VariableError as error:
+            # Not an error yet: the embedded sandbox, for one, needs no credentials.
             self._document.missing[place] = Mistake(place, str(error))
             if isinstance(error, UnsetVariableError):
                 self._document.unset.add(place)

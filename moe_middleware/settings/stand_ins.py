@@ -17,6 +17,7 @@ class Follower(Protocol):
         """Use changed settings; return the function that ends this."""
 
 
+# A client that is not closed must not live until the process ends.
 _followers: WeakSet[Follower] = WeakSet()
 
 _change: Callable[[Settings], Settings] | None = None

@@ -32,7 +32,7 @@ def compose(text: str) -> yaml.Node:
         TextError: It is no YAML, or too deep, or too large.
     """
     try:
-        text.encode()
+        text.encode()  # parsers differ on lone surrogates
         _check_events(text)
         loader = _Loader(text)
         try:

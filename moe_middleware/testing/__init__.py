@@ -41,6 +41,7 @@ def sandboxed(workspace: Configured | None = None) -> Iterator[Sandbox]:
     """
     sandbox = embedded()
     before = sandbox.workspace
+    # One process has one embedded sandbox: its workspace is exchanged, and put back.
     sandbox.workspace = Workspace() if workspace is None else workspace
     sandbox.reset()
     try:

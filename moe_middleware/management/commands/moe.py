@@ -36,6 +36,7 @@ class Command(BaseCommand):
         given = [str(one) for one in args] or ["--help"]
         token = embedding.set(_settings)
         try:
+            # call_command(..., stdout=...) wants the output there.
             with ExitStack() as stack:
                 if options.get("stdout") is not None:
                     stack.enter_context(redirect_stdout(options["stdout"]))
