@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ..servers import PATIENCE
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from moe_middleware.sandbox.listeners import address_of, listen
+from moe_middleware.sandbox.uvicorn import running
 
 TEXTS = [
     '"><script>hit(1)</script>',
@@ -86,48 +90,26 @@ class HostileAPI:
         status: With which status.
     """
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/v1"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.says = HARMLESS
         self.status = 200
 
-    def answer(self, path: str) -> Mapping[str, Any]:
+    async def answer(self, request: Request) -> Response:
+        body: dict[str, Any] = {"experiences": answer_of(self.says)}
         if self.status != 200:
-            return {"title": self.says, "description": self.says, "code": self.says}
-        if "metadata" in path:
+            body = dict.fromkeys(("title", "description", "code"), self.says)
+        elif "metadata" in request.url.path:
             row = {"experience_key": KEY, "experience_name": self.says}
-            return {"metadata": {"experiences": [{**row, "status": self.says}]}}
-        return {"experiences": answer_of(self.says)}
+            body = {"metadata": {"experiences": [{**row, "status": self.says}]}}
+        return JSONResponse(body, self.status)
 
 
 @contextmanager
 def hostile_api() -> Iterator[HostileAPI]:
     """Serve it on 127.0.0.1 until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            body = json.dumps(api.answer(self.path)).encode()
-            self.send_response(api.status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST
-
-        def log_message(self, *_values: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        api = HostileAPI(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
+    with listen() as listener:
+        api = HostileAPI(f"{address_of(listener)}/v1")
+        route = Route("/{rest:path}", api.answer, methods=["GET", "POST"])
+        with running(Starlette(routes=[route]), listener):
             yield api
-        finally:
-            server.shutdown()
-            thread.join(PATIENCE)

@@ -94,23 +94,8 @@ def test_no_path_gets_into_a_response(shop: Shop) -> None:
             check_is_whole(shop.ask(path, query=f"next={MARKER}"))
 
 
-FORGED = [
-    "alice",
-    "ALICE",
-    MINTED.upper(),
-    MINTED[:-1],
-    f"{MINTED}0",
-    f"{{{MINTED}}}",
-    f"urn:uuid:{MINTED}",
-    MINTED.replace("-", ""),
-    MINTED.replace("e", "\u0435").encode().decode("latin-1"),
-    "' or 1=1 --",
-    "../../alice",
-    "a" * 100_000,
-    f"{MINTED}, {MINTED}",
-    "%61lice",
-    "",
-]
+# What else is no id of ours, tests/visitors/test_ids.py has.
+FORGED = ["alice", MINTED.upper(), f"{MINTED}0", "a" * 100_000, f"{MINTED}, {MINTED}"]
 
 
 def test_a_forged_visitor_cookie_is_nobodys(shop: Shop) -> None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from playwright.sync_api import ConsoleMessage, Error, Page
 from starlette.types import ASGIApp
 
-from ..servers import PATIENCE, wait_for
+from moe_middleware.sandbox.listeners import address_of, listen
+from moe_middleware.sandbox.uvicorn import running
+
+from ..servers import wait_for
 
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
     """Serve an app by a thread of its own; yield its address."""
-    config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started, what="the site to listen")
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
+    with listen() as listener, running(app, listener):
+        yield address_of(listener)
 
 
 def complaints_of(page: Page, kinds: Collection[str] = ("error",)) -> list[str]:

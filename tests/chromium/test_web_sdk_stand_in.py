@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
 
 from moe_middleware.sandbox import Sandbox, sample_workspace
-from moe_middleware.sandbox.listeners import listen
-from moe_middleware.sandbox.uvicorn import running
 
 from ..servers import PATIENCE, wait_for
 from .conftest import USER_AGENT
-from .looking import complaints_of, until
+from .looking import complaints_of, serving, until
 
 HERO = sample_workspace().experiences[0]
 CONTEXT = {
@@ -87,12 +84,6 @@ class Shop:
     def reach(self, count: int) -> list[tuple[str, str, str | None]]:
         wait_for(lambda: len(self.sandbox.events) >= count, what=f"{count} events")
         return self.events()
-
-
-@contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    with listen() as listener, running(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from moe_middleware.visitors.ids import minted_id, visitor_cookie
 
 from ..rows import each
 
+MINTED = "0b6e1a52-7c53-4f4e-9d0e-6b7a1c2d3e4f"
+
 NO_IDS = [
     *("", "  ", "null", "NULL", "None", "guest", "Unknown", "0", "1", "-1", "2"),
     *("true", "FALSE", "na", "N/A", "undefined", "user_id", "customer_id", "uid"),
@@ -54,7 +56,14 @@ def test_a_minted_id_is_known_again(minted: uuid.UUID) -> None:
     assert minted_id(str(minted)) == str(minted)
 
 
-@pytest.mark.parametrize("cookie", [None, "", "alice", f"{uuid.UUID(int=0)}x"])
+@each(
+    "cookie",
+    [
+        *(None, "", "alice", "' or 1=1 --", "../../alice", "%61lice", f"{MINTED}x"),
+        *(MINTED.upper(), MINTED[:-1], f"{{{MINTED}}}", f"urn:uuid:{MINTED}"),
+        *(MINTED.replace("-", ""), MINTED.replace("e", "\u0435")),
+    ],
+)
 def test_a_cookie_that_we_did_not_write_is_ignored(cookie: str | None) -> None:
     assert minted_id(cookie) is None
 
