@@ -13,41 +13,20 @@ from hypothesis import strategies as st
 from moe_middleware.sandbox import Sandbox, sample_workspace
 
 from ..rows import each
-from .calls import ACTION, CONTEXT, Api
+from .calls import ACTION, CONTEXT, Api, element
 
 NAMES = [
-    "identifiers",
-    "customer_id",
-    "user_id",
-    "visitor_id",
-    "user_identifiers",
-    "u_em",
-    "experience_key",
-    "DAY_OF_THE_WEEK",
-    "TIME_OF_THE_DAY",
-    "USER_AGENT",
-    "USER_IP_ADDRESS",
-    "elements",
-    "actions",
-    *ACTION,
-    *CONTEXT,
-    "b_id",
-    "user_attributes",
-    "user_timezone_offset",
+    *("identifiers", "customer_id", "user_id", "visitor_id", "user_identifiers"),
+    *("experience_key", "DAY_OF_THE_WEEK", "TIME_OF_THE_DAY", "USER_IP_ADDRESS"),
+    *("elements", "actions", "b_id", "user_attributes", "user_timezone_offset"),
+    *(*ACTION, *CONTEXT),
 ]
 VALUES = ["alice", "homepage-banner", "Sunday", "20", "web", ACTION["action"]]
 
 texts = st.sampled_from(VALUES) | st.text(st.characters(codec=None), max_size=5)
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(10**400), 10**400)
-    | st.floats()
-    | texts
-)
+numbers = st.integers() | st.integers(-(10**400), 10**400) | st.floats()
 values = st.recursive(
-    scalars,
+    st.none() | st.booleans() | numbers | texts,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(NAMES) | texts, inner, max_size=6)
@@ -55,17 +34,10 @@ values = st.recursive(
     max_leaves=20,
 )
 objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=8)
-actions = st.builds(lambda some: ACTION | some, objects)
 elements = st.builds(
-    lambda some, those: {"customer_id": "erin", "actions": those} | some,
-    objects,
-    st.lists(actions, max_size=3),
+    lambda some, one: element(actions=[ACTION | one]) | some, objects, objects
 )
-bodies = (
-    values
-    | objects
-    | st.builds(lambda those: {"elements": those}, st.lists(elements, max_size=3))
-)
+bodies = values | objects | st.builds(lambda one: {"elements": [one]}, elements)
 
 # One for all examples: what a hostile body leaves behind must do no harm either.
 SANDBOX = Sandbox(replace(sample_workspace(), fetch_limit=10**9))

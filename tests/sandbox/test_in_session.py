@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moe_middleware.sandbox import Sandbox
+from moe_middleware.sandbox.decisions.visitors import DAY, HOUR, USER_AGENT
 from moe_middleware.sandbox.workspace.comparisons import parameter_compares
 from moe_middleware.sandbox.workspace.file import parse_workspace
 from moe_middleware.sandbox.workspace.rules import Operator
@@ -21,140 +22,80 @@ experiences:
     name: Homepage banner
     audiences:
       - name: Some
-        in_session: {rules}
-        variations: [{{payload: {{Title: Hello}}}}]
+        in_session: {%s}
+        variations: [{payload: {Title: Hello}}]
 """
 
-MISSING: dict[str, Any] = {}
+MISSING = object()
 
+PHONE, DESKTOP = "Mozilla/5.0 (iPhone) Mobile", "Mozilla/5.0 (X11; Linux)"
 
-def cart(value: Any) -> dict[str, Any]:
-    return {"cart_value": value}
-
-
-ROWS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+# What an attribute must be, the values that meet it, and others.
+QUERIES: list[tuple[str, list[Any], list[Any]]] = [
     # thresholds
-    "{query: {cart_value: {at_least: 500}}}": (
-        [
-            cart(v)
-            for v in ("500", 500, "500.0", "500.00", 500.0, " 501 ", "1e3"[:1] * 4)
-        ],
-        [
-            MISSING,
-            *map(cart, ("499.99", 499, "", "many", "1e9", None, True, [500], {})),
-        ],
+    (
+        "{at_least: 500}",
+        ["500", 500, "500.0", "500.00", 500.0, " 501 ", "1111"],
+        ["499.99", 499, "", "many", "1e9", None, True, [500], {}, MISSING],
     ),
-    "{query: {cart_value: {above: 500}}}": (
-        [cart("500.01"), cart(501)],
-        [cart("500"), cart(500.0), MISSING],
+    ("{above: 500}", ["500.01", 501], ["500", 500.0, MISSING]),
+    (
+        *("{below: 500}", ["499", -1, "-1.5", "+3"]),
+        ["500", "0x10", "nan", "-inf", MISSING],
     ),
-    "{query: {cart_value: {below: 500}}}": (
-        [cart("499"), cart(-1), cart("-1.5"), cart("+3")],
-        [cart("500"), cart("0x10"), cart("nan"), cart("-inf"), MISSING],
-    ),
-    "{query: {cart_value: {at_most: 150.5}}}": (
-        [cart("150.50"), cart(150)],
-        [cart("150.51"), cart(151)],
-    ),
-    "{query: {cart_value: {between: [100, 200]}}}": (
-        [cart("100"), cart(200), cart("150.00")],
-        [cart("99.9"), cart("200.1"), MISSING],
-    ),
-    "{query: {cart_value: {at_least: 100, below: 200, is_not: 150}}}": (
-        [cart("100"), cart(199.5)],
-        [cart("150.0"), cart(150), cart("200"), cart("99"), MISSING],
+    ("{at_most: 150.5}", ["150.50", 150], ["150.51", 151]),
+    ("{between: [100, 200]}", ["100", 200, "150.00"], ["99.9", "200.1", MISSING]),
+    (
+        *("{at_least: 100, below: 200, is_not: 150}", ["100", 199.5]),
+        ["150.0", 150, "200", "99", MISSING],
     ),
     # equality
-    "{query: {cart_value: 500}}": (
-        [cart(500), cart("500"), cart("500.0"), cart(500.0)],
-        [cart("501"), cart("5e2"), cart(True), MISSING],
+    ("500", [500, "500", "500.0", 500.0], ["501", "5e2", True, MISSING]),
+    ("'500'", [500, "500", 500.0], ["500.0", "0500", 501, MISSING]),
+    ("'1.10'", ["1.10"], ["1.1", 1.1]),
+    ("'007'", ["007"], ["7", 7]),
+    ("[1, 2.50, big]", ["1", "2.5", 2.5, "big"], ["3", "BIG", MISSING]),
+    (
+        *("12345678901234567", ["12345678901234567", 12345678901234567]),
+        ["12345678901234568"],
     ),
-    "{query: {cart_value: '500'}}": (
-        [cart(500), cart("500"), cart(500.0)],
-        [cart("500.0"), cart("0500"), cart(501), MISSING],
-    ),
-    "{query: {version: '1.10'}}": (
-        [{"version": "1.10"}],
-        [{"version": "1.1"}, {"version": 1.1}],
-    ),
-    "{query: {code: '007'}}": ([{"code": "007"}], [{"code": "7"}, {"code": 7}]),
-    "{query: {cart_value: [1, 2.50, big]}}": (
-        [cart("1"), cart("2.5"), cart(2.5), cart("big")],
-        [cart("3"), cart("BIG"), MISSING],
-    ),
-    "{query: {id: 12345678901234567}}": (
-        [{"id": "12345678901234567"}, {"id": 12345678901234567}],
-        [{"id": "12345678901234568"}],
-    ),
-    "{query: {new: true}}": (
-        [{"new": True}, {"new": "true"}, {"new": "True"}],
-        [{"new": "1"}, {"new": 1}, {"new": False}, {"new": "false"}, MISSING],
-    ),
-    "{query: {one: 1}}": ([{"one": 1}, {"one": "1"}], [{"one": True}]),
-    "{query: {utm_medium: {is: email, ignore_case: true}}}": (
-        [{"utm_medium": "EMail"}],
-        [{"utm_medium": "sms"}],
-    ),
-    "{query: {utm_medium: {include: [email, sms]}}}": (
-        [{"utm_medium": "sms"}],
-        [{"utm_medium": "push"}, MISSING],
-    ),
+    ("true", [True, "true", "True"], ["1", 1, False, "false", MISSING]),
+    ("1", [1, "1"], [True]),
+    ("{is: email, ignore_case: true}", ["EMail"], ["sms"]),
+    ("{include: [email, sms]}", ["sms"], ["push", MISSING]),
     # text and presence
-    "{query: {sku: {starts_with: 12}}}": (
-        [{"sku": "123"}, {"sku": 12}],
-        [{"sku": "3"}],
-    ),
-    "{query: {sku: {contains: [tea, mug]}}}": ([{"sku": "a-mug"}], [{"sku": "a"}]),
-    "{query: {sku: {exists: true}}}": ([{"sku": ""}, {"sku": 0}], [MISSING]),
-    "{query: {sku: {exists: false}}}": ([MISSING], [{"sku": "x"}]),
-    "{query: {since: {after: 2026-01-31}}}": (
-        [{"since": "2026-02-01"}],
-        [{"since": "2026-01-31"}, {"since": "soon"}, MISSING],
-    ),
+    ("{starts_with: 12}", ["123", 12], ["3"]),
+    ("{contains: [tea, mug]}", ["a-mug"], ["a"]),
+    ("{exists: true}", ["", 0], [MISSING]),
+    ("{exists: false}", [MISSING], ["x"]),
+    ("{after: 2026-01-31}", ["2026-02-01"], ["2026-01-31", "soon", MISSING]),
     # exclusion
-    "{query: {utm_medium: {exclude: [email, sms]}}}": (
-        [{"utm_medium": "push"}, {"utm_medium": "Email"}, {"utm_medium": ""}],
-        [{"utm_medium": "sms"}, MISSING],
-    ),
-    "{query: {cart_value: {exclude: 500}}}": (
-        [cart("501"), cart("many")],
-        [cart("500.00"), cart(500), MISSING],
-    ),
-    "{days: {exclude: [Saturday, sunday]}}": (
-        [{"DAY_OF_THE_WEEK": "Monday"}],
-        [{"DAY_OF_THE_WEEK": "Sunday"}, MISSING],
-    ),
-    "{days: {include: Monday}}": (
-        [{"DAY_OF_THE_WEEK": "Monday"}],
-        [{"DAY_OF_THE_WEEK": "Sunday"}, MISSING],
-    ),
-    "{hours: {exclude: [0, 23]}}": (
-        [{"TIME_OF_THE_DAY": "07"}],
-        [{"TIME_OF_THE_DAY": "00"}, {"TIME_OF_THE_DAY": "23"}, MISSING],
-    ),
-    "{hours: 7}": ([{"TIME_OF_THE_DAY": "07"}], [{"TIME_OF_THE_DAY": "08"}, MISSING]),
-    "{device: mobile}": (
-        [{"USER_AGENT": "Mozilla/5.0 (iPhone) Mobile"}],
-        [{"USER_AGENT": "Mozilla/5.0 (X11; Linux)"}, MISSING],
-    ),
-    "{device: {exclude: [mobile]}}": (
-        [{"USER_AGENT": "Mozilla/5.0 (X11; Linux)"}],
-        [{"USER_AGENT": "Mozilla/5.0 (iPhone) Mobile"}, MISSING],
-    ),
+    ("{exclude: [email, sms]}", ["push", "Email", ""], ["sms", MISSING]),
+    ("{exclude: 500}", ["501", "many"], ["500.00", 500, MISSING]),
+]
+
+ROWS = [
     # blanks at the ends of names
-    "{query: {' utm_medium ': email}}": ([{"utm_medium": "email"}], [MISSING]),
-}
+    *((f"query: {{' v ': {one}}}", "v", *values) for one, *values in QUERIES),
+    ("days: {exclude: [Saturday, sunday]}", DAY, ["Monday"], ["Sunday", MISSING]),
+    ("days: {include: Monday}", DAY, ["Monday"], ["Sunday", MISSING]),
+    ("hours: {exclude: [0, 23]}", HOUR, ["07"], ["00", "23", MISSING]),
+    ("hours: 7", HOUR, ["07"], ["08", MISSING]),
+    ("device: mobile", USER_AGENT, [PHONE], [DESKTOP, MISSING]),
+    ("device: {exclude: [mobile]}", USER_AGENT, [DESKTOP], [PHONE, MISSING]),
+]
 
 
-@each("rules", ROWS)
-async def test_fetch_gets_what_its_attributes_meet(rules: str) -> None:
-    api = Api(Sandbox(parse_workspace(FILE.format(rules=rules), environ={})))
-    meeting, others = ROWS[rules]
+@each(("rules", "name", "meeting", "others"), ROWS)
+async def test_fetch_gets_what_its_attributes_meet(
+    rules: str, name: str, meeting: list[Any], others: list[Any]
+) -> None:
+    api = Api(Sandbox(parse_workspace(FILE % rules, environ={})))
 
-    for session in meeting:
-        assert await api.experiences(session), session
-    for session in others:
-        assert not await api.experiences(session), session
+    for number, value in enumerate((*meeting, *others)):
+        session = {} if value is MISSING else {name: value}
+        meets = number < len(meeting)
+        assert bool(await api.experiences(session)) is meets, value
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9),
