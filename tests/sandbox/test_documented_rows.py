@@ -37,7 +37,7 @@ from moe_middleware.sandbox.workspace.rules import (
     ParameterMeets,
     Rule,
 )
-from moe_middleware.sandbox.workspace.workspace import ControlGroup
+from moe_middleware.sandbox.workspace.workspace import ControlGroup, cid_token_of
 
 from ..rows import each
 from .calls import CONTEXT, HEADERS, Api, action, basic, element
@@ -46,26 +46,23 @@ DESKTOP = "Mozilla/5.0 (X11; Linux x86_64)"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 
 
-def experience(key: str, *rules: Rule, **fields: Any) -> Experience:
-    payload = fields.pop("payload", {"Title": Value("Hello")})
-    audience = Audience(
-        audience_id="5A",
-        name="All Users",
-        rules=rules,
-        variations=(Variation(variation_id="1", payload=payload),),
+def experience(
+    key: str, *rules: Rule, payload: dict[str, Value] | None = None, **fields: Any
+) -> Experience:
+    arm = Variation(variation_id="1", payload=payload or {"Title": Value("Hello")})
+    one = Audience(audience_id="5A", name="All Users", rules=rules, variations=(arm,))
+    cid_token = cid_token_of(key)
+    return Experience(
+        key=key, name=key, cid_token=cid_token, audiences=(one,), **fields
     )
-    number = sum(map(ord, key))
-    defaults = {
-        "name": key,
-        "cid_token": f"{number:024x}",
-        "audiences": (audience,),
-    }
-    return Experience(key=key, **(defaults | fields))
 
 
-def says(text: str) -> dict[str, Value]:
-    return {"Title": Value(text)}
-
+GREETINGS = {
+    "name": "Hi {{ UserAttribute['First Name'] }}",
+    "name-or-guest": "Hi {{ UserAttribute['First Name']|default('Guest') }}",
+    "name-or-not-sent": "{{ UserAttribute['First Name']|default('MOE_NOT_SEND') }}",
+    "never": "{% MOE_NOT_SEND('no') %}",
+}
 
 WORKSPACE = Workspace(
     workspace_id="W1",
@@ -84,22 +81,11 @@ WORKSPACE = Workspace(
         experience("no-phone", FactIsIn(Fact.DEVICE, (Device.MOBILE,), exclude=True)),
         experience("portugal", FactIsIn(Fact.COUNTRY, ("Portugal",))),
         experience("control", control_group=ControlGroup(percent=100)),
-        experience("paused", status=Status.PAUSED),
-        experience("scheduled", status=Status.SCHEDULED),
-        experience("expired", status=Status.EXPIRED),
-        experience("draft", status=Status.DRAFT),
-        experience("name", payload=says("Hi {{ UserAttribute['First Name'] }}")),
-        experience(
-            "name-or-guest",
-            payload=says("Hi {{ UserAttribute['First Name']|default('Guest') }}"),
+        *(experience(one.lower(), status=one) for one in [*Status][1:]),
+        *(
+            experience(key, payload={"Title": Value(text)})
+            for key, text in GREETINGS.items()
         ),
-        experience(
-            "name-or-not-sent",
-            payload=says(
-                "Hi {{ UserAttribute['First Name']|default('MOE_NOT_SEND') }}"
-            ),
-        ),
-        experience("never", payload=says("{% MOE_NOT_SEND('no') %}")),
         experience(
             "types",
             payload={

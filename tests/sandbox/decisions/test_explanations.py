@@ -181,12 +181,7 @@ def test_withheld_payload_says_which_value_and_why() -> None:
 
 def test_groups_are_reported_line_by_line() -> None:
     rules: tuple[Rule, ...] = (
-        AnyOf(
-            (
-                has("tier", "silver"),
-                has("city", "Lisbon"),
-            )
-        ),
+        AnyOf((has("tier", "silver"), has("city", "Lisbon"))),
         NoneOf((SegmentIs("Regulars"), UserIsIn(("dave",)))),
         FactIsIn(Fact.CITY, ("Lisbon",)),
         FactIsIn(Fact.DEVICE, (Device.MOBILE,), exclude=True),

@@ -30,6 +30,7 @@ from moe_middleware.sandbox.workspace.rules import (
     NoneOf,
     Operator,
     ParameterMeets,
+    Rule,
     SegmentIs,
     UserIsIn,
 )
@@ -148,106 +149,82 @@ faults: [{path: fetch, status: 503, times: 2}]
     assert workspace.faults == (Fault(path="fetch", status=503, times=2),)
 
 
+def where(name: str, operator: Operator, *operands: Any, **more: Any) -> Rule:
+    return AttributeMeets(name, operator, operands, **more)
+
+
 @each(
     ("text", "rules"),
     [
-        (
-            "where: {attribute: tier, is: gold}",
-            (has("tier", "gold"),),
-        ),
+        ("where: {attribute: tier, is: gold}", [has("tier", "gold")]),
         (
             "where: {attribute: orders, is: [1, 2.5, true]}",
-            (has("orders", 1, 2.5, True),),
+            [has("orders", 1, 2.5, True)],
         ),
         (
             "where: {attribute: tier, is: Gold, ignore_case: true}",
-            (AttributeMeets("tier", Operator.IS, ("Gold",), True),),
+            [where("tier", Operator.IS, "Gold", ignore_case=True)],
         ),
         (
             "where: {attribute: orders, between: [1, 9]}",
-            (AttributeMeets("orders", Operator.BETWEEN, (1, 9)),),
+            [where("orders", Operator.BETWEEN, 1, 9)],
         ),
         (
             "where: {attribute: day, between: [2026-01-01, 2026-01-02]}",
-            (AttributeMeets("day", Operator.BETWEEN, ("2026-01-01", "2026-01-02")),),
+            [where("day", Operator.BETWEEN, "2026-01-01", "2026-01-02")],
         ),
         (
             "where: {attribute: tier, exists: false}",
-            (AttributeMeets("tier", Operator.EXISTS, (False,)),),
+            [where("tier", Operator.EXISTS, False)],
         ),
         (
-            "where:\n  all:\n    - {attribute: a, is: 1}\n    - any:\n"
-            "        - {attribute: b, above: 2}\n        - {segment: Readers}",
-            (
+            "where: {all: [{attribute: a, is: 1}, "
+            "{any: [{attribute: b, above: 2}, {segment: Readers}]}]}",
+            [
                 has("a", 1),
-                AnyOf(
-                    (
-                        AttributeMeets("b", Operator.ABOVE, (2,)),
-                        SegmentIs("Readers"),
-                    )
-                ),
-            ),
+                AnyOf((where("b", Operator.ABOVE, 2), SegmentIs("Readers"))),
+            ],
         ),
         (
-            "where:\n  any:\n    - {attribute: a, is: 1}\n    - all:\n"
-            "        - {attribute: b, is: 2}\n        - {attribute: c, is: 3}",
-            (
-                AnyOf(
-                    (
-                        has("a", 1),
-                        AllOf(
-                            (
-                                has("b", 2),
-                                has("c", 3),
-                            )
-                        ),
-                    )
-                ),
-            ),
+            "where: {any: [{attribute: a, is: 1}, "
+            "{all: [{attribute: b, is: 2}, {attribute: c, is: 3}]}]}",
+            [AnyOf((has("a", 1), AllOf((has("b", 2), has("c", 3)))))],
         ),
-        ("segment: Readers", (SegmentIs("Readers"),)),
+        ("segment: Readers", [SegmentIs("Readers")]),
         (
             "exclude: {users: bob, segment: Readers, where: {attribute: a, is: 1}}",
-            (
-                NoneOf(
-                    (
-                        has("a", 1),
-                        SegmentIs("Readers"),
-                        UserIsIn(("bob",)),
-                    )
-                ),
-            ),
+            [NoneOf((has("a", 1), SegmentIs("Readers"), UserIsIn(("bob",))))],
         ),
-        ("exclude: {}", ()),
+        ("exclude: {}", []),
         (
             "in_session: {query: {utm_medium: email, ref: [a, b]}}",
-            (
+            [
                 ParameterMeets("utm_medium", Operator.IS, ("email",)),
                 ParameterMeets("ref", Operator.IS, ("a", "b")),
-            ),
+            ],
         ),
         (
             "in_session: {days: [sunday, Monday], hours: [7, 08, '23']}",
-            (
+            [
                 FactIsIn(Fact.DAYS, ("Sunday", "Monday")),
                 FactIsIn(Fact.HOURS, ("07", "08", "23")),
-            ),
+            ],
         ),
         (
             "in_session: {country: {include: [PT, Spain]}, city: {exclude: Lisbon}}",
-            (
+            [
                 FactIsIn(Fact.COUNTRY, ("PT", "Spain")),
                 FactIsIn(Fact.CITY, ("Lisbon",), exclude=True),
-            ),
+            ],
         ),
         (
             "in_session: {device: {exclude: [Mobile, tablet]}}",
-            (FactIsIn(Fact.DEVICE, (Device.MOBILE, Device.TABLET), exclude=True),),
+            [FactIsIn(Fact.DEVICE, (Device.MOBILE, Device.TABLET), exclude=True)],
         ),
     ],
 )
-def test_audience_asks_what_its_lines_say(text: str, rules: tuple[Any, ...]) -> None:
-    assert audience(text).rules == rules
+def test_audience_asks_what_its_lines_say(text: str, rules: list[Rule]) -> None:
+    assert audience(text).rules == tuple(rules)
 
 
 def test_payload_values_have_their_types() -> None:
