@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -127,13 +127,8 @@ def test_embedded_sandbox_is_one_for_all_threads_and_loops() -> None:
                 )
                 statuses.append(response.status_code)
 
-    threads = [
-        threading.Thread(target=lambda n=n: asyncio.run(call(n))) for n in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: asyncio.run(call(number)), range(4)))
 
     assert statuses == [200] * 160
     assert len(embedded().events) == 80

@@ -26,11 +26,7 @@ from moe_middleware.sandbox.workspace.rules import (
     UserIsIn,
 )
 from moe_middleware.sandbox.workspace.schedules import Schedule, Status
-from moe_middleware.sandbox.workspace.workspace import (
-    ControlGroup,
-    Experience,
-    Value,
-)
+from moe_middleware.sandbox.workspace.workspace import ControlGroup, Experience, Value
 
 from ...rows import each
 from ..arrivals import has
@@ -91,13 +87,7 @@ def test_audiences_are_tried_in_order_up_to_the_one_that_fits() -> None:
     ]
     assert lines(found) == [
         ("Email visitors", "utm_medium is email", "not sent", False, 0),
-        (
-            "Evening",
-            "the hour in UTC is one of 18, 19, 20, 21, 22, 23",
-            "07",
-            False,
-            0,
-        ),
+        ("Evening", "the hour in UTC is one of 18, 19, 20, 21, 22, 23", "07", False, 0),
     ]
 
 

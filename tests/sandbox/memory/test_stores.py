@@ -4,9 +4,9 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
@@ -326,11 +326,8 @@ def test_threads_may_write_and_read_at_once(store: Store) -> None:
             store.events(limit=5)
             store.profile(str(number))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
 
     assert store.count() == 100
     assert len(store.profiles()) == 2 + 4

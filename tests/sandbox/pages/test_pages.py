@@ -168,6 +168,7 @@ def test_event_filters_combine(sandbox: Sandbox, look: Look) -> None:
 
     assert page.count("data-event") == 1
     assert "No event matches this filter" in look("/events?experience=price-badge")
+    assert look("/events?action=impression").count("data-event") == 1
 
 
 def test_faults_are_added_shown_in_words_and_removed(sandbox: Sandbox) -> None:

@@ -13,12 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moe_middleware.sandbox import (
-    Experience,
-    Sandbox,
-    Status,
-    Workspace,
-)
+from moe_middleware.sandbox import Experience, Sandbox, Status, Workspace
 from moe_middleware.sandbox.memory.stores import Store
 from moe_middleware.sandbox.protocol.events import ACTIONS, MILLISECONDS_FROM, Element
 from moe_middleware.sandbox.reports.reports import (
@@ -63,7 +58,7 @@ WORKSPACE = Workspace(
             audiences=(audience("5A", 100),),
             status=Status.PAUSED,
         ),
-    ),
+    )
 )
 
 
