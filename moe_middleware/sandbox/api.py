@@ -88,6 +88,7 @@ class Api:
         """Answer a call or apply a fault to it; log it in both cases."""
         at, started = self._sandbox.clock(), time.perf_counter()
         hit = self._sandbox.arrive(endpoint)
+        # It waits before it reads: a caller that gives up meanwhile leaves no event.
         if hit:
             await asyncio.sleep(hit.delay)
         dropped = hit is not None and hit.fault.drop
@@ -161,6 +162,7 @@ class Api:
     async def _fetch(self, call: Call) -> dict[str, Any]:
         workspace = call.workspace
         check_credentials(workspace, call.headers)
+        # After the credentials: other calls use up nothing of the limit.
         if not self._sandbox.limit.take(workspace.fetch_limit):
             raise over_limit(workspace.fetch_limit)
         reading = reading_of(workspace)
@@ -213,6 +215,7 @@ async def _made(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         with rendering_within(TOGETHER):
             return make()
 
+    # Few templates need the program: most fetches stay on the event loop.
     try:
         with rendering_within(0):
             return make()
@@ -240,6 +243,7 @@ async def _send(answer: Answer, scope: Scope, send: Send, drip: float | None) ->
             "headers": [*answer.headers, length],
         }
     )
+    # Its Content-Length is that of the body it leaves out.
     if scope["method"] == "HEAD":
         body = b""
     if drip:

@@ -63,6 +63,7 @@ class Sandbox(State):
     def _api(self) -> Api:
         return Api(self)
 
+    # Made when first needed: many tests use the API alone.
     @cached_property
     def _beside(self) -> ASGIApp:
         return self._guarded(self._build_beside())
@@ -214,6 +215,7 @@ class Sandbox(State):
                 Exception: self._refuse,
             },
         )
+        # As in the API, whose clients follow no redirects.
         app.router.redirect_slashes = False
         return app
 

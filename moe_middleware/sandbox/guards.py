@@ -72,6 +72,8 @@ def _check_origin(scope: Scope, headers: Headers, hosts: Collection[str]) -> Non
         whole_page = headers.get("sec-fetch-dest", "document") == "document"
         if not reading or not (site == "none" or (followed and whole_page)):
             raise _elsewhere()
+    # Older browsers send no Sec-Fetch-Site, but an Origin with whatever may change
+    # data.
     if origin is not None and not _is_own_origin(origin, headers, hosts):
         raise _elsewhere()
 

@@ -38,6 +38,7 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 def token_for(listener: socket.socket) -> str:
     """Return a new token if other machines can reach the socket, else ""."""
+    # 0.0.0.0 listens to other machines, too.
     is_own = ip_address(listener.getsockname()[0]).is_loopback
     return "" if is_own else secrets.token_urlsafe(16)
 

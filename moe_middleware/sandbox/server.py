@@ -59,6 +59,7 @@ def serve(
         address = address_of(listener, host)
         sandbox.address = address
         sandbox.token = token or token_for(listener)
+        # Flushed, as it is often read through a pipe.
         print(start_text(sandbox.workspace, address, sandbox.token), flush=True)
         run(sandbox, listener, log_level)
     sandbox.close()

@@ -109,6 +109,7 @@ class _Tools:
 
 def _read_number(request: Request, name: str, default: str) -> int:
     text = request.query_params.get(name, default)
+    # "²" is a digit too; more than 18 digits may be too large for SQLite.
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise Refusal(400, f"Bad {name}", f"{name} is a number, 0 or more.")
     return int(text)

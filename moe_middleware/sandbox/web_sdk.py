@@ -162,6 +162,7 @@ def _find_customer(
 def _read_uuid(document: dict[str, Any], field: str) -> str:
     text: str = read_text(document, field)
     try:
+        # UUID() also takes one in braces or without dashes.
         same = str(UUID(text)) == text.lower()
     except ValueError:
         same = False

@@ -80,8 +80,10 @@ def _first_to_arrive(percents: list[float], fractions: Iterator[float]) -> int:
 
 def _fractions(text: str) -> Iterator[float]:
     """Yield numbers from 0 to 1 (exclusive) that depend on the text alone."""
+    # An id may be any JSON text, with half a surrogate pair too.
     digest = text.encode("utf-8", "surrogatepass")
     while True:
         digest = hashlib.sha256(digest).digest()
         for start in range(0, 32, 8):
+            # 53 bits are what a float holds exactly.
             yield (int.from_bytes(digest[start : start + 8]) >> 11) / 2**53

@@ -60,6 +60,7 @@ def decide(
     audience = find_audience(experience, visitor, around)
     if audience is None:
         return Decision(outcome=Outcome.NO_MATCH, status=status)
+    # Only after the audience: they are compared with those who get it.
     if group := _control_group(workspace, experience, visitor.user_id):
         return Decision(
             outcome=Outcome.CONTROL_GROUP, status=status, audience=audience, about=group

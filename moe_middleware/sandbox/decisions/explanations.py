@@ -58,6 +58,7 @@ def step_of(audience: Audience, visitor: Visitor, around: Surroundings) -> Step:
     checks = _checks(audience.rules, visitor, around, 0)
     return Step(
         audience=audience,
+        # Deeper ones count within their group.
         holds=all(check.holds for check in checks if check.depth == 0),
         checks=tuple(checks),
     )

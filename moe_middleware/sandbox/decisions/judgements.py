@@ -74,9 +74,9 @@ def holds(rule: Rule, visitor: Visitor, around: Surroundings = NOTHING_AROUND) -
             return _is_in_segment(around.segments.get(name), visitor, around)
         case FactIsIn(fact, values, exclude):
             given = {one.casefold() for one in facts_of(fact, visitor, around)}
-            return (
-                bool(given) and given.isdisjoint(map(str.casefold, values)) is exclude
-            )
+            apart = given.isdisjoint(map(str.casefold, values))
+            # An unknown fact is in no list, and left out by none.
+            return bool(given) and apart is exclude
         case _:
             assert_never(rule)
 
@@ -101,6 +101,7 @@ def _meets(
 ) -> bool:
     if isinstance(rule, ParameterMeets):
         meets, values = parameter_compares, visitor.session
+    # An unknown customer matches no rule on attributes, not even "is not".
     elif visitor.attributes is None:
         return False
     else:

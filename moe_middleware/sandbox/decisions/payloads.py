@@ -90,6 +90,7 @@ def _as_type(text: str, data_type: DataType) -> Any:
             case DataType.STRING:
                 return text
             case DataType.BOOLEAN:
+                # Jinja prints Python's True and False.
                 return {"true": True, "false": False}[text.strip().lower()]
             case DataType.JSON:
                 return parse_json(text, max_depth=MAX_DEPTH)

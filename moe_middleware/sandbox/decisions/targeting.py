@@ -69,6 +69,7 @@ def context_of(experience: Experience, decision: Decision) -> dict[str, str]:
     audience = decision.audience
     variation_id = decision.assignment.variation.variation_id
     locale = decision.locale
+    # 0 is the default language.
     number = experience.locales.index(locale) + 1 if locale else 0
     return {
         "cid": f"{experience.cid_token}_F_T_WP_AB_{variation_id}"

@@ -32,6 +32,7 @@ class Visitor:
     session: Mapping[str, Any]
 
 
+# Tablets with Android leave out the word Mobile.
 _TABLET = re.compile(r"iPad|Tablet|Kindle|Silk/|PlayBook|Android(?!.*Mobile)", re.I)
 _MOBILE = re.compile(r"Mobi|iPhone|iPod|Android|Windows Phone|BlackBerry", re.I)
 

@@ -17,6 +17,8 @@ class Known:
         self._by_identifier: dict[tuple[str, str] | str, str] = {}
         for customer in workspace.customers:
             for name, value in customer.identifiers.items():
+                # A fetch may give the value alone; of several customers the first
+                # counts.
                 for key in ((name, value), value):
                     self._by_identifier.setdefault(key, customer.customer_id)
 

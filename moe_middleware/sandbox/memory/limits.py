@@ -36,6 +36,7 @@ class MinuteLimit:
             remaining, window = limit - self._taken, self._window
         return (
             (b"x-ratelimit-limit", b"%d" % limit),
+            # A workspace file may lower the limit within a minute.
             (b"x-ratelimit-remaining", b"%d" % max(0, remaining)),
             (b"x-ratelimit-reset", b"%d" % ((window + 1) * WINDOW)),
         )

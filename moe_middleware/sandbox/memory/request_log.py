@@ -112,5 +112,6 @@ class RequestLog:
 
 
 def _masked(value: str) -> str:
+    # The scheme stays: a wrong one is a common mistake.
     scheme, found, _ = value.strip().partition(" ")
     return f"{scheme} ***" if found and scheme.isalpha() else "***"

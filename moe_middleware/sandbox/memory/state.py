@@ -81,6 +81,7 @@ class State:
         if read is not self._as_read:
             before, self._as_read = self._as_read, read
             self._use(read)
+            # Faults that a test has added outlive other changes of the file.
             if read.faults != before.faults:
                 self.faults.reset(read.faults)
         return self._workspace

@@ -99,6 +99,7 @@ class Store:
         with self._lock:
             self._db.close()
 
+    # Tests seldom close a sandbox, and Python warns of a connection left open.
     def __del__(self) -> None:
         if db := getattr(self, "_db", None):
             db.close()
@@ -107,6 +108,7 @@ class Store:
 
     def record(self, elements: Iterable[Element], received_at: float) -> None:
         """Store the actions of one call, received at a time in unix seconds."""
+        # Rows are made before the lock is taken, so that others wait less.
         elements = tuple(elements)
         events = [row for one in elements for row in event_rows(one, received_at)]
         attributes = [row for one in elements for row in attribute_rows(one)]
@@ -208,6 +210,7 @@ class Store:
 
     def count(self, **filters: Unpack[Filters]) -> int:
         """Return the number of stored actions."""
+        # Ids have no gaps, and the largest is found without counting.
         if not any(value is not None for value in filters.values()):
             return self.last_id()
         where, values = self._where(filters)
@@ -234,6 +237,7 @@ class Store:
             self._waiting.add(waiter)
         try:
             while (last := self.last_id()) == id and (left := end - loop.time()) > 0:
+                # Nothing wakes it for an event of another process.
                 await waiter.wait(min(left, LOOK_AGAIN_AFTER))
         finally:
             with self._lock:

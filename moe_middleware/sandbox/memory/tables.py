@@ -245,25 +245,27 @@ def open_tables(path: str) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: str) -> None:
+    # First of all: a file of another program must stay as it is.
     _check(db, path)
     db.execute(f"pragma cache_size = -{CACHE_KB}")
     if path == MEMORY:
+        # Nothing of it would survive a crash anyway.
         db.execute("pragma journal_mode = memory")
         db.execute("pragma synchronous = off")
     else:
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_AFTER}")
+    # Of two processes that create a file at once, the second finds the tables.
     db.execute("begin immediate")
-    script = CREATE if _is_empty(db) else _upgrade_from(_version(db))
+    script = CREATE
+    if not _is_empty(db):
+        versions = range(_version(db), SCHEMA_VERSION)
+        script = "".join(_UPGRADES[version] for version in versions)
     # executescript would commit first, and let another process in.
     for statement in _statements(script):
         db.execute(statement)
     db.execute("commit")
-
-
-def _upgrade_from(version: int) -> str:
-    return "".join(_UPGRADES[one] for one in range(version, SCHEMA_VERSION))
 
 
 def _check(db: sqlite3.Connection, path: str) -> None:

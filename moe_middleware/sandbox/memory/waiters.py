@@ -19,6 +19,7 @@ class Waiter:
                 await self._event.wait()
         except TimeoutError:
             return
+        # Set again by the next event, while the caller looks at the store.
         self._event.clear()
 
     def wake(self) -> None:

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from ..memory.state import State
 from ..workspace.workspace import Workspace
 from .calls import sample_calls
-from .forms import read_form
-from .rendering import Endpoint, address_of, go
+from .rendering import Endpoint, address_of, go, read_form
 
 TOOLS = (
     ("_sandbox/report", "Report (JSON)"),

@@ -135,6 +135,7 @@ def _metadata(one: Exchange) -> Summary:
 
 
 def _mapping(body: bytes) -> Mapping[str, Any]:
+    # Bodies are cut in the log, so that a good one may be unreadable too.
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -55,6 +55,7 @@ def experience(sandbox: State, request: Request) -> dict[str, Any]:
 
 
 def _audience(report: AudienceReport) -> dict[str, Any]:
+    # A variation of 0% is shown only if it was seen all the same.
     rows = [one for one in report.variations if one.impressions or one.expected_share]
     return {
         "name": report.name,

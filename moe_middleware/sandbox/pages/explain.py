@@ -143,6 +143,7 @@ def _visitor(sandbox: State, form: VisitForm) -> tuple[Visitor, dict[str, Any]]:
     document = form.fetch_document()
     fetch = parse_fetch(document, reading_of(sandbox.workspace))
     visitor = sandbox.store.visitor(fetch)
+    # With attributes, an unknown visitor is treated as a known customer.
     if pretended := form.attributes_given():
         visitor = replace(
             visitor, attributes={**(visitor.attributes or {}), **pretended}
@@ -166,6 +167,7 @@ def _field_of(error: FormError | Refusal) -> str:
     """Return the form's field of an error; empty for none."""
     if isinstance(error, FormError):
         return error.field
+    # A refusal names the API's field; the form has shorter names.
     return next(
         (field for name, field in _FIELDS.items() if name in error.description), ""
     )

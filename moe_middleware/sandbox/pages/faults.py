@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from ..memory.state import State
 from ..workspace.faults import PATHS, Fault, FaultError, parse_fault_form
-from .forms import read_form
-from .rendering import Endpoint, go, render
+from .rendering import Endpoint, go, read_form, render
 
 PRESETS: dict[str, tuple[str, Fault]] = {
     "outage": ("Every call returns 503", Fault(status=503, times=None)),

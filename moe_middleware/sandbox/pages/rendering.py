@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import anyio.to_thread
 import jinja2
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ..memory.state import State
+from ..protocol.bodies import read_body
 from . import words
 
 HERE = Path(__file__).parent
@@ -35,6 +37,9 @@ HEADERS = {
 
 MINUTE = 60.0
 """Seconds until a page shows that a schedule has changed a status."""
+
+MAX_FORM = 16 * 1024
+"""The largest form, in bytes: ours have a dozen short fields."""
 
 Build = Callable[[], dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -130,6 +135,7 @@ def state_of(sandbox: State) -> str:
         sandbox.store.count(),
         [one.number for one in sandbox.requests.latest(1)],
         sandbox.faults.as_documents(),
+        # A workspace is replaced, never changed.
         id(sandbox.workspace),
         sandbox.problems,
         sandbox.clock() // MINUTE,
@@ -145,6 +151,7 @@ def environment() -> jinja2.Environment:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        # A misspelled name is an error, not an empty text.
         undefined=jinja2.StrictUndefined,
     )
     env.filters |= words.FILTERS
@@ -154,3 +161,15 @@ def environment() -> jinja2.Environment:
 @cache
 def _fingerprint(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:10]
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form.
+
+    Raises:
+        HTTPException: The form is too large.
+    """
+    body = await read_body(request.receive, MAX_FORM)
+    if body is None:
+        raise HTTPException(413, "The form is too large.")
+    return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))

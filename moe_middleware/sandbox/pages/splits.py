@@ -37,6 +37,7 @@ def check_split(report: AudienceReport) -> SplitCheck:
     seen = sum(one.unique_impressions for one in report.variations)
     chance = report.split_p_value
     users = "1 user" if seen == 1 else f"{seen:,} users"
+    # The test gives exactly 0 for this alone.
     if chance == 0.0 and any(
         one.unique_impressions and one.expected_share == 0 for one in report.variations
     ):

@@ -65,6 +65,7 @@ class VisitForm:
         identifiers: dict[str, Any] = {}
         if self.customer_id:
             identifiers["customer_id"] = self.customer_id
+        # Several identifiers fit in its one line.
         others = self.identifiers.replace(",", "\n")
         if found := read_lines(others, "identifiers"):
             identifiers["user_identifiers"] = {k: str(v) for k, v in found.items()}

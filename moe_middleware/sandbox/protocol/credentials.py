@@ -25,6 +25,7 @@ def check_credentials(workspace: Workspace, headers: Mapping[bytes, bytes]) -> N
     if app_key not in known:
         raise unknown_app(401 if workspace.unknown_app_is_401 else 400)
     user, password = _parse_basic(headers.get(b"authorization", b"").decode("latin-1"))
+    # With TEST data, samples show either form of the id as the user.
     if user not in (app_key, workspace.workspace_id):
         raise wrong_credentials()
     given = password.encode()
@@ -38,6 +39,7 @@ def app_keys(workspace: Workspace) -> list[str]:
     return [live, live + TEST_SUFFIX] if workspace.test_app_key else [live]
 
 
+# A client sends the same header with each call.
 @lru_cache(maxsize=16)
 def _parse_basic(header: str) -> tuple[str, str]:
     scheme, _, token = header.strip().partition(" ")

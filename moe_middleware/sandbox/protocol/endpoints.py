@@ -13,6 +13,7 @@ METHODS = {"fetch": ("POST",), "metadata": ("GET", "HEAD"), "events": ("POST",)}
 
 def endpoint_of(scope: Mapping[str, Any]) -> str | None:
     """Return the endpoint of a call; None for other paths."""
+    # Below a mount, ASGI leaves the mount in the path.
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     name = path.removeprefix(ROOT)
     return name if path != name and name in METHODS else None

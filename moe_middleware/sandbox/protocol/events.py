@@ -129,12 +129,15 @@ def _parse_element(raw: object, reading: Reading) -> Element:
         field = "user_attributes"
         user_attributes = read_object(element.get(field, {}), field)
         field = "user_timezone_offset"
-        offset = _read_offset(element, field)
+        offset = element.get(field)
+        if field in element:
+            offset = read_whole(offset, field, -MAX_OFFSET, MAX_OFFSET)
         field = "actions"
         actions = tuple(
             _parse_action(read_object(action, field), reading)
             for action in read_list(element, field, None)
         )
+    # The API names the field of the element, and nothing within it.
     except Refusal as refusal:
         raise invalid_field(
             "elements",
@@ -160,7 +163,7 @@ def _parse_action(action: dict[str, Any], reading: Reading) -> Action:
         event_time=_read_time(action.get("event_time"), reading),
         platform=_read_platform(action.get("platform"), reading),
         attributes=attributes,
-        b_id=_read_b_id(action) or _read_b_id(attributes),
+        b_id=read_text(action, "b_id", None) or read_text(attributes, "b_id", None),
     )
 
 
@@ -199,12 +202,6 @@ def _read_filled(document: dict[str, Any], field: str) -> str:
     return text
 
 
-def _read_offset(element: dict[str, Any], field: str) -> int | None:
-    if field not in element:
-        return None
-    return read_whole(element[field], field, -MAX_OFFSET, MAX_OFFSET)
-
-
 def _read_time(value: object, reading: Reading) -> int:
     if isinstance(value, str) and not reading.refuses(Leniency.ISO_EVENT_TIME):
         value = _parse_iso(value)
@@ -233,8 +230,3 @@ def _read_platform(value: object, reading: Reading) -> str:
     if not reading.allows(Leniency.UNKNOWN_PLATFORM):
         raise invalid_field("platform", "Enum doesnt allow value")
     return "Unknown"
-
-
-def _read_b_id(holder: dict[str, Any]) -> str | None:
-    b_id: str | None = read_text(holder, "b_id", None)
-    return b_id

@@ -89,6 +89,7 @@ def _parse_keys(fields: dict[str, Any], reading: Reading) -> tuple[str, ...] | N
     for key in keys:
         if not isinstance(key, str):
             raise wrong_type("experience_key", "str", key)
+    # An empty list asks for all experiences, as no list does.
     return tuple(keys[:MAX_KEYS]) or None
 
 

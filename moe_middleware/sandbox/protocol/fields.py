@@ -63,6 +63,7 @@ def read_whole(value: object, field: str, lowest: int, highest: int) -> int:
     """Return a whole number within bounds; 1.0 is whole, true is not a number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    # In Python, true is an int.
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(field, "int", value)
     if value < lowest:

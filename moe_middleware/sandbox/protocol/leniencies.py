@@ -105,6 +105,7 @@ class Reading:
 def reading_of(workspace: Workspace) -> Reading:
     """Return a new reading for a call to a workspace."""
     if workspace.strict:
+        # It has every kind as a key.
         return Reading(ADVICE)
     refused: set[Leniency] = set()
     if not workspace.flat_ids:

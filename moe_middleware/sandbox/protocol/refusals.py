@@ -81,6 +81,7 @@ def wrong_method() -> Refusal:
 
 def plain_refusal(status: int, description: str) -> Refusal:
     """Return a refusal with the status's own name as its title."""
+    # A fault may have any status, 599 too.
     try:
         return Refusal(status, HTTPStatus(status).phrase, description)
     except ValueError:

@@ -41,12 +41,11 @@ LEAST_SECONDS = {
 }
 """Seconds that a chart covers, at least; it is empty before the first event."""
 
-QUARTERS = f"""
+QUARTERS = """
 select json_group_array(json_array(quarter, impressions, clicks)) from (
     select quarter, sum(impressions) as impressions, sum(clicks) as clicks
     from quarter
     where quarter >= :first and quarter <= :last
-    and quarter < {MILLISECONDS_FROM // QUARTER}
     and (:cid_token is null or cid_token = :cid_token)
     group by quarter order by quarter
 )
@@ -98,7 +97,8 @@ def read_activity(
     looked_at = None
     if window is not None:
         looked_at = int(max(0.0, now - window)), int(now)
-    begin, end = looked_at or (0, MILLISECONDS_FROM)
+    # Without the times in milliseconds, which are of no day.
+    begin, end = looked_at or (0, MILLISECONDS_FROM - QUARTER)
     values = {"cid_token": cid_token, "first": begin // QUARTER, "last": end // QUARTER}
     with store.snapshot() as query:
         quarters: _Rows = query(QUARTERS, values)
@@ -110,6 +110,7 @@ def read_activity(
         grain = choose_drawn_grain(first, last)
         minutes: _Rows = query(MINUTES, values) if grain is Grain.MINUTE else []
     zone = find_zone(workspace.timezone)
+    # If the sums differ, the newest events do not reach back far enough.
     if grain is Grain.MINUTE and _sum(minutes) == _sum(quarters):
         if looked_at is None:
             begin, end = minutes[0][0] * MINUTE, minutes[-1][0] * MINUTE

@@ -161,6 +161,7 @@ def _experience_report(
 ) -> ExperienceReport:
     token = experience.cid_token
     configured = {one.audience_id: one for one in experience.audiences}
+    # Audiences that the workspace has no more keep their counts.
     others = [id for id in counts.ids(token) if id not in configured]
     audiences = [*configured.items(), *((id, None) for id in others)]
     return ExperienceReport(

@@ -149,6 +149,7 @@ def split_p_value(seen: Sequence[int], shares: Sequence[float]) -> float | None:
         None if there is nothing to compare.
     """
     wanted = [(count, share) for count, share in zip(seen, shares, strict=True)]
+    # Chance never shows a variation of 0%.
     if any(count and share <= 0 for count, share in wanted):
         return 0.0
     wanted = [(count, share) for count, share in wanted if share > 0]
@@ -201,6 +202,7 @@ def _continued_fraction(a: float, b: float, x: float) -> float:
 
 
 def _away_from_zero(value: float) -> float:
+    # Lentz's method divides by it.
     return value if abs(value) > _TINY else _TINY
 
 

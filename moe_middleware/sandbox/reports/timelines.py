@@ -121,6 +121,7 @@ def _quarter(moment: datetime) -> int:
 
 
 def _floor(moment: datetime, grain: Grain) -> datetime:
+    # Where midnight comes twice, the day begins at the first.
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     match grain:
         case Grain.MONTH:
@@ -133,5 +134,6 @@ def _floor(moment: datetime, grain: Grain) -> datetime:
 
 def _next(start: datetime, grain: Grain) -> datetime:
     """Return the beginning of the next bucket, by the calendar, not by the clock."""
+    # The longest month and year: one step ends in the next one, wherever it began.
     within = {Grain.DAY: 1, Grain.MONTH: 31, Grain.YEAR: 366}[grain]
     return _floor(start + timedelta(days=within), grain)

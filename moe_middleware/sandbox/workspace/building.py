@@ -187,6 +187,7 @@ def _comparisons(
     section: ComparisonSection,
 ) -> Iterator[tuple[Operator, tuple[Any, ...]]]:
     """Yield the given operators with their operands."""
+    # By name, as the fields of the section are the operators.
     for operator in Operator:
         if (given := getattr(section, operator)) is not None:
             yield operator, given if isinstance(given, tuple) else (given,)

@@ -143,20 +143,6 @@ def _contains(value: Any, operands: tuple[Any, ...]) -> bool:
     return isinstance(value, list) and any(is_one_of(one, operands) for one in value)
 
 
-def _has_all(value: Any, operands: tuple[Any, ...]) -> bool:
-    return isinstance(value, list) and all(
-        is_one_of(one, tuple(value)) for one in operands
-    )
-
-
-def _has_none(value: Any, operands: tuple[Any, ...]) -> bool:
-    return isinstance(value, list) and not _contains(value, operands)
-
-
-def _has_any(value: Any, operands: tuple[Any, ...]) -> bool:
-    return isinstance(value, list) and _contains(value, operands)
-
-
 def _texts(operands: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(one for one in operands if isinstance(one, str))
 
@@ -172,9 +158,16 @@ _OF_VALUES: Mapping[Operator, Callable[[Any, tuple[Any, ...]], bool]] = {
     Operator.ENDS_WITH: lambda value, operands: (
         isinstance(value, str) and value.endswith(_texts(operands))
     ),
-    Operator.HAS_ANY: _has_any,
-    Operator.HAS_ALL: _has_all,
-    Operator.HAS_NONE: _has_none,
+    Operator.HAS_ANY: lambda value, operands: (
+        isinstance(value, list) and _contains(value, operands)
+    ),
+    Operator.HAS_ALL: lambda value, operands: (
+        isinstance(value, list)
+        and all(is_one_of(one, tuple(value)) for one in operands)
+    ),
+    Operator.HAS_NONE: lambda value, operands: (
+        isinstance(value, list) and not _contains(value, operands)
+    ),
 }
 
 _OF_NUMBERS: Mapping[Operator, Callable[[float, float], bool]] = {
@@ -233,12 +226,14 @@ def _parse_seconds(seconds: float) -> tuple[datetime, datetime] | None:
     return at, at
 
 
+# Each fetch compares the same dates of profiles and rules.
 @lru_cache(maxsize=4096)
 def _parse_iso(text: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
     try:
         if len(text) == len("2026-11-22"):
             day = date.fromisoformat(text)
             begin = datetime.combine(day, time(), zone).astimezone(UTC)
+            # No day follows it.
             if day == date.max:
                 return begin, datetime.max.replace(tzinfo=UTC)
             next_day = datetime.combine(day + timedelta(days=1), time(), zone)

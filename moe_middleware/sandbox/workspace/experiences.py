@@ -153,6 +153,7 @@ class AudienceSection(Section):
         percents = [one["percent"] for one in weighted]
         if not all(isinstance(one, int | float) for one in percents):
             return  # reported as a mistake of its own
+        # Thirds are written as 33.33.
         if abs(sum(percents) - 100) > 0.01:
             text = f"add up to {sum(percents):g} percent: make it 100"
             yield Mistake(("variations",), text)

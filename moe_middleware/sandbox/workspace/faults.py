@@ -188,6 +188,7 @@ class FaultList:
 
     def take(self, path: str) -> Hit | None:
         """Return the fault to apply to a call to this endpoint, and count it down."""
+        # Nearly every call: not worth a lock.
         if not self._active:
             return None
         with self._lock:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -113,20 +112,11 @@ def _check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise ValueError(_timezone_text(name)) from None
+        text = suggestion(name, sorted(available_timezones()), kind="timezone")
+        if "did you mean" not in text:
+            text = f"unknown timezone {name!r}: write one as in Europe/Lisbon or UTC"
+        raise ValueError(text) from None
     return name
-
-
-def _timezone_text(name: str) -> str:
-    text = suggestion(name, _timezones(), kind="timezone")
-    if "did you mean" in text:
-        return text
-    return f"unknown timezone {name!r}: write one as in Europe/Lisbon or UTC"
-
-
-@cache
-def _timezones() -> tuple[str, ...]:
-    return tuple(sorted(available_timezones()))
 
 
 def _check_among(names: tuple[str, ...], kind: str) -> AfterValidator:

@@ -121,6 +121,7 @@ class WorkspaceFile:
         seen = self._look()
         if seen == self._seen:
             return
+        # Also of a broken file: it is reported once, not every second.
         self._seen = seen
         try:
             self._workspace = load_workspace(self.path, environ=self._environ)
@@ -139,6 +140,7 @@ class WorkspaceFile:
             found = self.path.stat()
         except OSError:
             return ()
+        # Editors replace a file: the new one has another inode.
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 

@@ -61,6 +61,7 @@ class Geography:
             found = ip_address(address.strip())
         except ValueError:
             return None
+        # Servers for both protocols see IPv4 addresses in this form.
         if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
             found = found.ipv4_mapped
         return self._in_table(found) or self._in_database(found)

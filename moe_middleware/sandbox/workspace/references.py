@@ -79,6 +79,7 @@ def _segment_circles(section: WorkspaceSection) -> Iterator[Mistake]:
     graph = {
         name: set(_segments_in(one.where)) for name, one in section.segments.items()
     }
+    # A circle would never be done when its members are looked up.
     for start in graph:
         reached: set[str] = set()
         todo = list(graph[start])

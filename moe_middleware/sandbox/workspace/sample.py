@@ -19,4 +19,5 @@ def sample_text() -> str:
 @cache
 def sample_workspace() -> Workspace:
     """Return the sample workspace: customers, experiences, A/B variations."""
+    # It does not depend on the machine's variables.
     return parse_workspace(sample_text(), file=_FILE.name, environ={})

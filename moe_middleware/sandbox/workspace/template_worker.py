@@ -87,6 +87,7 @@ def build_environment() -> ImmutableSandboxedEnvironment:
         undefined=_Missing,
         finalize=_printable,
         extensions=[NotSendTag],
+        # The callers keep compiled templates.
         cache_size=0,
     )
 

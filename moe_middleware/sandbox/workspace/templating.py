@@ -255,13 +255,16 @@ class _Worker:
             self.stop()
         if self._process is None:
             path = os.pathsep.join(filter(None, sys.path))
+            # It gets none of our variables; Windows starts no Python without this one.
             system = {k: v for k, v in os.environ.items() if k == "SYSTEMROOT"}
             self._process = subprocess.Popen(
+                # Without the site packages' start-up code it starts faster.
                 [sys.executable or "python", "-S", "-P", template_worker.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={"PYTHONPATH": path} | system,
+                # Ctrl-C in a terminal ends us, and we end it.
                 start_new_session=True,
             )
         return self._process

@@ -47,6 +47,7 @@ def as_value(given: Any) -> Value:
 def type_of(value: Any) -> DataType:
     """Return the type of a native value."""
     match value:
+        # Before int, which true is in Python.
         case bool():
             return DataType.BOOLEAN
         case int():
@@ -106,5 +107,6 @@ def check_json(value: Any) -> None:
         case bool() | None:
             pass
         case int():
+            # orjson encodes no larger ones.
             if not -(2**63) <= value < 2**64:
                 raise ValueError(f"{shown(value)} is too large for a number")

@@ -85,6 +85,7 @@ class Audience:
 
     def __post_init__(self) -> None:
         total = sum(variation.percent for variation in self.variations)
+        # Thirds of 100 do not add up exactly.
         if abs(total - 100) > 0.01:
             raise ValueError(
                 f"Audience {self.name!r}: the variations add up to {total:g} percent, "

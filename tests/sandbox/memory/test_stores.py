@@ -525,6 +525,7 @@ def of_version(path: Path, version: int) -> None:
 def of_others(path: Path, _: object) -> None:
     theirs = sqlite3.connect(path)
     theirs.execute("create table event (id integer primary key)")
+    theirs.execute("pragma user_version = 1")
     theirs.commit()
     theirs.close()
 
