@@ -47,9 +47,8 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 	session.py varnish.py) \
 	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \
 	asgi_transparency.py wsgi_matrix.py wsgi_servers.py) \
-	$(addprefix sandbox/, pages/test_accessibility.py pages/test_browser.py \
-	reports/test_activity.py test_hostile.py test_image.py test_openapi.py \
-	test_workspace_docs.py))
+	$(addprefix sandbox/, pages/test_browser.py reports/test_activity.py \
+	test_hostile.py test_image.py test_openapi.py test_workspace_docs.py))
 
 # All at once: where tests of one kind wait, those of the other go on.
 test: $(READY_DEV)

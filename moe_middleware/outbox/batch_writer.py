@@ -241,7 +241,7 @@ class BatchWriter:
         with self._lock:
             operations = list(life.operations)
             life.operations.clear()
-            # What stands in a file is not lost: another process stores it.
+            # Events in a file are not lost: another process stores them.
             lost += life.journal.give_up()
         for one in operations:
             one.settle(OutboxError(f"{self._name}: closed"))

@@ -68,7 +68,7 @@ class Workspace(Section):
         if self.base_url is not None:
             return self.base_url
         if self.data_center == "sandbox":
-            # A reserved name: what is sent there by mistake arrives nowhere.
+            # A reserved name: a request that is sent there by mistake arrives nowhere.
             return "http://sandbox.invalid/v1"
         return f"https://sdk-{self.data_center}.moengage.com/v1"
 
