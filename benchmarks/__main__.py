@@ -37,7 +37,7 @@ from .ratios import HEADINGS, Note, Row
 from .recording import recording
 from .results import Section, save, summary
 from .sandbox import sandbox, sandbox_soak
-from .scripts import scripts
+from .scripts_pages import scripts
 from .throughput import throughput
 
 

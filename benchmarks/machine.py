@@ -21,7 +21,8 @@ def machine(load: float, peers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     yield "processor", _processor()
     yield "cores", str(len(os.sched_getaffinity(0)))
-    yield "memory", f"{_memory() / 2**30:.0f} GiB"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield "memory", f"{memory / 2**30:.0f} GiB"
     yield "load when it began", f"{load:.1f}"
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "Python", f"{platform.python_implementation()} {platform.python_version()}"
@@ -50,7 +51,3 @@ def _processor() -> str:
         (name.strip() for key, _, name in names if key.strip() == "model name"),
         platform.machine(),
     )
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

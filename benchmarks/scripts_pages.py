@@ -19,6 +19,7 @@ from moe_middleware import MoEngageMiddleware
 from .effort import Effort
 from .in_process import page_cost
 from .ratios import NO_GOAL, Comparison, Figure, Measure, Note, Row, measure_in_turns
+from .scripts_browser import scripts_browser
 from .scripts_site import (
     ATTRS,
     CLICK_URL,
@@ -44,6 +45,15 @@ ROUNDS = 25
 BARE = "the bare page"
 FRESH = 1_000_000
 """The first of the visitors who come once: no visitor's rate is used up."""
+
+
+async def scripts(directory: Path, effort: Effort) -> AsyncIterator[Row]:
+    """Compare the same page with and without each of them, here and in a browser."""
+    for name, rows in (("pages", scripts_pages), ("browser", scripts_browser)):
+        folder = directory / name
+        folder.mkdir()
+        async for row in rows(folder, effort):
+            yield row
 
 
 async def scripts_pages(directory: Path, effort: Effort) -> AsyncIterator[Row]:

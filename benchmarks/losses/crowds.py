@@ -6,7 +6,6 @@ import http.client
 import itertools
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from tests.servers import wait_for
@@ -58,12 +57,7 @@ class Crowd:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.leave()
 
     def wait_for_pages(self, count: int) -> None:

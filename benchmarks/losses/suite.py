@@ -112,6 +112,7 @@ class _Suite:
             repeats = min(repeats, QUICK_REPEATS)
         folder = self._folder(f"ours-{SCENARIOS.index(scenario)}-{faulty}")
         result = await self._threaded(scenario.play, folder, faulty, repeats)
+        # A scenario may leave hundreds of megabytes.
         shutil.rmtree(folder, ignore_errors=True)
         return result
 
