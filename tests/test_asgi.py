@@ -768,12 +768,16 @@ async def test_an_app_that_fails_to_start_says_so_itself() -> None:
     ]
 
 
-async def test_an_app_that_raises_at_its_start_is_not_silenced() -> None:
+# The second looks as if the app had no lifespan, but it has taken a message.
+@pytest.mark.parametrize("error", [RuntimeError("mine"), AssertionError("mine")])
+async def test_an_app_that_raises_at_its_start_is_not_silenced(
+    error: Exception,
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        raise RuntimeError("no database")
+        raise error
 
-    with pytest.raises(RuntimeError, match="no database"):
+    with pytest.raises(type(error), match="mine"):
         await lifespan(MoEngageMiddleware(app, config=settings()))
 
 
