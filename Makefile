@@ -42,7 +42,7 @@ UNMEASURED := $(addprefix tests/, benchmarks chromium planning release \
 	$(addprefix attacks/test_, browser.py caches.py headers.py lines.py \
 	marked_values.py markup.py overlay.py tokens.py) \
 	demo_app/test_browser.py demo_app/test_browser_features.py \
-	$(addprefix django/test_, stack.py sources.py) \
+	django/test_sources.py \
 	$(addprefix end_to_end/test_, celery.py deploy.py faults.py no_event_lost.py \
 	session.py varnish.py) \
 	$(addprefix frameworks/test_, asgi_loops.py asgi_matrix.py asgi_servers.py \

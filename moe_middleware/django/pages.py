@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 
 from ..cache import visitor_key
-from ..concurrency.background_loop import background
 from ..models.experience import Experience
 from ..models.experiences import Counting
 from ..models.identity import Identity
@@ -116,11 +115,6 @@ class DjangoPage(Page):
             # A failing store is logged where its value is needed.
             with contextlib.suppress(Exception):
                 await sync_to_async(session.get)("")
-
-    def block_on(self, steps: Coroutine[Any, Any, T], otherwise: T) -> T:
-        if on_event_loop() or (background.is_running and self._loop is background.loop):
-            return super().block_on(steps, otherwise)
-        return self.wait_for(steps)
 
     def wait_for(self, value: Awaitable[T]) -> T:
         if on_event_loop():

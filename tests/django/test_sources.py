@@ -137,6 +137,22 @@ def test_a_sync_view_fetches_for_whom_a_function_knows(
     assert "failed" not in caplog.text
 
 
+@pytest.mark.parametrize("function", [named, named_later])
+def test_a_sync_view_waits_for_what_is_fetched_beside_it(
+    site: MakeSite, get: Get, function: Any
+) -> None:
+    """The function needs Django's sync thread, in which the view is waiting."""
+
+    def view(request: Any) -> Any:
+        return HttpResponse(str(request.experiences.ready_sync()[KEY].source))
+
+    fetch = {"prefetch": "concurrent", "timeout": 5}
+    shop = site(view, identity={"customer_id": call(function)}, fetch=fetch)
+    shop.client.cookies["who"] = shop.async_client.cookies["who"] = "alice"
+
+    assert get(shop).content == b"api"
+
+
 def test_a_property_that_asks_the_database_is_read(
     site: MakeSite, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
