@@ -7,14 +7,10 @@ import contextlib
 import logging
 from asyncio import Task
 from dataclasses import dataclass, field
-from typing import Self
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.errors import OutboxError
-from ..models.observers import Observer
-from ..settings.sections import EventSettings
-from . import Outbox
-from .rounds import GIVE_BACK_FOR, Deliverer, Report
+from .rounds import GIVE_BACK_FOR, Deliverer
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +40,6 @@ class Relay(Deliverer):
         self._roused = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: Task[None] | None = None
-
-    @classmethod
-    def configured(
-        cls, settings: EventSettings, outbox: Outbox, report: Report, observer: Observer
-    ) -> Self:
-        """Return a relay with the ``events`` settings."""
-        return cls(
-            outbox,
-            report,
-            parallel=settings.parallel,
-            interval=settings.interval,
-            lease_for=settings.lease,
-            max_age=settings.max_age,
-            observer=observer,
-        )
 
     async def run(self, *, until_empty: bool = False) -> None:
         """Deliver until stopped or cancelled.

@@ -21,14 +21,11 @@ class StoredOutbox(ABC):
     """An outbox with a store that blocks, which only its writer thread uses.
 
     Args:
-        name: The outbox's name in logs and errors.
-        new_store: Returns a store, without opening it.
-        files: The journals; None keeps appended events in memory.
-        max_events: The most events that wait, and that wait to be stored.
-        when_full: As in ``BatchWriter``.
         synchronous: With ``full``, a journal is written to the disk while the store
             fails.
         observer: Receives the counts of events.
+
+    The others are as in ``BatchWriter``.
     """
 
     def __init__(

@@ -255,9 +255,15 @@ class Runtime:
 
     def new_relay(self) -> Relay:
         """Return a relay that delivers this configuration's outbox."""
-        report = self.telemetry.traced(self.client.report)
-        relay = Relay.configured(
-            self.settings.events, self.outbox, report, self.observer
+        events = self.settings.events
+        relay = Relay(
+            self.outbox,
+            self.telemetry.traced(self.client.report),
+            parallel=events.parallel,
+            interval=events.interval,
+            lease_for=events.lease,
+            max_age=events.max_age,
+            observer=self.observer,
         )
         self._relays.add(relay)
         return relay

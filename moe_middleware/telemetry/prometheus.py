@@ -221,15 +221,14 @@ class PrometheusObserver(Telemetry):
         metrics.outbox_unsaved.labels(outbox).set(sum(one.unsaved for one in same))
         metrics.outbox_writable.labels(outbox).set(all(one.writable for one in same))
         counted = same if self._outbox_is_own else [sample]
-        waiting = [one.waiting for one in counted if one.waiting is not None]
-        dead = [one.dead for one in counted if one.dead is not None]
-        ages = [one.oldest_age for one in counted if one.oldest_age is not None]
-        if waiting:
-            metrics.outbox_waiting.labels(outbox).set(sum(waiting))
-        if dead:
-            metrics.outbox_dead.labels(outbox).set(sum(dead))
-        if ages:
-            metrics.outbox_oldest.labels(outbox).set(max(ages))
+        for name, gauge, merged in (
+            ("waiting", metrics.outbox_waiting, sum),
+            ("dead", metrics.outbox_dead, sum),
+            ("oldest_age", metrics.outbox_oldest, max),
+        ):
+            found = [getattr(one, name) for one in counted]
+            if values := [value for value in found if value is not None]:
+                gauge.labels(outbox).set(merged(values))
 
 
 async def read_metrics(registry: CollectorRegistry = REGISTRY) -> bytes:
