@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -15,8 +14,6 @@ import pytest
 from click.testing import Result
 
 from moe_middleware.cli import main
-from moe_middleware.outbox import open_outbox
-from moe_middleware.outbox.process_status import read_processes, read_totals
 
 from .. import forks
 from ..cli_runner import cli_runner
@@ -88,24 +85,11 @@ class Status:
         processes = self.look()[1]["processes"]
         return sorted(one["role"] for one in processes if not one["silent"])
 
+    def processes(self) -> set[str]:
+        return {one["process"] for one in self.look()[1]["processes"]}
+
     def run(self, *options: str) -> Result:
         return cli_runner().invoke(main, ["status", *options], env=self._environ)
-
-
-def noted(redis: RedisServer) -> tuple[set[str], int]:
-    """Return the processes that have noted themselves, and all answers ever counted.
-
-    It is what the command prints, without the time that a command takes to start.
-    """
-
-    async def look() -> tuple[set[str], int]:
-        outbox = open_outbox(redis.url, workspace_id="sandbox")
-        processes = await read_processes(outbox)
-        totals = await read_totals(outbox)
-        outbox.close()
-        return {one["process"] for one in processes}, answers(totals)
-
-    return asyncio.run(look())
 
 
 def answers(totals: dict[str, Any]) -> int:
@@ -192,15 +176,15 @@ def test_all_workers_and_the_relay_are_seen_and_their_counts_outlive_them(
         wait(lambda: status.roles() == ["server"] * WORKERS, what="its farewell")
 
         # A reload: the old workers end, and others count from nothing.
-        before = noted(redis)[0]
+        before = status.processes()
         os.kill(site.process.pid, signal.SIGHUP)
 
         def is_reloaded() -> bool:
             visit()
-            return bool(now := noted(redis)[0]) and not now & before
+            return bool(now := status.processes()) and not now & before
 
         wait(is_reloaded, what="the new workers")
-    wait(lambda: not noted(redis)[0], what="the workers' farewell")
+    wait(lambda: not status.processes(), what="the workers' farewell")
     found = status.look()[1]
     last = status.run().stdout.splitlines()[-1]
 
