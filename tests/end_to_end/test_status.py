@@ -6,18 +6,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import Result
 
 from moe_middleware.cli import main
 
 from .. import forks
 from ..cli_runner import cli_runner
-from ..redis_servers import RedisServer, redis_server
+from ..redis_servers import redis_server
 from ..servers import (
     PATIENCE,
     Process,
@@ -54,18 +53,6 @@ events: {{outbox: "{redis}", relay: off, interval: 0.1}}
 """
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Process]:
-    with sandbox_server(free_port(), tmp_path) as process:
-        yield process
-
-
 def wait(condition: Callable[[], object], *, what: str) -> None:
     """Wait; asking takes more than a moment, as each of these looks is a command."""
     wait_for(condition, what=what, every=0.3)
@@ -92,11 +79,6 @@ class Status:
         return cli_runner().invoke(main, ["status", *options], env=self._environ)
 
 
-def answers(totals: dict[str, Any]) -> int:
-    counters = totals["counters"].items()
-    return sum(count for name, count in counters if name.startswith("answers."))
-
-
 def test_looking_says_nothing_on_stderr(tmp_path: Path) -> None:
     """A Redis that may lose all is reported by those who write into it."""
     with redis_server(tmp_path, aof=False) as server:
@@ -109,11 +91,19 @@ def test_looking_says_nothing_on_stderr(tmp_path: Path) -> None:
 
 
 def test_all_workers_and_the_relay_are_seen_and_their_counts_outlive_them(
-    tmp_path: Path, sandbox: Process, redis: RedisServer
+    tmp_path: Path,
 ) -> None:
-    for name, key in (("moe.yml", "sandbox-key"), ("wrong.yml", "revoked-key")):
-        text = CONFIG.format(key=key, redis=redis.url)
-        (tmp_path / name).write_text(text)
+    with (
+        redis_server(tmp_path) as redis,
+        sandbox_server(free_port(), tmp_path) as sandbox,
+    ):
+        for name, key in (("moe.yml", "sandbox-key"), ("wrong.yml", "revoked-key")):
+            text = CONFIG.format(key=key, redis=redis.url)
+            (tmp_path / name).write_text(text)
+        watch_a_shop(tmp_path, sandbox)
+
+
+def watch_a_shop(tmp_path: Path, sandbox: Process) -> None:
     (tmp_path / "shop.py").write_text(SITE)
     environ = {
         "MOE_CONFIG": str(tmp_path / "moe.yml"),
@@ -202,6 +192,8 @@ def test_all_workers_and_the_relay_are_seen_and_their_counts_outlive_them(
     assert healthy.json()["ok"] is True
     assert healthy.json()["problem"] is None
     assert counted(sandbox)
-    assert answers(found["totals"]) == visits
+    counters = found["totals"]["counters"].items()
+    answers = [count for name, count in counters if name.startswith("answers.")]
+    assert sum(answers) == visits
     assert found["totals"]["started_at"] < time.time() - 1
     assert f" {visits} " in last
