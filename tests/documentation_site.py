@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -136,10 +135,8 @@ class Page(HTMLParser):
 
 def pages(site: Path) -> dict[str, Page]:
     """Return every page of a built site by its path."""
-    return {page.path: page for page in _pages(site)}
-
-
-def _pages(site: Path) -> Iterator[Page]:
+    found = {}
     for file in sorted(site.rglob("*.html")):
         path = file.relative_to(site).as_posix()
-        yield Page(path, file.read_text(encoding="utf-8"))
+        found[path] = Page(path, file.read_text(encoding="utf-8"))
+    return found

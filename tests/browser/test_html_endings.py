@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -112,16 +112,6 @@ async def test_a_part_that_a_script_asks_for_has_none_and_a_whole_page_has(
 
     assert (BADGE not in (await look(shop, **headers)).text) == part
     assert BADGE in whole.text
-
-
-async def test_json_and_mail_have_none(sandbox: Sandbox) -> None:
-    async def handler(request: Request) -> Response:
-        mail = rendered(f"<html><p>{TAG}</p></html>", request)
-        return JSONResponse({"mail": mail})
-
-    answer = await look(site(handler))
-
-    assert answer.json() == {"mail": "<html><p>Forced</p></html>"}
 
 
 async def test_a_stream_ends_with_it(sandbox: Sandbox) -> None:

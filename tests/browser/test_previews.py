@@ -463,16 +463,3 @@ def test_a_payload_that_is_none_is_refused(text: str, message: str) -> None:
 
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert message in ran.stderr
-
-
-async def test_what_the_command_prints_a_site_opens(
-    sandbox: Sandbox, payload: Path
-) -> None:
-    printed = run(KEY, "--variation", "B", "--payload", payload).stdout.strip()
-    site = Site(rendered(TWO), routes=ROUTES, secret_key=SECRET)
-
-    answer = await site.get(printed)
-    page = await look(site, printed.removeprefix("/_moe/p/"))
-
-    assert answer.headers["location"] == "/"
-    assert "<h1>Forced &amp; shown</h1>" in page.text

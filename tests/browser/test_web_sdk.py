@@ -10,7 +10,7 @@ import httpx
 import pytest
 from jinja2 import DictLoader, Environment
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from moe_middleware import Experience
 from moe_middleware.browser import SDK_SCRIPT, SDK_SCRIPT_NAME
@@ -269,18 +269,3 @@ def test_hostile_values_arrive_and_end_nothing(hostile: str) -> None:
     assert json.loads(data)["contexts"] == {hostile: context}
     assert rest == f'<script src="/_moe/{SDK_SCRIPT_NAME}" defer></script>'
     assert not set(data) & {"<", ">", "&", "\u2028", "\u2029"}
-
-
-async def test_a_handler_without_templates_does_the_same(sandbox: Sandbox) -> None:
-    async def handler(request: Request) -> Response:
-        found = request.state.experiences
-        banner = found.show(KEY, "web_sdk")
-        return JSONResponse({"title": banner.Title, "html": found.web_sdk()})
-
-    some = Site(handler)
-    page = await some.get(customer="alice")
-    await some.delivered()
-
-    [data] = BLOCK.findall(page.json()["html"])
-    assert list(json.loads(data)["contexts"]) == [KEY]
-    assert sandbox.events == []

@@ -119,20 +119,22 @@ def test_what_is_veiled_or_in_the_background_is_not_seen_until_it_is(
     # No headless browser hides a tab: these are the events that the page would get.
     page.add_init_script("""
       for (const state of ["hidden", "prerendering"])
-        Object.defineProperty(document, state, {value: true, writable: true});
-      addEventListener("DOMContentLoaded", () => veil.style.opacity = 0);
+        Object.defineProperty(
+          document, state, {value: state === "hidden", writable: true}
+        );
     """)
     page.goto("/veiled")
-    for happens in (
-        "document.hidden = false;"
+    # Each of the three alone hides it.
+    for change in (
+        "document.hidden = false; document.prerendering = true;"
         "void document.dispatchEvent(new Event('visibilitychange'))",
-        "document.prerendering = false;"
+        "document.prerendering = false; veil.style.opacity = 0;"
         "void document.dispatchEvent(new Event('prerenderingchange'))",
         "veil.style.opacity = 1",
     ):
         page.wait_for_timeout(LONGER)
         assert shop.impressions() == 0
-        page.evaluate(happens)
+        page.evaluate(change)
 
     reach(shop.impressions, 1)
 

@@ -251,22 +251,30 @@ def test_calls_of_the_documented_snippet_are_made_up_for(
     assert shop.reach(1) == [(SHOWN, "bob", None)]
 
 
-def test_configuration_may_use_the_old_names(
+def test_configuration_may_use_the_old_names_and_needs_an_app_id(
     shop: Shop, page: Page, complaints: list[str]
 ) -> None:
     shop.html = shop.tag("") + shop.script(
-        "Moengage = moe({app_id: 'sandbox', debug_logs: 1, env: 'TEST'})"
+        "Moengage = moe({app_id: 'sandbox', debug_logs: 1, disable_cookies: true})"
     )
-
     open_page(page)
     call(page, "sdk.web_p.trackImpression(context)")
 
     assert len(shop.reach(1)) == 1
+    assert page.context.cookies() == []
     assert complaints == [
         "Web SDK: app_id is an old name, it is appId now.",
+        "Web SDK: disable_cookies is an old name, it is disableCookies now.",
         "Web SDK: debug_logs is an old name, it is logLevel now.",
     ]
     complaints.clear()
+    shop.html = shop.tag("") + shop.script("Moengage = moe({})")
+    page.goto("/")
+    call(page, "sdk.web_p.trackImpression(context)")
+    page.wait_for_timeout(A_WHILE)
+
+    assert (heard(page), len(shop.events())) == ([], 1)
+    assert "appId is missing" in complaints.pop()
 
 
 def test_one_sdk_a_page_whatever_is_called_or_loaded_twice(
@@ -283,19 +291,6 @@ def test_one_sdk_a_page_whatever_is_called_or_loaded_twice(
     assert heard(page) == START
     assert len(complaints) == 1
     assert "load it once" in complaints.pop()
-
-
-def test_nothing_starts_without_an_app_id(
-    shop: Shop, page: Page, complaints: list[str]
-) -> None:
-    shop.html = shop.tag("") + shop.script("Moengage = moe({})")
-
-    page.goto("/")
-    call(page, "sdk.web_p.trackImpression(context)")
-    page.wait_for_timeout(A_WHILE)
-
-    assert (heard(page), shop.events()) == ([], [])
-    assert "appId is missing" in complaints.pop()
 
 
 # --- events ----------------------------------------------------------------------
@@ -372,13 +367,10 @@ def test_device_has_one_id_in_cookie_memory_and_call(shop: Shop, page: Page) -> 
         assert memory(page)["USER_DATA"]["deviceUuid"] == uuid_of(page)
 
 
-def test_without_cookies_the_memory_alone_knows_it(
-    shop: Shop, page: Page, complaints: list[str]
-) -> None:
+def test_without_cookies_the_memory_alone_knows_it(shop: Shop, page: Page) -> None:
     for attributes, config in (
         ('data-app-id="sandbox" data-disable-cookies', "moe"),
         ("", "moe({appId: 'sandbox', disableCookies: true})"),
-        ("", "moe({appId: 'sandbox', disable_cookies: true})"),
     ):
         shop.html = shop.tag(attributes) + shop.script(f"window.made = {config}")
         open_page(page)
@@ -390,9 +382,6 @@ def test_without_cookies_the_memory_alone_knows_it(
         assert memory(page)["moe_dt_d"] == "true"
         assert page.context.cookies() == []
         page.evaluate("localStorage.clear()")
-    # Each time that the old name is read.
-    assert len(complaints) == 2
-    complaints.clear()
 
 
 def test_browser_without_storage_is_known_by_its_cookie(shop: Shop, page: Page) -> None:
