@@ -372,6 +372,7 @@ async def test_the_servers_state_is_not_ours_to_write_into(sandbox: Sandbox) -> 
         assert request.scope["state"].setdefault("inner") == "set"
         request.scope["state"].update(more=1)
         request.scope["state"].pop("more")
+        assert request.scope["state"].get("more", "gone") == "gone"
         return PlainTextResponse(str(state.experiences.identity.customer_id))
 
     inner = MoEngageMiddleware(
