@@ -144,6 +144,8 @@ class SharedBudget:
             self._alone = False
             logger.warning("budget_shared_again store=%s", self._ledger.shown)
         if spent.granted:
+            # News of more calls has ended the last refusal before its time.
+            self._ask_again_at = 0.0
             own = self._count.note(now)
             return Taken(True, spent.wait, spent.number, own)
         # A smooth budget's refusal ends with the next turn, not with the window.

@@ -108,13 +108,15 @@ async def test_no_minute_holds_more_than_the_limit_and_all_of_it_is_used(
 
 
 async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
+    limit = 30
     for smooth, fixed in itertools.product([False, True], [False, True]):
-        budget = make(smooth=smooth, fixed=fixed)
-        reference = in_memory(clock, smooth=smooth, fixed=fixed)
+        budget = make(limit, smooth=smooth, fixed=fixed)
+        reference = in_memory(clock, limit, smooth=smooth, fixed=fixed)
         chance = random.Random(7)
+        calls: list[tuple[Taken, Taken]] = []
         clock.now += 10 * WINDOW
 
-        for _ in range(300):
+        for _ in range(400):
             clock.now += chance.choice([0.0, 0.0, 0.01, 1.0]) * chance.random()
             if chance.random() < 0.01:
                 clock.now += chance.choice([-86_400, -61, 86_400])
@@ -126,13 +128,17 @@ async def test_every_budget_counts_alike(make: Make, clock: Clock) -> None:
             if smooth:
                 # A refusal that was just given is given again, with less precision.
                 assert taken.wait == pytest.approx(expected.wait, abs=1e-6)
-            if taken.granted and chance.random() < 0.3:
+            if taken.granted:
+                calls.append((taken, expected))
+            if calls and chance.random() < 0.15:
                 published = published_limits(
-                    chance.randrange(LIMIT),
-                    chance.choice([None, 30 * chance.random()]),
-                    limit=chance.choice([None, LIMIT // 10, LIMIT, 5 * LIMIT]),
-                    refused=chance.random() < 0.02,
+                    chance.randrange(2 * limit),
+                    chance.choice([None, 10 * chance.random()]),
+                    limit=chance.choice([None, limit // 3, limit, 5 * limit]),
+                    refused=chance.random() < 0.05,
                 )
+                # Responses come out of order.
+                taken, expected = chance.choice(calls[-4:])
                 budget.learn(taken, published)
                 reference.learn(expected, published)
         await budget.aclose()
