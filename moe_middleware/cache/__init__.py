@@ -31,6 +31,7 @@ def open_shared_cache(settings: Settings, observer: Observer) -> RedisCache | No
         SettingsError: The redis package is missing.
     """
     cache = settings.cache
+    # Without a ttl nothing would be fresh when another process asks.
     if cache.redis is None or cache.ttl == 0:
         return None
     from .redis import RedisCache

@@ -188,6 +188,7 @@ class MemoryCache:
         with self._lock:
             known = self._group(visitor).get(visitor)
             answers = merged(new, known, now - self._stale)
+            # Too large an answer would evict hundreds of visitors, and then go itself.
             if answers and self._may_fit(answers):
                 self._keep(visitor, answers)
             else:

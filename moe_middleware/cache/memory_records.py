@@ -55,6 +55,7 @@ def merged(new: Iterable[Answer], record: bytes | None, expired: float) -> list[
         if name not in answers or answers[name][1] < fresh_until:
             answers[name] = answer
     kept = [answer for answer in answers.values() if answer[1] > expired]
+    # The last in a record is the one that expires last: see ``expiry_of``.
     return sorted(kept, key=itemgetter(1))[-MAX_ANSWERS:]
 
 

@@ -149,6 +149,7 @@ class MoEngageClient:
             fixed_headers(self._url, workspace.id, key.get_secret_value())
             for key in keys
         )
+        # The newest key first, also where another one worked before.
         self._live_key = 0
 
     async def warm(self) -> None:

@@ -59,6 +59,7 @@ class SyncMoEngageClient:
 
     def close(self) -> None:
         """Close the connections of this process."""
+        # At the interpreter's end the loop is gone, and its sockets with it.
         if background.is_running:
             background.run(self._client.aclose())
 

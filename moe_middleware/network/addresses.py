@@ -41,6 +41,7 @@ class URL:
         if usual is None or not parts.hostname:
             raise ValueError(f"{text!r} is no http:// or https:// address")
         host, port = parts.hostname, parts.port or usual
+        # An IPv6 address lost its brackets in ``hostname``.
         name = f"[{host}]" if ":" in host else host
         authority = name if port == usual else f"{name}:{port}"
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

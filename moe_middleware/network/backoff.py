@@ -14,5 +14,6 @@ def backoff(failures: int, *, first: float, longest: float, jitter: float) -> fl
         longest: The longest pause after any failure, in seconds.
         jitter: A random number from 0 to 1: 0 halves the pause, 1 leaves it as it is.
     """
+    # Unlimited doublings would end in an OverflowError after months of an outage.
     doubled = first * float(2 ** min(failures - 1, _MOST_DOUBLINGS))
     return min(doubled, longest) * (0.5 + jitter / 2)

@@ -71,6 +71,7 @@ class H11Reader:
             match self._http.next_event():
                 case h11.Response() as head:
                     self._head = head
+                    # h11 accepts HTTP/2.0 and HTTP/0.9, too.
                     if head.http_version not in (b"1.1", b"1.0"):
                         raise BadResponseError(NOT_HTTP)
                     if fault := framing_fault(head.headers.raw_items()):

@@ -220,6 +220,7 @@ class KeptConnections:
         try:
             await turn
         except BaseException:
+            # Its turn came in the same moment: the next one has it.
             if turn.done() and not turn.cancelled():
                 self._leave()
             raise
@@ -227,6 +228,7 @@ class KeptConnections:
     def _leave(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
+            # A cancelled call has left its place in the line.
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -71,6 +71,7 @@ def _minutes(plan: Plan) -> Iterator[str]:
     width = (RIGHT - LEFT) / len(wanted)
     for number, (of_all, of_made) in enumerate(zip(wanted, made, strict=True)):
         x = LEFT + number * width
+        # Two runs, drawn one over the other: chance may put the bounded one on top.
         of_made = min(of_all, of_made)
         yield _bar("made", x, y(of_made), width * 0.8, BOTTOM - y(of_made))
         if of_all > of_made:

@@ -123,6 +123,7 @@ def simulate(
     """
     before = seconds_before(traffic, setup)
     all_requests = (traffic.minutes + before / 60) * traffic.busiest_visits
+    # A page of many keys takes as long as several of few.
     effort = all_requests * traffic.pages * max(1.0, traffic.keys / MANY_KEYS)
     one_in = max(1, round(effort / MOST_REQUESTS))
     drawn = requests(traffic, setup, before=before, one_in=one_in, seed=seed)
@@ -212,6 +213,7 @@ class _Run:
 
     def _end(self, minute: Minute) -> None:
         sizes = [cache.size for cache in self._caches]
+        # An eviction leaves room for a visitor: the sizes stay just below the bound.
         self.is_full |= max(sizes) > self._most_bytes * NEARLY
         minute.cached_bytes = fmean(sizes) * self.one_in
         oldest = self.now - self.setup.stale

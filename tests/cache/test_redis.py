@@ -668,20 +668,6 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_taken(
     assert (await asking).generation is not None
 
 
-async def test_a_page_that_is_cancelled_spoils_nothing(
-    server: RedisServer, caches: Caches
-) -> None:
-    cache = caches(server)
-    await keep(cache, {"hero": BODY})
-
-    for turns in range(6):
-        asking = asyncio.create_task(cache.get(VISITOR, VARIANT, ["other"]))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        asking.cancel()
-        assert await bodies_of(cache, "hero") == {"hero": BODY}
-
-
 async def test_a_hung_server_does_not_keep_a_process_from_ending(
     tmp_path: Path, caches: Caches
 ) -> None:

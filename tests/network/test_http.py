@@ -422,18 +422,6 @@ async def test_where_one_kept_connection_is_silent_and_no_other_speaks_all_are_c
         assert server.connections == (3 if others == "well" else 4)
 
 
-async def test_a_lookup_that_hangs_ends_with_the_call() -> None:
-    hangs = threading.Event()
-    transport = KeptConnections(getaddrinfo=lambda *_, **__: [hangs.wait(30)])
-
-    async with serving(answering(GOOD)) as server:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await ask(transport, server)
-
-    hangs.set()
-
-
 @pytest.mark.parametrize("mark", ["\r\nx: y", "\n", "\r"])
 async def test_a_header_that_would_begin_a_line_of_its_own_is_not_sent(
     transport: KeptConnections, mark: str

@@ -43,6 +43,7 @@ class Limits:
         """Return the order for a call at this time."""
         limit = self.limit
         if is_ahead(self._published_until, now):
+            # A fixed limit is a share of the workspace's, which may become smaller.
             limit = min(limit, self._published) if self.fixed else self._published
         return Order(limit, self.fixed, self.smooth, within)
 

@@ -54,6 +54,7 @@ class _Link:
 
     def is_lost(self) -> bool:
         try:
+            # Between two requests only the end of the connection can be read.
             return self._is_open and bool(self._connection.can_read(timeout=0))
         except (RedisError, OSError):
             return True

@@ -255,10 +255,11 @@ async def test_many_takes_meet_a_dead_redis_at_once_with_one_log_line(
     assert lines(caplog) == ["budget_alone"]
 
 
+@pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
 async def test_a_redis_that_never_was_there_is_no_reason_to_refuse_a_call(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    budget = in_redis("redis://127.0.0.1:1/0", clock)
+    budget = in_redis(f"{kind}://127.0.0.1:1", clock)
 
     await budget.warm()
     went = await taken_at_once(budget)
