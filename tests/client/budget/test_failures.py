@@ -115,7 +115,7 @@ async def test_a_folder_that_is_made_later_is_used_from_then_on(
 
 @pytest.mark.parametrize("state", ["soon", "null", '{"slots": 5}'])
 async def test_what_is_none_of_ours_is_as_good_as_a_new_budget(
-    path: Path, clock: Clock, state: str
+    path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
     budget = in_sqlite(path, clock)
     await heard(budget, published_limits(0, 50, refused=True))
@@ -130,6 +130,7 @@ async def test_what_is_none_of_ours_is_as_good_as_a_new_budget(
     await other.aclose()
 
     assert went == LIMIT
+    assert lines(caplog) == []
 
 
 async def test_nothing_is_opened_before_the_first_take(path: Path) -> None:
