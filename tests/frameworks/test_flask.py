@@ -205,10 +205,13 @@ def test_what_is_posted_is_left_to_the_handler(sandbox: Sandbox) -> None:
     assert text == "alice orders tea"
 
 
-def test_without_flask_login_there_is_no_user(sandbox: Sandbox) -> None:
+def test_without_flask_login_there_is_no_user(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     app = shop(identity={"customer_id": {"user": "name"}}, routes=routes("/who"))
 
     assert app.test_client().get("/who").text == "None"
+    assert "flask_login is not in use" in caplog.text
 
 
 def test_flasks_own_context_is_kept_for_a_test(sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from quart import Quart
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
 from starlette.concurrency import run_in_threadpool
@@ -34,6 +35,7 @@ from moe_middleware import (
     Visit,
     current_experiences,
 )
+from moe_middleware.quart import MoEngage as QuartMoEngage
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import settings
@@ -494,6 +496,24 @@ def test_a_session_middleware_outside_of_the_wsgi_door_is_read(
 
     assert page.text == "alice"
     assert missing(caplog) == []
+
+
+async def test_quart_has_no_user_and_says_so(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Quart("shop")
+
+    @app.get("/")
+    async def home() -> str:
+        return "home"
+
+    QuartMoEngage(app, settings(identity={"customer_id": {"user": "id"}}))
+
+    await app.test_client().get("/")
+    await app.test_client().get("/")
+
+    [line] = missing(caplog)
+    assert "Quart" in line
 
 
 def test_a_source_knows_itself() -> None:
