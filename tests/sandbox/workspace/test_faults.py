@@ -121,6 +121,7 @@ async def test_fault_is_ordered_and_listed_over_http(api: Api) -> None:
     ("order", "why"),
     [
         ({}, "Set at least one of status, latency, jitter, drop, lose_response, drip"),
+        ({"seed": 1}, "Set at least one of status, latency, jitter, drop, lose_re"),
         ({"status": 1, "rate": 7}, "status is 1: use 400 to 599. rate is 7"),
         ({"status": 503, "path": "other"}, "path is 'other'"),
         ({"status": 200}, "status is 200"),
