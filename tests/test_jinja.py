@@ -316,6 +316,21 @@ async def test_every_kind_of_environment_renders_the_same(
     assert keys(experiences) == ["hero", "b"]
 
 
+async def test_the_names_in_bytecode_of_earlier_versions_do_what_they_did(
+    experiences: Experiences, kind: Kind
+) -> None:
+    earlier = (
+        '{% set a = "hero"|moe_middleware.meet(1, true) %}{{ a.Title }}'
+        '{% set b = "b"|moe_middleware.meet(1, false) %}'
+        '{% set found = "x"|moe_middleware.meet(1, true) %}{{ found.reason }}'
+        '{% set c = "hero"|moe_middleware.find(1) %}{{ c[0].Title }}'
+        "{{ c[1]|moe_middleware.show(b, true) }}"
+    )
+
+    assert await render(earlier, kind) == "Salenot_requestedSale"
+    assert keys(experiences) == ["hero", "b"]
+
+
 async def test_outside_of_a_request_the_else_branch_is_rendered(kind: Kind) -> None:
     assert await render(HERO, kind) == "default"
 

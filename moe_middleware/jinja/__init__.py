@@ -14,7 +14,7 @@ from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
 from ..models.experience import Experience
-from .lookups import find, match, script, show, web_sdk
+from .lookups import find, match, meet, script, show, web_sdk
 from .personal_templates import personal
 
 DEFAULT_NAME = "experience"
@@ -24,6 +24,7 @@ DEFAULT_NAME = "experience"
 FIND = "moe_middleware.find"
 SHOW = "moe_middleware.show"
 MATCH = "moe_middleware.match"
+MEET = "moe_middleware.meet"
 METHODS = {
     f"moe_middleware.{one.__name__}": one
     for one in (Experience.attrs, Experience.click_url, Experience.get)
@@ -60,6 +61,7 @@ class MoEngageExtension(Extension):
         environment.filters[FIND] = find
         environment.filters[SHOW] = show
         environment.filters[MATCH] = match
+        environment.filters[MEET] = meet
         environment.filters.update(METHODS)
         environment.template_class = personal(environment.template_class)
         environment.globals.setdefault("moe_script", script)

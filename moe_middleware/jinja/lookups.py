@@ -64,6 +64,33 @@ async def _matched_when_ready(
     return _matched(await found, counting)
 
 
+@pass_context
+def meet(
+    context: Context, key: object, lineno: int, impression: object
+) -> Experience | Coroutine[Any, Any, Experience]:
+    """Return the experience of a key; count it if it matches.
+
+    No new template calls it: those compiled before there was ``match`` do.
+    """
+    found = find(context, key, lineno)
+    if isinstance(found, tuple):
+        return _met(found, impression)
+    return _met_when_ready(found, impression)
+
+
+def _met(found: _Found, impression: object) -> Experience:
+    experience, experiences = found
+    if experience:
+        show(experiences, experience, impression)
+    return experience
+
+
+async def _met_when_ready(
+    found: Coroutine[Any, Any, _Found], impression: object
+) -> Experience:
+    return _met(await found, impression)
+
+
 _MISSED = frozenset({Reason.NOT_READY, Reason.NOT_REQUESTED})
 """The reason why a key needs more work, or a log line."""
 

@@ -18,8 +18,14 @@ from moe_middleware.sandbox import Sandbox
 from ..sites import PAGE, Handler, Site, rendered
 
 KEY = "homepage-banner"
-PAGES = [PAGE, "{% block main %}" + PAGE + "{% endblock %}"]
-"""Within a block the tag finds and counts in one call."""
+PAGES = [
+    PAGE,
+    "{% block main %}" + PAGE + "{% endblock %}",
+    f'{{% set hero = "{KEY}"|moe_middleware.meet(1, true) %}}'
+    "{{ hero.Title if hero else 'Welcome' }}",
+]
+"""Within a block the tag finds and counts in one call; the last page calls what the
+bytecode of an earlier version does."""
 CONCURRENT = {"prefetch": "concurrent", "timeout": 5}
 
 
