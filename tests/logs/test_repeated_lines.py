@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moe_middleware import JSONFormatter
-from moe_middleware.logs.repeated_lines import RepeatLogger
+from moe_middleware.logs.repeated_lines import MOST, RepeatLogger
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import Site
@@ -89,6 +89,16 @@ def test_a_count_comes_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     assert re.fullmatch(r"answered again=\d+ seconds=\d+", counts[0])
 
 
+def test_of_too_many_outcomes_the_oldest_is_forgotten(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = RepeatLogger(LOGGER, clock=clock)
+    for number in (*range(MOST + 1), 0):
+        lines.log(20, "answered number=%d", number)
+
+    assert caplog.messages.count("answered number=0") == 2
+
+
 def test_threads_lose_no_count(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     lines = RepeatLogger(LOGGER, clock=clock)
 
@@ -109,7 +119,7 @@ def test_threads_lose_no_count(clock: Clock, caplog: pytest.LogCaptureFixture) -
 
 PROGRAM = """
 import logging, os, sys
-from moe_middleware.logs.repeated_lines import RepeatLogger
+from moe_middleware.logs.repeated_lines import MOST, RepeatLogger
 logging.basicConfig(level=20, format="%(message)s", stream=sys.stdout)
 lines = RepeatLogger(logging.getLogger("moe_middleware"))
 for _ in range(5):
