@@ -74,8 +74,11 @@ async def test_document_names_its_own_address_below_any_root_path() -> None:
     transport = httpx.ASGITransport(app=Sandbox(), root_path="/sandbox")
     async with httpx.AsyncClient(transport=transport) as client:
         response = await client.get("http://shop.example/sandbox/openapi.json")
+        document = response.json()
+        fetch = f"{document['servers'][0]['url']}/experiences/fetch"
+        answer = await client.post(fetch, json={}, headers=HEADERS)
 
-    document = response.json()
+    assert answer.status_code == 200
     assert document["openapi"].startswith("3.1")
     assert document["servers"] == [{"url": "http://shop.example/sandbox/v1"}]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ..calls import Api, action, element
+from ..calls import ACTION, Api, action, element
 
 
 async def test_context_of_a_fetch_goes_back_whole(api: Api) -> None:
@@ -20,8 +20,12 @@ async def test_unknown_customer_gets_a_profile_that_audiences_see(api: Api) -> N
     badge = {"customer_id": "erin", "experience_key": ["price-badge"]}
     before = await api.experiences(badge)
 
-    await api.report({"elements": [element(user_attributes={"tier": "gold"})]})
+    erin = element(user_attributes={"tier": "gold"}, user_timezone_offset=19800)
+    zoe = element(customer_id="zoe", actions=[ACTION | {"moe_event_uuid": "z"}])
+    await api.report({"elements": [erin, zoe]})
 
+    stored = [(e["customer_id"], e["user_timezone_offset"]) for e in api.sandbox.events]
+    assert stored == [("erin", 19800), ("zoe", None)]
     assert before == {}
     assert list(await api.experiences(badge)) == ["price-badge"]
 
