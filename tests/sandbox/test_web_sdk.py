@@ -235,6 +235,15 @@ async def test_other_origins_may_ask_first(api: Api) -> None:
     assert answer.headers["access-control-allow-headers"] == "content-type"
 
 
+async def test_other_origins_report_below_a_mount_too(sandbox: Sandbox) -> None:
+    transport = httpx.ASGITransport(app=sandbox, root_path="/box")
+    async with httpx.AsyncClient(transport=transport) as client:
+        address = "http://localhost/box/_sandbox/web_sdk/events"
+        answer = await client.post(address, json=report(), headers=BEACON)
+
+    assert answer.status_code == 204
+
+
 async def test_script_is_served_to_any_page_and_asked_for_each_time(api: Api) -> None:
     answer = await api.send("GET", "/_sandbox/web_sdk.js", headers={"Accept": "*/*"})
 
