@@ -16,6 +16,7 @@ from moe_middleware.cache.redis import RedisCache
 from moe_middleware.cache.shared import fetch_once
 from moe_middleware.outbox import open_outbox
 from moe_middleware.planning import costs
+from moe_middleware.planning.site import Setup
 from moe_middleware.settings.sections import EventSettings
 
 from ..makers import event, experience
@@ -109,6 +110,11 @@ def test_a_visitors_bytes_are_those_of_answers_that_many_have(keys: int) -> None
 
     each = (cache.size - before) / VISITORS
     assert each == pytest.approx(costs.visitor_bytes(keys), abs=1)
+
+
+def test_a_relay_delivers_no_more_than_its_cpu_can() -> None:
+    assert Setup(parallel=8).relay_bears < costs.RELAY_CPU_EVENTS
+    assert Setup(parallel=10_000).relay_bears == costs.RELAY_CPU_EVENTS
 
 
 def commands(store: redis.Redis) -> int:
