@@ -145,6 +145,7 @@ def test_clicks_before_the_sdk_is_there_and_the_halves_of_double_clicks(
     page.clock.pause_at(1_900_000_000)
     # A script's is none.
     page.evaluate("document.querySelector('h1').click()")
+    page.clock.run_for(301)
     page.get_by_role("heading").dblclick()
     page.clock.run_for(301)
     page.get_by_role("heading").click()
