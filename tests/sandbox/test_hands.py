@@ -70,6 +70,8 @@ async def test_defining_again_replaces_and_several_payloads_are_equal_parts(
 
     assert 15 < titles.count("A") < 45
     assert titles.count("A") + titles.count("B") == 60
+    keys = [one.key for one in api.sandbox.workspace.experiences]
+    assert keys.count("hero") == 1
 
 
 async def test_status_keeps_an_experience_back(api: Api) -> None:
