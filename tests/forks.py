@@ -227,6 +227,9 @@ def _serve(address: str) -> tuple[Any, list[int]]:
             running[pid] = connection
             connection.sendall(f"{pid}\n".encode())
         if sys.stdin in ready:
+            # The tests have ended: a program that hangs ends with them.
+            for pid in running:
+                os.kill(pid, signal.SIGTERM)
             os._exit(0)
 
 
