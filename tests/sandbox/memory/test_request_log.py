@@ -81,6 +81,7 @@ async def test_only_the_last_calls_are_kept_until_a_reset(api: Api) -> None:
     assert await numbers() == list(range(last, 3, -1))
     assert await numbers("?endpoint=metadata&limit=2") == [last, last - 2]
     assert await numbers("?limit=1") == [last]
+    assert len(await numbers("?limit=9999")) == KEPT
     assert await numbers("?limit=1&endpoint=fetch") == [last - 1]
     assert await numbers("?endpoint=other") == []
     api.sandbox.reset()
