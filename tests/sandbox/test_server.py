@@ -106,6 +106,7 @@ def test_start_text_names_all_that_a_call_needs(
     found = re.search(r"pages +(\S+)", started)
     assert found is not None
     page = client.get(found[1], headers={"Accept": "text/html"})
+    assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
 
 
