@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -653,3 +654,22 @@ def test_long_list_of_names_is_shown_once() -> None:
 
     assert shown.count("does_not_contain") == 1
     assert shown.count("use one of those listed for 'foo'") == 2
+
+
+def test_a_thread_that_reads_slowly_holds_up_no_other_and_brings_back_nothing_old(
+    followed: Followed,
+) -> None:
+    followed.path.unlink()
+    os.mkfifo(followed.path)
+
+    with ThreadPoolExecutor(2) as threads:
+        reading = threads.submit(followed.name)
+        # It opens once the thread reads, which then waits for what is written.
+        with followed.path.open("w") as slow:
+            followed.path.unlink()
+            followed.write("name: Third")
+            assert threads.submit(followed.name).result(5) == "First"
+            slow.write("name: Second")
+
+    assert reading.result() == "Second"
+    assert followed.name() == "Third"
