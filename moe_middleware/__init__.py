@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .outbox import MemoryOutbox, SQLiteOutbox, open_outbox
     from .personalizer.current import current_experiences
     from .personalizer.health import HealthState
-    from .personalizer.runtimes import health
+    from .personalizer.open_runtimes import health
     from .settings.settings import Route, Settings
     from .settings.value_sources import ValueSource
     from .wsgi import MoEngageWSGIMiddleware
@@ -115,7 +115,7 @@ _HOMES = {
     "models.observers": ("Counters", "Observer"),
     "outbox": ("MemoryOutbox", "SQLiteOutbox", "open_outbox"),
     "personalizer.health": ("HealthState",),
-    "personalizer.runtimes": ("health",),
+    "personalizer.open_runtimes": ("health",),
     "settings.settings": ("Route", "Settings"),
     "settings.value_sources": ("ValueSource",),
     "models.visits": ("Visit",),

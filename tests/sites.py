@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, Settings
-from moe_middleware.personalizer.runtimes import runtime_for
+from moe_middleware.personalizer.open_runtimes import runtime_for
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -19,8 +19,8 @@ from ..models.experiences import SENT
 from ..models.texts import Headers, decoded
 from ..models.visits import Visit
 from ..personalizer.current import KEY, enter, leave, on_event_loop
+from ..personalizer.open_runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..routes.routes import route_path
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped

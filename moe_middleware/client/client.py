@@ -31,13 +31,13 @@ from ..models.reasons import Reason
 from ..network.addresses import URL
 from ..network.http import Headers, KeptConnections
 from ..network.published_limits import limits_of
+from ..settings.replacements_in_tests import add_follower, in_place_of
 from ..settings.settings import Config, Settings
-from ..settings.stand_ins import add_follower, in_place_of
 from ..settings.workspaces import FLAT_HAS_NO_IDENTIFIERS
 from . import event_reports, wire
 from .budget import CallBudget
+from .call_retries import retry_pause, take_turn
 from .parsing import merge, parse_in_time
-from .retries import retry_pause, take_turn
 from .sending import (
     abandon,
     close,

@@ -18,8 +18,8 @@ from ..models.errors import DuplicateMiddlewareError
 from ..models.experience import EMPTY
 from ..models.visits import Visit
 from ..personalizer.current import KEY, current
+from ..personalizer.open_runtimes import open_door
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import open_door
 
 try:
     from asgiref.sync import (

@@ -14,8 +14,8 @@ from ..cache.keys import key_of_ids
 from ..models.errors import MoEngageError
 from ..models.experience import Experience
 from ..models.usable_ids import usable_id
+from ..personalizer.open_runtimes import Door
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import Door
 from ..visitors.session_attributes import variants
 from ..visitors.visitor import NO_VISIT, Visitor
 

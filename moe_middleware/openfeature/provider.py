@@ -27,8 +27,8 @@ from ..models.experiences import Experiences
 from ..models.reasons import Reason, Source
 from ..network.breaker import State
 from ..personalizer.current import current, current_experiences, on_event_loop
+from ..personalizer.open_runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..telemetry.conventions import PROVIDER
 from .customers import Customers, customer_of

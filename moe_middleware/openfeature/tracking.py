@@ -19,7 +19,7 @@ from ..models.experiences import Experiences
 from ..models.ids import new_id
 from ..models.plain_values import label_of
 from ..personalizer.current import on_event_loop
-from ..personalizer.runtimes import Door
+from ..personalizer.open_runtimes import Door
 from .customers import Customers, customer_of
 from .flags import Flag
 

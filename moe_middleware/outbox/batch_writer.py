@@ -25,7 +25,7 @@ from .journal import Journal
 from .journal_files import JournalFiles
 from .journal_records import Record
 from .losses import LOG_EVERY, Losses
-from .stores import MAX_BATCH, Batch, Operation, Outcome, Store
+from .store_contract import MAX_BATCH, Batch, Operation, Outcome, Store
 from .take_over import store_abandoned
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..logs.repeated_lines import RepeatLogger
 from ..models.errors import OutboxError
-from .rounds import GIVE_BACK_FOR, Deliverer
+from .delivery import GIVE_BACK_FOR, Deliverer
 
 logger = logging.getLogger(__name__)
 

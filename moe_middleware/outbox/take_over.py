@@ -8,7 +8,7 @@ from contextlib import closing
 
 from .journal_files import AbandonedJournal, JournalFiles
 from .journal_records import Record
-from .stores import MAX_BATCH, Batch, Outcome, Store
+from .store_contract import MAX_BATCH, Batch, Outcome, Store
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from ..cache import MemoryCache
 from ..cache.encoding import decode, encode
-from ..cache.hours import LastHour
+from ..cache.fetch_sharing import fetch_once
+from ..cache.last_hour import LastHour
 from ..cache.leases import Entry, Found
 from ..cache.redis import RedisCache
-from ..cache.shared import fetch_once
 from ..client.client import MoEngageClient
 from ..logs.repeated_lines import RepeatLogger
 from ..models.errors import (

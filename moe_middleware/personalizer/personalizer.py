@@ -12,7 +12,7 @@ from ..browser.overlay_access import OVERLAY, OverlayAccess, OverlayLinks
 from ..browser.preview_links import PREVIEWS, PreviewLinks
 from ..cache import MemoryCache
 from ..cache.encoding import NO_MATCH, decode_all, variation_in
-from ..cache.hours import last_hour
+from ..cache.last_hour import last_hour
 from ..cache.redis import RedisCache
 from ..logs.repeated_lines import RepeatLogger
 from ..models.experience import Experience

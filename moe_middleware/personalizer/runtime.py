@@ -33,8 +33,8 @@ from ..outbox import open_outbox
 from ..outbox.processes import ProcessNotes
 from ..outbox.relay import Relay
 from ..outbox.relay_state import RelayState
+from ..settings.replacements_in_tests import remove_follower
 from ..settings.settings import Settings
-from ..settings.stand_ins import remove_follower
 from ..telemetry.sampling import Sampler
 from .catalogue import Catalogue
 from .fetcher import Fetcher

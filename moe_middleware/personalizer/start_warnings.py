@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from ..browser.sandbox_pages import known_experiences
 from ..settings.import_strings import call_fault
+from ..settings.replacements_in_tests import tests_stand_in
 from ..settings.secret_keys import WITHOUT, weakness
 from ..settings.settings import Settings
-from ..settings.stand_ins import tests_stand_in
 from .catalogue import Catalogue
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from ..cache.hours import LastHour, last_hour
+from ..cache.last_hour import LastHour, last_hour
 from ..cache.memory import MemoryCache
 from ..client.wire import split_keys
 from ..visitors.session_attributes import variants

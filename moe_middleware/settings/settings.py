@@ -11,14 +11,13 @@ from typing import Any, Self
 from pydantic import Field, PrivateAttr, ValidationError
 
 from ..models.errors import Problem, SettingsError
-from .disagreements import disagreements, unknown_names
+from .contradictions import contradictions, unknown_names
 from .documents import Document
-from .doubts import doubts_about
 from .fingerprints import fingerprint_of
 from .import_strings import check_picklable, name_of
 from .json_schema import build_settings_schema
-from .origins import Origin
 from .overrides import find_overrides, joined, names_of
+from .probable_mistakes import probable_mistakes
 from .reading import build_document, read_document
 from .route_sections import OWN_ATTRIBUTES, RESERVED_ATTRIBUTES, Route, reserved_names
 from .sections import (
@@ -31,6 +30,7 @@ from .sections import (
     MetadataSettings,
     ObservabilitySettings,
 )
+from .setting_origins import Origin
 from .trimming import trimmed
 from .validation import Mistake, Place, Section, explained
 from .value_sources import ValueSource
@@ -200,7 +200,7 @@ class Settings(Section):
     def doubts(self) -> list[Problem]:
         """Return valid settings that are probably wrong, each with what to do."""
         signs = self.secret_key is not None
-        found = doubts_about(self.workspace, self.development, signs=signs)
+        found = probable_mistakes(self.workspace, self.development, signs=signs)
         return [self.problem(where, text) for where, text in found]
 
     @classmethod
@@ -331,7 +331,7 @@ class Settings(Section):
     def cross_checked(cls, given: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from reserved_names(given.get("attributes"))
         yield from unsent_identifiers(given)
-        yield from disagreements(given)
+        yield from contradictions(given)
 
     def _fill(self, document: Document) -> list[Mistake]:
         """Take the values of a document; return its mistakes."""

@@ -18,14 +18,12 @@ from pydantic import (
 )
 
 from ..models.observers import Observer
-from .credentials import (
+from .credentials import check_api_key, check_secret_key, check_workspace_id
+from .data_centers import (
     DATA_CENTERS,
     DataCenterName,
-    check_api_key,
     check_base_url,
     check_data_center,
-    check_secret_key,
-    check_workspace_id,
 )
 from .import_strings import OrObject, check_target
 from .path_syntax import check_path

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
+from .data_centers import address_of
 from .trimming import trimmed
 from .validation import Mistake, Section, value_in
 from .value_types import BaseURL, DataCenter, Secret, Switch, WorkspaceId
@@ -70,7 +71,7 @@ class Workspace(Section):
         if self.data_center == "sandbox":
             # A reserved name: a request that is sent there by mistake arrives nowhere.
             return "http://sandbox.invalid/v1"
-        return f"https://sdk-{self.data_center}.moengage.com/v1"
+        return address_of(self.data_center)
 
     @property
     def keys(self) -> tuple[SecretStr, ...]:

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from ..concurrency.background_loop import background
 from ..models.arguments import seconds_of
-from ..personalizer.runtimes import clear_caches, exchanged, runtimes
+from ..personalizer.open_runtimes import clear_caches, exchanged, runtimes
 from ..sandbox import Sandbox, Workspace, embedded
 from ..sandbox.memory.state import Configured
+from ..settings.replacements_in_tests import in_place_of, standing_in
 from ..settings.settings import Settings
-from ..settings.stand_ins import in_place_of, standing_in
 
 INTERVAL = 0.05
 """Seconds between the relay's polls, so that tests wait little."""

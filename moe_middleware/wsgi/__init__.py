@@ -15,9 +15,9 @@ from ..models.experiences import Experiences
 from ..models.reasons import Reason
 from ..models.visits import Visit
 from ..personalizer.current import KEY, enter, leave
+from ..personalizer.open_runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..personalizer.page import Page
 from ..personalizer.runtime import Runtime
-from ..personalizer.runtimes import WorkspaceKeywords, open_door, shows_keywords
 from ..settings.settings import Config
 from ..wrapped_apps import check_wrapped
 from .body import Body, FileWrapper, ListBody, SizedBody

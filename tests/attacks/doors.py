@@ -26,8 +26,8 @@ from moe_middleware import (
     current_experiences,
 )
 from moe_middleware.outbox import MemoryOutbox
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.personalizer.runtime import Runtime
-from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..django.project import OURS
 from ..django.sites import Site as DjangoSite

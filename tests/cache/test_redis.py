@@ -15,9 +15,9 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from moe_middleware.cache.fetch_sharing import fetch_once
 from moe_middleware.cache.guarded_redis import FAILURES_IN_A_ROW
 from moe_middleware.cache.redis import RedisCache
-from moe_middleware.cache.shared import fetch_once
 from moe_middleware.models.ids import new_id
 
 from ..redis_servers import VALKEY, RedisServer, redis_server

@@ -14,8 +14,8 @@ from django.urls import path, re_path
 from moe_middleware.django.configuration import project_settings
 from moe_middleware.models.events import Event
 from moe_middleware.outbox import MemoryOutbox
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.personalizer.runtime import Runtime
-from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..sites import settings
 from .project import MIDDLEWARE

@@ -12,8 +12,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageMiddleware, Settings
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.personalizer.runtime import Runtime
-from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..sites import settings

@@ -9,7 +9,7 @@ from quart import Quart, g, render_template_string, request, session
 from quart.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
 from moe_middleware import DuplicateMiddlewareError, Visit, current_experiences
-from moe_middleware.personalizer.runtimes import runtime_for
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.quart import MoEngage
 from moe_middleware.sandbox import Sandbox
 

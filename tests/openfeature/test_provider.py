@@ -27,7 +27,7 @@ from starlette.responses import Response
 
 from moe_middleware import MoEngageWSGIMiddleware, SettingsError
 from moe_middleware.openfeature import MoEngageProvider
-from moe_middleware.personalizer.runtimes import runtime_for
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from ..servers import wait_for

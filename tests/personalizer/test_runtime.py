@@ -18,8 +18,8 @@ from moe_middleware import (
     MoEngageWSGIMiddleware,
     SettingsError,
 )
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.personalizer.runtime import Runtime
-from moe_middleware.personalizer.runtimes import runtime_for
 
 from ..servers import PATIENCE
 from ..sites import Site, settings

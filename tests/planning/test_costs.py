@@ -11,9 +11,9 @@ import redis
 
 from moe_middleware.cache import MemoryCache
 from moe_middleware.cache.encoding import encode
+from moe_middleware.cache.fetch_sharing import fetch_once
 from moe_middleware.cache.keys import key_of_ids, variant_key
 from moe_middleware.cache.redis import RedisCache
-from moe_middleware.cache.shared import fetch_once
 from moe_middleware.outbox import open_outbox
 from moe_middleware.planning import costs
 from moe_middleware.planning.site import Setup

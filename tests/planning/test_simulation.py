@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from moe_middleware import MoEngageMiddleware
-from moe_middleware.personalizer.runtimes import runtime_for
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.planning.formula import (
     fetches_a_minute,
     fetches_after_the_hour,

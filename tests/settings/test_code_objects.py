@@ -21,8 +21,8 @@ from moe_middleware import (
     current_experiences,
 )
 from moe_middleware.cli import checks
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.personalizer.runtime import Runtime
-from moe_middleware.personalizer.runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 
 from .. import forks

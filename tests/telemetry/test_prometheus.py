@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from moe_middleware import MoEngageWSGIMiddleware, SQLiteOutbox
-from moe_middleware.personalizer.runtimes import runtime_for
+from moe_middleware.personalizer.open_runtimes import runtime_for
 from moe_middleware.sandbox import Sandbox
 from moe_middleware.telemetry.contract import Sample, Telemetry
 from moe_middleware.telemetry.prometheus import (

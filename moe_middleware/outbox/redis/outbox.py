@@ -30,8 +30,8 @@ from ..contract import (
 from ..encoding import encode
 from ..journal_files import JournalFiles
 from ..losses import observe
-from ..stored import StoredOutbox
-from ..stores import Operation
+from ..store_contract import Operation
+from ..stored_outbox import StoredOutbox
 from . import scripts
 from .connection import TIMEOUT, Call, Connection
 from .encoding import (

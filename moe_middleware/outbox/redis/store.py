@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...models.errors import OutboxError
 from ..journal_records import Record
-from ..stores import Batch, Operation, Outcome
+from ..store_contract import Batch, Operation, Outcome
 from .connection import Call, Connection, Replicated
 from .scripts import CHUNK, CHUNK_BYTES, STORED
 

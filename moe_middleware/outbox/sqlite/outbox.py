@@ -30,8 +30,8 @@ from ..encoding import encode
 from ..journal_files import JournalFiles
 from ..losses import observe
 from ..reserve import Reserve
-from ..stored import StoredOutbox
-from ..stores import Batch, Operation, Outcome
+from ..store_contract import Batch, Operation, Outcome
+from ..stored_outbox import StoredOutbox
 from . import statements as sql
 from .files import OutboxFile
 from .leases import Leases

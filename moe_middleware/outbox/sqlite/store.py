@@ -19,7 +19,7 @@ from ...models.errors import OutboxError
 from ..contract import Synchronous
 from ..journal_files import workspace_of
 from ..reserve import Reserve
-from ..stores import Batch, Operation, Outcome
+from ..store_contract import Batch, Operation, Outcome
 from .files import (
     FileIdentity,
     OutboxFile,

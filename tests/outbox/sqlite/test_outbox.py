@@ -22,9 +22,9 @@ import pytest
 from moe_middleware.models.errors import OutboxError
 from moe_middleware.models.events import Event
 from moe_middleware.outbox import SQLiteOutbox
+from moe_middleware.outbox.delivery import Report
 from moe_middleware.outbox.encoding import encode
 from moe_middleware.outbox.relay import Relay
-from moe_middleware.outbox.rounds import Report
 from moe_middleware.outbox.sqlite.files import (
     SCHEMA_VERSION,
     identity_of,

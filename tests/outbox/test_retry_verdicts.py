@@ -9,7 +9,7 @@ from moe_middleware.models.errors import (
     InvalidRequestError,
     RateLimitedError,
 )
-from moe_middleware.outbox.verdicts import (
+from moe_middleware.outbox.retry_verdicts import (
     Ack,
     Bury,
     Halve,

@@ -14,7 +14,7 @@ from .batch_writer import BatchWriter
 from .contract import Counts, Health, Synchronous, WhenFull
 from .journal_files import JournalFiles
 from .losses import Losses
-from .stores import Operation, Store
+from .store_contract import Operation, Store
 
 
 class StoredOutbox(ABC):

@@ -9,8 +9,8 @@ from inspect import Parameter, Signature, signature
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 from weakref import WeakSet, WeakValueDictionary
 
+from ..settings.replacements_in_tests import in_place_of
 from ..settings.settings import Config, Settings
-from ..settings.stand_ins import in_place_of
 from .health import HealthState
 from .runtime import Runtime
 

@@ -20,7 +20,17 @@ from .batches import Backlog
 from .contract import EventId
 from .losses import observe
 from .relay_state import RelayState
-from .verdicts import DAY, Ack, Bury, Halve, Retry, Verdict, judge, old_age, too_old
+from .retry_verdicts import (
+    DAY,
+    Ack,
+    Bury,
+    Halve,
+    Retry,
+    Verdict,
+    judge,
+    old_age,
+    too_old,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .credentials import doubt_about
+from .data_centers import probable_mistake_in
 from .sections import DevelopmentSettings
 from .workspaces import Workspace
 
 
-def doubts_about(
+def probable_mistakes(
     workspace: Workspace, development: DevelopmentSettings, *, signs: bool
 ) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each doubt.
+    """Yield the place and the text of each.
 
     Args:
         workspace: The section.
@@ -20,7 +20,7 @@ def doubts_about(
         signs: Whether there is a secret key.
     """
     url = workspace.base_url
-    if url is not None and (doubt := doubt_about(url)):
+    if url is not None and (doubt := probable_mistake_in(url)):
         yield "workspace.base_url", doubt
     is_sandbox, overlay = workspace.data_center == "sandbox", development.overlay
     if overlay == "off" or (overlay == "on" and is_sandbox):

@@ -21,7 +21,7 @@ SDK_COOKIE = "moe_uuid"
 """The cookie of the default ``identity.visitor_id``."""
 
 
-def disagreements(given: Mapping[str, Any]) -> Iterator[Mistake]:
+def contradictions(given: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield the contradictions between the sections of a settings file."""
     routes = given.get("routes")
     routes = list(routes) if isinstance(routes, list | tuple) else []
