@@ -74,7 +74,7 @@ def test_every_page_is_an_impression_and_sigterm_delivers_them(
     expected = before + PAGES * len(versions)
     with site_server(tmp_path, sandbox.url, "-m", *server.split()) as site:
         port = site.port
-        pages = set()
+        pages, late = set(), 0
         for version in versions:
             with visitor(port, version) as browser:
                 pages |= {browser.get("/").text for _ in range(PAGES - 2)}
@@ -87,8 +87,7 @@ def test_every_page_is_an_impression_and_sigterm_delivers_them(
             assert overlaid.text.endswith("defer></script>")
         if name in PYTHONS:
             for path in ("/hasty", "/hasty?listens=1"):
-                for _ in range(RESETS):
-                    reset(port, path)
+                late += sum(reset(port, path) for _ in range(RESETS))
         undelivered = len(counted(sandbox))
         site.stop()
         wait_for(lambda: len(counted(sandbox)) >= expected, what="the events")
@@ -96,7 +95,7 @@ def test_every_page_is_an_impression_and_sigterm_delivers_them(
     assert len(pages) == 1
     assert re.fullmatch("<h1>(?!Welcome).+</h1>", pages.pop())
     assert undelivered == before
-    assert len(counted(sandbox)) == expected
+    assert expected <= len(counted(sandbox)) <= expected + late
 
 
 def overlay_token() -> str:
@@ -131,10 +130,19 @@ def leave_early(port: int, version: int) -> None:
 RESETS = 20
 
 
-def reset(port: int, path: str) -> None:
-    """Ask for a page and cut the connection, as one who closes a tab does."""
+def reset(port: int, path: str) -> bool:
+    """Ask for a page and cut the connection, as one who closes a tab does.
+
+    Return whether the page had begun to arrive: on a busy machine the server may be
+    faster, and a page that was sent as a whole counts.
+    """
     with socket.create_connection((LISTENS, port)) as connection:
-        head = f"GET {path} HTTP/1.1\r\nHost: shop\r\nCookie: customer_id=alice\r\n\r\n"
-        connection.sendall(head.encode())
         now = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        connection.setblocking(False)
+        head = f"GET {path} HTTP/1.1\r\nHost: shop\r\nCookie: customer_id=alice\r\n\r\n"
+        connection.send(head.encode())
+        try:
+            return bool(connection.recv(1))
+        except BlockingIOError:
+            return False
