@@ -189,21 +189,21 @@ def _serve(address: str) -> tuple[Any, list[int]]:
     listener.bind(f"{address}.new")
     listener.listen(100)
     Path(f"{address}.new").rename(address)
-    bell, ringer = socket.socketpair()
-    for one in (bell, ringer):
+    wakeups, wakeup_sender = socket.socketpair()
+    for one in (wakeups, wakeup_sender):
         one.setblocking(False)
-    signal.set_wakeup_fd(ringer.fileno())
+    signal.set_wakeup_fd(wakeup_sender.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     selector = selectors.DefaultSelector()
-    for file in (sys.stdin, listener, bell):
+    for file in (sys.stdin, listener, wakeups):
         selector.register(file, selectors.EVENT_READ)
     running: dict[int, socket.socket] = {}
     is_ready = False
     while True:
         ready = {key.fileobj for key, _ in selector.select()}
-        if bell in ready:
-            bell.recv(1_000)
+        if wakeups in ready:
+            wakeups.recv(1_000)
             for pid, code in _ended(running):
                 with running.pop(pid) as connection, suppress(OSError):
                     connection.sendall(f"{code}\n".encode())
@@ -218,7 +218,13 @@ def _serve(address: str) -> tuple[Any, list[int]]:
             pid = os.fork()
             if not pid:
                 signal.set_wakeup_fd(-1)
-                for one in (listener, bell, ringer, connection, *running.values()):
+                for one in (
+                    listener,
+                    wakeups,
+                    wakeup_sender,
+                    connection,
+                    *running.values(),
+                ):
                     one.close()
                 selector.close()
                 return json.loads(data), fds
