@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -77,8 +78,16 @@ class ServedNewcomer(Newcomer):
             # Events are delivered about a second after their page. Most commands start
             # a process.
             with suppress(AssertionError):
-                wait_for(lambda: self._shows(command, shown), what=command, every=0.5)
+                wait_for(lambda: self._settles(command, shown), what=command, every=0.5)
         super().give(command, shown)
+
+    def _settles(self, command: str, shown: str) -> bool:
+        shows = self._shows(command, shown)
+        if not shows or not command.endswith("outbox status"):
+            return shows
+        # An event is no waiting one until it is stored, a moment after its page.
+        time.sleep(1.5)
+        return self._shows(command, shown)
 
     def write(self, block: Block) -> None:
         super().write(block)
